@@ -1,0 +1,34 @@
+"""Find Chromium and start it so that it talks to nobody but this machine."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+
+ARGUMENTS = (
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-default-apps",
+    "--disable-domain-reliability",
+    "--disable-sync",
+    "--no-first-run",
+    "--no-pings",
+)
+
+
+def launch_arguments(playwrights_own: str) -> dict[str, Any]:
+    """Arguments for Playwright's `launch`: its own browser where it was installed, else the system's."""
+    options: dict[str, Any] = {"args": list(ARGUMENTS)}
+    if not Path(playwrights_own).exists():
+        found = next(filter(None, map(shutil.which, NAMES)), None)
+        if found is None:
+            raise FileNotFoundError("no Chromium: run `playwright install chromium`, or install the system's package")
+        options["executable_path"] = found
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        options["args"].append("--no-sandbox")  # Chromium refuses to run as root with its sandbox
+    return options

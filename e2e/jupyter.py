@@ -1,0 +1,182 @@
+"""A real Jupyter server with JupyterLab or Notebook 7, in a process and folders of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import sys
+import time
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from .processes import Child, spawn
+from .timeouts import seconds, wait_until
+
+FrontEnd = Literal["lab", "notebook"]
+
+# All cells stay in the page, nothing is fetched or pops up, and nothing is saved behind a test's back.
+SETTINGS = {
+    "@jupyterlab/notebook-extension:tracker": {"windowingMode": "none"},
+    "@jupyterlab/docmanager-extension:plugin": {"autosave": False},
+    "@jupyterlab/apputils-extension:notification": {
+        "checkForUpdates": False,
+        "fetchNews": "false",
+        "doNotDisturbMode": True,
+    },
+}
+
+FOLDERS = (
+    "JUPYTER_CONFIG_DIR",
+    "JUPYTER_DATA_DIR",
+    "JUPYTER_RUNTIME_DIR",
+    "IPYTHONDIR",
+    "JUPYTERLAB_SETTINGS_DIR",
+    "JUPYTERLAB_WORKSPACES_DIR",
+)
+
+# A kernel that has to be killed is a bug of ours, so killing comes long after a test has given up.
+KERNEL_ENDS_WITHIN = 5
+KILLED_AFTER = 30
+
+TROUBLE = re.compile(
+    r"^\[[EC] |\b(ERROR|CRITICAL)\b|Traceback \(most recent call last\)"
+    r"|exception was never retrieved|was never awaited|Task was destroyed|ResourceWarning|^Exception "
+)
+
+
+@dataclass(frozen=True, slots=True)
+class JupyterSettings:
+    """What a Jupyter server is started with. Servers with equal settings are shared by all tests of a session."""
+
+    front_end: FrontEnd = "lab"
+    base_url: str = "/"
+    flags: tuple[str, ...] = ()
+    environment: tuple[tuple[str, str], ...] = ()
+
+
+class JupyterServer:
+    """A running server. `root` is its folder of notebooks, `url` ends with the base URL."""
+
+    def __init__(self, settings: JupyterSettings, home: Path) -> None:
+        """Start the server in the empty folder `home` and wait until it listens."""
+        self.settings, self.home, self.root = settings, home, home / "root"
+        self.token = secrets.token_hex(16)
+        self.child: Child = spawn(self._command(), self.root, home, self._environment())
+        self.url: str = wait_until(self._listening, "Jupyter server", 30)["url"]
+
+    def _command(self) -> list[str]:
+        module = "jupyterlab" if self.settings.front_end == "lab" else "notebook"
+        flags = [
+            "--no-browser",
+            "--ip=127.0.0.1",
+            "--port=0",
+            f"--IdentityProvider.token={self.token}",
+            f"--ServerApp.root_dir={self.root}",
+            f"--ServerApp.base_url={self.settings.base_url}",
+            "--LabApp.news_url=None",
+            "--LabApp.expose_app_in_browser=True",
+            "--LabApp.extension_manager=readonly",
+            f"--KernelManager.shutdown_wait_time={seconds(KILLED_AFTER)}",
+        ]
+        if self.settings.front_end == "notebook":
+            flags.append("--JupyterNotebookApp.expose_app_in_browser=True")
+        if hasattr(os, "geteuid") and os.geteuid() == 0:
+            flags.append("--allow-root")
+        return [sys.executable, "-m", module, *flags, *self.settings.flags]
+
+    def _environment(self) -> dict[str, str]:
+        folders = {name: self.home / name.lower() for name in FOLDERS}
+        for folder in (self.root, *folders.values()):
+            folder.mkdir()
+        overrides = folders["JUPYTER_CONFIG_DIR"] / "labconfig" / "default_setting_overrides.json"
+        overrides.parent.mkdir()
+        overrides.write_text(json.dumps(SETTINGS))
+        return {**{name: str(folder) for name, folder in folders.items()}, **dict(self.settings.environment)}
+
+    def _listening(self) -> dict[str, Any] | None:
+        if self.child.process.poll() is not None:
+            raise RuntimeError(f"the Jupyter server ended at once:\n{self.log()}")
+        try:
+            return json.loads((self.runtime_folder / f"jpserver-{self.child.process.pid}.json").read_text())
+        except (FileNotFoundError, json.JSONDecodeError):
+            return None  # not there yet, or half written
+
+    @property
+    def runtime_folder(self) -> Path:
+        """Where the server and the kernels leave their connection files."""
+        return self.home / "jupyter_runtime_dir"
+
+    def notebook_url(self, path: str) -> str:
+        """The address that opens a notebook, given relative to `root`, in the front end; it logs in."""
+        page = "lab/tree" if self.settings.front_end == "lab" else "notebooks"
+        return f"{self.url}{page}/{path}?reset&token={self.token}"
+
+    def api(self, path: str, method: str = "GET") -> Any:
+        """Call Jupyter's REST API: `api('api/kernels')`. Returns the JSON, or None for an empty answer."""
+        request = urllib.request.Request(self.url + path, method=method)
+        request.add_header("Authorization", f"token {self.token}")
+        with urllib.request.urlopen(request, timeout=seconds(KILLED_AFTER)) as answer:
+            body = answer.read()
+        return json.loads(body) if body else None
+
+    def kernels(self) -> list[str]:
+        """The ids of the kernels that run."""
+        return [kernel["id"] for kernel in self.api("api/kernels")]
+
+    def shut_kernels_down(self) -> list[str]:
+        """End all kernels as a person would, and return what did not end by itself or was left behind."""
+        complaints = []
+        for kernel in self.kernels():
+            began = time.monotonic()
+            self.api(f"api/kernels/{kernel}", "DELETE")
+            if time.monotonic() - began > seconds(KERNEL_ENDS_WITHIN):
+                complaints.append(f"kernel {kernel} did not end within {seconds(KERNEL_ENDS_WITHIN):g} s")
+        return complaints + [f"left behind by a kernel: {command}" for command in self.child.stragglers()]
+
+    def log(self, start: int = 0) -> str:
+        """What the server and its kernels wrote to the terminal, from a position in bytes on."""
+        return self.child.stderr.read_bytes()[start:].decode(errors="replace")
+
+    def log_size(self) -> int:
+        """The log's length in bytes, to read on from there later."""
+        return self.child.stderr.stat().st_size
+
+    def stop(self) -> list[str]:
+        """End the server and everything below it, and return what went wrong on the way."""
+        start = self.log_size()
+        code = self.child.stop(bound=2 * KILLED_AFTER)
+        complaints = [f"left behind by Jupyter: {command}" for command in self.child.stragglers()]
+        if code not in (0, -15):
+            complaints.append(f"Jupyter's exit code is {code}")
+        return complaints + trouble_in(self.log(start), ("received signal 15, stopping",))
+
+
+class JupyterServers:
+    """The servers of a test session, one for each `JupyterSettings`, started when first asked for."""
+
+    def __init__(self, new_folder: Any) -> None:
+        self._new_folder = new_folder
+        self._servers: dict[JupyterSettings, JupyterServer] = {}
+
+    def get(self, settings: JupyterSettings) -> JupyterServer:
+        """The server with these settings."""
+        if settings not in self._servers:
+            self._servers[settings] = JupyterServer(settings, self._new_folder())
+        return self._servers[settings]
+
+    def stop(self) -> list[str]:
+        """End all of them, and return what went wrong."""
+        return [complaint for server in self._servers.values() for complaint in server.stop()]
+
+
+def trouble_in(log: str, allowed: tuple[str, ...] = ()) -> list[str]:
+    """Lines of a log that tell of an error, apart from those that match an allowed pattern."""
+    return [
+        line
+        for line in log.splitlines()
+        if TROUBLE.search(line) and not any(re.search(pattern, line) for pattern in allowed)
+    ]

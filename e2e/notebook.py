@@ -1,0 +1,224 @@
+"""An open notebook, driven as a person drives it: by its cells, keys and buttons."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from playwright.sync_api import FrameLocator, Locator, Page, expect
+
+from .jupyter import JupyterServer
+from .timeouts import milliseconds
+
+PANEL = ".jp-NotebookPanel:not(.lm-mod-hidden)"
+FINISHED = re.compile(r"^\[\d+\]:$")
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+
+# What every snippet of JavaScript below finds in scope, and its bound: `evaluate` alone would wait for ever.
+PRELUDE = """async ([path, argument, bound]) => {
+    const app = window.jupyterapp;
+    const panel = () => [...app.shell.widgets('main')].find(widget => widget.context?.path === path);
+    const cells = () => panel().content.widgets;
+    const session = () => panel().context.sessionContext;
+    const until = (signal, test) => new Promise(resolve => {
+        const look = () => { if (test()) { signal.disconnect(look); resolve(); } };
+        signal.connect(look);
+        look();
+    });
+    const work = async () => { %s };
+    let timer;
+    const late = new Promise((_, reject) => {
+        timer = setTimeout(() => reject(new Error('not within ' + bound + ' ms')), bound);
+    });
+    try { return await Promise.race([work(), late]); } finally { clearTimeout(timer); }
+}"""
+
+READY = """
+    await panel().context.ready;
+    await session().ready;
+    await until(session().statusChanged, () => session().session?.kernel?.status === 'idle');
+"""
+
+WATCH_RESTART = """
+    const kernel = session().session.kernel;
+    let restarting = false;
+    window.nbwsRestarted = until(kernel.statusChanged, () => {
+        restarting ||= kernel.status.endsWith('restarting');
+        return restarting && kernel.status === 'idle';
+    });
+"""
+
+
+class Notebook:
+    """A notebook in a tab of its own. Cells are counted from 0. `path` is the file, `folder` the kernel's folder."""
+
+    def __init__(self, page: Page, server: JupyterServer, path: Path, screenshots: Path) -> None:
+        """Open the file in the page and wait until its kernel is idle."""
+        self.page, self.server, self.path, self.folder = page, server, path, path.parent
+        self._screenshots = screenshots
+        self._relative = path.relative_to(server.root).as_posix()
+        page.goto(server.notebook_url(self._relative), wait_until="commit")
+        self._wait_ready()
+
+    # Looking
+
+    def cell(self, index: int) -> Locator:
+        """The whole cell."""
+        return self.page.locator(f"{PANEL} .jp-Notebook .jp-Cell").nth(index)
+
+    def prompt(self, index: int) -> Locator:
+        """The cell's `[n]:`."""
+        return self.cell(index).locator(".jp-InputPrompt")
+
+    def output(self, index: int) -> Locator:
+        """The cell's output area: `expect(nb.output(1)).to_contain_text('hello')`."""
+        return self.cell(index).locator(".jp-Cell-outputArea")
+
+    def frame(self, index: int, number: int = 0) -> FrameLocator:
+        """The page inside an iframe of the cell's output, by default in the first one."""
+        return self._iframes(index).nth(number).content_frame
+
+    def frames(self, index: int, count: int = 1) -> list[FrameLocator]:
+        """The pages inside the iframes of the cell's output, as soon as there are `count` of them."""
+        expect(self._iframes(index)).to_have_count(count)
+        return [self.frame(index, number) for number in range(count)]
+
+    def outputs(self, index: int) -> list[dict[str, Any]]:
+        """The cell's outputs as the notebook format has them, at this moment."""
+        return self._javascript("return cells()[argument].model.outputs.toJSON();", index)
+
+    def text_output(self, index: int) -> str:
+        """The text of all outputs of the cell at this moment: streams, plain results, tracebacks without colours."""
+        return "".join(_text_of(output) for output in self.outputs(index))
+
+    @property
+    def kernel_id(self) -> str:
+        """The running kernel's id; a restart keeps it."""
+        return self._javascript("return session().session.kernel.id;")
+
+    # Running
+
+    def start(self, index: int) -> None:
+        """Run a cell with Ctrl+Enter and do not wait for it."""
+        # A number left from before, even from before a restart, would look like this run's.
+        self._javascript("cells()[argument].model.executionCount = null;", index)
+        self.cell(index).locator(".cm-content").click()  # the prompt would not take the focus out of an iframe
+        self.page.keyboard.press("Control+Enter")
+
+    def wait(self, index: int, fails: bool = False, bound: float = 20) -> None:
+        """Wait, at most `bound` seconds, until the cell that was started is done.
+
+        Raises AssertionError with the traceback if it failed; with `fails=True`, if it did not.
+        """
+        expect(self.prompt(index)).to_have_text(FINISHED, timeout=milliseconds(bound))
+        self._check([index], fails)
+
+    def run(self, index: int, fails: bool = False, bound: float = 20) -> None:
+        """Run a cell and wait until it is done, as `wait` does."""
+        self.start(index)
+        self.wait(index, fails, bound)
+
+    def run_all(self, fails: bool = False, bound: float = 60) -> None:
+        """Run all cells and wait until they are done; with `fails=True` one of them must fail."""
+        self._command("notebook:run-all-cells", bound)
+        self._check(range(self._javascript("return cells().length;")), fails)
+
+    def restart(self, bound: float = 20) -> None:
+        """Restart the kernel with the toolbar's button and wait until it is idle."""
+        self._javascript(WATCH_RESTART)
+        self._toolbar("notebook:restart-kernel").click()
+        self.page.locator(".jp-Dialog .jp-mod-accept").click()
+        self._javascript("await window.nbwsRestarted;", bound=bound)
+
+    def interrupt(self) -> None:
+        """Interrupt the kernel with the toolbar's button."""
+        self._toolbar("notebook:interrupt-kernel").click()
+
+    # Changing
+
+    def set_source(self, index: int, source: str) -> None:
+        """Write another text into a cell, without running it."""
+        self._javascript(
+            "cells()[argument.index].model.sharedModel.setSource(argument.source);", {"index": index, "source": source}
+        )
+
+    def edit(self, index: int, source: str, fails: bool = False, bound: float = 20) -> None:
+        """Write another text into a cell and run it."""
+        self.set_source(index, source)
+        self.run(index, fails, bound)
+
+    def insert(self, index: int, source: str) -> None:
+        """Insert a code cell, which gets this index."""
+        self._javascript(
+            "panel().content.model.sharedModel.insertCell(argument.index, "
+            "{cell_type: 'code', source: argument.source, metadata: {}});",
+            {"index": index, "source": source},
+        )
+        expect(self.cell(index)).to_be_visible()
+
+    def save(self) -> nbformat.NotebookNode:
+        """Save the notebook and return what is in the file."""
+        self._command("docmanager:save")
+        return nbformat.read(self.path, as_version=4)
+
+    def reload(self) -> None:
+        """Reload the browser's tab and wait until the notebook is there again; the kernel goes on."""
+        self.page.reload(wait_until="commit")
+        self._wait_ready()
+
+    def screenshot(self, name: str) -> Path:
+        """Keep a picture of the tab in the test's folder of artefacts."""
+        path = self._screenshots / f"{name}.png"
+        self.page.screenshot(path=path)
+        return path
+
+    # How
+
+    def _iframes(self, index: int) -> Locator:
+        return self.output(index).locator("iframe")
+
+    def _toolbar(self, command: str) -> Locator:
+        return self.page.locator(f'{PANEL} .jp-NotebookPanel-toolbar [data-command="{command}"]')
+
+    def _wait_ready(self) -> None:
+        self.cell(0).wait_for(timeout=milliseconds(30))
+        self._javascript(READY, bound=30)
+
+    def _command(self, command: str, bound: float = 20) -> None:
+        self._javascript("await app.commands.execute(argument);", command, bound)
+
+    def _javascript(self, code: str, argument: Any = None, bound: float = 10) -> Any:
+        return self.page.evaluate(PRELUDE % code, [self._relative, argument, milliseconds(bound)])
+
+    def _check(self, indexes: Sequence[int], fails: bool) -> None:
+        codes = [index for index in indexes if self._javascript("return cells()[argument].model.type;", index) == "code"]
+        errors = [
+            f"cell {index}:\n{_text_of(output)}"
+            for index in codes
+            for output in self.outputs(index)
+            if output["output_type"] == "error"
+        ]
+        assert bool(errors) == fails, "\n".join(errors) or "no cell failed"
+
+
+def write_notebook(path: Path, cells: Sequence[str | nbformat.NotebookNode]) -> Path:
+    """Write a notebook file; a text becomes a code cell."""
+    made = [nbformat.v4.new_code_cell(cell) if isinstance(cell, str) else cell for cell in cells]
+    kernel = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
+    nbformat.write(nbformat.v4.new_notebook(cells=made, metadata={"kernelspec": kernel}), path)
+    return path
+
+
+def _text_of(output: dict[str, Any]) -> str:
+    if output["output_type"] == "stream":
+        return _joined(output["text"])
+    if output["output_type"] == "error":
+        return COLOURS.sub("", "\n".join(output["traceback"])) + "\n"
+    return _joined(output["data"].get("text/plain", "")) + "\n"
+
+
+def _joined(text: str | list[str]) -> str:
+    return text if isinstance(text, str) else "".join(text)
