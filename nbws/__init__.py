@@ -1,0 +1,25 @@
+"""Live web apps in notebooks. This face is lazy: a name is imported when it is first asked for.
+
+Jupyter Server imports `nbws.jpserver` at its start, and with it this file, and must not pay for the rest.
+"""
+__version__ = '0.1.0'
+
+_FACE = {  # public name -> the module it stands in
+    'App': 'nbws.app',
+    'FastHTML': 'nbws.app',
+    'serve': 'nbws.notebook',
+    'show': 'nbws.notebook',
+    'stop': 'nbws.notebook',
+}
+__all__ = ['__version__', *_FACE]
+
+
+def __getattr__(name: str) -> object:
+    "The public `name`, from its module; kept, so that this runs once a name."
+    if name not in _FACE: raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    from importlib import import_module
+    value = globals()[name] = getattr(import_module(_FACE[name]), name)
+    return value
+
+
+def __dir__() -> list[str]: return sorted({*globals(), *_FACE})

