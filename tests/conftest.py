@@ -1,0 +1,148 @@
+"""What every test here is held to: it leaves no thread, descriptor or process, and logs only what it announced.
+
+Warnings are errors (pyproject.toml), and each test ends with a collection, so that an unclosed socket, file or loop, a
+task destroyed while pending or a coroutine that nobody awaited fails the test that caused it.
+"""
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import re
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import psutil
+import pytest
+
+WATCHED = 'nbws', 'tornado', 'asyncio'  # loggers whose records at WARNING and above must be announced
+GRACE = 2.0  # seconds in which a thread, descriptor or process that is on its way out may end
+
+
+class Records(logging.Handler):
+    "Keeps the records of the watched loggers until a test takes them."
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.kept: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None: self.kept.append(record)
+
+    def take(self) -> list[logging.LogRecord]:
+        kept, self.kept = self.kept, []
+        return kept
+
+
+RECORDS = Records()
+
+
+def text(record: logging.LogRecord) -> str:
+    "A record in one line, and the traceback that it carries."
+    line = f'{record.levelname} {record.name}: {record.getMessage()}'
+    return line + ('\n' + logging.Formatter().formatException(record.exc_info) if record.exc_info else '')
+
+
+def ends(left: Callable[[], list[str]]) -> list[str]:
+    "What `left` still names once it had time to end."
+    until = time.monotonic() + GRACE
+    while (names := left()) and time.monotonic() < until: time.sleep(.01)
+    return names
+
+
+def threads() -> set[threading.Thread]: return set(threading.enumerate())
+
+
+def descriptors() -> Counter[str]:
+    "Open sockets, pipes and event queues of this process, as `socket:[12345]`; empty where there is no /proc."
+    found: Counter[str] = Counter()
+    try: numbers = os.listdir('/proc/self/fd')
+    except OSError: return found
+    for fd in numbers:
+        try: target = os.readlink(f'/proc/self/fd/{fd}')
+        except OSError: continue  # listdir's own
+        if target.startswith(('socket:[', 'pipe:[', 'anon_inode:')) and target not in STANDARD: found[target] += 1
+    return found
+
+
+# What stdin, stdout and stderr may be: pytest's capture opens and closes duplicates of them around a test.
+STANDARD: frozenset[str] = frozenset()
+STANDARD = frozenset(target for target in descriptors() if not target.startswith('anon_inode:'))
+
+
+def children() -> set[psutil.Process]: return set(psutil.Process().children(recursive=True))
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for name in WATCHED: logging.getLogger(name).addHandler(RECORDS)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    for name in WATCHED: logging.getLogger(name).removeHandler(RECORDS)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    "What stands now stays: without it a collection after each test costs 50 times as much."
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(autouse=True, scope='module')
+def _no_process_left() -> Iterator[None]:
+    before = children()
+    yield
+    left = ends(lambda: [str(p) for p in children() - before if p.is_running()])
+    assert not left, f'processes left by this module: {left}'
+
+
+class ExpectLog:
+    "The log records that a test announces."
+    def __init__(self) -> None: self.expected: list[tuple[str, int | None]] = []
+
+    def __call__(self,
+                 pattern: str, # Searched in `LEVEL logger: message` and in the traceback below it
+                 times: int | None = None, # How often it must come; None: at least once
+                 ) -> None:
+        "Announce a record at WARNING or above. The test fails if it does not come."
+        self.expected.append((pattern, times))
+
+    def check(self, lines: list[str]) -> None:
+        "Fail on a line that nothing announced and on an announced one that did not come."
+        others = [line for line in lines if not any(re.search(pattern, line) for pattern, _ in self.expected)]
+        assert not others, 'unexpected log records (announce them with expect_log):\n' + '\n'.join(others)
+        for pattern, times in self.expected:
+            n = sum(bool(re.search(pattern, line)) for line in lines)
+            assert n if times is None else n == times, f'{n} log records matched {pattern!r}, not {times or "one"}'
+
+
+@dataclass
+class Before:
+    "What stood when a test's own fixtures began: those of wider scope stand already, and may stay."
+    log: ExpectLog
+    threads: set[threading.Thread]
+    descriptors: Counter[str]
+
+
+BEFORE = pytest.StashKey[Before]()
+
+
+@pytest.fixture(autouse=True)
+def expect_log(request: pytest.FixtureRequest) -> Iterator[ExpectLog]:
+    "`expect_log('pattern')` in a test announces log records at WARNING or above from nbws, tornado or asyncio."
+    before = request.node.stash[BEFORE] = Before(ExpectLog(), threads(), descriptors())
+    yield before.log
+    # A test's first fixture ends last, and right after it pytest looks for unraisable exceptions.
+    gc.collect()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
+    try: yield
+    finally: records = RECORDS.take()
+    if not (before := item.stash.get(BEFORE, None)): return  # a fixture of wider scope failed
+    before.log.check([text(record) for record in records])
+    left = ends(lambda: [t.name for t in threads() - before.threads])
+    assert not left, f'threads left: {left}'
+    left = ends(lambda: sorted((descriptors() - before.descriptors).elements()))
+    assert not left, f'descriptors left: {left}'

@@ -1,0 +1,103 @@
+"""conftest.py catches what it says it catches: each case passes but for what it leaves behind."""
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+pytest_plugins = ['pytester']
+
+ROOT = Path(__file__).resolve().parent.parent
+
+CASES = {  # name -> what is said, the test
+    'thread': ("threads left: .*sleeper", '''
+        import threading, time
+        def test(): threading.Thread(target=time.sleep, args=(20,), name='sleeper', daemon=True).start()'''),
+    'descriptor': ('descriptors left: .*socket', '''
+        import socket
+        kept = []
+        def test(): kept.append(socket.socket())'''),
+    'unclosed_socket': ('ResourceWarning: unclosed .*socket', '''
+        import socket
+        def test(): socket.socket()'''),
+    'unclosed_loop': ('ResourceWarning: unclosed event loop', '''
+        import asyncio
+        def test(): asyncio.new_event_loop()'''),
+    'never_awaited': ('coroutine .*nobody.* was never awaited', '''
+        async def nobody(): pass
+        def test(): nobody()'''),
+    'warning': ('UserWarning: a warning', '''
+        import warnings
+        def test(): warnings.warn('a warning')'''),
+    'thread_raises': ('PytestUnhandledThreadExceptionWarning(.|\n)*ZeroDivisionError', '''
+        import threading
+        def test():
+            thread = threading.Thread(target=lambda: 1/0)
+            thread.start()
+            thread.join()'''),
+    'log': ('unexpected log records(.|\n)*WARNING nbws.app: careful', '''
+        import logging
+        def test(): logging.getLogger('nbws.app').warning('careful')'''),
+    'callback_raises': ('unexpected log records(.|\n)*ZeroDivisionError', '''
+        import asyncio
+        async def main():
+            asyncio.get_running_loop().call_soon(lambda: 1/0)
+            await asyncio.sleep(0)
+        def test(): asyncio.run(main())'''),
+    'task': ('Task was destroyed but it is pending', '''
+        import asyncio
+        def test():
+            loop = asyncio.new_event_loop()
+            task = loop.create_task(asyncio.sleep(20))
+            loop.run_until_complete(asyncio.sleep(0))
+            loop.close()'''),
+    'log_absent': ("0 log records matched 'absent'", '''
+        def test(expect_log): expect_log('absent')'''),
+    'log_twice': ('2 log records matched .*, not 1', '''
+        import logging
+        def test(expect_log):
+            expect_log('twice', times=1)
+            for _ in range(2): logging.getLogger('tornado').error('twice')'''),
+    'process': ('processes left by this module', '''
+        import subprocess
+        def test(): globals()['kept'] = subprocess.Popen(['sleep', '2'])'''),
+    'timeout': ('Timeout', '''
+        import pytest, time
+        @pytest.mark.timeout(.2)
+        def test(): time.sleep(20)'''),
+    'clean': (None, '''
+        import asyncio, logging, subprocess, threading
+        def test_log(expect_log):
+            expect_log('announced')
+            expect_log('twice', times=2)
+            for word in ['announced', 'twice', 'twice']: logging.getLogger('nbws').warning(word)
+        def test_info(): logging.getLogger('nbws').info('not a warning')
+        async def main(): await asyncio.to_thread(print, 'hi')
+        def test_loop(): asyncio.run(main())
+        def test_thread(): threading.Thread(target=print).start()
+        def test_process(): subprocess.run(['true'], check=True)'''),
+}
+
+
+def test_leftovers_are_caught(pytester: pytest.Pytester) -> None:
+    folder = pytester.mkdir('tests')
+    conftest = (ROOT/'tests'/'conftest.py').read_text('utf-8').replace('GRACE = 2.0', 'GRACE = 0.2')
+    (folder/'conftest.py').write_text(conftest, 'utf-8')
+    (pytester.path/'pyproject.toml').write_bytes((ROOT/'pyproject.toml').read_bytes())
+    # One more test after each: what is left behind is told where it was caused, and nowhere else.
+    one_more = '\n        def test_next(): pass'
+    pytester.makepyfile(**{f'tests/test_{name}': code + one_more for name, (_, code) in CASES.items()})
+
+    options = '-p', 'no:cacheprovider', '-p', 'no:playwright', '--junitxml=out.xml'
+    result = pytester.runpytest_subprocess(*options, timeout=50)
+
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    told: dict[str, list[str]] = {name: [] for name in CASES}
+    for case in ElementTree.parse(pytester.path/'out.xml').iter('testcase'):
+        name = case.attrib['classname'].removeprefix('tests.test_')
+        told[name] += [f"{bad.get('message')}\n{bad.text}" for bad in case if bad.tag in ('error', 'failure')]
+    for name, (said, _) in CASES.items():
+        assert len(told[name]) == bool(said), f'{name}: {told[name]}'
+        if said: assert re.search(said, told[name][0]), f'{name}: {told[name][0]}'
