@@ -1,0 +1,155 @@
+# nbws: `make demo` to see it, `make test` to check it. Needs python3 (3.10 or newer, with venv), make and a package
+# registry. Everything is installed into .venv; a second run reuses what stands there.
+
+PYTHON ?= python3
+DEMO ?= nbs/20_chat.ipynb
+# More for JupyterLab, such as JUPYTER_FLAGS=--no-browser.
+JUPYTER_FLAGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+PY := $(BIN)/python
+INSTALL_FILES := settings.ini setup.py pyproject.toml package.json package-lock.json
+# What Jupyter Server reads; an editable install does not put it there.
+JUPYTER_CONF := $(VENV)/etc/jupyter/jupyter_server_config.d/nbws.json
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_NO_INPUT := 1
+# Nothing from outside the venv may answer an import.
+unexport PYTHONPATH PYTHONHOME
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+SHELL := /bin/sh
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# ---------------------------------------------------------------- set-up
+
+# The only rules that install. A stamp in .venv says what stands there; newer INSTALL_FILES make it stale.
+# Where the browser files are gone (`git clean` takes them), installing again brings them back.
+ifeq ($(wildcard nbws/static/LOCK),)
+.PHONY: $(VENV)/.demo $(VENV)/.dev
+endif
+
+$(VENV)/.demo: $(INSTALL_FILES)
+	$(call install,demo)
+	@touch $@
+
+$(VENV)/.dev: $(INSTALL_FILES)
+	$(call install,dev)
+	@touch $(VENV)/.demo $@
+
+define install
+@echo "==> the environment: $(VENV), with nbws[$(1)] (the first time takes a minute or two)"
+@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+  { echo "nbws needs Python 3.10 or newer, and $(PYTHON) is `$(PYTHON) --version 2>&1`. Another one: make PYTHON=python3.12 ..."; exit 1; }
+@$(PY) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || $(PYTHON) -m venv --clear $(VENV) || \
+  { echo "$(PYTHON) could not make a venv; on Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+$(PY) -m pip install -q -e '.[$(1)]'
+endef
+
+.PHONY: jupyter-conf
+jupyter-conf: # Only once the extension exists: Jupyter Server logs an error for one that it cannot import.
+	@if [ -f nbws/jpserver.py ]; then \
+	  mkdir -p $(dir $(JUPYTER_CONF)) && ln -sf $(CURDIR)/nbws/jupyter/nbws.json $(JUPYTER_CONF); else rm -f $(JUPYTER_CONF); fi
+
+.PHONY: setup
+setup: $(VENV)/.dev jupyter-conf ## install everything a developer needs into .venv
+
+# ---------------------------------------------------------------- see it
+
+.PHONY: demo
+demo: $(VENV)/.demo jupyter-conf ## open the chat notebook in JupyterLab, in your browser
+	@test -f $(DEMO) || { echo "there is no $(DEMO); name another: make demo DEMO=nbs/x.ipynb"; exit 1; }
+	@echo "==> JupyterLab opens $(DEMO): run its cells (Run > Run All Cells) and type into the page under them."
+	@echo "    No browser? Open the address that JupyterLab prints. Ctrl+C ends it."
+	$(BIN)/jupyter lab $(DEMO) --LabApp.news_url=None $$([ "$$(id -u)" = 0 ] && echo --allow-root) $(JUPYTER_FLAGS)
+
+# ---------------------------------------------------------------- check it
+
+.PHONY: test
+test: $(VENV)/.dev jupyter-conf chromium lint check-export check-readme notebooks unit e2e ## everything: lint, types, notebooks, tests, a real JupyterLab
+	@echo "==> make test: all passed"
+
+.PHONY: lint
+lint: $(VENV)/.dev ## ruff and mypy
+	@echo "==> ruff, mypy"
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+.PHONY: export
+export: $(VENV)/.dev ## write nbws/*.py from the notebooks, and clean these
+	$(BIN)/nbdev-export
+	$(BIN)/nbdev-clean
+
+.PHONY: readme
+readme: $(VENV)/.dev ## write README.md from nbs/index.ipynb
+	$(PY) tests/readme.py
+
+SUMS = find nbs nbws \( -name '*.py' -o -name '*.ipynb' \) ! -path '*/.*' -exec cksum {} + | sort -k3
+.PHONY: check-export
+check-export: $(VENV)/.dev # Sums, not `git diff`: a work tree with changes can be checked, too.
+	@echo "==> nbdev-export and nbdev-clean change nothing"
+	@$(SUMS) > $(VENV)/.before
+	@$(BIN)/nbdev-export
+	@$(BIN)/nbdev-clean
+	@$(SUMS) | diff $(VENV)/.before - || { echo "modules and notebooks differed (now they agree): look at git diff, and commit"; exit 1; }
+
+.PHONY: check-readme
+check-readme: $(VENV)/.dev
+	@echo "==> README.md is what nbs/index.ipynb says"
+	@$(PY) tests/readme.py --check
+
+# A warning raises in the cell that causes it. What a notebook lets slip past its cells (a log line of a thread, a leaked
+# task) nbdev only prints, so anything but its closing word is a failure.
+.PHONY: notebooks
+notebooks: $(VENV)/.dev ## the notebooks' own tests; one of them: make notebooks NB=nbs/01_html.ipynb
+	@echo "==> nbdev-test"
+	@PYTHONWARNINGS=error $(BIN)/nbdev-test $(NB) > $(VENV)/.notebooks 2>&1; code=$$?; cat $(VENV)/.notebooks; \
+	  [ $$code = 0 ] && [ "$$(cat $(VENV)/.notebooks)" = Success. ] || { echo "the notebooks failed, or printed more than Success."; exit 1; }
+
+.PHONY: unit
+unit: $(VENV)/.dev jupyter-conf ## tests/: real sockets, a real kernel, the rules
+	@echo "==> pytest tests"
+	$(PY) -m pytest tests $(PYTEST_FLAGS)
+
+.PHONY: e2e
+e2e: $(VENV)/.dev jupyter-conf chromium ## e2e/: JupyterLab and Chromium as a person uses them
+	@echo "==> pytest e2e"
+	@if ls e2e/test_*.py > /dev/null 2>&1; then $(PY) -m pytest e2e $(PYTEST_FLAGS); else echo "there are no tests in e2e/ yet"; fi
+
+.PHONY: one
+one: $(VENV)/.dev jupyter-conf ## one test: make one T=tests/test_x.py::test_y
+	@test -n "$(T)" || { echo "which one? make one T=tests/test_x.py::test_y"; exit 1; }
+	$(PY) -m pytest $(T) $(PYTEST_FLAGS)
+
+# Playwright's own browser, or the system's, or Debian's package, whose lists may be old.
+define FIND_CHROMIUM
+from e2e.chromium import launch_arguments
+from playwright.sync_api import sync_playwright
+with sync_playwright() as playwright: own = playwright.chromium.executable_path
+try: launch_arguments(own)
+except FileNotFoundError: raise SystemExit(1) from None
+endef
+export FIND_CHROMIUM
+
+.PHONY: chromium
+chromium: $(VENV)/.dev
+	@$(PY) -c "$$FIND_CHROMIUM" && exit 0; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
+	  echo "==> apt-get install chromium, for the browser tests"; \
+	  export DEBIAN_FRONTEND=noninteractive; \
+	  { apt-get install -qq -y --no-install-recommends chromium > /dev/null 2>&1 || \
+	    { apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium > /dev/null; }; }; fi; \
+	$(PY) -c "$$FIND_CHROMIUM" || { echo "The browser tests need Chromium: run $(BIN)/playwright install --with-deps chromium, or install your system's package."; exit 1; }
+
+# ---------------------------------------------------------------- clear up
+
+.PHONY: clean
+clean: ## remove .venv, the browser files and everything that runs leave behind
+	rm -rf $(VENV) nbws/static build dist *.egg-info _proc e2e/artefacts .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find nbws tests e2e nbs -name __pycache__ -prune -exec rm -rf {} +
