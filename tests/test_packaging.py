@@ -1,0 +1,70 @@
+"""What leaves the house: the source archive and the wheel that is made from it on a machine without npm."""
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+STATIC = {'htmx.min.js', 'ws.js', 'sse.js', 'idiomorph-ext.min.js', 'pico.min.css', 'LICENSES.txt', 'LOCK'}
+CONFIG = 'etc/jupyter/jupyter_server_config.d/nbws.json'
+
+
+def build(folder: Path, what: str, **environment: str) -> Path:
+    "Build without isolation, hence without a registry; the path of what was made."
+    out = folder/'out'
+    run = subprocess.run([sys.executable, '-m', 'build', '--no-isolation', what, '--outdir', str(out), str(folder)],
+                         env={**os.environ, **environment}, capture_output=True, text=True, timeout=100)
+    assert run.returncode == 0, run.stdout + run.stderr
+    (made,) = out.iterdir()
+    return made
+
+
+@pytest.fixture(scope='module')
+def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    "The source archive, made in a copy: a build writes into the tree."
+    tree = tmp_path_factory.mktemp('tree')
+    tracked = subprocess.run(['git', 'ls-files', '-co', '--exclude-standard'], cwd=ROOT, check=True,
+                             capture_output=True, text=True).stdout.splitlines()
+    for name in tracked:
+        if not (ROOT/name).is_file() or name.startswith('e2e/'): continue
+        (tree/name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT/name, tree/name)
+    shutil.copytree(ROOT/'nbws'/'static', tree/'nbws'/'static')
+    return build(tree, '--sdist')
+
+
+@pytest.fixture(scope='module')
+def wheel(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp('unpacked')
+    with tarfile.open(sdist) as archive: archive.extractall(folder, filter='data')
+    (tree,) = folder.iterdir()
+    return build(tree, '--wheel', PATH=str(tmp_path_factory.mktemp('empty')))
+
+
+def test_wheel(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive: names = set(archive.namelist())
+    assert {name.removeprefix('nbws/static/') for name in names if name.startswith('nbws/static/')} == STATIC
+    modules = {path.relative_to(ROOT).as_posix() for path in (ROOT/'nbws').rglob('*.py')}
+    assert modules <= names
+    assert 'nbws/py.typed' in names
+    assert any(name.endswith(f'.data/data/{CONFIG}') for name in names)
+    assert {name.partition('/')[0].partition('-')[0] for name in names} == {'nbws'}, 'nothing else is installed'
+
+
+def test_installed(wheel: Path, tmp_path: Path) -> None:
+    "Imported from where pip puts it, and the server's configuration beside it."
+    subprocess.run([sys.executable, '-m', 'pip', 'install', '-q', '--no-deps', '--no-index', '--no-compile',
+                    '--ignore-installed', '--prefix', str(tmp_path), str(wheel)], check=True, timeout=50)
+    (site,) = tmp_path.glob('**/site-packages')
+    code = f'import sys; sys.path.insert(0, {str(site)!r}); import nbws; print(nbws.__version__, nbws.__file__)'
+    run = subprocess.run([sys.executable, '-P' if sys.version_info >= (3, 11) else '-I', '-c', code], cwd=tmp_path,
+                         check=True, capture_output=True, text=True, timeout=20)
+    assert run.stdout.split()[1] == str(site/'nbws'/'__init__.py')
+    assert (tmp_path/CONFIG).is_file()
