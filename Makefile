@@ -9,7 +9,7 @@ JUPYTER_FLAGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 PY := $(BIN)/python
-INSTALL_FILES := settings.ini setup.py pyproject.toml package.json package-lock.json
+INSTALL_FILES := settings.ini setup.py package.json package-lock.json
 # What Jupyter Server reads; an editable install does not put it there.
 JUPYTER_CONF := $(VENV)/etc/jupyter/jupyter_server_config.d/nbws.json
 
@@ -78,8 +78,7 @@ test: $(VENV)/.dev jupyter-conf chromium lint check-export check-readme notebook
 .PHONY: lint
 lint: $(VENV)/.dev ## ruff and mypy
 	@echo "==> ruff, mypy"
-	$(BIN)/ruff check .
-	$(BIN)/mypy
+	@$(BIN)/ruff check .; code=$$?; $(BIN)/mypy && exit $$code
 
 .PHONY: export
 export: $(VENV)/.dev ## write nbws/*.py from the notebooks, and clean these
