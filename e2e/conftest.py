@@ -14,7 +14,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Playwright, expect
 
 from .chromium import launch_arguments
-from .jupyter import JupyterServer, JupyterServers, JupyterSettings, trouble_in
+from .jupyter import FrontEnd, JupyterServer, JupyterServers, JupyterSettings, trouble_in
 from .notebook import Notebook, write_notebook
 from .scripts import Script, start_script
 from .timeouts import milliseconds, seconds
@@ -24,6 +24,7 @@ ARTEFACTS = Path(__file__).parent / "artefacts"
 
 # Texts that a failed test leaves in its folder of artefacts, by file name.
 EVIDENCE = pytest.StashKey[dict[str, str]]()
+FAILED = pytest.StashKey[bool]()
 
 MARKERS = (
     "allow_external(pattern): addresses outside this machine that the test's pages may ask for (they are refused)",
@@ -51,19 +52,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.timeout(seconds(120)))
 
 
-@pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, None]:
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Write down the evidence when any phase of a test failed."""
-    report = (yield).get_result()
+    report = yield
     item.stash[FAILED] = item.stash.get(FAILED, False) or report.failed
     if report.when == "teardown" and item.stash[FAILED]:
         for name, text in item.stash.get(EVIDENCE, {}).items():
             folder = artefacts_of(item)
             folder.mkdir(parents=True, exist_ok=True)
             (folder / name).write_text(text)
-
-
-FAILED = pytest.StashKey[bool]()
+    return report
 
 
 def artefacts_of(item: pytest.Item) -> Path:
@@ -153,8 +152,8 @@ def jupyter(jupyter_servers: JupyterServers, request: pytest.FixtureRequest) -> 
     `@pytest.mark.parametrize("jupyter", ["lab", "notebook", JupyterSettings(base_url="/user/alice/")], indirect=True)`.
     After the test its kernels must end by themselves, leave no process behind, and the log must tell of no error.
     """
-    settings = getattr(request, "param", JupyterSettings())
-    server = jupyter_servers.get(JupyterSettings(settings) if isinstance(settings, str) else settings)
+    param: FrontEnd | JupyterSettings = getattr(request, "param", "lab")
+    server = jupyter_servers.get(param if isinstance(param, JupyterSettings) else JupyterSettings(param))
     start = server.log_size()
     yield server
     complaints = server.shut_kernels_down()
@@ -188,7 +187,9 @@ def open_notebook(
 
 
 @pytest.fixture
-def run_script(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Callable[..., Script]]:
+def run_script(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Callable[..., Script]]:
     """Run a script that serves on `PORT`: `run_script(path_or_module, *arguments, environment={}, ...)`.
 
     See `start_script`. When the test is over it gets a Ctrl+C and must end with 0, silent on stderr.

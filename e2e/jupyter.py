@@ -47,6 +47,16 @@ TROUBLE = re.compile(
     r"|exception was never retrieved|was never awaited|Task was destroyed|ResourceWarning|^Exception "
 )
 
+# What Jupyter itself says in the best of worlds: it does not await what it writes to a page that has just left,
+# and a kernel that is shut down in the middle of a cell cannot answer any more.
+NOISE = re.compile(
+    r"^Task exception was never retrieved\n[^\n]*WebSocketProtocol13\.write_message[^\n]*\n"
+    r"Traceback(?:(?!^\[).)+?^tornado\.websocket\.WebSocketClosedError$"
+    r"|^\[IPKernelApp\] ERROR \| Exception in message handler:\n"
+    r"Traceback(?:(?!^\[).)+?^zmq\.error\.ZMQError: Socket operation on non-socket$",
+    re.MULTILINE | re.DOTALL,
+)
+
 
 @dataclass(frozen=True, slots=True)
 class JupyterSettings:
@@ -177,6 +187,6 @@ def trouble_in(log: str, allowed: tuple[str, ...] = ()) -> list[str]:
     """Lines of a log that tell of an error, apart from those that match an allowed pattern."""
     return [
         line
-        for line in log.splitlines()
+        for line in NOISE.sub("", log).splitlines()
         if TROUBLE.search(line) and not any(re.search(pattern, line) for pattern in allowed)
     ]

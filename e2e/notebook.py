@@ -51,6 +51,17 @@ WATCH_RESTART = """
     });
 """
 
+FINISH = """
+    const model = cells()[argument].model;
+    await until(model.stateChanged, () => model.executionState === 'idle' && model.executionCount !== null);
+"""
+
+ERRORS = """
+    const errors = (cell, index) => (cell.model.outputs?.toJSON() ?? [])
+        .filter(output => output.output_type === 'error').map(output => [index, output]);
+    return cells().flatMap((cell, index) => argument === null || index === argument ? errors(cell, index) : []);
+"""
+
 
 class Notebook:
     """A notebook in a tab of its own. Cells are counted from 0. `path` is the file, `folder` the kernel's folder."""
@@ -113,8 +124,9 @@ class Notebook:
 
         Raises AssertionError with the traceback if it failed; with `fails=True`, if it did not.
         """
-        expect(self.prompt(index)).to_have_text(FINISHED, timeout=milliseconds(bound))
-        self._check([index], fails)
+        self._javascript(FINISH, index, bound)  # at once; `expect` alone looks only now and then
+        expect(self.prompt(index)).to_have_text(FINISHED)
+        self._check(fails, index)
 
     def run(self, index: int, fails: bool = False, bound: float = 20) -> None:
         """Run a cell and wait until it is done, as `wait` does."""
@@ -124,7 +136,7 @@ class Notebook:
     def run_all(self, fails: bool = False, bound: float = 60) -> None:
         """Run all cells and wait until they are done; with `fails=True` one of them must fail."""
         self._command("notebook:run-all-cells", bound)
-        self._check(range(self._javascript("return cells().length;")), fails)
+        self._check(fails)
 
     def restart(self, bound: float = 20) -> None:
         """Restart the kernel with the toolbar's button and wait until it is idle."""
@@ -193,14 +205,8 @@ class Notebook:
     def _javascript(self, code: str, argument: Any = None, bound: float = 10) -> Any:
         return self.page.evaluate(PRELUDE % code, [self._relative, argument, milliseconds(bound)])
 
-    def _check(self, indexes: Sequence[int], fails: bool) -> None:
-        codes = [index for index in indexes if self._javascript("return cells()[argument].model.type;", index) == "code"]
-        errors = [
-            f"cell {index}:\n{_text_of(output)}"
-            for index in codes
-            for output in self.outputs(index)
-            if output["output_type"] == "error"
-        ]
+    def _check(self, fails: bool, index: int | None = None) -> None:
+        errors = [f"cell {number}:\n{_text_of(error)}" for number, error in self._javascript(ERRORS, index)]
         assert bool(errors) == fails, "\n".join(errors) or "no cell failed"
 
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import BrowserContext, Page, expect
 
-from .jupyter import JupyterServer, JupyterSettings
+from .jupyter import JupyterServer, JupyterSettings, trouble_in
 from .notebook import Notebook, write_notebook
+from .processes import spawn
 from .scripts import Script
 from .threads import in_thread
+from .timeouts import seconds
 from .watch import BrowserWatch
 
 Open = Callable[..., Notebook]
@@ -38,13 +42,19 @@ frame = IFrame(f'http://127.0.0.1:{server.server_port}/', 300, 60)
 """
 
 SCRIPT = """
-import os, sys
 from http.server import HTTPServer, SimpleHTTPRequestHandler
 try:
     HTTPServer(('127.0.0.1', int(os.environ['PORT'])), SimpleHTTPRequestHandler).serve_forever()
 except KeyboardInterrupt:
     sys.exit(0)
 """
+
+
+def served(folder: Path, first: str = "") -> Path:
+    """Write a script that serves its folder, with a first line of its own."""
+    path = folder / "serve.py"
+    path.write_text(f"import os, sys\n{first}\n{SCRIPT}")
+    return path
 
 
 @pytest.mark.parametrize(
@@ -104,36 +114,35 @@ def test_interrupt(open_notebook: Open) -> None:
     assert "KeyboardInterrupt" in nb.text_output(0)
 
 
-def test_all_output_has_come_when_a_run_is_over(open_notebook: Open) -> None:
-    """No test needs to wait for output after `run`."""
-    nb = open_notebook(["for i in range(3000): print(i)"])
-    nb.run(0)
-    assert nb.text_output(0).endswith("2999\n")
-
-
 def test_a_copy_of_a_notebook(open_notebook: Open, tmp_path: Path) -> None:
-    """A notebook of the repository is copied, so that saving it changes nothing there."""
-    original = write_notebook(tmp_path / "original.ipynb", ["1 + 1"])
+    """A notebook of the repository is copied, so that saving changes nothing there. After `run` all output is there."""
+    original = write_notebook(tmp_path / "original.ipynb", ["for i in range(3000): print(i)"])
     before = original.read_bytes()
     nb = open_notebook(original)
-    nb.run_all()
+    nb.run(0)
+    assert nb.text_output(0).endswith("2999\n")
     nb.save()
-    assert nb.path.name == "original.ipynb" and nb.path.read_bytes() != before == original.read_bytes()
+    assert nb.path.name == "original.ipynb"
+    assert nb.path.read_bytes() != before == original.read_bytes()
 
 
 def test_two_notebooks(open_notebook: Open, jupyter: JupyterServer) -> None:
-    """Two tabs with two kernels."""
-    one, two = open_notebook(["x = 1"], name="one"), open_notebook(["x"], name="two")
+    """Two tabs with two kernels, of which one is shut down in the middle of a cell."""
+    one = open_notebook(["x = 1"], name="one")
+    two = open_notebook(["x", "while True: pass"], name="two")
     one.run(0)
     two.run(0, fails=True)
     assert sorted(jupyter.kernels()) == sorted([one.kernel_id, two.kernel_id])
+    two.start(1)
+    expect(two.prompt(1)).to_have_text("[*]:")
 
 
 @pytest.mark.allow_external(r"^(https?|wss?)://(example\.com|192\.0\.2\.1)/$")
-def test_the_network_is_shut(page: Page, watch: BrowserWatch, run_script: Callable[..., Script], tmp_path: Path) -> None:
+def test_the_network_is_shut(
+    page: Page, watch: BrowserWatch, run_script: Callable[..., Script], tmp_path: Path
+) -> None:
     """Names, addresses and sockets outside this machine are out of reach, and each attempt is noted."""
-    (tmp_path / "serve.py").write_text(SCRIPT)
-    page.goto(run_script(tmp_path / "serve.py", stderr_may='"GET ').url)
+    page.goto(run_script(served(tmp_path), stderr_may='"GET ').url)
     refused = page.evaluate("""() => Promise.all([
         fetch('https://example.com/').catch(error => error.name),
         fetch('http://192.0.2.1/').catch(error => error.name),
@@ -151,6 +160,52 @@ def test_errors_in_frames_are_seen(open_notebook: Open, watch: BrowserWatch) -> 
     with nb.page.context.expect_event("weberror"):
         nb.frame(1).get_by_role("button").click()
     assert watch.page_errors[0].startswith("ReferenceError: nothing is not defined")
+
+
+def test_people_have_cookies_of_their_own(
+    new_context: Callable[..., BrowserContext], run_script: Callable[..., Script], tmp_path: Path
+) -> None:
+    """Each context is another person's browser."""
+    url = run_script(served(tmp_path), stderr_may='"GET ').url
+    ann, bob = new_context().new_page(), new_context().new_page()
+    for page in (ann, bob):
+        page.goto(url)
+    ann.evaluate("document.cookie = 'name=ann'")
+    assert [page.evaluate("document.cookie") for page in (ann, bob)] == ["name=ann", ""]
+
+
+def test_a_script_must_end_well(run_script: Callable[..., Script], tmp_path: Path) -> None:
+    """A script that does not start says why; noise on stderr and a bad exit code are errors."""
+    with pytest.raises(RuntimeError, match="ZeroDivisionError"):
+        run_script(served(tmp_path, "1/0"))
+    noisy = run_script(served(tmp_path, "print('beware', file=sys.stderr)"))
+    with pytest.raises(AssertionError, match="beware"):
+        noisy.stop()
+    with pytest.raises(AssertionError, match="exit code -15"):
+        run_script(served(tmp_path)).stop(signal.SIGTERM)
+
+
+def test_nothing_is_left_behind(tmp_path: Path) -> None:
+    """A process that outlives its parents, in a session of its own, is found and killed."""
+    code = "import subprocess; subprocess.Popen(['sleep', '600'], start_new_session=True)"
+    child = spawn([sys.executable, "-c", code], tmp_path, tmp_path, {})
+    assert child.process.wait(seconds(10)) == 0
+    assert [command.split(": ")[1] for command in child.stragglers(bound=0)] == ["sleep 600"]
+    assert child.stragglers() == []
+
+
+def test_errors_in_jupyters_log_are_seen() -> None:
+    """All but what a page leaves behind that has just closed."""
+    gone = (
+        "Task exception was never retrieved\n"
+        "future: <Task coro=<WebSocketProtocol13.write_message.<locals>.wrapper()>>\n"
+        "Traceback (most recent call last):\ntornado.iostream.StreamClosedError: Stream is closed\n\n"
+        "Traceback (most recent call last):\ntornado.websocket.WebSocketClosedError\n"
+    )
+    error = "[E 2000-01-01 00:00:00.000 ServerApp] Uncaught exception GET /nbws\n"
+    assert trouble_in("[I 2000] fine\n" + gone) == []
+    assert trouble_in(error + gone + error) == [error.rstrip()] * 2
+    assert trouble_in(error, allowed=("GET /nbws",)) == []
 
 
 def test_in_thread() -> None:
