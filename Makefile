@@ -67,7 +67,7 @@ demo: $(VENV)/.demo jupyter-conf ## open the chat notebook in JupyterLab, in you
 	@test -f $(DEMO) || { echo "there is no $(DEMO); name another: make demo DEMO=nbs/x.ipynb"; exit 1; }
 	@echo "==> JupyterLab opens $(DEMO): run its cells (Run > Run All Cells) and type into the page under them."
 	@echo "    No browser? Open the address that JupyterLab prints. Ctrl+C ends it."
-	$(BIN)/jupyter lab $(DEMO) --LabApp.news_url=None $$([ "$$(id -u)" = 0 ] && echo --allow-root) $(JUPYTER_FLAGS)
+	$(BIN)/jupyter lab --notebook-dir=$(dir $(DEMO)) --LabApp.default_url=/lab/tree/$(notdir $(DEMO)) $$([ "$$(id -u)" = 0 ] && echo --allow-root) $(JUPYTER_FLAGS)
 
 # ---------------------------------------------------------------- check it
 
