@@ -145,11 +145,11 @@ class URL(str):
     path = property(lambda self: self._split().path)
     query = property(lambda self: self._split().query)
 
-# %% ../nbs/00b_messages.ipynb #69ac4369
+# %% ../nbs/00b_messages.ipynb #0cb3c33e
 class RequestHead:
     "What a transport knows of a request once its header fields are in."
     __slots__ = ('method', 'target', 'headers', 'peer', 'server', 'scheme', 'root_path', 'http_version', 'upgrade',
-                 'app', 'route', 'path_params', 'session', 'asgi_scope',
+                 'app', 'route', 'path_params', 'asgi_scope', '_session',
                  '_body', '_path', '_query', '_cookies', '_form', '_state', '_out')
 
     def __init__(self,
@@ -173,7 +173,7 @@ class RequestHead:
         self.app: Any = None # The app that answers, and its route: set by the app
         self.route: Any = None
         self.path_params: dict[str, Any] = {}
-        self.session: Any = None
+        self._session: Any = None
         self.asgi_scope: dict[str, Any] | None = None
         self._body = body
         self._path: str | None = None
@@ -185,7 +185,7 @@ class RequestHead:
 
     def __repr__(self) -> str: return f'<{type(self).__name__} {self.method} {self.target.decode("latin-1")}>'
 
-# %% ../nbs/00b_messages.ipynb #8c2354c3
+# %% ../nbs/00b_messages.ipynb #951e551a
 class RequestParts(RequestHead):
     "The parts of a request by name, decoded when they are asked for."
     __slots__ = ()
@@ -234,6 +234,15 @@ class RequestParts(RequestHead):
     def subprotocols(self) -> list[str]:
         "The subprotocols that a socket's client offers, in its order of preference (RFC 6455, section 11.3.4)."
         return [p for f in self.headers.getlist('sec-websocket-protocol') for p in (x.strip() for x in f.split(',')) if p]
+
+    @property
+    def session(self) -> Any:
+        "The visitor's session, a dict that is signed and kept; loaded at the first question."
+        if self._session is None: self._session = self.app.sessions.load(self)
+        return self._session
+
+    @session.setter
+    def session(self, session: Any) -> None: self._session = session
 
     @property
     def state(self) -> SimpleNamespace:

@@ -16,7 +16,7 @@ from .sockets import DONE, WebSocket, to_payload
 # %% auto #0
 __all__ = ['Room']
 
-# %% ../nbs/05_rooms.ipynb #259ffed8
+# %% ../nbs/05_rooms.ipynb #7c028379
 class Room:
     "A named group of sockets. Every method may be called from any thread."
     def __init__(self,
@@ -50,6 +50,11 @@ class Room:
             ws.rooms = (*ws.rooms, self)
             self._snapshot = tuple(self._members)
         self._deliver_from(ws)
+
+    def keep(self, history: int) -> None:
+        "Change how many of the last messages newcomers get."
+        with self._lock:
+            if history != self.history.maxlen: self.history = deque(self.history, maxlen=history)
 
     def leave(self, ws: WebSocket) -> None:
         "Let `ws` go; harmless if it is not here."

@@ -60,7 +60,7 @@ class Session(dict[str, Any]):
         "What the cookie should carry."
         return json.dumps({**self, '_id': self.id}, separators=(',', ':'), default=str)
 
-# %% ../nbs/05b_sessions.ipynb #aef6bd1f
+# %% ../nbs/05b_sessions.ipynb #4cc815dd
 class Sessions:
     "Loads and saves the sessions of an app. On the server's loop."
     def __init__(self,
@@ -103,6 +103,10 @@ class Sessions:
         self._live[session.id] = session
         while len(self._live) > self.limit: self._live.popitem(last=False)
         return session
+
+    def adopt(self, old: Sessions) -> None:
+        "Go on with the live sessions of another app."
+        for session in old._live.values(): self._keep(session)
 
     def touch(self, session: Session) -> None:
         "Keep this session, though it may be empty: a socket is about to rely on it."

@@ -42,9 +42,9 @@ def to_payload(content: Any, # What a handler returned, yielded or sent
         return render(*items) if any(is_component(x) for x in items) else to_json(items)
     return to_json(content) if content else None
 
-# %% ../nbs/04_sockets.ipynb #919b0d5a
+# %% ../nbs/04_sockets.ipynb #46183608
 class Endpoint(Protocol):
-    "The handlers of a socket route. None of these coroutines raises, except `serve`, which lets `HandOver` pass."
+    "The handlers of a socket route. None of these coroutines raises an `Exception`; `serve` lets `HandOver` pass."
     pull: bool
     overflow: str
     async def opened(self, ws: WebSocket) -> None: ...
@@ -56,6 +56,7 @@ class Host(Protocol):
     "The app as sockets see it."
     table: Any
     sockets: set[WebSocket]
+    successor: Host | None # The app that took over, if one did
     def refresh(self) -> None: "Look up the endpoint of every open socket again."
 
 class HandOver(BaseException):
@@ -83,10 +84,10 @@ class _Room:
 
 DONE = _Done()
 
-# %% ../nbs/04_sockets.ipynb #593f5433
+# %% ../nbs/04_sockets.ipynb #69511c73
 class SocketBase:
     "The facts about a socket, by the names that Starlette gives them."
-    __slots__ = ('request', 'app', 'endpoint', 'table', 'conn', 'rooms', 'code', 'reason', 'dropped', 'accepted',
+    __slots__ = ('request', 'app', 'endpoint', 'table', 'conn', 'rooms', 'code', 'reason', 'dropped', 'accepted', 'joined', 'answer',
                  '_loop', '_thread', '_workers', '_inbox', '_busy', '_held', '_paused', '_task', '_own', '_waiter', '_stale',
                  '_decision', '_outbox', '_unsent', '_drain', '__weakref__')
 
@@ -95,7 +96,8 @@ class SocketBase:
         self.conn: Conn | None = None # The transport's end while the socket is open
         self.rooms: tuple[Any, ...] = ()
         self.code, self.reason, self.dropped = 0, '', 0 # How it ended; messages dropped on the way out
-        self.accepted = False
+        self.accepted = self.joined = False # The handshake is accepted; `opened` has begun
+        self.answer: Any = None # What a pull-style handler returned or raised instead of accepting
         self._workers = Workers.here()
         self._loop, self._thread = self._workers.loop, threading.get_ident()
         self._inbox: deque[Any] | None = None
@@ -132,7 +134,7 @@ class SocketBase:
 
     def __repr__(self) -> str: return f'<WebSocket {self.path} {"open" if self.open else self.code or "connecting"}>'
 
-# %% ../nbs/04_sockets.ipynb #07e51e9d
+# %% ../nbs/04_sockets.ipynb #f041452c
 class Sending(SocketBase):
     "The way out: rendering, threads, and a client that does not read."
     __slots__ = ()
@@ -149,6 +151,12 @@ class Sending(SocketBase):
             raise WebSocketDisconnect(self.code, self.reason) # A handler that goes on for a client that has left
         self._push(data)
         return _Room(self) if self._unsent or self.conn is not None and self.conn.buffered > HIGH_WATER else DONE
+
+    def in_thread(self, function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
+        "Call a sync handler of this socket; in a worker thread."
+        self._own = threading.get_ident()
+        try: return function(**arguments)
+        finally: self._own = 0
 
     def _call(self, function: Callable[..., Any], *args: Any) -> None:
         try: self._loop.call_soon_threadsafe(function, *args)
@@ -202,7 +210,7 @@ class Sending(SocketBase):
     def send_bytes(self, data: bytes) -> Awaitable[None]: "Starlette's name for `send`."; return self.send(data)
     def send_json(self, data: Any) -> Awaitable[None]: "Send any value as JSON."; return self.send(to_json(data))
 
-# %% ../nbs/04_sockets.ipynb #f55c1d20
+# %% ../nbs/04_sockets.ipynb #8382abf7
 class Receiving(Sending):
     "The way in: one message at a time, in order."
     __slots__ = ()
@@ -210,7 +218,9 @@ class Receiving(Sending):
     def opened(self, conn: Conn) -> None:
         "The transport has accepted the handshake."
         self.conn, self.accepted = conn, True
+        while self.app.successor: self.app = self.request.app = self.app.successor # Its cell was run again during the handshake
         self.app.sockets.add(self)  # type: ignore[arg-type]
+        if self.table is not self.app.table: self.app.refresh()
         if self._decision is not None: self._wake()
         else: self._enqueue(_open)
 
@@ -254,6 +264,11 @@ class Receiving(Sending):
         elif first: self._queue().appendleft(step)
         else: self._queue().append(step)
 
+    def enqueue_if_busy(self, step: Any) -> bool:
+        "Let a control step run next, if a handler is running now. Says whether one is."
+        if self._busy: self._queue().appendleft(step)
+        return self._busy
+
     def _start(self, item: Any) -> None:
         self._busy = True
         self._task = self._workers.start(self._run(item))
@@ -281,7 +296,10 @@ class Receiving(Sending):
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done(): self._waiter.set_result(None)
 
-async def _open(ws: Any) -> None: await ws.endpoint.opened(ws)
+async def _open(ws: Any) -> None:
+    ws.joined = True
+    await ws.endpoint.opened(ws)
+
 async def _close(ws: Any) -> None: await ws.endpoint.closed(ws)
 
 # %% ../nbs/04_sockets.ipynb #a907f347
