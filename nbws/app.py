@@ -395,7 +395,7 @@ class Errors(Answering):
             return function
         return add
 
-# %% ../nbs/06_app.ipynb #72d9c6bf
+# %% ../nbs/06_app.ipynb #57c3587f
 class Lifespan(Errors):
     "What runs before the first request and after the last."
     async def startup(self) -> None:
@@ -408,7 +408,9 @@ class Lifespan(Errors):
 
     async def shutdown(self) -> None:
         "Run the shut-down hooks; called by the transport when all sockets are closed."
-        running, self._running, self.loop = self._running, None, None
+        running, self._running = self._running, None
+        await Workers.here().drain(1.0) # The last `disconn` handlers
+        self.loop = None
         try:
             if hasattr(running, '__aexit__'): await running.__aexit__(None, None, None)
             elif running is not None: await anext(running, None)

@@ -52,7 +52,7 @@ class _Bell:
         self.loop.call_soon(self.ring)
         return True
 
-# %% ../nbs/03b_workers.ipynb #70d01d7b
+# %% ../nbs/03b_workers.ipynb #e2ad8e8b
 class Workers:
     "Runs coroutines on one event loop, each at once up to its first real wait. On that loop's thread only."
     def __init__(self,
@@ -101,6 +101,12 @@ class Workers:
             await bell
             if bell.job: await _guarded(bell.job)
             bell.job = None
+
+    async def drain(self, timeout: float) -> None:
+        "Let what runs now come to its end by itself, for at most `timeout` seconds."
+        idle = {bell.task for bell in self._parked} | {asyncio.current_task()}
+        tasks = [t for t in self._tasks if t not in idle]
+        if tasks: await asyncio.wait(tasks, timeout=timeout)
 
     async def close(self, timeout: float = 5.0) -> None:
         "Cancel what still runs and end the threads; `timeout` in seconds bounds each of the two waits."
