@@ -6,7 +6,7 @@ __version__ = '0.1.0'
 
 _FACE = {  # public name -> the module it stands in
     'App': 'nbws.app',
-    'FastHTML': 'nbws.app',
+    'FastHTML': 'nbws.common',
     'serve': 'nbws.notebook',
     'show': 'nbws.notebook',
     'stop': 'nbws.notebook',
