@@ -58,24 +58,27 @@ def _checked(name: str, key: str) -> str:
     if name and not _BAD_NAME.search(name): return name
     raise ValueError(f'{key!r} cannot be the name of an attribute: it is empty, or has a space, a quote or < > / =')
 
-# %% ../nbs/01_html.ipynb #164caf79
+# %% ../nbs/01_html.ipynb #82b6577a
 def _words(values: Iterable[Any]) -> str:
     return ' '.join([str(v) for v in values if v is not None and v is not False])
 
 def _value(name: str, value: Any) -> Any:
     "A value as HTML has it: text, True for a bare attribute, None or False for none at all; other objects are left."
     if isinstance(value, (str, int)): return value
-    if isinstance(value, (list, tuple, Set)): return _words(value) if value else None
+    if isinstance(value, (list, tuple, Set, Iterator)): return _words(value) if value else None
     if isinstance(value, Mapping):
         if not value: return None
         if name == 'style': return '; '.join(f'{k}:{v}' for k, v in value.items())
         import json
         return json.dumps(value)
     if isinstance(value, FT):
-        if name == 'hx-target' and value.id: return f'#{value.id}'
-        if name in ('id', 'for') and value.id: return value.id
+        if name in _BY_SELECTOR and value.id: return f'#{value.id}'
+        if name in _BY_ID and value.id: return value.id
         return render(value)
     return value
+
+_BY_SELECTOR = frozenset('hx-target hx-include hx-select hx-indicator hx-disabled-elt'.split())
+_BY_ID = frozenset('id for form list popovertarget aria-labelledby aria-describedby aria-controls'.split())
 
 # %% ../nbs/01_html.ipynb #d6af6427
 def _attribute(name: str, value: Any) -> str:
@@ -131,7 +134,7 @@ class _Keywords(dict[str, _Values]):
 
 _NAMES, _KEYWORDS = _Names(), _Keywords()
 
-# %% ../nbs/01_html.ipynb #540a7a8c
+# %% ../nbs/01_html.ipynb #3a1152d1
 class FT:
     "An element: `tag`, `children`, `attrs`. Made by `Div`, `P` and the others, or by `ft` for any tag."
     __slots__ = ('tag', '_children', '_raw', '_attrs')
@@ -169,7 +172,7 @@ class FT:
     def __call__(self, *children: Any, **attrs: Any) -> FT:
         "Add children and attributes; returns the element itself."
         if children: self._children = [*self._children, *children]
-        if attrs: self.attrs.update(_translated(attrs))
+        if attrs: self.attrs = self.attrs | _translated(attrs)
         return self
 
     def set(self, *children: Any, **attrs: Any) -> FT:
@@ -283,7 +286,7 @@ class _Shapes(dict[str, tuple[str, str, str, Any]]):
 
 _SHAPES = _Shapes()
 
-# %% ../nbs/01_html.ipynb #20c4aa09
+# %% ../nbs/01_html.ipynb #cf920467
 def _walk(el: FT, out: list[str]) -> None:
     "Append the text of `el`."
     start, text, closing, special = _SHAPES[el.tag]
@@ -296,7 +299,9 @@ def _walk(el: FT, out: list[str]) -> None:
         try:
             for key, value in attrs.items():
                 if value.__class__ is str or value is True: text += _KEYWORDS[key][value]
-                elif value is not None: text += _attribute(_KEYWORDS[key].name, value)
+                elif value is not None:
+                    if isinstance(value, Iterator): raise _Unusual
+                    text += _attribute(_KEYWORDS[key].name, value)
             text += '>'
         except _Unusual: text = _opening(el, start)
     elif attrs is None: text = _opening(el, start)
@@ -366,7 +371,7 @@ def _own(thing: Any) -> FT | None:
     el.attrs = {k: v for k, v in attrs.items() if k == '_' or k[-1:] != '_'} # others are fastcore's own notes
     return el
 
-# %% ../nbs/01_html.ipynb #72c2282e
+# %% ../nbs/01_html.ipynb #f2c938a4
 _END = re.compile(r'</(?=script|style)', re.IGNORECASE)
 
 def _fragment(el: FT, out: list[str]) -> None:
@@ -379,7 +384,8 @@ def _preformatted(el: FT, out: list[str]) -> None:
 
 def _raw_text(el: FT, out: list[str]) -> None:
     start, _, closing, _ = _SHAPES[el.tag]
-    text = _END.sub(r'<\\/', ''.join([str(c.__html__()) if hasattr(c, '__html__') else _text(c) for c in el.children]))
+    parts = [str(c.__html__()) if hasattr(c, '__html__') else _text(c) for c in _flat(el.children)]
+    text = _END.sub(r'<\\/', ''.join(parts))
     if '<!--' in text and '<script' in text.lower(): text = text.replace('<!--', r'\u003C!--')
     out += (_opening(el, start), text, closing)
 
