@@ -145,7 +145,7 @@ async def _close(body: Any) -> None:
         elif hasattr(body, 'close'): body.close()
     except Exception: log.exception('an answer could not be closed')
 
-# %% ../nbs/07e_http1.ipynb #c57e3502
+# %% ../nbs/07e_http1.ipynb #16194376
 _SLICE = 4096
 
 class _Answers(_Writer):
@@ -176,10 +176,11 @@ class _Answers(_Writer):
         view = data if end <= _SLICE else memoryview(data)
         while at < end and self.stage != DEAF and not self._busy():
             at += self.parse(view if end <= _SLICE and not at else view[at:at + _SLICE])
+            if self.stage == DEAF: # Frames come next, or nothing that could be parsed
+                self._rest, at = data[at:] if self._awaits_frames() else b'', end
             if self.queue: self._advance()
-        if at < end and (self.stage != DEAF or self._awaits_frames()):
-            self._rest = data[at:] + self._rest
-            self._read_on()
+        if at < end and self.stage != DEAF: self._rest = data[at:]
+        if self._rest: self._read_on()
 
     def _awaits_frames(self) -> bool:
         last = self.queue[-1] if self.queue else self._current
@@ -282,6 +283,7 @@ class _Answers(_Writer):
             rest, self._rest, self._lost, self._parser = self._rest, b'', True, None
             self.host.forget(self)
             if self._paused: self.transport.resume_reading()
+            self._paused = False
             SocketConn(self.host, self.transport, upgrade.receiver, agreed).start(head, rest)
         return False
 

@@ -49,7 +49,7 @@ class StreamedBody(Body):
         if first: first()
         return super().__aiter__()
 
-# %% ../nbs/07d_parser.ipynb #4e608071
+# %% ../nbs/07d_parser.ipynb #99486b0c
 IDLE, HEAD, BODY, DEAF = range(4) # Where the parser is: between requests, in a header, in a body, beyond hope
 _WATCHED = frozenset((b'host', b'content-length', b'transfer-encoding', b'expect', b'upgrade', b'sec-websocket-key'))
 _HOST = re.compile(rb"[A-Za-z0-9\-._~%!$&'()*+,;=:\[\]]*")
@@ -95,7 +95,7 @@ class RequestParser:
         refusal, self._refusal = self._refusal, None
         if not refusal:
             status = 505 if 'HTTP version' in str(error) else 400
-            if isinstance(error, HttpParserInvalidMethodError) and _METHOD.match(piece): status = 501
+            if isinstance(error, HttpParserInvalidMethodError) and not self.queue and _METHOD.match(piece): status = 501
             refusal = HTTPException(status, f'{reason(status)}: {error}')
         self.give_up(refusal)
 
