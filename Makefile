@@ -150,5 +150,6 @@ chromium: $(VENV)/.dev
 
 .PHONY: clean
 clean: ## remove .venv, the browser files and everything that runs leave behind
-	rm -rf $(VENV) nbws/static build dist *.egg-info _proc e2e/artefacts .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find nbws/static -type f ! -name nbws.js ! -name prefix.js -delete
+	rm -rf $(VENV) build dist *.egg-info _proc e2e/artefacts .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find nbws tests e2e nbs -name __pycache__ -prune -exec rm -rf {} +

@@ -141,7 +141,7 @@ def parse_message(data: str | bytes, # As it came
 
 def _short(text: str) -> str: return repr(text if len(text) <= 80 else text[:77] + '...')
 
-# %% ../nbs/05d_endpoints.ipynb #d333b7cc
+# %% ../nbs/05d_endpoints.ipynb #47b74a5b
 class SocketEndpoint:
     "The handlers of a socket route: message, conn, disconn; or one that pulls."
     __slots__ = ('app', 'route', 'plan', 'function', 'conn', 'disconn', 'pull', 'overflow', 'subprotocols', 'needs_fields', 'uses_session')
@@ -167,7 +167,7 @@ class SocketEndpoint:
         "Handle one message."
         stats = self.route.stats if self.route else None
         if stats: stats.hits += 1
-        with self.app.surroundings.enter(self.route):
+        with self.app.surroundings.enter(self.app, self.route):
             try:
                 fields, headers = parse_message(data) if self.needs_fields else (EMPTY, {})
                 await self._reply(self.plan, ws, Source(ws.request, fields, headers, ws, data))
@@ -182,7 +182,7 @@ class SocketEndpoint:
         if self.disconn: await self._run(self.disconn, ws, quiet)
 
     async def _run(self, p: Plan, ws: WebSocket, quiet: bool = False) -> None:
-        with self.app.surroundings.enter(self.route):
+        with self.app.surroundings.enter(self.app, self.route):
             try: await self._reply(p, ws, Source(ws.request, ws.request.query_params, {}, ws))
             except Exception as e:
                 if not quiet: self._failed(ws, e)
@@ -208,7 +208,7 @@ class SocketEndpoint:
     async def serve(self, ws: WebSocket) -> None:
         "Run the handler that pulls, until it returns. What it returns or raises before `accept` is left in `ws.answer`."
         if self.route: self.route.stats.hits += 1
-        with self.app.surroundings.enter(self.route):
+        with self.app.surroundings.enter(self.app, self.route):
             try:
                 source = Source(ws.request, ws.request.query_params, {}, ws)
                 arguments = self.plan.bind(source)

@@ -34,6 +34,15 @@ def cell_id() -> str:
     try: return str(ip.get_parent().get('metadata', {}).get('cellId', ''))
     except Exception: return ''
 
+# %% ../nbs/14_notebook.ipynb #51172115
+def _settle() -> None:
+    ip = shell()
+    if not hasattr(ip, 'kernel'): return
+    from nbws.cells import install
+    install(ip)
+
+_settle()
+
 # %% ../nbs/14_notebook.ipynb #0ed82c00
 def find_app(variables: dict[str, Any], # The caller's globals
              app: Any = None, # An app, the name of a variable, or None

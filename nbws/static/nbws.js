@@ -1,0 +1,120 @@
+// What ties a page to the notebook that serves it: its height, its state, errors, and changes of the code.
+// Only pages that are served in a notebook load this.
+(() => {
+  if (window.nbws) return
+  const base = document.currentScript.src.replace(/\/_nbws\/nbws\.js.*$/, '')
+  const page = location.pathname.slice(new URL(base + '/').pathname.length - 1) || '/'
+  const nbws = window.nbws = { base, page, boot: null, lost: false }
+
+  // Height: the notebook's iframe follows the content.
+  const framed = window.parent !== window
+  const measure = () => framed && document.body &&
+    parent.postMessage({ nbws: 'height', height: Math.ceil(document.documentElement.offsetHeight) + 2 }, '*')
+  addEventListener('message', e => { if (e.source === parent && e.data && e.data.nbws === 'measure') measure() })
+  addEventListener('load', measure)
+  new ResizeObserver(measure).observe(document.documentElement)
+
+  // What nbws itself says stands outside the body, in a shadow root: the page's styles and swaps do not touch it.
+  const host = document.createElement('nbws-status')
+  const root = host.attachShadow({ mode: 'open' })
+  root.innerHTML = `<style>
+    [role=status] { position: fixed; right: 8px; bottom: 8px; padding: 2px 10px; border-radius: 10px; z-index: 2147483646;
+      font: 12px system-ui, sans-serif; background: #555; color: #fff }
+    [role=alertdialog] { position: fixed; inset: auto 8px 8px 8px; max-height: 80%; overflow: auto; z-index: 2147483647; padding: 10px 14px;
+      border: 1px solid #c33; border-radius: 6px; background: #fff5f5; color: #400; font: 13px system-ui, sans-serif }
+    pre { margin: 8px 0 0; font: 12px ui-monospace, monospace; white-space: pre-wrap }
+    button { float: right; cursor: pointer } [hidden] { display: none }
+  </style><div role="status" hidden></div><div role="alertdialog" aria-label="error" hidden><button>Dismiss</button><b></b><pre></pre></div>`
+  document.documentElement.append(host)
+  const [status, dialog] = root.querySelectorAll('[role]')
+  const say = text => { status.textContent = text; status.hidden = !text }
+  const dismiss = () => { dialog.hidden = true }
+  dialog.querySelector('button').onclick = dismiss
+  const error = m => {
+    dialog.querySelector('b').textContent = m.where
+    dialog.querySelector('pre').textContent = m.text
+    dialog.hidden = false
+  }
+
+  // The page's own sockets are watched, to know when they need help to come back.
+  const Native = window.WebSocket
+  const watched = new Set()
+  window.WebSocket = new Proxy(Native, { construct(target, args) {
+    const socket = new target(...args)
+    watched.add(socket)
+    socket.addEventListener('close', e => {
+      watched.delete(socket)
+      if (e.code !== 1000 && e.code !== 1005) nbws.lost = true
+    })
+    return socket
+  } })
+  const htmxReconnects = () => { if (window.htmx) htmx.config.wsReconnectDelay = n => Math.min(1000, 100 * 2 ** n) }
+  addEventListener('DOMContentLoaded', htmxReconnects)
+
+  // After the server was away: htmx reconnects by itself after most closes, but not after 1001; other pages start anew.
+  const revive = () => {
+    if (!nbws.lost) return
+    nbws.lost = false
+    if (!window.htmx) return location.reload()
+    for (const old of document.querySelectorAll('[ws-connect],[data-ws-connect]')) {
+      const data = old['htmx-internal-data']
+      const socket = data && data.webSocket && data.webSocket.socket
+      if (socket && socket.readyState < 2) continue
+      const fresh = old.cloneNode(true) // Keeps what was typed
+      old.replaceWith(fresh)
+      htmx.process(fresh)
+    }
+  }
+
+  // Changes: fetch the page again and morph it, so that typed text, scroll position and open sockets stay.
+  const load = src => new Promise((ok, no) => {
+    const s = document.createElement('script')
+    Object.assign(s, { src, onload: ok, onerror: no })
+    document.head.append(s)
+  })
+  const dirty = e => (e.localName === 'textarea' || e.localName === 'input') && (e.value !== e.defaultValue || e.checked !== e.defaultChecked)
+  const refresh = async () => {
+    dismiss()
+    if (!window.htmx) return location.reload()
+    const answer = await fetch(location.href, { headers: { 'NBWS-Refresh': '1' }, credentials: 'same-origin' })
+    if (!answer.ok) return
+    const fresh = new DOMParser().parseFromString(await answer.text(), 'text/html')
+    if (!window.Idiomorph) await load(base + '/_nbws/idiomorph-ext.min.js')
+    document.title = fresh.title
+    Idiomorph.morph(document.body, fresh.body, { morphStyle: 'outerHTML', ignoreActiveValue: true,
+      callbacks: { beforeNodeMorphed: old => !(old.nodeType === 1 && dirty(old)) } })
+    htmx.process(document.body)
+    measure()
+  }
+
+  // The line to the kernel. It answers at once unless a C call holds the interpreter; then the page says so.
+  let tries = 0, waiting = 0
+  const heard = {
+    hello(m) {
+      say('')
+      const restarted = nbws.boot && nbws.boot !== m.boot
+      nbws.boot = m.boot
+      if (restarted) refresh().then(revive); else revive()
+    },
+    pong() { clearTimeout(waiting); waiting = 0; say('') },
+    refresh, error,
+  }
+  const connect = () => {
+    const line = new Native(base.replace(/^http/, 'ws') + '/_nbws/live?page=' + encodeURIComponent(page))
+    const ping = setInterval(() => {
+      if (line.readyState !== 1 || waiting) return
+      waiting = setTimeout(() => say('the kernel is busy'), 1000)
+      line.send('{"type": "ping"}')
+    }, 2000)
+    line.onopen = () => { tries = 0 }
+    line.onmessage = e => { const m = JSON.parse(e.data); heard[m.type] && heard[m.type](m) }
+    line.onclose = () => {
+      clearInterval(ping)
+      clearTimeout(waiting)
+      waiting = 0
+      say('reconnecting')
+      setTimeout(connect, Math.min(1000, 100 * 1.5 ** tries++))
+    }
+  }
+  addEventListener('load', connect)
+})()
