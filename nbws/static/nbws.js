@@ -6,21 +6,13 @@
   const page = location.pathname.slice(new URL(base + '/').pathname.length - 1) || '/'
   const nbws = window.nbws = { base, page, boot: null, lost: false }
 
-  // Height: the notebook's iframe follows the content.
-  const framed = window.parent !== window
-  const measure = () => framed && document.body &&
-    parent.postMessage({ nbws: 'height', height: Math.ceil(document.documentElement.offsetHeight) + 2 }, '*')
-  addEventListener('message', e => { if (e.source === parent && e.data && e.data.nbws === 'measure') measure() })
-  addEventListener('load', measure)
-  new ResizeObserver(measure).observe(document.documentElement)
-
   // What nbws itself says stands outside the body, in a shadow root: the page's styles and swaps do not touch it.
   const host = document.createElement('nbws-status')
   const root = host.attachShadow({ mode: 'open' })
   root.innerHTML = `<style>
     [role=status] { position: fixed; right: 8px; bottom: 8px; padding: 2px 10px; border-radius: 10px; z-index: 2147483646;
       font: 12px system-ui, sans-serif; background: #555; color: #fff }
-    [role=alertdialog] { position: fixed; inset: auto 8px 8px 8px; max-height: 80%; overflow: auto; z-index: 2147483647; padding: 10px 14px;
+    [role=alertdialog] { position: fixed; inset: auto 8px 8px 8px; max-height: calc(100vh - 16px); box-sizing: border-box; overflow: auto; z-index: 2147483647; padding: 10px 14px;
       border: 1px solid #c33; border-radius: 6px; background: #fff5f5; color: #400; font: 13px system-ui, sans-serif }
     pre { margin: 8px 0 0; font: 12px ui-monospace, monospace; white-space: pre-wrap }
     button { float: right; cursor: pointer } [hidden] { display: none }
@@ -28,13 +20,25 @@
   document.documentElement.append(host)
   const [status, dialog] = root.querySelectorAll('[role]')
   const say = text => { status.textContent = text; status.hidden = !text }
-  const dismiss = () => { dialog.hidden = true }
-  dialog.querySelector('button').onclick = dismiss
+  const dismiss = () => { dialog.hidden = true; measure() }
+  dialog.querySelector('button').onclick = () => dismiss()
   const error = m => {
     dialog.querySelector('b').textContent = m.where
     dialog.querySelector('pre').textContent = m.text
     dialog.hidden = false
+    measure()
   }
+
+  // Height: the notebook's iframe follows the content.
+  const framed = window.parent !== window
+  const measure = () => {
+    if (!framed || !document.body) return
+    const needed = dialog.hidden ? 0 : Math.min(dialog.scrollHeight + 24, 600) // A small page makes room for its error
+    parent.postMessage({ nbws: 'height', height: Math.ceil(Math.max(document.documentElement.offsetHeight, needed)) + 2 }, '*')
+  }
+  addEventListener('message', e => { if (e.source === parent && e.data && e.data.nbws === 'measure') measure() })
+  addEventListener('load', measure)
+  new ResizeObserver(measure).observe(document.documentElement)
 
   // The page's own sockets are watched, to know when they need help to come back.
   const Native = window.WebSocket

@@ -1,0 +1,254 @@
+"""Cells that are run again: routes, open sockets, output and pages follow them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import expect
+
+from .notebook import Notebook
+
+Open = Callable[..., Notebook]
+
+APP = """
+from nbws.common import *
+app = FastHTML(ws_hdr=True)
+@app.get('/')
+def home(): return Div(Div(id='out'), Form(Input(id='msg'), id='form', ws_send=True), hx_ext='ws', ws_connect='/ws')
+"""
+
+ECHO = """
+@app.ws('/ws')
+async def ws(msg: str): return Div('{} ' + msg, id='out')
+"""
+
+
+def say(frame, text: str) -> None:
+    """Type into the page's box and send."""
+    frame.get_by_role("textbox").fill(text)
+    frame.get_by_role("textbox").press("Enter")
+
+
+def test_handler_changes_under_open_socket_and_server_stays(open_notebook: Open) -> None:
+    nb = open_notebook([APP, ECHO.format("v1"), "serve()", "'another cell'", "len(app.conns), app.table.match('WS', '/ws')[0].stats.hits"])
+    nb.run_all()
+    frame = nb.frame(2)
+    say(frame, "a")
+    expect(frame.locator("#out")).to_have_text("v1 a")
+    nb.edit(1, ECHO.format("v2"))
+    say(frame, "b")
+    expect(frame.locator("#out")).to_have_text("v2 b")
+    nb.run(4)
+    assert nb.text_output(4).startswith("(1, 1)")
+
+
+def test_error_goes_to_its_cell_and_over_the_page(open_notebook: Open) -> None:
+    nb = open_notebook([APP, "@app.ws('/ws')\nasync def ws(msg: str): return 1/0", "serve()", "1 + 1"])
+    nb.run_all()
+    nb.run(3)
+    frame = nb.frame(2)
+    say(frame, "boom")
+    expect(nb.output(1)).to_contain_text("ZeroDivisionError")
+    expect(nb.output(1)).to_contain_text("return 1/0")
+    expect(nb.output(3)).not_to_contain_text("ZeroDivisionError")
+    dialog = frame.get_by_role("alertdialog")
+    expect(dialog).to_contain_text("ZeroDivisionError")
+    dialog.get_by_role("button").click()
+    expect(dialog).to_be_hidden()
+    nb.edit(1, ECHO.format("mended"))
+    say(frame, "x")
+    expect(frame.locator("#out")).to_have_text("mended x")
+
+
+def test_page_follows_the_code_and_keeps_what_was_typed(open_notebook: Open) -> None:
+    nb = open_notebook([APP, ECHO.format("v1"), "serve()"])
+    nb.run_all()
+    frame = nb.frame(2)
+    say(frame, "first")
+    expect(frame.locator("#out")).to_have_text("v1 first")
+    frame.get_by_role("textbox").fill("half typed")
+    nb.insert(3, "@app.get('/')\ndef home(): return Div(H2('new heading'), Div(id='out'), Form(Input(id='msg'), id='form', ws_send=True), hx_ext='ws', ws_connect='/ws')")
+    nb.run(3)
+    expect(frame.get_by_role("heading")).to_have_text("new heading")
+    expect(frame.get_by_role("textbox")).to_have_value("half typed")
+    frame.get_by_role("textbox").press("Enter")
+    expect(frame.locator("#out")).to_have_text("v1 half typed")
+
+
+PULL = """
+@app.ws('/pull')
+async def pull(websocket):
+    await websocket.accept()
+    await websocket.send('{0} is here')
+    async for m in websocket: await websocket.send('{0} ' + m)
+"""
+
+RAW = """
+@app.get('/raw')
+def raw(): return Div(Div(id='log'), Script('''
+const socket = new WebSocket('ws://' + location.host + '/pull')
+socket.onmessage = e => document.getElementById('log').append(e.data + ';')
+window.say = text => socket.send(text)
+'''))
+"""
+
+
+def test_pull_style_handler_is_handed_over(open_notebook: Open) -> None:
+    nb = open_notebook([APP, PULL.format("v1"), RAW, "serve(path='/raw')"])
+    nb.run_all()
+    frame = nb.frame(3)
+    log = frame.locator("#log")
+    expect(log).to_have_text("v1 is here;")
+    log.evaluate("() => say('a')")
+    expect(log).to_have_text("v1 is here;v1 a;")
+    nb.edit(1, PULL.format("v2"))
+    expect(log).to_have_text("v1 is here;v1 a;v2 is here;")
+    log.evaluate("() => say('b')")
+    expect(log).to_have_text("v1 is here;v1 a;v2 is here;v2 b;")
+
+
+CONNS = """
+here = []
+def on_conn(ws, send):
+    here.append(send)
+    return Div('{0} welcomes', id='out')
+def on_disconn(ws, send): here.remove(send)
+@app.ws('/ws', conn=on_conn, disconn=on_disconn)
+async def ws(msg: str):
+    for send in here: await send(Div('{0} ' + msg, id='out'))
+"""
+
+
+def test_conn_and_disconn_change_on_open_sockets(open_notebook: Open) -> None:
+    nb = open_notebook([APP, CONNS.format("v1"), "serve()", "show()", "len(here)"])
+    nb.run_all()
+    first, second = nb.frame(2), nb.frame(3)
+    expect(first.locator("#out")).to_have_text("v1 welcomes")
+    expect(second.locator("#out")).to_have_text("v1 welcomes")
+    nb.edit(1, CONNS.format("v2"))  # `here` is empty now, and yet nobody is forgotten
+    expect(first.locator("#out")).to_have_text("v2 welcomes")
+    say(second, "hi")
+    expect(first.locator("#out")).to_have_text("v2 hi")
+    expect(second.locator("#out")).to_have_text("v2 hi")
+    nb.run(4)
+    assert nb.text_output(4).strip() == "2"
+
+
+def test_renamed_route_leaves_nothing_stale(open_notebook: Open) -> None:
+    fetch = """
+import urllib.request, urllib.error
+def status(path):
+    try: return urllib.request.urlopen(str(show(path)), timeout=5).status
+    except urllib.error.HTTPError as e: return e.code
+status('/old'), status('/new')
+"""
+    nb = open_notebook([APP, "@app.get('/old')\ndef old(): return 'x'", "serve()", fetch, "1/0", "[r.path for r in app.routes]"])
+    for i in range(4):
+        nb.run(i)
+    assert nb.text_output(3).strip() == "(200, 404)"
+    nb.edit(1, "@app.get('/new')\ndef new(): return 'x'")
+    nb.run(3)
+    assert nb.text_output(3).strip() == "(404, 200)"
+    nb.edit(1, "1/0", fails=True)  # A cell that fails removes nothing
+    nb.run(3)
+    assert nb.text_output(3).strip() == "(404, 200)"
+
+
+@pytest.mark.parametrize("jupyter", ["lab", "notebook"], indirect=True)
+def test_prints_go_to_the_defining_cell_while_another_runs(open_notebook: Open) -> None:
+    handler = """
+import logging, warnings
+@app.ws('/ws')
+def ws(msg: str):
+    print('printed', msg)
+    warnings.warn('warned ' + msg)
+    logging.getLogger('mine').warning('logged %s', msg)
+    display(P('displayed ' + msg))
+    return Div('done', id='out')
+"""
+    nb = open_notebook([APP, handler, "serve()", "import time\ntime.sleep(30)", "from IPython.display import display"])
+    for i in (0, 4, 1, 2):
+        nb.run(i)
+    nb.start(3)
+    say(nb.frame(2), "now")
+    expect(nb.frame(2).locator("#out")).to_have_text("done")  # While the cell sleeps
+    for text in ("printed now", "warned now", "logged now", "displayed now"):
+        expect(nb.output(1)).to_contain_text(text)
+    nb.interrupt()
+    nb.wait(3, fails=True)
+    expect(nb.output(3)).not_to_contain_text("now")
+
+
+def test_flood_of_prints_does_not_choke_the_notebook(open_notebook: Open) -> None:
+    flood = """
+@app.ws('/ws')
+async def ws(msg: str):
+    for i in range(20_000): print('line', i)
+    return Div('flooded', id='out')
+"""
+    nb = open_notebook([APP, flood, "serve()", "len(app.log), app.log[-1].text"])
+    for i in range(3):
+        nb.run(i)
+    say(nb.frame(2), "x")
+    expect(nb.frame(2).locator("#out")).to_have_text("flooded")
+    expect(nb.output(1)).to_contain_text("line 0")
+    nb.run(3)
+    assert nb.text_output(3).strip() == "(1000, 'line 19999')"
+    assert len(nb.text_output(1).splitlines()) < 1000
+
+
+def test_serve_ten_times_is_one_server(open_notebook: Open) -> None:
+    nb = open_notebook([APP + ECHO.format("v1"), "serve()", "show()", "from nbws.notebook import SITES\nlen(SITES), len([c for c in app.conns])"])
+    nb.run_all()
+    outer = nb.frame(2)
+    say(outer, "before")
+    expect(outer.locator("#out")).to_have_text("v1 before")
+    for _ in range(10):
+        nb.run(1)
+    say(outer, "after")
+    expect(outer.locator("#out")).to_have_text("v1 after")
+    expect(nb.frame(1).get_by_role("textbox")).to_be_visible()
+    nb.run(3)
+    assert nb.text_output(3).startswith("(1, ")
+
+
+@pytest.mark.parametrize("jupyter", ["lab", "notebook"], indirect=True)
+def test_restarted_kernel_is_found_again(open_notebook: Open) -> None:
+    nb = open_notebook([APP + ECHO.format("v1"), "serve()"])
+    nb.run_all()
+    frame = nb.frame(1)
+    say(frame, "a")
+    expect(frame.locator("#out")).to_have_text("v1 a")
+    frame.get_by_role("textbox").fill("half typed")
+    nb.restart()
+    expect(frame.get_by_role("status")).to_have_text("reconnecting")
+    nb.edit(0, APP + ECHO.format("v2"))
+    nb.insert(2, "from nbws import notebook\nnotebook._display = lambda page: None\nserve()")  # Elsewhere, so that the old iframe stays
+    nb.run(2)
+    expect(frame.get_by_role("status")).to_be_hidden()
+    expect(frame.get_by_role("textbox")).to_have_value("half typed")
+    say(frame, "b")
+    expect(frame.locator("#out")).to_have_text("v2 b")
+
+
+def test_cells_talk_to_the_browser(open_notebook: Open) -> None:
+    cells = [
+        APP + ECHO.format("v1"),
+        "serve()",
+        "app.to('/ws', Div('from a cell', id='out'))",
+        "import threading\nt = threading.Thread(target=lambda: app.conns[0].send(Div('from a thread', id='out')))\nt.start(); t.join()",
+        "async def on_loop(): return await app.conns[0].send(Div('from the loop', id='out'))\nawait app.run(on_loop())",
+        "room = app.room('all')\nfor ws in app.conns: room.join(ws)\nroom.send(Div('from a room', id='out')); room",
+        "app.conns",
+    ]
+    nb = open_notebook(cells)
+    nb.run(0)
+    nb.run(1)
+    out = nb.frame(1).locator("#out")
+    say(nb.frame(1), "x")
+    for i, text in enumerate(("cell", "thread", "loop", "room"), 2):
+        nb.run(i)
+        expect(out).to_have_text(f"from a {text}" if text != "loop" else "from the loop")
+    nb.run(6)
+    expect(nb.output(6).locator("table")).to_contain_text("/ws")
