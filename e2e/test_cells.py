@@ -31,7 +31,8 @@ def say(frame, text: str) -> None:
 
 
 def test_handler_changes_under_open_socket_and_server_stays(open_notebook: Open) -> None:
-    nb = open_notebook([APP, ECHO.format("v1"), "serve()", "'another cell'", "len(app.conns), app.table.match('WS', '/ws')[0].stats.hits"])
+    counts = "len(app.conns), app.table.match('WS', '/ws')[0].stats.hits"
+    nb = open_notebook([APP, ECHO.format("v1"), "serve()", "'another cell'", counts])
     nb.run_all()
     frame = nb.frame(2)
     say(frame, "a")
@@ -68,7 +69,7 @@ def test_page_follows_the_code_and_keeps_what_was_typed(open_notebook: Open) -> 
     say(frame, "first")
     expect(frame.locator("#out")).to_have_text("v1 first")
     frame.get_by_role("textbox").fill("half typed")
-    nb.insert(3, "@app.get('/')\ndef home(): return Div(H2('new heading'), Div(id='out'), Form(Input(id='msg'), id='form', ws_send=True), hx_ext='ws', ws_connect='/ws')")
+    nb.insert(3, APP.split("\n", 3)[3].replace("Div(Div(id='out')", "Div(H2('new heading'), Div(id='out')"))
     nb.run(3)
     expect(frame.get_by_role("heading")).to_have_text("new heading")
     expect(frame.get_by_role("textbox")).to_have_value("half typed")
@@ -143,7 +144,7 @@ def status(path):
     except urllib.error.HTTPError as e: return e.code
 status('/old'), status('/new')
 """
-    nb = open_notebook([APP, "@app.get('/old')\ndef old(): return 'x'", "serve()", fetch, "1/0", "[r.path for r in app.routes]"])
+    nb = open_notebook([APP, "@app.get('/old')\ndef old(): return 'x'", "serve()", fetch])
     for i in range(4):
         nb.run(i)
     assert nb.text_output(3).strip() == "(200, 404)"
@@ -199,7 +200,8 @@ async def ws(msg: str):
 
 
 def test_serve_ten_times_is_one_server(open_notebook: Open) -> None:
-    nb = open_notebook([APP + ECHO.format("v1"), "serve()", "show()", "from nbws.notebook import SITES\nlen(SITES), len([c for c in app.conns])"])
+    count = "from nbws.notebook import SITES\nlen(SITES), len(app.conns)"
+    nb = open_notebook([APP + ECHO.format("v1"), "serve()", "show()", count])
     nb.run_all()
     outer = nb.frame(2)
     say(outer, "before")
@@ -224,7 +226,8 @@ def test_restarted_kernel_is_found_again(open_notebook: Open) -> None:
     nb.restart()
     expect(frame.get_by_role("status")).to_have_text("reconnecting")
     nb.edit(0, APP + ECHO.format("v2"))
-    nb.insert(2, "from nbws import notebook\nnotebook._display = lambda page: None\nserve()")  # Elsewhere, so that the old iframe stays
+    # In another cell and without showing it, so that the old iframe stays
+    nb.insert(2, "from nbws import notebook\nnotebook._display = lambda page: None\nserve()")
     nb.run(2)
     expect(frame.get_by_role("status")).to_be_hidden()
     expect(frame.get_by_role("textbox")).to_have_value("half typed")
@@ -237,9 +240,17 @@ def test_cells_talk_to_the_browser(open_notebook: Open) -> None:
         APP + ECHO.format("v1"),
         "serve()",
         "app.to('/ws', Div('from a cell', id='out'))",
-        "import threading\nt = threading.Thread(target=lambda: app.conns[0].send(Div('from a thread', id='out')))\nt.start(); t.join()",
-        "async def on_loop(): return await app.conns[0].send(Div('from the loop', id='out'))\nawait app.run(on_loop())",
-        "room = app.room('all')\nfor ws in app.conns: room.join(ws)\nroom.send(Div('from a room', id='out')); room",
+        """
+import threading
+t = threading.Thread(target=lambda: app.conns[0].send(Div('from a thread', id='out')))
+t.start(); t.join()""",
+        """
+async def on_loop(): return await app.conns[0].send(Div('from the loop', id='out'))
+await app.run(on_loop())""",
+        """
+room = app.room('all')
+for ws in app.conns: room.join(ws)
+room.send(Div('from a room', id='out')); room""",
         "app.conns",
     ]
     nb = open_notebook(cells)

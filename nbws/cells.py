@@ -93,11 +93,28 @@ class Outlet:
         content = {'ename': type(error).__name__, 'evalue': str(error), 'traceback': self.kernel.traceback(error)}
         self.kernel.send('error', content, self.parent)
 
-# %% ../nbs/13_cells.ipynb #f4e6f39d
+# %% ../nbs/13_cells.ipynb #41ab3698
 class Speaking:
     "A handler that runs: its outlet, its app's log, and the name that it goes by."
-    __slots__ = ('outlet', 'log', 'where')
-    def __init__(self, outlet: Outlet, log: Any, where: str) -> None: self.outlet, self.log, self.where = outlet, log, where
+    __slots__ = ('outlet', 'log', 'where', 'begun')
+
+    def __init__(self, outlet: Outlet, log: Any, where: str) -> None:
+        self.outlet, self.log, self.where = outlet, log, where
+        self.begun: dict[str, str] = {} # Lines without their end yet: `print` writes each of its arguments apart
+
+    def write(self, name: str, text: str) -> None:
+        "Pass on whole lines."
+        lines, end, rest = (self.begun.pop(name, '') + text).rpartition('\n')
+        if end: self._pass(name, lines + end)
+        if rest: self.begun[name] = rest
+
+    def flush(self) -> None:
+        "Pass on what has been begun, too."
+        for name in list(self.begun): self._pass(name, self.begun.pop(name))
+
+    def _pass(self, name: str, text: str) -> None:
+        self.outlet.write(name, text)
+        for line in text.splitlines(): self.log.add(name, self.where, line)
 
 SPEAKER: ContextVar[Speaking | None] = ContextVar('nbws_speaker', default=None)
 
@@ -108,15 +125,16 @@ class Stream:
     def write(self, text: str) -> int:
         speaker = SPEAKER.get()
         if speaker is None: return int(self.stream.write(text) or 0)
-        speaker.outlet.write(self.name, text)
-        if text.strip(): speaker.log.add(self.name, speaker.where, text.rstrip('\n'))
+        speaker.write(self.name, text)
         return len(text)
 
     def writelines(self, lines: Sequence[str]) -> None:
         for line in lines: self.write(line)
 
     def flush(self) -> None:
-        if SPEAKER.get() is None: self.stream.flush()
+        speaker = SPEAKER.get()
+        if speaker is None: self.stream.flush()
+        else: speaker.flush()
 
     def __getattr__(self, name: str) -> Any: return getattr(self.stream, name)
 
@@ -205,7 +223,7 @@ def _hold(loop: asyncio.AbstractEventLoop, sockets: set[Any]) -> Callable[[], No
         except RuntimeError: pass
     return end
 
-# %% ../nbs/13_cells.ipynb #4977a3d1
+# %% ../nbs/13_cells.ipynb #5d83da66
 class NotebookCells(Running):
     "The whole of it: ownership, output and errors."
     def outlet(self, owner: Owner | None) -> Outlet | None:
@@ -219,10 +237,11 @@ class NotebookCells(Running):
 
     @contextmanager
     def _speaking(self, outlet: Outlet, app: App, route: Route) -> Iterator[None]:
-        token = SPEAKER.set(Speaking(outlet, app.log, f'{route.path} ({route.name})'))
-        undo = self.kernel.display_to(outlet.parent)
+        speaking = Speaking(outlet, app.log, f'{route.path} ({route.name})')
+        token, undo = SPEAKER.set(speaking), self.kernel.display_to(outlet.parent)
         try: yield
         finally:
+            speaking.flush()
             undo()
             SPEAKER.reset(token)
 
