@@ -37,7 +37,7 @@ def parse_offers(header: str, # The fields of that name, joined by commas
         at = comma.end()
         yield name[1], parameters
 
-# %% ../nbs/07a_deflate.ipynb #7d2561d0
+# %% ../nbs/07a_deflate.ipynb #0c08ae30
 @dataclass(frozen=True, slots=True)
 class Deflate:
     "What both ends agreed on, and the header field that says so."
@@ -51,8 +51,8 @@ def negotiate(header: str, # Sec-WebSocket-Extensions
               context_takeover: bool = False, # Keep compression states between messages
               ) -> Deflate | None:
     "The agreement, or None where nothing fits. Raises `ValueError` for a malformed header."
-    offers = [_agree(parameters, context_takeover) for name, parameters in parse_offers(header) if name == 'permessage-deflate']
-    return next((o for o in offers if o), None)
+    offers = [parameters for name, parameters in parse_offers(header) if name == 'permessage-deflate']
+    return next((agreed for o in offers if (agreed := _agree(o, context_takeover))), None)
 
 def _agree(parameters: list[tuple[str, str | None]], takeover: bool) -> Deflate | None:
     offer = dict(parameters)
@@ -76,7 +76,7 @@ def _valid(name: str, value: str | None) -> bool:
 
 _BITS = frozenset(map(str, range(8, 16)))
 
-# %% ../nbs/07a_deflate.ipynb #160e143a
+# %% ../nbs/07a_deflate.ipynb #7c79dfc0
 class Inflate:
     "Decompresses messages, piece by piece; holds zlib's state only within a message, or where the agreement says so."
     __slots__ = ('_takeover', '_bits', '_zlib', '_window', '_finals')
@@ -95,11 +95,11 @@ class Inflate:
         while data:
             if self._zlib is None: self._zlib = zlib.decompressobj(-self._bits, zdict=self._window)
             try: out += self._zlib.decompress(data, room + 1 - len(out))
-            except zlib.error: raise FrameError(CloseCode.PROTOCOL_ERROR, 'the message cannot be decompressed') from None
+            except zlib.error: raise _bad('cannot be decompressed') from None
             if len(out) > room or not self._zlib.eof: break
             data, self._window = self._zlib.unused_data, (self._window + out)[-32768:]
             self._zlib, self._finals = None, self._finals + 1
-            if self._finals > 16: raise FrameError(CloseCode.PROTOCOL_ERROR, 'the message has too many final blocks')
+            if self._finals > 16: raise _bad('has too many final blocks')
         if self._takeover or self._finals or out: self._window = (self._window + out)[-32768:]
         return out
 
@@ -109,6 +109,9 @@ class Inflate:
         self._finals = 0
         if not self._takeover: self._zlib, self._window = None, b''
         return out
+
+def _bad(what: str) -> FrameError:
+    return FrameError(CloseCode.PROTOCOL_ERROR, f'the message {what}')
 
 # %% ../nbs/07a_deflate.ipynb #3768bf06
 WORTH_IT = 1024 # Bytes; shorter messages are not compressed

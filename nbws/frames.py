@@ -48,7 +48,7 @@ def frame(data: str | bytes, # A text or a binary message
         return _TEXT_HEADS[len(payload)] + payload if len(payload) < 126 else encode(TEXT, payload)
     return _BINARY_HEADS[len(data)] + data if len(data) < 126 else encode(BINARY, bytes(data))
 
-# %% ../nbs/07_frames.ipynb #510a4970
+# %% ../nbs/07_frames.ipynb #08e161d2
 def sendable(code: int) -> bool:
     "Whether a close frame may carry `code`: defined by the registry, or 3000 to 4999 (RFC 6455, section 7.4)."
     return 1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999
@@ -59,7 +59,8 @@ def close_frame(code: int = CloseCode.NORMAL, # 1005: none
     "The close frame. Raises `ValueError` for a code that must not be sent."
     if code == CloseCode.NO_STATUS: return encode(CLOSE, b'')
     if not sendable(code):
-        raise ValueError(f'{code} cannot be sent as a close code: use 1000 to 1003, 1007 to 1014, or your own of 3000 to 4999')
+        raise ValueError(f'{code} cannot be sent as a close code: '
+                         'use 1000 to 1003, 1007 to 1014, or your own of 3000 to 4999')
     cut = reason.encode('utf-8', 'replace')[:123].decode('utf-8', 'ignore').encode()
     return encode(CLOSE, code.to_bytes(2, 'big') + cut)
 
@@ -104,15 +105,15 @@ class Inflater(Protocol):
         "What is left when the message has ended."
         return b''
 
-# %% ../nbs/07_frames.ipynb #a957e38c
+# %% ../nbs/07_frames.ipynb #9c561562
 def _close_event(payload: bytes) -> Close:
     if not payload: return Close(CloseCode.NO_STATUS)
-    code = int.from_bytes(payload[:2], 'big')
-    if len(payload) == 1 or not sendable(code): raise FrameError(CloseCode.PROTOCOL_ERROR, 'bad close code')
-    try: return Close(code, payload[2:].decode())
+    try: code, why = int.from_bytes(payload[:2], 'big'), payload[2:].decode()
     except UnicodeDecodeError: raise FrameError(CloseCode.INVALID_DATA, 'the close reason is not UTF-8') from None
+    if len(payload) == 1 or not sendable(code): raise FrameError(CloseCode.PROTOCOL_ERROR, 'bad close code')
+    return Close(code, why)
 
-# %% ../nbs/07_frames.ipynb #7a0ce5f5
+# %% ../nbs/07_frames.ipynb #8cb3bcc2
 class Decoder:
     "Turns what a client sends into events; keeps half-received frames and messages. Nothing is read or written here."
     __slots__ = ('limit', 'more', '_inflater', '_data', '_at', '_ended', '_opcode', '_fin', '_left', '_mask',
@@ -146,9 +147,11 @@ class Decoder:
                     first = data[at]
                     if (first == 0x81 or first == 0x82) and not self._kind and end - at > 5: # The fast lane
                         size, start = data[at + 1] - 128, at + 6
-                        if size == 126 and end - at > 7: size, start = data[at + 2] << 8 | data[at + 3], at + 8
-                        elif size > 125: size = -1
-                        if size >= 0 and (stop := start + size) <= end and size <= limit and (size > 125 or start == at + 6):
+                        if size > 125:
+                            start = at + 8
+                            size = data[at + 2] << 8 | data[at + 3] if size == 126 and end >= start else 0
+                            if size < 126: size = -1 # Longer, or wrong: not for this lane
+                        if 0 <= size <= limit and (stop := start + size) <= end:
                             payload = websocket_mask(data[start - 4:start], data[start:stop])
                             at = stop
                             events.append(payload.decode() if first == 0x81 else payload)
@@ -205,7 +208,10 @@ class Decoder:
         # Incompressible data grows a little when it is compressed: the inflated size has the last word there
         packed = first & 0x40 if first & 15 else self._packed
         limit = self.limit * 2 + 1024 if packed else self.limit - len(self._message or b'')
-        if not first & 8 and size > limit: raise FrameError(CloseCode.TOO_BIG, f'the message is longer than {self.limit} bytes')
+        if not first & 8 and size > limit: raise self._too_long()
+
+    def _too_long(self) -> FrameError:
+        return FrameError(CloseCode.TOO_BIG, f'the message is longer than {self.limit} bytes')
 
     def _begin(self, first: int) -> None:
         self._kind, self._packed, self._message = first & 15, bool(first & 0x40), bytearray()
@@ -235,8 +241,7 @@ class Decoder:
         self._add(message, chunk)
 
     def _add(self, message: bytearray, chunk: bytes) -> None:
-        if len(message) + len(chunk) > self.limit:
-            raise FrameError(CloseCode.TOO_BIG, f'the message is longer than {self.limit} bytes')
+        if len(message) + len(chunk) > self.limit: raise self._too_long()
         if self._utf8: self._utf8.decode(chunk)
         message += chunk
 

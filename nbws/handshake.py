@@ -25,7 +25,7 @@ def opens_socket(headers: Headers) -> bool:
     "Whether a request means to open a WebSocket, rightly or wrongly."
     return 'websocket' in tokens(headers, 'upgrade') or 'sec-websocket-key' in headers
 
-# %% ../nbs/07b_handshake.ipynb #6858ed8e
+# %% ../nbs/07b_handshake.ipynb #832e90aa
 _KEY = re.compile(r'[A-Za-z0-9+/]{21}[AQgw]==')
 
 def check_handshake(request: Request) -> None:
@@ -38,7 +38,8 @@ def check_handshake(request: Request) -> None:
     if headers.getlist('sec-websocket-version') != ['13']:
         raise HTTPException(426, 'only version 13 is known', {'sec-websocket-version': '13', 'upgrade': 'websocket'})
     keys = headers.getlist('sec-websocket-key')
-    if len(keys) != 1 or not _KEY.fullmatch(keys[0].strip()): raise HTTPException(400, 'Sec-WebSocket-Key is not 16 bytes in base64')
+    if len(keys) != 1 or not _KEY.fullmatch(keys[0].strip()):
+        raise HTTPException(400, 'Sec-WebSocket-Key is not 16 bytes in base64')
     if 'transfer-encoding' in headers or headers.get('content-length', '0').strip('0 \t'):
         raise HTTPException(400, 'a WebSocket handshake has no body')
 

@@ -37,7 +37,7 @@ def split_fields(headers: Iterable[tuple[str, str]]) -> tuple[str, dict[str, str
         raise ValueError(f'a header field contains a line break: {text!r}')
     return text, framing
 
-# %% ../nbs/07e_http1.ipynb #3f913738
+# %% ../nbs/07e_http1.ipynb #979ddf69
 class _Writer(RequestParser):
     "How answers are written."
     __slots__ = ('transport', '_lost', '_eof', '_above', '_drain', '_task')
@@ -45,7 +45,8 @@ class _Writer(RequestParser):
     def __init__(self, host: Host) -> None:
         super().__init__(host)
         self.transport: Any = None
-        self._lost = self._eof = self._above = False # No more: to be written, to be read; the write buffer is above its mark
+        self._lost = self._eof = False # Nothing can be written any more; nothing more comes
+        self._above = False # The write buffer is above its mark
         self._drain: asyncio.Future[None] | None = None # Until the write buffer is low again
         self._task: asyncio.Task[Any] | None = None # Streams an answer
 
@@ -56,12 +57,14 @@ class _Writer(RequestParser):
         "The head of the answer, whether a body may follow, and the length that it says. Raises `ValueError`."
         status, request = response.status_code, exchange.request
         text, framing = split_fields(response.headers)
-        old, head_only = request is not None and request.http_version == '1.0', request is not None and request.method == 'HEAD'
+        old = request is not None and request.http_version == '1.0'
+        head_only = request is not None and request.method == 'HEAD'
         bare = status < 200 or status in (204, 304)
         if length is None or (head_only and not length) or status == 304:
             length = int(framing['content-length']) if 'content-length' in framing else length
-        if self.host.stopping or self._eof or (length is None and old and not bare and not head_only): exchange.keep = False
-        if framing.get('connection', '').lower() == 'close' or not exchange.complete: exchange.keep = False
+        endless = length is None and old and not bare and not head_only
+        if endless or self._eof or not exchange.complete or self.host.stopping: exchange.keep = False
+        if framing.get('connection', '').lower() == 'close': exchange.keep = False
         if length is not None and (not bare or (status == 304 and length)): text += f'content-length: {length}\r\n'
         elif not bare and not old: text += 'transfer-encoding: chunked\r\n'
         if 'upgrade' in framing: text += f'upgrade: {framing["upgrade"]}\r\nconnection: upgrade\r\n'
@@ -112,12 +115,12 @@ class _Writer(RequestParser):
                 data = chunk.encode() if isinstance(chunk, str) else bytes(chunk)
                 if not data: continue # An empty chunk would be the last one
                 sent, turn = sent + len(data), turn + len(data) + 256
-                if length is not None and sent > length: raise ValueError(f'more came than its content-length of {length}')
+                if length is not None and sent > length: raise ValueError(f'more than the announced {length} bytes')
                 self._write(head + (b'%x\r\n%b\r\n' % (len(data), data) if chunked else data))
                 head = b''
                 if self._above: await self._drained()
                 elif turn > 65536: turn = await asyncio.sleep(0, 0) # Others have their turn
-            if length is not None and sent < length: raise ValueError(f'less came than its content-length of {length}')
+            if length is not None and sent < length: raise ValueError(f'less than the announced {length} bytes')
         except Exception:
             if self._lost: return
             log.exception('an answer broke off')
@@ -145,7 +148,7 @@ async def _close(body: Any) -> None:
         elif hasattr(body, 'close'): body.close()
     except Exception: log.exception('an answer could not be closed')
 
-# %% ../nbs/07e_http1.ipynb #16194376
+# %% ../nbs/07e_http1.ipynb #2674ab76
 _SLICE = 4096
 
 class _Answers(_Writer):
@@ -157,7 +160,8 @@ class _Answers(_Writer):
         self._current: Exchange | None = None
         self._rest = b'' # Came behind what is being answered, not yet parsed
         self._full, self._paused = False, False # The app lags behind with a body; reading is paused
-        self._waited, self._buffered = 0.0, 0 # Seconds since there was something to wait for; the write buffer's size then
+        self._waited = 0.0 # Seconds since there was something to wait for
+        self._buffered = 0 # The write buffer's size at the last tick
         self._advancing = self._served = self._lingering = False
 
     def _busy(self) -> bool:
@@ -271,7 +275,8 @@ class _Answers(_Writer):
             if not request.upgrade: raise ValueError('the request is no WebSocket handshake')
             fields = switching(request, upgrade.subprotocol, agreed.answer if agreed else None, upgrade.headers)
             lines = [f'{name}: {value}\r\n' for name, value in fields]
-            if any(line.count('\n') > 1 or line.count('\r') > 1 for line in lines): raise ValueError('a header field contains a line break')
+            if ''.join(lines).count('\n') != len(lines) or any(line.count('\r') > 1 for line in lines):
+                raise ValueError('a header field contains a line break')
             head = f'{_STATUS[101]}{"".join(lines)}\r\n'.encode('latin-1')
         except ValueError as e:
             log.exception('the handshake cannot be answered')
@@ -291,7 +296,7 @@ def _refused(refusal: HTTPException | None) -> Response:
     e = refusal or HTTPException(400)
     return PlainTextResponse(f'{e.detail}\n', e.status_code, e.headers)
 
-# %% ../nbs/07e_http1.ipynb #81169e4f
+# %% ../nbs/07e_http1.ipynb #49465481
 class HttpConn(_Answers, asyncio.Protocol):
     "An HTTP/1.1 connection. On the server's loop only."
     __slots__ = ()
@@ -304,7 +309,8 @@ class HttpConn(_Answers, asyncio.Protocol):
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
         self.host.connections.add(self)
-        self._peer, self._local = _address(transport.get_extra_info('peername')), _address(transport.get_extra_info('sockname'))
+        self._peer = _address(transport.get_extra_info('peername'))
+        self._local = _address(transport.get_extra_info('sockname'))
 
     def data_received(self, data: bytes) -> None:
         if self._lingering: return

@@ -21,12 +21,13 @@ from .messages import Body, HTTPException, Request, reason
 # %% auto #0
 __all__ = ['WAIT_FOR', 'IDLE', 'HEAD', 'BODY', 'DEAF', 'Exchange', 'StreamedBody', 'RequestParser']
 
-# %% ../nbs/07d_parser.ipynb #89dc104b
+# %% ../nbs/07d_parser.ipynb #7abe5202
 WAIT_FOR = 65536 # Bodies up to this size are complete when the app sees them
 
 class Exchange:
     "A request, and what its answer has to know. Without a request: a refusal of what could not be parsed."
-    __slots__ = ('request', 'keep', 'complete', 'deferred', 'expects', 'chunks', 'size', 'seconds', 'body', 'refusal', 'agreed')
+    __slots__ = ('request', 'keep', 'complete', 'deferred', 'expects', 'chunks', 'size', 'seconds', 'body', 'refusal',
+                 'agreed')
 
     def __init__(self, request: Request | None, keep: bool = False, refusal: HTTPException | None = None) -> None:
         self.request, self.keep, self.refusal = request, keep, refusal # keep: the connection goes on afterwards
@@ -49,7 +50,7 @@ class StreamedBody(Body):
         if first: first()
         return super().__aiter__()
 
-# %% ../nbs/07d_parser.ipynb #99486b0c
+# %% ../nbs/07d_parser.ipynb #e9decb13
 IDLE, HEAD, BODY, DEAF = range(4) # Where the parser is: between requests, in a header, in a body, beyond hope
 _WATCHED = frozenset((b'host', b'content-length', b'transfer-encoding', b'expect', b'upgrade', b'sec-websocket-key'))
 _HOST = re.compile(rb"[A-Za-z0-9\-._~%!$&'()*+,;=:\[\]]*")
@@ -58,8 +59,8 @@ _METHOD = re.compile(rb"\s*[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32} \S+ HTTP/")
 
 class RequestParser:
     "Turns bytes into exchanges in a queue."
-    __slots__ = ('host', 'queue', 'incoming', 'stage', '_parser', '_peer', '_local', '_target', '_fields', '_fed', '_bare',
-                 '_refusal', '_upgrading', '_known_host')
+    __slots__ = ('host', 'queue', 'incoming', 'stage', '_parser', '_peer', '_local', '_target', '_fields', '_fed',
+                 '_bare', '_refusal', '_upgrading', '_known_host')
 
     def __init__(self, host: Host) -> None:
         self.host = host
@@ -112,7 +113,8 @@ class RequestParser:
         if exchange.request.upgrade:
             exchange.complete, self.incoming, self.stage = True, None, DEAF # What follows is frames
             return
-        lines = [b'%b: %b\r\n' % f for f in exchange.request.headers.raw if f[0] in (b'content-length', b'transfer-encoding')]
+        framing = b'content-length', b'transfer-encoding'
+        lines = [b'%b: %b\r\n' % f for f in exchange.request.headers.raw if f[0] in framing]
         if not exchange.keep: lines.append(b'connection: close\r\n')
         self._parser, self._bare = HttpRequestParser(self), True
         self._parser.feed_data(b'POST / HTTP/1.1\r\n' + b''.join(lines) + b'\r\n')
@@ -132,7 +134,7 @@ class RequestParser:
         if self.stage == HEAD: self._target += part
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self.stage == HEAD: self._fields.append((name, value)) # Else a trailer, which may be dropped: RFC 9110, 6.5.1
+        if self.stage == HEAD: self._fields.append((name, value)) # Else a trailer: RFC 9110, 6.5.1, lets us drop it
 
     def on_headers_complete(self) -> None:
         if self._bare: return
@@ -147,8 +149,8 @@ class RequestParser:
                 watched[name] = value
             fields.append((name, value))
         if len(self._target) > limits.max_line: raise self._refuse(414)
-        if (self._fed or limits.max_headers < 4096) and sum(len(k) + len(v) + 4 for k, v in fields) > limits.max_headers:
-            raise self._refuse(431)
+        if self._fed or limits.max_headers < 4096: # Only what came in several slices can be too long for the default
+            if sum(len(k) + len(v) + 4 for k, v in fields) > limits.max_headers: raise self._refuse(431)
         if self._target[0] != 47 or b'#' in self._target: fields = self._other_target(method, version, fields, watched)
         self._check_host(watched.get(b'host'), version)
         request = Request(method, self._target, Headers.from_raw(fields), peer=self._peer, server=self._local,

@@ -36,30 +36,31 @@ log = logging.getLogger('nbws')
 # %% auto #0
 __all__ = ['log', 'load_tls', 'Server']
 
-# %% ../nbs/08_server.ipynb #1c0a5751
+# %% ../nbs/08_server.ipynb #63a37cbb
 def _explain(error: OSError, where: str, port: int) -> StartError:
     "The same error, in words that help."
-    code = error.errno
-    if code == errno.EADDRINUSE: text = f'{where} is already in use: stop what listens there, or take another port (0: any free one)'
-    elif code == errno.EACCES: text = f'{where}: no permission' + (' for ports below 1024: take a higher one' if 0 < port < 1024 else '')
-    elif isinstance(error, socket.gaierror): text = f'{where}: the host is not known; 127.0.0.1 is this machine, 0.0.0.0 all its networks'
-    elif code == errno.EADDRNOTAVAIL: text = f'{where}: this machine has no such address; 127.0.0.1 is itself, 0.0.0.0 all its networks'
-    else: text = f'{where}: {error.strerror or error}'
-    return StartError(code, text)
+    code, hosts = error.errno, '127.0.0.1 is this machine, 0.0.0.0 all its networks'
+    if code == errno.EADDRINUSE: text = 'is already in use: stop what listens there, or take another (0: any free port)'
+    elif code == errno.EACCES: text = 'needs more rights' + (': take a port above 1023' if 0 < port < 1024 else '')
+    elif isinstance(error, socket.gaierror): text = f'cannot be had: the host is not known; {hosts}'
+    elif code == errno.EADDRNOTAVAIL: text = f'cannot be had: this machine has no such address; {hosts}'
+    else: text = f'cannot be had: {error.strerror or error}'
+    return StartError(code, f'{where} {text}')
 
-# %% ../nbs/08_server.ipynb #dfa2231e
+# %% ../nbs/08_server.ipynb #ef90561d
 def load_tls(cert: str | os.PathLike[str], # PEM file with the certificate and its chain
              key: str | os.PathLike[str] | None = None, # PEM file with the private key; None: in the same file
              password: str | None = None, # Of the key
              ) -> ssl.SSLContext:
     "A context for `Server(ssl=...)`. Raises `StartError` where a file cannot be read or does not fit."
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    what = f'the certificate {cert}' + (f' or its key {key}' if key else '')
     try: context.load_cert_chain(cert, key, password or '')
-    except FileNotFoundError: raise StartError(errno.ENOENT, f'the certificate {cert} or its key {key} does not exist') from None
-    except OSError as e: raise StartError(errno.EINVAL, f'the certificate {cert} and its key cannot be used: {e.strerror or e}') from None
+    except FileNotFoundError: raise StartError(errno.ENOENT, f'{what} does not exist') from None
+    except OSError as e: raise StartError(errno.EINVAL, f'{what} cannot be used: {e.strerror or e}') from None
     return context
 
-# %% ../nbs/08_server.ipynb #4e9e8366
+# %% ../nbs/08_server.ipynb #bd28dc35
 class _Listener(HTTPServer):
     "tornado's server, with every accepted connection handed to our protocol."
     def handle_stream(self, stream: Any, address: Any) -> None:
@@ -85,14 +86,14 @@ def _new_loop(uvloop: bool | str) -> asyncio.AbstractEventLoop:
     if uvloop:
         try: import uvloop as library
         except ImportError:
-            if uvloop != 'auto': raise StartError(errno.ENOENT, 'uvloop is not installed: `pip install uvloop`, or leave uvloop out') from None
+            if uvloop != 'auto': raise StartError(errno.ENOENT, 'uvloop is not installed: pip install uvloop') from None
         else:
             loop: asyncio.AbstractEventLoop = library.new_event_loop()
             return loop
     if sys.platform == 'win32': return asyncio.SelectorEventLoop() # The other one cannot watch sockets
     return asyncio.new_event_loop()
 
-# %% ../nbs/08_server.ipynb #c4da41df
+# %% ../nbs/08_server.ipynb #3c7749d6
 class Server:
     "Serves an app over HTTP and WebSockets. `app` may be replaced at any time; each request reads it anew."
     def __init__(self,
@@ -111,7 +112,8 @@ class Server:
                  ) -> None:
         self.app, self.host, self.port = app, host, port
         self.unix_socket, self.backlog = unix_socket, backlog
-        self.ssl, self.limits, self.sockets_enabled, self.context_takeover = ssl, limits or Limits(), websockets, context_takeover
+        self.ssl, self.limits = ssl, limits or Limits()
+        self.sockets_enabled, self.context_takeover = websockets, context_takeover
         self.uvloop = uvloop
         self.scheme = 'https' if ssl else 'http'
         self.loop: asyncio.AbstractEventLoop = None # type: ignore[assignment] # The loop that serves, once it does
@@ -149,7 +151,7 @@ class Server:
         if self._sockets: pass
         elif self.unix_socket:
             try: self._sockets = [bind_unix_socket(str(self.unix_socket), 0o600, self.backlog)]
-            except (OSError, ValueError) as e: raise StartError(errno.EINVAL, f'{self.unix_socket}: cannot listen there: {e}') from None
+            except (OSError, ValueError) as e: raise StartError(errno.EINVAL, f'{self.unix_socket}: {e}') from None
             status = os.stat(self.unix_socket)
             self._unix_id = status.st_dev, status.st_ino
         else:
@@ -167,7 +169,8 @@ class Server:
             path = Path(self.unix_socket)
             try:
                 status = path.stat()
-                if (status.st_dev, status.st_ino) == self._unix_id: path.unlink() # Unless another server has replaced it
+                # Another server may have replaced it
+                if (status.st_dev, status.st_ino) == self._unix_id: path.unlink()
             except OSError: pass
             self._unix_id = None
 
@@ -181,13 +184,14 @@ class Server:
     def _adopt(self, accepted: socket.socket) -> None:
         options = {'ssl': self.ssl, 'ssl_handshake_timeout': self.limits.header_timeout} if self.ssl else {}
         if self.ssl and sys.version_info >= (3, 11): options['ssl_shutdown_timeout'] = self.limits.close_timeout
-        task = self.loop.create_task(self.loop.connect_accepted_socket(lambda: HttpConn(self), accepted, **options)) # type: ignore[arg-type]
+        making = self.loop.connect_accepted_socket(lambda: HttpConn(self), accepted, **options) # type: ignore[arg-type]
+        task = self.loop.create_task(making)
         self._accepting.add(task)
         task.add_done_callback(self._adopted)
 
     def _adopted(self, task: asyncio.Task[Any]) -> None:
         self._accepting.discard(task)
-        if not task.cancelled() and (error := task.exception()): log.debug('a connection was not made: %r', error) # TLS mostly
+        if not task.cancelled() and (error := task.exception()): log.debug('no connection: %r', error) # TLS mostly
         if self._empty and not (self.connections or self._accepting): self._empty.set()
 
     def forget(self, connection: Any) -> None:
@@ -266,7 +270,7 @@ class Server:
             self._thread.join(1)
             self._thread = None
             if isinstance(e, StartError): raise
-            if not ready.done(): raise StartError(errno.ETIMEDOUT, f'the app took more than {timeout} s to start up') from None
+            if not ready.done(): raise StartError(errno.ETIMEDOUT, f'the app is not up after {timeout} s') from None
             raise StartError(errno.ECANCELED, f'the app failed to start up: {e!r}') from e
         return self
 
@@ -293,7 +297,7 @@ class Server:
     def stop(self,
              timeout: float | None = None, # Seconds for requests and closing handshakes; None: as in `limits`
              ) -> None:
-        "Stop the server and its thread: sockets are closed with 1001. Any thread but the server's own, where it is only begun."
+        "Stop the server and its thread; sockets are closed with 1001. Any thread; the server's own does not wait."
         thread, loop = self._thread, self.loop
         if thread is None or not self.running: return
         bound = self.limits.shutdown_timeout if timeout is None else timeout
@@ -303,7 +307,7 @@ class Server:
         future = asyncio.run_coroutine_threadsafe(end(), loop)
         if thread is threading.current_thread(): return
         try: future.result(bound + 12)
-        except FutureTimeout: log.warning('the server does not stop: its loop is held by a handler that does not return')
+        except FutureTimeout: log.warning('the server does not stop: a handler holds its loop and does not return')
         thread.join(5)
         if not thread.is_alive(): self._thread = None
 

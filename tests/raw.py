@@ -45,9 +45,9 @@ class App:
         return Response(f'{request.method} {request.path} '.encode() + body, headers=[('content-type', 'text/plain')])
 
 
-def frame(opcode: int, payload: bytes | str = b'', *, fin: bool = True, rsv: int = 0, mask: bytes | None = b'\x37\xfa\x21\x3d',
-          length: bytes | None = None) -> bytes:
-    "A frame; `mask=None` leaves it unmasked, `length` replaces the length's bytes (without the mask bit's byte's high bit)."
+def frame(opcode: int, payload: bytes | str = b'', *, fin: bool = True, rsv: int = 0,
+          mask: bytes | None = b'\x37\xfa\x21\x3d', length: bytes | None = None) -> bytes:
+    "A frame; `mask=None` leaves it unmasked, `length` replaces the bytes of its length (without the mask's bit)."
     data = payload.encode() if isinstance(payload, str) else payload
     n, bit = len(data), 0x80 if mask is not None else 0
     if length is not None: head = bytes([bit | length[0]]) + length[1:]
@@ -65,10 +65,10 @@ def close(code: int | None = 1000, reason: bytes = b'') -> bytes:
     return frame(CLOSE, (struct.pack('>H', code) if code is not None else b'') + reason)
 
 
-def handshake(path: str = '/', drop: tuple[str, ...] = (), method: str = 'GET', version: str = 'HTTP/1.1', **fields: str | None) -> bytes:
+def handshake(path: str = '/', method: str = 'GET', version: str = 'HTTP/1.1', **fields: str | None) -> bytes:
     "A handshake; fields by name with `_` for `-`, `None` leaves one out."
-    wanted: dict[str, str | None] = {'Host': 'localhost', 'Upgrade': 'websocket', 'Connection': 'Upgrade', 'Sec-WebSocket-Key': KEY,
-                                     'Sec-WebSocket-Version': '13'}
+    wanted: dict[str, str | None] = {'Host': 'localhost', 'Upgrade': 'websocket', 'Connection': 'Upgrade',
+                                     'Sec-WebSocket-Key': KEY, 'Sec-WebSocket-Version': '13'}
     named = {k.lower(): k for k in wanted}
     for k, v in fields.items(): wanted[named.get(k.replace('_', '-').lower(), k.replace('_', '-'))] = v
     lines = [f'{k}: {v}\r\n' for k, v in wanted.items() if v is not None]
