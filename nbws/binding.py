@@ -223,7 +223,7 @@ def _record(p: inspect.Parameter, kind: Any, where: str) -> Callable[[Source], A
 def _field(cast: Callable[[Any], Any], many: bool, nullable: bool, value: Any) -> Any:
     return None if value is None and nullable else cast(value[-1] if not many and isinstance(value, list) and value and cast in CASTS.values() else value)
 
-# %% ../nbs/03_binding.ipynb #1ea38003
+# %% ../nbs/03_binding.ipynb #b06c2d22
 @dataclass(frozen=True, slots=True)
 class Plan:
     "How to call a function. Made once, where the handler is decorated; used from any thread."
@@ -234,6 +234,12 @@ class Plan:
     names: frozenset[str]
     wants_data: bool # A parameter may come from the form or the message: it has to be parsed
     wants_raw: bool # A parameter is the body or the message as it came
+    code: Any = None # What the function ran when it was read
+
+    @property
+    def stale(self) -> bool:
+        "The function's code was replaced in place, as %autoreload does."
+        return getattr(self.function, '__code__', None) is not self.code
 
     def bind(self, source: Source) -> dict[str, Any]:
         "The arguments for one call. Raises `BindError`."
@@ -250,7 +256,7 @@ def kind_of(function: Callable[..., Any]) -> str:
     if inspect.iscoroutinefunction(f): return 'async'
     return 'generator' if inspect.isgeneratorfunction(f) else 'sync'
 
-# %% ../nbs/03_binding.ipynb #1af08089
+# %% ../nbs/03_binding.ipynb #9696328d
 def plan(function: Callable[..., Any], # The handler
          *,
          names: Mapping[str, Callable[[Source], Any]] = SPECIAL_NAMES, # What unannotated names mean
@@ -277,7 +283,7 @@ def plan(function: Callable[..., Any], # The handler
     bound = frozenset(n for n, _ in parameters)
     raw = {n for n in bound if hints.get(n) is bytes} | (plain & {'body'})
     return Plan(function, kind_of(function), tuple(parameters), rest, bound,
-                wants_data=bool(rest is Source.merged or bound - plain - raw or 'data' in plain), wants_raw=bool(raw))
+                wants_data=bool(rest is Source.merged or bound - plain - raw or 'data' in plain), wants_raw=bool(raw), code=getattr(function, '__code__', None))
 
 def _with_default(get: Callable[[Source], Any], p: inspect.Parameter) -> Callable[[Source], Any]:
     if p.default is p.empty: return get

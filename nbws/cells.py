@@ -138,7 +138,7 @@ class Stream:
 
     def __getattr__(self, name: str) -> Any: return getattr(self.stream, name)
 
-# %% ../nbs/13_cells.ipynb #06c7029d
+# %% ../nbs/13_cells.ipynb #5c32df40
 HOLD = 1.0 # Seconds that messages may wait for their cell to end
 
 class Cells(Surroundings):
@@ -153,6 +153,7 @@ class Cells(Surroundings):
         self._running: str | None = None # The id of the cell that runs
         self._defined: set[Route] = set() # What it has defined so far
         self._release: list[Callable[[], None]] = []
+        self.after_hooks: list[Callable[[], None]] = [] # Called when a cell has ended
 
     def cell(self) -> Owner:
         "The cell that runs, or ran last."
@@ -181,7 +182,7 @@ class Cells(Surroundings):
             if old.owner and mine and old.owner.id != mine.id: print(f'{old.path} is answered by this cell now, no longer by {old.owner.label}')
         if self._running is None and app in self.lives: self.lives[app].check()
 
-# %% ../nbs/13_cells.ipynb #c5db4271
+# %% ../nbs/13_cells.ipynb #e466872b
 class Running(Cells):
     "What happens before and after a cell runs."
     def before_cell(self, *_: Any) -> None:
@@ -196,7 +197,9 @@ class Running(Cells):
         id, self._running = self._running, None
         ok = result is None or (result.error_before_exec is None and result.error_in_exec is None)
         try:
+            for hook in self.after_hooks: hook()
             for app, live in list(self.lives.items()):
+                app.renew()
                 if ok and id: self._prune(app, id)
                 live.check()
         finally:

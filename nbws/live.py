@@ -17,7 +17,7 @@ from .sockets import WebSocket
 # %% auto #0
 __all__ = ['PATH', 'BOOT', 'Live', 'script']
 
-# %% ../nbs/12b_live.ipynb #9783555b
+# %% ../nbs/12b_live.ipynb #a67e05c7
 PATH = ASSETS + '/live'
 BOOT = secrets.token_hex(8) # Tells a page that it talks to another kernel than before
 
@@ -33,12 +33,13 @@ class Live:
     def handler_of(self, page: str) -> Any:
         "The function that makes the page at this path now."
         found = self.app.table.match('GET', page)
-        return found and getattr(found[0].endpoint, 'function', None)
+        function = found and getattr(found[0].endpoint, 'function', None)
+        return function, getattr(function, '__code__', None) # %autoreload replaces the code and keeps the function
 
     async def _joined(self, ws: WebSocket, page: str = '/') -> dict[str, str]:
         self.pages.add(ws)
         known = vars(ws.state).setdefault('handler', self.handler_of(page))
-        if known is not self.handler_of(page): self._refresh(ws, page) # It came over from an app that was replaced
+        if known != self.handler_of(page): self._refresh(ws, page) # It came over from an app that was replaced
         return {'type': 'hello', 'boot': BOOT}
 
     async def _left(self, ws: WebSocket) -> None: self.pages.discard(ws)
@@ -52,7 +53,7 @@ class Live:
         "Let those pages refresh whose handler is another one than when they were made. From any thread."
         for ws in tuple(self.pages):
             page = ws.query_params.get('page', '/')
-            if ws.state.handler is not self.handler_of(page): self._refresh(ws, page)
+            if ws.state.handler != self.handler_of(page): self._refresh(ws, page)
 
     def tell(self, message: dict[str, Any]) -> None:
         "Send to every page. From any thread."
