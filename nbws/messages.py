@@ -17,12 +17,12 @@ from urllib.parse import unquote
 from .data import FormError, Headers, MultiDict, parse_cookies, parse_form, parse_query, set_cookie
 
 # %% auto #0
-__all__ = ['NbwsError', 'BindError', 'SignatureError', 'PatternError', 'StartError', 'HTTPException', 'reason', 'CloseCode',
-           'WebSocketDisconnect', 'Body', 'Address', 'URL', 'RequestHead', 'RequestParts', 'Request', 'Response',
-           'HTMLResponse', 'PlainTextResponse', 'JSONResponse', 'RedirectResponse', 'StreamingResponse', 'to_json',
-           'Payload', 'Conn', 'Receiver', 'Upgrade']
+__all__ = ['NbwsError', 'BindError', 'SignatureError', 'PatternError', 'StartError', 'Reported', 'HTTPException', 'reason',
+           'CloseCode', 'WebSocketDisconnect', 'Body', 'Address', 'URL', 'RequestHead', 'RequestParts', 'Request',
+           'Response', 'HTMLResponse', 'PlainTextResponse', 'JSONResponse', 'RedirectResponse', 'StreamingResponse',
+           'to_json', 'Payload', 'Conn', 'Receiver', 'Upgrade']
 
-# %% ../nbs/00b_messages.ipynb #6f998902
+# %% ../nbs/00b_messages.ipynb #a995aca3
 class NbwsError(Exception):
     "The base of every error that nbws raises to a developer."
 
@@ -40,6 +40,9 @@ class PatternError(NbwsError, ValueError):
 
 class StartError(NbwsError, OSError):
     "The server cannot start: the port is taken, the host is unknown, the certificate cannot be read."
+
+class Reported(NbwsError):
+    "Something failed, and the developer has been told: whoever gets this breaks off and says no more."
 
 # %% ../nbs/00b_messages.ipynb #54391cec
 class HTTPException(Exception):

@@ -33,7 +33,7 @@ PATH_TYPES: dict[str, PathType] = {
     'path': PathType('.*', str, 4),
 }
 
-# %% ../nbs/02_routing.ipynb #9986bc34
+# %% ../nbs/02_routing.ipynb #965a9d5e
 @dataclass(frozen=True)
 class Pattern:
     "A parsed path pattern. `key` is the same for two patterns that match the same paths under other parameter names."
@@ -61,7 +61,7 @@ class Pattern:
     @property
     def rank(self) -> tuple[Any, ...]:
         "Sorts particular patterns before general ones, so that the order in which cells are run does not matter."
-        if self.text.startswith('^'): return ((5,),)
+        if self.text.startswith('^'): return (5,)
         return tuple(max((PATH_TYPES[t or 'str'].rank for t in re.findall(r'\{[^:}]*:?([^}]*)\}', part)), default=0)
                      for part in self.text.split('/'))
 
