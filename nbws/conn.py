@@ -41,7 +41,7 @@ class Limits:
             if not getattr(self, f.name) > 0 and f.name != 'max_connections':
                 raise ValueError(f'{f.name} must be more than 0, not {getattr(self, f.name)!r}')
 
-# %% ../nbs/07c_conn.ipynb #a8bc91a0
+# %% ../nbs/07c_conn.ipynb #6cf658ad
 class Host(Protocol):
     "The server, as its connections see it."
     app: Any
@@ -54,6 +54,7 @@ class Host(Protocol):
     scheme: str
     sockets_enabled: bool
     context_takeover: bool
+    def refuse(self, request: Any) -> Any: "The answer to a request that may not pass, or None."
     def forget(self, connection: Any) -> None: "The connection is gone."
 
 # %% ../nbs/07c_conn.ipynb #440e2044

@@ -148,7 +148,7 @@ async def _close(body: Any) -> None:
         elif hasattr(body, 'close'): body.close()
     except Exception: log.exception('an answer could not be closed')
 
-# %% ../nbs/07e_http1.ipynb #2674ab76
+# %% ../nbs/07e_http1.ipynb #e4123b1b
 _SLICE = 4096
 
 class _Answers(_Writer):
@@ -232,7 +232,7 @@ class _Answers(_Writer):
             self._send(exchange, _refused(exchange.refusal))
             self._done(exchange)
             return
-        try: response = await self.host.app.http(request)
+        try: response = self.host.refuse(request) or await self.host.app.http(request)
         except Exception:
             log.exception('%s %s failed', request.method, request.path)
             response = PlainTextResponse(reason(500), 500)

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 import psutil
 import pytest
 
+os.environ['NBWS_ALLOWED_HOSTS'] = 'x'  # what tests of the protocol call the host, instead of a loopback name
+
 WATCHED = 'nbws', 'tornado', 'asyncio'  # loggers whose records at WARNING and above must be announced
 GRACE = 2.0  # seconds in which a thread, descriptor or process that is on its way out may end
 
