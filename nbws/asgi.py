@@ -251,12 +251,12 @@ async def _started(app: Any) -> None:
     try: await asyncio.shield(_STARTING[app])
     finally: _STARTING.pop(app, None)
 
-# %% ../nbs/09_asgi.ipynb #aafb53db
+# %% ../nbs/09_asgi.ipynb #0901cefe
 async def asgi(app: Any, # An app of ours
                scope: Scope, receive: Receive, send: Send) -> None:
     "Answer one call of an ASGI server: a request, a socket or the lifespan. ASGI 3; on the server's loop."
     if scope['type'] == 'lifespan': return await _lifespan(app, receive, send)
-    if scope['type'] not in ('http', 'websocket'): raise NbwsError(f'the ASGI scope {scope["type"]!r} is not known here')
+    if scope['type'] not in ('http', 'websocket'): raise NbwsError(f'an ASGI scope not known here: {scope["type"]!r}')
     if app.loop is None: await _started(app)
     await (_answer if scope['type'] == 'http' else _connect)(app, scope, receive, send)
 
@@ -583,7 +583,7 @@ class _Lifespan:
         self.task.cancel()
         await asyncio.wait({self.task})
 
-# %% ../nbs/09_asgi.ipynb #7e667864
+# %% ../nbs/09_asgi.ipynb #ee21d7ef
 class ASGIApp:
     "Any ASGI 3 application, as our servers want an app. On the server's loop."
     successor = None # An application of ours can be succeeded; sockets of others cannot be handed over
@@ -629,7 +629,8 @@ class ASGIApp:
                  'http_version': request.http_version, 'path': request.root_path + request.path,
                  'scheme': request.scheme.replace('http', 'ws') if socket else request.scheme,
                  'raw_path': quote(request.root_path).encode() + raw, 'query_string': query,
-                 'root_path': request.root_path, 'headers': [(k.lower(), v) for k, v in request.headers.raw], 'state': self._state.copy(),
+                 'root_path': request.root_path, 'state': self._state.copy(),
+                 'headers': [(k.lower(), v) for k, v in request.headers.raw],
                  'client': tuple(request.peer) if request.peer[0] else None, 'server': tuple(request.server)}
         if socket: return {**scope, 'subprotocols': request.subprotocols, 'extensions': {'websocket.http.response': {}}}
         return {**scope, 'method': request.method, 'extensions': {}}
