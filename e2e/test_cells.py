@@ -263,3 +263,76 @@ room.send(Div('from a room', id='out')); room""",
         expect(out).to_have_text(f"from a {text}" if text != "loop" else "from the loop")
     nb.run(6)
     expect(nb.output(6).locator("table")).to_contain_text("/ws")
+
+
+def test_page_says_that_the_kernel_is_busy(open_notebook: Open) -> None:
+    # A C call that keeps the interpreter to itself: nothing in Python can answer meanwhile, but the page knows.
+    nb = open_notebook([APP + ECHO.format("v1"), "serve()", "import ctypes\nctypes.PyDLL(None).sleep(6)"])
+    nb.run(0)
+    nb.run(1)
+    frame = nb.frame(1)
+    say(frame, "a")
+    expect(frame.locator("#out")).to_have_text("v1 a")
+    nb.start(2)
+    expect(frame.get_by_role("status")).to_have_text("the kernel is busy")
+    expect(frame.get_by_role("status")).to_be_hidden()
+    say(frame, "b")
+    expect(frame.locator("#out")).to_have_text("v1 b")
+
+
+def test_round_trips_stay_quick_while_a_cell_computes(open_notebook: Open) -> None:
+    timed = """
+@app.get('/timed')
+def timed(): return Div(Div(id='result'), Script('''
+const socket = new WebSocket('ws://' + location.host + '/echo')
+window.measure = async n => {
+  const times = []
+  for (let i = 0; i < n; i++) {
+    const start = performance.now()
+    await new Promise(ok => { socket.onmessage = ok; socket.send('{"x": 1}') })
+    times.push(performance.now() - start)
+  }
+  return times.sort((a, b) => a - b)[n >> 1]
+}
+socket.onopen = () => document.getElementById('result').textContent = 'open'
+'''))
+@app.ws('/echo')
+async def echo(x: int): return str(x)
+"""
+    nb = open_notebook([APP + timed, "serve(path='/timed')", "while True: pass"])
+    nb.run(0)
+    nb.run(1)
+    result = nb.frame(1).locator("#result")
+    expect(result).to_have_text("open")
+    nb.start(2)
+    assert result.evaluate("() => measure(100)") < 100  # ms; some 2 on an idle machine
+    nb.interrupt()
+    nb.wait(2, fails=True)
+
+
+def test_module_follows_autoreload(open_notebook: Open, jupyter) -> None:
+    module = """
+from nbws.common import *
+app = FastHTML(ws_hdr=True)
+@app.get('/')
+def home(): return Div(H1('{0}'), Div(id='out'), Form(Input(id='msg'), id='form', ws_send=True), hx_ext='ws',
+                       ws_connect='/ws')
+@app.ws('/ws')
+async def ws({1}: str): return Div('{0} ' + {1}, id='out')
+"""
+    name = "followed_module"
+    path = jupyter.root / f"{name}.py"
+    path.write_text(module.format("v1", "msg"))
+    cells = [f"%load_ext autoreload\n%autoreload 2\nimport sys; sys.path.insert(0, {str(jupyter.root)!r})\nimport {name}",
+             f"from nbws.common import serve\nserve({name}.app)", "1"]
+    nb = open_notebook(cells)
+    nb.run(0)
+    nb.run(1)
+    frame = nb.frame(1)
+    say(frame, "a")
+    expect(frame.locator("#out")).to_have_text("v1 a")
+    path.write_text(module.format("version 2", "msg"))
+    nb.run(2)
+    expect(frame.get_by_role("heading")).to_have_text("version 2")
+    say(frame, "b")
+    expect(frame.locator("#out")).to_have_text("version 2 b")

@@ -35,15 +35,6 @@ def cell_id() -> str:
     try: return str(ip.get_parent().get('metadata', {}).get('cellId', ''))
     except Exception: return ''
 
-# %% ../nbs/14_notebook.ipynb #336d0f53
-def _settle() -> None:
-    ip = shell()
-    if not hasattr(ip, 'kernel'): return
-    from nbws.cells import install
-    install(ip).after_hooks[:] = [follow_modules]
-
-_settle()
-
 # %% ../nbs/14_notebook.ipynb #0ed82c00
 def find_app(variables: dict[str, Any], # The caller's globals
              app: Any = None, # An app, the name of a variable, or None
@@ -222,3 +213,12 @@ def serve_script(app: Any, host: str = '127.0.0.1', port: int | None = None) -> 
     server = Server(app, host, port if port is not None else int(os.environ.get('PORT') or PORT))
     try: server.run(lambda s: print(f'nbws serves {s.url} (Ctrl-C stops it)', flush=True))
     except StartError as e: sys.exit(f'nbws: {e.strerror}')
+
+# %% ../nbs/14_notebook.ipynb #336d0f53
+def _settle() -> None:
+    ip = shell()
+    if not hasattr(ip, 'kernel'): return
+    from nbws.cells import install
+    install(ip).after_hooks[:] = [follow_modules]
+
+_settle()
