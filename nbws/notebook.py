@@ -19,7 +19,7 @@ from .messages import NbwsError, StartError
 if TYPE_CHECKING: from nbws.server import Server # Imported when something is served: it brings tornado
 
 # %% auto #0
-__all__ = ['SITES', 'PORT', 'SWITCH_INTERVAL', 'FRAME', 'FIT', 'MAX_HEIGHT', 'shell', 'cell_id', 'find_app', 'Site',
+__all__ = ['SITES', 'LOADING', 'PORT', 'SWITCH_INTERVAL', 'FRAME', 'FIT', 'MAX_HEIGHT', 'shell', 'cell_id', 'find_app', 'Site',
            'asyncio_result', 'site_for', 'follow_modules', 'stop', 'Page', 'show', 'serve', 'serve_script']
 
 # %% ../nbs/14_notebook.ipynb #26a41c41
@@ -35,7 +35,13 @@ def cell_id() -> str:
     try: return str(ip.get_parent().get('metadata', {}).get('cellId', ''))
     except Exception: return ''
 
-# %% ../nbs/14_notebook.ipynb #0ed82c00
+# %% ../nbs/14_notebook.ipynb #8710050e
+def _foreign(app: Any) -> bool:
+    "Is it an application of another framework?"
+    if app is None: return False
+    from nbws.foreign import serves
+    return serves(app)
+
 def find_app(variables: dict[str, Any], # The caller's globals
              app: Any = None, # An app, the name of a variable, or None
              ) -> tuple[Any, str]:
@@ -44,32 +50,42 @@ def find_app(variables: dict[str, Any], # The caller's globals
         if app not in variables: raise NbwsError(f'there is no variable {app!r} to serve')
         return variables[app], app
     if app is not None: return app, next((k for k, v in variables.items() if v is app and not k.startswith('_')), '')
-    if isinstance(variables.get('app'), App): return variables['app'], 'app'
+    if isinstance(variables.get('app'), App) or _foreign(variables.get('app')): return variables['app'], 'app'
     found = {id(v): (v, k) for k, v in variables.items() if isinstance(v, App) and not k.startswith('_')}
     if len(found) == 1: return next(iter(found.values()))
     if not found: raise NbwsError('there is no app to serve: make one with `app = App()`, or name it: serve(my_app)')
     raise NbwsError(f'there are several apps, {", ".join(k for _, k in found.values())}: say which, e.g. serve({next(iter(found.values()))[1]})')
 
-# %% ../nbs/14_notebook.ipynb #27a612a5
+# %% ../nbs/14_notebook.ipynb #80d45d21
 class Site:
-    "An app on a running server."
-    def __init__(self, app: App, server: Server, name: str, cell: str) -> None:
+    "An app on a running server: ours, or any that `nbws.foreign.as_app` knows."
+    def __init__(self, app: Any, server: Server, name: str, cell: str) -> None:
         self.app, self.server, self.name, self.cell = app, server, name, cell
         module = sys.modules.get(getattr(app, 'module', ''))
         self.variable = next((k for k, v in vars(module).items() if v is app), '') if module else '' # Its name where it is made
 
     def __repr__(self) -> str: return f'<Site {self.name or "app"} at {self.server.url}>'
 
-    def take(self, app: App) -> None:
-        "Serve another app from now on, and hand it the open sockets. From any thread but the server's."
-        old, self.app = self.app, app
-        if old is not app: asyncio_result(self.server.loop, self._swap(old, app))
+    def take(self, app: Any) -> None:
+        "Serve another app from now on, and hand it the open sockets. From any thread but the server's. Raises `NbwsError`."
+        if app is self.app: return
+        asyncio_result(self.server.loop, self._swap(_served(app)))
+        self.app = app
 
-    async def _swap(self, old: App, app: App) -> None:
+    async def _swap(self, app: Any) -> None:
+        old = self.server.app
         await app.startup()
         self.server.app = app
-        app.adopt(old)
+        if isinstance(app, App) and isinstance(old, App): app.adopt(old)
+        else: # Nobody else's sockets can be handed over: their pages connect again
+            for ws in tuple(old.sockets): ws.close(1012, 'the app was replaced')
         await old.shutdown()
+
+def _served(app: Any) -> Any:
+    "What the server is given: other people's applications get our seam."
+    if isinstance(app, App): return app
+    from nbws.foreign import as_app
+    return as_app(app)
 
 def asyncio_result(loop: Any, coroutine: Any, timeout: float = 10) -> Any:
     "Run a coroutine on another thread's loop and wait for its result, at most `timeout` seconds."
@@ -77,29 +93,31 @@ def asyncio_result(loop: Any, coroutine: Any, timeout: float = 10) -> Any:
     return asyncio.run_coroutine_threadsafe(coroutine, loop).result(timeout)
 
 SITES: list[Site] = []
+LOADING = False # `nbws run` executes a file: it serves the app itself, so `serve` and `show` do nothing
 
-def site_for(app: App, name: str, cell: str) -> Site | None:
+def site_for(app: Any, name: str, cell: str) -> Site | None:
     "The running site that `serve(app)` means, if there is one."
     return (next((s for s in SITES if s.app is app), None) or next((s for s in SITES if cell and s.cell == cell), None)
             or next((s for s in SITES if name and s.name == name), None))
 
-# %% ../nbs/14_notebook.ipynb #a8e9bd9c
+# %% ../nbs/14_notebook.ipynb #7f4d1f92
 def follow_modules() -> None:
     "Serve the apps that reloaded modules have now. Called after each cell."
     for site in SITES:
-        module = sys.modules.get(site.app.module)
-        if module is None or site.app.module == '__main__': continue
+        name = getattr(site.app, 'module', '')
+        module = sys.modules.get(name)
+        if module is None or name == '__main__': continue
         now = getattr(module, site.variable, None)
         if isinstance(now, App) and now is not site.app: site.take(now)
 
-# %% ../nbs/14_notebook.ipynb #26e1f911
+# %% ../nbs/14_notebook.ipynb #b5ff43f5
 PORT = 5001
 SWITCH_INTERVAL = 0.0005
 
-def _start(app: App, host: str, port: int | None) -> Server:
+def _start(app: Any, host: str, port: int | None) -> Server:
     from nbws.server import Server
     wanted = port if port is not None else int(os.environ.get('PORT') or PORT)
-    try: server = Server(app, host, wanted).start()
+    try: server = Server(_served(app), host, wanted).start()
     except StartError:
         if port is not None or 'PORT' in os.environ: raise
         server = _start_elsewhere(app, host)
@@ -107,12 +125,12 @@ def _start(app: App, host: str, port: int | None) -> Server:
     if not SITES: _quicken()
     return server
 
-def _start_elsewhere(app: App, host: str) -> Server:
+def _start_elsewhere(app: Any, host: str) -> Server:
     "On a port of this notebook's own, which is the same after a restart of the kernel; else on any."
     from nbws.server import Server
     own = PORT + 1 + zlib.crc32(os.environ.get('JPY_SESSION_NAME', '').encode()) % 3000
-    try: return Server(app, host, own).start()
-    except StartError: return Server(app, host, 0).start()
+    try: return Server(_served(app), host, own).start()
+    except StartError: return Server(_served(app), host, 0).start()
 
 _before: list[float] = []
 
@@ -130,7 +148,7 @@ def stop(app: Any = None, # One app; every app by default
 
 atexit.register(stop)
 
-# %% ../nbs/14_notebook.ipynb #75300257
+# %% ../nbs/14_notebook.ipynb #f09a3385
 FRAME = '''<iframe src="{url}" style="width:100%;height:{height};border:1px solid #ddd;border-radius:4px" allow="local-network-access; clipboard-write"
  loading="eager" data-nbws="{id}"></iframe>'''
 FIT = '''<script>(() => {
@@ -168,8 +186,9 @@ def show(path: str = '/', # The page
          height: int | str = 'auto', # Pixels, any CSS height, or 'auto': as high as the page
          n: int = 1, # So many clients side by side
          app: Any = None, # By default the app that is served, or the caller's `app` if there are several
-         ) -> Page:
+         ) -> Page | None:
     "The page of an app that is being served, to be shown under the cell. Raises `NbwsError` where none is."
+    if LOADING: return None
     if not SITES: raise NbwsError('no app is being served: call serve() first')
     if app is None and len(SITES) == 1: return Page(SITES[0], path, height, n)
     app, _ = find_app(_caller(1).f_globals, app)
@@ -179,7 +198,7 @@ def show(path: str = '/', # The page
 
 def _caller(depth: int) -> FrameType: return sys._getframe(depth + 1)
 
-# %% ../nbs/14_notebook.ipynb #a43e6b7c
+# %% ../nbs/14_notebook.ipynb #3e174caf
 def serve(app: Any = None, # The app, or its variable's name; by default the caller's `app`
           *,
           host: str = '127.0.0.1', # Where to listen: this machine only. '0.0.0.0' opens it to the network
@@ -190,7 +209,7 @@ def serve(app: Any = None, # The app, or its variable's name; by default the cal
           ) -> None:
     "Serve an app: in the background and under the cell, or in the foreground of a script; not at all in a module that is imported."
     caller = _caller(1)
-    if app is None and not _is_main(caller): return
+    if LOADING or (app is None and not _is_main(caller)): return
     app, name = find_app(caller.f_globals, app)
     if shell() is None: return serve_script(app, host, port)
     cell = cell_id()
@@ -210,7 +229,7 @@ def _is_main(caller: FrameType) -> bool:
 def serve_script(app: Any, host: str = '127.0.0.1', port: int | None = None) -> None:
     "Serve in the foreground until Ctrl-C or SIGTERM. Exits with a message where the server cannot start."
     from nbws.server import Server
-    server = Server(app, host, port if port is not None else int(os.environ.get('PORT') or PORT))
+    server = Server(_served(app), host, port if port is not None else int(os.environ.get('PORT') or PORT))
     try: server.run(lambda s: print(f'nbws serves {s.url} (Ctrl-C stops it)', flush=True))
     except StartError as e: sys.exit(f'nbws: {e.strerror}')
 
