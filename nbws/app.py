@@ -620,7 +620,7 @@ def _on_loop(loop: Any) -> bool:
     try: return asyncio.get_running_loop() is loop
     except RuntimeError: return False
 
-# %% ../nbs/06_app.ipynb #a700afcb
+# %% ../nbs/06_app.ipynb #13be037b
 class App(Mounting):
     "A live web app: routes and sockets that may change while they are served. Its parameters are FastHTML's."
     def refresh(self) -> None:
@@ -675,7 +675,7 @@ class App(Mounting):
     def setup_ws(self, f: Callable[..., Any] = lambda: None, path: str = '/ws') -> Callable[..., Awaitable[None]]:
         "FastHTML's shortcut: a socket route whose clients all get what the returned `send` is given."
         room = self.room(f'clients of {path}')
-        def conn(ws: Any) -> None: room.join(ws)
+        def conn(ws: WebSocket) -> None: room.join(ws)
         self.ws(path, conn=conn)(f)
         return room.send
 
