@@ -86,6 +86,9 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     "What stands now stays: without it a collection after each test costs 50 times as much."
+    try: import uvloop
+    except ImportError: pass
+    else: uvloop.new_event_loop().close()  # libuv makes a pipe for signals with its first loop, and keeps it
     gc.collect()
     gc.freeze()
 
