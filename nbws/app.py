@@ -78,7 +78,7 @@ def users_traceback(error: BaseException) -> list[str]:
     while start < len(frames) - 1 and '/concurrent/' in frames[start].filename: start += 1
     return ['Traceback (most recent call last):\n', *traceback.format_list(frames[start:]), *traceback.format_exception_only(error)]
 
-# %% ../nbs/06_app.ipynb #7d356ea5
+# %% ../nbs/06_app.ipynb #7c286c51
 class Entry(NamedTuple):
     "A line of the log."
     time: float # Seconds since 1970
@@ -107,7 +107,9 @@ class Listing(list[Any]):
 def _clock(seconds: float) -> str: return time.strftime('%H:%M:%S', time.localtime(seconds))
 
 def _grid(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    return render(HtmlTable(Thead(Tr(*[Th(c) for c in columns])), Tbody(*[Tr(*[Td(x) for x in row]) for row in rows])))
+    left = 'text-align: left'
+    body = [Tr(*[Td(x, style=left) for x in row]) for row in rows]
+    return render(HtmlTable(Thead(Tr(*[Th(c, style=left) for c in columns])), Tbody(*body)))
 
 # %% ../nbs/06_app.ipynb #13f45f79
 ASSETS = '/_nbws'
@@ -127,7 +129,7 @@ def asset(name: str, # A file of the package's static folder
     missing = '' if here else Script(f"console.warn('nbws: {name} is not in the package, using {url}: run `make assets`')")
     return (missing, Script(src=url))
 
-# %% ../nbs/06_app.ipynb #fa22c367
+# %% ../nbs/06_app.ipynb #3f1fd728
 class AppBase:
     "State and settings; see `App`."
     surroundings: Surroundings = Surroundings()
@@ -151,6 +153,7 @@ class AppBase:
                  secret_key: str | None = None, # Signs sessions; by default a key in the user's data folder
                  session_cookie: str = 'session_', max_age: int | None = 365 * 24 * 3600,
                  sess_path: str = '/', same_site: str = 'lax', sess_https_only: bool = False, sess_domain: str | None = None,
+                 allowed_hosts: Iterable[str] = (), # Host names that a server on loopback answers to besides loopback's, and whose pages may post
                  body_wrap: Callable[..., Any] | None = None, # Wraps the content of every page
                  live: bool = True, # In a notebook: open pages follow the code
                  htmlkw: dict[str, Any] | None = None, # Attributes of `html`
@@ -161,6 +164,7 @@ class AppBase:
         if unknown := [e for e in self.exts if e not in EXTENSIONS]:
             raise NbwsError(f'the htmx extension {unknown[0]!r} is not known: {", ".join(EXTENSIONS)} are; add others by hdrs=Script(src=...)')
         self.htmx, self.default_hdrs, self.body_wrap, self.htmlkw, self.bodykw = htmx, default_hdrs, body_wrap, htmlkw or {}, bodykw
+        self.allowed_hosts = tuple(allowed_hosts)
         self.table = Table()
         self.before, self.after = [_beforeware(b) for b in _many(before)], [plan(a) for a in _many(after)]
         self.middlewares: list[Callable[..., Awaitable[Any]]] = []

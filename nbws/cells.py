@@ -26,20 +26,20 @@ from .routing import WEBSOCKET, Owner, Route
 __all__ = ['BURST', 'PER_SECOND', 'LINE', 'WAIT', 'SPEAKER', 'HOLD', 'Kernel', 'Outlet', 'Speaking', 'Stream', 'Cells', 'Running',
            'NotebookCells', 'IPyKernel', 'users_frames', 'without_ours', 'install']
 
-# %% ../nbs/13_cells.ipynb #11cc1338
+# %% ../nbs/13_cells.ipynb #a24b47af
 class Kernel(Protocol):
     "What is asked of a notebook's kernel."
     def parent(self) -> dict[str, Any]:
         "The execute request that is running, or ran last."
         return {}
+    def count(self) -> int:
+        "The number of the cell that is running, as the notebook shows it."
+        return 0
     def send(self, kind: str, content: dict[str, Any], parent: dict[str, Any]) -> None:
         "Publish an output message for the cell of `parent`. From any thread."
     def traceback(self, error: BaseException) -> list[str]:
         "The traceback as the notebook shows it."
         return []
-    def display_to(self, parent: dict[str, Any]) -> Callable[[], None]:
-        "Let `display` go to the cell of `parent` in this context; returns what undoes it."
-        return lambda: None
 
 # %% ../nbs/13_cells.ipynb #6ca6432a
 BURST, PER_SECOND = 200, 50 # Lines
@@ -94,7 +94,7 @@ class Outlet:
         content = {'ename': type(error).__name__, 'evalue': str(error), 'traceback': self.kernel.traceback(error)}
         self.kernel.send('error', content, self.parent)
 
-# %% ../nbs/13_cells.ipynb #41ab3698
+# %% ../nbs/13_cells.ipynb #bddea780
 class Speaking:
     "A handler that runs: its outlet, its app's log, and the name that it goes by."
     __slots__ = ('outlet', 'log', 'where', 'begun')
@@ -112,6 +112,12 @@ class Speaking:
     def flush(self) -> None:
         "Pass on what has been begun, too."
         for name in list(self.begun): self._pass(name, self.begun.pop(name))
+
+    def show(self, kind: str, content: dict[str, Any]) -> None:
+        "Send another output message, after what was printed before it."
+        self.flush()
+        self.outlet.flush()
+        self.outlet.kernel.send(kind, content, self.outlet.parent)
 
     def _pass(self, name: str, text: str) -> None:
         self.outlet.write(name, text)
@@ -139,7 +145,7 @@ class Stream:
 
     def __getattr__(self, name: str) -> Any: return getattr(self.stream, name)
 
-# %% ../nbs/13_cells.ipynb #5c32df40
+# %% ../nbs/13_cells.ipynb #35c0ee99
 HOLD = 1.0 # Seconds that messages may wait for their cell to end
 
 class Cells(Surroundings):
@@ -158,10 +164,12 @@ class Cells(Surroundings):
 
     def cell(self) -> Owner:
         "The cell that runs, or ran last."
-        parent = self.kernel.parent()
-        count = parent.get('nbws_count', '')
-        id = str((parent.get('metadata') or {}).get('cellId') or f'input {count}')
-        return Owner(id, f'cell [{count}]' if count else 'cell')
+        label = f'cell [{self.kernel.count()}]'
+        return Owner(self.cell_id() or label, label)
+
+    def cell_id(self) -> str:
+        "What the front end calls the cell that runs; '' where it gives no ids."
+        return str((self.kernel.parent().get('metadata') or {}).get('cellId') or '')
 
     def owner(self, function: Callable[..., Any]) -> Owner:
         "The running cell, for a function that is defined in it; else the function's module."
@@ -183,12 +191,12 @@ class Cells(Surroundings):
             if old.owner and mine and old.owner.id != mine.id: print(f'{old.path} is answered by this cell now, no longer by {old.owner.label}')
         if self._running is None and app in self.lives: self.lives[app].check()
 
-# %% ../nbs/13_cells.ipynb #e466872b
+# %% ../nbs/13_cells.ipynb #af157211
 class Running(Cells):
     "What happens before and after a cell runs."
     def before_cell(self, *_: Any) -> None:
         "A cell begins."
-        self._running, self._defined = self.cell().id, set()
+        self._running, self._defined = self.cell_id(), set()
         for app in list(self.lives):
             ids = {ws for ws in tuple(app.sockets) if (r := ws.request.route) and r.owner and r.owner.id == self._running}
             if ids and app.loop: self._release.append(_hold(app.loop, ids))
@@ -227,7 +235,7 @@ def _hold(loop: asyncio.AbstractEventLoop, sockets: set[Any]) -> Callable[[], No
         except RuntimeError: pass
     return end
 
-# %% ../nbs/13_cells.ipynb #5d83da66
+# %% ../nbs/13_cells.ipynb #71f4a4df
 class NotebookCells(Running):
     "The whole of it: ownership, output and errors."
     def outlet(self, owner: Owner | None) -> Outlet | None:
@@ -242,11 +250,10 @@ class NotebookCells(Running):
     @contextmanager
     def _speaking(self, outlet: Outlet, app: App, route: Route) -> Iterator[None]:
         speaking = Speaking(outlet, app.log, f'{route.path} ({route.name})')
-        token, undo = SPEAKER.set(speaking), self.kernel.display_to(outlet.parent)
+        token = SPEAKER.set(speaking)
         try: yield
         finally:
             speaking.flush()
-            undo()
             SPEAKER.reset(token)
 
     def enter(self, app: Any, route: Route | None) -> AbstractContextManager[Any]:
@@ -261,17 +268,17 @@ class NotebookCells(Running):
         text = str(error) if isinstance(error, BindError) else ''.join(users_traceback(error))
         if app in self.lives: self.lives[app].tell({'type': 'error', 'where': what, 'text': text})
 
-# %% ../nbs/13_cells.ipynb #af0ed81a
+# %% ../nbs/13_cells.ipynb #5acd1a51
 class IPyKernel:
     "ipykernel, from 6.29 on."
     def __init__(self, shell: Any) -> None:
         self.shell, self.kernel = shell, shell.kernel
-        self._displays = [v for o in (shell.display_pub, shell.displayhook) if isinstance(v := getattr(o, '_parent_header', None), ContextVar)]
 
     def parent(self) -> dict[str, Any]:
         parent: dict[str, Any] = self.shell.get_parent()
-        if isinstance(parent, dict): parent.setdefault('nbws_count', self.shell.execution_count)
         return parent
+
+    def count(self) -> int: return len(self.shell.user_ns['In']) - 1 # `execution_count` is one ahead while a cell runs
 
     def send(self, kind: str, content: dict[str, Any], parent: dict[str, Any]) -> None:
         topic = f'stream.{content["name"]}' if kind == 'stream' else kind
@@ -282,11 +289,23 @@ class IPyKernel:
         try: return list(self.shell.InteractiveTB.structured_traceback(type(error), error, tb, tb_offset=0))
         except Exception: return traceback.format_exception(type(error), error, tb)
 
-    def display_to(self, parent: dict[str, Any]) -> Callable[[], None]:
-        tokens = [(v, v.set(parent.get('header', {}))) for v in self._displays] # Private, and missing before ipykernel 7
-        def undo() -> None:
-            for v, token in tokens: v.reset(token)
-        return undo
+    def redirect_display(self) -> None:
+        "Let `display` and `clear_output` in a handler go to the handler's own cell."
+        pub = self.shell.display_pub
+        publish, clear_output = pub.publish, pub.clear_output
+
+        def published(data: Any, metadata: Any = None, *args: Any, transient: Any = None, update: bool = False, **more: Any) -> None:
+            speaker = SPEAKER.get()
+            if speaker is None: return publish(data, metadata, *args, transient=transient, update=update, **more)
+            from ipykernel.jsonutil import encode_images, json_clean
+            content = {'data': encode_images(data), 'metadata': metadata or {}, 'transient': transient or {}}
+            speaker.show('update_display_data' if update else 'display_data', json_clean(content))
+
+        def cleared(wait: bool = False) -> None:
+            speaker = SPEAKER.get()
+            if speaker is None: return clear_output(wait)
+            speaker.show('clear_output', {'wait': wait})
+        pub.publish, pub.clear_output = published, cleared
 
 def users_frames(error: BaseException) -> Any:
     "The traceback from the user's first frame on."
@@ -312,12 +331,14 @@ def _shown(shell: Any, kind: type[BaseException], error: BaseException, tb: Any,
     shell._showtraceback(kind, error, lines)
     return lines
 
-# %% ../nbs/13_cells.ipynb #cb6f0c55
+# %% ../nbs/13_cells.ipynb #fba00037
 def install(shell: Any) -> NotebookCells:
     "Make a running notebook the surroundings of every app. Again is harmless."
     if isinstance(App.surroundings, NotebookCells): return App.surroundings
-    cells = NotebookCells(IPyKernel(shell))
-    cells._running = cells.cell().id # The cell that imports us is running
+    kernel = IPyKernel(shell)
+    kernel.redirect_display()
+    cells = NotebookCells(kernel)
+    cells._running = cells.cell_id() # The cell that imports us is running
     if not shell.custom_exceptions: shell.set_custom_exc((NbwsError,), _shown)
     shell.events.register('pre_run_cell', cells.before_cell)
     shell.events.register('post_run_cell', cells.after_cell)
