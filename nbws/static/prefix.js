@@ -1,0 +1,76 @@
+// Pages are written as if they stood at `/`. Behind a prefix (a hub, a Jupyter server) this lets them go on believing it:
+// whatever a page asks its own server for, by `/x` or by the server's full address, is asked for at `prefix/x`.
+// Loaded first, and only behind a prefix.
+(() => {
+  if (window.nbwsPrefix !== undefined) return
+  const me = document.currentScript
+  const prefix = window.nbwsPrefix = new URL(me.src).pathname.replace(/\/_nbws\/prefix\.js$/, '')
+  const hosts = new Set([location.host, me.dataset.host || location.host]) // What the server thinks it is called, too
+  const web = { 'http:': 'http:', 'https:': 'https:', 'ws:': 'http:', 'wss:': 'https:' }
+
+  // The URL under the prefix; what is somebody else's, relative or there already stays as it is.
+  const fix = url => {
+    if (url === null || url === undefined || url === '') return url
+    const text = String(url)
+    if (!/^(\/(?!\/)|https?:|wss?:)/i.test(text)) return url
+    let u
+    try { u = new URL(text, location.href) } catch (e) { return url }
+    if (!web[u.protocol] || !hosts.has(u.host)) return url
+    if (u.pathname !== prefix && !u.pathname.startsWith(prefix + '/')) u.pathname = prefix + u.pathname
+    if (text[0] === '/') return u.pathname + u.search + u.hash
+    u.host = location.host
+    if (u.protocol.startsWith('ws')) u.protocol = location.protocol === 'https:' ? 'wss:' : 'ws:'
+    else if (u.protocol === 'http:' && location.protocol === 'https:') u.protocol = 'https:'
+    return u.href
+  }
+
+  // What scripts ask for
+  for (const name of ['WebSocket', 'EventSource', 'Worker', 'SharedWorker', 'Request']) {
+    if (window[name]) window[name] = new Proxy(window[name], {
+      construct: (target, [url, ...rest], self) =>
+        Reflect.construct(target, [typeof url === 'string' || url instanceof URL ? fix(url) : url, ...rest], self) })
+  }
+  const wrap = (owner, name, at) => {
+    const original = owner && owner[name]
+    if (original) owner[name] = function (...args) {
+      if (typeof args[at] === 'string' || args[at] instanceof URL) args[at] = fix(args[at])
+      return original.apply(this, args)
+    }
+  }
+  wrap(window, 'fetch', 0)
+  wrap(window, 'open', 0)
+  wrap(XMLHttpRequest.prototype, 'open', 1)
+  wrap(Navigator.prototype, 'sendBeacon', 0)
+  wrap(History.prototype, 'pushState', 2)
+  wrap(History.prototype, 'replaceState', 2)
+
+  // What stands in the page: the server has mended its answers, so this is for what comes by sockets and scripts
+  const attributes = ['href', 'src', 'action', 'formaction', 'poster', 'data']
+  const mend = element => {
+    if (element.namespaceURI !== 'http://www.w3.org/1999/xhtml') return
+    for (const name of attributes) {
+      const value = element.getAttribute(name)
+      if (!value) continue
+      const fixed = fix(value)
+      if (fixed !== value) element.setAttribute(name, fixed)
+    }
+  }
+  new MutationObserver(records => {
+    for (const r of records) {
+      if (r.type === 'attributes') mend(r.target)
+      else for (const node of r.addedNodes) if (node.nodeType === 1) {
+        mend(node)
+        for (const child of node.querySelectorAll('[href],[src],[action],[formaction],[poster],[data]')) mend(child)
+      }
+    }
+  }).observe(document, { subtree: true, childList: true, attributes: true, attributeFilter: attributes })
+
+  // What cannot be wrapped: `location = '/x'`. Browsers that have the Navigation API let us send it to the right place.
+  if (window.navigation) navigation.addEventListener('navigate', e => {
+    if (!e.cancelable || e.formData || e.downloadRequest !== null || e.navigationType === 'traverse') return
+    const url = fix(e.destination.url)
+    if (url === e.destination.url) return
+    e.preventDefault()
+    location[e.navigationType === 'replace' ? 'replace' : 'assign'](url)
+  })
+})()
