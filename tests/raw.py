@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from nbws.messages import Response, Upgrade
+from nbws.messages import HTTPException, Response, Upgrade
 from nbws.server import Server
 
 CONT, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
@@ -33,6 +33,8 @@ class Echo:
 
 class App:
     "Accepts every handshake with an `Echo`; answers everything else with what it was asked."
+    allowed_hosts = '*',
+
     def __init__(self, receiver: Any = Echo) -> None:
         self.receiver, self.sockets = receiver, []
 
@@ -41,7 +43,8 @@ class App:
             self.sockets.append(self.receiver())
             offered = request.subprotocols
             return Upgrade(self.sockets[-1], offered[0] if offered else None)
-        body = await request.body()
+        try: body = await request.body()
+        except HTTPException as e: return Response(e.detail, e.status_code)
         return Response(f'{request.method} {request.path} '.encode() + body, headers=[('content-type', 'text/plain')])
 
 
