@@ -1,0 +1,245 @@
+"""A real ipykernel, without a browser: what cells start, keep and leave behind."""
+from __future__ import annotations
+
+import json
+import os
+import queue
+import re
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+import psutil
+import pytest
+from jupyter_client import BlockingKernelClient, KernelManager
+from jupyter_core.utils import ensure_event_loop
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection, connect
+
+BOUND = 20  # seconds for a cell
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass
+class Result:
+    "What a cell did."
+    stdout: str = ''
+    stderr: str = ''
+    html: str = ''
+    error: str = ''  # the traceback, without colours
+
+
+class Kernel:
+    "A kernel and its cells; a cell is named, so that it can be run again."
+    def __init__(self, manager: KernelManager, client: BlockingKernelClient) -> None:
+        self.manager, self.client = manager, client
+
+    @property
+    def process(self) -> psutil.Process: return psutil.Process(self.manager.provisioner.pid)  # type: ignore[union-attr]
+
+    def start(self, code: str, cell: str = '') -> str:
+        "Run a cell as JupyterLab does, and do not wait; its message's id."
+        content = {'code': code, 'silent': False, 'store_history': True, 'user_expressions': {}, 'allow_stdin': False}
+        message = self.client.session.msg('execute_request', content, metadata={'cellId': cell} if cell else {})
+        self.client.shell_channel.send(message)
+        return str(message['header']['msg_id'])
+
+    def finish(self, run_id: str) -> Result:
+        "Wait for a cell that was started."
+        result, until = Result(), time.monotonic() + BOUND
+        while True:
+            message = self.client.get_iopub_msg(timeout=until - time.monotonic())
+            if message['parent_header'].get('msg_id') != run_id: continue
+            kind, content = message['msg_type'], message['content']
+            if kind == 'stream': setattr(result, content['name'], getattr(result, content['name']) + content['text'])
+            elif kind in ('display_data', 'execute_result'): result.html += content['data'].get('text/html', '')
+            elif kind == 'error': result.error = re.sub(r'\x1b\[[0-9;]*m', '', '\n'.join(content['traceback']))
+            elif kind == 'status' and content['execution_state'] == 'idle': return result
+
+    def run(self, code: str, cell: str = '', fails: bool = False) -> Result:
+        "Run a cell and wait for it."
+        result = self.finish(self.start(code, cell))
+        assert bool(result.error) == fails, result.error or 'the cell did not fail'
+        return result
+
+    def hear(self, pattern: str, parent: str) -> str:
+        "Wait until something that matches is told in the output of a cell that has ended."
+        told, until = '', time.monotonic() + BOUND
+        while not re.search(pattern, told):
+            try: message = self.client.get_iopub_msg(timeout=until - time.monotonic())
+            except queue.Empty: raise AssertionError(f'{pattern!r} was not told, but:\n{told}') from None
+            if message['parent_header'].get('msg_id') != parent: continue
+            content = message['content']
+            told += content.get('text', '') + re.sub(r'\x1b\[[0-9;]*m', '', '\n'.join(content.get('traceback', [])))
+        return told
+
+    def port(self) -> int: return int(self.run('from nbws.notebook import SITES; print(SITES[0].server.port)').stdout)
+
+
+def ends(done: Any, what: str) -> None:
+    "Wait for what no event tells."
+    until = time.monotonic() + BOUND
+    while not done():
+        assert time.monotonic() < until, what
+        time.sleep(.02)
+
+
+@pytest.fixture(scope='module', autouse=True)
+def _clients_loop() -> Iterator[None]:
+    "The loop that jupyter_client keeps for each thread."
+    loop = ensure_event_loop()
+    yield
+    loop.close()
+
+
+@pytest.fixture
+def kernel(tmp_path: Path) -> Iterator[Kernel]:
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get('PYTHONPATH')]))
+    manager = KernelManager(kernel_name='python3', connection_file=str(tmp_path/'kernel.json'))
+    manager.kernel_spec.argv[0] = sys.executable  # type: ignore[union-attr]
+    manager.start_kernel(env={**os.environ, 'PYTHONPATH': path, 'IPYTHONDIR': str(tmp_path)}, cwd=str(tmp_path))
+    client = manager.blocking_client()
+    client.start_channels()
+    try:
+        client.wait_for_ready(timeout=BOUND)
+        yield Kernel(manager, client)
+    finally:
+        client.stop_channels()
+        if manager.has_kernel: manager.shutdown_kernel(now=True)
+        manager.cleanup_resources()
+        manager.context.destroy(linger=0)
+
+
+APP = """
+from nbws.common import *
+app = FastHTML(ws_hdr=True)
+@app.get('/')
+def home(): return 'a page'
+serve(port=0)
+"""
+COUNT = """
+version = globals().get('version', 0) + 1
+@app.ws('/count')
+{} count(n: int, v=version): return {{'n': n, 'v': v}}
+"""
+THREADS = "import threading; print(*sorted(t.name for t in threading.enumerate() if 'nbws' in t.name))"
+
+
+def dial(port: int, path: str = '/count') -> ClientConnection:
+    return connect(f'ws://127.0.0.1:{port}{path}', open_timeout=10, close_timeout=10, compression=None)
+
+
+def page(port: int) -> str:
+    with urlopen(f'http://127.0.0.1:{port}/', timeout=10) as answer: return str(answer.read().decode())
+
+
+def refused(port: int) -> bool:
+    with socket.socket() as s: return s.connect_ex(('127.0.0.1', port)) != 0
+
+
+def test_serve_again_and_stop(kernel: Kernel) -> None:
+    "One server however often the cell is run; after stop() nothing of it is left, and serving starts anew."
+    before = kernel.run(THREADS).stdout
+    first = kernel.run(APP, 'app')
+    port = kernel.port()
+    assert f'http://127.0.0.1:{port}/' in first.html
+    kernel.run(COUNT.format('async def'), 'count')
+    with dial(port) as ws:
+        again = kernel.run(APP.replace('a page', 'another page'), 'app')
+        assert kernel.port() == port
+        assert f'http://127.0.0.1:{port}/' in again.html
+        assert page(port) == 'another page'
+        assert kernel.run('print(len(SITES))').stdout == '1\n'
+        kernel.run('stop()')
+        with pytest.raises(ConnectionClosed) as closed: ws.recv(10)
+        assert closed.value.rcvd
+        assert closed.value.rcvd.code in (1001, 1012)
+    assert refused(port)
+    assert kernel.run(THREADS).stdout == before
+    kernel.run('stop()')
+    kernel.run(APP, 'app')
+    assert page(kernel.port()) == 'a page'
+
+
+@pytest.mark.parametrize('kind', ['async def', 'def'])
+def test_1000_messages_in_100_runs(kernel: Kernel, kind: str) -> None:
+    "None lost, none out of order, on a socket that stays open."
+    kernel.run(APP, 'app')
+    kernel.run(COUNT.format(kind), 'count')
+    with dial(kernel.port()) as ws:
+        for run in range(100):
+            run_id = kernel.start(COUNT.format(kind), 'count')
+            for n in range(run * 10, run * 10 + 10): ws.send(json.dumps({'n': n}))
+            assert not kernel.finish(run_id).error
+        heard = [json.loads(ws.recv(10)) for _ in range(1000)]
+        assert [m['n'] for m in heard] == list(range(1000))
+        versions = [m['v'] for m in heard]
+        assert versions == sorted(versions)
+        ws.send('{"n": 1000}')
+        assert json.loads(ws.recv(10)) == {'n': 1000, 'v': 101}
+
+
+def test_a_failing_cell_leaves_the_handler(kernel: Kernel) -> None:
+    kernel.run(APP, 'app')
+    kernel.run(COUNT.format('def'), 'count')
+    with dial(kernel.port()) as ws:
+        kernel.run('1/0\n' + COUNT.format('def'), 'count', fails=True)
+        ws.send('{"n": 1}')
+        assert json.loads(ws.recv(10)) == {'n': 1, 'v': 1}
+
+
+def test_what_goes_wrong_is_told_in_its_cell(kernel: Kernel) -> None:
+    kernel.run(APP, 'app')
+    run_id = kernel.start(COUNT.format('def'), 'count')
+    kernel.finish(run_id)
+    kernel.run('"another cell"', 'other')
+    with dial(kernel.port()) as ws:
+        wrong = {'no json': 'is not JSON', '{"n": "x"}': "n='x' cannot be read as int", '{}': "no value for 'n'"}
+        for message, told in wrong.items():
+            ws.send(message)
+            kernel.hear(told, run_id)
+        ws.send('{"n": 1}')
+        assert json.loads(ws.recv(10)) == {'n': 1, 'v': 1}
+
+
+def test_it_answers_while_a_cell_sleeps(kernel: Kernel) -> None:
+    kernel.run(APP, 'app')
+    port = kernel.port()
+    run_id = kernel.start("import time\nprint('begun', flush=True)\ntime.sleep(60)")
+    kernel.hear('begun', run_id)
+    assert page(port) == 'a page'
+    kernel.manager.interrupt_kernel()
+    assert 'KeyboardInterrupt' in kernel.finish(run_id).error
+
+
+@pytest.mark.parametrize('how', ['asked', 'killed'])
+def test_a_kernel_that_ends_leaves_nothing(kernel: Kernel, how: str) -> None:
+    "Neither a process nor a port; sockets are closed."
+    kernel.run(APP, 'app')
+    kernel.run(COUNT.format('async def'), 'count')
+    port, family = kernel.port(), [kernel.process, *kernel.process.children(recursive=True)]
+    with dial(port) as ws:
+        kernel.manager.shutdown_kernel(now=how == 'killed')
+        with pytest.raises(ConnectionClosed): ws.recv(10)
+    ends(lambda: refused(port), f'port {port} still answers')
+    assert not psutil.wait_procs(family, timeout=10)[1]
+
+
+def test_restart(kernel: Kernel) -> None:
+    "A kernel that is restarted begins anew."
+    kernel.run(APP, 'app')
+    kernel.manager.restart_kernel()
+    kernel.client.wait_for_ready(timeout=BOUND)
+    kernel.run('serve', fails=True)
+    kernel.run(APP, 'app')
+    assert page(kernel.port()) == 'a page'
+
+
+def test_importing_in_a_kernel_starts_nothing(kernel: Kernel) -> None:
+    kernel.run('import nbws.examples.chat, nbws.examples.llm')
+    assert kernel.run(THREADS).stdout == '\n'
