@@ -57,7 +57,7 @@ class Host(Protocol):
     def refuse(self, request: Any) -> Any: "The answer to a request that may not pass, or None."
     def forget(self, connection: Any) -> None: "The connection is gone."
 
-# %% ../nbs/07c_conn.ipynb #440e2044
+# %% ../nbs/07c_conn.ipynb #92c410d3
 OPEN, CLOSING, LINGERING, CLOSED = range(4)
 
 class SocketConn(asyncio.Protocol):
@@ -105,6 +105,10 @@ class SocketConn(asyncio.Protocol):
     def ping(self, data: bytes = b'') -> None:
         "Send a ping with up to 125 bytes."
         if not self.state: self._write(encode(PING, data[:125]))
+
+    def pong(self, data: bytes = b'') -> None:
+        "Send a pong that nobody asked for: a sign of life (RFC 6455, section 5.5.3)."
+        if not self.state: self._write(encode(PONG, data[:125]))
 
     def close(self, code: int = 1000, reason: str = '') -> None:
         "Send the close frame and wait for the client's. Raises `ValueError` for a code that must not be sent."

@@ -87,7 +87,7 @@ class WebSocketDisconnect(Exception):
         super().__init__(f'{int(code)} {reason}'.strip())
         self.code, self.reason = int(code), reason
 
-# %% ../nbs/00b_messages.ipynb #02ecb6e6
+# %% ../nbs/00b_messages.ipynb #08f3e592
 class Body:
     "A request's body on its way: fed by the transport, iterated once by the app; both on the server's loop."
     __slots__ = ('_chunks', '_waiter', '_ended', '_error', '_size', 'high_water', 'flow', 'started')
@@ -98,7 +98,8 @@ class Body:
                  ) -> None:
         self._chunks: list[bytes] = []
         self._waiter: asyncio.Future[None] | None = None
-        self._ended, self._error, self._size = False, None, 0
+        self._ended, self._size = False, 0
+        self._error: BaseException | None = None
         self.high_water, self.flow, self.started = high_water, flow, False
 
     def feed(self, chunk: bytes) -> None:
@@ -148,11 +149,11 @@ class URL(str):
     path = property(lambda self: self._split().path)
     query = property(lambda self: self._split().query)
 
-# %% ../nbs/00b_messages.ipynb #0cb3c33e
+# %% ../nbs/00b_messages.ipynb #49a612c4
 class RequestHead:
     "What a transport knows of a request once its header fields are in."
     __slots__ = ('method', 'target', 'headers', 'peer', 'server', 'scheme', 'root_path', 'http_version', 'upgrade',
-                 'app', 'route', 'path_params', 'asgi_scope', '_session',
+                 'app', 'route', 'path_params', 'asgi_scope', 'connection', '_session',
                  '_body', '_path', '_query', '_cookies', '_form', '_state', '_out')
 
     def __init__(self,
@@ -178,6 +179,7 @@ class RequestHead:
         self.path_params: dict[str, Any] = {}
         self._session: Any = None
         self.asgi_scope: dict[str, Any] | None = None
+        self.connection: Any = None # What the app's `connected` made of the connection, where the transport tells of it
         self._body = body
         self._path: str | None = None
         self._query: MultiDict | None = None
@@ -188,7 +190,7 @@ class RequestHead:
 
     def __repr__(self) -> str: return f'<{type(self).__name__} {self.method} {self.target.decode("latin-1")}>'
 
-# %% ../nbs/00b_messages.ipynb #951e551a
+# %% ../nbs/00b_messages.ipynb #ac6f4ca5
 class RequestParts(RequestHead):
     "The parts of a request by name, decoded when they are asked for."
     __slots__ = ()
@@ -236,7 +238,8 @@ class RequestParts(RequestHead):
     @property
     def subprotocols(self) -> list[str]:
         "The subprotocols that a socket's client offers, in its order of preference (RFC 6455, section 11.3.4)."
-        return [p for f in self.headers.getlist('sec-websocket-protocol') for p in (x.strip() for x in f.split(',')) if p]
+        offers = ','.join(self.headers.getlist('sec-websocket-protocol'))
+        return [p for offer in offers.split(',') if (p := offer.strip())]
 
     @property
     def session(self) -> Any:
@@ -301,7 +304,7 @@ class _Used:
     def __aiter__(self) -> AsyncIterator[bytes]: return _used()
 _USED = _Used()
 
-# %% ../nbs/00b_messages.ipynb #f3e5539c
+# %% ../nbs/00b_messages.ipynb #8f0dac46
 class Response:
     "An HTTP answer: what `app.http` returns to a transport, and what a handler may return itself."
     media_type = ''
@@ -318,7 +321,8 @@ class Response:
         self.body: bytes | AsyncIterable[Any] | Iterable[Any] = self.render(content)
         kind = media_type or self.media_type
         if kind and not self.header('content-type'):
-            self.headers.append(('content-type', f'{kind}; charset=utf-8' if kind.startswith('text/') and 'charset' not in kind else kind))
+            if kind.startswith('text/') and 'charset' not in kind: kind += '; charset=utf-8'
+            self.headers.append(('content-type', kind))
 
     def render(self, content: Any) -> Any:
         "The body as bytes, or the iterable itself."

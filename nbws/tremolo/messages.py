@@ -201,12 +201,13 @@ class Incoming(TremoloRequest):
 def _part(name: str, file: UploadFile, data: bytes, eof: bool = True) -> dict[str, Any]:
     return {'name': name, 'filename': file.filename, 'type': file.content_type, 'data': data, 'eof': eof}
 
-# %% ../../nbs/10a_tremolo_messages.ipynb #49cb0d29
+# %% ../../nbs/10a_tremolo_messages.ipynb #5f087ece
 class Pipe:
     "One piece at a time from a handler that writes to a client that reads. On the server's loop."
     def __init__(self) -> None:
         self._piece: bytes | None = None
         self._ended = self.closed = False
+        self._error: Exception | None = None
         self._waiter: asyncio.Future[None] | None = None
         self.on_close: Callable[[], Any] = lambda: None
 
@@ -225,14 +226,15 @@ class Pipe:
             self._piece = piece
             self._wake()
 
-    def end(self) -> None:
-        "Nothing more comes."
-        self._ended = True
+    def end(self, error: Exception | None = None) -> None:
+        "Nothing more comes; with `error`, the answer breaks off."
+        self._ended, self._error = True, self._error or error
         self._wake()
 
     def __aiter__(self) -> Pipe: return self
     async def __anext__(self) -> bytes:
         while self._piece is None:
+            if self._error: raise self._error
             if self._ended or self.closed: raise StopAsyncIteration
             await self._wait()
         piece, self._piece = self._piece, None
@@ -246,7 +248,7 @@ class Pipe:
         self._wake()
         if not self._ended: self.on_close()
 
-# %% ../../nbs/10a_tremolo_messages.ipynb #58f4e435
+# %% ../../nbs/10a_tremolo_messages.ipynb #955de8cb
 class TremoloResponse:
     "The answer that a handler works on: its status and header fields until they are sent, then what it writes."
     def __init__(self, request: Incoming, options: dict[str, Any]) -> None:
@@ -259,6 +261,7 @@ class TremoloResponse:
         self.typed = False # The content type was chosen
         self.closing = False
         self.decided: asyncio.Future[Any] | None = None # Told when the handler writes
+        self.abandon: Callable[[], Any] = lambda: None # Ends the handler that writes
 
     def headers_sent(self) -> bool:
         "Status and fields cannot be changed any more."
@@ -312,7 +315,7 @@ class TremoloResponse:
         if any(c in '\r\n\0' for c in _plain(content_type)): raise InternalServerError('the content type contains a line break')
         self.content_type, self.typed = _plain(content_type), True
 
-# %% ../../nbs/10a_tremolo_messages.ipynb #9af8ef39
+# %% ../../nbs/10a_tremolo_messages.ipynb #fc02d902
 class Outgoing(TremoloResponse):
     "The same, with the ways to write. What handlers get as `response`."
     def made(self, body: Any = b'') -> Response:
@@ -341,6 +344,7 @@ class Outgoing(TremoloResponse):
             if self.sent is not None: raise InternalServerError('the answer has been sent')
             if chunked is not None: self.options['chunked'] = chunked
             self.pipe = Pipe()
+            self.pipe.on_close = self.abandon
             self.finish(self.made(self.pipe))
             if self.decided and not self.decided.done(): self.decided.set_result(self.sent)
         await self.pipe.put(data.encode() if isinstance(data, str) else bytes(data or b''))
@@ -406,18 +410,18 @@ class SSE:
         "End the stream."
         self.response.close()
 
-# %% ../../nbs/10a_tremolo_messages.ipynb #7185093f
+# %% ../../nbs/10a_tremolo_messages.ipynb #1437f5db
 class TremoloWebSocket(WebSocket):
     "An open socket as Tremolo's handlers see it."
     __slots__ = ()
 
     async def accept(self, subprotocol: str | None = None, headers: Any = ()) -> None:
         "Accept the handshake."
-        response = vars(self.state).get('response')
-        if response is not None and not self.accepted: headers = [*(headers.items() if isinstance(headers, dict) else headers), *response.fields]
+        exchange = vars(self.state).get('_exchange')
+        if exchange and not self.accepted: headers = [*(headers.items() if isinstance(headers, dict) else headers), *exchange.response.fields]
         try: await super().accept(subprotocol, headers)
         except WebSocketDisconnect as e: raise _gone(e) from None
-        if response is not None: response.request.upgraded = True
+        if exchange: exchange.request.upgraded = True
 
     async def receive(self, timeout: float | None = None) -> str | bytes:
         "The next message: str, or bytes for a binary one. Raises `WebSocketClientClosed`, and `ReceiveTimeout` after `timeout` seconds."
@@ -434,9 +438,9 @@ class TremoloWebSocket(WebSocket):
         "Send text or bytes as they are, and whatever else our sockets send. `fin=0` keeps a fragment until the last one."
         data = content[0] if len(content) == 1 else content
         if opcode in (8, 9, 10): return self._control(opcode, bytes(data))
-        parts = vars(self.state).get('parts')
+        parts = vars(self.state).get('_parts')
         if not fin or parts:
-            parts = vars(self.state).setdefault('parts', [])
+            parts = vars(self.state).setdefault('_parts', [])
             parts.append(data)
             if not fin: return DONE
             data = (b'' if isinstance(parts[0], (bytes, bytearray)) else '').join(parts)
@@ -459,6 +463,12 @@ class TremoloWebSocket(WebSocket):
     def close(self, code: int = 1000, reason: str = '', *, timeout: float | None = None) -> Awaitable[None]:
         "Close the socket; the server waits for the client's part, within its own bound."
         return super().close(code, reason)
+
+    def closed(self, code: int, reason: str = '') -> None:
+        "The transport has closed the socket."
+        super().closed(code, reason)
+        exchange = vars(self.state).get('_exchange')
+        if exchange: exchange.connection.closed()
 
 def _gone(e: WebSocketDisconnect) -> WebSocketClientClosed:
     error = WebSocketClientClosed(f'connection closed ({e.code})', code=e.code)
