@@ -85,7 +85,7 @@ class _Room:
 
 DONE = _Done()
 
-# %% ../nbs/04_sockets.ipynb #87a8fee4
+# %% ../nbs/04_sockets.ipynb #1ad50a00
 class SocketBase:
     "The facts about a socket, by the names that Starlette gives them."
     __slots__ = ('request', 'app', 'endpoint', 'table', 'conn', 'rooms', 'code', 'reason', 'dropped',
@@ -130,13 +130,13 @@ class SocketBase:
     @property
     def url(self) -> Any: "The URL it connected to."; return self.request.url
     @property
-    def session(self) -> Any: "The visitor's session; the next page sees what is written here."; return self.request.session
+    def session(self) -> Any: "The visitor's session; the next page sees what is written."; return self.request.session
     @property
     def state(self) -> SimpleNamespace: "What handlers want to keep with this socket."; return self.request.state
 
     def __repr__(self) -> str: return f'<WebSocket {self.path} {"open" if self.open else self.code or "connecting"}>'
 
-# %% ../nbs/04_sockets.ipynb #4b4c7a01
+# %% ../nbs/04_sockets.ipynb #1c13f13a
 class Sending(SocketBase):
     "The way out: rendering, threads, and a client that does not read."
     __slots__ = ()
@@ -202,7 +202,7 @@ class Sending(SocketBase):
         if self.conn is not None: self.conn.ping(data)
 
     def close(self, code: int = CloseCode.NORMAL, reason: str = '') -> Awaitable[None]:
-        "Close the socket: 1000 to 1014 or 3000 to 4999, a reason of at most 123 bytes. From any thread; again is harmless."
+        "Close with 1000 to 1014 or 3000 to 4999, and at most 123 bytes of reason. From any thread; again is harmless."
         if code not in range(1000, 1015) and code not in range(3000, 5000):
             raise ValueError(f'{code} is no close code: use 1000, or 3000 to 4999')
         if threading.get_ident() == self._thread: self._shut(code, reason)
@@ -305,13 +305,13 @@ async def _open(ws: Any) -> None:
 async def _move(ws: Any) -> None: await ws.move()
 async def _close(ws: Any) -> None: await ws.endpoint.closed(ws)
 
-# %% ../nbs/04_sockets.ipynb #927fbd9e
+# %% ../nbs/04_sockets.ipynb #4b019b0e
 class WebSocket(Receiving):
     "An open socket as handlers see it. `send`, `close` and `ping` from any thread; the rest on the server's loop."
     __slots__ = ()
 
     def pulled(self) -> asyncio.Future[Upgrade | None]:
-        "Start the pull-style handler; the future tells its decision: an `Upgrade`, or None if it ended without `accept`."
+        "Start the pull-style handler; the future tells its decision: an `Upgrade`, or None, ended without `accept`."
         self._decision = self._loop.create_future()
         self._start(_pull)
         return self._decision
@@ -327,7 +327,7 @@ class WebSocket(Receiving):
             await self._wait(None)
 
     async def receive(self, timeout: float | None = None) -> str | bytes:
-        "The next message, bytes if it is binary. Raises `WebSocketDisconnect`, and `TimeoutError` after `timeout` seconds."
+        "The next message, bytes if it is binary. Raises `WebSocketDisconnect`; `TimeoutError` after `timeout` seconds."
         await self.accept()
         if self.table is not self.app.table: self.app.refresh()
         while not self._inbox or self._stale:
@@ -399,20 +399,17 @@ class WebSocket(Receiving):
         import json
         return json.loads(await self.receive())
 
-# %% ../nbs/04_sockets.ipynb #7b112b59
+# %% ../nbs/04_sockets.ipynb #7c9f0c41
 async def _pull(ws: WebSocket) -> None:
     "Serve a socket with pull-style handlers, one after the other, until one of them ends by itself."
-    while True:
+    while ws.endpoint.pull:
         endpoint, ws._stale = ws.endpoint, False
-        try:
-            await endpoint.serve(ws)
-            break
-        except HandOver:
-            if not ws.endpoint.pull: # The route is push-style now: what waited goes through the usual line
-                ws._decision = None
-                await _open(ws)
-                if ws.code: ws._queue().append(_close)
-                return
-    if ws._decision is not None and not ws._decision.done(): ws._decision.set_result(None)
-    elif not ws.code: ws._shut(CloseCode.NORMAL, '')
-    await endpoint.closed(ws)
+        try: await endpoint.serve(ws)
+        except HandOver: continue
+        if ws._decision is not None and not ws._decision.done(): ws._decision.set_result(None)
+        elif not ws.code: ws._shut(CloseCode.NORMAL, '')
+        return await endpoint.closed(ws)
+    decision, ws._decision, ws._stale = ws._decision, None, False # The route is push-style now: messages go the usual way
+    if ws.accepted: await _open(ws)
+    elif decision is not None and not decision.done(): decision.set_result(Upgrade(ws))
+    if ws.code: ws._queue().append(_close)
