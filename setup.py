@@ -121,6 +121,7 @@ setup(
     entry_points={
         'console_scripts': ['nbws=nbws.cli:main'],
         'nbdev': ['nbws=nbws._modidx:d'],
+        'pytest11': ['nbws=nbws.fixtures'],
     },
     cmdclass={'assets': Assets, 'build': Build, 'sdist': Sdist},
     zip_safe=False,
