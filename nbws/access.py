@@ -18,8 +18,8 @@ from .messages import HTMLResponse, PlainTextResponse, Request, Response
 # %% auto #0
 __all__ = ['SECRET', 'SAFE', 'TOKEN', 'FRAMES', 'COLAB', 'is_loopback', 'split_host', 'allows', 'is_foreign', 'Gate']
 
-# %% ../nbs/05e_access.ipynb #ce8cf750
-_LOOPBACK = re.compile(r'(localhost|[\w.-]+\.localhost|127(\.\d{1,3}){3}|\[::1\])\.?', re.I)
+# %% ../nbs/05e_access.ipynb #b20a8726
+_LOOPBACK = re.compile(r'(::1|localhost|[\w.-]+\.localhost|127(\.\d{1,3}){3}|\[::1\])\.?', re.I)
 
 def is_loopback(name: str, # A host name or address, `[::1]` in brackets
                 ) -> bool:
@@ -48,7 +48,7 @@ def is_foreign(request: Request, allowed: Iterable[str] = ()) -> bool:
     if port == at and (name == host or (is_loopback(name) and is_loopback(host))): return False
     return not allows([n for n in allowed if n != '*'], name)
 
-# %% ../nbs/05e_access.ipynb #7655e118
+# %% ../nbs/05e_access.ipynb #080f0ece
 SECRET = b'x-nbws-secret'
 SAFE = frozenset(('GET', 'HEAD', 'OPTIONS', 'TRACE'))
 TOKEN = 'nbws_token' # The query parameter of a notebook's first address
@@ -116,7 +116,9 @@ class Gate:
             return None
         given = request.query_params.get(TOKEN, '')
         if request.upgrade or request.method != 'GET' or not compare_digest(given.encode(), self.token.encode()): return _closed(request)
-        return self._let_in(request)
+        if 'sec-fetch-mode' in request.headers: return self._let_in(request)
+        self._pass_once(request)
+        return None
 
     def _by_path(self, request: Request) -> bool:
         "A sandboxed page has no cookies: its address carries the secret as a part of the path."
@@ -131,9 +133,19 @@ class Gate:
         _without_jupyters_cookies(request)
         request.out_headers.extend(self.fields)
 
-    def _let_in(self, request: Request) -> Response:
+    def _pass_once(self, request: Request) -> None:
+        "No browser: a program would have no use for a redirect and a cookie."
+        path, rest = self._without_token(request)
+        request.target = (path + (f'?{rest}' if rest else '')).encode('latin-1')
+        request._query = None
+        self._dress(request)
+
+    def _without_token(self, request: Request) -> tuple[str, str]:
         path, _, query = request.target.decode('latin-1').partition('?')
-        rest = '&'.join(p for p in query.split('&') if not p.startswith(f'{TOKEN}='))
+        return path, '&'.join(p for p in query.split('&') if not p.startswith(f'{TOKEN}='))
+
+    def _let_in(self, request: Request) -> Response:
+        path, rest = self._without_token(request)
         prefix = request.headers.get('x-proxycontextpath', '').rstrip('/')
         cross: dict[str, Any] = {'samesite': 'none', 'secure': True, 'partitioned': True} # In a frame of a page from another site
         kind = cross if request.headers.get('sec-fetch-site') == 'cross-site' and request.headers.get('sec-fetch-dest') == 'iframe' else {'samesite': 'strict'}

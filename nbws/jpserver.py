@@ -336,7 +336,7 @@ WAITING = '''<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><meta na
 })()
 </script></body></html>'''
 
-# %% ../nbs/15_jpserver.ipynb #8fbcd277
+# %% ../nbs/15_jpserver.ipynb #634af960
 @web.stream_request_body
 class AppHandler(Answering):
     "Everything below `{base_url}nbws/<kernel id>/`."
@@ -445,6 +445,10 @@ class AppHandler(Answering):
 
     def on_finish(self) -> None:
         if self.upstream and not self.upstream.complete: self.upstream.close()
+
+    def _log(self) -> None:
+        "A kernel that is away is no error of Jupyter's."
+        if self.get_status() not in (502, 503): super()._log()
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
         "What is answered with a status is no news for Jupyter's log."

@@ -163,9 +163,9 @@ def stop(app: Any = None, # One app; every app by default
 
 atexit.register(stop)
 
-# %% ../nbs/14_notebook.ipynb #495cf4db
-FRAME = '''<iframe {attributes} style="width:100%;height:{height};border:1px solid #ddd;border-radius:4px" allow="local-network-access; clipboard-write"
- loading="eager"></iframe>'''
+# %% ../nbs/14_notebook.ipynb #83bc2309
+FRAME = '''<iframe {attributes} style="width:100%;height:{height};border:1px solid #ddd;border-radius:4px"
+ allow="local-network-access; clipboard-write" loading="eager"></iframe>'''
 FIT = '''<script>(() => {
   const frames = document.querySelectorAll('iframe[data-nbws="%s"]');
   addEventListener('message', e => { for (const f of frames) {
@@ -187,10 +187,10 @@ class Page:
         from nbws.html import unqid
         auto, mark = self.height == 'auto', unqid()
         height = '150px' if auto else f'{self.height}px' if isinstance(self.height, int) else str(self.height)
-        frames = [FRAME.format(attributes=attributes(id, self.sandbox), height=html.escape(height)) for _ in range(self.n)]
+        frames = [FRAME.format(attributes=attributes(mark, self.sandbox), height=html.escape(height)) for _ in range(self.n)]
         columns = ''.join(f'<div style="flex:1">{f}</div>' for f in frames)
         row = frames[0] if self.n == 1 else f'<div style="display:flex;gap:8px">{columns}</div>'
-        return row + finder(self.site.server, id, self.path, self.sandbox) + (FIT % (mark, MAX_HEIGHT) if auto else '')
+        return row + finder(self.site.server, mark, self.path, self.sandbox) + (FIT % (mark, MAX_HEIGHT) if auto else '')
 
 def _display(thing: Any) -> None:
     if hasattr(shell(), 'kernel'):
