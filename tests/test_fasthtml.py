@@ -418,6 +418,15 @@ COMPONENTS = [
 def test_components(component: Any, html: str) -> None: assert squeezed(to_xml(component)) == squeezed(html)
 
 
+@pytest.mark.parametrize('catch_all', [False, True])
+def test_our_own_files_are_behind_no_route(served: Callable[..., Say], catch_all: bool) -> None:
+    app, rt = fast_app()  # serves *.css and *.js of the current folder
+    if catch_all: rt('/{path:path}')(lambda path: 'mine')
+    dial: Any = served(app)
+    for name in ('htmx.min.js', 'pico.min.css'):
+        with urlopen(f'{dial.url}/_nbws/{name}', timeout=BOUND) as answer: assert len(answer.read()) > 1000
+
+
 def test_titled() -> None:
     html = squeezed(to_xml(Titled('A & B', H1('body'))))
     assert html == '<title>A &amp; B</title><main class="container"><h1>A &amp; B</h1><h1>body</h1></main>'
