@@ -57,7 +57,7 @@ class Host(Protocol):
     def refuse(self, request: Any) -> Any: "The answer to a request that may not pass, or None."
     def forget(self, connection: Any) -> None: "The connection is gone."
 
-# %% ../nbs/07c_conn.ipynb #92c410d3
+# %% ../nbs/07c_conn.ipynb #aa3bfe27
 OPEN, CLOSING, LINGERING, CLOSED = range(4)
 
 class SocketConn(asyncio.Protocol):
@@ -221,7 +221,7 @@ class SocketConn(asyncio.Protocol):
         "Close our direction; the client closes its own, or `tick` ends the wait."
         transport = self.transport
         if transport.is_closing(): return
-        if not transport.can_write_eof(): transport.close() # TLS has no half-closed state here
+        if self.host.stopping or not transport.can_write_eof(): transport.close() # TLS has no half-closed state here
         else:
             try: transport.write_eof()
             except OSError: transport.abort()
@@ -229,9 +229,15 @@ class SocketConn(asyncio.Protocol):
 
     def stop(self) -> None:
         "The server stops: close with 1001."
+        if self.state == LINGERING: self.transport.close()
         if self.state: return
         self.code = CloseCode.GOING_AWAY
         self.close(CloseCode.GOING_AWAY, 'the server stops')
+
+    @property
+    def ending(self) -> bool:
+        "Whether nothing is left to do but to wait for the client's end."
+        return self.state >= LINGERING
 
     def abort(self) -> None:
         "Drop the connection at once."

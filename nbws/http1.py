@@ -304,7 +304,7 @@ def _refused(refusal: HTTPException | None) -> Response:
     e = refusal or HTTPException(400)
     return PlainTextResponse(f'{e.detail}\n', e.status_code, e.headers)
 
-# %% ../nbs/07e_http1.ipynb #6c2180d8
+# %% ../nbs/07e_http1.ipynb #34681ee2
 class HttpConn(_Answers, asyncio.Protocol):
     "An HTTP/1.1 connection. On the server's loop only."
     __slots__ = ()
@@ -356,7 +356,12 @@ class HttpConn(_Answers, asyncio.Protocol):
 
     def stop(self) -> None:
         "The server stops: close unless a request is being answered, which then is the last one."
-        if self.idle and not self._lingering: self._shut()
+        if self.idle and not self._lingering: self.transport.close()
+
+    @property
+    def ending(self) -> bool:
+        "Whether nothing is left to do but to wait for the client's end."
+        return self._lingering
 
     def abort(self) -> None:
         "Drop the connection at once."

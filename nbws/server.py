@@ -61,7 +61,7 @@ def load_tls(cert: str | os.PathLike[str], # PEM file with the certificate and i
     except OSError as e: raise StartError(errno.EINVAL, f'{what} cannot be used: {e.strerror or e}') from None
     return context
 
-# %% ../nbs/08_server.ipynb #fe417260
+# %% ../nbs/08_server.ipynb #ec67b54b
 class _Listener(HTTPServer):
     "tornado's server, with every accepted connection handed to our protocol."
     def handle_stream(self, stream: Any, address: Any) -> None:
@@ -81,7 +81,7 @@ def _bind(host: str, port: int, backlog: int) -> list[socket.socket]:
         found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         for family, _, _, _, address in dict.fromkeys(found):
             where = (address[0], bound[0].getsockname()[1] if bound else port)
-            bound.append(socket.create_server(where, family=family, backlog=backlog)) # type: ignore[arg-type]
+            bound.append(socket.create_server(where, family=family, backlog=backlog))
             bound[-1].setblocking(False)
     except BaseException:
         for s in bound: s.close()
@@ -122,7 +122,7 @@ def _new_loop(uvloop: bool | str) -> asyncio.AbstractEventLoop:
     if sys.platform == 'win32': return asyncio.SelectorEventLoop() # The other one cannot watch sockets
     return asyncio.new_event_loop()
 
-# %% ../nbs/08_server.ipynb #e2e2142a
+# %% ../nbs/08_server.ipynb #f023945d
 class Server:
     "Serves an app over HTTP and WebSockets. `app` may be replaced at any time; each request reads it anew."
     def __init__(self,
@@ -275,7 +275,9 @@ class Server:
         for task in list(self._accepting): task.cancel() # TLS handshakes
         await self._wait(lambda: all(c.ending for c in self.connections),
                          self.limits.shutdown_timeout if timeout is None else timeout)
-        await self._wait(lambda: not self.connections, 0.5)
+        for connection in list(self.connections):
+            if not connection.ending: connection.abort()
+        await self._wait(lambda: not (self.connections or self._accepting), 0.5) # Clients close what we have shut
         for connection in list(self.connections): connection.abort()
         await self._wait(lambda: not (self.connections or self._accepting), 1.0)
         await self.workers.drain(1.0) # The last `disconn` handlers
@@ -289,7 +291,7 @@ class Server:
 
     async def _wait(self, condition: Callable[[], bool], timeout: float) -> None:
         end = self.loop.time() + timeout
-        while not condition() and self.loop.time() < end: await asyncio.sleep(0.01)
+        while not condition() and self.loop.time() < end: await asyncio.sleep(0.01) # noqa: ASYNC110 # Bounded, at the end
 
     # On a thread of its own
 

@@ -81,16 +81,14 @@ def handshake(path: str = '/', method: str = 'GET', version: str = 'HTTP/1.1', *
 class Raw:
     "A socket with a buffer. Every wait is bounded."
     def __init__(self, server: Server, tls: ssl.SSLContext | None = None, receive_buffer: int = 0) -> None:
-        if server.unix_socket:
-            self.sock = socket.socket(socket.AF_UNIX)
-            self.sock.settimeout(TIMEOUT)
-            self.sock.connect(str(server.unix_socket))
-        else:
-            self.sock = socket.socket()
-            if receive_buffer: self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-            self.sock.settimeout(TIMEOUT)
-            self.sock.connect(('127.0.0.1', server.port))
-            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.sock = socket.socket(socket.AF_UNIX if server.unix_socket else socket.AF_INET)
+        if receive_buffer: self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        self.sock.settimeout(TIMEOUT)
+        try: self.sock.connect(str(server.unix_socket) if server.unix_socket else ('127.0.0.1', server.port))
+        except OSError:
+            self.sock.close()
+            raise
+        if not server.unix_socket: self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if tls: self.sock = tls.wrap_socket(self.sock, server_hostname='localhost')
         self.buffer = b''
 

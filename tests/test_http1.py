@@ -514,7 +514,7 @@ def test_fields_that_would_break_out(serve: Callable[..., Server], expect_log: E
 
 
 def test_framing_is_not_the_apps_business(serve: Callable[..., Server]) -> None:
-    fields = [('Transfer-Encoding', 'chunked'), ('Content-Length', '100'), ('Connection', 'upgrade'), ('Keep-Alive', '5')]
+    fields = [('Transfer-Encoding', 'chunked'), ('Content-Length', '9'), ('Connection', 'upgrade'), ('Keep-Alive', '5')]
     async def answer(request: Any) -> Response:
         return Response(b'abc', headers=[*fields, ('connection', 'close')] if request.path == '/last' else fields)
     with Raw(serve(answer)) as raw:
