@@ -59,7 +59,7 @@ def load_module(name: str, # 'package.module', or the path of a Python file
 def _on_path(folder: Path) -> None:
     if str(folder) not in sys.path: sys.path.insert(0, str(folder))
 
-# %% ../nbs/11_loading.ipynb #e76d860a
+# %% ../nbs/11_loading.ipynb #a13b62a6
 def code_cells(path: Path) -> list[str]:
     "The sources of a notebook's code cells, empty for those marked `#| eval: false`. Raises `NothingThere`."
     try: cells = json.loads(path.read_text('utf-8'))['cells']
@@ -96,7 +96,7 @@ def run_notebook(path: Path, stay: bool = False, # Leave the process in the note
         from IPython.utils.capture import capture_output
         from traitlets.config import Config
     except ImportError: raise LoadFailed("a notebook needs IPython: pip install 'nbws[notebook]'") from None
-    config = Config(HistoryManager={'enabled': False}, InteractiveShell={'colors': 'NoColor', 'xmode': 'Plain'})
+    config = Config(HistoryManager={'enabled': False}, InteractiveShell={'colors': 'nocolor', 'xmode': 'Plain'})
     main = ModuleType('__main__')
     with _at(path.resolve().parent, main, stay):
         shell: Any = InteractiveShell(config=config, user_module=main)

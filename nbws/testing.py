@@ -228,7 +228,7 @@ class AsyncClient:
             await socket.close()
             await asyncio.sleep(0) # The app hears of it
 
-# %% ../nbs/11b_testing.ipynb #a55c7fe4
+# %% ../nbs/11b_testing.ipynb #f414be22
 class Socket:
     "A client's end of an open socket, for tests that are not async."
     def __init__(self, client: Client, context: Any, socket: AsyncSocket) -> None:
@@ -275,7 +275,10 @@ class Client:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(bound + 5)
 
     def __enter__(self) -> Client:
-        self._run(self._client.__aenter__())
+        try: self._run(self._client.__aenter__())
+        except BaseException:
+            self.close()
+            raise
         return self
     def __exit__(self, *error: object) -> None: self.close()
 
