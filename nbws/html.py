@@ -24,7 +24,8 @@ __all__ = ['NotStr', 'ft_hx', 'ft_html', 'Head', 'Title', 'Base', 'Link', 'Meta'
            'Noscript', 'Template', 'Slot', 'DOCTYPE', 'Safe', 'attribute_name', 'FT', 'unqid', 'render', 'to_xml',
            'Tag', 'ft', 'A', 'AX', 'Form', 'Hidden', 'CheckboxX', 'Script', 'Style', 'Html', 'Titled', 'Fragment',
            'Comment', 'Nbsp', 'Favicon', 'Card', 'Group', 'Grid', 'Container', 'fill_form', 'find_inputs',
-           'is_document', 'fragment', 'document', 'sse_message', 'HtmxHeaders', 'HttpHeader', 'HtmxResponseHeaders']
+           'is_elements', 'is_document', 'fragment', 'document', 'sse_message', 'HtmxHeaders', 'HttpHeader',
+           'HtmxResponseHeaders']
 
 # %% ../nbs/01_html.ipynb #e49187bf
 def _escape(text: str) -> str:
@@ -286,7 +287,7 @@ class _Shapes(dict[str, tuple[str, str, str, Any]]):
 
 _SHAPES = _Shapes()
 
-# %% ../nbs/01_html.ipynb #cf920467
+# %% ../nbs/01_html.ipynb #3668a442
 def _walk(el: FT, out: list[str]) -> None:
     "Append the text of `el`."
     start, text, closing, special = _SHAPES[el.tag]
@@ -312,6 +313,7 @@ def _walk(el: FT, out: list[str]) -> None:
             out.append(text)
             text = ''
             _walk(child, out)
+        elif kind is Safe: text += child
         elif _lasting(child):
             out.append(text)
             text = ''
@@ -722,11 +724,18 @@ def find_inputs(e: Any, # An element, or a list of them
     found = [e] if wanted and _translated(attrs).items() <= e.attrs.items() else []
     return found + find_inputs(e.children, tags, **attrs)
 
-# %% ../nbs/01_html.ipynb #8d63238a
+# %% ../nbs/01_html.ipynb #9d706936
 _HEAD_TAGS = frozenset(('title', 'meta', 'link', 'style', 'base'))
+_ELEMENTS = frozenset((FT,))
+
+def is_elements(content: Any, # What a handler returned
+                ) -> bool:
+    "Is it one of our elements, or a tuple of them? That is what most handlers return."
+    return content.__class__ is FT or (content.__class__ is tuple and _ELEMENTS.issuperset(map(type, content)))
 
 def _parts(content: Any) -> list[Any]:
     "What a handler returned, as one flat list, with components turned into elements."
+    if is_elements(content): return [content] if content.__class__ is FT else list(content)
     if isinstance(content, (str, bytes)): return [Safe(_text(content))]
     parts: list[Any] = []
     for part in _flat([content]):
@@ -734,12 +743,14 @@ def _parts(content: Any) -> list[Any]:
         else: parts.append(part)
     return parts
 
+def _tags(parts: list[Any]) -> list[Any]: return [getattr(part, 'tag', None) for part in parts]
+
 def is_document(content: Any, # What a handler returned
                 ) -> bool:
     "Is it a whole page already: has it an `html` element, or is it text that begins as a page does?"
     if isinstance(content, (str, bytes)):
         return _text(content[:100]).lstrip().lower().startswith(('<!doctype', '<html'))
-    return any(getattr(part, 'tag', None) == 'html' for part in _parts(content))
+    return 'html' in _tags(_parts(content))
 
 def fragment(content: Any, # What a handler returned
              ) -> str:
@@ -756,11 +767,13 @@ def document(content: Any, # What a handler returned
              ) -> str:
     "The HTML of a whole page with `content` in it."
     parts = _parts(content)
-    if any(getattr(part, 'tag', None) == 'html' for part in parts): return render(*parts)
-    head = [part for part in parts if getattr(part, 'tag', None) in _HEAD_TAGS]
-    body = [part for part in parts if getattr(part, 'tag', None) not in _HEAD_TAGS]
-    if title and not any(part.tag == 'title' for part in head): head.append(Title(title))
-    return render(DOCTYPE, ft('html', Head(head, hdrs), Body(body, ftrs, **(bodykw or {})), **(htmlkw or {})))
+    tags = _tags(parts)
+    if 'html' in tags: return render(*parts)
+    head = [part for part, tag in zip(parts, tags) if tag in _HEAD_TAGS]
+    body = [part for part, tag in zip(parts, tags) if tag not in _HEAD_TAGS]
+    if title and 'title' not in tags: head.append(Title(title))
+    if ftrs: body.append(ftrs)
+    return render(DOCTYPE, ft('html', Head(*head, hdrs), Body(*body, **(bodykw or {})), **(htmlkw or {})))
 
 # %% ../nbs/01_html.ipynb #a21ac3bd
 def sse_message(content: Any, # What to send

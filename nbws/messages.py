@@ -304,7 +304,7 @@ class _Used:
     def __aiter__(self) -> AsyncIterator[bytes]: return _used()
 _USED = _Used()
 
-# %% ../nbs/00b_messages.ipynb #8f0dac46
+# %% ../nbs/00b_messages.ipynb #007da485
 class Response:
     "An HTTP answer: what `app.http` returns to a transport, and what a handler may return itself."
     media_type = ''
@@ -320,7 +320,7 @@ class Response:
         self.headers: list[tuple[str, str]] = list(headers.items() if isinstance(headers, Mapping) else headers or ())
         self.body: bytes | AsyncIterable[Any] | Iterable[Any] = self.render(content)
         kind = media_type or self.media_type
-        if kind and not self.header('content-type'):
+        if kind and not (self.headers and self.header('content-type')):
             if kind.startswith('text/') and 'charset' not in kind: kind += '; charset=utf-8'
             self.headers.append(('content-type', kind))
 
@@ -333,7 +333,9 @@ class Response:
 
     def header(self, name: str) -> str | None:
         "The first field called `name`, which is given in lower case."
-        return next((v for k, v in self.headers if k.lower() == name), None)
+        for k, v in self.headers:
+            if k.lower() == name: return v
+        return None
 
     def set_cookie(self, name: str, value: str = '', **options: Any) -> None:
         "Add a Set-Cookie field; options as in `nbws.data.set_cookie`."
