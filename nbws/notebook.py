@@ -115,14 +115,15 @@ def follow_modules() -> None:
         now = getattr(module, site.variable, None)
         if isinstance(now, App) and now is not site.app: site.take(now)
 
-# %% ../nbs/14_notebook.ipynb #21aa114a
+# %% ../nbs/14_notebook.ipynb #75f4ee6f
 PORT = 5001
 SWITCH_INTERVAL = 0.0005
 
 def _start(app: Any, host: str, port: int | None, name: str = '', cell: str = '') -> Server:
     loopback = is_loopback(host)
     way = opening(name, port is not None or not loopback, cell, hasattr(shell(), 'kernel'))
-    server = _listen(app, host, port, way.options(not loopback)) if way.direct else _served_by(app, **way.options()).start()
+    if way.direct: server = _listen(app, host, port, way.options(not loopback))
+    else: server = _served_by(app, **way.options()).start()
     opened(server, way)
     if not SITES: _quicken()
     return server
@@ -163,7 +164,7 @@ def stop(app: Any = None, # One app; every app by default
 
 atexit.register(stop)
 
-# %% ../nbs/14_notebook.ipynb #83bc2309
+# %% ../nbs/14_notebook.ipynb #1a398a87
 FRAME = '''<iframe {attributes} style="width:100%;height:{height};border:1px solid #ddd;border-radius:4px"
  allow="local-network-access; clipboard-write" loading="eager"></iframe>'''
 FIT = '''<script>(() => {
@@ -178,7 +179,8 @@ MAX_HEIGHT = 2000 # Pixels that an iframe with height='auto' may grow to
 
 class Page:
     "Iframes of a served app; a notebook shows them."
-    def __init__(self, site: Site, path: str = '/', height: int | str = 'auto', n: int = 1, sandbox: bool = False) -> None:
+    def __init__(self, site: Site, path: str = '/', height: int | str = 'auto', n: int = 1,
+                 sandbox: bool = False) -> None:
         self.site, self.path, self.height, self.n, self.sandbox = site, path, height, n, sandbox
 
     def __repr__(self) -> str: return url_of(self.site.server, self.path)
@@ -187,10 +189,11 @@ class Page:
         from nbws.html import unqid
         auto, mark = self.height == 'auto', unqid()
         height = '150px' if auto else f'{self.height}px' if isinstance(self.height, int) else str(self.height)
-        frames = [FRAME.format(attributes=attributes(mark, self.sandbox), height=html.escape(height)) for _ in range(self.n)]
-        columns = ''.join(f'<div style="flex:1">{f}</div>' for f in frames)
-        row = frames[0] if self.n == 1 else f'<div style="display:flex;gap:8px">{columns}</div>'
-        return row + finder(self.site.server, mark, self.path, self.sandbox) + (FIT % (mark, MAX_HEIGHT) if auto else '')
+        frame = FRAME.format(attributes=attributes(mark, self.sandbox), height=html.escape(height))
+        columns = f'<div style="flex:1">{frame}</div>' * self.n
+        row = frame if self.n == 1 else f'<div style="display:flex;gap:8px">{columns}</div>'
+        script = finder(self.site.server, mark, self.path, self.sandbox)
+        return row + script + (FIT % (mark, MAX_HEIGHT) if auto else '')
 
 def _display(thing: Any) -> None:
     if hasattr(shell(), 'kernel'):
@@ -224,11 +227,11 @@ App.doctor = doctor  # type: ignore[attr-defined]
 
 def _caller(depth: int) -> FrameType: return sys._getframe(depth + 1)
 
-# %% ../nbs/14_notebook.ipynb #15c464a9
+# %% ../nbs/14_notebook.ipynb #de116df9
 def serve(app: Any = None, # The app, or its variable's name; by default the caller's `app`
           *,
           host: str = '127.0.0.1', # Where to listen: this machine only. '0.0.0.0' opens it to the network
-          port: int | None = None, # By default $PORT or 5001; in a notebook behind Jupyter's proxy none, unless asked for
+          port: int | None = None, # By default $PORT or 5001; none in a notebook behind Jupyter's proxy
           path: str = '/', # The page to show in a notebook
           height: int | str = 'auto', # Of the iframe
           n: int = 1, # Clients to show side by side
@@ -241,7 +244,8 @@ def serve(app: Any = None, # The app, or its variable's name; by default the cal
     serve_cell(app, name, host, port, path, height, n)
 
 def serve_cell(app: Any, name: str = '', # Its variable's, by which a cell that is run again finds what it has served
-               host: str = '127.0.0.1', port: int | None = None, path: str = '/', height: int | str = 'auto', n: int = 1) -> None:
+               host: str = '127.0.0.1', port: int | None = None,
+               path: str = '/', height: int | str = 'auto', n: int = 1) -> None:
     "Serve an app in the background and show it under the cell; what `serve` does in a notebook."
     cell = cell_id()
     site = site_for(app, name, cell)

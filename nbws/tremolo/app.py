@@ -575,7 +575,7 @@ def _then(first: Any, last: Callable[[], Any]) -> Callable[[], Awaitable[None]]:
         last()
     return run
 
-# %% ../../nbs/10b_tremolo_app.ipynb #108f3912
+# %% ../../nbs/10b_tremolo_app.ipynb #1a768314
 class TremoloErrors(TremoloAnswering):
     "What is answered when something is raised."
     error_handlers: dict[int, tuple[Plan, dict[str, Any], Callable[..., Any]]]
@@ -594,6 +594,7 @@ class TremoloErrors(TremoloAnswering):
         status = error.status_code if isinstance(error, AnyHTTPException) else 500
         before, x.response = x.response, Outgoing(x.request, {})
         handler = self.error_handlers.get(status)
+        if isinstance(error, InternalServerError) and error.__cause__ is None: self.report(error, request.route, request)
         if handler is None:
             response = await super()._error(request, error)
             if status < 400: response.headers += before.fields

@@ -137,7 +137,7 @@ class TremoloRequest:
         head = int(time.time()).to_bytes(4, 'big') + (int(self.client[1]) & 0xffff).to_bytes(2, 'big') + (os.getpid() & 0xffff).to_bytes(2, 'big')
         return head[:length] + os.urandom(max(length - 8, 0))
 
-# %% ../../nbs/10a_tremolo_messages.ipynb #5213e44f
+# %% ../../nbs/10a_tremolo_messages.ipynb #4bcaab42
 class Incoming(TremoloRequest):
     "The same, with the ways to read the body. What `app.route` handlers get as `request`."
     async def stream(self, timeout: float | None = None, raw: bool = False) -> AsyncIterator[bytes]:
@@ -180,23 +180,30 @@ class Incoming(TremoloRequest):
         files: dict[str, list[dict[str, Any]]] = {}
         for name, value in pairs:
             if not isinstance(value, UploadFile): post.setdefault(name, []).append(value)
-            elif value.filename: files.setdefault(name, []).append(_part(name, value, value.file.read()))
+            else:
+                with value.file as file:
+                    if value.filename: files.setdefault(name, []).append(_part(name, value, file.read()))
         self.context.update(post=post, files=files)
         return post
 
     async def files(self, max_files: int = 1024, *, max_file_size: int = 100 * 2**20) -> AsyncIterator[dict[str, Any]]:
         "The parts of a form, files in pieces of at most `max_file_size` bytes; `eof` marks a part's last piece."
         if not self.content_type.lower().startswith(b'multipart/form-data'): raise BadRequest('missing boundary')
-        for name, value in (await self.request.form()).multi_items()[:max_files]:
-            if not isinstance(value, UploadFile):
-                yield {'name': name, 'data': value.encode(), 'eof': True}
-                continue
-            left = value.size
-            while True:
-                data = value.file.read(max_file_size)
-                left -= len(data)
-                yield _part(name, value, data, left <= 0 or not data)
-                if left <= 0 or not data: break
+        parts = (await self.request.form()).multi_items()
+        try:
+            for name, value in parts[:max_files]:
+                if not isinstance(value, UploadFile):
+                    yield {'name': name, 'data': value.encode(), 'eof': True}
+                    continue
+                left = value.size
+                while True:
+                    data = value.file.read(max_file_size)
+                    left -= len(data)
+                    yield _part(name, value, data, left <= 0 or not data)
+                    if left <= 0 or not data: break
+        finally:
+            for _, value in parts:
+                if isinstance(value, UploadFile): value.file.close()
 
 def _part(name: str, file: UploadFile, data: bytes, eof: bool = True) -> dict[str, Any]:
     return {'name': name, 'filename': file.filename, 'type': file.content_type, 'data': data, 'eof': eof}
