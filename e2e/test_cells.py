@@ -144,7 +144,7 @@ def status(path):
     except urllib.error.HTTPError as e: return e.code
 status('/old'), status('/new')
 """
-    nb = open_notebook([APP, "@app.get('/old')\ndef old(): return 'x'", "serve()", fetch])
+    nb = open_notebook([APP, "@app.get('/old')\ndef old(): return 'x'", "serve(port=0)", fetch])
     for i in range(4):
         nb.run(i)
     assert nb.text_output(3).strip() == "(200, 404)"

@@ -48,7 +48,7 @@ def is_foreign(request: Request, allowed: Iterable[str] = ()) -> bool:
     if port == at and (name == host or (is_loopback(name) and is_loopback(host))): return False
     return not allows([n for n in allowed if n != '*'], name)
 
-# %% ../nbs/05e_access.ipynb #080f0ece
+# %% ../nbs/05e_access.ipynb #50e6c450
 SECRET = b'x-nbws-secret'
 SAFE = frozenset(('GET', 'HEAD', 'OPTIONS', 'TRACE'))
 TOKEN = 'nbws_token' # The query parameter of a notebook's first address
@@ -115,8 +115,9 @@ class Gate:
             self._dress(request)
             return None
         given = request.query_params.get(TOKEN, '')
-        if request.upgrade or request.method != 'GET' or not compare_digest(given.encode(), self.token.encode()): return _closed(request)
-        if 'sec-fetch-mode' in request.headers: return self._let_in(request)
+        browser = 'sec-fetch-mode' in request.headers or 'origin' in request.headers
+        if (request.upgrade and browser) or request.method != 'GET' or not compare_digest(given.encode(), self.token.encode()): return _closed(request)
+        if browser: return self._let_in(request)
         self._pass_once(request)
         return None
 

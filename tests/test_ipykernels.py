@@ -35,9 +35,9 @@ async def fail(): return 1/0
 VISIT = """
 import urllib.error, urllib.request
 print('this cell speaks')
-url = str(show())
-assert urllib.request.urlopen(url + 'talk', timeout=5).read() == b'ok'
-try: urllib.request.urlopen(url + 'fail', timeout=5)
+
+assert urllib.request.urlopen(str(show('/talk')), timeout=5).read() == b'ok'
+try: urllib.request.urlopen(str(show('/fail')), timeout=5)
 except urllib.error.HTTPError as e: assert e.code == 500
 """
 
