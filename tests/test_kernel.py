@@ -78,7 +78,17 @@ class Kernel:
             told += content.get('text', '') + re.sub(r'\x1b\[[0-9;]*m', '', '\n'.join(content.get('traceback', [])))
         return told
 
-    def port(self) -> int: return int(self.run('from nbws.notebook import SITES; print(SITES[0].server.port)').stdout)
+    def port(self) -> int:
+        self.run('from nbws.notebook import SITES; from nbws.ways import of')
+        port, token = self.run('print(SITES[0].server.port, of(SITES[0].server).token)').stdout.split()
+        TOKENS[int(port)] = token
+        return int(port)
+
+
+TOKENS: dict[int, str] = {}  # what the kernel's ports ask for
+
+
+def secret(port: int) -> str: return f'nbws_token={TOKENS[port]}'
 
 
 def ends(done: Any, what: str) -> None:
@@ -131,11 +141,11 @@ THREADS = "import threading; print(*sorted(t.name for t in threading.enumerate()
 
 
 def dial(port: int, path: str = '/count') -> ClientConnection:
-    return connect(f'ws://127.0.0.1:{port}{path}', open_timeout=10, close_timeout=10, compression=None)
+    return connect(f'ws://127.0.0.1:{port}{path}?{secret(port)}', open_timeout=10, close_timeout=10, compression=None)
 
 
 def page(port: int) -> str:
-    with urlopen(f'http://127.0.0.1:{port}/', timeout=10) as answer: return str(answer.read().decode())
+    with urlopen(f'http://127.0.0.1:{port}/?{secret(port)}', timeout=10) as answer: return str(answer.read().decode())
 
 
 def refused(port: int) -> bool:
@@ -147,12 +157,14 @@ def test_serve_again_and_stop(kernel: Kernel) -> None:
     before = kernel.run(THREADS).stdout
     first = kernel.run(APP, 'app')
     port = kernel.port()
-    assert f'http://127.0.0.1:{port}/' in first.html
+    assert f'"port": {port},' in first.html
+    site = kernel.run('print(SITES[0])').stdout
     kernel.run(COUNT.format('async def'), 'count')
     with dial(port) as ws:
         again = kernel.run(APP.replace('a page', 'another page'), 'app')
         assert kernel.port() == port
-        assert f'http://127.0.0.1:{port}/' in again.html
+        assert again.html.count('<iframe') == 1
+        assert kernel.run('print(SITES[0])').stdout == site
         assert page(port) == 'another page'
         assert kernel.run('print(len(SITES))').stdout == '1\n'
         kernel.run('stop()')
