@@ -147,7 +147,7 @@ def _call(kind: Any) -> Callable[[Any], Any]:
         return kind(value)
     return cast
 
-# %% ../nbs/03_binding.ipynb #73670b36
+# %% ../nbs/03_binding.ipynb #f5779d7b
 _MISSING = object()
 
 def _named(values: Mapping[str, Any], name: str) -> Any:
@@ -161,10 +161,10 @@ def _finder(name: str) -> Callable[[Source], Any]:
     def find(s: Source) -> Any:
         r = s.request
         if r.path_params and (v := r.path_params.get(name)) is not None: return v
-        if (v := r.cookies.get(name)) is not None: return v
+        if (cookies := r.cookies) and (v := cookies.get(name)) is not None: return v
         if s.headers and (v := s.headers.get(field)) is not None: return v
-        if (v := _named(r.query_params, name)) is not None: return v
-        if (v := _named(s.data, name)) is not None: return v
+        if (query := r.query_params) and (v := _named(query, name)) is not None: return v
+        if (v := s.data.get(name)) is not None or (v := _named(s.data, name)) is not None: return v
         nested = s.data.get('values')
         return _named(nested, name) if isinstance(nested, dict) else None
     return find
@@ -202,7 +202,7 @@ def _short(value: Any) -> str:
 
 def _type_name(annotation: Any) -> str: return getattr(annotation, '__name__', None) or str(annotation)
 
-# %% ../nbs/03_binding.ipynb #1a01750b
+# %% ../nbs/03_binding.ipynb #154e855e
 def _is_record(kind: Any) -> bool:
     return isinstance(kind, type) and kind not in CASTS and not issubclass(kind, (str, int, float, enum.Enum)) and (
         is_dataclass(kind) or hasattr(kind, '_fields') or bool(inspect.get_annotations(kind))
@@ -222,7 +222,8 @@ def _record(p: inspect.Parameter, kind: Any, where: str) -> Callable[[Source], A
         values = {k.replace('-', '_'): v for k, v in data.items()} | data
         try:
             if not casts: return kind(**values)
-            return kind(**{k: _field(*c, _collect(s, k) if c[1] else values[k]) for k, c in casts.items() if k in values})
+            given = {k: c for k, c in casts.items() if k in values}
+            return kind(**{k: _field(*c, _collect(s, k) if c[1] else values[k]) for k, c in given.items()})
         except (ValueError, TypeError, KeyError) as e:
             raise BindError(f'the message does not make a {kind.__name__} for {p.name!r}: {e}') from None
     return bind

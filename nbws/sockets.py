@@ -20,7 +20,7 @@ from .workers import Workers
 __all__ = ['INBOX', 'HIGH_WATER', 'OUTBOX', 'OVERFLOW', 'is_component', 'to_payload', 'Endpoint', 'Host', 'HandOver',
            'SocketBase', 'Sending', 'Receiving', 'WebSocket']
 
-# %% ../nbs/04_sockets.ipynb #04aa86e2
+# %% ../nbs/04_sockets.ipynb #72d5ceb5
 def is_component(thing: Any) -> bool:
     "Is it something to render as HTML: ours, fastcore's, or any object with `__ft__` or `__html__`?"
     kind = type(thing)
@@ -30,7 +30,9 @@ def is_component(thing: Any) -> bool:
 def to_payload(content: Any, # What a handler returned, yielded or sent
                ) -> str | bytes | Payload | None:
     "The text or the bytes to send, or None where there is nothing to say."
-    if type(content) is str: return content or None
+    kind = content.__class__
+    if kind is FT: return render(content)
+    if kind is str: return content or None
     if isinstance(content, Payload): return content
     if isinstance(content, (bytes, bytearray, memoryview)): return bytes(content) or None
     if is_component(content): return render(content)
@@ -85,12 +87,13 @@ class _Room:
 
 DONE = _Done()
 
-# %% ../nbs/04_sockets.ipynb #1ad50a00
+# %% ../nbs/04_sockets.ipynb #9698e0a3
 class SocketBase:
     "The facts about a socket, by the names that Starlette gives them."
     __slots__ = ('request', 'app', 'endpoint', 'table', 'conn', 'rooms', 'code', 'reason', 'dropped',
-                 'accepted', 'joined', 'moving', 'target', 'answer', '_loop', '_thread', '_workers', '_inbox', '_busy', '_held', '_paused', '_task',
-                 '_own', '_waiter', '_stale', '_decision', '_outbox', '_unsent', '_drain', '__weakref__')
+                 'accepted', 'joined', 'moving', 'target', 'answer',
+                 '_loop', '_thread', '_workers', '_inbox', '_busy', '_held', '_paused', '_task',
+                 '_own', '_waiter', '_stale', '_decision', '_outbox', '_unsent', '_lags', '_drain', '__weakref__')
 
     def __init__(self, request: Request, app: Host, endpoint: Endpoint) -> None:
         self.request, self.app, self.endpoint, self.table = request, app, endpoint, app.table
@@ -104,6 +107,7 @@ class SocketBase:
         self._loop, self._thread = self._workers.loop, threading.get_ident()
         self._inbox: deque[Any] | None = None
         self._busy = self._paused = self._stale = False
+        self._lags = False # Much was unsent after the last message
         self._held = self._unsent = self._own = 0
         self._task: asyncio.Task[None] | None = None
         self._waiter: asyncio.Future[None] | None = None
@@ -136,7 +140,7 @@ class SocketBase:
 
     def __repr__(self) -> str: return f'<WebSocket {self.path} {"open" if self.open else self.code or "connecting"}>'
 
-# %% ../nbs/04_sockets.ipynb #1c13f13a
+# %% ../nbs/04_sockets.ipynb #559e2016
 class Sending(SocketBase):
     "The way out: rendering, threads, and a client that does not read."
     __slots__ = ()
@@ -152,7 +156,7 @@ class Sending(SocketBase):
         if self.code and self._task is not None and asyncio.current_task() is self._task:
             raise WebSocketDisconnect(self.code, self.reason) # A handler that goes on for a client that has left
         self._push(data)
-        return _Room(self) if self._unsent or self.conn is not None and self.conn.buffered > HIGH_WATER else DONE
+        return _Room(self) if self._lags or self._unsent else DONE
 
     def in_thread(self, function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
         "Call a sync handler of this socket; in a worker thread."
@@ -167,7 +171,10 @@ class Sending(SocketBase):
     def _push(self, data: str | bytes | Payload, overflow: str | None = None) -> None:
         conn = self.conn
         if conn is None or self.code: return
-        if not self._unsent and conn.buffered <= HIGH_WATER: return conn.send(data)
+        if not self._unsent and not (self._lags and conn.buffered > HIGH_WATER):
+            conn.send(data)
+            self._lags = conn.buffered > HIGH_WATER
+            return
         if self._outbox is None: self._outbox = deque()
         size = len(data.data if isinstance(data, Payload) else data)
         self._outbox.append((data, size))
@@ -399,7 +406,7 @@ class WebSocket(Receiving):
         import json
         return json.loads(await self.receive())
 
-# %% ../nbs/04_sockets.ipynb #7c9f0c41
+# %% ../nbs/04_sockets.ipynb #776c07b8
 async def _pull(ws: WebSocket) -> None:
     "Serve a socket with pull-style handlers, one after the other, until one of them ends by itself."
     while ws.endpoint.pull:
@@ -409,7 +416,8 @@ async def _pull(ws: WebSocket) -> None:
         if ws._decision is not None and not ws._decision.done(): ws._decision.set_result(None)
         elif not ws.code: ws._shut(CloseCode.NORMAL, '')
         return await endpoint.closed(ws)
-    decision, ws._decision, ws._stale = ws._decision, None, False # The route is push-style now: messages go the usual way
+    # The route is push-style now: messages go the usual way
+    decision, ws._decision, ws._stale = ws._decision, None, False
     if ws.accepted: await _open(ws)
     elif decision is not None and not decision.done(): decision.set_result(Upgrade(ws))
     if ws.code: ws._queue().append(_close)

@@ -53,7 +53,7 @@ class _Bell:
         self.loop.call_soon(self.ring)
         return True
 
-# %% ../nbs/03b_workers.ipynb #a512ac59
+# %% ../nbs/03b_workers.ipynb #f19829a9
 class Workers:
     "Runs coroutines on one event loop, each at once up to its first real wait. On that loop's thread only."
     def __init__(self,
@@ -106,7 +106,9 @@ class Workers:
         while not (bell.kept or self._closing or len(self._parked) >= self.limit or copy_context() != clean):
             self._parked.append(bell)
             await bell
-            if bell.job: await _guarded(bell.job)
+            try:
+                if bell.job: await bell.job
+            except Exception: log.exception('a handler escaped its guard')
             bell.job = None
 
     async def drain(self, timeout: float) -> None:
