@@ -219,7 +219,7 @@ class Tickets:
         place, user, end = self._known.get(ticket, ('', None, 0.0))
         return user if place == where and time.monotonic() < end else None
 
-# %% ../nbs/15_jpserver.ipynb #c14d812f
+# %% ../nbs/15_jpserver.ipynb #cdecd7f7
 def same_origin(origin: str, host: str) -> bool:
     "Whether a page of this origin belongs to this host and port."
     return urlsplit(origin.lower()).netloc == host.lower() != ''
@@ -257,8 +257,9 @@ class Doors(JupyterHandler):
         if origin and not same_origin(origin, self.request.host) and not self._allowed(origin): raise web.HTTPError(403)
 
     def _allowed(self, origin: str) -> bool:
-        "Has the administrator let this other origin in?"
-        return origin != 'null' and self.allow_origin != '*' and bool(self.check_origin())
+        "Has the administrator named this other origin? `*` names none, and whoever has the token is not asked for less."
+        if self.allow_origin: return bool(self.allow_origin == origin)
+        return bool(self.allow_origin_pat and re.fullmatch(self.allow_origin_pat, origin))
 
     async def _by_ticket(self) -> None:
         if not self.check_host(): raise web.HTTPError(403)
@@ -271,8 +272,10 @@ class Doors(JupyterHandler):
 
     def check_xsrf_cookie(self) -> None:
         "A form of a page on Jupyter's own origin is none from another site; else Jupyter's check decides."
+        if not hasattr(self, '_jupyter_current_user'): return # Asked too early: `prepare` asks again
         origin = self.request.headers.get('Origin')
         if self.ticket or (origin and same_origin(origin, self.request.host)): return
+        if origin and not self._allowed(origin): raise web.HTTPError(403)
         super().check_xsrf_cookie()
 
     async def _authorized(self) -> bool:
@@ -336,7 +339,7 @@ WAITING = '''<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><meta na
 })()
 </script></body></html>'''
 
-# %% ../nbs/15_jpserver.ipynb #634af960
+# %% ../nbs/15_jpserver.ipynb #2182e7d8
 @web.stream_request_body
 class AppHandler(Answering):
     "Everything below `{base_url}nbws/<kernel id>/`."
@@ -396,7 +399,7 @@ class AppHandler(Answering):
         upstream = self.upstream
         if upstream is None or self._reading is None: return
         try:
-            upstream.connection.finish()
+            if not upstream.head.done(): upstream.connection.finish() # Else it has answered early, or is a tunnel already
             code, reason, headers = await upstream.head
         except (StreamClosedError, web.HTTPError): raise web.HTTPError(502) from None
         except Exception: # tornado could not parse it

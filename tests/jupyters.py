@@ -1,0 +1,149 @@
+"""A real Jupyter server with kernels, without a browser: started for a module, spoken to byte by byte."""
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.request import Request, urlopen
+
+import psutil
+from jupyter_client.blocking.client import BlockingKernelClient
+
+ROOT = Path(__file__).resolve().parent.parent
+BOUND = 30 * float(os.environ.get('NBWS_TEST_TIMEOUT_SCALE', '1'))  # seconds, for whatever should happen soon
+
+
+class Answer:
+    "A response head, and the socket behind it."
+    def __init__(self, connection: socket.socket, head: bytes, rest: bytes) -> None:
+        lines = head.decode('latin-1').split('\r\n')
+        self.connection, self.rest = connection, rest
+        self.status = int(lines[0].split()[1])
+        self.fields = [(k.lower(), v.strip()) for k, _, v in (line.partition(':') for line in lines[1:] if line)]
+
+    def field(self, name: str) -> str: return ', '.join(v for k, v in self.fields if k == name)
+
+    def read(self) -> bytes:
+        "The body, of a connection that ends with it."
+        pieces = [self.rest]
+        while piece := self.connection.recv(65536): pieces.append(piece)
+        body = b''.join(pieces)
+        if self.field('transfer-encoding') != 'chunked': return body
+        whole = b''
+        while body:
+            size, _, body = body.partition(b'\r\n')
+            whole, body = whole + body[:int(size, 16)], body[int(size, 16) + 2:]
+        return whole
+
+
+@contextmanager
+def ask(port: int, method: str, target: str, body: bytes = b'', socket_: bool = False, **fields: str) -> Iterator[Answer]:
+    "Send a request with these header fields (`x_y` is X-Y) and read the answer's head."
+    head = {'host': f'127.0.0.1:{port}', **{k.replace('_', '-'): v for k, v in fields.items()}}
+    if socket_: head.update({'upgrade': 'websocket', 'connection': 'Upgrade', 'sec-websocket-version': '13',
+                             'sec-websocket-key': 'dGhlIHNhbXBsZSBub25jZQ=='})
+    else: head.setdefault('connection', 'close')
+    if body or method == 'POST': head['content-length'] = str(len(body))
+    with socket.create_connection(('127.0.0.1', port), timeout=BOUND) as s:
+        s.sendall(f'{method} {target} HTTP/1.1\r\n{"".join(f"{k}: {v}{chr(13)}{chr(10)}" for k, v in head.items())}\r\n'.encode() + body)
+        data = b''
+        while b'\r\n\r\n' not in data:
+            piece = s.recv(65536)
+            if not piece: raise ConnectionError(f'no answer, but {data!r}')
+            data += piece
+        head_, _, rest = data.partition(b'\r\n\r\n')
+        yield Answer(s, head_, rest)
+
+
+def until(look: Any, what: str, bound: float = BOUND) -> Any:
+    "Look again and again until there is something. For what no event tells."
+    end = time.monotonic() + bound
+    while not (found := look()):
+        assert time.monotonic() < end, f'{what}: not within {bound:g} s'
+        time.sleep(.02)
+    return found
+
+
+class Kernel:
+    "A kernel of the server."
+    def __init__(self, jupyter: Jupyter) -> None:
+        self.jupyter, self.id = jupyter, jupyter.api('api/kernels', 'POST')['id']
+        self.base = f'{jupyter.base}nbws/{self.id}'
+
+    def run(self, code: str) -> str:
+        "Execute, and return what was printed. Raises `AssertionError` with the traceback."
+        file = self.jupyter.home/'runtime'/f'kernel-{self.id}.json'
+        client = BlockingKernelClient(connection_file=str(file))
+        client.load_connection_file()
+        client.start_channels()
+        told: list[str] = []
+        def hear(message: dict[str, Any]) -> None:
+            content = message['content']
+            if message['msg_type'] == 'stream': told.append(content['text'])
+            if message['msg_type'] == 'error': told.append('\n'.join(content['traceback']))
+        try:
+            client.wait_for_ready(timeout=BOUND)
+            reply = client.execute_interactive(code, timeout=BOUND, output_hook=hear)
+        finally:
+            client.stop_channels()
+            client.context.destroy(linger=0)
+        assert reply['content']['status'] == 'ok', ''.join(told)
+        return ''.join(told)
+
+    def restart(self) -> None: self.jupyter.api(f'api/kernels/{self.id}/restart', 'POST')
+
+    def info(self) -> dict[str, Any]: return dict(self.jupyter.api(f'api/kernels/{self.id}'))
+
+
+class Jupyter:
+    "A Jupyter server in a process and folders of its own."
+    def __init__(self, home: Path, base: str = '/', *flags: str, port: int = 0) -> None:
+        self.home, self.base, self.token = home, base, secrets.token_hex(16)
+        self.flags = flags
+        folders = {f'JUPYTER_{k.upper()}_DIR': str(home/k) for k in ('config', 'data', 'runtime')}
+        for folder in folders.values(): Path(folder).mkdir(exist_ok=True, mode=0o700)
+        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get('PYTHONPATH')]))
+        self.log = home/'log'
+        with self.log.open('ab') as log:
+            self.process = subprocess.Popen(
+                [sys.executable, '-m', 'jupyter_server', '--no-browser', '--ip=127.0.0.1', f'--port={port}', '--allow-root',
+                 f'--IdentityProvider.token={self.token}', f'--ServerApp.base_url={base}', f'--ServerApp.root_dir={home}', *flags],
+                env={**os.environ, **folders, 'IPYTHONDIR': str(home), 'PYTHONPATH': path}, stdin=subprocess.DEVNULL,
+                stdout=log, stderr=log, start_new_session=True)
+        self.port: int = until(self._listening, 'the Jupyter server')['port']
+
+    def _listening(self) -> Any:
+        assert self.process.poll() is None, self.log.read_text()
+        try: return json.loads((self.home/'runtime'/f'jpserver-{self.process.pid}.json').read_text())
+        except (OSError, ValueError): return None
+
+    def api(self, path: str, method: str = 'GET') -> Any:
+        request = Request(f'http://127.0.0.1:{self.port}{self.base}{path}', method=method, headers={'Authorization': f'token {self.token}'})
+        with urlopen(request, timeout=BOUND) as answer: body = answer.read()
+        return json.loads(body) if body else None
+
+    def log_in(self) -> str:
+        "The Cookie field of somebody who has logged in with a browser."
+        with ask(self.port, 'GET', f'{self.base}?token={self.token}') as answer:
+            pairs = [v.partition(';')[0] for k, v in answer.fields if k == 'set-cookie']
+        assert any(p.startswith('username-') for p in pairs)
+        return '; '.join(pairs)
+
+    def memory(self) -> int: return int(psutil.Process(self.process.pid).memory_info().rss)
+
+    def stop(self) -> None:
+        below = psutil.Process(self.process.pid).children(recursive=True) if self.process.poll() is None else []
+        self.process.terminate()
+        try: self.process.wait(BOUND)
+        finally:
+            _, alive = psutil.wait_procs(below, timeout=5)
+            for process in alive: process.kill()
+            if self.process.poll() is None: self.process.kill()
