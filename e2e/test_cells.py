@@ -336,3 +336,28 @@ async def ws({1}: str): return Div('{0} ' + {1}, id='out')
     expect(frame.get_by_role("heading")).to_have_text("version 2")
     say(frame, "b")
     expect(frame.locator("#out")).to_have_text("version 2 b")
+
+
+def test_clients_side_by_side_have_sessions_of_their_own(open_notebook: Open) -> None:
+    names = """
+@app.get('/me')
+def me(sess): return P('I am ' + sess.get('name', 'nobody'), id='who')
+@app.get('/login')
+def login(sess, name: str):
+    sess['name'] = name
+    return Redirect('/me')
+@app.ws('/ws')
+async def ws(msg: str, sess): return Div(sess.get('name', 'nobody') + ' says ' + msg, id='out')
+"""
+    nb = open_notebook([APP + names, "serve()", "show(n=2)"])
+    nb.run_all()
+    one, two = nb.frames(2, count=2)
+    for frame, name in ((one, "Ann"), (two, "Bob")):
+        expect(frame.get_by_role("textbox")).to_be_visible()
+        frame.locator("body").evaluate(f"() => fetch('/login?name={name}').then(a => a.text())")
+    for frame, name in ((one, "Ann"), (two, "Bob")):
+        text = frame.locator("body").evaluate("() => fetch('/me').then(a => a.text())")
+        assert f"I am {name}" in text
+        say(frame, "hi")
+        # The socket is older than the session's first word, and yet knows it
+        expect(frame.locator("#out")).to_have_text(f"{name} says hi")
