@@ -551,7 +551,7 @@ class Errors(Answering):
             return function
         return add
 
-# %% ../nbs/06_app.ipynb #6e636ff6
+# %% ../nbs/06_app.ipynb #16b9a44c
 class Lifespan(Errors):
     "What runs before the first request and after the last."
     async def startup(self) -> None:
@@ -567,12 +567,11 @@ class Lifespan(Errors):
         "Run the shut-down hooks; called by the transport when all sockets are closed."
         running, self._running = self._running, None
         self.loop = None
-        try:
-            if hasattr(running, '__aexit__'): await running.__aexit__(None, None, None)
-            elif running is not None: await anext(running, None)
-        finally:
-            for hook in self.shutdown_hooks: await _called(hook)
-            for other in tuple(self.mounts.values()): await other.shutdown()
+        def leave() -> Any: return running.__aexit__(None, None, None) if hasattr(running, '__aexit__') else anext(running, None)
+        ends = [leave] if running is not None else []
+        for end in (*ends, *self.shutdown_hooks, *(other.shutdown for other in tuple(self.mounts.values()))):
+            try: await _called(end)
+            except Exception as e: self.report(e, None) # The others have to run all the same
 
     def on_startup(self, function: F) -> F:
         "Decorator: run it before the first request; at once if the app is being served. From any thread."
