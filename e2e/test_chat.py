@@ -140,7 +140,7 @@ def test_the_whole_cell_again(open_notebook: Open) -> None:
 
 
 HANDLER = CHAT[CHAT.index("@app.ws") : CHAT.index("serve()")]
-WATCHED = """() => { const real = window.WebSocket; window.closed = 0
+WATCHED = """() => { window.closed = 0
     document.body.addEventListener('htmx:wsClose', () => { window.closed += 1 }) }"""
 
 

@@ -178,14 +178,19 @@ def test_serve_again_and_stop(kernel: Kernel) -> None:
     assert page(kernel.port()) == 'a page'
 
 
-@pytest.mark.parametrize('kind', ['async def', 'def'])
-def test_1000_messages_in_100_runs(kernel: Kernel, kind: str) -> None:
+WHOLE = APP.replace('serve(', COUNT + 'serve(')
+RUNS = {'async': COUNT.format('async def'), 'sync': COUNT.format('def'), 'whole app': WHOLE.format('async def')}
+
+
+@pytest.mark.parametrize('code', RUNS.values(), ids=RUNS)
+def test_1000_messages_in_100_runs(kernel: Kernel, code: str) -> None:
     "None lost, none out of order, on a socket that stays open."
     kernel.run(APP, 'app')
-    kernel.run(COUNT.format(kind), 'count')
+    cell = 'app' if code.startswith(APP[:20]) else 'count'
+    kernel.run(code, cell)
     with dial(kernel.port()) as ws:
         for run in range(100):
-            run_id = kernel.start(COUNT.format(kind), 'count')
+            run_id = kernel.start(code, cell)
             for n in range(run * 10, run * 10 + 10): ws.send(json.dumps({'n': n}))
             assert not kernel.finish(run_id).error
         heard = [json.loads(ws.recv(10)) for _ in range(1000)]
