@@ -231,7 +231,7 @@ async def _refuse(response: Response, scope: Scope, send: Send) -> None:
         await send({**_head(response, len(body)), 'type': 'websocket.http.response.start'})
         await send({**_part(body), 'type': 'websocket.http.response.body'})
 
-# %% ../nbs/09_asgi.ipynb #7126b1b4
+# %% ../nbs/09_asgi.ipynb #406b1375
 async def _lifespan(app: Any, receive: Receive, send: Send) -> None:
     await receive()
     try: await app.startup()
@@ -239,10 +239,11 @@ async def _lifespan(app: Any, receive: Receive, send: Send) -> None:
         return await send({'type': 'lifespan.startup.failed', 'message': ''.join(users_traceback(e))})
     await send({'type': 'lifespan.startup.complete'})
     await receive()
+    ended = {'type': 'lifespan.shutdown.complete'}
     try: await app.shutdown()
-    except Exception as e: await send({'type': 'lifespan.shutdown.failed', 'message': ''.join(users_traceback(e))})
-    else: await send({'type': 'lifespan.shutdown.complete'})
-    finally: await Workers.here().close()
+    except Exception as e: ended = {'type': 'lifespan.shutdown.failed', 'message': ''.join(users_traceback(e))}
+    await Workers.here().close()
+    await send(ended) # The last thing: some servers cancel us now
 
 _STARTING: WeakKeyDictionary[Any, asyncio.Task[None]] = WeakKeyDictionary()
 
