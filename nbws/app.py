@@ -40,7 +40,7 @@ __all__ = ['log', 'F', 'ASSETS', 'CDN', 'EXTENSIONS', 'STATIC', 'VERBS', 'SPECIA
            'users_traceback', 'Entry', 'Log', 'Listing', 'asset', 'AppBase', 'Beforeware', 'Routing', 'Pages',
            'Answering', 'Errors', 'Lifespan', 'Running', 'below', 'Mount', 'Mounting', 'App']
 
-# %% ../nbs/06_app.ipynb #313e4cc2
+# %% ../nbs/06_app.ipynb #2ad64855
 class Surroundings:
     "Where an app lives. Replaced by a notebook's own; every method may be called from any thread."
     debug = False # Show errors in the page, and keep sockets open when a handler fails
@@ -56,9 +56,9 @@ class Surroundings:
     def defined(self, app: Any, routes: Sequence[Route], replaced: Sequence[Route]) -> None:
         "Routes were added to an app, in place of others."
 
-    def head(self, app: Any, prefix: str) -> Any:
-        "Elements for the head of every page."
-        return ()
+    def dress(self, request: Request, response: Response) -> Response:
+        "What leaves in place of an app's answer. On the server's loop."
+        return response
 
     def enter(self, app: Any, route: Route | None) -> AbstractContextManager[Any]:
         "The context in which a route's handler runs. On the server's loop."
@@ -371,7 +371,7 @@ def _linked(function: Any, route: Route) -> None:
     try: function.to = route.pattern.build
     except AttributeError: pass # A method or a builtin
 
-# %% ../nbs/06_app.ipynb #ac11dc7b
+# %% ../nbs/06_app.ipynb #7bdab100
 class Pages(Routing):
     "Making whole pages of what handlers return."
     def head(self, prefix: str) -> Safe:
@@ -384,7 +384,6 @@ class Pages(Routing):
                 parts += [Meta(charset='utf-8'), Meta(name='viewport', content=viewport)]
                 if self.htmx: parts.append(asset('htmx.min.js', prefix))
             if self.htmx: parts += [asset(EXTENSIONS[e], prefix) for e in self.exts]
-            parts.append(self.surroundings.head(self, prefix))
             found = self._heads[prefix] = Safe(render(*parts, *self.hdrs))
         return found
 
@@ -403,7 +402,7 @@ class Pages(Routing):
         body = Main(H1(title), more, Pre(trace) if trace else None, cls='container')
         return HTMLResponse(document((Title(title), body), hdrs=Meta(charset='utf-8')), status)
 
-# %% ../nbs/06_app.ipynb #24163ee1
+# %% ../nbs/06_app.ipynb #cbadf342
 class Answering(Pages):
     "From a request to an answer. On the server's loop."
     async def _error(self, request: Request, error: Exception) -> Response: raise NotImplementedError
@@ -419,6 +418,7 @@ class Answering(Pages):
         if request._session is not None and (cookie := self.sessions.save(request._session, request.scheme == 'https')):
             response.headers.append(('set-cookie', cookie))
         if request._out: response.headers += request._out
+        response = self.surroundings.dress(request, response)
         if response.background is not None: response.background = self._background(request, response.background)
         return response
 

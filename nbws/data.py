@@ -39,15 +39,15 @@ def parse_query(query: str | bytes, # What stands behind the `?`
     if isinstance(query, bytes): query = query.decode('latin-1')
     return MultiDict(parse_qsl(query, keep_blank_values=True, errors='replace')) if query else MultiDict()
 
-# %% ../nbs/00a_data.ipynb #aaacd235
+# %% ../nbs/00a_data.ipynb #2e87b13d
 class Headers(Mapping[str, str]):
     "Header fields: case-insensitive, repeatable, in order, decoded (latin-1) only when asked for. RFC 9110, section 5."
     __slots__ = ('raw', '_index')
 
     def __init__(self,
-                 fields: Iterable[tuple[Any, Any]] | Mapping[str, str] = (), # Pairs of bytes (kept as they are) or of str
+                 fields: Iterable[tuple[Any, Any]] | Mapping[str, str] = (), # Pairs of bytes (kept as is) or of str
                  ) -> None:
-        pairs = fields.items() if isinstance(fields, Mapping) else fields
+        pairs: Iterable[tuple[Any, Any]] = fields.items() if isinstance(fields, Mapping) else fields
         self.raw: list[tuple[bytes, bytes]] = [
             (k, v) if isinstance(k, bytes) else (k.encode('latin-1'), v.encode('latin-1')) for k, v in pairs]
         self._index: dict[str, list[str]] | None = None
@@ -68,7 +68,10 @@ class Headers(Mapping[str, str]):
         return self._index
 
     def __getitem__(self, name: str) -> str: return self.index()[name.lower()][0]
-    def __contains__(self, name: object) -> bool: return isinstance(name, str) and name.lower() in self.index()
+    def __contains__(self, name: object) -> bool:
+        if not isinstance(name, str): return False
+        if self._index is not None: return name.lower() in self._index
+        return name.lower().encode('latin-1', 'replace') in [k.lower() for k, _ in self.raw] # Many requests are asked only this
     def __iter__(self) -> Iterator[str]: return iter(self.index())
     def __len__(self) -> int: return len(self.index())
     def __repr__(self) -> str: return f'Headers({dict(self)!r})'
@@ -82,10 +85,10 @@ class Headers(Mapping[str, str]):
         "Every value of `name`, in order."
         return list(self.index().get(name.lower(), ()))
 
-# %% ../nbs/00a_data.ipynb #a61d229f
+# %% ../nbs/00a_data.ipynb #52c732b4
 def parse_cookies(header: str, # The value of a Cookie field
                   ) -> dict[str, str]:
-    "The cookies of a Cookie header. The first of a repeated name wins (RFC 6265, section 5.4: the longest path comes first)."
+    "The cookies of a Cookie header. The first of a repeated name, which has the longest path, wins (RFC 6265, 5.4)."
     found: dict[str, str] = {}
     for part in header.split(';'):
         name, eq, value = part.partition('=')

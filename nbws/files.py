@@ -17,9 +17,9 @@ CHUNK = 256 * 1024
 # %% auto #0
 __all__ = ['CHUNK', 'FileResponse', 'StaticFiles']
 
-# %% ../nbs/05c_files.ipynb #2b32b963
+# %% ../nbs/05c_files.ipynb #21b3791a
 class FileResponse(Response):
-    "A file's content, with its type, etag and ranges (RFC 9110, sections 8.8 and 14). Raises `HTTPException` 404 for none."
+    "A file's content, its type, etag and ranges (RFC 9110, sections 8.8 and 14). Raises `HTTPException` 404 for none."
     def __init__(self,
                  path: str | os.PathLike[str], # The file; the caller vouches for it
                  status_code: int = 200,
@@ -38,7 +38,8 @@ class FileResponse(Response):
         from whitenoise.media_types import MediaTypes
         fields = [('Content-Type', self.header('content-type') or _with_charset(MediaTypes().get_type(str(self.path)))),
                   ('Cache-Control', self.cache), ('Accept-Ranges', 'bytes')]
-        asked = {f'HTTP_{n}': v for n in ('RANGE', 'IF_NONE_MATCH', 'IF_MODIFIED_SINCE') if (v := request.headers.get(n.replace('_', '-')))}
+        names = ('Range', 'If-None-Match', 'If-Modified-Since')
+        asked = {'HTTP_' + n.upper().replace('-', '_'): v for n in names if (v := request.headers.get(n))}
         try: found = _static_file(str(self.path), fields).get_response('GET', asked)
         except OSError: raise HTTPException(404) from None
         own = [(k, v) for k, v in self.headers if k.lower() != 'content-type']
@@ -50,7 +51,8 @@ def _quoted(name: str) -> str:
     return quote(name, safe='')
 
 def _with_charset(kind: str) -> str:
-    return f'{kind}; charset=utf-8' if kind.startswith('text/') or kind in ('application/javascript', 'application/json') else kind
+    text = kind.startswith('text/') or kind in ('application/javascript', 'application/json')
+    return f'{kind}; charset=utf-8' if text else kind
 
 def _content(file: BinaryIO | None) -> bytes | Iterator[bytes]:
     if file is None: return b''
@@ -64,12 +66,12 @@ def _chunks(first: bytes, file: BinaryIO) -> Iterator[bytes]:
         yield first
         while chunk := file.read(CHUNK): yield chunk
 
-# %% ../nbs/05c_files.ipynb #8cc070ba
+# %% ../nbs/05c_files.ipynb #a35a7fee
 def _static_file(path: str, fields: list[tuple[str, str]]) -> Any:
     from whitenoise.responders import Response as Found
     from whitenoise.responders import StaticFile
 
-    class File(StaticFile):  # type: ignore[misc]
+    class File(StaticFile):
         def get_range_response(self, range_header: str, base_headers: Any, file_handle: Any) -> Any:
             start, end = self.get_byte_range(range_header, size := os.path.getsize(path))
             if start != end: return super().get_range_response(range_header, base_headers, file_handle)
@@ -91,7 +93,7 @@ class _OneByte:
         return data
     def close(self) -> None: pass
 
-# %% ../nbs/05c_files.ipynb #30553011
+# %% ../nbs/05c_files.ipynb #bbd099c7
 class StaticFiles:
     "The files below a folder."
     def __init__(self,
@@ -104,7 +106,7 @@ class StaticFiles:
              ) -> FileResponse:
         "The file, as a response. Raises `HTTPException` 404 for what is not there, hidden or outside."
         parts = path.split('/')
-        if any(p in ('', '.', '..') or p.startswith('.') or '\\' in p or '\0' in p or ':' in p for p in parts): raise HTTPException(404)
+        if any(not p or p[0] == '.' or set(p) & {'\\', '\0', ':'} for p in parts): raise HTTPException(404)
         try: full = self.folder.joinpath(*parts).resolve()
         except (OSError, RuntimeError): raise HTTPException(404) from None
         if not full.is_relative_to(self.folder): raise HTTPException(404)

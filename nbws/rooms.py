@@ -16,13 +16,13 @@ from .sockets import DONE, WebSocket, to_payload
 # %% auto #0
 __all__ = ['Room']
 
-# %% ../nbs/05_rooms.ipynb #7c028379
+# %% ../nbs/05_rooms.ipynb #15155db1
 class Room:
     "A named group of sockets. Every method may be called from any thread."
     def __init__(self,
                  name: str, # For people
                  history: int = 0, # How many of the last messages newcomers get
-                 overflow: str | None = None, # For members that do not read: wait, drop or close; None: as their route says
+                 overflow: str | None = None, # For slow readers: wait, drop or close; None: as their route says
                  ) -> None:
         self.name, self.overflow = name, overflow
         self.history: deque[Payload] = deque(maxlen=history)

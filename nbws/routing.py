@@ -17,7 +17,7 @@ from .messages import PatternError
 # %% auto #0
 __all__ = ['PATH_TYPES', 'WEBSOCKET', 'ANY', 'PathType', 'Pattern', 'parse_pattern', 'Owner', 'Stats', 'Route', 'Table']
 
-# %% ../nbs/02_routing.ipynb #0761006c
+# %% ../nbs/02_routing.ipynb #fa41fbec
 class PathType(NamedTuple):
     "A type that a pattern may name: what it matches and how the text is converted."
     regex: str
@@ -28,12 +28,13 @@ PATH_TYPES: dict[str, PathType] = {
     'int': PathType('[0-9]+', int, 1),
     'float': PathType(r'[0-9]+(?:\.[0-9]+)?', float, 2),
     'uuid': PathType('[0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}', UUID, 1),
-    'static': PathType('ico|gif|jpg|jpeg|webm|css|js|woff2?|png|svg|mp[34]|webp|ttf|otf|eot|map|pdf|html|txt|xml|json', str, 2),
+    'static': PathType('ico|gif|jpg|jpeg|webm|css|js|woff2?|png|svg|mp[34]|webp|ttf|otf|eot|map|pdf|html|txt|xml|json',
+                       str, 2),
     'str': PathType('[^/]+', str, 3),
     'path': PathType('.*', str, 4),
 }
 
-# %% ../nbs/02_routing.ipynb #965a9d5e
+# %% ../nbs/02_routing.ipynb #efc38462
 @dataclass(frozen=True)
 class Pattern:
     "A parsed path pattern. `key` is the same for two patterns that match the same paths under other parameter names."
@@ -50,7 +51,8 @@ class Pattern:
 
     def build(self, **params: Any) -> str:
         "The path with `params` filled in; those that the pattern does not name go to the query. Raises `KeyError`."
-        if self.text.startswith('^'): raise PatternError(f'no URL can be built from the regular expression {self.text!r}')
+        if self.text.startswith('^'):
+            raise PatternError(f'no URL can be built from the regular expression {self.text!r}')
         def fill(m: re.Match[str]) -> str:
             name, _, kind = m[1].partition(':')
             return quote(str(params.pop(name)), safe='/' if kind == 'path' else '')
@@ -67,7 +69,7 @@ class Pattern:
 
 _PARAM = re.compile(r'\{([^{}]*)\}')
 
-# %% ../nbs/02_routing.ipynb #2beb9bcc
+# %% ../nbs/02_routing.ipynb #b1cab76d
 def parse_pattern(text: str, # '/chat/{room}', '/item/{id:int}', '/files/{name:path}' or '^/regex/(?P<name>.+)'
                   ) -> Pattern:
     "Parse a path pattern. Raises `PatternError`."
@@ -75,10 +77,11 @@ def parse_pattern(text: str, # '/chat/{room}', '/item/{id:int}', '/files/{name:p
     if text.startswith('^'): return _parse_regex(text)
     if not text.startswith('/'): raise PatternError(f'the path {text!r} must start with "/"')
     rest = _PARAM.sub('', text)
-    if '{' in rest or '}' in rest: raise PatternError(f'the path {text!r} has an unbalanced brace: parameters are written {{name}} or {{name:type}}')
+    if '{' in rest or '}' in rest:
+        raise PatternError(f'the path {text!r} has an unbalanced brace: write parameters as {{name}} or {{name:type}}')
     types: dict[str, PathType] = {}
-    def translate(m: re.Match[str]) -> str:
-        name, _, kind = m[1].partition(':')
+    def translate(parameter: str) -> str:
+        name, _, kind = parameter.partition(':')
         if not name.isidentifier(): raise PatternError(f'{name!r} in the path {text!r} is not a parameter name')
         if name in types: raise PatternError(f'the path {text!r} names the parameter {name!r} twice')
         if (kind or 'str') not in PATH_TYPES:
@@ -86,7 +89,7 @@ def parse_pattern(text: str, # '/chat/{room}', '/item/{id:int}', '/files/{name:p
         types[name] = PATH_TYPES[kind or 'str']
         return f'(?P<{name}>{types[name].regex})'
     pieces = _PARAM.split(text)
-    regex = ''.join(re.escape(p) if i % 2 == 0 else translate(_PARAM.fullmatch('{' + p + '}')) for i, p in enumerate(pieces))  # type: ignore[arg-type]
+    regex = ''.join(translate(p) if i % 2 else re.escape(p) for i, p in enumerate(pieces))
     key = _PARAM.sub(lambda m: '{:' + (m[1].partition(':')[2] or 'str') + '}', text)
     return Pattern(text, key, re.compile(regex, re.S) if types else None, types)
 
@@ -127,7 +130,7 @@ class Route:
 
     def __repr__(self) -> str: return f'<Route {" ".join(sorted(self.methods))} {self.path}>'
 
-# %% ../nbs/02_routing.ipynb #4f13b8f8
+# %% ../nbs/02_routing.ipynb #a6c19020
 class Table:
     "An immutable set of routes. `add`, `remove` and `replace` return new tables; safe to read from any thread."
     __slots__ = ('_entries', '_exact', '_patterns')
@@ -169,7 +172,8 @@ class Table:
 
     def methods(self, path: str) -> set[str]:
         "The methods that are answered on `path`: for 405 and OPTIONS (RFC 9110, sections 15.5.6 and 9.3.7)."
-        found = {m for (m, p) in self._exact if p == path} | {m for m, r in self._patterns if r.pattern.match(path) is not None}
+        found = {m for m, p in self._exact if p == path}
+        found |= {m for m, r in self._patterns if r.pattern.match(path) is not None}
         return found | {'HEAD'} if 'GET' in found else found
 
     def named(self, name: str) -> Route | None:
