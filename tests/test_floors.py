@@ -43,7 +43,7 @@ NEVER = {
     'cells': {'server', 'asgi', 'tremolo', 'testing'},
     'notebook': {'tremolo', 'testing'},
 }
-# An app answers ASGI calls and mounts other applications: inside the functions that do it, from modules that know the app.
+# An app answers ASGI calls and mounts other applications: in the functions that do it, from modules that know the app.
 UPWARD = {('app', 'asgi'), ('app', 'foreign')}
 STAR = {('common', 'html')}  # `common` is the list of names that users star-import
 SANS_IO = {'frames', 'deflate', 'handshake'}  # bytes in, events out
@@ -121,7 +121,8 @@ def complaints(name: str) -> Iterator[str]:
         if i.ours == '' and i.name != '__version__': yield wrong(name, i, 'the face is for users')
         if i.ours and not exists(f'nbws.{i.ours}'): yield wrong(name, i, 'there is no such module')
         elif i.ours:
-            if floor(i.ours) >= here and not (i.inside and (name, i.ours) in UPWARD): yield wrong(name, i, f'floor {floor(i.ours)} is not below {here}')
+            if floor(i.ours) >= here and not (i.inside and (name, i.ours) in UPWARD):
+                yield wrong(name, i, f'floor {floor(i.ours)} is not below {here}')
             if i.ours not in ONLY.get(name, {i.ours}): yield wrong(name, i, f'only {sorted(ONLY[name])} may be')
             if i.ours in NEVER.get(name, ()): yield wrong(name, i, 'not in this room')
         if i.top == 'tornado' and here < (FRAMES if i.module == 'tornado.speedups' else SERVER):
