@@ -31,7 +31,7 @@ from ..workers import Workers
 F = TypeVar('F', bound=Callable[..., Any])
 
 # %% auto #0
-__all__ = ['F', 'NAMES', 'OPTIONS', 'WAY_OUT', 'Exchange', 'exchange_of', 'tremolo_plan', 'run_plan', 'Blocking',
+__all__ = ['F', 'NAMES', 'OPTIONS', 'WAY_OUT', 'DEFAULTS', 'Exchange', 'exchange_of', 'tremolo_plan', 'run_plan', 'Blocking',
            'TremoloEndpoint', 'Paced', 'TremoloSocketEndpoint', 'TremoloPattern', 'tremolo_pattern', 'Connection',
            'ServerLock', 'Hook', 'call_hook', 'Hooks', 'TremoloRouting', 'TremoloAnswering', 'TremoloErrors',
            'TremoloApp']
@@ -138,7 +138,7 @@ class Blocking:
 
 _END = object()
 
-# %% ../../nbs/10b_tremolo_app.ipynb #175cd296
+# %% ../../nbs/10b_tremolo_app.ipynb #0aa6cd77
 class TremoloEndpoint(HTTPEndpoint):
     "A handler of requests."
     __slots__ = ('options', 'writes')
@@ -153,11 +153,17 @@ class TremoloEndpoint(HTTPEndpoint):
         x = exchange_of(request)
         _enter(x, self.function, self.options)
         if 'sse' in self.plan.names: x.sse = SSE(x.request, x.response)
-        limit = x.app.context.options.get('app_handler_timeout')
-        work = self._written(x) if self.writes else self._result(x)
-        if not limit: return await work
-        try: return await asyncio.wait_for(work, limit)
-        except asyncio.TimeoutError: raise ServiceUnavailable(f'the handler took more than {limit} s') from None
+        limit, task, late = x.app.context.options['app_handler_timeout'], asyncio.current_task(), []
+        def cancel() -> None:
+            late.append(1)
+            if task: task.cancel()
+        timer = x.loop.call_later(limit, cancel)
+        try: return await (self._written(x) if self.writes else self._result(x))
+        except asyncio.CancelledError:
+            if not late: raise
+            if hasattr(task, 'uncancel'): task.uncancel()
+            raise ServiceUnavailable(f'the handler took more than {limit} s') from None
+        finally: timer.cancel()
 
     async def _result(self, x: Exchange) -> Any:
         try: return await run_plan(self.plan, await source_of(self.plan, x.ours))
@@ -195,7 +201,7 @@ def _enter(x: Exchange, function: Any, options: dict[str, Any]) -> None:
     request = x.ours
     pattern = request.route.pattern if request.route else None
     groups = pattern.regex.search(request.path) if isinstance(pattern, TremoloPattern) and pattern.regex else None
-    x.request.context['path'] = request.path_params or (groups.groups() if groups else {})
+    x.request.context['path'] = request.path_params or (tuple(g and Text(g.encode()) for g in groups.groups()) if groups else {})
 
 async def _rest(response: Outgoing, result: Any) -> None:
     "What a handler that has written something returns or yields behind it."
@@ -286,7 +292,7 @@ def _below(prefix: str, pattern: Pattern) -> Pattern:
     rest = pattern.text.lstrip('^')
     return tremolo_pattern('^' + re.escape(prefix) + (rest if rest.startswith('/') else '/.*' + rest))
 
-# %% ../../nbs/10b_tremolo_app.ipynb #df3b7157
+# %% ../../nbs/10b_tremolo_app.ipynb #4160a498
 class Connection:
     "A client's connection: its context, and the hooks at both ends. On the server's loop."
     def __init__(self, app: TremoloApp, client: Any, known: bool) -> None:
@@ -322,7 +328,7 @@ class Connection:
         if self.app.hooks['close']: Workers.here().start(self._close())
 
     async def _close(self) -> None:
-        limit = self.app.context.options.get('app_close_timeout', 30)
+        limit = self.app.context.options['app_close_timeout']
         try: await asyncio.wait_for(self.app.run_hooks('close', self.server()), limit)
         except asyncio.TimeoutError: self.app.logger.warning('on_close took more than %s s', limit)
         except Exception as e: self.app.report(e, None)
@@ -513,7 +519,7 @@ class TremoloRouting(Hooks):
 
 def _moved(route: Route, prefix: str) -> Route: return replace(route, pattern=_below(prefix, route.pattern))
 
-# %% ../../nbs/10b_tremolo_app.ipynb #a1a14a1e
+# %% ../../nbs/10b_tremolo_app.ipynb #5c3904f1
 class TremoloAnswering(TremoloRouting):
     "From a request to an answer."
     socket_class = TremoloWebSocket
@@ -530,6 +536,7 @@ class TremoloAnswering(TremoloRouting):
 
     async def http(self, request: Request) -> Response:
         "Answer a request, or a handshake with an `Upgrade`. Never raises an `Exception`."
+        request.root_path = request.root_path or self.context.options['root_path'].rstrip('/')
         response = await super().http(request)
         x = vars(request.state).get('_exchange')
         if x and self.hooks['close'] and not x.connection.known and not isinstance(response, Upgrade):
@@ -575,7 +582,7 @@ def _then(first: Any, last: Callable[[], Any]) -> Callable[[], Awaitable[None]]:
         last()
     return run
 
-# %% ../../nbs/10b_tremolo_app.ipynb #1a768314
+# %% ../../nbs/10b_tremolo_app.ipynb #562e5843
 class TremoloErrors(TremoloAnswering):
     "What is answered when something is raised."
     error_handlers: dict[int, tuple[Plan, dict[str, Any], Callable[..., Any]]]
@@ -594,10 +601,11 @@ class TremoloErrors(TremoloAnswering):
         status = error.status_code if isinstance(error, AnyHTTPException) else 500
         before, x.response = x.response, Outgoing(x.request, {})
         handler = self.error_handlers.get(status)
+        if not handler and status > 400 and status not in (404, 405): handler = self.error_handlers.get(500) # As in Tremolo
         if isinstance(error, InternalServerError) and error.__cause__ is None: self.report(error, request.route, request)
         if handler is None:
             response = await super()._error(request, error)
-            if status < 400: response.headers += before.fields
+            if status < 400: return Response(b'', status, [*response.headers, *before.fields])
             return response
         if not known or error.__cause__ is not None: self.report(error.__cause__ or error if known else error, request.route, request) # type: ignore[arg-type]
         try: return await self._error_page(x, error, status, *handler)
@@ -616,7 +624,12 @@ class TremoloErrors(TremoloAnswering):
             return x.response.finish(response)
         return x.response.sent
 
-# %% ../../nbs/10b_tremolo_app.ipynb #5f6afd67
+# %% ../../nbs/10b_tremolo_app.ipynb #984a5a34
+DEFAULTS: dict[str, Any] = { # Of the options that `run` takes, by Tremolo's names; sizes in bytes, times in seconds
+    'debug': False, 'ws': True, 'ws_max_payload_size': 2**21, 'client_max_body_size': 2**21, 'client_max_header_size': 8192,
+    'request_timeout': 30, 'keepalive_timeout': 30, 'app_handler_timeout': 120, 'app_close_timeout': 30,
+    'shutdown_timeout': 30, 'backlog': 1024, 'root_path': '', 'log_level': None, 'log_fmt': None, 'buffer_size': 16384}
+
 class TremoloApp(TremoloErrors):
     "An app in Tremolo's style."
     def __init__(self, name: str | None = None, # Of its logger
@@ -627,7 +640,7 @@ class TremoloApp(TremoloErrors):
         self.stages = {(): {}}
         self.error_handlers = {}
         self.ports: dict[tuple[str | None, int | None], dict[str, Any]] = {}
-        self.context = Context(info={}, options={}, tasks=set()) # What handlers know as `globals`
+        self.context = Context(info={}, options=dict(DEFAULTS), tasks=set()) # What handlers know as `globals`
         self.lock = ServerLock()
         super().__init__(**{'htmx': False, **options})
 
