@@ -361,3 +361,23 @@ async def ws(msg: str, sess): return Div(sess.get('name', 'nobody') + ' says ' +
         say(frame, "hi")
         # The socket is older than the session's first word, and yet knows it
         expect(frame.locator("#out")).to_have_text(f"{name} says hi")
+
+
+def test_page_of_plain_text_is_tied_to_the_notebook_too(open_notebook: Open) -> None:
+    """No component, no htmx: a handler that streams its page by hand."""
+    page = """
+from nbws.common import *
+app = App()
+@app.get('/')
+def home():
+    yield '<!doctype html><html><head><title>by hand</title></head><body>'
+    yield '<div style="height: 500px">{0}</div></body></html>'
+"""
+    nb = open_notebook([page.format("v1") + "serve()", "1"])
+    nb.run(0)
+    frame = nb.frame(0)
+    expect(frame.get_by_text("v1")).to_be_visible()
+    expect(nb.output(0).locator("iframe")).to_have_css("height", "518px")
+    nb.set_source(0, page.format("v2"))
+    nb.edit(1, page.format("v2").split("\n", 3)[3])
+    expect(frame.get_by_text("v2")).to_be_visible()

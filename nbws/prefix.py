@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from .messages import Request, Response
 
 # %% auto #0
-__all__ = ['SCRIPT', 'under', 'mend_field', 'Rewriter', 'script_file', 'script_element', 'relocated']
+__all__ = ['SCRIPT', 'under', 'mend_field', 'Rewriter', 'script_file', 'script_element', 'relocated', 'with_script']
 
 # %% ../nbs/05f_prefix.ipynb #85d070ca
 def under(prefix: str, url: str, # A path from the root, or a URL
@@ -110,7 +110,7 @@ class Rewriter:
         if not url.startswith((b'/', b'http')): return url
         return under(self.prefix, url.decode('latin-1'), self.host).encode('latin-1')
 
-# %% ../nbs/05f_prefix.ipynb #6efa64e9
+# %% ../nbs/05f_prefix.ipynb #ede38f30
 SCRIPT = '/_nbws/prefix.js'
 
 def script_file(request: Request) -> Response | None:
@@ -128,11 +128,20 @@ def relocated(response: Response, request: Request) -> Response:
     prefix, host = request.root_path, request.host
     response = copy.copy(response) # A handler may return the same object again and again
     response.headers = [(name, mend_field(name.lower(), value, prefix, host)) for name, value in response.headers]
+    return _rewritten(response, request, prefix, host, script_element(prefix, host))
+
+def with_script(response: Response, request: Request, script: str, # A script's element
+                ) -> Response:
+    "The same answer; if it is a whole page of HTML, with the script first in it."
+    return _rewritten(copy.copy(response), request, '', '', script)
+
+def _rewritten(response: Response, request: Request, prefix: str, host: str, script: str) -> Response:
     kind = (response.header('content-type') or '').lower()
-    if not kind.startswith('text/html') or response.header('content-encoding') or response.status_code in (101, 206, 304): return response
+    status = response.status_code
+    if not kind.startswith('text/html') or response.header('content-encoding') or status in (101, 206, 304): return response
     response.headers = [f for f in response.headers if f[0].lower() != 'content-length']
     page = request.headers.get('sec-fetch-dest') in ('document', 'iframe', 'frame')
-    rewriter = Rewriter(prefix, host, script_element(prefix, host), page)
+    rewriter = Rewriter(prefix, host, script, page)
     body: Any = response.body
     if isinstance(body, bytes): response.body = rewriter.feed(body) + rewriter.end()
     else: response.body = _each_async(body, rewriter) if hasattr(body, '__aiter__') else _each(body, rewriter)
