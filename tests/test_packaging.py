@@ -36,7 +36,7 @@ def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if not (ROOT/name).is_file() or name.startswith('e2e/'): continue
         (tree/name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT/name, tree/name)
-    shutil.copytree(ROOT/'nbws'/'static', tree/'nbws'/'static')
+    shutil.copytree(ROOT/'nbws'/'static', tree/'nbws'/'static', dirs_exist_ok=True)
     return build(tree, '--sdist')
 
 
