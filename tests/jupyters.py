@@ -122,8 +122,11 @@ class Jupyter:
 
     def _listening(self) -> Any:
         assert self.process.poll() is None, self.log.read_text()
-        try: return json.loads((self.home/'runtime'/f'jpserver-{self.process.pid}.json').read_text())
+        try:
+            found = json.loads((self.home/'runtime'/f'jpserver-{self.process.pid}.json').read_text())
+            socket.create_connection(('127.0.0.1', found['port']), timeout=1).close()
         except (OSError, ValueError): return None
+        return found
 
     def api(self, path: str, method: str = 'GET') -> Any:
         request = Request(f'http://127.0.0.1:{self.port}{self.base}{path}', method=method, headers={'Authorization': f'token {self.token}'})

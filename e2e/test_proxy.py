@@ -1,0 +1,358 @@
+"""Apps through Jupyter's own address: at `/`, under a prefix, in Notebook 7; isolated; without the extension; away for a while."""
+
+from __future__ import annotations
+
+import re
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import pytest
+from playwright.sync_api import BrowserContext, FrameLocator, Page, expect
+
+from .jupyter import JupyterServer, JupyterSettings
+from .notebook import Notebook
+from .seeds import CHAT, HELLO
+from .test_chat import greet, lines, say, talk
+from .timeouts import milliseconds
+
+Open = Callable[..., Notebook]
+NewContext = Callable[..., BrowserContext]
+NOTEBOOK = Path(__file__).resolve().parent.parent / "nbs" / "20_chat.ipynb"
+
+ALICE = pytest.param(JupyterSettings(base_url="/user/alice/"), id="alice")
+EVERYWHERE = pytest.mark.parametrize("jupyter", ["lab", ALICE, "notebook"], indirect=True)
+AT_ALICES = pytest.mark.parametrize("jupyter", [ALICE], indirect=True)
+OFF = ("--ServerApp.jpserver_extensions={'nbws.jpserver': False}",)
+
+
+def address(nb: Notebook, cell: int, number: int = 0) -> str:
+    """The address that an iframe got."""
+    frame = nb.output(cell).locator("iframe").nth(number)
+    expect(frame).to_have_attribute("src", re.compile("."))
+    return nb.page.evaluate("url => new URL(url, location.href).href", frame.get_attribute("src"))
+
+
+def way(nb: Notebook, cell: int) -> str:
+    """The way that was chosen for the first iframe of a cell."""
+    frame = nb.output(cell).locator("iframe").first
+    expect(frame).to_have_attribute("data-way", re.compile("."))
+    return frame.get_attribute("data-way") or ""
+
+
+@EVERYWHERE
+def test_the_chat_notebook(open_notebook: Open, jupyter: JupyterServer) -> None:
+    """Two iframes and a second tab talk, at Jupyter's own address, with no port of their own."""
+    nb = open_notebook(NOTEBOOK)
+    nb.run_all()
+    serves = next(i for i in range(30) if nb.output(i).locator("iframe").count() == 1)
+    shows = next(i for i in range(30) if nb.output(i).locator("iframe").count() == 2)
+    assert way(nb, serves) == "proxied"
+    url = address(nb, serves)
+    assert url.startswith(f"{jupyter.url}nbws/{nb.kernel_id}/")
+    tab = nb.page.context.new_page()
+    tab.goto(url)
+    one, two = nb.frame(shows, 0), nb.frame(shows, 1)
+    say(one, "from a frame")
+    say(tab, "from a tab")
+    for page in (one, two, nb.frame(serves), tab):
+        expect(lines(page)).to_have_text(["a word from the notebook", "from a frame", "from a tab"])
+
+
+@AT_ALICES
+def test_hello_behind_a_prefix(open_notebook: Open) -> None:
+    """The other seed."""
+    nb = open_notebook([HELLO])
+    nb.run(0)
+    greet(nb.frame(0))
+
+
+# Tremolo's chat page, in its pieces: it knows nothing of prefixes, and asks for the host's root.
+RAW = """
+from nbws.common import *
+app = FastHTML()
+
+@app.route('/')
+async def ws_handler(request, websocket=None):
+    if websocket is not None:
+        await websocket.accept()
+        while True:
+            message = await websocket.receive()
+            await websocket.send('Guest: ' + message)
+    yield b'<!DOCTYPE html><html lang="en"><head><title>WebSocket Chat</title></head><body><form>'
+    yield b'<input type="text" id="message"><button type="button" id="send">Send</button></form><ul id="messages"></ul><script>'
+    yield b"var socket = new WebSocket('%s://%s/');" % (b'wss' if request.scheme == 'https' else b'ws', request.host.encode())
+    yield b'''
+        socket.onmessage = function(event) {
+            var message = document.createElement('li');
+            message.textContent = event.data;
+            document.getElementById('messages').append(message);
+        };
+        document.getElementById('send').onclick = function() { socket.send(document.getElementById('message').value); };
+        </script></body></html>'''
+serve()
+"""
+
+
+@AT_ALICES
+def test_a_raw_page(open_notebook: Open) -> None:
+    """Streamed HTML with `new WebSocket('ws://host/')` works unchanged."""
+    nb = open_notebook([RAW])
+    nb.run(0)
+    page = nb.frame(0)
+    page.get_by_role("textbox").fill("hi")
+    page.get_by_role("button").click()
+    expect(page.get_by_role("listitem")).to_have_text("Guest: hi")
+
+
+PAGES = """
+from nbws.common import *
+app = FastHTML(exts=['ws', 'sse'])
+
+@app.get('/')
+def home():
+    return Titled('Home', A('a link', href='/linked'), Form(Input(name='who'), Button('send'), method='post', action='/form'),
+        Button('htmx', hx_get='/piece', hx_target='#piece'), Span(id='piece'), Button('fetch', onclick='get()'), Span(id='fetched'),
+        Button('go', onclick="location.href = '/linked'"), Img(src='/picture.svg', alt='picture'), Button('redirect', hx_post='/hx'),
+        Div(Div(id='live'), Form(Input(id='msg', aria_label='message'), ws_send=True), hx_ext='ws', ws_connect='/ws'),
+        Div(hx_ext='sse', sse_connect='/events', sse_swap='message', id='events'),
+        Script("async function get() { document.getElementById('fetched').textContent = await (await fetch('/piece')).text() }"))
+@app.get('/linked')
+def linked(req): return Titled('Linked', P(req.cookies.get('mark', 'no mark')))
+@app.get('/piece')
+def piece(): return 'a piece'
+@app.post('/form')
+def form(who: str, req):
+    req.set_cookie('mark', who)
+    return RedirectResponse('/linked', 303)
+@app.post('/hx')
+def hx(): return HtmxResponseHeaders(redirect='/linked')
+@app.get('/picture.svg')
+def picture(): return Response('<svg xmlns="http://www.w3.org/2000/svg" width="7" height="7"/>', media_type='image/svg+xml')
+@app.get('/events')
+async def events():
+    async def tick(): yield 'data: an event\\\\n\\\\n'
+    return EventStream(tick())
+@app.ws('/ws')
+def talk(msg: str): return Div(A('a late link', href='/linked'), id='live')
+serve()
+"""
+
+
+@AT_ALICES
+def test_links_of_every_kind(open_notebook: Open, jupyter: JupyterServer) -> None:
+    """Links, forms, redirects, cookies, htmx, fetch, images, events, `location`, and what comes through a socket."""
+    nb = open_notebook([PAGES.replace("\\\\\\\\", "\\\\")])
+    nb.run(0)
+    url = address(nb, 0)
+    page = nb.page.context.new_page()
+    page.goto(url)
+    missed: list[str] = []
+    page.on("response", lambda r: missed.append(f"{r.status} {r.url}") if r.status >= 400 and "favicon" not in r.url else None)
+
+    def back() -> None:
+        page.goto(url)
+        expect(page.get_by_role("heading")).to_have_text("Home")
+
+    back()
+    assert page.evaluate("() => document.querySelector('img').naturalWidth") == 7
+    page.get_by_role("button", name="htmx").click()
+    expect(page.locator("#piece")).to_have_text("a piece")
+    page.get_by_role("button", name="fetch").click()
+    expect(page.locator("#fetched")).to_have_text("a piece")
+    expect(page.locator("#events")).to_have_text("an event")
+    page.get_by_label("message").fill("x")
+    page.get_by_label("message").press("Enter")
+    for link in ("a late link", "a link"):
+        page.get_by_role("link", name=link).click()
+        expect(page.get_by_role("heading")).to_have_text("Linked")
+        assert page.url == url + "linked"
+        back()
+    page.get_by_role("button", name="go", exact=True).click()
+    expect(page.get_by_role("heading")).to_have_text("Linked")
+    back()
+    page.get_by_role("button", name="redirect").click()
+    expect(page.get_by_role("heading")).to_have_text("Linked")
+    back()
+    page.locator("input[name=who]").fill("ann")
+    page.get_by_role("button", name="send").click()
+    expect(page.get_by_role("paragraph")).to_have_text("ann")
+    assert page.url == url + "linked"
+    marks = [c["path"] for c in page.context.cookies() if c["name"] == "mark"]
+    assert marks == [urlsplit(url).path]
+    assert missed == []
+
+
+def test_in_a_sandbox(open_notebook: Open) -> None:
+    """The page has its socket and its requests, and cannot reach Jupyter's page."""
+    nb = open_notebook([CHAT + "\nshow(sandbox=True)", "show(n=2, sandbox=True)"])
+    nb.run_all()
+    one, two = nb.frames(1, count=2)
+    talk(one, two)
+    tried = """() => { const told = [self.origin]
+        try { told.push(typeof parent.jupyterapp) } catch (e) { told.push(e.name) }
+        try { told.push(typeof document.cookie) } catch (e) { told.push(e.name) }
+        return told }"""
+    assert one.locator("body").evaluate(tried) == ["null", "SecurityError", "SecurityError"]
+    assert one.locator("body").evaluate("() => fetch('/nothing').then(a => a.status)") == 404
+    api = "url => fetch(url, {credentials: 'include'}).then(a => a.status, e => e.name)"
+    assert one.locator("body").evaluate(api, f"{nb.server.url}api/kernels") == "TypeError"
+    url = address(nb, 1)
+    assert "/~" in url
+    tab = nb.page.context.new_page()  # In a tab of its own, too
+    tab.goto(url)
+    assert tab.evaluate("() => self.origin") == "null"
+    saved = nb.save()
+    assert url.partition("/~")[2].partition("/")[0] not in str(saved)  # No ticket stays in the notebook
+
+
+@pytest.mark.parametrize(
+    ("jupyter", "expected"),
+    [
+        pytest.param(JupyterSettings(base_url="/user/alice/", flags=OFF), "jupyter-server-proxy", id="jupyter-server-proxy"),
+        pytest.param(
+            JupyterSettings(flags=("--ServerApp.jpserver_extensions={'nbws.jpserver': False, 'jupyter_server_proxy': False}",)),
+            "direct",
+            id="direct",
+        ),
+    ],
+    indirect=["jupyter"],
+)
+def test_without_the_extension(open_notebook: Open, expected: str) -> None:
+    """The next best way is found in the page."""
+    nb = open_notebook([CHAT, "show()"])
+    nb.run_all()
+    assert way(nb, 0) == expected
+    talk(nb.frame(0), nb.frame(1))
+    assert "nbws_token" not in nb.frame(0).locator("body").evaluate("() => location.href")
+
+
+@EVERYWHERE
+def test_the_doctor(open_notebook: Open) -> None:
+    """Says which way was taken, and that answers and sockets pass."""
+    nb = open_notebook([CHAT, "app.doctor()"])
+    nb.run_all()
+    expect(nb.output(1)).to_contain_text("The Jupyter server forwards")
+    page = nb.frame(1)
+    expect(page.locator("body")).to_contain_text("This page came through the Jupyter server")
+    expect(page.locator("#http")).to_have_text(re.compile(r"HTTP: answers, [\d.]+ ms"))
+    expect(page.locator("#socket")).to_have_text(re.compile(r"WebSocket: answers, [\d.]+ ms"))
+
+
+def test_a_restarted_kernel(open_notebook: Open) -> None:
+    """A page that is open finds its way back when the cell has run again; one that is opened meanwhile waits."""
+    nb = open_notebook([CHAT])
+    nb.run(0)
+    url = address(nb, 0)
+    tab = nb.page.context.new_page()
+    tab.goto(url)
+    say(tab, "before")
+    expect(lines(tab)).to_have_text(["before"])
+    nb.page.bring_to_front()
+    nb.restart()
+    late = nb.page.context.new_page()
+    late.goto(url)
+    expect(late.get_by_role("status")).to_contain_text("Run the cell with serve()")
+    nb.page.bring_to_front()
+    nb.run(0)
+    for page, text in ((late, "late"), (tab, "after")):
+        page.bring_to_front()
+        expect(page.get_by_role("textbox")).to_be_visible()
+        until_it_passes(page, text)
+    expect(lines(late).filter(has_text="after").first).to_be_visible()
+
+
+def until_it_passes(page: Page | FrameLocator, text: str) -> None:
+    """Say something as often as a person would, until the page is connected again."""
+    for _ in range(20):
+        say(page, text)
+        try:
+            expect(lines(page).filter(has_text=text).first).to_be_visible(timeout=milliseconds(1))
+        except AssertionError:
+            continue
+        return
+    raise AssertionError("the page did not find its way back")
+
+
+class Relay:
+    """A network between the browser and Jupyter that can be cut."""
+
+    def __init__(self, port: int) -> None:
+        self.target, self.open = port, True
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.sockets: set[socket.socket] = set()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                ours, _ = self.listener.accept()
+            except OSError:
+                return
+            if not self.open:
+                ours.close()
+                continue
+            theirs = socket.create_connection(("127.0.0.1", self.target))
+            self.sockets |= {ours, theirs}
+            for a, b in ((ours, theirs), (theirs, ours)):
+                threading.Thread(target=self._pass, args=(a, b), daemon=True).start()
+
+    def _pass(self, a: socket.socket, b: socket.socket) -> None:
+        try:
+            while data := a.recv(65536):
+                b.sendall(data)
+        except OSError:
+            pass
+        for s in (a, b):
+            try:
+                s.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+            s.close()
+
+    def cut(self) -> None:
+        """Drop everything, and refuse what is new."""
+        self.open = False
+        for s in tuple(self.sockets):
+            try:
+                s.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass  # Closed already
+        self.sockets.clear()
+
+    def close(self) -> None:
+        """The end."""
+        self.cut()
+        self.listener.close()
+
+
+@contextmanager
+def relay(port: int) -> Iterator[Relay]:
+    """A relay to a port."""
+    made = Relay(port)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def test_the_network_is_away_for_five_seconds(open_notebook: Open, jupyter: JupyterServer) -> None:
+    """The page's socket comes back by itself."""
+    nb = open_notebook([CHAT])
+    nb.run(0)
+    parts = urlsplit(address(nb, 0))
+    with relay(parts.port or 0) as network:
+        page = nb.page.context.new_page()
+        there = parts._replace(netloc=f"127.0.0.1:{network.port}")
+        page.goto(urlunsplit(there._replace(query=f"token={jupyter.token}")))
+        say(page, "before")
+        expect(lines(page)).to_have_text(["before"])
+        network.cut()
+        page.wait_for_timeout(5000)  # What the issue asks for
+        network.open = True
+        until_it_passes(page, "after")
+        page.close()
