@@ -26,7 +26,7 @@ log = logging.getLogger('nbws')
 __all__ = ['log', 'Scope', 'Message', 'Receive', 'Send', 'to_request', 'asgi', 'ProtocolError', 'ClientLeft', 'Chunks', 'ASGIApp',
            'replace_sockets', 'from_asgi']
 
-# %% ../nbs/09_asgi.ipynb #39de1caa
+# %% ../nbs/09_asgi.ipynb #a9972d2b
 Scope = dict[str, Any]
 Message = dict[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -42,11 +42,15 @@ def to_request(scope: Scope) -> Request:
     socket = scope['type'] == 'websocket'
     request = Request('GET' if socket else scope['method'], raw + b'?' + query if query else raw,
                       Headers.from_raw([(bytes(k), bytes(v)) for k, v in scope['headers']]),
-                      peer=tuple(scope.get('client') or ('', 0)), server=tuple(scope.get('server') or ('', None)),
+                      peer=_address(scope.get('client')) or ('', 0), server=_address(scope.get('server')) or ('', None),
                       scheme={'ws': 'http', 'wss': 'https'}.get(s := scope.get('scheme') or 'http', s),
                       root_path=root, http_version=scope.get('http_version', '1.1'), upgrade=socket)
     request.asgi_scope = scope
     return request
+
+def _address(pair: Any) -> Any:
+    "Host and port; granian gives the port as text."
+    return pair and (pair[0], int(pair[1]) if pair[1] else 0)
 
 # %% ../nbs/09_asgi.ipynb #29ae8182
 class _Incoming:
@@ -142,7 +146,7 @@ async def _send(response: Response, request: Request, incoming: _Incoming, send:
         if not watch.cancelled(): watch.exception() # Looked at, so that it is not told
     if not pump.cancelled(): pump.result()
 
-# %% ../nbs/09_asgi.ipynb #31eef30b
+# %% ../nbs/09_asgi.ipynb #c55d48c1
 class _Socket:
     "The app's `Conn` over an ASGI server."
     def __init__(self, receiver: Receiver, receive: Receive, send: Send) -> None:
@@ -160,9 +164,8 @@ class _Socket:
     def ping(self, data: bytes = b'') -> None: pass
 
     def close(self, code: int = 1000, reason: str = '') -> None:
-        if self.ended is not None: return
-        self._put({'type': 'websocket.close', 'code': int(code), 'reason': reason}, 0)
-        self.ended = int(code), reason
+        if self.ended is None: self.ended = int(code), reason
+        self._wake.set()
 
     def pause(self, paused: bool) -> None:
         if paused: self._reading.clear()
@@ -201,11 +204,20 @@ class _Socket:
         "Both, until one ends. Returns the code and the reason."
         tasks = [asyncio.ensure_future(self.read()), asyncio.ensure_future(self.write())]
         self.receiver.opened(self)
-        try: done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            self.ended = self.ended or (CloseCode.ABNORMAL, '')
+            closing, self.ended = self.ended, self.ended or (CloseCode.ABNORMAL, '')
             for task in tasks: task.cancel()
-        return next(t for t in tasks if t in done).result()
+            await asyncio.wait(tasks)
+        if tasks[0] in done: return tasks[0].result()
+        if closing: await self._close(*closing)
+        return tasks[1].result()
+
+    async def _close(self, code: int, reason: str) -> None:
+        "Once nobody receives any more: granian waits for that."
+        try: await self._send({'type': 'websocket.close', 'code': code, 'reason': reason})
+        except (OSError, RuntimeError): log.debug('the client had left before it was closed')
 
 # %% ../nbs/09_asgi.ipynb #fd973bbe
 async def _connect(app: Any, scope: Scope, receive: Receive, send: Send) -> None:

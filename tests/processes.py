@@ -16,7 +16,7 @@ from typing import Any
 
 from websockets.sync.client import ClientConnection, connect
 
-BOUND = 20 # Seconds: only what fails takes them
+BOUND = 25 # Seconds: only what fails takes them
 
 
 class Process:
@@ -24,7 +24,8 @@ class Process:
     def __init__(self, command: list[str], port: int = 0, **options: Any) -> None:
         environment = {**os.environ, 'PYTHONUNBUFFERED': '1', 'PYTHONWARNINGS': 'default', **options.pop('env', {})}
         self.port, self.lines = port, []
-        self.popen = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment, **options)
+        self.popen = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment,
+                                      start_new_session=True, **options)
         self._changed = threading.Condition()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -67,11 +68,15 @@ class Process:
         with suppress(ProcessLookupError): self.popen.send_signal(how)
         return self.ends()
 
+    def kill(self) -> None:
+        "Kill it and what it has started."
+        with suppress(ProcessLookupError): os.killpg(self.popen.pid, signal.SIGKILL)
+
     def ends(self) -> int:
         "Wait for the end. Returns the exit code."
         try: return self.popen.wait(BOUND)
         except subprocess.TimeoutExpired:
-            self.popen.kill()
+            self.kill()
             self.popen.wait(BOUND)
             raise AssertionError(f'the server does not end:\n{self.output}') from None
         finally:
@@ -100,7 +105,7 @@ def running(command: list[str], port: int = 0, **options: Any) -> Iterator[Proce
     process = Process(command, port, **options)
     try: yield process
     finally:
-        if process.popen.poll() is None: process.popen.kill()
+        process.kill()
         process.ends()
 
 
@@ -125,7 +130,7 @@ def asgi_server(name: str, app: str, folder: Path) -> Iterator[Process]:
             return
         if name == 'granian': # It takes no descriptor: the port is free once ours is closed
             s.close()
-            command = [sys.executable, '-m', 'granian', '--interface', 'asgi', '--host', '127.0.0.1', '--port', str(port), app]
+            command = [sys.executable, '-m', 'granian', '--interface', 'asgi', '--port', str(port), app]
             with running(command, port, **options) as process:
                 process.says('Started worker-1')
                 until = time.monotonic() + BOUND
