@@ -142,7 +142,7 @@ def asset(name: str, # A file of the package's static folder
     warning = f"console.warn('nbws: {name} is not in the package, using {url}: run `make assets`')"
     return ('' if here else Script(warning), Script(src=url))
 
-# %% ../nbs/06_app.ipynb #4e03d637
+# %% ../nbs/06_app.ipynb #b7057a8e
 class AppBase:
     "State and settings; see `App`."
     surroundings: Surroundings = Surroundings()
@@ -167,7 +167,7 @@ class AppBase:
                  session_cookie: str = 'session_', max_age: int | None = 365 * 24 * 3600,
                  sess_path: str = '/', same_site: str = 'lax',
                  sess_https_only: bool = False, sess_domain: str | None = None,
-                 allowed_hosts: Iterable[str] = (), # Hosts that a server on loopback answers to besides; their pages may post
+                 allowed_hosts: Iterable[str] = (), # Hosts that a loopback server answers to besides; their pages may post
                  body_wrap: Callable[..., Any] | None = None, # Wraps the content of every page
                  live: bool = True, # In a notebook: open pages follow the code
                  htmlkw: dict[str, Any] | None = None, # Attributes of `html`
@@ -551,7 +551,7 @@ class Errors(Answering):
             return function
         return add
 
-# %% ../nbs/06_app.ipynb #16b9a44c
+# %% ../nbs/06_app.ipynb #aabb03de
 class Lifespan(Errors):
     "What runs before the first request and after the last."
     async def startup(self) -> None:
@@ -567,7 +567,8 @@ class Lifespan(Errors):
         "Run the shut-down hooks; called by the transport when all sockets are closed."
         running, self._running = self._running, None
         self.loop = None
-        def leave() -> Any: return running.__aexit__(None, None, None) if hasattr(running, '__aexit__') else anext(running, None)
+        def leave() -> Any:
+            return running.__aexit__(None, None, None) if hasattr(running, '__aexit__') else anext(running, None)
         ends = [leave] if running is not None else []
         for end in (*ends, *self.shutdown_hooks, *(other.shutdown for other in tuple(self.mounts.values()))):
             try: await _called(end)

@@ -39,7 +39,7 @@ def parse_query(query: str | bytes, # What stands behind the `?`
     if isinstance(query, bytes): query = query.decode('latin-1')
     return MultiDict(parse_qsl(query, keep_blank_values=True, errors='replace')) if query else MultiDict()
 
-# %% ../nbs/00a_data.ipynb #2e87b13d
+# %% ../nbs/00a_data.ipynb #681c06ee
 class Headers(Mapping[str, str]):
     "Header fields: case-insensitive, repeatable, in order, decoded (latin-1) only when asked for. RFC 9110, section 5."
     __slots__ = ('raw', '_index')
@@ -71,7 +71,8 @@ class Headers(Mapping[str, str]):
     def __contains__(self, name: object) -> bool:
         if not isinstance(name, str): return False
         if self._index is not None: return name.lower() in self._index
-        return name.lower().encode('latin-1', 'replace') in [k.lower() for k, _ in self.raw] # Many requests are asked only this
+        # Many requests are asked only this
+        return name.lower().encode('latin-1', 'replace') in [k.lower() for k, _ in self.raw]
     def __iter__(self) -> Iterator[str]: return iter(self.index())
     def __len__(self) -> int: return len(self.index())
     def __repr__(self) -> str: return f'Headers({dict(self)!r})'
