@@ -175,7 +175,7 @@ class HTTPEndpoint:
             return await call(p, await source_of(p, request))
         except BindError as e: raise HTTPException(e.status, str(e)) from e
 
-# %% ../nbs/05d_endpoints.ipynb #83048e62
+# %% ../nbs/05d_endpoints.ipynb #139cb695
 def parse_message(data: str | bytes, # As it came
                   ) -> tuple[dict[str, Any], dict[str, Any]]:
     "The fields of a message, and of its header, which htmx calls `HEADERS` (2) or `headers` (4). Raises `BindError`."
@@ -199,7 +199,7 @@ def _loads(text: str) -> Any:
     except (StopIteration, ValueError): return json.loads(text) # It says what is wrong
     return value if end == len(text) else json.loads(text)
 
-_scan = json.JSONDecoder().scan_once
+_scan: Any = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
 
 def _short(text: str) -> str: return repr(text if len(text) <= 80 else text[:77] + '...')
 

@@ -724,7 +724,7 @@ def find_inputs(e: Any, # An element, or a list of them
     found = [e] if wanted and _translated(attrs).items() <= e.attrs.items() else []
     return found + find_inputs(e.children, tags, **attrs)
 
-# %% ../nbs/01_html.ipynb #9d706936
+# %% ../nbs/01_html.ipynb #12213dc5
 _HEAD_TAGS = frozenset(('title', 'meta', 'link', 'style', 'base'))
 _ELEMENTS = frozenset((FT,))
 
@@ -769,8 +769,8 @@ def document(content: Any, # What a handler returned
     parts = _parts(content)
     tags = _tags(parts)
     if 'html' in tags: return render(*parts)
-    head = [part for part, tag in zip(parts, tags) if tag in _HEAD_TAGS]
-    body = [part for part, tag in zip(parts, tags) if tag not in _HEAD_TAGS]
+    head = [part for part, tag in zip(parts, tags, strict=True) if tag in _HEAD_TAGS]
+    body = [part for part, tag in zip(parts, tags, strict=True) if tag not in _HEAD_TAGS]
     if title and 'title' not in tags: head.append(Title(title))
     if ftrs: body.append(ftrs)
     return render(DOCTYPE, ft('html', Head(*head, hdrs), Body(*body, **(bodykw or {})), **(htmlkw or {})))

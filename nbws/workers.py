@@ -21,7 +21,7 @@ log = logging.getLogger('nbws')
 # %% auto #0
 __all__ = ['log', 'Workers', 'Threads']
 
-# %% ../nbs/03b_workers.ipynb #cccd67d0
+# %% ../nbs/03b_workers.ipynb #1d456597
 class _Bell:
     "What a parked task awaits: `ring()` steps the task within the call."
     __slots__ = ('loop', 'task', 'context', 'clean', 'job', 'cancelled', '_wake', '_asyncio_future_blocking')
@@ -60,11 +60,11 @@ def _go_on(job: Coroutine[Any, Any, Any], waits_for: Any) -> Generator[Any, Any,
     "The rest of a coroutine whose first step was made elsewhere; `waits_for` is what that step yielded."
     while True:
         try: step, value = job.send, (yield waits_for)
-        except BaseException as e: step, value = job.throw, e # type: ignore[assignment]
+        except BaseException as e: step, value = job.throw, e
         try: waits_for = step(value)
         except StopIteration: return
 
-# %% ../nbs/03b_workers.ipynb #795aa463
+# %% ../nbs/03b_workers.ipynb #bd593d08
 class Workers:
     "Runs coroutines on one event loop, each at once up to its first real wait. On that loop's thread only."
     def __init__(self,
@@ -108,7 +108,7 @@ class Workers:
         bell.ring() # The task goes on, or ends
         if bell.job is None: return None
         if bell.cancelled: bell.task.cancel() # The job did that to itself in its first step
-        return bell.task # type: ignore[no-any-return]
+        return bell.task
 
     async def call(self, function: Callable[[], Any]) -> Any:
         "Call a function without arguments: an async one here, a sync one in a thread."
