@@ -142,7 +142,7 @@ def asset(name: str, # A file of the package's static folder
     warning = f"console.warn('nbws: {name} is not in the package, using {url}: run `make assets`')"
     return ('' if here else Script(warning), Script(src=url))
 
-# %% ../nbs/06_app.ipynb #b7057a8e
+# %% ../nbs/06_app.ipynb #3cd72ba1
 class AppBase:
     "State and settings; see `App`."
     surroundings: Surroundings = Surroundings()
@@ -167,7 +167,7 @@ class AppBase:
                  session_cookie: str = 'session_', max_age: int | None = 365 * 24 * 3600,
                  sess_path: str = '/', same_site: str = 'lax',
                  sess_https_only: bool = False, sess_domain: str | None = None,
-                 allowed_hosts: Iterable[str] = (), # Hosts that a loopback server answers to besides; their pages may post
+                 allowed_hosts: Iterable[str] = (), # Hosts that a loopback server answers to as well; they may post
                  body_wrap: Callable[..., Any] | None = None, # Wraps the content of every page
                  live: bool = True, # In a notebook: open pages follow the code
                  htmlkw: dict[str, Any] | None = None, # Attributes of `html`
