@@ -70,7 +70,7 @@ class _Edge:
             return PlainTextResponse('503 The answer took too long', 503)
         finally: timer.cancel()
 
-# %% ../nbs/16_cli.ipynb #6917e03a
+# %% ../nbs/16_cli.ipynb #577ce338
 GRACE = 3.0 # Seconds beyond the shutdown timeout that a child has
 START = 60.0 # Seconds that a child has to start up
 
@@ -99,8 +99,10 @@ class Supervisor:
         try:
             for _ in range(self.workers):
                 if not await self.start(): return 1
+            if self.folders:
+                watching = loop.create_task(self.watch())
+                await asyncio.sleep(0) # It watches from here on
             started()
-            watching = loop.create_task(self.watch()) if self.folders else None
             return await self.stay()
         finally:
             self.stopping.set()

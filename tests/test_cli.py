@@ -1,0 +1,340 @@
+"""The command: what it serves, what it says to mistakes, and how it stops and reloads. Real processes, real sockets."""
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import urllib.request
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from processes import BOUND, Process, get, listening, nbws, running
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from nbws import __version__
+from nbws.cli import main
+from nbws.loading import LOADING
+
+APPS = Path(__file__).resolve().parent/'apps'
+
+
+def said(*arguments: str, cwd: Path | None = None) -> tuple[int, str]:
+    "Exit code and output of a command that ends by itself."
+    run = subprocess.run(nbws(*arguments), cwd=cwd, capture_output=True, text=True, timeout=BOUND)
+    return run.returncode, run.stdout + run.stderr
+
+
+def notebook(path: Path, *cells: str) -> Path:
+    path.write_text(json.dumps({'nbformat': 4, 'cells': [{'cell_type': 'code', 'source': c} for c in cells]}))
+    return path
+
+
+# ---------------------------------------------------------------- what it says
+
+def test_help_teaches() -> None:
+    code, text = said('run', '--help')
+    assert code == 0
+    for option in ('--host', '--port', '--bind', '--worker-num', '--backlog', '--ssl-cert', '--ssl-key', '--debug', '--reload',
+                   '--no-ws', '--ws-max-payload-size', '--log-level', '--client-max-body-size', '--client-max-header-size',
+                   '--request-timeout', '--keepalive-timeout', '--app-handler-timeout', '--shutdown-timeout', '--root-path',
+                   'nbws run chat.ipynb'): assert option in text
+    assert said('--version') == (0, f'nbws {__version__}\n')
+
+
+@pytest.mark.parametrize(('arguments', 'code', 'text'), [
+    (['nothing_there:app'], 2, "there is no module 'nothing_there'"),
+    (['good:missing'], 2, "good has no 'missing'"),
+    (['empty'], 2, 'empty has no app: call it `app`, or name it, as in empty:my_app'),
+    (['empty:NUMBER'], 2, 'there is no way to serve this int: 3'),
+    (['no.py'], 2, 'there is no file no.py'),
+    (['no.ipynb'], 2, 'there is no notebook no.ipynb'),
+    (['text.ipynb'], 2, 'text.ipynb is not a notebook'),
+    (['empty.ipynb'], 2, 'empty.ipynb has no app'),
+    (['broken.ipynb'], 1, 'code cell 2 of broken.ipynb failed:'),
+    (['broken'], 1, 'ZeroDivisionError'),
+    (['wanting'], 1, "No module named 'no_such_library'"),
+    (['good', '--port', '99999'], 2, '99999 is not in the range'),
+    (['good', '--bind', 'here:there'], 2, 'is not HOST:PORT'),
+    (['good', '--host', 'no.such.host.invalid'], 1, 'the host is not known'),
+    (['good', '--ssl-cert', 'none.pem'], 1, 'the certificate none.pem'),
+    (['good', '--ssl-cert', 'text.ipynb'], 1, 'cannot be used'),
+    (['good', '--ssl-key', 'text.ipynb'], 2, '--ssl-key needs --ssl-cert'),
+])
+def test_mistakes_are_told(arguments: list[str], code: int, text: str, tmp_path: Path,
+                           monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path/'good.py').write_text('from nbws import App\napp = App()\n')
+    (tmp_path/'empty.py').write_text('NUMBER = 3\n')
+    (tmp_path/'broken.py').write_text('x = 1\nx / 0\n')
+    (tmp_path/'wanting.py').write_text('import no_such_library\n')
+    (tmp_path/'text.ipynb').write_text('hello')
+    notebook(tmp_path/'empty.ipynb', 'x = 1')
+    notebook(tmp_path/'broken.ipynb', 'x = 1', 'x / 0')
+    # In this process, which is quicker: none of these comes as far as serving
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(LOADING, 'active', False)
+    for name in 'good', 'empty', 'broken', 'wanting': sys.modules.pop(name, None)
+    result = CliRunner().invoke(main, ['run', *arguments], prog_name='nbws')
+    assert (result.exit_code, text in re.sub(r'\s+', ' ', result.output)) == (code, True), result.output
+    assert 'importlib' not in result.output
+    assert 'nbws/loading.py' not in result.output
+
+
+@pytest.mark.parametrize('more', [[], ['--workers', '2']])
+def test_a_port_in_use(more: list[str]) -> None:
+    with listening() as s:
+        port = s.getsockname()[1]
+        code, text = said('run', 'fasthtml_chat', '--port', str(port), *more, cwd=APPS)
+        assert code == 1
+        assert f'port {port} on 127.0.0.1 is already in use' in text
+
+
+# ---------------------------------------------------------------- what it serves
+
+def test_modules_files_and_variables(tmp_path: Path) -> None:
+    (tmp_path/'site.cfg').write_text('')
+    (tmp_path/'pages.py').write_text('''
+from nbws import App, serve
+class Box: pass
+box = Box()
+box.web = App()
+@box.web.get('/')
+def home(): return 'in a box'
+def flask(environ, start_response):
+    start_response('200 OK', [])
+    return [b'wsgi']
+async def asgi(scope, receive, send):
+    await send({'type': 'http.response.start', 'status': 200, 'headers': []})
+    await send({'type': 'http.response.body', 'body': b'asgi'})
+serve(box.web)
+''')
+    for target, text in ('pages:box.web', 'in a box'), ('pages.py:flask', 'wsgi'), ('pages:asgi', 'asgi'):
+        with running(nbws('run', target, '--port', '0'), cwd=tmp_path) as process:
+            assert process.serves().get('/') == (200, text)
+            assert process.stop() == 0
+
+
+def test_a_notebook(tmp_path: Path) -> None:
+    notebook(tmp_path/'chat.ipynb', 'from nbws.common import *\nimport asyncio\nprint("noise")', '%time n = 40\nn',
+             'app = FastHTML()\n@app.get("/")\nasync def home(): return f"{n} {await task}"',
+             'async def f(): return 2\ntask = f()', 'await asyncio.sleep(0)', 'serve()', 'show()', '#| eval: false\n1/0')
+    with running(nbws('run', str(tmp_path/'chat.ipynb'), '--port', '0')) as process:
+        assert process.serves().get('/') == (200, '40 2')
+        assert process.stop(signal.SIGINT) == 0
+    assert process.output.startswith('nbws serves http://127.0.0.1:')
+
+
+def test_options(tmp_path: Path) -> None:
+    (tmp_path/'site.py').write_text('') # Would hide the standard library's
+    (tmp_path/'options.py').write_text('''
+import asyncio
+from nbws import App
+app = App()
+@app.get('/')
+def home(request): return f'{request.root_path}|{request.path}'
+@app.get('/slow')
+async def slow(): await asyncio.sleep(60)
+@app.get('/fail')
+def fail(): return 1/0
+@app.post('/')
+async def size(request): return str(len(await request.body()))
+@app.ws('/ws')
+def ws(msg: str): return msg
+''')
+    command = nbws('run', 'options', '--bind', '127.0.0.1:0', '--root-path', '/sub', '--app-handler-timeout', '0.2', '--debug',
+                   '--client-max-body-size', '10', '--client-max-header-size', '600', '--ws-max-payload-size', '20',
+                   '--keepalive-timeout', '5', '--request-timeout', '5', '--log-level', 'ERROR')
+    with running(command, cwd=tmp_path) as process:
+        process.serves()
+        assert process.get('/')[1] == process.get('/sub/')[1] == '/sub|/'
+        assert process.get('/slow')[0] == 503
+        status, text = process.get('/fail')
+        assert (status, 'ZeroDivisionError' in text) == (500, True)
+        assert process.get('/', {'a': 'x' * 700})[0] == 431
+        with pytest.raises(urllib.error.HTTPError, match='413'):
+            urllib.request.urlopen(f'http://127.0.0.1:{process.port}/', b'x' * 11, timeout=BOUND)
+        with process.ws('/ws') as s:
+            s.send(json.dumps({'msg': 'x' * 20}))
+            with pytest.raises(ConnectionClosed) as closed: s.recv(BOUND)
+            assert closed.value.rcvd.code == 1009
+        assert process.stop() == 0
+    with running(nbws('run', 'options', '--port', '0', '--no-ws'), cwd=tmp_path) as process:
+        with pytest.raises(InvalidStatus) as refused: process.serves().ws('/ws').close()
+        assert refused.value.response.status_code == 426
+        assert process.stop() == 0
+
+
+def test_unix_socket(tmp_path: Path) -> None:
+    (tmp_path/'tiny.py').write_text("from nbws import App\napp = App()\n@app.get('/')\ndef home(): return 'tiny'\n")
+    with running(nbws('run', 'tiny', '--bind', 'unix:tiny.sock'), cwd=tmp_path) as process:
+        process.says('nbws serves ')
+        with socket.socket(socket.AF_UNIX) as s:
+            s.settimeout(BOUND)
+            s.connect(str(tmp_path/'tiny.sock'))
+            s.sendall(b'GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n')
+            assert b''.join(iter(lambda: s.recv(65536), b'')).endswith(b'tiny')
+        assert process.stop() == 0
+    assert not (tmp_path/'tiny.sock').exists()
+
+
+@pytest.mark.parametrize('more', [[], ['--workers', '2']])
+def test_tls(more: list[str], tmp_path: Path) -> None:
+    (tmp_path/'tiny.py').write_text("from nbws import App\napp = App()\n@app.get('/')\ndef home(request): return request.scheme\n")
+    made = subprocess.run(['openssl', 'req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-subj', '/CN=localhost', '-days', '1',
+                           '-keyout', 'key.pem', '-out', 'cert.pem'], cwd=tmp_path, capture_output=True, timeout=BOUND)
+    if made.returncode: pytest.skip('there is no openssl')
+    command = nbws('run', 'tiny', '--port', '0', '--ssl-cert', 'cert.pem', '--ssl-key', 'key.pem', *more)
+    with running(command, cwd=tmp_path) as process:
+        process.serves()
+        trust = ssl.create_default_context(cafile=str(tmp_path/'cert.pem'))
+        trust.check_hostname = False
+        url = f'https://127.0.0.1:{process.port}/'
+        with urllib.request.urlopen(url, timeout=BOUND, context=trust) as answer: assert answer.read() == b'https'
+        assert process.stop() == 0
+
+
+def test_demo() -> None:
+    with running(nbws('demo', '--port', '0')) as process:
+        assert 'ws-connect="/ws"' in process.serves().get('/')[1]
+        assert process.stop(signal.SIGINT) == 0
+
+
+# ---------------------------------------------------------------- how it stops
+
+SLOW = '''
+import asyncio
+from nbws import App
+app = App(on_shutdown=lambda: print('hooks ran', flush=True))
+@app.get('/')
+def home(): return 'home'
+@app.get('/slow')
+async def slow():
+    print('slow has begun', flush=True)
+    await asyncio.sleep(0.5)
+    return 'answered'
+@app.get('/stuck')
+async def stuck():
+    print('stuck has begun', flush=True)
+    await asyncio.sleep(600)
+@app.ws('/ws')
+def ws(msg: str): return msg
+'''
+
+
+@pytest.mark.parametrize('more', [[], ['--workers', '2']])
+def test_sigterm_with_a_hundred_sockets_and_a_slow_request(more: list[str], tmp_path: Path) -> None:
+    (tmp_path/'slow.py').write_text(SLOW)
+    with running(nbws('run', 'slow', '--port', '0', *more), cwd=tmp_path) as process, ExitStack() as stack:
+        process.serves()
+        sockets = [stack.enter_context(process.ws('/ws')) for _ in range(100)]
+        for s in sockets: s.send('{"msg": "hi"}')
+        for s in sockets: assert s.recv(BOUND) == 'hi'
+        answers: list[Any] = []
+        asking = threading.Thread(target=lambda: answers.append(process.get('/slow')), daemon=True)
+        asking.start()
+        process.says('slow has begun')
+        process.popen.send_signal(signal.SIGTERM)
+        for s in sockets:
+            with pytest.raises(ConnectionClosed) as closed: s.recv(BOUND)
+            assert closed.value.rcvd.code == 1001
+        asking.join(BOUND)
+        assert answers == [(200, 'answered')]
+        assert process.ends() == 0
+    assert process.output.count('hooks ran') == 1 + bool(more)
+    assert 'Traceback' not in process.output
+
+
+def test_the_wait_for_requests_is_bounded(tmp_path: Path) -> None:
+    (tmp_path/'slow.py').write_text(SLOW)
+    with running(nbws('run', 'slow', '--port', '0', '--shutdown-timeout', '0.3'), cwd=tmp_path) as process:
+        process.serves()
+        with socket.create_connection(('127.0.0.1', process.port), BOUND) as s:
+            s.sendall(b'GET /stuck HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n')
+            process.says('stuck has begun')
+            assert process.stop() == 0
+
+
+def test_a_worker_that_dies_is_replaced(tmp_path: Path) -> None:
+    (tmp_path/'mortal.py').write_text('''
+import os
+from nbws import App
+app = App()
+@app.get('/')
+def home(): return str(os.getpid())
+''')
+    with running(nbws('run', 'mortal', '--port', '0', '--workers', '1', '--reload'), cwd=tmp_path) as process:
+        process.serves()
+        first = process.get('/')[1]
+        assert int(first) != process.popen.pid
+    with running(nbws('run', 'mortal', '--port', '0', '--workers', '2'), cwd=tmp_path) as process:
+        process.serves()
+        first = process.get('/')[1]
+        os.kill(int(first), signal.SIGKILL)
+        process.says('ended by itself')
+        assert process.get('/')[0] == 200
+        assert process.stop() == 0
+
+
+def test_children_end_with_their_parent(tmp_path: Path) -> None:
+    (tmp_path/'slow.py').write_text(SLOW)
+    with running(nbws('run', 'slow', '--port', '0', '--workers', '2'), cwd=tmp_path) as process:
+        process.serves()
+        process.popen.kill()
+        process.says('hooks ran', times=2)
+
+
+# ---------------------------------------------------------------- how it reloads
+
+def test_reload_refuses_no_request(tmp_path: Path) -> None:
+    page = tmp_path/'page.py'
+    def write(n: int) -> None:
+        text = f"from nbws import App\napp = App()\n@app.get('/')\ndef home(): return 'version {n}'\n"
+        (tmp_path/'new').write_text(text)
+        os.replace(tmp_path/'new', page)
+    write(1)
+    with running(nbws('run', 'page', '--port', '0', '--reload'), cwd=tmp_path) as process:
+        process.serves()
+        wanted, errors, seen = threading.Event(), [], set()
+        def ask() -> None:
+            while not wanted.is_set():
+                try: seen.add(get(process.port, '/'))
+                except Exception as e: errors.append(e)
+        asking = [threading.Thread(target=ask, daemon=True) for _ in range(2)]
+        for t in asking: t.start()
+        try:
+            for n in 2, 3:
+                write(n)
+                process.says('page.py changed', times=n - 1)
+                wait_for(process, f'version {n}')
+            (tmp_path/'new').write_text('1/0')
+            os.replace(tmp_path/'new', page)
+            process.says('not reloaded')
+            assert process.get('/') == (200, 'version 3')
+        finally:
+            wanted.set()
+            for t in asking: t.join(BOUND)
+        assert not errors
+        assert {status for status, _ in seen} == {200}
+        assert process.stop() == 0
+    assert 'ZeroDivisionError' in process.output
+
+
+def wait_for(process: Process, text: str) -> None:
+    "Ask until the answer is `text`; bounded by the test's own timeout."
+    while process.get('/')[1] != text: pass
+
+
+def test_python_m_and_the_script_are_the_same() -> None:
+    script = Path(sys.executable).parent/'nbws'
+    if not script.exists(): pytest.skip('nbws is not installed')
+    run = subprocess.run([script, '--version'], capture_output=True, text=True, timeout=BOUND)
+    assert run.stdout == f'nbws {__version__}\n'
