@@ -30,7 +30,7 @@ from nbws.messages import Request
 from nbws.server import Server
 from nbws.tremolo import Application, Tremolo, exceptions
 from nbws.tremolo.exceptions import BadRequest, Forbidden, HTTPRedirect, NotFound, WebSocketClientClosed, WebSocketServerClosed
-from nbws.tremolo.messages import Text
+from nbws.tremolo.requests import Text
 
 
 def event() -> threading.Event: return threading.Event()
@@ -224,7 +224,7 @@ def test_rate_sets_the_pace(monkeypatch):
         slept.append(seconds)
         return result
     with live(app) as c:
-        monkeypatch.setattr('nbws.tremolo.app.asyncio.sleep', sleep)
+        monkeypatch.setattr('nbws.tremolo.endpoints.asyncio.sleep', sleep)
         assert len(c.get().content) == 300
     paced = [s for s in slept if s > 0]
     assert len(paced) == 2

@@ -16,7 +16,7 @@ __all__ = ['TremoloException', 'HTTPException', 'HTTPRedirect', 'BadRequest', 'U
            'ExpectationFailed', 'TooManyRequests', 'InternalServerError', 'ServiceUnavailable', 'WebSocketException',
            'WebSocketServerClosed', 'WebSocketClientClosed', 'ReceiveTimeout']
 
-# %% ../../nbs/10_tremolo_exceptions.ipynb #2d710adf
+# %% ../../nbs/10_tremolo_exceptions.ipynb #17fd8fa9
 class TremoloException(Exception):
     "The base of them all. Its text is its arguments; a number in front is set off by a colon."
     message = 'TremoloException'
@@ -27,7 +27,7 @@ class TremoloException(Exception):
         return f'{first}: {" ".join(rest)}' if rest and isinstance(self.args[0], int) else ' '.join((first, *rest))
 
 class HTTPException(TremoloException, _HTTPException):
-    "Answer with `code`. Keyword arguments that are not named here become header fields: `allow='GET'`, `retry_after=5`."
+    "Answer with `code`. Further keyword arguments become header fields: `allow='GET'`, `retry_after=5`."
     code = 500
     message = 'Internal Server Error'
     content_type = 'text/html; charset=utf-8'
@@ -42,7 +42,8 @@ class HTTPException(TremoloException, _HTTPException):
         self.code, self.message = code or self.code, message or self.message
         self.content_type, self.options = content_type or self.content_type, options
         if cause is not None and cause is not self: self.__cause__ = cause
-        self.headers = {k.replace('_', '-'): v.decode('latin-1') if isinstance(v, bytes) else str(v) for k, v in options.items()}
+        values = {k: v.decode('latin-1') if isinstance(v, bytes) else str(v) for k, v in options.items()}
+        self.headers = {k.replace('_', '-'): v for k, v in values.items()}
 
     @property
     def status_code(self) -> int: # type: ignore[override]
@@ -51,7 +52,7 @@ class HTTPException(TremoloException, _HTTPException):
     @property
     def detail(self) -> str: return str(self) # type: ignore[override]
 
-# %% ../../nbs/10_tremolo_exceptions.ipynb #9e82002d
+# %% ../../nbs/10_tremolo_exceptions.ipynb #14bf0dd8
 class HTTPRedirect(HTTPException): "Go elsewhere: `HTTPRedirect(location='/home')`."; code, message = 302, 'Found'
 class BadRequest(HTTPException): "The request cannot be understood."; code, message = 400, 'Bad Request'
 class Unauthorized(HTTPException): "Who are you?"; code, message = 401, 'Unauthorized'
@@ -59,7 +60,7 @@ class Forbidden(HTTPException): "Not for you."; code, message = 403, 'Forbidden'
 class NotFound(HTTPException): "There is nothing here."; code, message = 404, 'Not Found'
 class MethodNotAllowed(HTTPException): "Not by this method."; code, message = 405, 'Method Not Allowed'
 class RequestTimeout(HTTPException): "The request did not come in time."; code, message = 408, 'Request Timeout'
-class PreconditionFailed(HTTPException): "A condition of the request does not hold."; code, message = 412, 'Precondition Failed'
+class PreconditionFailed(HTTPException): "A condition does not hold."; code, message = 412, 'Precondition Failed'
 class PayloadTooLarge(HTTPException): "The body is too large."; code, message = 413, 'Payload Too Large'
 class RangeNotSatisfiable(HTTPException): "The file has no such part."; code, message = 416, 'Range Not Satisfiable'
 class ExpectationFailed(HTTPException): "An `Expect` field cannot be met."; code, message = 417, 'Expectation Failed'
@@ -67,7 +68,7 @@ class TooManyRequests(HTTPException): "Slow down."; code, message = 429, 'Too Ma
 class InternalServerError(HTTPException): "Something broke."
 class ServiceUnavailable(HTTPException): "Try again later."; code, message = 503, 'Service Unavailable'
 
-# %% ../../nbs/10_tremolo_exceptions.ipynb #88b88e49
+# %% ../../nbs/10_tremolo_exceptions.ipynb #2e3087c6
 class WebSocketException(HTTPException):
     "Close the socket with `code` (RFC 6455, section 7.4.1)."
     code = 1011
@@ -84,5 +85,5 @@ class WebSocketClientClosed(WebSocketException, WebSocketDisconnect):
     reason = ''
 
 class ReceiveTimeout(WebSocketServerClosed, TimeoutError):
-    "Nothing came in time: the socket closes with 1000 unless the handler catches this, as a `TimeoutError` for example."
+    "Nothing came in time: closes the socket with 1000, unless it is caught; it is a `TimeoutError`, too."
     code = 1000
