@@ -67,12 +67,19 @@ class Import(NamedTuple):
     def ours(self) -> str | None:
         "The module of nbws that is imported, '' for the package itself, None for anything else."
         if self.top != 'nbws': return None
-        if '.' in self.module: return self.module.split('.')[1]
-        return self.name if (PACKAGE/f'{self.name}.py').exists() else ''
+        module = self.module.removeprefix('nbws').removeprefix('.')
+        inner = f'{module}.{self.name}'.strip('.')
+        return inner if self.name and file_of(inner).exists() else module
+
+
+def file_of(name: str) -> Path:
+    "Where a module of nbws stands: html, tremolo.app, or tremolo for the package."
+    path = PACKAGE/name.replace('.', '/')
+    return path/'__init__.py' if path.is_dir() else path.with_suffix('.py')
 
 
 @cache
-def source(name: str) -> str: return (PACKAGE/f'{name}.py').read_text('utf-8')
+def source(name: str) -> str: return file_of(name).read_text('utf-8')
 
 
 @cache
@@ -93,7 +100,9 @@ def imports(name: str) -> list[Import]:
             found.extend(Import(alias.name, '', node.lineno, inside) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             module = node.module or ''
-            if node.level: module = f'nbws.{module}'.rstrip('.')
+            if node.level:
+                here = ['nbws', *name.split('.')][:len(name.split('.')) + file_of(name).name.startswith('__')]
+                module = '.'.join([*here[:len(here) - node.level + 1], module]).rstrip('.')
             found.extend(Import(module, alias.name, node.lineno, inside) for alias in node.names)
         inside = inside or isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
         for child in ast.iter_child_nodes(node): visit(child, inside)
@@ -102,11 +111,13 @@ def imports(name: str) -> list[Import]:
     return found
 
 
-MODULES = sorted(path.stem for path in PACKAGE.glob('*.py') if not path.stem.startswith('_'))
+PACKAGES = 'tremolo',  # those that notebooks make; the modules in them are rooms of their own
+MODULES = sorted([*(path.stem for path in PACKAGE.glob('*.py') if not path.stem.startswith('_')), *PACKAGES,
+                  *(f'{package}.{path.stem}' for package in PACKAGES for path in (PACKAGE/package).glob('[!_]*.py'))])
 ROOMS = [name for name in MODULES if floor(name) < EXAMPLES]
 
 
-def exists(module: str) -> bool: return (ROOT/module.replace('.', '/')).with_suffix('.py').exists()
+def exists(module: str) -> bool: return file_of(module.removeprefix('nbws.')).exists()
 
 
 def wrong(name: str, what: Import, why: str) -> str:

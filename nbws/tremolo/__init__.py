@@ -50,7 +50,7 @@ def flags(o: dict[str, Any]) -> list[str]:
     if o['log_level']: found += ['--log-level', o['log_level'].lower()]
     return found + ['--debug'] * bool(o['debug']) + ['--no-ws'] * (not o['ws'])
 
-# %% ../../nbs/17a_tremolo.ipynb #de26c1e7
+# %% ../../nbs/17a_tremolo.ipynb #967d77df
 IN_A_CELL = ('nbws: in a notebook, run() serves in the background. '
              'host, port, reload and worker_num are ignored here:\nthe kernel is one process with an address of its own, and running a cell again is the reload.\n'
              'They count when this is run as a script.')
@@ -108,10 +108,10 @@ class Tremolo(TremoloApp):
             for s in more: s._unbind()
 
     def _supervised(self, o: dict[str, Any], reload: bool, workers: int, ssl: dict[str, Any]) -> None:
-        import __main__
-        file = getattr(__main__, '__file__', None)
+        program = sys.modules['__main__']
+        file = getattr(program, '__file__', None)
         if not file: raise NbwsError('reload and worker_num need a program in a file: there is none to start again')
-        name = next((k for k, v in vars(__main__).items() if v is self), 'app')
+        name = next((k for k, v in vars(program).items() if v is self), 'app')
         if len(self.ports) > 1: raise NbwsError('reload and worker_num need one address: listen() has named more')
         (host, port), = self.ports
         where = ['--host', host or '127.0.0.1', '--port', str(port)] if port is not None else ['--bind', f'unix:{host}']
