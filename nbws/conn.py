@@ -41,7 +41,7 @@ class Limits:
             if not getattr(self, f.name) > 0 and f.name != 'max_connections':
                 raise ValueError(f'{f.name} must be more than 0, not {getattr(self, f.name)!r}')
 
-# %% ../nbs/07c_conn.ipynb #6cf658ad
+# %% ../nbs/07c_conn.ipynb #96d2a054
 class Host(Protocol):
     "The server, as its connections see it."
     app: Any
@@ -54,13 +54,14 @@ class Host(Protocol):
     scheme: str
     sockets_enabled: bool
     context_takeover: bool
+    buffer: memoryview # What is read from any connection, for as long as it is handled
     def refuse(self, request: Any) -> Any: "The answer to a request that may not pass, or None."
     def forget(self, connection: Any) -> None: "The connection is gone."
 
-# %% ../nbs/07c_conn.ipynb #aa3bfe27
+# %% ../nbs/07c_conn.ipynb #1a45094d
 OPEN, CLOSING, LINGERING, CLOSED = range(4)
 
-class SocketConn(asyncio.Protocol):
+class SocketConn(asyncio.BufferedProtocol):
     "A WebSocket on an asyncio transport; the app's `Conn`. On the server's loop only."
     __slots__ = ('host', 'transport', 'receiver', 'state', 'code', '_decoder', '_deflater', '_out', '_out_size',
                  '_waited', '_pinged', '_held', '_above')
@@ -160,6 +161,9 @@ class SocketConn(asyncio.Protocol):
         return wire
 
     # In
+
+    def get_buffer(self, sizehint: int) -> memoryview: return self.host.buffer
+    def buffer_updated(self, n: int) -> None: self.data_received(bytes(self.host.buffer[:n]))
 
     def data_received(self, data: bytes) -> None:
         self._waited, self._pinged = 0.0 if self.state == OPEN else self._waited, False

@@ -21,21 +21,27 @@ from .messages import Body, HTTPException, Request, reason
 # %% auto #0
 __all__ = ['WAIT_FOR', 'IDLE', 'HEAD', 'BODY', 'DEAF', 'Exchange', 'StreamedBody', 'RequestParser']
 
-# %% ../nbs/07d_parser.ipynb #7abe5202
+# %% ../nbs/07d_parser.ipynb #68c91762
 WAIT_FOR = 65536 # Bodies up to this size are complete when the app sees them
 
 class Exchange:
-    "A request, and what its answer has to know. Without a request: a refusal of what could not be parsed."
-    __slots__ = ('request', 'keep', 'complete', 'deferred', 'expects', 'chunks', 'size', 'seconds', 'body', 'refusal',
-                 'agreed')
+    "A request, and what its answer has to know."
+    complete = deferred = expects = False # All is here; a short body is awaited; 100 is awaited
+    size, seconds = 0, 0.0 # Of the body: bytes that came, and how long they took
+    chunks: list[bytes] | None = None # Of the body, until it is complete or streamed
+    body: Body | None = None
+    refusal: HTTPException | None = None
+    agreed: Deflate | None = None # For a handshake
 
-    def __init__(self, request: Request | None, keep: bool = False, refusal: HTTPException | None = None) -> None:
-        self.request, self.keep, self.refusal = request, keep, refusal # keep: the connection goes on afterwards
-        self.complete = self.deferred = self.expects = False # All is here; a short body is awaited; 100 is awaited
-        self.chunks: list[bytes] = []
-        self.size, self.seconds = 0, 0.0 # Of the body: bytes that came, and how long they took
-        self.body: Body | None = None
-        self.agreed: Deflate | None = None # For a handshake
+    def __init__(self, request: Request | None, keep: bool = False) -> None:
+        self.request, self.keep = request, keep # keep: the connection goes on afterwards
+
+    @classmethod
+    def refused(cls, refusal: HTTPException) -> Exchange:
+        "Something that could not be parsed, to be refused in its turn."
+        self = cls(None)
+        self.refusal = refusal
+        return self
 
 class StreamedBody(Body):
     "A body that tells the transport when the app begins to read it."
@@ -50,7 +56,7 @@ class StreamedBody(Body):
         if first: first()
         return super().__aiter__()
 
-# %% ../nbs/07d_parser.ipynb #e9decb13
+# %% ../nbs/07d_parser.ipynb #a543c104
 IDLE, HEAD, BODY, DEAF = range(4) # Where the parser is: between requests, in a header, in a body, beyond hope
 _WATCHED = frozenset((b'host', b'content-length', b'transfer-encoding', b'expect', b'upgrade', b'sec-websocket-key'))
 _HOST = re.compile(rb"[A-Za-z0-9\-._~%!$&'()*+,;=:\[\]]*")
@@ -103,7 +109,7 @@ class RequestParser:
     def give_up(self, refusal: HTTPException) -> None:
         "Parse no more; the request that is to blame is answered with `refusal` in its turn."
         exchange, self.incoming, self.stage = self.incoming, None, DEAF
-        if exchange is None: self.queue.append(Exchange(None, refusal=refusal))
+        if exchange is None: self.queue.append(Exchange.refused(refusal))
         elif exchange.body is not None: exchange.body.end(refusal)
         else: exchange.refusal = refusal
 
@@ -165,8 +171,9 @@ class RequestParser:
         if exchange is None: return
         exchange.size += len(chunk)
         if exchange.size > self.host.limits.max_body: raise self._refuse(413)
-        if exchange.body is None: exchange.chunks.append(chunk)
-        else: exchange.body.feed(chunk)
+        if exchange.body is not None: exchange.body.feed(chunk)
+        elif exchange.chunks is None: exchange.chunks = [chunk]
+        else: exchange.chunks.append(chunk)
 
     def on_message_complete(self) -> None:
         exchange = self.incoming
@@ -176,7 +183,7 @@ class RequestParser:
         if exchange.body is not None: exchange.body.end()
         elif exchange.chunks and exchange.request is not None:
             exchange.request._body = b''.join(exchange.chunks)
-            exchange.chunks = []
+            exchange.chunks = None
 
     # What is decided when a header is complete
 

@@ -123,7 +123,7 @@ def _new_loop(uvloop: bool | str) -> asyncio.AbstractEventLoop:
     if sys.platform == 'win32': return asyncio.SelectorEventLoop() # The other one cannot watch sockets
     return asyncio.new_event_loop()
 
-# %% ../nbs/08_server.ipynb #68c8ff63
+# %% ../nbs/08_server.ipynb #f95ae320
 class Server:
     "Serves an app over HTTP and WebSockets. `app` may be replaced at any time; each request reads it anew."
     def __init__(self,
@@ -151,6 +151,7 @@ class Server:
         self.scheme = 'https' if ssl else 'http'
         self.loop: asyncio.AbstractEventLoop = None # type: ignore[assignment] # The loop that serves, once it does
         self.workers: Workers = None # type: ignore[assignment]
+        self.buffer = memoryview(bytearray(2**18))
         self.connections: set[Any] = set() # On the loop only; its length may be read anywhere
         self.running = self.stopping = False
         self.date = formatdate(usegmt=True)
