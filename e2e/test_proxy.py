@@ -134,7 +134,7 @@ def hx(): return HtmxResponseHeaders(redirect='/linked')
 def picture(): return Response('<svg xmlns="http://www.w3.org/2000/svg" width="7" height="7"/>', media_type='image/svg+xml')
 @app.get('/events')
 async def events():
-    async def tick(): yield 'data: an event\\\\n\\\\n'
+    async def tick(): yield 'data: an event\\n\\n'
     return EventStream(tick())
 @app.ws('/ws')
 def talk(msg: str): return Div(A('a late link', href='/linked'), id='live')
@@ -145,7 +145,7 @@ serve()
 @AT_ALICES
 def test_links_of_every_kind(open_notebook: Open, jupyter: JupyterServer) -> None:
     """Links, forms, redirects, cookies, htmx, fetch, images, events, `location`, and what comes through a socket."""
-    nb = open_notebook([PAGES.replace("\\\\\\\\", "\\\\")])
+    nb = open_notebook([PAGES])
     nb.run(0)
     url = address(nb, 0)
     page = nb.page.context.new_page()

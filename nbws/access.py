@@ -16,7 +16,7 @@ from .data import Headers, set_cookie
 from .messages import HTMLResponse, PlainTextResponse, Request, Response
 
 # %% auto #0
-__all__ = ['SECRET', 'SAFE', 'TOKEN', 'FRAMES', 'COLAB', 'is_loopback', 'split_host', 'allows', 'is_foreign', 'Gate']
+__all__ = ['SECRET', 'SAFE', 'TOKEN', 'FRAMES', 'COLAB', 'OURS', 'is_loopback', 'split_host', 'allows', 'is_foreign', 'Gate']
 
 # %% ../nbs/05e_access.ipynb #b20a8726
 _LOOPBACK = re.compile(r'(::1|localhost|[\w.-]+\.localhost|127(\.\d{1,3}){3}|\[::1\])\.?', re.I)
@@ -48,11 +48,11 @@ def is_foreign(request: Request, allowed: Iterable[str] = ()) -> bool:
     if port == at and (name == host or (is_loopback(name) and is_loopback(host))): return False
     return not allows([n for n in allowed if n != '*'], name)
 
-# %% ../nbs/05e_access.ipynb #50e6c450
+# %% ../nbs/05e_access.ipynb #a8a70d27
 SECRET = b'x-nbws-secret'
 SAFE = frozenset(('GET', 'HEAD', 'OPTIONS', 'TRACE'))
 TOKEN = 'nbws_token' # The query parameter of a notebook's first address
-FRAMES = "frame-ancestors 'self' http://localhost:* http://127.0.0.1:* http://[::1]:* https://localhost:* https://127.0.0.1:* vscode-webview:"
+FRAMES = "frame-ancestors 'self' http://localhost:* http://127.0.0.1:* https://localhost:* https://127.0.0.1:* vscode-webview:"
 COLAB = ' https://*.googleusercontent.com https://colab.research.google.com'
 
 class Gate:
@@ -148,9 +148,9 @@ class Gate:
     def _let_in(self, request: Request) -> Response:
         path, rest = self._without_token(request)
         prefix = request.headers.get('x-proxycontextpath', '').rstrip('/')
+        where = './' + path.rpartition('/')[2] # Relative: some versions of jupyter-server-proxy mend what is not, others do not
         cross: dict[str, Any] = {'samesite': 'none', 'secure': True, 'partitioned': True} # In a frame of a page from another site
         kind = cross if request.headers.get('sec-fetch-site') == 'cross-site' and request.headers.get('sec-fetch-dest') == 'iframe' else {'samesite': 'strict'}
-        where = prefix + path if path.startswith('/') and not path.startswith('//') else prefix + '/'
         return Response(b'', 303, [('location', where + (f'?{rest}' if rest else '')), ('cache-control', 'no-store'),
                                    ('set-cookie', set_cookie(self.cookie(request), self.token, path=f'{prefix}/', **kind))])
 
@@ -170,7 +170,9 @@ def _foreign(request: Request) -> Response:
     return PlainTextResponse(f'403 This request comes from another page ({request.headers.get("origin", "unknown")}). If that page may send it, '
                              'name its host: App(allowed_hosts=[...]).\n', 403)
 
+OURS = {'x-nbws': 'closed'} # Tells the notebook's page that it has found the app, though it may not see it yet
+
 def _closed(request: Request) -> Response:
     text = 'This address needs the secret from its notebook: open it from there, or run the cell again.'
-    if 'text/html' not in request.headers.get('accept', ''): return PlainTextResponse(f'403 {text}\n', 403)
-    return HTMLResponse(f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>nbws</title></head><body><p>{text}</p></body></html>', 403)
+    if 'text/html' not in request.headers.get('accept', ''): return PlainTextResponse(f'403 {text}\n', 403, OURS)
+    return HTMLResponse(f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>nbws</title></head><body><p>{text}</p></body></html>', 403, OURS)

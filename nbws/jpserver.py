@@ -83,7 +83,7 @@ def answer_fields(headers: HTTPHeaders, own_cookie: str = '') -> list[tuple[str,
     return [(name, value) for name, value in headers.get_all() if name.lower() not in dropped
             and not (name.lower() == 'set-cookie' and _is_jupyters(value.partition('=')[0].strip(), own_cookie))]
 
-# %% ../nbs/15_jpserver.ipynb #131104a9
+# %% ../nbs/15_jpserver.ipynb #fa1bcaf7
 TIMEOUT = 5.0 # Seconds to connect
 
 async def connect(meeting: Meeting) -> IOStream:
@@ -120,11 +120,12 @@ class Upstream(HTTPMessageDelegate):
         if not self.head.done(): self.head.set_exception(StreamClosedError())
 
     async def read(self) -> None:
-        "Read the answer to its end."
+        "Read the answer to its end; `complete` tells whether it had one."
         try: await self.connection.read_response(self)
-        finally:
-            if not self.head.done(): self.head.set_exception(StreamClosedError())
-            if self.head.exception(): pass # Retrieved, though nobody may ask any more
+        except StreamClosedError: pass
+        if self.head.done(): return
+        self.head.set_exception(StreamClosedError())
+        self.head.exception() # Retrieved, though nobody may ask any more
 
     def close(self) -> None:
         "Give up."
@@ -219,7 +220,7 @@ class Tickets:
         place, user, end = self._known.get(ticket, ('', None, 0.0))
         return user if place == where and time.monotonic() < end else None
 
-# %% ../nbs/15_jpserver.ipynb #cdecd7f7
+# %% ../nbs/15_jpserver.ipynb #c7455db7
 def same_origin(origin: str, host: str) -> bool:
     "Whether a page of this origin belongs to this host and port."
     return urlsplit(origin.lower()).netloc == host.lower() != ''
@@ -269,6 +270,11 @@ class Doors(JupyterHandler):
         self.current_user = self._jupyter_current_user = user
         self.prefix += f'/~{self.ticket}'
         self.rest = (self.request.uri or '')[len(self.prefix):]
+
+    @property
+    def content_security_policy(self) -> str:
+        "Jupyter's policy. JupyterHub forbids every frame; Jupyter's own pages have to show this one."
+        return re.sub(r"frame-ancestors\s+'none'", "frame-ancestors 'self'", super().content_security_policy)
 
     def check_xsrf_cookie(self) -> None:
         "A form of a page on Jupyter's own origin is none from another site; else Jupyter's check decides."

@@ -110,7 +110,7 @@ class Rewriter:
         if not url.startswith((b'/', b'http')): return url
         return under(self.prefix, url.decode('latin-1'), self.host).encode('latin-1')
 
-# %% ../nbs/05f_prefix.ipynb #ede38f30
+# %% ../nbs/05f_prefix.ipynb #c159f47b
 SCRIPT = '/_nbws/prefix.js'
 
 def script_file(request: Request) -> Response | None:
@@ -122,6 +122,10 @@ def script_file(request: Request) -> Response | None:
 def script_element(prefix: str, host: str) -> str:
     "The first script of a page behind a prefix."
     return f'<script src="{escape(prefix)}{SCRIPT}" data-host="{escape(host)}"></script>'
+
+def _relative(url: str, prefix: str, path: str) -> str:
+    "jupyter-server-proxy may put its prefix before a path, or not; what is relative it leaves alone."
+    return './' + '../' * (path.count('/') - 1) + url[len(prefix) + 1:] if url.startswith(f'{prefix}/') else url
 
 def relocated(response: Response, request: Request) -> Response:
     "The same answer for an app that stands at `request.root_path`."
@@ -136,6 +140,8 @@ def with_script(response: Response, request: Request, script: str, # A script's 
     return _rewritten(copy.copy(response), request, '', '', script)
 
 def _rewritten(response: Response, request: Request, prefix: str, host: str, script: str) -> Response:
+    if 'x-proxycontextpath' in request.headers:
+        response.headers = [(k, _relative(v, prefix, request.path) if k.lower() == 'location' else v) for k, v in response.headers]
     kind = (response.header('content-type') or '').lower()
     status = response.status_code
     if not kind.startswith('text/html') or response.header('content-encoding') or status in (101, 206, 304): return response

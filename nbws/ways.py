@@ -110,13 +110,13 @@ def url_of(server: Server, path: str = '/', secret: bool = True) -> str:
     if not (o.token and secret): return f'{server.url}{path}'
     return f'{server.url}{path}{"&" if "?" in path else "?"}{TOKEN}={o.token}'
 
-# %% ../nbs/13b_ways.ipynb #59acdc80
+# %% ../nbs/13b_ways.ipynb #828edd08
 FIND = '''<script>(async () => {
   const facts = %s, frames = document.querySelectorAll('iframe[data-nbws="' + facts.id + '"]');
   const line = document.querySelector('[data-nbws-line="' + facts.id + '"]');
   const say = text => { if (line) { line.textContent = text; line.hidden = !text } };
   const jupyter = () => { try { return JSON.parse(document.getElementById('jupyter-config-data').textContent).baseUrl } catch (e) {} };
-  const known = async url => { try { const a = await fetch(url, {method: 'HEAD', redirect: 'manual'}); return a.status !== 404 && a.status < 500 } catch (e) { return false } };
+  const known = async url => { try { return (await fetch(url)).headers.has('x-nbws') } catch (e) { return false } };
   const xsrf = () => (document.cookie.match(/(?:^|; )_xsrf=([^;]*)/) || [])[1] || '';
   const secret = path => path + (path.includes('?') ? '&' : '?') + facts.parameter + '=' + facts.token;
   const find = async () => {

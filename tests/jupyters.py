@@ -72,6 +72,13 @@ def until(look: Any, what: str, bound: float = BOUND) -> Any:
     return found
 
 
+def ready(client: BlockingKernelClient) -> bool:
+    "A kernel that has just been started may miss its first heartbeat."
+    try: client.wait_for_ready(timeout=BOUND)
+    except RuntimeError: return False
+    return True
+
+
 class Kernel:
     "A kernel of the server."
     def __init__(self, jupyter: Jupyter) -> None:
@@ -90,7 +97,7 @@ class Kernel:
             if message['msg_type'] == 'stream': told.append(content['text'])
             if message['msg_type'] == 'error': told.append('\n'.join(content['traceback']))
         try:
-            client.wait_for_ready(timeout=BOUND)
+            until(lambda: ready(client), 'the kernel')
             reply = client.execute_interactive(code, timeout=BOUND, output_hook=hear)
         finally:
             client.stop_channels()

@@ -178,7 +178,7 @@ def test_the_first_visit(place: Place) -> None:
     "The notebook's address brings a cookie, and is not what the browser's address bar then says."
     target = f'/?a=1&nbws_token={place.token}'
     with ask(place.port, 'GET', target, sec_fetch_mode='navigate') as answer:
-        assert (answer.status, answer.field('location')) == (303, '/?a=1')
+        assert (answer.status, answer.field('location')) == (303, './?a=1')
         cookie = answer.field('set-cookie')
     assert 'HttpOnly' in cookie and 'SameSite=Strict' in cookie and 'Path=/' in cookie
     with ask(place.port, 'GET', '/', cookie=cookie.partition(';')[0]) as answer:

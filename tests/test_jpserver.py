@@ -1,0 +1,299 @@
+"""What passes through a real Jupyter server: streams, sockets of any size, close codes, a reader that is slow; and what it costs."""
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jupyter_core.utils import ensure_event_loop
+from jupyters import BOUND, Answer, Jupyter, Kernel, ask
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import ClientConnection, connect
+
+MIB = 2**20
+APP = """
+import asyncio, os
+from nbws.common import *
+from nbws.conn import Limits
+app = FastHTML()
+seen = {}
+
+@app.get('/')
+def home(req):
+    seen['request'] = dict(req.headers), req.query_string, req.root_path, req.scheme, str(req.url), req.client.host
+    req.set_cookie('mine', 'yes')
+    req.set_cookie('_xsrf', 'evil')
+    return 'the page'
+@app.get('/told')
+def told(): return JSONResponse(list(seen['request']))
+@app.get('/away')
+def away(): return RedirectResponse('/there')
+@app.get('/events')
+async def events(n: int):
+    async def run():
+        for i in range(n): yield f'data: {i}\\n\\n'
+    return EventStream(run())
+@app.get('/one')
+async def one():
+    async def run():
+        yield 'data: first\\n\\n'
+        await asyncio.sleep(60)
+    return EventStream(run())
+@app.get('/big')
+async def big(n: int):
+    async def run():
+        for _ in range(n): yield bytes(2**20)
+    return StreamingResponse(run(), media_type='application/octet-stream')
+@app.post('/upload')
+async def upload(req):
+    n = 0
+    async for chunk in req.stream(): n += len(chunk)
+    return {'bytes': n}
+@app.get('/script.js')
+def script(): return Response('1', media_type='text/javascript')
+@app.get('/breaks')
+async def breaks():
+    async def run():
+        yield b'half'
+        os._exit(1)
+    return StreamingResponse(run(), media_type='application/octet-stream')
+
+@app.ws('/pipe')
+async def pipe(websocket):
+    await websocket.accept(websocket.request.subprotocols[0] if websocket.request.subprotocols else None)
+    async for m in websocket:
+        if isinstance(m, bytes): await websocket.send(str(len(m)))
+        elif m.startswith('send'):
+            n, size = map(int, m.split()[1:])
+            for _ in range(n): await websocket.send(bytes(size))
+        elif m.startswith('close'): await websocket.close(int(m.split()[1]), 'because')
+        elif m == 'exit': os._exit(1)
+        else: await websocket.send(m)
+serve()
+"""
+SERVED = """
+from nbws.notebook import SITES
+SITES[0].server.limits = Limits(max_message=16 * 2**20, max_body=2**30)
+"""
+
+
+@pytest.fixture(scope='module', autouse=True)
+def _clients_loop() -> Iterator[None]:
+    loop = ensure_event_loop()
+    yield
+    loop.close()
+
+
+@pytest.fixture(scope='module')
+def jupyter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jupyter]:
+    made = Jupyter(tmp_path_factory.mktemp('jpserver'), '/user/alice/')
+    try: yield made
+    finally: made.stop()
+
+
+@pytest.fixture(scope='module')
+def kernel(jupyter: Jupyter) -> Kernel:
+    made = Kernel(jupyter)
+    made.run(APP + SERVED)
+    return made
+
+
+def get(kernel: Kernel, path: str, method: str = 'GET', body: bytes = b'', **fields: str) -> Any:
+    return ask(kernel.jupyter.port, method, kernel.base + path, body, authorization=f'token {kernel.jupyter.token}', **fields)
+
+
+def dial(kernel: Kernel, path: str = '/pipe', **options: Any) -> ClientConnection:
+    return connect(f'ws://127.0.0.1:{kernel.jupyter.port}{kernel.base}{path}', additional_headers={'Authorization': f'token {kernel.jupyter.token}'},
+                   open_timeout=BOUND, close_timeout=BOUND, max_size=None, **{'compression': None, **options})
+
+
+def test_what_the_app_sees(kernel: Kernel) -> None:
+    "Where it is and who asks, and nothing that lets one into Jupyter, by whatever field it came."
+    jupyter = kernel.jupyter
+    secret = jupyter.token
+    login = jupyter.log_in()
+    with ask(jupyter.port, 'GET', f'{kernel.base}/?token={secret}&a=1&_xsrf=x', cookie=login + '; jupyterhub-session-id=1; mine=2',
+             referer=f'http://127.0.0.1:{jupyter.port}{kernel.base}/?token={secret}', x_forwarded_prefix='/forged', x_custom='kept') as answer:
+        assert answer.status == 200
+        cookies = [v for k, v in answer.fields if k == 'set-cookie']
+    assert [c.partition(';')[0] for c in cookies] == ['mine=yes']
+    assert f'Path={kernel.base}/' in cookies[0]
+    assert (answer.field('x-content-type-options'), "frame-ancestors 'self'" in answer.field('content-security-policy')) == ('nosniff', True)
+    with get(kernel, '/told') as told: text = told.read().decode()
+    assert secret not in text
+    assert 'username-' not in text
+    assert '_xsrf' not in text
+    assert 'x-nbws-secret' not in text
+    assert 'forged' not in text
+    for kept in ('"cookie":"mine=2"', '"a=1"', f'"{kernel.base}"', '"x-custom":"kept"', '"127.0.0.1"'): assert kept in text
+
+
+def test_redirects_and_types(kernel: Kernel) -> None:
+    with get(kernel, '/away') as answer: assert (answer.status, answer.field('location')) == (307, f'{kernel.base}/there')
+    with get(kernel, '/script.js') as answer: assert answer.field('content-type').startswith('text/javascript')
+    with get(kernel, '/nothing') as answer: assert answer.status == 404
+    with get(kernel, '') as answer: assert (answer.status, answer.field('location')) == (302, f'{kernel.base}/')
+    with get(kernel, '/', 'HEAD') as answer: assert (answer.status, answer.read()) == (200, b'')
+    with get(kernel, '/', 'DELETE') as answer: assert answer.status == 405
+
+
+def test_an_upload(kernel: Kernel) -> None:
+    with get(kernel, '/upload', 'POST', bytes(20 * MIB)) as answer: assert answer.read() == b'{"bytes":20971520}'
+
+
+def test_an_event_comes_at_once(kernel: Kernel) -> None:
+    "The stream goes on for a minute; its first event is there now. The app's end is closed when we leave."
+    with get(kernel, '/one') as answer:
+        data = answer.rest
+        while b'first' not in data: data += answer.connection.recv(1000)
+
+
+def test_an_answer_that_breaks_off_does_not_look_whole(jupyter: Jupyter) -> None:
+    doomed = Kernel(jupyter)
+    doomed.run(APP)
+    with get(doomed, '/breaks') as answer:
+        assert answer.status == 200
+        raw = answer.rest
+        try:
+            while piece := answer.connection.recv(65536): raw += piece
+        except ConnectionResetError: pass
+    assert b'half' in raw
+    assert not raw.endswith(b'0\r\n\r\n')
+
+
+def test_close_codes_and_subprotocols(kernel: Kernel) -> None:
+    for code in (1000, 1011, 3000, 4999):
+        with dial(kernel) as ws:
+            ws.send(f'close {code}')
+            with pytest.raises(ConnectionClosed) as closed: ws.recv(BOUND)
+            assert closed.value.rcvd is not None
+            assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (code, 'because')
+    with dial(kernel, subprotocols=['chat', 'other']) as ws: assert ws.subprotocol == 'chat'
+    with dial(kernel, compression='deflate') as ws:
+        ws.send('x' * 10000)
+        assert ws.recv(BOUND) == 'x' * 10000
+    with pytest.raises(InvalidStatus) as refused: dial(kernel, '/nothing')
+    assert refused.value.response.status_code == 404
+
+
+def test_a_kernel_that_dies(jupyter: Jupyter) -> None:
+    "Its sockets just end; the page hears 1012."
+    doomed = Kernel(jupyter)
+    doomed.run(APP)
+    with dial(doomed) as ws:
+        ws.send('exit')
+        with pytest.raises(ConnectionClosed) as closed: ws.recv(BOUND)
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 1012
+
+
+class Peak:
+    "The most memory that the Jupyter server took meanwhile, in bytes above what it had."
+    def __init__(self, jupyter: Jupyter) -> None: self.jupyter, self.peak, self.ended = jupyter, 0, threading.Event()
+
+    def __enter__(self) -> Peak:
+        self.before = self.jupyter.memory()
+        self.thread = threading.Thread(target=self.watch)
+        self.thread.start()
+        return self
+
+    def watch(self) -> None:
+        while not self.ended.wait(.01): self.peak = max(self.peak, self.jupyter.memory() - self.before)
+
+    def __exit__(self, *error: object) -> None:
+        self.ended.set()
+        self.thread.join()
+
+
+def test_large_and_slow(kernel: Kernel) -> None:
+    "64 MiB in messages of 1 MiB each way, a message of 10 MiB each way, 10,000 events, a reader that is slow: 32 MiB at the most."
+    with Peak(kernel.jupyter) as memory:
+        with dial(kernel) as ws:
+            for _ in range(64):
+                ws.send(bytes(MIB))
+                assert ws.recv(BOUND) == str(MIB)
+            ws.send(f'send 64 {MIB}')
+            assert sum(len(ws.recv(BOUND)) for _ in range(64)) == 64 * MIB
+            ws.send(bytes(10 * MIB))
+            assert ws.recv(BOUND) == str(10 * MIB)
+            ws.send(f'send 1 {10 * MIB}')
+            assert len(ws.recv(BOUND)) == 10 * MIB
+        with get(kernel, '/events?n=10000') as answer: assert answer.read().count(b'data: ') == 10000
+        with get(kernel, '/big?n=32') as answer: slowly(answer, 32 * MIB)
+    assert memory.peak < 32 * MIB, f'{memory.peak / MIB:.0f} MiB'
+
+
+def slowly(answer: Answer, size: int) -> None:
+    "Leave the answer alone until whoever sends it has filled every buffer, then read it."
+    time.sleep(1)  # There is nothing to wait for: nothing shall happen
+    assert len(answer.read()) == size
+
+
+def test_a_used_kernel_is_not_culled(kernel: Kernel) -> None:
+    before = kernel.info()['last_activity']
+    with get(kernel, '/script.js'): pass
+    assert kernel.info()['last_activity'] > before
+
+
+def test_two_apps_in_one_kernel(kernel: Kernel) -> None:
+    "The one called `app` has the kernel's address, any other the one with its name."
+    kernel.run("shop = FastHTML()\n@shop.get('/')\ndef hello(): return 'the shop'\nserve(shop)")
+    with ask(kernel.jupyter.port, 'GET', f'{kernel.base}~shop/', authorization=f'token {kernel.jupyter.token}') as answer: assert answer.read() == b'the shop'
+    kernel.run('stop(shop)')
+    with ask(kernel.jupyter.port, 'GET', f'{kernel.base}~shop/', authorization=f'token {kernel.jupyter.token}') as answer: assert answer.status == 503
+    with get(kernel, '/') as answer: assert answer.status == 200
+
+
+# A module-wide extension would have to be installed anew for its absence to be tested: see e2e/test_proxy.py.
+
+
+def round_trips(ws: ClientConnection, n: int = 300) -> float:
+    "The median, in milliseconds."
+    times = []
+    for _ in range(n):
+        start = time.perf_counter()
+        ws.send('x')
+        ws.recv(BOUND)
+        times.append((time.perf_counter() - start) * 1000)
+    return statistics.median(times)
+
+
+def test_latency(jupyter: Jupyter) -> None:
+    "At most 1 ms over direct at the median, and ahead of jupyter-server-proxy: interleaved, in one run."
+    kernel = Kernel(jupyter)
+    told = kernel.run(APP.replace('serve()', 'serve(port=0)') + SERVED + 'from nbws.ways import of\nprint(SITES[0].server.port, of(SITES[0].server).token)')
+    port, token = told.split()[-2:]
+    direct: list[float] = []
+    ours: list[float] = []
+    theirs: list[float] = []
+    path = f'{jupyter.base}proxy/{port}/pipe?nbws_token={token}'
+    with (connect(f'ws://127.0.0.1:{port}/pipe?nbws_token={token}', compression=None) as a, dial(kernel) as b,
+          connect(f'ws://127.0.0.1:{jupyter.port}{path}', additional_headers={'Authorization': f'token {jupyter.token}'}, compression=None) as c):
+        for _ in range(5):
+            for ws, times in ((a, direct), (b, ours), (c, theirs)): times.append(round_trips(ws))
+    figures = {name: round(statistics.median(times), 3) for name, times in (('direct', direct), ('ours', ours), ('theirs', theirs))}
+    print(f'round trip, ms at the median: {figures}')
+    assert figures['ours'] - figures['direct'] <= 1, figures
+    assert figures['ours'] < figures['theirs'], figures
+
+
+def test_what_it_costs_jupyters_start(tmp_path: Path) -> None:
+    "Milliseconds to import the extension where Jupyter Server is imported already: the best of five."
+    code = 'import jupyter_server.serverapp, time; t = time.perf_counter(); import nbws.jpserver; print((time.perf_counter() - t) * 1000)'
+    env = {**os.environ, 'PYTHONPYCACHEPREFIX': str(tmp_path)}  # Compiled once, as pip does for what it installs
+    env.pop('PYTHONDONTWRITEBYTECODE', None)
+    def once() -> float:
+        return float(subprocess.run([sys.executable, '-c', code], check=True, capture_output=True, text=True, timeout=50, env=env).stdout)
+    took = min(once() for _ in range(5))
+    print(f'import nbws.jpserver: {took:.1f} ms')
+    assert took < 20, took
+    code = "import jupyter_server.serverapp, nbws.jpserver, sys; print(*(m for m in sys.modules if m.startswith('nbws.')))"
+    run = subprocess.run([sys.executable, '-c', code], check=True, capture_output=True, text=True, timeout=50)
+    assert set(run.stdout.split()) == {'nbws.jpserver', 'nbws.rendezvous'}
