@@ -22,10 +22,10 @@ BOUND = 25 # Seconds: only what fails takes them
 class Process:
     "A server that runs; its output is kept."
     def __init__(self, command: list[str], port: int = 0, **options: Any) -> None:
-        environment = {**os.environ, 'PYTHONUNBUFFERED': '1', 'PYTHONWARNINGS': 'default', **options.pop('env', {})}
+        environment = {**os.environ, 'PYTHONUNBUFFERED': '1', 'PYTHONWARNINGS': 'default'}
         self.port, self.lines = port, []
-        self.popen = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment,
-                                      start_new_session=True, **options)
+        self.popen = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                                      env=environment, start_new_session=True, **options)
         self._changed = threading.Condition()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -60,7 +60,8 @@ class Process:
         assert self.get('/')[0] < 500, self.output
         return self
 
-    def get(self, path: str, headers: dict[str, str] | None = None) -> tuple[int, str]: return get(self.port, path, headers)
+    def get(self, path: str, headers: dict[str, str] | None = None) -> tuple[int, str]:
+        return get(self.port, path, headers)
     def ws(self, path: str, **options: Any) -> ClientConnection: return ws(self.port, path, **options)
 
     def stop(self, how: int = signal.SIGTERM) -> int:

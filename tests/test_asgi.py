@@ -124,7 +124,8 @@ def fine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
         assert 'hooks ran: down' in process.output, (stopped_output, process.output)
 
 
-def test_hooks(fine: Process) -> None: assert json.loads(fine.get('/')[1]) == {'root': '', 'path': '/', 'events': ['up']}
+def test_hooks(fine: Process) -> None:
+    assert json.loads(fine.get('/')[1]) == {'root': '', 'path': '/', 'events': ['up']}
 
 
 def test_a_client_that_leaves_ends_the_stream(fine: Process) -> None:
@@ -187,16 +188,17 @@ def starlette_app() -> Any:
     async def life(app: Any) -> Any:
         events.append('up')
         yield {'from': 'lifespan'}
-    async def home(request: Any) -> Any: return PlainTextResponse(f'{request.state._state["from"]} {events} {len(await request.body())}')
-    async def stream(request: Any) -> Any: return StreamingResponse((str(i) for i in range(5)))
+    async def home(request: Any) -> Any:
+        return PlainTextResponse(f'{request.state._state["from"]} {events} {len(await request.body())}')
+    async def stream(request: Any) -> Any: return StreamingResponse(str(i) for i in range(5))
     async def echo(websocket: Any) -> None:
         await websocket.accept(subprotocol='chat')
         async for text in websocket.iter_text():
             if text == 'fail': raise ValueError('as told')
             await websocket.send_text(text[::-1])
     from contextlib import asynccontextmanager
-    return Starlette(routes=[Route('/', home, methods=['GET', 'POST']), Route('/stream', stream), WebSocketRoute('/ws', echo)],
-                     lifespan=asynccontextmanager(life))
+    routes = [Route('/', home, methods=['GET', 'POST']), Route('/stream', stream), WebSocketRoute('/ws', echo)]
+    return Starlette(routes=routes, lifespan=asynccontextmanager(life))
 
 
 def fastapi_app(version: int = 1) -> Any:
@@ -333,7 +335,8 @@ def test_a_site_swaps_foreign_apps() -> None:
 
 # ---------------------------------------------------------------- applications that misbehave
 
-async def start(send: Any) -> None: await send({'type': 'http.response.start', 'status': 200, 'headers': [(b'content-length', b'10')]})
+async def start(send: Any) -> None:
+    await send({'type': 'http.response.start', 'status': 200, 'headers': [(b'content-length', b'10')]})
 
 
 async def nothing(scope: Any, receive: Any, send: Any) -> None:
@@ -359,8 +362,8 @@ async def bad_headers(scope: Any, receive: Any, send: Any) -> None:
 
 
 @pytest.mark.parametrize(('app', 'told'), [
-    (nothing, 'returned without an answer'), (body_first, 'before http.response.start'), (twice, 'in the middle of an answer'),
-    (text, "'body' is bytes"), (bad_headers, 'pairs of bytes')])
+    (nothing, 'returned without an answer'), (body_first, 'before http.response.start'),
+    (twice, 'in the middle of an answer'), (text, "'body' is bytes"), (bad_headers, 'pairs of bytes')])
 def test_violations_are_told(app: Any, told: str, serving: Any, expect_log: Any) -> None:
     expect_log(told, times=1)
     assert get(serving(app).port, '/')[0] == 500

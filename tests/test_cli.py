@@ -43,10 +43,10 @@ def notebook(path: Path, *cells: str) -> Path:
 def test_help_teaches() -> None:
     code, text = said('run', '--help')
     assert code == 0
-    for option in ('--host', '--port', '--bind', '--worker-num', '--backlog', '--ssl-cert', '--ssl-key', '--debug', '--reload',
-                   '--no-ws', '--ws-max-payload-size', '--log-level', '--client-max-body-size', '--client-max-header-size',
-                   '--request-timeout', '--keepalive-timeout', '--app-handler-timeout', '--shutdown-timeout', '--root-path',
-                   'nbws run chat.ipynb'): assert option in text
+    options = """--host --port --bind --worker-num --backlog --ssl-cert --ssl-key --debug --reload --no-ws --log-level
+        --ws-max-payload-size --client-max-body-size --client-max-header-size --request-timeout --keepalive-timeout
+        --app-handler-timeout --shutdown-timeout --root-path"""
+    for option in *options.split(), 'nbws run chat.ipynb': assert option in text
     assert said('--version') == (0, f'nbws {__version__}\n')
 
 
@@ -101,7 +101,6 @@ def test_a_port_in_use(more: list[str]) -> None:
 # ---------------------------------------------------------------- what it serves
 
 def test_modules_files_and_variables(tmp_path: Path) -> None:
-    (tmp_path/'site.cfg').write_text('')
     (tmp_path/'pages.py').write_text('''
 from nbws import App, serve
 class Box: pass
@@ -124,9 +123,11 @@ serve(box.web)
 
 
 def test_a_notebook(tmp_path: Path) -> None:
-    notebook(tmp_path/'chat.ipynb', 'from nbws.common import *\nimport asyncio\nprint("noise")', '%time n = 40\nn',
+    notebook(tmp_path/'chat.ipynb',
+             'from nbws.common import *\nimport asyncio\nprint("noise")', '%time n = 40\nn',
              'app = FastHTML()\n@app.get("/")\nasync def home(): return f"{n} {await task}"',
-             'async def f(): return 2\ntask = f()', 'await asyncio.sleep(0)', 'serve()', 'show()', '#| eval: false\n1/0')
+             'async def f(): return 2\ntask = f()', 'await asyncio.sleep(0)',
+             'serve()', 'show()', '#| eval: false\n1/0')
     with running(nbws('run', str(tmp_path/'chat.ipynb'), '--port', '0')) as process:
         assert process.serves().get('/') == (200, '40 2')
         assert process.stop(signal.SIGINT) == 0
@@ -134,7 +135,6 @@ def test_a_notebook(tmp_path: Path) -> None:
 
 
 def test_options(tmp_path: Path) -> None:
-    (tmp_path/'site.py').write_text('') # Would hide the standard library's
     (tmp_path/'options.py').write_text('''
 import asyncio
 from nbws import App
@@ -150,9 +150,9 @@ async def size(request): return str(len(await request.body()))
 @app.ws('/ws')
 def ws(msg: str): return msg
 ''')
-    command = nbws('run', 'options', '--bind', '127.0.0.1:0', '--root-path', '/sub', '--app-handler-timeout', '0.2', '--debug',
+    command = nbws('run', 'options', '--bind', '127.0.0.1:0', '--root-path', '/sub', '--app-handler-timeout', '0.2',
                    '--client-max-body-size', '10', '--client-max-header-size', '600', '--ws-max-payload-size', '20',
-                   '--keepalive-timeout', '5', '--request-timeout', '5', '--log-level', 'ERROR')
+                   '--debug',                   '--keepalive-timeout', '5', '--request-timeout', '5', '--log-level', 'ERROR')
     with running(command, cwd=tmp_path) as process:
         process.serves()
         assert process.get('/')[1] == process.get('/sub/')[1] == '/sub|/'
@@ -188,9 +188,10 @@ def test_unix_socket(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize('more', [[], ['--workers', '2']])
 def test_tls(more: list[str], tmp_path: Path) -> None:
-    (tmp_path/'tiny.py').write_text("from nbws import App\napp = App()\n@app.get('/')\ndef home(request): return request.scheme\n")
-    made = subprocess.run(['openssl', 'req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-subj', '/CN=localhost', '-days', '1',
-                           '-keyout', 'key.pem', '-out', 'cert.pem'], cwd=tmp_path, capture_output=True, timeout=BOUND)
+    (tmp_path/'tiny.py').write_text(
+        "from nbws import App\napp = App()\n@app.get('/')\ndef home(request): return request.scheme\n")
+    make = 'openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=localhost -days 1 -keyout key.pem -out cert.pem'
+    made = subprocess.run(make.split(), cwd=tmp_path, capture_output=True, timeout=BOUND)
     if made.returncode: pytest.skip('there is no openssl')
     command = nbws('run', 'tiny', '--port', '0', '--ssl-cert', 'cert.pem', '--ssl-key', 'key.pem', *more)
     with running(command, cwd=tmp_path) as process:
