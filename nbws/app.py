@@ -142,7 +142,7 @@ def asset(name: str, # A file of the package's static folder
     warning = f"console.warn('nbws: {name} is not in the package, using {url}: run `make assets`')"
     return ('' if here else Script(warning), Script(src=url))
 
-# %% ../nbs/06_app.ipynb #3cd72ba1
+# %% ../nbs/06_app.ipynb #61908912
 class AppBase:
     "State and settings; see `App`."
     surroundings: Surroundings = Surroundings()
@@ -194,6 +194,7 @@ class AppBase:
         self.lifespan = lifespan
         self._running: Any = None # The lifespan's context while the app is served
         self._heads: dict[str, Safe] = {}
+        self._cells_hooks: dict[Callable[..., Any], tuple[str, str]] = {} # Hooks that cells added: cell and name
         self.loop: asyncio.AbstractEventLoop | None = None # That of the server, while the app is served
         self.successor: Any = None # The app that has taken over
         self.mounts: dict[str, Any] = {} # Other apps, by their prefix
@@ -206,6 +207,15 @@ class AppBase:
         return self.surroundings.debug if self._debug is None else self._debug
     @debug.setter
     def debug(self, debug: bool | None) -> None: self._debug = debug
+
+    def _hook(self, hooks: list[Callable[..., Any]], function: Callable[..., Any]) -> None:
+        "Add a hook; where its cell is run again, in place of the one of the same name."
+        owner = self.surroundings.owner(function).id
+        if owner != getattr(function, '__module__', ''):
+            key = owner, getattr(function, '__qualname__', '')
+            hooks[:] = [h for h in hooks if self._cells_hooks.get(h) != key]
+            self._cells_hooks[function] = key
+        hooks.append(function)
 
     def report(self, error: BaseException, route: Route | None, subject: Any = None) -> None:
         "Count an error and tell the developer. From any thread."
@@ -551,7 +561,7 @@ class Errors(Answering):
             return function
         return add
 
-# %% ../nbs/06_app.ipynb #aabb03de
+# %% ../nbs/06_app.ipynb #bfc01d39
 class Lifespan(Errors):
     "What runs before the first request and after the last."
     async def startup(self) -> None:
@@ -576,13 +586,13 @@ class Lifespan(Errors):
 
     def on_startup(self, function: F) -> F:
         "Decorator: run it before the first request; at once if the app is being served. From any thread."
-        self.startup_hooks.append(function)
+        self._hook(self.startup_hooks, function)
         if self.loop is not None: self.run(_called(function))
         return function
 
     def on_shutdown(self, function: F) -> F:
         "Decorator: run it after the last request."
-        self.shutdown_hooks.append(function)
+        self._hook(self.shutdown_hooks, function)
         return function
 
     def on_event(self, event: str) -> Callable[[F], F]:
@@ -662,7 +672,7 @@ def _on_loop(loop: Any) -> bool:
     try: return asyncio.get_running_loop() is loop
     except RuntimeError: return False
 
-# %% ../nbs/06_app.ipynb #1192ebfd
+# %% ../nbs/06_app.ipynb #4b6c0c07
 class App(Mounting):
     "A live web app: routes and sockets that may change while they are served. Its parameters are FastHTML's."
     def refresh(self) -> None:
@@ -700,7 +710,7 @@ class App(Mounting):
 
     def middleware(self, function: F) -> F:
         "Decorator: wrap every answer and handshake in `async def f(request, call_next)`; the last one is outermost."
-        self.middlewares.append(function)
+        self._hook(self.middlewares, function)
         return function
 
     def room(self, name: str, history: int | None = None, # How many of the last messages newcomers get

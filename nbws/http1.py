@@ -42,7 +42,7 @@ def split_fields(*headers: tuple[str, str]) -> tuple[str, dict[str, str]]:
         raise ValueError(f'a header field contains a line break: {text!r}')
     return text, framing
 
-# %% ../nbs/07e_http1.ipynb #6c439909
+# %% ../nbs/07e_http1.ipynb #a6d2a9e5
 class _Writer(RequestParser):
     "How answers are written."
     __slots__ = ('transport', '_lost', '_eof', '_above', '_drain', '_task')
@@ -112,7 +112,8 @@ class _Writer(RequestParser):
             self._task = None
             await _close(chunks)
 
-    async def _pump(self, exchange: Exchange, chunks: AsyncIterator[Any], head: bytes, length: int | None, chunked: bool) -> None:
+    async def _pump(self, exchange: Exchange, chunks: AsyncIterator[Any], head: bytes, length: int | None,
+                    chunked: bool) -> None:
         sent = turn = 0
         try:
             async for chunk in chunks:
@@ -161,12 +162,13 @@ async def _close(body: Any) -> None:
         elif hasattr(body, 'close'): body.close()
     except Exception: log.exception('an answer could not be closed')
 
-# %% ../nbs/07e_http1.ipynb #0cb22258
+# %% ../nbs/07e_http1.ipynb #4988e95e
 _SLICE = 4096
 
 class _Answers(_Writer):
     "What happens between a read and a write: one exchange at a time."
-    __slots__ = ('_current', '_rest', '_full', '_paused', '_advancing', '_served', '_lingering', '_waited', '_buffered', '_link')
+    __slots__ = ('_current', '_rest', '_full', '_paused', '_advancing', '_served', '_lingering', '_waited', '_buffered',
+                 '_link')
 
     def __init__(self, host: Host) -> None:
         super().__init__(host)
@@ -306,7 +308,7 @@ def _refused(refusal: HTTPException | None) -> Response:
     e = refusal or HTTPException(400)
     return PlainTextResponse(f'{e.detail}\n', e.status_code, e.headers)
 
-# %% ../nbs/07e_http1.ipynb #6d6dd580
+# %% ../nbs/07e_http1.ipynb #1160fa7e
 class HttpConn(_Answers, asyncio.BufferedProtocol):
     "An HTTP/1.1 connection. On the server's loop only."
     __slots__ = ()
@@ -316,6 +318,11 @@ class HttpConn(_Answers, asyncio.BufferedProtocol):
         "Whether nothing is being answered."
         return not (self._current or self.queue)
 
+    @property
+    def fresh(self) -> bool:
+        "Whether its first request has yet to come."
+        return not self._served and self.idle and not self._lingering
+
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
         self.host.connections.add(self)
@@ -324,7 +331,9 @@ class HttpConn(_Answers, asyncio.BufferedProtocol):
         if connected := getattr(self.host.app, 'connected', None): self._link = connected(self._peer)
 
     def get_buffer(self, sizehint: int) -> memoryview: return self.host.buffer
-    def buffer_updated(self, n: int) -> None: self.data_received(bytes(self.host.buffer[:n]))
+    def buffer_updated(self, n: int) -> None:
+        self.data_received(bytes(self.host.buffer[:n]))
+        if self.host.busy: self.host.pace()
 
     def data_received(self, data: bytes) -> None:
         if self._lingering: return
