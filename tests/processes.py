@@ -47,7 +47,7 @@ class Process:
         def found() -> bool: return self.output.count(text) >= times or not self._reader.is_alive()
         with self._changed: self._changed.wait_for(found, BOUND)
         lines = [line for line in self.lines if text in line]
-        assert len(lines) >= times, f'{text!r} was not said:\n{self.output}'
+        assert self.output.count(text) >= times, f'{text!r} was not said:\n{self.output}'
         return lines[-1]
 
     def serves(self) -> Process:
