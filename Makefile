@@ -72,7 +72,7 @@ demo: $(VENV)/.demo jupyter-conf ## open the chat notebook in JupyterLab, in you
 # ---------------------------------------------------------------- check it
 
 .PHONY: test
-test: $(VENV)/.dev jupyter-conf chromium lint check-export check-readme notebooks unit e2e ## everything: lint, types, notebooks, tests, a real JupyterLab
+test: $(VENV)/.dev jupyter-conf chromium hub lint check-export check-readme notebooks unit e2e ## everything: lint, types, notebooks, tests, a real JupyterLab
 	@echo "==> make test: all passed"
 
 .PHONY: lint
@@ -117,7 +117,7 @@ unit: $(VENV)/.dev jupyter-conf ## tests/: real sockets, a real kernel, the rule
 	$(PY) -m pytest tests $(PYTEST_FLAGS)
 
 .PHONY: e2e
-e2e: $(VENV)/.dev jupyter-conf chromium ## e2e/: JupyterLab and Chromium as a person uses them
+e2e: $(VENV)/.dev jupyter-conf chromium hub ## e2e/: JupyterLab and Chromium as a person uses them
 	@echo "==> pytest e2e"
 	@if ls e2e/test_*.py > /dev/null 2>&1; then $(PY) -m pytest e2e $(PYTEST_FLAGS); else echo "there are no tests in e2e/ yet"; fi
 
@@ -145,6 +145,13 @@ chromium: $(VENV)/.dev
 	  { apt-get install -qq -y --no-install-recommends chromium > /dev/null 2>&1 || \
 	    { apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium > /dev/null; }; }; fi; \
 	$(PY) -c "$$FIND_CHROMIUM" || { echo "The browser tests need Chromium: run $(BIN)/playwright install --with-deps chromium, or install your system's package."; exit 1; }
+
+# JupyterHub needs its proxy, which is an npm package; without npm the hub's test is skipped, and says so.
+HUB := $(VENV)/hub/node_modules/.bin/configurable-http-proxy
+.PHONY: hub
+hub: $(VENV)/.dev
+	@[ -x $(HUB) ] || ! command -v npm > /dev/null || { echo "==> npm install configurable-http-proxy, for the JupyterHub test"; mkdir -p $(VENV)/hub && \
+	  npm install --prefix $(VENV)/hub --no-save --no-audit --no-fund --loglevel=error configurable-http-proxy@4.6.3; }
 
 # ---------------------------------------------------------------- clear up
 
