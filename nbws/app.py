@@ -561,7 +561,7 @@ class Errors(Answering):
             return function
         return add
 
-# %% ../nbs/06_app.ipynb #bfc01d39
+# %% ../nbs/06_app.ipynb #5d632591
 class Lifespan(Errors):
     "What runs before the first request and after the last."
     async def startup(self) -> None:
@@ -599,12 +599,14 @@ class Lifespan(Errors):
         "Starlette's spelling: 'startup' or 'shutdown'."
         return {'startup': self.on_startup, 'shutdown': self.on_shutdown}[event]
 
-    def run(self, coroutine: Coroutine[Any, Any, Any]) -> Running:
-        "Run a coroutine on the server's loop. From any thread; in a cell, `await` it or call `.result(timeout)`."
+    def run(self, awaitable: Awaitable[Any]) -> Running:
+        "Await something on the server's loop. From any thread; in a cell, `await` it or call `.result(timeout)`."
         if self.loop is None:
-            coroutine.close()
+            if isinstance(awaitable, Coroutine): awaitable.close()
             raise NbwsError('the app is not being served, so it has no loop: call serve() first')
-        return Running(asyncio.run_coroutine_threadsafe(coroutine, self.loop))
+        return Running(asyncio.run_coroutine_threadsafe(_awaited(awaitable), self.loop))
+
+async def _awaited(awaitable: Awaitable[Any]) -> Any: return await awaitable
 
 class Running:
     "A coroutine on the server's loop: awaitable from any other loop."
