@@ -18,6 +18,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from nbws import notebook
 from nbws.app import App
+from nbws.conn import Limits
 from nbws.foreign import as_app
 from nbws.messages import NbwsError
 from nbws.server import Server
@@ -273,6 +274,54 @@ def test_flask(serving: Any) -> None:
     with urllib.request.urlopen(server.url + '/form', b'a=xy', timeout=BOUND) as answer: assert answer.read() == b'xyxy'
 
 
+def tornado_app() -> Any:
+    from tornado.web import Application, RequestHandler, stream_request_body
+    from tornado.websocket import WebSocketHandler
+    class Home(RequestHandler):
+        def get(self) -> None:
+            self.set_secure_cookie('seen', 'yes')
+            self.write(f'Hello {self.get_argument("name", "you")} at {self.request.remote_ip}')
+    class Stream(RequestHandler):
+        async def get(self) -> None:
+            for i in range(3):
+                self.write(str(i))
+                await self.flush()
+                await asyncio.sleep(0)
+    @stream_request_body
+    class Upload(RequestHandler):
+        def prepare(self) -> None: self.size = 0
+        def data_received(self, chunk: bytes) -> None: self.size += len(chunk)
+        def post(self) -> None: self.write(str(self.size))
+    class Echo(WebSocketHandler):
+        def select_subprotocol(self, subprotocols: list[str]) -> str | None:
+            return 'chat' if 'chat' in subprotocols else None
+        async def on_message(self, message: Any) -> None:
+            if message == 'close': self.close(4002, 'as you wish')
+            else: await self.write_message(message[::-1], binary=isinstance(message, bytes))
+    return Application([('/', Home), ('/stream', Stream), ('/upload', Upload), ('/ws', Echo)], cookie_secret='a test',
+                       log_function=lambda handler: None)
+
+
+def test_tornado(serving: Any) -> None:
+    import urllib.request
+    server = serving(tornado_app())
+    assert get(server.port, '/?name=Ada') == (200, 'Hello Ada at 127.0.0.1')
+    assert get(server.port, '/stream')[1] == '012'
+    assert get(server.port, '/no')[0] == 404
+    with urllib.request.urlopen(server.url + '/upload', b'x' * 200_000, timeout=BOUND) as answer:
+        assert answer.read() == b'200000'
+    with ws(server.port, '/ws', subprotocols=['soap', 'chat']) as socket:
+        assert socket.subprotocol == 'chat'
+        for message, answer in ('abc', 'cba'), (b'abc', b'cba'), ('x' * 100_000, 'x' * 100_000):
+            socket.send(message)
+            assert socket.recv(BOUND) == answer
+        socket.send('close')
+        with pytest.raises(ConnectionClosed) as closed: socket.recv(BOUND)
+        assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (4002, 'as you wish')
+    with pytest.raises(InvalidStatus) as refused: ws(server.port, '/stream').close()
+    assert refused.value.response.status_code == 200
+
+
 def test_mounts(serving: Any) -> None:
     app = App()
     @app.get('/')
@@ -386,6 +435,19 @@ def test_sockets_that_misbehave(serving: Any, expect_log: Any) -> None:
     for path, code in ('/bad', 1011), ('/returns', 1000):
         with ws(server.port, path) as socket, pytest.raises(ConnectionClosed) as closed: socket.recv(BOUND)
         assert closed.value.rcvd.code == code
+
+
+@pytest.mark.parametrize('make', [starlette_app, flask_app])
+def test_a_body_over_its_limit_is_413(make: Any, nbws_server: Any) -> None:
+    "In chunks, so that its length shows only while the application reads."
+    server = nbws_server(make(), limits=Limits(max_body=1000))
+    path = '/' if make is starlette_app else '/form'
+    with socket.create_connection(('127.0.0.1', server.port), BOUND) as s:
+        s.sendall(f'POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n'.encode() +
+                  b'content-type: application/x-www-form-urlencoded\r\ntransfer-encoding: chunked\r\n\r\n')
+        s.sendall(b'190\r\n' + b'x' * 400 + b'\r\n')
+        for _ in range(2): s.sendall(b'190\r\n' + b'x' * 400 + b'\r\n')
+        assert s.recv(100).startswith(b'HTTP/1.1 413')
 
 
 def test_a_slow_reader_stops_the_application(serving: Any) -> None:
