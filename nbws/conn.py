@@ -41,7 +41,7 @@ class Limits:
             if not getattr(self, f.name) > 0 and f.name != 'max_connections':
                 raise ValueError(f'{f.name} must be more than 0, not {getattr(self, f.name)!r}')
 
-# %% ../nbs/07c_conn.ipynb #96d2a054
+# %% ../nbs/07c_conn.ipynb #1bc2fecc
 class Host(Protocol):
     "The server, as its connections see it."
     app: Any
@@ -55,10 +55,12 @@ class Host(Protocol):
     sockets_enabled: bool
     context_takeover: bool
     buffer: memoryview # What is read from any connection, for as long as it is handled
+    busy: bool # A cell runs
     def refuse(self, request: Any) -> Any: "The answer to a request that may not pass, or None."
     def forget(self, connection: Any) -> None: "The connection is gone."
+    def pace(self) -> None: "Called after a read while `busy`: sleeps when this thread has had its share."
 
-# %% ../nbs/07c_conn.ipynb #1a45094d
+# %% ../nbs/07c_conn.ipynb #06d7ef0f
 OPEN, CLOSING, LINGERING, CLOSED = range(4)
 
 class SocketConn(asyncio.BufferedProtocol):
@@ -163,7 +165,9 @@ class SocketConn(asyncio.BufferedProtocol):
     # In
 
     def get_buffer(self, sizehint: int) -> memoryview: return self.host.buffer
-    def buffer_updated(self, n: int) -> None: self.data_received(bytes(self.host.buffer[:n]))
+    def buffer_updated(self, n: int) -> None:
+        self.data_received(bytes(self.host.buffer[:n]))
+        if self.host.busy: self.host.pace()
 
     def data_received(self, data: bytes) -> None:
         self._waited, self._pinged = 0.0 if self.state == OPEN else self._waited, False
@@ -188,6 +192,7 @@ class SocketConn(asyncio.BufferedProtocol):
     def _go_on(self) -> None:
         if self.state >= LINGERING or self._held or self.transport.is_closing(): return
         self._handle(self._decoder.feed(b''))
+        if self.host.busy: self.host.pace()
         if not (self._decoder.more or self._held or self.transport.is_closing()): self.transport.resume_reading()
 
     def _control(self, event: Event) -> None:
