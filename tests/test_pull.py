@@ -156,7 +156,7 @@ def test_a_client_that_leaves_during_the_handshake():
         assert asked.wait(BOUND)
         client.reset()
         async def gone() -> None:
-            while c.server.connections: await asyncio.sleep(0)
+            while c.server.connections: await asyncio.sleep(0)  # noqa: ASYNC110
         c.wait(gone())
         c.server.loop.call_soon_threadsafe(gate[0].set)
         assert done.wait(BOUND)
@@ -290,7 +290,7 @@ def test_hand_over_under_load():
             for i in range(200):
                 ws.send(str(i))
                 answers.append(str(ws.recv(BOUND)))
-        threads = [threading.Thread(target=client, args=pair) for pair in zip(sockets, got)]
+        threads = [threading.Thread(target=client, args=pair) for pair in zip(sockets, got, strict=True)]
         for t in threads: t.start()
         generation = 0
         while any(t.is_alive() for t in threads):

@@ -15,6 +15,7 @@ from nbws.common import EventStream, sse_message
 from nbws.conn import Limits
 from nbws.html import P
 from nbws.messages import HTMLResponse, HTTPException, Response, StartError, StreamingResponse
+from nbws.routing import Owner
 from nbws.server import Server
 from nbws.workers import Workers
 
@@ -292,7 +293,7 @@ def limited() -> Any:
     (b'POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n' + b'x' * 100, 200),
     (b'POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 101\r\n\r\n' + b'x' * 101, 413),
     (b'POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 999999999999999\r\nexpect: 100-continue\r\n\r\n', 413),
-    (b'POST /stream HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n65\r\n' + b'x' * 101 + b'\r\n0\r\n\r\n', 413),
+    (b'POST /stream HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n65\r\n' + b'x' * 101 + b'\r\n', 413),
     (b'GET / HTTP/1.1\r\nhost: x\r\nx-long: ' + b'x' * 600 + b'\r\n\r\n', 431),
     (b'GET / HTTP/1.1\r\nhost: x\r\n' + b''.join(b'x-%d: y\r\n' % i for i in range(200)) + b'\r\n', 431),
     (b'GET /' + b'x' * 300 + b' HTTP/1.1\r\nhost: x\r\n\r\n', 414),
@@ -405,3 +406,19 @@ def test_a_stop_hook_that_fails_keeps_no_other_from_running(expect_log):
     expect_log("KeyError: 'first'", 1)
     with live(app): pass
     assert ran == [1]
+
+
+def test_hooks_of_a_cell_that_is_run_again_are_replaced():
+    app = App()
+    class Cell(type(app.surroundings)):  # type: ignore[misc]
+        def owner(self, function: Any) -> Owner: return Owner('cell-1', 'cell [1]')
+    app.surroundings = Cell()
+    for _ in range(2):
+        @app.on_startup
+        def start(): ...
+        @app.on_shutdown
+        def stop(): ...
+        @app.middleware
+        async def around(request, call_next): return await call_next(request)
+    assert [len(hooks) for hooks in (app.startup_hooks, app.shutdown_hooks, app.middlewares)] == [1, 1, 1]
+    assert app.startup_hooks == [start]

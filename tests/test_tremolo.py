@@ -29,7 +29,8 @@ from nbws.messages import HTTPException as OurHTTPException
 from nbws.messages import Request
 from nbws.server import Server
 from nbws.tremolo import Application, Tremolo, exceptions
-from nbws.tremolo.exceptions import BadRequest, Forbidden, HTTPRedirect, NotFound, WebSocketClientClosed, WebSocketServerClosed
+from nbws.tremolo.exceptions import (BadRequest, Forbidden, HTTPRedirect, NotFound, WebSocketClientClosed,
+                                     WebSocketServerClosed)
 from nbws.tremolo.requests import Text
 
 
@@ -82,15 +83,16 @@ def test_a_handler_that_is_replaced_by_one_without_websocket_serves_no_socket(hy
 
 # Match: arguments by name
 
-SERVER = ('request', 'response', 'app', 'context', 'extras', 'globals', 'lock', 'logger', 'loop', 'next', 'kwargs', 'prefix', 'func')
+SERVER = ('request', 'response', 'app', 'context', 'extras', 'globals', 'lock', 'logger', 'loop', 'next', 'kwargs',
+          'prefix', 'func')
 
 
 def test_arguments_by_name_or_collected():
     app, seen = Tremolo('mine'), []
 
     @app.route(r'^/by-name/(?P<page>\w+)')
-    async def by_name(request, response, websocket, sse, app, context, extras, globals, lock, logger, loop, next, kwargs, prefix, func, page,
-                      unknown, other=5):
+    async def by_name(request, response, websocket, sse, app, context, extras, globals, lock,  # noqa: A002
+                      logger, loop, next, kwargs, prefix, func, page, unknown, other=5):  # noqa: A002
         seen.append(locals())
         return 'a'
 
@@ -132,7 +134,8 @@ def test_request_is_bytes():
         c.get('/a%20b?x=1&x=2&y=', headers={'X-Some': 'A, B', 'Cookie': 'k=v'})
         host = f'127.0.0.1:{c.server.port}'.encode()
     assert seen['host'] == host
-    assert (seen['scheme'], seen['path'], seen['query_string'], seen['method']) == (b'http', b'/a%20b', b'x=1&x=2&y=', b'GET')
+    assert (seen['scheme'], seen['path'], seen['method']) == (b'http', b'/a%20b', b'GET')
+    assert seen['query_string'] == b'x=1&x=2&y='
     assert (seen['url'], seen['version'], seen['ip']) == (b'/a%20b?x=1&x=2&y=', b'1.1', b'127.0.0.1')
     ip, port = seen['client']
     assert ip == '127.0.0.1'
@@ -160,13 +163,15 @@ def test_bodies():
 
     @app.route('/read')
     async def read(request):
-        return b'|'.join([await request.read(2), await request.recv(3), await request.read(100)]) + (b'!' if request.eof() else b'')
+        parts = [await request.read(2), await request.recv(3), await request.read(100)]
+        return b'|'.join(parts) + (b'!' if request.eof() else b'')
 
     with live(app) as c:
         assert c.post('/body', content=b'abc').content == b'abc'
         assert c.post('/stream', content=iter([b'ab', b'c'])).content == b'ABC'
         assert c.post('/form', data={'a': ['1', '2']}).text == "({'a': ['1', '2']}, {})"
-        assert c.post('/form', data={'n': '1'}, files={'f': ('x.txt', b'hi')}).text == "({'n': ['1']}, {'f': [('x.txt', b'hi')]})"
+        r = c.post('/form', data={'n': '1'}, files={'f': ('x.txt', b'hi')})
+        assert r.text == "({'n': ['1']}, {'f': [('x.txt', b'hi')]})"
         assert c.post('/form', content=b'x').status_code == 400
         assert c.post('/read', content=b'abcdefg').content == b'ab|cde|fg!'
 
@@ -299,7 +304,8 @@ def test_sendfile(tmp_path):
     async def part(response): await response.sendfile(str(file), 2, 3)
     with live(app) as c:
         r = c.get()
-        assert (r.content, r.headers['content-type'], r.headers['accept-ranges']) == (b'0123456789', 'application/x-mine', 'bytes')
+        assert (r.content, r.headers['accept-ranges']) == (b'0123456789', 'bytes')
+        assert r.headers['content-type'] == 'application/x-mine'
         r = c.get(headers={'range': 'bytes=1-3'})
         assert (r.status_code, r.content) == (206, b'123')
         assert c.get(headers={'range': 'bytes=90-'}).status_code == 416
@@ -476,7 +482,7 @@ def test_the_message_limit_is_two_mebibytes(): assert Limits().max_message == 2 
 def test_worker_hooks_run_in_order():
     app, seen = Tremolo(), []
     @app.on_worker_start
-    async def second(app, globals, context, loop, logger):
+    async def second(app, globals, context, loop, logger):  # noqa: A002
         seen.append(('second', globals is context is app.context, loop is asyncio.get_running_loop()))
         globals.shared = 5
     @app.on_worker_start(priority=1)
@@ -486,7 +492,7 @@ def test_worker_hooks_run_in_order():
     @app.on_worker_stop
     async def stop(**worker): seen.append('stop')
     @app.route('/')
-    async def page(globals): return str(globals.shared)
+    async def page(globals): return str(globals.shared)  # noqa: A002
     with live(app) as c: assert c.get().text == '5'
     assert seen == ['first', ('second', True, True), 'stop', 'last']
 
@@ -595,7 +601,8 @@ def test_error_pages(expect_log):
     with live(app) as c:
         assert ((r := c.get('/none')).status_code, r.text) == (404, 'nothing at /none')
         assert c.get('/missing').text == 'nothing at /missing'
-        assert ((r := c.get('/broken')).status_code, r.text, r.headers['x-broken']) == (500, 'sorry', 'ZeroDivisionError')
+        r = c.get('/broken')
+        assert (r.status_code, r.text, r.headers['x-broken']) == (500, 'sorry', 'ZeroDivisionError')
     for code in (399, 512):
         with pytest.raises(ValueError, match='supported range: 400-511'): app.error(code)
 
@@ -636,9 +643,10 @@ def test_the_last_route_wins():
 
 # Match: exceptions
 
-STATUS = {'HTTPException': 500, 'HTTPRedirect': 302, 'BadRequest': 400, 'Unauthorized': 401, 'Forbidden': 403, 'NotFound': 404,
-          'MethodNotAllowed': 405, 'RequestTimeout': 408, 'PreconditionFailed': 412, 'PayloadTooLarge': 413, 'RangeNotSatisfiable': 416,
-          'ExpectationFailed': 417, 'TooManyRequests': 429, 'InternalServerError': 500, 'ServiceUnavailable': 503}
+STATUS = {'HTTPException': 500, 'HTTPRedirect': 302, 'BadRequest': 400, 'Unauthorized': 401, 'Forbidden': 403,
+          'NotFound': 404, 'MethodNotAllowed': 405, 'RequestTimeout': 408, 'PreconditionFailed': 412,
+          'PayloadTooLarge': 413, 'RangeNotSatisfiable': 416, 'ExpectationFailed': 417, 'TooManyRequests': 429,
+          'InternalServerError': 500, 'ServiceUnavailable': 503}
 
 
 @pytest.mark.parametrize('name', STATUS)
@@ -661,7 +669,8 @@ def test_exceptions(name, expect_log):
 
 
 def test_socket_exceptions(expect_log):
-    assert [getattr(exceptions, n).code for n in ('WebSocketException', 'WebSocketClientClosed', 'WebSocketServerClosed')] == [1011, 1005, 1011]
+    assert (WebSocketClientClosed.code, WebSocketServerClosed.code) == (1005, 1011)
+    assert exceptions.WebSocketException.code == 1011
     app = Tremolo()
     @app.route('/')
     async def handler(request, websocket=None):
@@ -899,8 +908,8 @@ def script(tmp_path: Path, source: str) -> Iterator[tuple[subprocess.Popen[str],
     "Run a program; gives the address that it prints."
     file = tmp_path/'chat_script.py'
     file.write_text(source)
-    process = subprocess.Popen([sys.executable, str(file)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=tmp_path,
-                               start_new_session=True)
+    process = subprocess.Popen([sys.executable, str(file)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                               cwd=tmp_path, start_new_session=True)
     said = ''
     timer = threading.Timer(30, process.kill)
     timer.start()
@@ -942,12 +951,14 @@ def test_several_addresses(tmp_path):
         '''
     with script(tmp_path, textwrap.dedent(source)) as (_, url):
         assert httpx.get(url, timeout=BOUND, trust_env=False).text == 'here'
-        with httpx.Client(transport=httpx.HTTPTransport(uds=str(path)), timeout=BOUND) as c: assert c.get('http://x/').text == 'here'
+        with httpx.Client(transport=httpx.HTTPTransport(uds=str(path)), timeout=BOUND) as c:
+            assert c.get('http://x/').text == 'here'
 
 
 def test_run_needs_an_address():
     with pytest.raises(ValueError, match='listen'): Tremolo().run()
-    with pytest.raises(TypeError, match="no option 'client_max_bodysize'"): Tremolo().run('127.0.0.1', 0, client_max_bodysize=5)
+    with pytest.raises(TypeError, match="no option 'client_max_bodysize'"):
+        Tremolo().run('127.0.0.1', 0, client_max_bodysize=5)
     app = Tremolo()
     assert (app.listen(1), app.listen(1)) == (True, False)
 
@@ -955,7 +966,8 @@ def test_run_needs_an_address():
 def test_run_says_what_is_wrong(tmp_path, hybrid):
     with socket.create_server(('127.0.0.1', 0)) as taken, pytest.raises(SystemExit, match='already in use'):
         hybrid.run('127.0.0.1', taken.getsockname()[1])
-    with pytest.raises(SystemExit, match='does not exist'): Tremolo().run('127.0.0.1', 0, ssl={'cert': str(tmp_path/'no.pem')})
+    with pytest.raises(SystemExit, match='does not exist'):
+        Tremolo().run('127.0.0.1', 0, ssl={'cert': str(tmp_path/'no.pem')})
 
 
 # In a cell
@@ -1034,8 +1046,8 @@ def test_under_asgi():
         await inbox.put({'type': 'lifespan.startup'})
         requests: asyncio.Queue[Any] = asyncio.Queue()
         await requests.put({'type': 'http.request', 'body': b''})
-        scope = {'type': 'http', 'method': 'GET', 'path': '/', 'query_string': b'', 'headers': [(b'host', b'h')], 'scheme': 'http',
-                 'http_version': '1.1', 'client': ('1.2.3.4', 5), 'server': ('h', 80)}
+        scope = {'type': 'http', 'method': 'GET', 'path': '/', 'query_string': b'', 'headers': [(b'host', b'h')],
+                 'scheme': 'http', 'http_version': '1.1', 'client': ('1.2.3.4', 5), 'server': ('h', 80)}
         await asyncio.wait_for(app(scope, requests.get, send), BOUND)
         await inbox.put({'type': 'lifespan.shutdown'})
         await asyncio.wait_for(lifespan, BOUND)
