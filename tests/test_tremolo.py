@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import re
@@ -904,11 +905,12 @@ def test_chat_in_process():
 
 
 @contextmanager
-def script(tmp_path: Path, source: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    "Run a program; gives the address that it prints."
+def script(tmp_path: Path, source: str, *command: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    "Run a program, or a command; gives the address that it prints."
     file = tmp_path/'chat_script.py'
     file.write_text(source)
-    process = subprocess.Popen([sys.executable, str(file)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    command = command or (str(file),)
+    process = subprocess.Popen([sys.executable, *command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                                cwd=tmp_path, start_new_session=True)
     said = ''
     timer = threading.Timer(30, process.kill)
@@ -936,6 +938,14 @@ def test_chat_as_a_script(tmp_path):
 
 def test_chat_as_a_script_with_reload(tmp_path):
     with script(tmp_path, CHAT.replace('{port}', '0').replace('{reload}', 'True')) as (_, url): chats(url)
+
+
+def test_chat_as_a_notebook_that_the_command_runs(tmp_path):
+    cell = {'cell_type': 'code', 'id': 'a', 'metadata': {}, 'outputs': [], 'execution_count': None}
+    cell['source'] = CHAT.replace('{port}', '8000').replace('{reload}', 'True')
+    notebook = {'cells': [cell], 'metadata': {}, 'nbformat': 4, 'nbformat_minor': 5}
+    (tmp_path/'chat.ipynb').write_text(json.dumps(notebook))
+    with script(tmp_path, '', '-m', 'nbws', 'run', 'chat.ipynb', '--port', '0') as (_, url): chats(url)
 
 
 def test_several_addresses(tmp_path):
