@@ -153,10 +153,16 @@ hub: $(VENV)/.dev
 	@[ -x $(HUB) ] || ! command -v npm > /dev/null || { echo "==> npm install configurable-http-proxy, for the JupyterHub test"; mkdir -p $(VENV)/hub && \
 	  npm install --prefix $(VENV)/hub --no-save --no-audit --no-fund --loglevel=error configurable-http-proxy@4.6.3; }
 
+# ---------------------------------------------------------------- measure it
+
+.PHONY: bench
+bench: $(VENV)/.dev ## nbws beside its peers, on Linux with gcc; options: make bench BENCH_FLAGS=--full
+	$(PY) -m tests.bench $(BENCH_FLAGS)
+
 # ---------------------------------------------------------------- clear up
 
 .PHONY: clean
 clean: ## remove .venv, the browser files and everything that runs leave behind
 	find nbws/static -type f ! -name nbws.js ! -name prefix.js -delete
-	rm -rf $(VENV) build dist *.egg-info _proc e2e/artefacts .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-bench build dist *.egg-info _proc e2e/artefacts .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find nbws tests e2e nbs -name __pycache__ -prune -exec rm -rf {} +

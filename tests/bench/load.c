@@ -1,0 +1,232 @@
+/* The load: many clients in one thread, on epoll, so that the client is not what is measured.
+ *
+ *   load echo PORT PATH CLIENTS SECONDS WINDOW EVERY_MS MESSAGE     each client keeps WINDOW messages on the way
+ *   load fanout PORT PATH CLIENTS SECONDS WINDOW EVERY_MS MESSAGE   the first client sends, all of them receive
+ *   load http PORT PATH CLIENTS SECONDS WINDOW EVERY_MS ""          GET on kept connections
+ *   load idle PORT PATH CLIENTS                                     sockets that stay open until stdin ends
+ *   load serve PORT                                                 an echo server: the most that this client can measure
+ *
+ * EVERY_MS > 0: one message at a time (WINDOW is 1), the next one so long after its answer. The result is a line of JSON:
+ * answers a second (of a fan-out: deliveries), the client's own CPU in percent of one core, round trips in ms. */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { SAMPLES = 1 << 20, BUFFER = 1 << 18 };
+typedef struct { int fd, used, sent; char *data; double begun; } Client;
+
+static char out[1 << 16], buffer[BUFFER];
+static int out_size, http;
+static float samples[SAMPLES];
+static long n_samples;
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec + t.tv_nsec / 1e9;
+}
+
+static double cpu(void) {
+    struct rusage u;
+    getrusage(RUSAGE_SELF, &u);
+    return u.ru_utime.tv_sec + u.ru_stime.tv_sec + (u.ru_utime.tv_usec + u.ru_stime.tv_usec) / 1e6;
+}
+
+static void die(const char *what) { perror(what); exit(1); }
+
+static void send_all(int fd, const char *data, int size) {
+    while (size > 0) {
+        int n = send(fd, data, size, MSG_NOSIGNAL);
+        if (n < 0) { if (errno == EAGAIN || errno == EINTR) continue; die("send"); }
+        data += n; size -= n;
+    }
+}
+
+static int opened(int port, const char *path) {
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int fd = socket(AF_INET, SOCK_STREAM, 0), one = 1;
+    if (fd < 0 || connect(fd, (struct sockaddr *)&to, sizeof to)) die("connect");
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    if (http) return fd;
+    char text[1024];
+    int used = snprintf(text, sizeof text, "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n", path, port);
+    send_all(fd, text, used);
+    for (used = 0; used < (int)sizeof text - 1;) { /* byte by byte: frames may follow at once */
+        if (recv(fd, text + used, 1, 0) != 1) die("handshake");
+        text[++used] = 0;
+        if (used > 4 && !strcmp(text + used - 4, "\r\n\r\n")) break;
+    }
+    if (strncmp(text, "HTTP/1.1 101", 12)) { fprintf(stderr, "%s\n", text); exit(1); }
+    return fd;
+}
+
+static void make_message(int port, const char *path, const char *text) {
+    if (http) {
+        out_size = snprintf(out, sizeof out, "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n\r\n", path, port);
+        return;
+    }
+    int n = strlen(text), at = 0;
+    out[at++] = (char)0x81;
+    if (n < 126) out[at++] = (char)(0x80 | n);
+    else { out[at++] = (char)0xfe; out[at++] = n >> 8; out[at++] = n & 255; }
+    memcpy(out + at, "\1\2\3\4", 4); at += 4;
+    for (int i = 0; i < n; i++) out[at++] = text[i] ^ (i % 4 + 1);
+    out_size = at;
+}
+
+/* The size of the answer at `p`, of which there are `n` bytes; 0: there are not enough. Control frames count as nothing. */
+static int answer(const char *p, int n, int *counts) {
+    const unsigned char *u = (const unsigned char *)p;
+    *counts = 1;
+    if (http) {
+        char *end = memmem(p, n, "\r\n\r\n", 4), *length;
+        if (!end) return 0;
+        if (strncmp(p, "HTTP/1.1 200", 12)) { fprintf(stderr, "%.*s\n", n, p); exit(1); }
+        length = strcasestr(p, "content-length:");
+        if (!length || length > end) { fprintf(stderr, "no length: %.*s\n", n, p); exit(1); }
+        int size = end + 4 - p + atoi(length + 15);
+        return size <= n ? size : 0;
+    }
+    if (n < 2) return 0;
+    int size = u[1] & 127, head = 2;
+    if (size == 126) { if (n < 4) return 0; size = u[2] << 8 | u[3]; head = 4; }
+    else if (size == 127) { if (n < 10) return 0; size = u[6] << 24 | u[7] << 16 | u[8] << 8 | u[9]; head = 10; }
+    if ((u[0] & 15) == 8) { fprintf(stderr, "closed: %.*s\n", size, p + head); exit(1); }
+    if (u[0] & 8) *counts = 0;
+    return head + size <= n ? head + size : 0;
+}
+
+static int answers(Client *c) {
+    int found = 0, at = 0, size, counts;
+    if (c->data) { memcpy(buffer, c->data, c->used); free(c->data); c->data = NULL; }
+    int n = recv(c->fd, buffer + c->used, BUFFER - c->used - 1, MSG_DONTWAIT);
+    if (n == 0 || (n < 0 && errno != EAGAIN)) { fprintf(stderr, "a connection has ended\n"); exit(1); }
+    n = c->used + (n > 0 ? n : 0);
+    buffer[n] = 0;
+    while ((size = answer(buffer + at, n - at, &counts))) { at += size; found += counts; }
+    c->used = n - at;
+    if (c->used) { c->data = malloc(c->used); memcpy(c->data, buffer + at, c->used); }
+    return found;
+}
+
+static void post(Client *c) { c->sent++; c->begun = now(); send_all(c->fd, out, out_size); }
+
+static int by_size(const void *a, const void *b) {
+    float x = *(const float *)a, y = *(const float *)b;
+    return x < y ? -1 : x > y;
+}
+
+static void sample(double since) { if (n_samples < SAMPLES) samples[n_samples++] = (now() - since) * 1e3; }
+
+static Client *open_all(int port, const char *path, int n, int epoll) {
+    Client *clients = calloc(n, sizeof *clients);
+    for (int i = 0; i < n; i++) {
+        struct epoll_event e = {.events = EPOLLIN, .data.ptr = &clients[i]};
+        clients[i].fd = opened(port, path);
+        if (epoll_ctl(epoll, EPOLL_CTL_ADD, clients[i].fd, &e)) die("epoll_ctl");
+    }
+    return clients;
+}
+
+static void measure(int port, const char *path, int n, double seconds, int window, double every, int fanout) {
+    int epoll = epoll_create1(0), ready;
+    struct epoll_event events[1024];
+    Client *clients = open_all(port, path, n, epoll);
+    int senders = fanout ? 1 : n;
+    long received = 0, count = 0;
+    usleep(fanout ? 200000 : 20000); /* they join the room */
+    for (int i = 0; i < senders; i++) for (int k = 0; k < window; k++) post(&clients[i]);
+    double start = now(), begin = start + (every > 0 ? 0.1 : 0.3), end = begin + seconds, used = -1, due = 0, at;
+    while ((at = now()) < end) {
+        if (used < 0 && at > begin) { begin = at; used = cpu(); count = n_samples = 0; }
+        if (due && at >= due) { for (int i = 0; i < senders; i++) post(&clients[i]); due = 0; }
+        double wait = (due ? due : end) - at;
+        struct timespec t = {(long)wait, (long)((wait - (long)wait) * 1e9)};
+        ready = epoll_pwait2(epoll, events, 1024, &t, NULL);
+        for (int k = 0; k < ready; k++) {
+            Client *c = events[k].data.ptr;
+            int found = answers(c);
+            count += found; received += found;
+            if (!fanout) for (; found > 0; found--) {
+                sample(c->begun);
+                if (every > 0) due = now() + every / 1e3;
+                else post(c);
+            }
+        }
+        if (fanout && received >= (long)n * (clients[0].sent - window + 1)) { /* everybody has it */
+            if (!due) sample(clients[0].begun);
+            if (every <= 0) post(&clients[0]);
+            else if (!due) due = now() + every / 1e3;
+        }
+    }
+    double took = now() - begin;
+    qsort(samples, n_samples, sizeof *samples, by_size);
+    printf("{\"rate\": %.1f, \"cpu\": %.1f, \"p50\": %.3f, \"p99\": %.3f, \"n\": %ld, \"begin\": %.6f, \"end\": %.6f}\n", count / took,
+           used < 0 ? 0 : (cpu() - used) / took * 100, n_samples ? samples[n_samples / 2] : 0,
+           n_samples ? samples[(long)((n_samples - 1) * 0.99)] : 0, n_samples, begin, begin + took);
+}
+
+/* Unmasks each frame in its place and sends it back; whatever it gets before the first frame is a handshake. */
+static void serve(int port) {
+    static const char hello[] = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                                "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+    static char reply[BUFFER];
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int listener = socket(AF_INET, SOCK_STREAM, 0), one = 1, epoll = epoll_create1(0), ready;
+    setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    if (bind(listener, (struct sockaddr *)&at, sizeof at) || listen(listener, 1024)) die("bind");
+    struct epoll_event e = {.events = EPOLLIN, .data.fd = listener}, events[1024];
+    epoll_ctl(epoll, EPOLL_CTL_ADD, listener, &e);
+    for (;;) {
+        ready = epoll_wait(epoll, events, 1024, -1);
+        for (int k = 0; k < ready; k++) {
+            int fd = events[k].data.fd;
+            if (fd == listener) {
+                e.data.fd = accept(listener, NULL, NULL);
+                setsockopt(e.data.fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+                epoll_ctl(epoll, EPOLL_CTL_ADD, e.data.fd, &e);
+                continue;
+            }
+            int n = recv(fd, buffer, BUFFER, 0), size = 0;
+            if (n <= 0) { close(fd); continue; }
+            if (buffer[0] == 'G') { send_all(fd, hello, sizeof hello - 1); continue; }
+            for (int p = 0; p + 6 <= n;) {
+                int length = buffer[p + 1] & 127, mask = p + 2;
+                if (length > 125) { fprintf(stderr, "serve: only short messages\n"); exit(1); }
+                reply[size++] = buffer[p]; reply[size++] = length;
+                for (int i = 0; i < length; i++) reply[size++] = buffer[mask + 4 + i] ^ buffer[mask + i % 4];
+                p = mask + 4 + length;
+            }
+            send_all(fd, reply, size);
+        }
+    }
+}
+
+int main(int argc, char **argv) {
+    struct rlimit files;
+    getrlimit(RLIMIT_NOFILE, &files);
+    files.rlim_cur = files.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &files);
+    if (argc == 3 && !strcmp(argv[1], "serve")) serve(atoi(argv[2]));
+    if (argc == 5 && !strcmp(argv[1], "idle")) {
+        open_all(atoi(argv[2]), argv[3], atoi(argv[4]), epoll_create1(0));
+        printf("{}\n");
+        fflush(stdout);
+        while (read(0, buffer, BUFFER) > 0);
+        return 0;
+    }
+    if (argc != 9) { fprintf(stderr, "see the top of load.c\n"); return 2; }
+    http = !strcmp(argv[1], "http");
+    make_message(atoi(argv[2]), argv[3], argv[8]);
+    measure(atoi(argv[2]), argv[3], atoi(argv[4]), atof(argv[5]), atoi(argv[6]), atof(argv[7]), !strcmp(argv[1], "fanout"));
+    return 0;
+}
