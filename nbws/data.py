@@ -39,7 +39,7 @@ def parse_query(query: str | bytes, # What stands behind the `?`
     if isinstance(query, bytes): query = query.decode('latin-1')
     return MultiDict(parse_qsl(query, keep_blank_values=True, errors='replace')) if query else MultiDict()
 
-# %% ../nbs/00a_data.ipynb #681c06ee
+# %% ../nbs/00a_data.ipynb #3c77af81
 class Headers(Mapping[str, str]):
     "Header fields: case-insensitive, repeatable, in order, decoded (latin-1) only when asked for. RFC 9110, section 5."
     __slots__ = ('raw', '_index')
@@ -66,6 +66,10 @@ class Headers(Mapping[str, str]):
             for k, v in self.raw: found.setdefault(k.decode('latin-1').lower(), []).append(v.decode('latin-1'))
             self._index = found
         return self._index
+
+    def compact(self) -> None:
+        "Give back the memory that look-ups have taken; the next one takes it again. For sockets, which live long."
+        self._index = None
 
     def __getitem__(self, name: str) -> str: return self.index()[name.lower()][0]
     def __contains__(self, name: object) -> bool:

@@ -223,7 +223,7 @@ class Sending(SocketBase):
     def send_bytes(self, data: bytes) -> Awaitable[None]: "Starlette's name for `send`."; return self.send(data)
     def send_json(self, data: Any) -> Awaitable[None]: "Send any value as JSON."; return self.send(to_json(data))
 
-# %% ../nbs/04_sockets.ipynb #714886e9
+# %% ../nbs/04_sockets.ipynb #da79c813
 class Receiving(Sending):
     "The way in: one message at a time, in order."
     __slots__ = ()
@@ -231,6 +231,7 @@ class Receiving(Sending):
     def opened(self, conn: Conn) -> None:
         "The transport has accepted the handshake."
         self.conn, self.accepted = conn, True
+        self.request.headers.compact()
         while self.app.successor: # Its cell was run again during the handshake
             self.app = self.request.app = self.app.successor
         self.app.sockets.add(self)  # type: ignore[arg-type]
