@@ -16,7 +16,8 @@ from .data import Headers, set_cookie
 from .messages import HTMLResponse, PlainTextResponse, Request, Response
 
 # %% auto #0
-__all__ = ['SECRET', 'SAFE', 'TOKEN', 'FRAMES', 'COLAB', 'OURS', 'is_loopback', 'split_host', 'allows', 'is_foreign', 'Gate']
+__all__ = ['SECRET', 'SAFE', 'TOKEN', 'JSP', 'FRAMED', 'FRAMES', 'OURS', 'is_loopback', 'split_host', 'allows', 'is_foreign',
+           'Gate']
 
 # %% ../nbs/05e_access.ipynb #b20a8726
 _LOOPBACK = re.compile(r'(::1|localhost|[\w.-]+\.localhost|127(\.\d{1,3}){3}|\[::1\])\.?', re.I)
@@ -48,12 +49,14 @@ def is_foreign(request: Request, allowed: Iterable[str] = ()) -> bool:
     if port == at and (name == host or (is_loopback(name) and is_loopback(host))): return False
     return not allows([n for n in allowed if n != '*'], name)
 
-# %% ../nbs/05e_access.ipynb #a8a70d27
+# %% ../nbs/05e_access.ipynb #9d1060db
 SECRET = b'x-nbws-secret'
 SAFE = frozenset(('GET', 'HEAD', 'OPTIONS', 'TRACE'))
 TOKEN = 'nbws_token' # The query parameter of a notebook's first address
-FRAMES = "frame-ancestors 'self' http://localhost:* http://127.0.0.1:* https://localhost:* https://127.0.0.1:* vscode-webview:"
-COLAB = ' https://*.googleusercontent.com https://colab.research.google.com'
+JSP = 'x-proxycontextpath' # In which jupyter-server-proxy tells its prefix
+FRAMED: dict[str, Any] = {'samesite': 'none', 'secure': True, 'partitioned': True} # A cookie, framed by another site
+FRAMES = ("frame-ancestors 'self' http://localhost:* http://127.0.0.1:* https://localhost:* https://127.0.0.1:* "
+          'vscode-webview: https://*.googleusercontent.com https://colab.research.google.com') # The direct address
 
 class Gate:
     "Asked before the app: may this request pass? Knows no app, so that one gate can serve many. On the server's loop."
@@ -78,7 +81,8 @@ class Gate:
                 return None
         local = not request.server[0] # A Unix socket, which no browser reaches
         if local and self.secret: return PlainTextResponse('403 Forbidden\n', 403)
-        if host not in self._known and not local and (refusal := self._check_host(request, host, allowed)): return refusal
+        if host not in self._known and not local:
+            if refusal := self._check_host(request, host, allowed): return refusal
         if self.token: return self._visit(request)
         if (request.method not in SAFE or request.upgrade) and is_foreign(request, allowed): return _foreign(request)
         return None
@@ -87,7 +91,7 @@ class Gate:
         name = split_host(host.decode('latin-1'))[0]
         names = (*allowed, *filter(None, os.environ.get('NBWS_ALLOWED_HOSTS', '').replace(' ', '').split(',')))
         if not ((self.any_host and not names) or is_loopback(name) or allows(names, name)):
-            if self.token and 'x-proxycontextpath' in request.headers: return None # jupyter-server-proxy; the token decides
+            if self.token and JSP in request.headers: return None # The token decides
             return PlainTextResponse(f'403 This server does not answer to the name {name!r}. If it should, tell it: '
                                      'App(allowed_hosts=[...]) or the variable NBWS_ALLOWED_HOSTS.\n', 403)
         if len(self._known) < 100: self._known.add(host)
@@ -111,12 +115,13 @@ class Gate:
         given = request.cookies.get(self.cookie(request), '')
         if compare_digest(given.encode(), self.token.encode()):
             if is_foreign(request) and 'origin' in request.headers: return _foreign(request)
-            if 'x-proxycontextpath' in request.headers: request.root_path = request.headers['x-proxycontextpath'].rstrip('/')
+            request.root_path = request.headers.get(JSP, '').rstrip('/')
             self._dress(request)
             return None
         given = request.query_params.get(TOKEN, '')
         browser = 'sec-fetch-mode' in request.headers or 'origin' in request.headers
-        if (request.upgrade and browser) or request.method != 'GET' or not compare_digest(given.encode(), self.token.encode()): return _closed(request)
+        right = compare_digest(given.encode(), self.token.encode())
+        if not right or request.method != 'GET' or (request.upgrade and browser): return _closed(request)
         if browser: return self._let_in(request)
         self._pass_once(request)
         return None
@@ -124,7 +129,8 @@ class Gate:
     def _by_path(self, request: Request) -> bool:
         "A sandboxed page has no cookies: its address carries the secret as a part of the path."
         first, slash, rest = request.target[2:].partition(b'/')
-        if not slash or not compare_digest(first, self.token.encode()) or request.headers.get('origin', 'null') != 'null': return False
+        if not slash or not compare_digest(first, self.token.encode()): return False
+        if request.headers.get('origin', 'null') != 'null': return False
         request.root_path, request.target = f'/~{self.token}', b'/' + rest
         self._dress(request)
         return True
@@ -147,12 +153,13 @@ class Gate:
 
     def _let_in(self, request: Request) -> Response:
         path, rest = self._without_token(request)
-        prefix = request.headers.get('x-proxycontextpath', '').rstrip('/')
-        where = './' + path.rpartition('/')[2] # Relative: some versions of jupyter-server-proxy mend what is not, others do not
-        cross: dict[str, Any] = {'samesite': 'none', 'secure': True, 'partitioned': True} # In a frame of a page from another site
-        kind = cross if request.headers.get('sec-fetch-site') == 'cross-site' and request.headers.get('sec-fetch-dest') == 'iframe' else {'samesite': 'strict'}
+        prefix = request.headers.get(JSP, '').rstrip('/')
+        where = './' + path.rpartition('/')[2] # Some versions of jupyter-server-proxy mend what is not relative
+        kind: dict[str, Any] = {'samesite': 'strict'}
+        if [request.headers.get(f'sec-fetch-{f}') for f in ('site', 'dest')] == ['cross-site', 'iframe']: kind = FRAMED
+        cookie = set_cookie(self.cookie(request), self.token, path=prefix + '/', **kind)
         return Response(b'', 303, [('location', where + (f'?{rest}' if rest else '')), ('cache-control', 'no-store'),
-                                   ('set-cookie', set_cookie(self.cookie(request), self.token, path=f'{prefix}/', **kind))])
+                                   ('set-cookie', cookie)])
 
 _JUPYTERS = re.compile(r'_xsrf$|username-|jupyter|nbws-\d+$')
 
@@ -167,7 +174,8 @@ def _without_jupyters_cookies(request: Request) -> None:
     request.headers, request._cookies = Headers.from_raw(raw), None
 
 def _foreign(request: Request) -> Response:
-    return PlainTextResponse(f'403 This request comes from another page ({request.headers.get("origin", "unknown")}). If that page may send it, '
+    origin = request.headers.get('origin', 'unknown')
+    return PlainTextResponse(f'403 This request comes from another page ({origin}). If that page may send it, '
                              'name its host: App(allowed_hosts=[...]).\n', 403)
 
 OURS = {'x-nbws': 'closed'} # Tells the notebook's page that it has found the app, though it may not see it yet
@@ -175,4 +183,5 @@ OURS = {'x-nbws': 'closed'} # Tells the notebook's page that it has found the ap
 def _closed(request: Request) -> Response:
     text = 'This address needs the secret from its notebook: open it from there, or run the cell again.'
     if 'text/html' not in request.headers.get('accept', ''): return PlainTextResponse(f'403 {text}\n', 403, OURS)
-    return HTMLResponse(f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>nbws</title></head><body><p>{text}</p></body></html>', 403, OURS)
+    head = '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>nbws</title></head>'
+    return HTMLResponse(f'{head}<body><p>{text}</p></body></html>', 403, OURS)

@@ -44,10 +44,12 @@ def mend_field(name: str, value: str, prefix: str, host: str) -> str:
 
 _ADDRESSES = frozenset(('location', 'content-location', 'hx-location', 'hx-redirect', 'hx-push-url', 'hx-replace-url'))
 
-# %% ../nbs/05f_prefix.ipynb #6d9e573f
+# %% ../nbs/05f_prefix.ipynb #b5baf816
 _TAG = re.compile(rb'''<[a-zA-Z](?:[^>"']|"[^"]*"|'[^']*')*>''')
-_LINK = re.compile(rb'''(\s(?:href|src|action|formaction|poster|data|srcset)\s*=\s*)("[^"]*"|'[^']*'|[^\s"'>]+)''', re.I)
-_START = re.compile(rb'\s*(?:<!--.*?-->\s*)*(<!doctype[^>]*>)?\s*(<html(?:\s[^>]*)?>)?\s*(<head(?:\s[^>]*)?>)?', re.I | re.S)
+_LINK = re.compile(rb'''(\s(?:href|src|action|formaction|poster|data|srcset)\s*=\s*)'''
+                   rb'''("[^"]*"|'[^']*'|[^\s"'>]+)''', re.I)
+_START = re.compile(rb'\s*(?:<!--.*?-->\s*)*(<!doctype[^>]*>)?\s*(<html(?:\s[^>]*)?>)?\s*'
+                    rb'(<head(?:\s[^>]*)?>)?', re.I | re.S)
 _LONGEST = 8192 # Bytes that wait for the end of a tag
 
 class Rewriter:
@@ -110,14 +112,15 @@ class Rewriter:
         if not url.startswith((b'/', b'http')): return url
         return under(self.prefix, url.decode('latin-1'), self.host).encode('latin-1')
 
-# %% ../nbs/05f_prefix.ipynb #c159f47b
+# %% ../nbs/05f_prefix.ipynb #e258ffde
 SCRIPT = '/_nbws/prefix.js'
 
 def script_file(request: Request) -> Response | None:
     "The script, if this request asks for it."
     if request.path != SCRIPT or request.method not in ('GET', 'HEAD') or request.upgrade: return None
     file = Path(__file__ if '__file__' in globals() else 'nbws/x').parent/'static'/'prefix.js'
-    return Response(file.read_bytes(), 200, [('content-type', 'text/javascript; charset=utf-8'), ('cache-control', 'max-age=3600')])
+    fields = [('content-type', 'text/javascript; charset=utf-8'), ('cache-control', 'max-age=3600')]
+    return Response(file.read_bytes(), 200, fields)
 
 def script_element(prefix: str, host: str) -> str:
     "The first script of a page behind a prefix."
@@ -141,10 +144,12 @@ def with_script(response: Response, request: Request, script: str, # A script's 
 
 def _rewritten(response: Response, request: Request, prefix: str, host: str, script: str) -> Response:
     if 'x-proxycontextpath' in request.headers:
-        response.headers = [(k, _relative(v, prefix, request.path) if k.lower() == 'location' else v) for k, v in response.headers]
+        response.headers = [(k, _relative(v, prefix, request.path) if k.lower() == 'location' else v)
+                            for k, v in response.headers]
     kind = (response.header('content-type') or '').lower()
     status = response.status_code
-    if not kind.startswith('text/html') or response.header('content-encoding') or status in (101, 206, 304): return response
+    if not kind.startswith('text/html') or response.header('content-encoding'): return response
+    if status in (101, 206, 304): return response
     response.headers = [f for f in response.headers if f[0].lower() != 'content-length']
     page = request.headers.get('sec-fetch-dest') in ('document', 'iframe', 'frame')
     rewriter = Rewriter(prefix, host, script, page)

@@ -19,9 +19,9 @@ from pathlib import Path
 __all__ = ['SECRET_FIELD', 'SERVER_VARIABLE', 'MAX_SOCKET_PATH', 'Meeting', 'kernel_id', 'address', 'meeting_file', 'socket_path',
            'new_meeting', 'announce', 'withdraw', 'find']
 
-# %% ../nbs/12_rendezvous.ipynb #a72ebda8
+# %% ../nbs/12_rendezvous.ipynb #f845856c
 SECRET_FIELD = 'X-Nbws-Secret' # The header field in which the Jupyter server says the secret
-SERVER_VARIABLE = 'NBWS_JPSERVER' # In the environment of kernels: '<pid> <base_url>' of a Jupyter server with our extension
+SERVER_VARIABLE = 'NBWS_JPSERVER' # In kernels' environment: '<pid> <base_url>' of a server with our extension
 MAX_SOCKET_PATH = 103 if sys.platform == 'darwin' else 107 # Bytes of `sun_path`, less the zero at its end
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ def meeting_file(connection_file: str | os.PathLike[str], app: str = '') -> Path
     "The file that tells where an app of this kernel listens."
     return Path(connection_file).parent / 'nbws' / f'{address(kernel_id(connection_file), app)}.json'
 
-# %% ../nbs/12_rendezvous.ipynb #7ad6005c
+# %% ../nbs/12_rendezvous.ipynb #3fbf2229
 def _private(folder: Path) -> bool:
     "Make the folder, if need be, and say whether it is this user's alone."
     try:
@@ -64,7 +64,7 @@ def _private(folder: Path) -> bool:
 
 def socket_path(file: Path, # A meeting file
                 ) -> str:
-    "A path for the Unix socket beside the meeting file, or in a private folder of its own; '' where the platform has none."
+    "A path for the Unix socket, beside the meeting file or in a private folder; '' where the platform has none."
     if not hasattr(socket, 'AF_UNIX'): return ''
     path = file.with_suffix('.sock')
     if len(os.fsencode(path)) <= MAX_SOCKET_PATH and _private(file.parent): return str(path)
