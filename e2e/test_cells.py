@@ -323,7 +323,8 @@ async def ws({1}: str): return Div('{0} ' + {1}, id='out')
     name = "followed_module"
     path = jupyter.root / f"{name}.py"
     path.write_text(module.format("v1", "msg"))
-    cells = [f"%load_ext autoreload\n%autoreload 2\nimport sys; sys.path.insert(0, {str(jupyter.root)!r})\nimport {name}",
+    path_first = f"import sys\nsys.path.insert(0, {str(jupyter.root)!r})"
+    cells = [f"%load_ext autoreload\n%autoreload 2\n{path_first}\nimport {name}",
              f"from nbws.common import serve\nserve({name}.app)", "1"]
     nb = open_notebook(cells)
     nb.run(0)

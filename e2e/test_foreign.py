@@ -10,7 +10,8 @@ from .notebook import Notebook
 
 Open = Callable[..., Notebook]
 
-# No framework's page may ask a CDN here, so the page brings its own script. Its socket connects again when it is closed.
+# No framework's page may ask a CDN here, so the page brings its own script. Its socket
+# connects again when it is closed.
 PAGE = """
 PAGE = '''<!doctype html><title>x</title><h1>HEADING</h1><input><ul></ul><script>
 const list = document.querySelector('ul'), box = document.querySelector('input')
@@ -85,7 +86,8 @@ def say(frame: FrameLocator, text: str) -> None:
 
 
 def test_four_frameworks_in_their_cells(open_notebook: Open) -> None:
-    """Each has its page and its socket; run again, a cell's new application takes its place, and the page connects again."""
+    """Each has its page and its socket; run again, a cell's new application takes its place, and the page
+    connects again."""
     nb = open_notebook([PAGE, FASTHTML, STARLETTE, FASTAPI, FLASK])
     nb.run_all()
     heard = {1: ("FastHTML", "hi"), 2: ("Starlette", "ih"), 3: ("FastAPI", "HI")}

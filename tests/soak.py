@@ -3,8 +3,8 @@
     python -m tests.soak [--minutes 10] [--sockets 2000]
 
 Every client numbers its messages and gets each one back from a room of its own, in order; one in a hundred is reset in
-mid-conversation every second and replaced by a new one. Ends with exit code 1 if anything was lost or reordered for those
-who stayed, or if the server's memory grew by more than a tenth after the first minute.
+mid-conversation every second and replaced by a new one. Ends with exit code 1 if anything was lost or reordered for
+those who stayed, or if the server's memory grew by more than a tenth after the first minute.
 """
 
 from __future__ import annotations
@@ -99,7 +99,8 @@ def main() -> int:
             define(app, version)
             passed, memory = time.monotonic() - begun, me.memory_info().rss // 1024
             if passed > min(60, seconds / 3) and not early: early = memory
-            if version % 10 == 0: print(f'{passed:6.0f} s  {len(app.sockets):5} sockets  {memory:7} KiB  swap {version}', flush=True)
+            if version % 10: continue
+            print(f'{passed:6.0f} s  {len(app.sockets):5} sockets  {memory:7} KiB  swap {version}', flush=True)
         faults, counts = results.get(timeout=60)
         process.join(30)
         grown = (me.memory_info().rss // 1024) / early if early else 1

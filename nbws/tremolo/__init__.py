@@ -50,7 +50,7 @@ def flags(o: dict[str, Any]) -> list[str]:
     if o['log_level']: found += ['--log-level', o['log_level'].lower()]
     return found + ['--debug'] * bool(o['debug']) + ['--no-ws'] * (not o['ws'])
 
-# %% ../../nbs/17a_tremolo.ipynb #967d77df
+# %% ../../nbs/17a_tremolo.ipynb #ae2c3e3f
 IN_A_CELL = ('nbws: in a notebook, run() serves in the background. '
              'host, port, reload and worker_num are ignored here:\nthe kernel is one process with an address of its own, and running a cell again is the reload.\n'
              'They count when this is run as a script.')
@@ -68,7 +68,7 @@ class Tremolo(TremoloApp):
             **options: Any, # See `DEFAULTS`
             ) -> Any:
         "Serve: in the foreground of a script until Ctrl-C or SIGTERM, in a notebook's background. Coroutines: `App.run`."
-        if inspect.isawaitable(host): return super().run(host) # type: ignore[arg-type]
+        if inspect.isawaitable(host): return super().run(host)
         if LOADING.active: return None # `nbws run` serves it
         o = settled(options)
         if self.mounted: raise RuntimeError('cannot run this app. mounted somewhere?')
