@@ -1057,7 +1057,8 @@ def test_under_asgi():
         requests: asyncio.Queue[Any] = asyncio.Queue()
         await requests.put({'type': 'http.request', 'body': b''})
         scope = {'type': 'http', 'method': 'GET', 'path': '/', 'query_string': b'',
-                 'headers': [(b'host', b'localhost')], 'scheme': 'http', 'http_version': '1.1', 'client': ('1.2.3.4', 5), 'server': ('h', 80)}
+                 'headers': [(b'host', b'localhost')], 'scheme': 'http', 'http_version': '1.1',
+                 'client': ('1.2.3.4', 5), 'server': ('h', 80)}
         await asyncio.wait_for(app(scope, requests.get, send), BOUND)
         await inbox.put({'type': 'lifespan.shutdown'})
         await asyncio.wait_for(lifespan, BOUND)
