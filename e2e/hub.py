@@ -39,9 +39,10 @@ c.Authenticator.allow_all = True
 c.JupyterHub.spawner_class = 'simple'
 c.SimpleLocalProcessSpawner.home_dir_template = '{home}/{{username}}'
 c.Spawner.cmd = [sys.executable, '-m', 'jupyterhub.singleuser']
-c.Spawner.args = ['--allow-root', '--LabApp.news_url=None', '--LabApp.expose_app_in_browser=True', '--LabApp.extension_manager=readonly']
+c.Spawner.args = ['--allow-root', '--LabApp.news_url=None', '--LabApp.expose_app_in_browser=True',
+                  '--LabApp.extension_manager=readonly']
 c.Spawner.default_url = '/lab'
-c.Spawner.env_keep = [*c.Spawner.env_keep, 'PYTHONPATH', 'NBWS_E2E_MARK'] if isinstance(c.Spawner.env_keep, list) else {keep!r}
+c.Spawner.env_keep = {keep!r}
 """
 
 
@@ -63,7 +64,13 @@ class Hub:
         config = home / "jupyterhub_config.py"
         config.write_text(
             CONFIG.format(
-                url=self.url, hub=free_port(), api=free_port(), home=home, proxy=proxy_command(), password=PASSWORD, keep=keep
+                url=self.url,
+                hub=free_port(),
+                api=free_port(),
+                home=home,
+                proxy=proxy_command(),
+                password=PASSWORD,
+                keep=keep,
             )
         )
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -100,8 +107,15 @@ class Hub:
         return User(self, name, home)
 
     def stop(self) -> list[str]:
-        """End everything, and return what was left."""
+        """End everything, and return what was left.
+
+        A hub that ends and looks after its proxy at the same moment starts a new one: that one is ended here.
+        """
         self.child.stop(bound=30)
+        try:
+            self.proxy().kill()
+        except (psutil.Error, FileNotFoundError):
+            pass
         return [f"left behind by the hub: {command}" for command in self.child.stragglers(bound=10)]
 
 

@@ -18,7 +18,7 @@ from .timeouts import milliseconds, wait_until
 NewContext = Callable[..., BrowserContext]
 
 pytestmark = [
-    pytest.mark.skipif(proxy_command() is None, reason="configurable-http-proxy is not installed: `make hub` needs npm"),
+    pytest.mark.skipif(proxy_command() is None, reason="no configurable-http-proxy: `make hub` needs npm"),
     pytest.mark.timeout(240),
 ]
 

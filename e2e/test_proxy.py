@@ -1,4 +1,4 @@
-"""Apps through Jupyter's own address: at `/`, under a prefix, in Notebook 7; isolated; without the extension; away for a while."""
+"""Apps through Jupyter's own address: at `/`, under a prefix, in Notebook 7; isolated; away for a while."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ ALICE = pytest.param(JupyterSettings(base_url="/user/alice/"), id="alice")
 EVERYWHERE = pytest.mark.parametrize("jupyter", ["lab", ALICE, "notebook"], indirect=True)
 AT_ALICES = pytest.mark.parametrize("jupyter", [ALICE], indirect=True)
 OFF = ("--ServerApp.jpserver_extensions={'nbws.jpserver': False}",)
+BOTH_OFF = ("--ServerApp.jpserver_extensions={'nbws.jpserver': False, 'jupyter_server_proxy': False}",)
 
 
 def address(nb: Notebook, cell: int, number: int = 0) -> str:
@@ -83,8 +84,10 @@ async def ws_handler(request, websocket=None):
             message = await websocket.receive()
             await websocket.send('Guest: ' + message)
     yield b'<!DOCTYPE html><html lang="en"><head><title>WebSocket Chat</title></head><body><form>'
-    yield b'<input type="text" id="message"><button type="button" id="send">Send</button></form><ul id="messages"></ul><script>'
-    yield b"var socket = new WebSocket('%s://%s/');" % (b'wss' if request.scheme == 'https' else b'ws', request.host.encode())
+    yield b'<input type="text" id="message"><button type="button" id="send">Send</button></form>'
+    yield b'<ul id="messages"></ul><script>'
+    scheme = b'wss' if request.scheme == 'https' else b'ws'
+    yield b"var socket = new WebSocket('%s://%s/');" % (scheme, request.host.encode())
     yield b'''
         socket.onmessage = function(event) {
             var message = document.createElement('li');
@@ -114,12 +117,15 @@ app = FastHTML(exts=['ws', 'sse'])
 
 @app.get('/')
 def home():
-    return Titled('Home', A('a link', href='/linked'), Form(Input(name='who'), Button('send'), method='post', action='/form'),
-        Button('htmx', hx_get='/piece', hx_target='#piece'), Span(id='piece'), Button('fetch', onclick='get()'), Span(id='fetched'),
-        Button('go', onclick="location.href = '/linked'"), Img(src='/picture.svg', alt='picture'), Button('redirect', hx_post='/hx'),
+    return Titled('Home', A('a link', href='/linked'),
+        Form(Input(name='who'), Button('send'), method='post', action='/form'),
+        Button('htmx', hx_get='/piece', hx_target='#piece'), Span(id='piece'),
+        Button('fetch', onclick='get()'), Span(id='fetched'),
+        Button('go', onclick="location.href = '/linked'"),
+        Img(src='/picture.svg', alt='picture'), Button('redirect', hx_post='/hx'),
         Div(Div(id='live'), Form(Input(id='msg', aria_label='message'), ws_send=True), hx_ext='ws', ws_connect='/ws'),
         Div(hx_ext='sse', sse_connect='/events', sse_swap='message', id='events'),
-        Script("async function get() { document.getElementById('fetched').textContent = await (await fetch('/piece')).text() }"))
+        Script("async function get() { fetched.textContent = await (await fetch('/piece')).text() }"))
 @app.get('/linked')
 def linked(req): return Titled('Linked', P(req.cookies.get('mark', 'no mark')))
 @app.get('/piece')
@@ -131,7 +137,8 @@ def form(who: str, req):
 @app.post('/hx')
 def hx(): return HtmxResponseHeaders(redirect='/linked')
 @app.get('/picture.svg')
-def picture(): return Response('<svg xmlns="http://www.w3.org/2000/svg" width="7" height="7"/>', media_type='image/svg+xml')
+def picture():
+    return Response('<svg xmlns="http://www.w3.org/2000/svg" width="7" height="7"/>', media_type='image/svg+xml')
 @app.get('/events')
 async def events():
     async def tick(): yield 'data: an event\\n\\n'
@@ -151,7 +158,7 @@ def test_links_of_every_kind(open_notebook: Open, jupyter: JupyterServer) -> Non
     page = nb.page.context.new_page()
     page.goto(url)
     missed: list[str] = []
-    page.on("response", lambda r: missed.append(f"{r.status} {r.url}") if r.status >= 400 and "favicon" not in r.url else None)
+    page.on("response", lambda r: missed.append(r.url) if r.status >= 400 and "favicon" not in r.url else None)
 
     def back() -> None:
         page.goto(url)
@@ -212,12 +219,8 @@ def test_in_a_sandbox(open_notebook: Open) -> None:
 @pytest.mark.parametrize(
     ("jupyter", "expected"),
     [
-        pytest.param(JupyterSettings(base_url="/user/alice/", flags=OFF), "jupyter-server-proxy", id="jupyter-server-proxy"),
-        pytest.param(
-            JupyterSettings(flags=("--ServerApp.jpserver_extensions={'nbws.jpserver': False, 'jupyter_server_proxy': False}",)),
-            "direct",
-            id="direct",
-        ),
+        pytest.param(JupyterSettings(base_url="/user/alice/", flags=OFF), "jupyter-server-proxy", id="other-proxy"),
+        pytest.param(JupyterSettings(flags=BOTH_OFF), "direct", id="direct"),
     ],
     indirect=["jupyter"],
 )

@@ -45,7 +45,8 @@ class Answer:
 
 
 @contextmanager
-def ask(port: int, method: str, target: str, body: bytes = b'', socket_: bool = False, **fields: str) -> Iterator[Answer]:
+def ask(port: int, method: str, target: str, body: bytes = b'', socket_: bool = False,
+        **fields: str) -> Iterator[Answer]:
     "Send a request with these header fields (`x_y` is X-Y) and read the answer's head."
     head = {'host': f'127.0.0.1:{port}', **{k.replace('_', '-'): v for k, v in fields.items()}}
     if socket_: head.update({'upgrade': 'websocket', 'connection': 'Upgrade', 'sec-websocket-version': '13',
@@ -53,7 +54,8 @@ def ask(port: int, method: str, target: str, body: bytes = b'', socket_: bool = 
     else: head.setdefault('connection', 'close')
     if body or method == 'POST': head['content-length'] = str(len(body))
     with socket.create_connection(('127.0.0.1', port), timeout=BOUND) as s:
-        s.sendall(f'{method} {target} HTTP/1.1\r\n{"".join(f"{k}: {v}{chr(13)}{chr(10)}" for k, v in head.items())}\r\n'.encode() + body)
+        lines = [f'{method} {target} HTTP/1.1', *(f'{k}: {v}' for k, v in head.items()), '', '']
+        s.sendall('\r\n'.join(lines).encode() + body)
         data = b''
         while b'\r\n\r\n' not in data:
             piece = s.recv(65536)
@@ -121,8 +123,9 @@ class Jupyter:
         self.log = home/'log'
         with self.log.open('ab') as log:
             self.process = subprocess.Popen(
-                [sys.executable, '-m', 'jupyter_server', '--no-browser', '--ip=127.0.0.1', f'--port={port}', '--allow-root',
-                 f'--IdentityProvider.token={self.token}', f'--ServerApp.base_url={base}', f'--ServerApp.root_dir={home}', *flags],
+                [sys.executable, '-m', 'jupyter_server', '--no-browser', '--ip=127.0.0.1', f'--port={port}',
+                 '--allow-root', f'--IdentityProvider.token={self.token}', f'--ServerApp.base_url={base}',
+                 f'--ServerApp.root_dir={home}', *flags],
                 env={**os.environ, **folders, 'IPYTHONDIR': str(home), 'PYTHONPATH': path}, stdin=subprocess.DEVNULL,
                 stdout=log, stderr=log, start_new_session=True)
         self.port: int = until(self._listening, 'the Jupyter server')['port']
@@ -136,7 +139,8 @@ class Jupyter:
         return found
 
     def api(self, path: str, method: str = 'GET') -> Any:
-        request = Request(f'http://127.0.0.1:{self.port}{self.base}{path}', method=method, headers={'Authorization': f'token {self.token}'})
+        url, login = f'http://127.0.0.1:{self.port}{self.base}{path}', {'Authorization': f'token {self.token}'}
+        request = Request(url, method=method, headers=login)
         with urlopen(request, timeout=BOUND) as answer: body = answer.read()
         return json.loads(body) if body else None
 

@@ -1,4 +1,4 @@
-"""Who gets in: the matrix, with exact statuses, at the Jupyter server's address and at the direct one; and another local user."""
+"""Who gets in: the matrix, with exact statuses, through the Jupyter server and directly; and another local user."""
 from __future__ import annotations
 
 import os
@@ -35,7 +35,8 @@ class Names(IdentityProvider):
         name = handler.request.headers.get('X-User')
         return User(name) if name else super().get_user(handler)
 class NotMallory(Authorizer):
-    def is_authorized(self, handler, user, action, resource): return user.username != 'mallory' or (action, resource) != ('execute', 'kernels')
+    def is_authorized(self, handler, user, action, resource):
+        return user.username != 'mallory' or (action, resource) != ('execute', 'kernels')
 c.ServerApp.identity_provider_class = Names
 c.ServerApp.authorizer_class = NotMallory
 """
@@ -72,64 +73,65 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     finally: jupyter.stop()
 
 
-# GET, POST and the socket of the app's page. `login` is replaced by the cookies of somebody who has logged in, `self` by the
-# address that is asked. None: not asked.
+# What GET, POST and the socket of the app's page answer. `{login}`: the cookies of somebody who has logged in.
 EVIL, OTHER_PORT = 'https://evil.example', 'http://127.0.0.1:1'
 PROXIED = {
-    # who                                    fields                                                          GET  POST socket
-    'no login':                             ({}, 403, 403, 403),
-    'no login, opens the page':             ({'accept': 'text/html', 'sec_fetch_mode': 'navigate'}, 302, 403, 403),
-    'wrong token':                          ({'authorization': 'token wrong'}, 403, 403, 403),
-    'a forged login cookie':                ({'cookie': 'username-127-0-0-1-{port}="2|1:0|1:0|1:x|4:eA==|00"'}, 403, 403, 403),
-    'the right token':                      ({'authorization': 'token {token}'}, 200, 200, 101),
-    'logged in':                            ({'cookie': '{login}', 'origin': 'http://{host}'}, 200, 200, 101),
-    'another user, who may not':            ({'x_user': 'mallory', 'origin': 'http://{host}'}, 403, 403, 403),
-    'another user, who may':                ({'x_user': 'bob', 'origin': 'http://{host}'}, 200, 200, 101),
-    'foreign Origin':                       ({'cookie': '{login}', 'origin': EVIL}, 403, 403, 403),
-    'foreign Origin with the token':        ({'authorization': 'token {token}', 'origin': EVIL}, 403, 403, 403),
-    "other port's Origin":                  ({'cookie': '{login}', 'origin': OTHER_PORT}, 403, 403, 403),
-    'null Origin':                          ({'cookie': '{login}', 'origin': 'null'}, 403, 403, 403),
+    # who: fields, and the answers to GET, POST and a handshake
+    'no login':                         ({}, 403, 403, 403),
+    'no login, opens the page':         ({'accept': 'text/html', 'sec_fetch_mode': 'navigate'}, 302, 403, 403),
+    'wrong token':                      ({'authorization': 'token wrong'}, 403, 403, 403),
+    'a forged login cookie':            ({'cookie': 'username-127-0-0-1-{port}="2|1:0|00"'}, 403, 403, 403),
+    'the right token':                  ({'authorization': 'token {token}'}, 200, 200, 101),
+    'logged in':                        ({'cookie': '{login}', 'origin': 'http://{host}'}, 200, 200, 101),
+    'another user, who may not':        ({'x_user': 'mallory', 'origin': 'http://{host}'}, 403, 403, 403),
+    'another user, who may':            ({'x_user': 'bob', 'origin': 'http://{host}'}, 200, 200, 101),
+    'foreign Origin':                   ({'cookie': '{login}', 'origin': EVIL}, 403, 403, 403),
+    'foreign Origin with the token':    ({'authorization': 'token {token}', 'origin': EVIL}, 403, 403, 403),
+    "other port's Origin":              ({'cookie': '{login}', 'origin': OTHER_PORT}, 403, 403, 403),
+    'null Origin':                      ({'cookie': '{login}', 'origin': 'null'}, 403, 403, 403),
     # No browser leaves the Origin out of a form or a socket. A form has to bring Jupyter's `_xsrf` then.
-    'missing Origin':                       ({'cookie': '{login}'}, 200, 403, 101),
-    'missing Origin, XSRF field':           ({'cookie': '{login}', 'x_xsrftoken': '{xsrf}'}, 200, 200, 101),
-    'XSRF-less form from its own page':     ({'cookie': '{login}', 'origin': 'http://{host}',
+    'missing Origin':                   ({'cookie': '{login}'}, 200, 403, 101),
+    'missing Origin, XSRF field':       ({'cookie': '{login}', 'x_xsrftoken': '{xsrf}'}, 200, 200, 101),
+    'XSRF-less form from its own page': ({'cookie': '{login}', 'origin': 'http://{host}',
                                               'content_type': 'application/x-www-form-urlencoded'}, 200, 200, 101),
-    'XSRF-less form from a foreign page':   ({'cookie': '{login}', 'origin': EVIL,
+    'XSRF-less form from a foreign page':({'cookie': '{login}', 'origin': EVIL,
                                               'content_type': 'application/x-www-form-urlencoded'}, 403, 403, 403),
-    'forged Host':                          ({'cookie': '{login}', 'host': 'evil.example'}, 403, 403, 403),
-    'forged Host, Origin to match':         ({'cookie': '{login}', 'host': 'evil.example', 'origin': 'http://evil.example'}, 403, 403, 403),
-    'says the secret of the rendezvous':    ({'x_nbws_secret': 'guessed'}, 403, 403, 403),
+    'forged Host':                      ({'cookie': '{login}', 'host': 'evil.example'}, 403, 403, 403),
+    'forged Host, Origin to match':     ({'cookie': '{login}', 'host': 'evil.example',
+                                         'origin': 'http://evil.example'}, 403, 403, 403),
+    'says the secret of the rendezvous':({'x_nbws_secret': 'guessed'}, 403, 403, 403),
 }
 DIRECT = {
-    'no secret':                            ({}, 403, 403, 403),
-    'no secret, opens the page':            ({'accept': 'text/html', 'sec_fetch_mode': 'navigate'}, 403, 403, 403),
-    'wrong secret':                         ({'cookie': 'nbws-{port}=wrong'}, 403, 403, 403),
-    "Jupyter's token":                      ({'authorization': 'token {jupyter}', 'cookie': '{login}'}, 403, 403, 403),
-    'the secret, from its own page':        ({'cookie': 'nbws-{port}={token}', 'origin': 'http://{host}'}, 200, 200, 101),
-    'foreign Origin':                       ({'cookie': 'nbws-{port}={token}', 'origin': EVIL}, 403, 403, 403),
-    "other port's Origin":                  ({'cookie': 'nbws-{port}={token}', 'origin': OTHER_PORT}, 403, 403, 403),
-    'null Origin':                          ({'cookie': 'nbws-{port}={token}', 'origin': 'null'}, 403, 403, 403),
-    'missing Origin':                       ({'cookie': 'nbws-{port}={token}'}, 200, 200, 101),
-    'forged Host':                          ({'cookie': 'nbws-{port}={token}', 'host': 'evil.example'}, 403, 403, 403),
-    'forged Host, Origin to match':         ({'cookie': 'nbws-{port}={token}', 'host': 'evil.example',
+    'no secret':                        ({}, 403, 403, 403),
+    'no secret, opens the page':        ({'accept': 'text/html', 'sec_fetch_mode': 'navigate'}, 403, 403, 403),
+    'wrong secret':                     ({'cookie': 'nbws-{port}=wrong'}, 403, 403, 403),
+    "Jupyter's token":                  ({'authorization': 'token {jupyter}', 'cookie': '{login}'}, 403, 403, 403),
+    'the secret, from its own page':    ({'cookie': 'nbws-{port}={token}', 'origin': 'http://{host}'}, 200, 200, 101),
+    'foreign Origin':                   ({'cookie': 'nbws-{port}={token}', 'origin': EVIL}, 403, 403, 403),
+    "other port's Origin":              ({'cookie': 'nbws-{port}={token}', 'origin': OTHER_PORT}, 403, 403, 403),
+    'null Origin':                      ({'cookie': 'nbws-{port}={token}', 'origin': 'null'}, 403, 403, 403),
+    'missing Origin':                   ({'cookie': 'nbws-{port}={token}'}, 200, 200, 101),
+    'forged Host':                      ({'cookie': 'nbws-{port}={token}', 'host': 'evil.example'}, 403, 403, 403),
+    'forged Host, Origin to match':     ({'cookie': 'nbws-{port}={token}', 'host': 'evil.example',
                                               'origin': 'http://evil.example'}, 403, 403, 403),
-    'a proxy without the secret':           ({'host': 'evil.example', 'x_proxycontextpath': '/x'}, 403, 403, 403),
-    'says the secret of the rendezvous':    ({'x_nbws_secret': 'guessed', 'x_forwarded_prefix': '/x'}, 403, 403, 403),
+    'a proxy without the secret':       ({'host': 'evil.example', 'x_proxycontextpath': '/x'}, 403, 403, 403),
+    'says the secret of the rendezvous':({'x_nbws_secret': 'guessed', 'x_forwarded_prefix': '/x'}, 403, 403, 403),
 }
 SCRIPT = {  # `python chat.py`, on loopback: a server for this machine's browsers
-    'curl':                                 ({}, 200, 200, 101),
-    'its own page':                         ({'origin': 'http://{host}'}, 200, 200, 101),
-    'localhost for 127.0.0.1':              ({'host': 'localhost:{port}', 'origin': 'http://127.0.0.1:{port}'}, 200, 200, 101),
-    'IPv6':                                 ({'host': '[::1]:{port}', 'origin': 'http://[::1]:{port}'}, 200, 200, 101),
-    'foreign Origin':                       ({'origin': EVIL}, 200, 403, 403),  # A GET changes nothing, and cannot be read there
-    "other port's Origin":                  ({'origin': OTHER_PORT}, 200, 403, 403),
-    'null Origin':                          ({'origin': 'null'}, 200, 403, 403),
-    'a foreign form, by its fetch metadata': ({'sec_fetch_site': 'cross-site'}, 200, 403, 403),
-    'forged Host':                          ({'host': 'evil.example'}, 403, 403, 403),
-    'forged Host, Origin to match':         ({'host': 'evil.example', 'origin': 'http://evil.example'}, 403, 403, 403),
-    'an allowed host':                      ({'host': 'chat.example', 'origin': 'https://chat.example'}, 200, 200, 101),
-    'a proxy that changes the Host':        ({'origin': 'https://chat.example'}, 200, 200, 101),
-    'a prefix that nobody vouches for':     ({'x_forwarded_prefix': '/x', 'x_nbws_secret': 'x'}, 200, 200, 101),
+    'curl':                             ({}, 200, 200, 101),
+    'its own page':                     ({'origin': 'http://{host}'}, 200, 200, 101),
+    'localhost for 127.0.0.1':          ({'host': 'localhost:{port}',
+                                         'origin': 'http://127.0.0.1:{port}'}, 200, 200, 101),
+    'IPv6':                             ({'host': '[::1]:{port}', 'origin': 'http://[::1]:{port}'}, 200, 200, 101),
+    'foreign Origin':                   ({'origin': EVIL}, 200, 403, 403),  # A GET changes nothing
+    "other port's Origin":              ({'origin': OTHER_PORT}, 200, 403, 403),
+    'null Origin':                      ({'origin': 'null'}, 200, 403, 403),
+    'a foreign form, by its fetch metadata':({'sec_fetch_site': 'cross-site'}, 200, 403, 403),
+    'forged Host':                      ({'host': 'evil.example'}, 403, 403, 403),
+    'forged Host, Origin to match':     ({'host': 'evil.example', 'origin': 'http://evil.example'}, 403, 403, 403),
+    'an allowed host':                  ({'host': 'chat.example', 'origin': 'https://chat.example'}, 200, 200, 101),
+    'a proxy that changes the Host':    ({'origin': 'https://chat.example'}, 200, 200, 101),
+    'a prefix that nobody vouches for': ({'x_forwarded_prefix': '/x', 'x_nbws_secret': 'x'}, 200, 200, 101),
 }
 WAYS = [('GET', False, 1), ('POST', False, 2), ('GET', True, 3)]
 
@@ -142,7 +144,8 @@ def status(port: int, target: str, method: str, socket_: bool, fields: dict[str,
 def test_proxied(place: Place, who: str) -> None:
     jupyter, (fields, *expected) = place.jupyter, PROXIED[who]
     xsrf = dict(p.split('=', 1) for p in place.login.split('; '))['_xsrf']
-    known = {'port': jupyter.port, 'host': f'127.0.0.1:{jupyter.port}', 'token': jupyter.token, 'login': place.login, 'xsrf': xsrf}
+    known = {'port': jupyter.port, 'host': f'127.0.0.1:{jupyter.port}', 'token': jupyter.token, 'login': place.login,
+             'xsrf': xsrf}
     said = {k: v.format(**known) if '{' in v else v for k, v in fields.items()}
     assert [status(jupyter.port, place.kernel.base + '/', method, s, said) for method, s, _ in WAYS] == expected
 
@@ -150,7 +153,8 @@ def test_proxied(place: Place, who: str) -> None:
 @pytest.mark.parametrize('who', DIRECT)
 def test_direct(place: Place, who: str) -> None:
     fields, *expected = DIRECT[who]
-    known = {'port': place.port, 'host': f'127.0.0.1:{place.port}', 'token': place.token, 'login': place.login, 'jupyter': place.jupyter.token}
+    known = {'port': place.port, 'host': f'127.0.0.1:{place.port}', 'token': place.token, 'login': place.login,
+             'jupyter': place.jupyter.token}
     said = {k: v.format(**known) for k, v in fields.items()}
     assert [status(place.port, '/', method, s, said) for method, s, _ in WAYS] == expected
 
@@ -185,7 +189,8 @@ def test_the_first_visit(place: Place) -> None:
         assert answer.status == 200
         assert "frame-ancestors 'self' http://localhost:*" in answer.field('content-security-policy')
     for method, s in (('POST', False), ('GET', True)):  # The address alone opens neither from a browser
-        assert status(place.port, target, method, s, {'origin': f'http://127.0.0.1:{place.port}', 'sec_fetch_mode': 'cors'}) == 403
+        browser = {'origin': f'http://127.0.0.1:{place.port}', 'sec_fetch_mode': 'cors'}
+        assert status(place.port, target, method, s, browser) == 403
 
 
 @pytest.mark.parametrize(('method', 'socket_'), [('GET', False), ('POST', False), ('GET', True)])
@@ -194,7 +199,7 @@ def test_unknown_kernel(place: Place, method: str, socket_: bool) -> None:
     for name in ('00000000-0000-0000-0000-000000000000', 'x', f'{place.kernel.id}~nothing'):
         expected = 503 if '~' in name else 404
         assert status(place.jupyter.port, f'/user/alice/nbws/{name}/', method, socket_, fields) == expected
-    assert status(place.jupyter.port, '/user/alice/nbws/x/', method, socket_, {}) == 403  # Who may not ask learns nothing
+    assert status(place.jupyter.port, '/user/alice/nbws/x/', method, socket_, {}) == 403
 
 
 @pytest.mark.parametrize(('method', 'socket_'), [('GET', False), ('POST', False), ('GET', True)])
@@ -208,7 +213,8 @@ def test_restarted_kernel(place: Place) -> None:
     "503 until its cell has run again, then as before; the page says so and tries again."
     kernel = Kernel(place.jupyter)
     fields = {'cookie': place.login, 'origin': f'http://127.0.0.1:{place.jupyter.port}'}
-    def all_of() -> list[int]: return [status(place.jupyter.port, kernel.base + '/', method, s, fields) for method, s, _ in WAYS]
+    def all_of() -> list[int]:
+        return [status(place.jupyter.port, kernel.base + '/', method, s, fields) for method, s, _ in WAYS]
     kernel.run(APP + 'serve()')
     assert all_of() == [200, 200, 101]
     kernel.restart()
@@ -224,7 +230,8 @@ def test_restarted_kernel(place: Place) -> None:
 
 def test_no_port_where_the_proxy_serves(place: Place) -> None:
     kernel = Kernel(place.jupyter)
-    code = "import psutil; print(sorted({c.laddr.port for c in psutil.Process().net_connections('tcp') if c.status == 'LISTEN'}))"
+    code = ("import psutil; tcp = psutil.Process().net_connections('tcp')\n"
+            "print(sorted({c.laddr.port for c in tcp if c.status == 'LISTEN'}))")
     before = kernel.run(code)
     kernel.run(APP + 'serve()')
     assert kernel.run(code) == before
@@ -249,6 +256,11 @@ print(s.recv(100).split(b'\\r\\n')[0].decode())
 """
 
 
+def stranger(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, '-c', STRANGER, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=20, cwd='/')
+
+
 @pytest.mark.skipif(not hasattr(os, 'geteuid') or os.geteuid() != 0, reason='only root can become somebody else')
 def test_another_user(place: Place) -> None:
     "Neither the socket, nor the file with the secret, nor the direct address's content."
@@ -263,11 +275,10 @@ def test_another_user(place: Place) -> None:
     assert meeting.path
     try:
         for p in above: p.chmod(0o755)
-        done = subprocess.run([sys.executable, '-c', STRANGER, str(place.port), str(file), meeting.path], capture_output=True, text=True,
-                              timeout=20, cwd='/')
+        done = stranger(str(place.port), str(file), meeting.path)
         for p in (folder, Path(meeting.path).parent): assert p.stat().st_mode & 0o777 == 0o700
         Path(meeting.path).parent.chmod(0o755)  # Not even then: the socket's own mode
-        again = subprocess.run([sys.executable, '-c', STRANGER, str(place.port), meeting.path], capture_output=True, text=True, timeout=20, cwd='/')
+        again = stranger(str(place.port), meeting.path)
     finally:
         Path(meeting.path).parent.chmod(0o700)
         for p, mode in modes.items(): p.chmod(mode)
