@@ -1,0 +1,189 @@
+"""A small coverage-guided fuzzer for what reads from the network: `python tests/fuzz.py frames|http [seconds] [seed]`.
+
+Inputs that reach a line from a line it was not reached from before are kept and changed further. It has no
+dependencies, so that a part of it runs with the tests (test_fuzz.py); let it run for longer by hand after a change to
+the decoders.
+"""
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import re
+import sys
+import time
+from collections.abc import Callable
+from types import FrameType, SimpleNamespace
+from typing import Any
+
+from raw import App, close, frame, handshake, text
+
+import nbws.conn
+import nbws.deflate
+import nbws.frames
+import nbws.handshake
+import nbws.http1
+import nbws.parser
+from nbws.conn import Limits
+from nbws.deflate import Inflate, negotiate
+from nbws.frames import Close, Decoder, Failure
+from nbws.http1 import HttpConn
+from nbws.workers import Workers
+
+GET = b'GET /a?b=c HTTP/1.1\r\nHost: x\r\n\r\n'
+POST = b'POST /a HTTP/1.1\r\nHost: x\r\n'
+PACKED = b'\xf2\x48\xcd\xc9\xc9\x07\x00'  # "Hello", compressed
+SEEDS = {
+    'frames': [text('Hello'), text('grün') + close(), frame(2, bytes(130)),
+               frame(1, 'a', fin=False) + frame(9, 'p') + frame(0, 'b'),
+               text(PACKED, rsv=4), text(PACKED[:3], rsv=4, fin=False) + frame(0, PACKED[3:]), close(1001, b'bye'),
+               frame(8), frame(10, 'x') * 3, frame(2, bytes(70000))],
+    'http': [GET, GET * 3, POST + b'Content-Length: 3\r\n\r\nabc' + GET,
+             b'HEAD http://x/ HTTP/1.0\r\nConnection: keep-alive\r\n\r\n', handshake() + text('Hello') + close(),
+             POST + b'Transfer-Encoding: chunked\r\n\r\n3;a=b\r\nabc\r\n0\r\nA: b\r\n\r\n' + GET,
+             handshake(sec_websocket_extensions='permessage-deflate') + text(PACKED, rsv=4),
+             POST + b'Expect: 100-continue\r\nContent-Length: 3\r\n\r\nabc',
+             POST + b'Connection: upgrade\r\nUpgrade: h2c\r\nContent-Length: 3\r\n\r\nabc' + GET],
+}
+WORDS = [b'\r\n', b'\r\n\r\n', b'\n', b'\0', b' ', b':', b',', b'0', b'-1', b'ffffffffffffffff', b'chunked',
+         b'HTTP/1.0', b'HTTP/1.1', b'Content-Length: 3\r\n', b'Transfer-Encoding: chunked\r\n', b'Host: y\r\n',
+         b'Connection: close\r\n', b'Upgrade: websocket\r\n', b'\x81', b'\x80', b'\x00', b'\x89', b'\x88', b'\xc1',
+         b'\x7e', b'\x7f', b'\xfe', b'\xff', b'\xff' * 8, b'\xed\xa0\x80']
+REFUSED = re.compile(rb'HTTP/1.1 [45].*', re.S)  # Where several things are wrong, the cut decides which is seen first
+MODULES = {m.__file__ for m in (nbws.frames, nbws.deflate, nbws.parser, nbws.http1, nbws.handshake, nbws.conn)}
+
+
+def frames_target(data: bytes, chance: random.Random) -> None:
+    "However it is cut, the events are the same; nothing is raised, nothing follows the end, no more is held than came."
+    def decode(pieces: list[bytes]) -> list[Any]:
+        decoder, events = Decoder(60000, Inflate(agreed)), []
+        for piece in pieces:
+            events += decoder.feed(piece, 3)
+            while decoder.more: events += decoder.feed(b'', 3)
+        assert len(decoder._data) < 14
+        assert len(decoder._message or b'') <= 60000
+        # What is neither deflate nor UTF-8 is refused for the one or the other
+        return [Failure(0, '') if isinstance(e, Failure) and e.code != 1009 else e for e in events]
+    agreed = negotiate('permessage-deflate', context_takeover=bool(data[:1] and data[0] & 1))
+    assert agreed
+    whole = decode([data])
+    assert decode(cut(data, chance)) == whole
+    assert not any(isinstance(e, (Close, Failure)) for e in whole[:-1])
+    assert all(len(e) <= 60000 for e in whole if isinstance(e, (str, bytes)))
+
+
+class Recorder:
+    "A transport that keeps what is written to it, until it is closed."
+    def __init__(self) -> None: self.out, self.ended, self.protocol = b'', False, None
+    def set_protocol(self, protocol: Any) -> None: self.protocol = protocol
+    def get_extra_info(self, name: str) -> Any: return ('127.0.0.1', 1) if 'name' in name else None
+    def write(self, data: bytes) -> None: self.out += data
+    def get_write_buffer_size(self) -> int: return 0
+    def is_closing(self) -> bool: return self.ended
+    def can_write_eof(self) -> bool: return True
+    def write_eof(self) -> None: ...
+    def pause_reading(self) -> None: ...
+    def resume_reading(self) -> None: ...
+    def abort(self) -> None: self.ended = True
+    close = abort
+
+
+def http_target(loop: asyncio.AbstractEventLoop, workers: Workers) -> Callable[[bytes, random.Random], None]:
+    limits = Limits(max_line=200, max_headers=500, max_body=1000, max_message=1000)
+    host = SimpleNamespace(app=App(), limits=limits, loop=loop, workers=workers, connections=set(),
+                           stopping=False, busy=False, date='now', scheme='http', sockets_enabled=True,
+                           context_takeover=False, forget=lambda c: None, refuse=lambda r: None)
+
+    def step(call: Callable[..., None], *args: Any) -> None:
+        "Call it as the loop does, outside of any task, and let the loop have its turns."
+        failed: list[dict[str, Any]] = []
+        loop.set_exception_handler(lambda _, context: failed.append(context))
+        loop.call_soon(call, *args)
+        for _ in range(5): loop.run_until_complete(asyncio.sleep(0))
+        if failed: raise failed[0].get('exception') or RuntimeError(failed[0]['message'])
+
+    def serve(pieces: list[bytes]) -> bytes:
+        transport = Recorder()
+        transport.protocol = first = HttpConn(host)  # type: ignore[arg-type]
+        first.connection_made(transport)
+        for piece in pieces: step(transport.protocol.data_received, piece)
+        for _ in range(4): step(lambda: None)
+        step(transport.protocol.connection_lost, None)
+        host.app.sockets.clear()
+        host.connections.clear()
+        # Whoever has sent the body already is not told to continue
+        return REFUSED.sub(b'refused', transport.out.replace(b'HTTP/1.1 100 Continue\r\n\r\n', b''))
+
+    def target(data: bytes, chance: random.Random) -> None:
+        "Whatever comes, what goes out are whole answers, and the same ones however it is cut."
+        whole = serve([data])
+        assert whole[:9] in (b'', b'refused', b'HTTP/1.1 '), whole
+        assert serve(cut(data, chance)) == whole
+    return target
+
+
+def cut(data: bytes, chance: random.Random) -> list[bytes]:
+    at = sorted(chance.randrange(len(data) + 1) for _ in range(chance.randrange(5)))
+    return [data[i:j] for i, j in zip([0, *at], [*at, len(data)], strict=True) if i < j]
+
+
+def change(data: bytes, corpus: list[bytes], chance: random.Random) -> bytes:
+    for _ in range(chance.randrange(1, 5)):
+        at, end = sorted((chance.randrange(len(data) + 1), chance.randrange(len(data) + 1)))
+        kind = chance.randrange(7)
+        if kind == 0 and at < len(data): data = data[:at] + bytes([data[at] ^ 1 << chance.randrange(8)]) + data[at + 1:]
+        elif kind == 1: data = data[:at] + chance.choice(WORDS) + data[at:]
+        elif kind == 2: data = data[:at] + chance.choice(WORDS) + data[end:]
+        elif kind == 3: data = data[:at] + data[end:]
+        elif kind == 4: data = data[:at] + data[at:end][:200] * 2 + data[end:]
+        elif kind == 5: data = data[:at] + chance.choice(corpus)[chance.randrange(50):]
+        else: data = data[:at] + chance.randbytes(chance.randrange(1, 5)) + data[at:]
+    return data[:80000]
+
+
+class Coverage:
+    "Which lines of our modules were reached from which."
+    def __init__(self) -> None: self.seen: set[tuple[int, int, int]] = set()
+
+    def run(self, function: Callable[[], None]) -> bool:
+        "Call it, and tell whether it went where nothing went before."
+        before, last = len(self.seen), 0
+        def line(frame: FrameType, event: str, arg: Any) -> Any:
+            nonlocal last
+            self.seen.add((id(frame.f_code), last, frame.f_lineno))
+            last = frame.f_lineno
+            return line
+        previous = sys.gettrace()
+        sys.settrace(lambda frame, event, arg: line if frame.f_code.co_filename in MODULES else None)
+        try: function()
+        finally: sys.settrace(previous)
+        return len(self.seen) > before
+
+
+def fuzz(what: str, seconds: float, seed: int) -> tuple[int, int, int]:
+    "Runs, kept inputs and transitions seen. Raises what the target raises, with the input as a note."
+    chance, coverage, corpus, runs = random.Random(seed), Coverage(), list(SEEDS[what]), 0
+    loop = asyncio.new_event_loop()
+    async def here() -> Workers: return Workers.here()
+    workers = loop.run_until_complete(here())
+    target = frames_target if what == 'frames' else http_target(loop, workers)
+    try:
+        for data in corpus: coverage.run(lambda data=data: target(data, chance))  # type: ignore[misc]
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            runs += 1
+            data = change(chance.choice(corpus[-50:] if chance.random() < .5 else corpus), corpus, chance)
+            try: new = coverage.run(lambda data=data: target(data, chance))  # type: ignore[misc]
+            except BaseException as e: raise AssertionError(f'{what} {data!r}') from e
+            if new: corpus.append(data)
+    finally:
+        loop.run_until_complete(workers.close())
+        loop.close()
+    return runs, len(corpus), len(coverage.seen)
+
+
+if __name__ == '__main__':
+    logging.disable(logging.ERROR)
+    what, seconds, seed = (*sys.argv[1:], *('frames', '60', str(time.time_ns()))[len(sys.argv) - 1:])
+    runs, kept, seen = fuzz(what, float(seconds), int(seed))
+    print(f'{what}, seed {seed}: {runs} runs, {kept} inputs kept, {seen} transitions seen')
