@@ -49,6 +49,8 @@ TARGETS = [('echo, 64 clients', 'fasthtml', 6), ('echo, 64 clients', 'aiohttp', 
            ('fan-out to 500', 'aiohttp', 1), ('fan-out to 500', 'picows', 0.95), ('HTTP, 64 clients', 'fasthtml', 10),
            ('HTTP, 64 clients', 'aiohttp', 1.2), ('sync handler, 64 clients', 'fasthtml', 5)]
 
+CORES = sorted(os.sched_getaffinity(0)) # The first is for servers, the last for the load
+
 # ---------------------------------------------------------------- processes
 
 
@@ -60,12 +62,6 @@ def pythons() -> dict[str, str]:
         subprocess.run([sys.executable, '-m', 'venv', venv], check=True)
         subprocess.run([venv / 'bin/pip', 'install', '-q', *PEERS], check=True)
     return defaultdict(lambda: str(venv / 'bin/python'), nbws=sys.executable)
-
-
-def cores() -> tuple[int, int]:
-    "One for servers and one for the load."
-    have = sorted(os.sched_getaffinity(0))
-    return have[0], have[-1]
 
 
 def free_port() -> int:
@@ -80,9 +76,9 @@ def free_port() -> int:
 def server(command: list[str]) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
     "A process that listens on the port that is added to its command."
     port = free_port()
-    os.sched_setaffinity(0, {cores()[0]}) # Handed down
+    os.sched_setaffinity(0, {CORES[0]}) # Handed down
     try: process = subprocess.Popen([*command, str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    finally: os.sched_setaffinity(0, set(cores()))
+    finally: os.sched_setaffinity(0, CORES)
     try:
         deadline = time.monotonic() + 15
         while time.monotonic() < deadline:
@@ -98,7 +94,7 @@ def server(command: list[str]) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
 
 def load(binary: Path, *args: object) -> dict[str, Any] | None:
     "A run of the client; None where the server failed."
-    command = ['taskset', '-c', str(cores()[1]), str(binary), *map(str, args)]
+    command = ['taskset', '-c', str(CORES[-1]), str(binary), *map(str, args)]
     try: ran = subprocess.run(command, capture_output=True, text=True, timeout=30)
     except subprocess.TimeoutExpired: return None
     return json.loads(ran.stdout) if ran.returncode == 0 else None
