@@ -245,7 +245,7 @@ def _beforeware(b: Any) -> tuple[Any, list[Any]]:
     import re
     return (plan(b.f), [re.compile(s) for s in b.skip]) if hasattr(b, 'skip') else (plan(b), [])
 
-# %% ../nbs/06_app.ipynb #91e61283
+# %% ../nbs/06_app.ipynb #03bbdecd
 VERBS = ('get', 'post', 'put', 'delete', 'patch', 'head', 'trace', 'options')
 
 class Routing(AppBase):
@@ -364,12 +364,14 @@ class Routing(AppBase):
         for ws in found: ws.send(*content)
         return len(found)
 
-    def url(self, name: Any, **params: Any) -> str:
-        "The path of a route, by its name or its function; parameters that the path does not name become the query."
+    def url(self, name: Any, # A route's name or its function
+            request: Request | None = None, # For what is no page, such as JSON: below the prefix that this visitor sees
+            /, **params: Any) -> str:
+        "The path of a route; parameters that the path does not name become the query. Pages need no `request`."
         route = self.table.named(name if isinstance(name, str) else getattr(name, '__name__', ''))
         if not route:
             raise NbwsError(f'no route is called {name!r}: there are {", ".join(sorted({r.name for r in self.table}))}')
-        return route.pattern.build(**params)
+        return (request.root_path if request else '') + route.pattern.build(**params)
 
     def static(self, path: str, folder: Any, cache: str = 'no-cache') -> None:
         "Serve the files below `folder` at `path`."

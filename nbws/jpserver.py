@@ -222,7 +222,7 @@ class Tickets:
         place, user, end = self._known.get(ticket, ('', None, 0.0))
         return user if place == where and time.monotonic() < end else None
 
-# %% ../nbs/15_jpserver.ipynb #1f390174
+# %% ../nbs/15_jpserver.ipynb #29c7509f
 def same_origin(origin: str, host: str) -> bool:
     "Whether a page of this origin belongs to this host and port."
     return urlsplit(origin.lower()).netloc == host.lower() != ''
@@ -300,8 +300,6 @@ class Doors(JupyterHandler):
         now = datetime.now(timezone.utc)
         self.kernel.last_activity = now
         self.settings['last_activity_times']['nbws'] = now
-
-    def on_finish(self) -> None: self.kernel = None
 
 # %% ../nbs/15_jpserver.ipynb #a5a4619d
 SANDBOX = 'sandbox allow-scripts allow-forms allow-popups allow-modals allow-downloads'

@@ -44,7 +44,7 @@ def in_vscode(cell: str, # The running cell, as the front end names it
     "Whether VS Code shows this notebook: its page knows nothing of a Jupyter server's address."
     return cell.startswith('vscode-') or 'VSCODE_PID' in os.environ
 
-# %% ../nbs/13b_ways.ipynb #d0807cc6
+# %% ../nbs/13b_ways.ipynb #6e46e97a
 @dataclass
 class Opening:
     "How an app of this kernel is reached."
@@ -58,6 +58,7 @@ class Opening:
 
     def options(self, any_host: bool = False) -> dict[str, Any]:
         "For `Server`: where to listen, and who may come in."
+        any_host = any_host or 'COLAB_RELEASE_TAG' in os.environ # Its proxy's names are many; the secret decides
         gate = Gate(any_host, self.meeting.secret if self.meeting else '', self.token) if self.token else None
         if self.meeting is None: return {'gate': gate}
         if not self.meeting.path: return {'gate': gate} # Windows: the port serves both
