@@ -119,7 +119,7 @@ def to_response(result: Any, # What the handler returned
     if isinstance(result, Stream): return Response(result, media_type='text/html')
     return _components(result, request, page)
 
-# %% ../nbs/05d_endpoints.ipynb #e5b9511c
+# %% ../nbs/05d_endpoints.ipynb #2caf71bb
 def _components(result: Any, request: Request, page: Callable[[Any, Request], str]) -> Response:
     fields: list[tuple[str, str]] = []
     if isinstance(result, HttpHeader): fields, result = [(result.k, result.v)], ()
@@ -135,11 +135,12 @@ def _components(result: Any, request: Request, page: Callable[[Any, Request], st
     elif not is_component(result): return HTMLResponse(fragment(str(result)))
     return _html(result, request, page, [(k.lower(), str(v)) for k, v in fields])
 
-def _html(content: Any, request: Request, page: Callable[[Any, Request], str], fields: Iterable[tuple[str, str]]) -> Response:
+def _html(content: Any, request: Request, page: Callable[[Any, Request], str],
+          fields: Iterable[tuple[str, str]]) -> Response:
     html = fragment(content) if wants_fragment(request) or is_document(content) else page(content, request)
     return HTMLResponse(html, headers=[VARY, *fields])
 
-# %% ../nbs/05d_endpoints.ipynb #28a770cf
+# %% ../nbs/05d_endpoints.ipynb #97464ca2
 async def source_of(p: Plan, request: Request) -> Source:
     "What a plan binds from: the body is read and parsed only where the plan needs it. Raises `HTTPException` 400."
     if request.method in ('GET', 'HEAD') or not (p.wants_data or p.wants_raw): return Source(request, EMPTY)
@@ -171,7 +172,8 @@ class HTTPEndpoint:
             for b in self.before:
                 if (early := await call(b, await source_of(b, request))) is not None: return early
             p = self.plan
-            if p.kind == 'async' and not (p.wants_data or p.wants_raw): return await p.function(**p.bind(Source(request, EMPTY)))
+            if p.kind == 'async' and not (p.wants_data or p.wants_raw):
+                return await p.function(**p.bind(Source(request, EMPTY)))
             return await call(p, await source_of(p, request))
         except BindError as e: raise HTTPException(e.status, str(e)) from e
 
