@@ -50,9 +50,10 @@ def flags(o: dict[str, Any]) -> list[str]:
     if o['log_level']: found += ['--log-level', o['log_level'].lower()]
     return found + ['--debug'] * bool(o['debug']) + ['--no-ws'] * (not o['ws'])
 
-# %% ../../nbs/17a_tremolo.ipynb #ae2c3e3f
+# %% ../../nbs/17a_tremolo.ipynb #c94eba59
 IN_A_CELL = ('nbws: in a notebook, run() serves in the background. '
-             'host, port, reload and worker_num are ignored here:\nthe kernel is one process with an address of its own, and running a cell again is the reload.\n'
+             'host, port, reload and worker_num are ignored here:\n'
+             'the kernel is one process with an address of its own, and running a cell again is the reload.\n'
              'They count when this is run as a script.')
 _told: set[str] = set()
 
@@ -67,7 +68,7 @@ class Tremolo(TremoloApp):
             ssl: dict[str, Any] | None = None, # cert, key, password: paths of PEM files, and the key's password
             **options: Any, # See `DEFAULTS`
             ) -> Any:
-        "Serve: in the foreground of a script until Ctrl-C or SIGTERM, in a notebook's background. Coroutines: `App.run`."
+        "Serve: in a script's foreground until Ctrl-C or SIGTERM, in a notebook's background. Coroutines: `App.run`."
         if inspect.isawaitable(host): return super().run(host)
         if LOADING.active: return None # `nbws run` serves it
         o = settled(options)
