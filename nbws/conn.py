@@ -60,21 +60,22 @@ class Host(Protocol):
     def forget(self, connection: Any) -> None: "The connection is gone."
     def pace(self) -> None: "Called after a read while `busy`: sleeps when this thread has had its share."
 
-# %% ../nbs/07c_conn.ipynb #06d7ef0f
+# %% ../nbs/07c_conn.ipynb #454ca391
 OPEN, CLOSING, LINGERING, CLOSED = range(4)
 
 class SocketConn(asyncio.BufferedProtocol):
     "A WebSocket on an asyncio transport; the app's `Conn`. On the server's loop only."
-    __slots__ = ('host', 'transport', 'receiver', 'state', 'code', '_decoder', '_deflater', '_out', '_out_size',
-                 '_waited', '_pinged', '_held', '_above')
+    __slots__ = ('host', 'transport', 'receiver', 'state', 'code', '_link', '_decoder', '_deflater', '_out',
+                 '_out_size', '_waited', '_pinged', '_held', '_above')
 
     def __init__(self,
                  host: Host,
                  transport: Any, # Whose protocol becomes this
                  receiver: Receiver,
                  agreed: Deflate | None = None, # Compression
+                 link: Any = None, # What the app made of the connection
                  ) -> None:
-        self.host, self.transport, self.receiver = host, transport, receiver
+        self.host, self.transport, self.receiver, self._link = host, transport, receiver, link
         self.state, self.code = OPEN, 0 # The code we would tell the receiver; 0: none yet
         self._decoder = Decoder(host.limits.max_message, Inflate(agreed) if agreed else None)
         self._deflater = Deflater(agreed) if agreed else None
@@ -256,6 +257,7 @@ class SocketConn(asyncio.BufferedProtocol):
         state, self.state = self.state, CLOSED
         self.host.forget(self)
         if state < LINGERING: self._tell(self.code or CloseCode.ABNORMAL)
+        if self._link is not None: self._link.closed()
 
     def pause_writing(self) -> None: self._above = True
 

@@ -162,7 +162,7 @@ async def _close(body: Any) -> None:
         elif hasattr(body, 'close'): body.close()
     except Exception: log.exception('an answer could not be closed')
 
-# %% ../nbs/07e_http1.ipynb #4988e95e
+# %% ../nbs/07e_http1.ipynb #1e815e53
 _SLICE = 4096
 
 class _Answers(_Writer):
@@ -301,14 +301,14 @@ class _Answers(_Writer):
             self.host.forget(self)
             if self._paused: self.transport.resume_reading()
             self._paused = False
-            SocketConn(self.host, self.transport, upgrade.receiver, agreed).start(head, rest)
+            SocketConn(self.host, self.transport, upgrade.receiver, agreed, self._link).start(head, rest)
         return False
 
 def _refused(refusal: HTTPException | None) -> Response:
     e = refusal or HTTPException(400)
     return PlainTextResponse(f'{e.detail}\n', e.status_code, e.headers)
 
-# %% ../nbs/07e_http1.ipynb #1160fa7e
+# %% ../nbs/07e_http1.ipynb #1ec6f8fc
 class HttpConn(_Answers, asyncio.BufferedProtocol):
     "An HTTP/1.1 connection. On the server's loop only."
     __slots__ = ()
@@ -322,6 +322,11 @@ class HttpConn(_Answers, asyncio.BufferedProtocol):
     def fresh(self) -> bool:
         "Whether its first request has yet to come."
         return not self._served and self.idle and not self._lingering
+
+    @property
+    def waited(self) -> float:
+        "Seconds, in steps of `tick`, since there was something to wait for."
+        return self._waited
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport

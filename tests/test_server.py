@@ -543,6 +543,25 @@ def test_many_messages_in_one_read_are_answered_in_one_write(server: Server, app
         assert app.sockets[0].writes - before <= 2
 
 
+def test_an_app_that_asks_is_told_of_connections(uvloop: bool) -> None:
+    "Each connection once, when it begins and when it ends, whether it became a socket or not."
+    told: list[Any] = []
+    class Link:
+        def closed(self) -> None: told.append('closed')
+    class Asks(App):
+        def connected(self, client: Any) -> Link:
+            told.append(client)
+            return Link()
+    with serving(Asks(), uvloop=uvloop) as server:
+        for data in (GET, handshake()):
+            with Raw(server) as raw:
+                assert raw.get(data)[0] in (200, 101)
+                here = raw.sock.getsockname()
+            until(lambda: len(told) == 2)
+            assert told == [here, 'closed']
+            told.clear()
+
+
 # Back-pressure
 
 class Careful(Echo):
@@ -807,3 +826,42 @@ def test_an_app_cannot_break_the_switch(uvloop: bool) -> None:
         gate.set()
         until(lambda: app.sockets and app.sockets[0].calls)
     assert app.sockets[0].calls == [(1006, '')]
+
+
+EXHAUSTED = """
+import os, resource, sys, threading, time; sys.path.insert(0, {tests!r})
+from raw import App, Raw
+from nbws.server import Server
+server = Server(App(), uvloop={uvloop}).start()
+GET = b'GET / HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n'
+with Raw(server) as raw: assert raw.get(GET)[0] == 200
+resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100))
+kept, waiting = [Raw(server) for _ in range(5)], []
+for raw in kept: assert raw.get(GET)[0] == 200
+for raw in kept: raw.open()
+files = []
+while True: # All that is left, but for one client's end
+    try: files.append(os.open('/dev/null', 0))
+    except OSError: break
+os.close(files.pop())
+late = Raw(server)
+late.send(GET)
+begin = time.process_time()
+time.sleep(.7)
+assert time.process_time() - begin < .2, 'it spins'
+for fd in files: os.close(fd)
+assert late.response()[0] == 200
+for raw in kept:
+    raw.send(b'\\x81\\x81aaaa' + bytes([ord('x') ^ ord('a')]))
+    assert raw.frame()[2] == b'x'
+server.stop(timeout=.1)
+print('done')
+"""
+
+
+def test_no_file_left(uvloop: bool) -> None:
+    "A process that has opened all the files it may neither spins nor dies, and serves again when it can."
+    script = EXHAUSTED.format(tests=str(Path(__file__).parent), uvloop=uvloop)
+    done = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True, timeout=30)
+    assert done.stdout == 'done\n', done.stderr
+    assert done.stderr.count('too many files open') in (1, 2)
