@@ -22,15 +22,20 @@ from .workers import Workers
 # %% auto #0
 __all__ = ['to_environ', 'WSGIApp', 'as_app', 'serves']
 
-# %% ../nbs/09c_foreign.ipynb #b8be4dd1
+# %% ../nbs/09c_foreign.ipynb #cd55870a
 class _Input(io.RawIOBase):
     "A request's body as a file; read in a worker thread."
     def __init__(self, request: Request, loop: asyncio.AbstractEventLoop) -> None:
         self._stream, self._loop, self._rest = request.stream(), loop, b''
+        self.refused: HTTPException | None = None # Why the body is not read on: an application may hide it in a 500
 
     def readable(self) -> bool: return True
 
-    async def _next(self) -> bytes: return await anext(self._stream, b'')
+    async def _next(self) -> bytes:
+        try: return await anext(self._stream, b'')
+        except HTTPException as e:
+            self.refused = e
+            raise
 
     def readinto(self, buffer: Any) -> int:
         if not self._rest: self._rest = asyncio.run_coroutine_threadsafe(self._next(), self._loop).result()
@@ -113,7 +118,7 @@ class _Answer:
 def _close(result: Any) -> None:
     if hasattr(result, 'close'): result.close()
 
-# %% ../nbs/09c_foreign.ipynb #74f20891
+# %% ../nbs/09c_foreign.ipynb #37ba14e9
 class WSGIApp:
     "Any WSGI application, as our servers want an app. On the server's loop; the application runs in worker threads."
     successor = None
@@ -144,7 +149,9 @@ class WSGIApp:
         loop, threads = asyncio.get_running_loop(), Workers.here().threads
         body: Any = request._body
         body = io.BytesIO(body) if isinstance(body, bytes) else io.BufferedReader(_Input(request, loop))
-        try: response: Response = await threads.run(_Answer(self.app, to_environ(request, body)).call)
+        try:
+            response: Response = await threads.run(_Answer(self.app, to_environ(request, body)).call)
+            if (refused := getattr(getattr(body, 'raw', None), 'refused', None)) is not None: raise refused
         except HTTPException as e: # Of the body: too long, too slow
             return PlainTextResponse(e.detail, e.status_code, e.headers)
         except Exception as e:
