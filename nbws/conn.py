@@ -48,7 +48,6 @@ class Host(Protocol):
     limits: Limits
     loop: asyncio.AbstractEventLoop
     workers: Workers
-    connections: set[Any]
     stopping: bool
     date: str # The Date field of this second
     scheme: str
@@ -57,6 +56,7 @@ class Host(Protocol):
     buffer: memoryview # What is read from any connection, for as long as it is handled
     busy: bool # A cell runs
     def refuse(self, request: Any) -> Any: "The answer to a request that may not pass, or None."
+    def remember(self, connection: Any) -> None: "The connection stands."
     def forget(self, connection: Any) -> None: "The connection is gone."
     def pace(self) -> None: "Called after a read while `busy`: sleeps when this thread has had its share."
 
@@ -90,7 +90,7 @@ class SocketConn(asyncio.BufferedProtocol):
               ) -> None:
         "Take the transport over: write the answer, open the receiver, handle what is there."
         self.transport.set_protocol(self)
-        self.host.connections.add(self)
+        self.host.remember(self)
         self._out = [head]
         self._guard(self.receiver.opened, self)
         self._flush()

@@ -330,7 +330,7 @@ class HttpConn(_Answers, asyncio.BufferedProtocol):
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
-        self.host.connections.add(self)
+        self.host.remember(self)
         self._peer = _address(transport.get_extra_info('peername'))
         self._local = _address(transport.get_extra_info('sockname'))
         if connected := getattr(self.host.app, 'connected', None): self._link = connected(self._peer)

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from email.utils import formatdate
+from functools import partial
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -203,7 +204,7 @@ class Server:
         self.date = formatdate(usegmt=True)
         self._sockets, self._also = list(sockets or ()), list(also)
         self._listener: _Listener | None = None
-        self._accepting: set[asyncio.Task[Any]] = set()
+        self._accepting: dict[Any, asyncio.Task[Any]] = {} # Connections in their TLS handshake, or about to stand
         self._stopped = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._thread: threading.Thread | None = None
@@ -272,13 +273,13 @@ class Server:
     def _adopt(self, accepted: socket.socket) -> None:
         options = {'ssl': self.ssl, 'ssl_handshake_timeout': self.limits.header_timeout} if self.ssl else {}
         if self.ssl and sys.version_info >= (3, 11): options['ssl_shutdown_timeout'] = self.limits.close_timeout
-        making = self.loop.connect_accepted_socket(lambda: HttpConn(self), accepted, **options) # type: ignore[arg-type]
-        task = self.loop.create_task(making)
-        self._accepting.add(task)
-        task.add_done_callback(self._adopted)
+        connection = HttpConn(self)
+        making = self.loop.connect_accepted_socket(lambda: connection, accepted, **options) # type: ignore[arg-type]
+        self._accepting[connection] = task = self.loop.create_task(making)
+        task.add_done_callback(partial(self._adopted, connection))
 
-    def _adopted(self, task: asyncio.Task[Any]) -> None:
-        self._accepting.discard(task)
+    def _adopted(self, connection: HttpConn, task: asyncio.Task[Any]) -> None:
+        self._accepting.pop(connection, None)
         if not task.cancelled() and (error := task.exception()): log.debug('no connection: %r', error) # TLS mostly
 
     def refuse(self, request: Request) -> Response | None:
@@ -287,6 +288,11 @@ class Server:
         if refusal: return refusal
         as_visitor(request)
         return script_file(request) if request.root_path else None
+
+    def remember(self, connection: Any) -> None:
+        "A connection stands. From here on it counts once, though the task that made it has yet to end."
+        self._accepting.pop(connection, None)
+        self.connections.add(connection)
 
     def forget(self, connection: Any) -> None:
         "A connection is gone."
@@ -328,7 +334,7 @@ class Server:
         if self._accepting or any(isinstance(c, HttpConn) and c.fresh for c in self.connections):
             await asyncio.sleep(FIRST) # Whoever has connected last is about to ask
         for connection in list(self.connections): connection.stop()
-        for task in list(self._accepting): task.cancel() # TLS handshakes
+        for task in list(self._accepting.values()): task.cancel() # TLS handshakes
         await self._wait(lambda: all(c.ending for c in self.connections),
                          self.limits.shutdown_timeout if timeout is None else timeout)
         for connection in list(self.connections):
