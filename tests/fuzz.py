@@ -90,9 +90,10 @@ class Recorder:
 
 def http_target(loop: asyncio.AbstractEventLoop, workers: Workers) -> Callable[[bytes, random.Random], None]:
     limits = Limits(max_line=200, max_headers=500, max_body=1000, max_message=1000)
-    host = SimpleNamespace(app=App(), limits=limits, loop=loop, workers=workers, connections=set(),
+    host = SimpleNamespace(app=App(), limits=limits, loop=loop, workers=workers,
                            stopping=False, busy=False, date='now', scheme='http', sockets_enabled=True,
-                           context_takeover=False, forget=lambda c: None, refuse=lambda r: None)
+                           context_takeover=False, remember=lambda c: None, forget=lambda c: None,
+                           refuse=lambda r: None)
 
     def step(call: Callable[..., None], *args: Any) -> None:
         "Call it as the loop does, outside of any task, and let the loop have its turns."
@@ -110,7 +111,6 @@ def http_target(loop: asyncio.AbstractEventLoop, workers: Workers) -> Callable[[
         for _ in range(4): step(lambda: None)
         step(transport.protocol.connection_lost, None)
         host.app.sockets.clear()
-        host.connections.clear()
         # Whoever has sent the body already is not told to continue
         return REFUSED.sub(b'refused', transport.out.replace(b'HTTP/1.1 100 Continue\r\n\r\n', b''))
 
