@@ -60,7 +60,7 @@ class Host(Protocol):
     def forget(self, connection: Any) -> None: "The connection is gone."
     def pace(self) -> None: "Called after a read while `busy`: sleeps when this thread has had its share."
 
-# %% ../nbs/07c_conn.ipynb #454ca391
+# %% ../nbs/07c_conn.ipynb #37a70ed3
 OPEN, CLOSING, LINGERING, CLOSED = range(4)
 
 class SocketConn(asyncio.BufferedProtocol):
@@ -104,7 +104,8 @@ class SocketConn(asyncio.BufferedProtocol):
         if self._deflater: wire = self._packed(data, self._deflater)
         elif isinstance(data, Payload): wire = data.wire or _wire(data)
         else: wire = frame(data)
-        self._write(wire)
+        if self._out is not None: self._write(wire)
+        elif not self.transport.is_closing(): self.transport.write(wire) # The path of a broadcast
 
     def ping(self, data: bytes = b'') -> None:
         "Send a ping with up to 125 bytes."

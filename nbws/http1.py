@@ -25,8 +25,9 @@ log = logging.getLogger('nbws')
 # %% auto #0
 __all__ = ['log', 'split_fields', 'HttpConn']
 
-# %% ../nbs/07e_http1.ipynb #aeb2d4bf
+# %% ../nbs/07e_http1.ipynb #303f1add
 _STATUS = {n: f'HTTP/1.1 {n} {reason(n)}\r\n' for n in range(100, 600)}
+_USUAL = frozenset(n for n in range(200, 600) if n not in (204, 304)) # With a body
 _FRAMING = frozenset(('content-length', 'transfer-encoding', 'connection', 'keep-alive', 'upgrade', 'date'))
 
 @lru_cache(256) # Most answers of an app have one of a few headers
@@ -42,7 +43,7 @@ def split_fields(*headers: tuple[str, str]) -> tuple[str, dict[str, str]]:
         raise ValueError(f'a header field contains a line break: {text!r}')
     return text, framing
 
-# %% ../nbs/07e_http1.ipynb #a6d2a9e5
+# %% ../nbs/07e_http1.ipynb #4ad6b8e7
 class _Writer(RequestParser):
     "How answers are written."
     __slots__ = ('transport', '_lost', '_eof', '_above', '_drain', '_task')
@@ -62,13 +63,17 @@ class _Writer(RequestParser):
         "The head of the answer, whether a body may follow, and the length that it says. Raises `ValueError`."
         status, request = response.status_code, exchange.request
         text, framing = split_fields(*response.headers)
+        goes_on = exchange.keep and exchange.complete and not (self._eof or self.host.stopping)
+        if goes_on and exchange.usual and status in _USUAL and length is not None and not framing:
+            usual = f'{_STATUS[status]}date: {self.host.date}\r\n{text}content-length: {length}\r\n\r\n'
+            return usual.encode('latin-1'), True, length
         old = (request is not None and request.http_version == '1.0') or framing.get('transfer-encoding') == 'identity'
         head_only = request is not None and request.method == 'HEAD'
         bare = status < 200 or status in (204, 304)
         if length is None or (head_only and not length) or status == 304:
             length = int(framing['content-length']) if 'content-length' in framing else length
         endless = length is None and old and not bare and not head_only
-        if endless or self._eof or not exchange.complete or self.host.stopping: exchange.keep = False
+        if endless or not goes_on: exchange.keep = False
         if framing.get('connection', '').lower() == 'close': exchange.keep = False
         if length is not None and (not bare or (status == 304 and length)): text += f'content-length: {length}\r\n'
         elif not bare and not old: text += 'transfer-encoding: chunked\r\n'

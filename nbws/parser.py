@@ -21,12 +21,13 @@ from .messages import Body, HTTPException, Request, reason
 # %% auto #0
 __all__ = ['WAIT_FOR', 'IDLE', 'HEAD', 'BODY', 'DEAF', 'Exchange', 'StreamedBody', 'RequestParser']
 
-# %% ../nbs/07d_parser.ipynb #68c91762
+# %% ../nbs/07d_parser.ipynb #90fa5ab0
 WAIT_FOR = 65536 # Bodies up to this size are complete when the app sees them
 
 class Exchange:
     "A request, and what its answer has to know."
     complete = deferred = expects = False # All is here; a short body is awaited; 100 is awaited
+    usual = False # Nothing about it changes how an answer is framed
     size, seconds = 0, 0.0 # Of the body: bytes that came, and how long they took
     chunks: list[bytes] | None = None # Of the body, until it is complete or streamed
     body: Body | None = None
@@ -56,7 +57,7 @@ class StreamedBody(Body):
         if first: first()
         return super().__aiter__()
 
-# %% ../nbs/07d_parser.ipynb #a543c104
+# %% ../nbs/07d_parser.ipynb #ba3d23cf
 IDLE, HEAD, BODY, DEAF = range(4) # Where the parser is: between requests, in a header, in a body, beyond hope
 _WATCHED = frozenset((b'host', b'content-length', b'transfer-encoding', b'expect', b'upgrade', b'sec-websocket-key'))
 _HOST = re.compile(rb"[A-Za-z0-9\-._~%!$&'()*+,;=:\[\]]*")
@@ -162,6 +163,7 @@ class RequestParser:
         request = Request(method, self._target, Headers.from_raw(fields), peer=self._peer, server=self._local,
                           scheme=self.host.scheme, http_version=version)
         exchange = Exchange(request, parser.should_keep_alive())
+        exchange.usual = version == '1.1' and method != 'HEAD'
         if len(watched) > 1 or version == '1.0': self._framing(exchange, request, version, watched)
         self.incoming, self.stage, self._fields = exchange, BODY, []
         self.queue.append(exchange)
