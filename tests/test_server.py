@@ -224,6 +224,7 @@ class Slow(App):
     async def http(self, request: Any) -> Any:
         if request.upgrade: return await super().http(request)
         if request.path == '/stream': return Response(self.stream())
+        if request.path == '/pull': return Response(self.pull())
         await asyncio.sleep(self.seconds)
         return Response('done')
 
@@ -232,6 +233,13 @@ class Slow(App):
             while True:
                 yield 'more '
                 await asyncio.sleep(.01)
+        finally: self.ended += 1
+
+    def pull(self) -> Any:
+        try:
+            while True:
+                yield 'more '
+                time.sleep(.05)
         finally: self.ended += 1
 
 
@@ -252,14 +260,16 @@ def test_requests_are_finished(uvloop: bool) -> None:
 
 def test_what_does_not_finish_is_ended(uvloop: bool) -> None:
     app = Slow(100)
-    with serving(app, uvloop=uvloop) as server, Raw(server) as slow, Raw(server) as stream:
+    with serving(app, uvloop=uvloop) as server, Raw(server) as slow, Raw(server) as stream, Raw(server) as pull:
         slow.send(GET)
         stream.send(b'GET /stream HTTP/1.1\r\nHost: x\r\n\r\n')
+        pull.send(b'GET /pull HTTP/1.1\r\nHost: x\r\n\r\n')
         stream.take(20)
+        pull.take(20)
         begin = time.monotonic()
         server.stop(timeout=.2)
         assert time.monotonic() - begin < 3
-    assert app.ended == 1
+    assert app.ended == 2
 
 
 def test_stop_from_many_threads() -> None:
@@ -367,6 +377,7 @@ def test_tls_handshake_and_frames_in_one_record(uvloop: bool, tls: tuple[ssl.SSL
         assert raw.events() == ['a', 'b', ('close', 1000, '')]
 
 
+@pytest.mark.filterwarnings('ignore:unclosed transport:ResourceWarning')  # asyncio's own, on Python 3.10
 def test_clients_that_spoil_the_tls_handshake(uvloop: bool, tls: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
     with serving(uvloop=uvloop, ssl=tls[0], limits=Limits(header_timeout=.3)) as server:
         for data in (GET, b'\x16\x03\x01', b'\x16\x03\x01\x00\xff' + b'a' * 300, b''):
