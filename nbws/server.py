@@ -167,7 +167,7 @@ class _Pace:
         if pause > 0: time.sleep(pause)
         self.spent, self.since = time.thread_time(), time.monotonic()
 
-# %% ../nbs/08_server.ipynb #40c746c3
+# %% ../nbs/08_server.ipynb #1316553d
 FIRST = 0.2 # Seconds that a new connection has for its first request when the server stops
 
 class Server:
@@ -208,6 +208,7 @@ class Server:
         self._stopped = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._thread: threading.Thread | None = None
+        self._lock = threading.Lock() # Starting and stopping, one at a time
         self._unix_id: tuple[int, int] | None = None
         self._ended = asyncio.Event() # The thread may end
         self._give_up: Callable[[], Any] = lambda: None # Cancels a start that takes too long
@@ -300,8 +301,12 @@ class Server:
 
     def _tick(self) -> None:
         self.date = formatdate(usegmt=True)
-        for connection in list(self.connections): connection.tick(self._interval)
         self._timer = self.loop.call_later(self._interval, self._tick)
+        for connection in list(self.connections):
+            try: connection.tick(self._interval)
+            except Exception:
+                log.exception('a connection cannot be kept')
+                connection.abort()
 
     # On a loop that is there
 
@@ -361,7 +366,9 @@ class Server:
               timeout: float = 5.0, # Seconds until it has to listen
               ) -> Server:
         "Serve on a daemon thread; returns when it listens. Any thread. Raises `StartError` with what to do."
-        if self.running: return self
+        with self._lock: return self if self.running else self._start(timeout)
+
+    def _start(self, timeout: float) -> Server:
         self.bind()
         ready: Future[None] = Future()
         self._ended = asyncio.Event()
@@ -396,11 +403,7 @@ class Server:
                 await self._ended.wait()
         asyncio.set_event_loop(loop)
         try: loop.run_until_complete(main())
-        finally:
-            try: loop.run_until_complete(loop.shutdown_asyncgens())
-            finally:
-                asyncio.set_event_loop(None)
-                _forget_loop(loop)
+        finally: _end_loop(loop)
 
     def stop(self,
              timeout: float | None = None, # Seconds for requests and closing handshakes; None: as in `limits`
@@ -412,12 +415,15 @@ class Server:
         async def end() -> None:
             try: await self.astop(bound)
             finally: self._ended.set()
-        future = asyncio.run_coroutine_threadsafe(end(), loop)
-        if thread is threading.current_thread(): return
-        try: future.result(bound + 12)
-        except FutureTimeout: log.warning('the server does not stop: a handler holds its loop and does not return')
-        thread.join(5)
-        if not thread.is_alive(): self._thread = None
+        if thread is threading.current_thread():
+            asyncio.run_coroutine_threadsafe(end(), loop)
+            return
+        with self._lock:
+            if not self.running: return # Another thread was faster
+            try: asyncio.run_coroutine_threadsafe(end(), loop).result(bound + 12)
+            except FutureTimeout: log.warning('the server does not stop: a handler holds its loop and does not return')
+            thread.join(5)
+            if not thread.is_alive(): self._thread = None
 
     def __enter__(self) -> Server: return self.start()
     def __exit__(self, *error: object) -> None: self.stop()
@@ -443,22 +449,25 @@ class Server:
         "Serve in the foreground until SIGINT or SIGTERM. Raises `StartError`."
         loop = _new_loop(self.uvloop)
         asyncio.set_event_loop(loop)
-        try:
-            loop.run_until_complete(self.serve_forever(started))
-            loop.run_until_complete(loop.shutdown_asyncgens())
-        finally:
-            asyncio.set_event_loop(None)
-            _forget_loop(loop)
+        try: loop.run_until_complete(self.serve_forever(started))
+        finally: _end_loop(loop)
 
 _SERVING: WeakKeyDictionary[asyncio.AbstractEventLoop, int] = WeakKeyDictionary() # Servers on a loop
 
 async def _call(app: Any, name: str) -> None:
     if call := getattr(app, name, None): await call()
 
-def _forget_loop(loop: asyncio.AbstractEventLoop) -> None:
-    "Close a loop, and tornado's wrapper of it."
-    loop.close()
-    IOLoop._ioloop_for_asyncio.pop(loop, None) # Else it stays until the next IOLoop is made
+def _end_loop(loop: asyncio.AbstractEventLoop) -> None:
+    "Cancel what an app has left on a loop, and close it and tornado's wrapper of it."
+    left = asyncio.all_tasks(loop)
+    for task in left: task.cancel()
+    try:
+        if left: loop.run_until_complete(asyncio.wait(left, timeout=1))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+    finally:
+        asyncio.set_event_loop(None)
+        loop.close()
+    getattr(IOLoop, '_ioloop_for_asyncio', {}).pop(loop, None) # Else it stays until the next IOLoop is made
 
 def _on_signals(loop: asyncio.AbstractEventLoop, call: Callable[[], Any]) -> Callable[[], None]:
     "Let SIGINT and SIGTERM call `call` on the loop; returns what undoes it. Does nothing outside the main thread."

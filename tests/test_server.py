@@ -282,6 +282,19 @@ def test_stop_from_many_threads() -> None:
     assert not server.running
 
 
+def test_what_an_app_has_left_on_the_loop_is_cancelled() -> None:
+    ended: list[str] = []
+    class Forgets(App):
+        async def startup(self) -> None:
+            async def forever() -> None:
+                try: await asyncio.sleep(1000)
+                finally: ended.append('task')
+            self.task = asyncio.create_task(forever())
+            await asyncio.sleep(0)
+    with serving(Forgets()): pass
+    assert ended == ['task']
+
+
 def test_stop_from_its_own_thread() -> None:
     class Stops(App):
         async def http(self, request: Any) -> Any:
