@@ -22,7 +22,7 @@ from typing import Any, NamedTuple, TypeVar
 from .binding import SPECIAL_NAMES, SPECIAL_TYPES, plan
 from .endpoints import HTTPEndpoint, SocketEndpoint, Stream, call, is_stream, pulled, source_of, to_response
 from .files import StaticFiles
-from .html import Link, Meta, Pre, Safe, Script, Tbody, Td, Th, Thead, Tr, document, render
+from .html import Link, Meta, Pre, Safe, Script, Tbody, Td, Th, Thead, Tr, document, is_document, render
 from .html import Table as HtmlTable
 from .messages import (BindError, HTMLResponse, HTTPException, NbwsError, PlainTextResponse, Request, Response,
                            Upgrade, reason)
@@ -401,7 +401,7 @@ class Pages(Routing):
 
     def page(self, content: Any, request: Request) -> str:
         "The HTML of a page."
-        if self.body_wrap: content = self.body_wrap(content)
+        if self.body_wrap and not is_document(content): content = self.body_wrap(content)
         return document(content, title=self.title, hdrs=self.head(request.root_path), ftrs=self.ftrs,
                         htmlkw=self.htmlkw, bodykw=self.bodykw)
 

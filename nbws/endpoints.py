@@ -14,7 +14,7 @@ from typing import Any
 from .binding import SPECIAL_NAMES, Plan, Source, plan
 from .data import MultiDict
 from .files import FileResponse
-from .html import FT, HtmxResponseHeaders, HttpHeader, Safe, fragment, is_document, is_elements
+from .html import FT, HtmxResponseHeaders, HttpHeader, Safe, fragment, is_elements
 from .messages import (BindError, CloseCode, HTMLResponse, HTTPException, JSONResponse, RedirectResponse, Reported,
                            Request, Response, SignatureError, WebSocketDisconnect)
 from .routing import Route
@@ -137,8 +137,10 @@ def _components(result: Any, request: Request, page: Callable[[Any, Request], st
 
 def _html(content: Any, request: Request, page: Callable[[Any, Request], str],
           fields: Iterable[tuple[str, str]]) -> Response:
-    html = fragment(content) if wants_fragment(request) or is_document(content) else page(content, request)
-    return HTMLResponse(html, headers=[VARY, *fields])
+    html = fragment(content) if wants_fragment(request) else page(content, request)
+    response = HTMLResponse(html, headers=fields)
+    response.headers.append(VARY)
+    return response
 
 # %% ../nbs/05d_endpoints.ipynb #97464ca2
 async def source_of(p: Plan, request: Request) -> Source:

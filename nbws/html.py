@@ -765,15 +765,24 @@ def document(content: Any, # What a handler returned
              htmlkw: Mapping[str, Any] | None = None, # Attributes of `html`
              bodykw: Mapping[str, Any] | None = None, # Attributes of `body`
              ) -> str:
-    "The HTML of a whole page with `content` in it."
-    parts = _parts(content)
-    tags = _tags(parts)
-    if 'html' in tags: return render(*parts)
-    head = [part for part, tag in zip(parts, tags, strict=True) if tag in _HEAD_TAGS]
-    body = [part for part, tag in zip(parts, tags, strict=True) if tag not in _HEAD_TAGS]
-    if title and 'title' not in tags: head.append(Title(title))
+    "The HTML of a whole page with `content` in it; of `content` alone if it is a whole page already."
+    if isinstance(content, (str, bytes)) and is_document(content): return fragment(content)
+    head, body = [], []
+    for part in (parts := _parts(content)):
+        tag = getattr(part, 'tag', None)
+        if tag == 'html': return render(*parts)
+        if tag == 'title': title = ''
+        (head if tag in _HEAD_TAGS else body).append(part)
+    if title: head.append(Title(title))
     if ftrs: body.append(ftrs)
-    return render(DOCTYPE, ft('html', Head(*head, hdrs), Body(*body, **(bodykw or {})), **(htmlkw or {})))
+    html = ft('html', **htmlkw) if htmlkw else None
+    out = [DOCTYPE, _opening(html, '<html') if html else '<html>', '<head>']
+    for part in head: _add(part, out)
+    _add(hdrs, out)
+    out.append('</head>')
+    _walk(Body(*body, **bodykw) if bodykw else Body(*body), out)
+    out.append('</html>')
+    return ''.join(out)
 
 # %% ../nbs/01_html.ipynb #a21ac3bd
 def sse_message(content: Any, # What to send

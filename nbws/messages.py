@@ -155,6 +155,18 @@ class RequestHead:
     __slots__ = ('method', 'target', 'headers', 'peer', 'server', 'scheme', 'root_path', 'http_version', 'upgrade',
                  'app', 'route', 'path_params', 'asgi_scope', 'connection', '_session',
                  '_body', '_path', '_query', '_cookies', '_form', '_state', '_out')
+    app: Any # The app that answers, and its route: set by the app
+    route: Any
+    path_params: dict[str, Any]
+    connection: Any # What the app's `connected` made of the connection, where the transport tells of it
+    asgi_scope: dict[str, Any] | None
+    _session: Any
+    _path: str | None
+    _query: MultiDict | None
+    _cookies: dict[str, str] | None
+    _form: MultiDict | None
+    _state: SimpleNamespace | None
+    _out: list[tuple[str, str]] | None
 
     def __init__(self,
                  method: str = 'GET', # Upper case
@@ -173,20 +185,10 @@ class RequestHead:
         self.target = target.encode() if isinstance(target, str) else target
         self.headers = headers if isinstance(headers, Headers) else Headers(headers)
         self.peer, self.server, self.scheme, self.root_path = peer, server, scheme, root_path
-        self.http_version, self.upgrade = http_version, upgrade
-        self.app: Any = None # The app that answers, and its route: set by the app
-        self.route: Any = None
-        self.path_params: dict[str, Any] = {}
-        self._session: Any = None
-        self.asgi_scope: dict[str, Any] | None = None
-        self.connection: Any = None # What the app's `connected` made of the connection, where the transport tells of it
-        self._body = body
-        self._path: str | None = None
-        self._query: MultiDict | None = None
-        self._cookies: dict[str, str] | None = None
-        self._form: MultiDict | None = None
-        self._state: SimpleNamespace | None = None
-        self._out: list[tuple[str, str]] | None = None
+        self.http_version, self.upgrade, self._body = http_version, upgrade, body
+        self.path_params = {}
+        self.app = self.route = self.asgi_scope = self.connection = self._session = self._path = None
+        self._query = self._cookies = self._form = self._state = self._out = None
 
     def __repr__(self) -> str: return f'<{type(self).__name__} {self.method} {self.target.decode("latin-1")}>'
 
@@ -317,17 +319,18 @@ class Response:
                  background: Any = None, # Called, and awaited where it can be, after the answer has left
                  ) -> None:
         self.status_code, self.background = status_code, background
-        self.headers: list[tuple[str, str]] = list(headers.items() if isinstance(headers, Mapping) else headers or ())
+        if headers.__class__ is not tuple and isinstance(headers, Mapping): headers = headers.items()
+        self.headers: list[tuple[str, str]] = list(headers or ())
         self.body: bytes | AsyncIterable[Any] | Iterable[Any] = self.render(content)
         kind = media_type or self.media_type
         if kind and not (self.headers and self.header('content-type')):
-            if kind.startswith('text/') and 'charset' not in kind: kind += '; charset=utf-8'
+            if 'charset' not in kind and kind.startswith('text/'): kind += '; charset=utf-8'
             self.headers.append(('content-type', kind))
 
     def render(self, content: Any) -> Any:
         "The body as bytes, or the iterable itself."
-        if isinstance(content, bytes): return content
         if isinstance(content, str): return content.encode()
+        if isinstance(content, bytes): return content
         if content is None: return b''
         return bytes(content) if isinstance(content, (bytearray, memoryview)) else content
 
@@ -350,7 +353,7 @@ class Response:
 # %% ../nbs/00b_messages.ipynb #a782667e
 class HTMLResponse(Response):
     "HTML as it stands."
-    media_type = 'text/html'
+    media_type = 'text/html; charset=utf-8'
 
 class PlainTextResponse(Response):
     "Plain text."
