@@ -18,7 +18,7 @@ from .workers import Workers
 log = logging.getLogger('nbws')
 
 # %% auto #0
-__all__ = ['log', 'OPEN', 'CLOSING', 'LINGERING', 'CLOSED', 'Limits', 'Host', 'SocketConn']
+__all__ = ['log', 'OPEN', 'CLOSING', 'LINGERING', 'CLOSED', 'Limits', 'Host', 'Outgoing', 'SocketConn']
 
 # %% ../nbs/07c_conn.ipynb #90e75127
 @dataclass(frozen=True, slots=True)
@@ -58,12 +58,43 @@ class Host(Protocol):
     def refuse(self, request: Any) -> Any: "The answer to a request that may not pass, or None."
     def remember(self, connection: Any) -> None: "The connection stands."
     def forget(self, connection: Any) -> None: "The connection is gone."
+    def later(self, connection: Any) -> None: "Call `connection.flush` at the end of this turn of the loop."
     def pace(self) -> None: "Called after a read while `busy`: sleeps when this thread has had its share."
 
 # %% ../nbs/07c_conn.ipynb #37a70ed3
 OPEN, CLOSING, LINGERING, CLOSED = range(4)
 
-class SocketConn(asyncio.BufferedProtocol):
+class Outgoing:
+    "The way out of a connection: what is written while a read is handled leaves at the end of the loop's turn."
+    host: Host
+    transport: Any
+    _out: list[bytes] | None # Collects; None: what is written leaves at once
+    _out_size: int
+
+    def _collect(self) -> None:
+        if self._out is None: self._out = []
+
+    def _write(self, data: bytes) -> None:
+        if self._out is None:
+            if not self.transport.is_closing(): self.transport.write(data)
+            return
+        self._out.append(data)
+        self._out_size += len(data)
+        if self._out_size > 65536:
+            self.flush()
+            self._out = []
+
+    def _leave(self) -> None:
+        "The read is handled."
+        if self._out and not self.host.busy: self.host.later(self)
+        else: self.flush()
+
+    def flush(self) -> None:
+        "Write what was collected, and collect no more."
+        out, self._out, self._out_size = self._out, None, 0
+        if out and not self.transport.is_closing(): self.transport.write(out[0] if len(out) == 1 else b''.join(out))
+
+class SocketConn(Outgoing, asyncio.BufferedProtocol):
     "A WebSocket on an asyncio transport; the app's `Conn`. On the server's loop only."
     __slots__ = ('host', 'transport', 'receiver', 'state', 'code', '_link', '_decoder', '_deflater', '_out',
                  '_out_size', '_waited', '_pinged', '_held', '_above')
@@ -79,8 +110,7 @@ class SocketConn(asyncio.BufferedProtocol):
         self.state, self.code = OPEN, 0 # The code we would tell the receiver; 0: none yet
         self._decoder = Decoder(host.limits.max_message, Inflate(agreed) if agreed else None)
         self._deflater = Deflater(agreed) if agreed else None
-        self._out: list[bytes] | None = None # Collects what is sent while a read is handled
-        self._out_size = 0
+        self._out, self._out_size = None, 0
         self._waited, self._pinged = 0.0, False # Seconds without a byte, or of closing
         self._held, self._above = False, False # The app asks to pause; the write buffer is above its mark
 
@@ -93,7 +123,7 @@ class SocketConn(asyncio.BufferedProtocol):
         self.host.remember(self)
         self._out = [head]
         self._guard(self.receiver.opened, self)
-        self._flush()
+        self.flush()
         if rest: self.data_received(rest)
 
     # What the app calls
@@ -133,24 +163,11 @@ class SocketConn(asyncio.BufferedProtocol):
 
     @property
     def buffered(self) -> int:
-        "Bytes that wait to be sent."
+        "Bytes that wait to be sent; what the transport holds below its mark may be left out."
+        if self._out is not None and not self._above: return self._out_size # Asked after each answer
         return self._out_size + (self.transport.get_write_buffer_size() if self.state < CLOSED else 0)
 
     # Out
-
-    def _write(self, wire: bytes) -> None:
-        if self._out is None:
-            if not self.transport.is_closing(): self.transport.write(wire)
-            return
-        self._out.append(wire)
-        self._out_size += len(wire)
-        if self._out_size > 65536:
-            self._flush()
-            self._out = []
-
-    def _flush(self) -> None:
-        out, self._out, self._out_size = self._out, None, 0
-        if out and not self.transport.is_closing(): self.transport.write(out[0] if len(out) == 1 else b''.join(out))
 
     def _packed(self, data: str | bytes | Payload, deflater: Deflater) -> bytes:
         "The frame for a client with which compression is agreed on; a broadcast is compressed once for all alike."
@@ -176,7 +193,7 @@ class SocketConn(asyncio.BufferedProtocol):
         if self.state < LINGERING: self._handle(self._decoder.feed(data))
 
     def _handle(self, events: list[Event]) -> None:
-        self._out = []
+        self._collect()
         received = self.receiver.received
         for event in events:
             kind = event.__class__
@@ -185,9 +202,12 @@ class SocketConn(asyncio.BufferedProtocol):
                 try: received(event) # type: ignore[arg-type]
                 except Exception: self._fault()
             else: self._control(event)
-        self._flush()
-        if self.state >= LINGERING: self._finish()
-        elif self._decoder.more and not self._held and not self.transport.is_closing():
+        if self.state >= LINGERING:
+            self.flush()
+            self._finish()
+            return
+        self._leave()
+        if self._decoder.more and not self._held and not self.transport.is_closing():
             self.transport.pause_reading()
             self.host.loop.call_soon(self._go_on)
 
@@ -253,6 +273,8 @@ class SocketConn(asyncio.BufferedProtocol):
     def abort(self) -> None:
         "Drop the connection at once."
         self.transport.abort()
+
+    def eof_received(self) -> None: self.flush()
 
     def connection_lost(self, error: Exception | None) -> None:
         state, self.state = self.state, CLOSED

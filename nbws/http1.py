@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
-from .conn import Host, SocketConn
+from .conn import Host, Outgoing, SocketConn
 from .handshake import switching
 from .messages import HTTPException, PlainTextResponse, Reported, Request, Response, Upgrade, reason
 from .parser import BODY, DEAF, HEAD, Exchange, RequestParser, StreamedBody
@@ -44,20 +44,19 @@ def split_fields(*headers: tuple[str, str]) -> tuple[str, dict[str, str]]:
     return text, framing
 
 # %% ../nbs/07e_http1.ipynb #4ad6b8e7
-class _Writer(RequestParser):
+class _Writer(Outgoing, RequestParser):
     "How answers are written."
-    __slots__ = ('transport', '_lost', '_eof', '_above', '_drain', '_task')
+    __slots__ = ('transport', '_out', '_out_size', '_lost', '_eof', '_above', '_drain', '_task')
 
     def __init__(self, host: Host) -> None:
         super().__init__(host)
         self.transport: Any = None
+        self._out, self._out_size = None, 0
         self._lost = self._eof = False # Nothing can be written any more; nothing more comes
         self._above = False # The write buffer is above its mark
         self._drain: asyncio.Future[None] | None = None # Until the write buffer is low again
         self._task: asyncio.Task[Any] | None = None # Streams an answer
 
-    def _write(self, data: bytes) -> None:
-        if not self.transport.is_closing(): self.transport.write(data)
 
     def _head(self, exchange: Exchange, response: Response, length: int | None) -> tuple[bytes, bool, int | None]:
         "The head of the answer, whether a body may follow, and the length that it says. Raises `ValueError`."
@@ -137,7 +136,9 @@ class _Writer(RequestParser):
             if not isinstance(e, Reported): log.exception('an answer broke off')
             exchange.keep = False
             if head and not sent: self._send(exchange, PlainTextResponse(reason(500), 500))
-            elif not chunked and length is None: _reset(self.transport) # A closed connection would look like the end
+            elif not chunked and length is None: # A closed connection would look like the end
+                self.flush()
+                _reset(self.transport)
         else: self._write(head + (b'0\r\n\r\n' if chunked else b''))
 
     async def _drained(self) -> None:
@@ -266,7 +267,9 @@ class _Answers(_Writer):
             if not isinstance(response.body, bytes): await _close(response.body)
         else: await self._stream(exchange, response, response.body)
         self._done(exchange)
-        if response.background is not None: await self.host.workers.call(response.background)
+        if response.background is not None:
+            self.flush() # It begins when the answer has left
+            await self.host.workers.call(response.background)
 
     def _done(self, exchange: Exchange) -> None:
         if self._lost: return
@@ -278,6 +281,7 @@ class _Answers(_Writer):
         "Close our direction, and read to the client's end before the connection is dropped."
         self.stage, self._lingering, self._waited, self._rest, self._full = DEAF, True, 0.0, b'', False
         self.queue.clear()
+        self.flush()
         if self.transport.is_closing(): return
         if self._eof or not self.transport.can_write_eof(): self.transport.close()
         else:
@@ -304,6 +308,7 @@ class _Answers(_Writer):
         else:
             rest, self._rest, self._lost, self._parser = self._rest, b'', True, None
             self.host.forget(self)
+            self.flush()
             if self._paused: self.transport.resume_reading()
             self._paused = False
             SocketConn(self.host, self.transport, upgrade.receiver, agreed, self._link).start(head, rest)
@@ -352,10 +357,13 @@ class HttpConn(_Answers, asyncio.BufferedProtocol):
             self._read_on()
             return
         stage, self._waited = self.stage, 0.0 if self.stage == BODY else self._waited
+        self._collect()
         self._feed(data)
+        self._leave()
         if self.stage == HEAD != stage: self._waited = 0.0
 
     def eof_received(self) -> bool:
+        self.flush()
         self._eof = True
         answers = not self.idle and not self.incoming
         return answers and not self._lingering and bool(self.transport.can_write_eof())
@@ -380,6 +388,7 @@ class HttpConn(_Answers, asyncio.BufferedProtocol):
 
     def stop(self) -> None:
         "The server stops: close unless a request is being answered, which then is the last one."
+        self.flush()
         if self.idle and not self._lingering: self.transport.close()
 
     @property

@@ -205,6 +205,7 @@ class Server:
         self._sockets, self._also = list(sockets or ()), list(also)
         self._listener: _Listener | None = None
         self._accepting: dict[Any, asyncio.Task[Any]] = {} # Connections in their TLS handshake, or about to stand
+        self._waiting: list[Any] = [] # Connections that write at the end of this turn
         self._stopped = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._thread: threading.Thread | None = None
@@ -298,6 +299,19 @@ class Server:
     def forget(self, connection: Any) -> None:
         "A connection is gone."
         self.connections.discard(connection)
+
+    def later(self, connection: Any) -> None:
+        "Let a connection write what it has collected, at the end of this turn of the loop."
+        if not self._waiting: self.loop.call_soon(self._flush)
+        self._waiting.append(connection)
+
+    def _flush(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for connection in waiting:
+            try: connection.flush()
+            except Exception:
+                log.exception('a connection cannot be written to')
+                connection.abort()
 
     def _tick(self) -> None:
         self.date = formatdate(usegmt=True)
