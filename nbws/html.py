@@ -767,7 +767,8 @@ def document(content: Any, # What a handler returned
              ) -> str:
     "The HTML of a whole page with `content` in it; of `content` alone if it is a whole page already."
     if isinstance(content, (str, bytes)) and is_document(content): return fragment(content)
-    head, body = [], []
+    head: list[Any] = []
+    body: list[Any] = []
     for part in (parts := _parts(content)):
         tag = getattr(part, 'tag', None)
         if tag == 'html': return render(*parts)
