@@ -166,10 +166,11 @@ class _Socket:
         self._reading.set()
         self.ended: tuple[int, str] | None = None # The code and the reason that we close with
 
-    def send(self, data: str | bytes | Payload) -> None:
+    def send(self, data: str | bytes | Payload) -> bool:
         if isinstance(data, Payload): data = data.data
         key = 'text' if isinstance(data, str) else 'bytes'
         if self.ended is None: self._put({'type': 'websocket.send', key: data}, len(data))
+        return self.buffered > HIGH_WATER
 
     def ping(self, data: bytes = b'') -> None: pass
 

@@ -128,14 +128,15 @@ class SocketConn(Outgoing, asyncio.BufferedProtocol):
 
     # What the app calls
 
-    def send(self, data: str | bytes | Payload) -> None:
-        "Send a message; dropped once the socket closes."
-        if self.state: return
+    def send(self, data: str | bytes | Payload) -> bool:
+        "Send a message; dropped once the socket closes. True: more than 64 KiB are unsent."
+        if self.state: return False
         if self._deflater: wire = self._packed(data, self._deflater)
         elif isinstance(data, Payload): wire = data.wire or _wire(data)
         else: wire = frame(data)
         if self._out is not None: self._write(wire)
         elif not self.transport.is_closing(): self.transport.write(wire) # The path of a broadcast
+        return self._above
 
     def ping(self, data: bytes = b'') -> None:
         "Send a ping with up to 125 bytes."
@@ -163,8 +164,7 @@ class SocketConn(Outgoing, asyncio.BufferedProtocol):
 
     @property
     def buffered(self) -> int:
-        "Bytes that wait to be sent; what the transport holds below its mark may be left out."
-        if self._out is not None and not self._above: return self._out_size # Asked after each answer
+        "Bytes that wait to be sent."
         return self._out_size + (self.transport.get_write_buffer_size() if self.state < CLOSED else 0)
 
     # Out

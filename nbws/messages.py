@@ -392,8 +392,9 @@ class Payload:
 
 class Conn(Protocol):
     "A transport's end of an open socket, as the app sees it. On the server's loop only."
-    def send(self, data: str | bytes | Payload) -> None:
-        "Send a text or a binary message; never waits. What is sent after the close is dropped."
+    def send(self, data: str | bytes | Payload) -> bool:
+        "Send a text or a binary message; never waits. True: much is unsent now, and `drained` tells when it has gone."
+        return False
     def ping(self, data: bytes = b'') -> None:
         "Send a ping, where the transport can (RFC 6455, section 5.5.2)."
     def close(self, code: int = 1000, reason: str = '') -> None:

@@ -89,6 +89,8 @@ class Room:
             while self._line:
                 payload, members, skip = self._line.popleft()
                 for ws in members:
-                    if ws is skip or ws.code: continue
-                    if ws._thread == here: ws._push(payload, self.overflow)
-                    else: ws._call(ws._push, payload, self.overflow)
+                    conn = ws.conn
+                    if ws is skip or ws.code or conn is None: continue
+                    if ws._thread != here: ws._call(ws._push, payload, self.overflow)
+                    elif ws._lags or ws._unsent: ws._push(payload, self.overflow)
+                    else: ws._lags = conn.send(payload) # As `_push` does: this line runs for every member

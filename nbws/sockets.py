@@ -172,8 +172,7 @@ class Sending(SocketBase):
         conn = self.conn
         if conn is None or self.code: return
         if not self._unsent and not (self._lags and conn.buffered > HIGH_WATER):
-            conn.send(data)
-            self._lags = conn.buffered > HIGH_WATER
+            self._lags = conn.send(data)
             return
         if self._outbox is None: self._outbox = deque()
         size = len(data.data if isinstance(data, Payload) else data)

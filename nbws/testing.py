@@ -111,7 +111,9 @@ class _AppsEnd:
     "What the app may do with a socket."
     buffered = 0
     def __init__(self, socket: AsyncSocket) -> None: self._socket = socket
-    def send(self, data: str | bytes | Payload) -> None: self._socket._deliver(data)
+    def send(self, data: str | bytes | Payload) -> bool:
+        self._socket._deliver(data)
+        return False
     def ping(self, data: bytes = b'') -> None: pass
     def pause(self, paused: bool) -> None: pass
     def close(self, code: int = 1000, reason: str = '') -> None: self._socket._end(code, reason)
