@@ -26,8 +26,8 @@ class Limits:
     "What one client may cost the server: sizes in bytes, times in seconds."
     max_line: int = 8192 # A request's target; beyond it 414
     max_headers: int = 32768 # All header fields of a request; beyond it 431
-    max_body: int = 2**21 # A request's body; beyond it 413
-    max_message: int = 2**21 # A WebSocket message, decompressed; beyond it 1009
+    max_body: int = 100 * 2**20 # A request's body; beyond it 413. Tornado's own
+    max_message: int = 10 * 2**20 # A WebSocket message, decompressed; beyond it 1009. Tornado's own
     max_connections: int = 0 # Open at a time; 0: as many as the process may open files, less a reserve
     header_timeout: float = 10 # From a request's first byte to the end of its header; beyond it 408
     keepalive_timeout: float = 30 # Idle between two requests

@@ -90,18 +90,30 @@ class Inflate:
              data: bytes,
              room: int, # Bytes that the message may still have
              ) -> bytes:
-        "What `data` inflates to, at most `room + 1` bytes. Raises `FrameError`."
+        "What `data` inflates to. Raises `FrameError`, 1009 where that is more than `room` bytes."
         out = b''
         while data:
             if self._zlib is None: self._zlib = zlib.decompressobj(-self._bits, zdict=self._window)
-            try: out += self._zlib.decompress(data, room + 1 - len(out))
+            try:
+                out += self._zlib.decompress(data, min(room - len(out), _AT_ONCE) or 1)
+                if self._zlib.unconsumed_tail:
+                    self._measure(room - len(out))
+                    out += self._zlib.decompress(self._zlib.unconsumed_tail)
             except zlib.error: raise _bad('cannot be decompressed') from None
-            if len(out) > room or not self._zlib.eof: break
+            if len(out) > room: raise _too_long()
+            if not self._zlib.eof: break
             data, self._window = self._zlib.unused_data, (self._window + out)[-32768:]
             self._zlib, self._finals = None, self._finals + 1
             if self._finals > 16: raise _bad('has too many final blocks')
         if self._takeover or self._finals or out: self._window = (self._window + out)[-32768:]
         return out
+
+    def _measure(self, room: int) -> None:
+        "Decompress the rest for a look at its length only."
+        trial = self._zlib.copy()
+        while rest := trial.unconsumed_tail:
+            room -= len(trial.decompress(rest, _AT_ONCE))
+            if room < 0: raise _too_long()
 
     def end(self, room: int) -> bytes:
         "What is left: the four bytes that the sender has cut off are put back (section 7.2.2)."
@@ -110,8 +122,13 @@ class Inflate:
         if not self._takeover: self._zlib, self._window = None, b''
         return out
 
+_AT_ONCE = 2**18 # Bytes that are decompressed before anybody asks how many more there are
+
 def _bad(what: str) -> FrameError:
     return FrameError(CloseCode.PROTOCOL_ERROR, f'the message {what}')
+
+def _too_long() -> FrameError:
+    return FrameError(CloseCode.TOO_BIG, 'the message is too long when it is decompressed')
 
 # %% ../nbs/07a_deflate.ipynb #3768bf06
 WORTH_IT = 1024 # Bytes; shorter messages are not compressed

@@ -99,7 +99,7 @@ class FrameError(Exception):
 class Inflater(Protocol):
     "Decompresses a message as it comes (RFC 7692); `nbws.deflate` has it."
     def feed(self, data: bytes, room: int) -> bytes:
-        "What `data` inflates to; more than `room` bytes are never made, but one more shows that there would be."
+        "What `data` inflates to. Raises `FrameError`, 1009 where that is more than `room` bytes."
         return b''
     def end(self, room: int) -> bytes:
         "What is left when the message has ended."
@@ -120,7 +120,7 @@ class Decoder:
                  '_kind', '_packed', '_message', '_control', '_utf8')
 
     def __init__(self,
-                 limit: int = 2**21, # Bytes that a message may have, decompressed
+                 limit: int = 10 * 2**20, # Bytes that a message may have, decompressed
                  inflater: Inflater | None = None, # Where permessage-deflate is agreed on
                  ) -> None:
         self.limit, self._inflater = limit, inflater

@@ -24,7 +24,8 @@ LIMIT = 2**21
 @pytest.fixture(scope='module', params=['asyncio', 'uvloop'])
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     if request.param == 'uvloop': pytest.importorskip('uvloop')
-    with serving(App(), uvloop=request.param == 'uvloop', limits=Limits(close_timeout=1)) as server: yield server
+    limits = Limits(close_timeout=1, max_message=LIMIT)
+    with serving(App(), uvloop=request.param == 'uvloop', limits=limits) as server: yield server
 
 
 def check(server: Server, sent: bytes | list[bytes], expected: list[Any], **fields: str) -> None:

@@ -39,7 +39,7 @@ def uvloop(request: pytest.FixtureRequest) -> bool:
 @pytest.fixture(scope='module')
 def server(uvloop: bool) -> Iterator[Server]:
     "Answers with method, path and body."
-    with serving(App(), uvloop=uvloop, limits=Limits(close_timeout=1)) as server: yield server
+    with serving(App(), uvloop=uvloop, limits=Limits(close_timeout=1, max_body=2**21)) as server: yield server
 
 
 @pytest.fixture

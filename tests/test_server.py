@@ -736,8 +736,9 @@ MEMORY = """
 import sys; sys.path.insert(0, {tests!r})
 from raw import App
 from test_server import Careful
+from nbws.conn import Limits
 from nbws.server import Server
-Server(App(Careful), uvloop={uvloop}).run(lambda s: print(s.port, flush=True))
+Server(App(Careful), uvloop={uvloop}, limits=Limits(max_body=2**21)).run(lambda s: print(s.port, flush=True))
 """
 
 

@@ -475,7 +475,9 @@ def test_codes(hybrid, frames, code):
         assert (opcode, raw.close_code(payload)[0]) == (raw.CLOSE, code)
 
 
-def test_the_message_limit_is_two_mebibytes(): assert Limits().max_message == 2 * 1024 * 1024
+def test_the_message_limit_is_two_mebibytes():
+    from nbws.tremolo import limits, settled
+    assert limits(settled({})).max_message == limits(settled({})).max_body == 2 * 1024 * 1024
 
 
 # Match: hooks
