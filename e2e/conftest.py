@@ -229,10 +229,13 @@ def lab(
     taken = labs.take(jupyter, request.node)
     recorder.start(taken.context)
     watch.attach(taken.context)
-    yield taken
-    recorder.stop(taken.context)
-    watch.detach(taken.context)
-    labs.give_back()
+    try:
+        taken.load()
+        yield taken
+    finally:
+        recorder.stop(taken.context)
+        watch.detach(taken.context)
+        labs.give_back(taken)
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from .jupyter import SETTINGS
 from .notebook import Notebook, write_notebook
 from .processes import Child, spawn
 from .scripts import free_port
-from .timeouts import milliseconds, wait_until
+from .timeouts import milliseconds, seconds, wait_until
 
 LOCAL = Path(sys.prefix) / "hub" / "node_modules" / ".bin" / "configurable-http-proxy"  # See `make hub`
 PASSWORD = "only for this test"
@@ -43,6 +43,7 @@ c.Spawner.args = ['--allow-root', '--LabApp.news_url=None', '--LabApp.expose_app
                   '--LabApp.extension_manager=readonly']
 c.Spawner.default_url = '/lab'
 c.Spawner.env_keep = {keep!r}
+c.Spawner.http_timeout = {patience}  # The default is 30
 """
 
 
@@ -71,6 +72,7 @@ class Hub:
                 proxy=proxy_command(),
                 password=PASSWORD,
                 keep=keep,
+                patience=round(seconds(60)),
             )
         )
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"

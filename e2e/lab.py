@@ -29,13 +29,20 @@ class Lab:
     """A page with JupyterLab and no document, in a context of its own."""
 
     def __init__(self, context: BrowserContext, server: JupyterServer) -> None:
-        """Load it."""
+        """An empty page; `load` comes next."""
         self.context, self.server = context, server
         self.page: Page = context.new_page()
-        self.page.goto(server.lab_url, wait_until="commit")
+        self.loaded = False
+
+    def load(self) -> None:
+        """Load JupyterLab, if that has not been done."""
+        if self.loaded:
+            return
+        self.page.goto(self.server.lab_url, wait_until="commit")
         self.page.locator(".jp-Launcher").wait_for(timeout=milliseconds(30))
-        self._cookies = context.cookies()
+        self._cookies = self.context.cookies()
         self._stored = self.page.evaluate(STORED)
+        self.loaded = True
 
     def clear(self) -> bool:
         """Take away what a test left: tabs, documents, cookies, stored items. Whether all is as it was."""
@@ -61,18 +68,15 @@ class Labs:
         self._user: pytest.Item | None = None
 
     def take(self, server: JupyterServer, item: pytest.Item) -> Lab:
-        """A Lab for this test: the one that is there, unless the last test failed or left something in it."""
-        fits = self._lab is not None and self._lab.server is server
-        if not fits or (self._user is not None and self._failed(self._user)):
+        """A Lab for this test: the one that is there, unless the test before failed after it gave it back."""
+        if self._lab and (self._lab.server is not server or (self._user and self._failed(self._user))):
             self.close()
-        if self._lab is None:
-            self._lab = Lab(self._new_context(), server)
-        self._user = item
+        self._lab, self._user = self._lab or Lab(self._new_context(), server), item
         return self._lab
 
-    def give_back(self) -> None:
+    def give_back(self, lab: Lab) -> None:
         """The test is over. Where it failed, nothing is tried with its page."""
-        if self._lab and (self._user is None or self._failed(self._user) or not self._lab.clear()):
+        if not lab.loaded or (self._user and self._failed(self._user)) or not lab.clear():
             self.close()
 
     def close(self) -> None:
