@@ -95,6 +95,13 @@ class Hub:
         """The process of configurable-http-proxy."""
         return psutil.Process(int((self.home / "proxy.pid").read_text()))
 
+    def replaced(self, proxy: psutil.Process) -> bool:
+        """Whether another proxy runs by now; until then the file names one that is gone, or is not there."""
+        try:
+            return self.proxy() != proxy
+        except (psutil.Error, FileNotFoundError, ValueError):
+            return False
+
     def user(self, page: Page, name: str) -> User:
         """Log in as a person does, and wait for the person's server."""
         home = self.home / name
