@@ -138,6 +138,12 @@ def browser_type_launch_args(browser_type_launch_args: dict[str, Any], playwrigh
     return {**browser_type_launch_args, **launch_arguments(playwright.chromium.executable_path)}
 
 
+@pytest.fixture(scope="session")
+def browser_context_args() -> dict[str, Any]:
+    """What contexts are made with. (pytest-playwright's own fixture makes a folder, which a worker may leave.)"""
+    return {}
+
+
 @pytest.fixture
 def watch(request: pytest.FixtureRequest) -> Iterator[BrowserWatch]:
     """What the test's pages asked for, printed to the console and threw.
