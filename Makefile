@@ -5,6 +5,8 @@ PYTHON ?= python3
 DEMO ?= nbs/20_chat.ipynb
 # More for JupyterLab, such as JUPYTER_FLAGS=--no-browser.
 JUPYTER_FLAGS ?=
+# How many tests run side by side; one more than there are cores, for most wait now and then. 0: in this process.
+WORKERS ?= 3
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -114,12 +116,13 @@ notebooks: $(VENV)/.dev ## the notebooks' own tests; one of them: make notebooks
 .PHONY: unit
 unit: $(VENV)/.dev jupyter-conf ## tests/: real sockets, a real kernel, the rules
 	@echo "==> pytest tests"
-	$(PY) -m pytest tests $(PYTEST_FLAGS)
+	$(PY) -m pytest tests -n $(WORKERS) --dist loadfile -m 'not timed' $(PYTEST_FLAGS)
+	$(PY) -m pytest tests -m timed $(PYTEST_FLAGS) || [ $$? = 5 ] # With `-k` there may be none
 
 .PHONY: e2e
 e2e: $(VENV)/.dev jupyter-conf chromium hub ## e2e/: JupyterLab and Chromium as a person uses them
 	@echo "==> pytest e2e"
-	@if ls e2e/test_*.py > /dev/null 2>&1; then $(PY) -m pytest e2e $(PYTEST_FLAGS); else echo "there are no tests in e2e/ yet"; fi
+	@if ls e2e/test_*.py > /dev/null 2>&1; then $(PY) -m pytest e2e -n $(WORKERS) --dist worksteal $(PYTEST_FLAGS); else echo "there are no tests in e2e/ yet"; fi
 
 .PHONY: one
 one: $(VENV)/.dev jupyter-conf ## one test: make one T=tests/test_x.py::test_y

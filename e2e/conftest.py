@@ -1,4 +1,4 @@
-"""The fixtures of the browser tests. pytest-playwright brings `browser`, `page`, traces and screenshots."""
+"""The fixtures of the browser tests. pytest-playwright brings `browser`, `context` and `page`."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from typing import Any
 
 import nbformat
 import pytest
-from playwright.sync_api import BrowserContext, Playwright, expect
+from playwright.sync_api import Browser, BrowserContext, Playwright, expect
 
 from .chromium import launch_arguments
 from .jupyter import FrontEnd, JupyterServer, JupyterServers, JupyterSettings, trouble_in
+from .lab import Lab, Labs
 from .notebook import Notebook, write_notebook
+from .recorder import Recorder
 from .scripts import Script, start_script
 from .timeouts import milliseconds, seconds
 from .watch import BrowserWatch
@@ -24,27 +26,31 @@ ARTEFACTS = Path(__file__).parent / "artefacts"
 
 # Texts that a failed test leaves in its folder of artefacts, by file name.
 EVIDENCE = pytest.StashKey[dict[str, str]]()
+RECORDER = pytest.StashKey[Recorder]()
 FAILED = pytest.StashKey[bool]()
 
 MARKERS = (
     "allow_external(pattern): addresses outside this machine that the test's pages may ask for (they are refused)",
     "allow_page_error(pattern): uncaught errors of the app's pages that the test expects",
     "allow_jupyter_log(pattern): errors in Jupyter's log that the test expects",
+    "fresh_page: the test's notebooks are opened in a new context, not in the JupyterLab that is loaded already",
 )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """A failed test leaves a trace and a picture of each page, whatever the command line says."""
+    """Markers, and the bound of what is awaited in a page."""
     for marker in MARKERS:
         config.addinivalue_line("markers", marker)
-    config.option.tracing = "retain-on-failure" if config.option.tracing == "off" else config.option.tracing
-    config.option.screenshot = "only-on-failure"
-    config.option.full_page_screenshot = True
     expect.set_options(timeout=milliseconds(10))
 
 
+@pytest.hookimpl(trylast=True)  # pytest itself sorts, too
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """The last bound, for what slips through all others (say, a page whose scripts never return)."""
+    """Tests of one Jupyter server stand side by side, so that each worker starts few of them.
+
+    And the last bound, for what slips through all others (say, a page whose scripts never return).
+    """
+    items.sort(key=server_of)
     if not config.pluginmanager.hasplugin("timeout"):
         return
     for item in items:
@@ -52,17 +58,41 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.timeout(seconds(120)))
 
 
+def server_of(item: pytest.Item) -> str:
+    """The settings of the Jupyter server that a test asks for; '' where it asks for none."""
+    if Path(__file__).parent not in item.path.parents or "jupyter" not in getattr(item, "fixturenames", ()):
+        return ""
+    callspec = getattr(item, "callspec", None)
+    return str(settings_of(callspec.params.get("jupyter", "lab") if callspec else "lab"))
+
+
+def settings_of(param: FrontEnd | JupyterSettings) -> JupyterSettings:
+    """What the parameter of the fixture `jupyter` stands for."""
+    return param if isinstance(param, JupyterSettings) else JupyterSettings(param)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Write down the evidence when any phase of a test failed."""
     report = yield
     item.stash[FAILED] = item.stash.get(FAILED, False) or report.failed
-    if report.when == "teardown" and item.stash[FAILED]:
-        for name, text in item.stash.get(EVIDENCE, {}).items():
+    if report.when == "teardown":
+        recorder = item.stash.get(RECORDER, None)
+        if item.stash[FAILED]:
             folder = artefacts_of(item)
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_text(text)
+            for name, text in item.stash.get(EVIDENCE, {}).items():
+                folder.mkdir(parents=True, exist_ok=True)
+                (folder / name).write_text(text)
+            if recorder:
+                recorder.keep(folder)
+        elif recorder:
+            recorder.drop()
     return report
+
+
+def failed(item: pytest.Item) -> bool:
+    """Whether a test has failed, as far as it has come."""
+    return item.stash.get(FAILED, False)
 
 
 def artefacts_of(item: pytest.Item) -> Path:
@@ -108,30 +138,58 @@ def browser_type_launch_args(browser_type_launch_args: dict[str, Any], playwrigh
     return {**browser_type_launch_args, **launch_arguments(playwright.chromium.executable_path)}
 
 
+@pytest.fixture(scope="session")
+def browser_context_args() -> dict[str, Any]:
+    """What contexts are made with. (pytest-playwright's own fixture makes a folder, which a worker may leave.)"""
+    return {}
+
+
 @pytest.fixture
-def watch(request: pytest.FixtureRequest) -> BrowserWatch:
-    """What the test's pages asked for, printed to the console and threw."""
-    return BrowserWatch()
+def watch(request: pytest.FixtureRequest) -> Iterator[BrowserWatch]:
+    """What the test's pages asked for, printed to the console and threw.
+
+    External requests are refused and fail the test, and so do uncaught errors of pages that are not Jupyter's own.
+    """
+    watch = BrowserWatch()
+    yield watch
+    request.node.stash.setdefault(EVIDENCE, {})["browser.log"] = watch.report()
+    settle(watch.complaints(allowed(request, "allow_external"), allowed(request, "allow_page_error")))
+
+
+@pytest.fixture
+def recorder(output_path: str, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Recorder:
+    """Traces and pictures of the test's contexts."""
+    made = request.node.stash[RECORDER] = Recorder(tmp_path_factory.mktemp("recorder"), request.node.nodeid)
+    return made
 
 
 @pytest.fixture
 def new_context(
-    new_context: Callable[..., BrowserContext], watch: BrowserWatch, request: pytest.FixtureRequest
+    browser: Browser, browser_context_args: dict[str, Any], watch: BrowserWatch, recorder: Recorder
 ) -> Iterator[Callable[..., BrowserContext]]:
-    """Make a browser context: a person with cookies of their own. `page` and `context` come from here as well.
-
-    External requests are refused and fail the test, and so do uncaught errors of pages that are not Jupyter's own.
-    """
+    """Make a browser context: a person with cookies of their own. `page` and `context` come from here as well."""
+    contexts: list[BrowserContext] = []
 
     def make(**arguments: Any) -> BrowserContext:
-        context = new_context(**arguments)
-        context.set_default_timeout(milliseconds(10))
+        context = make_context(browser, **{**browser_context_args, **arguments})
+        contexts.append(context)
+        recorder.start(context)
         watch.attach(context)
         return context
 
     yield make
-    request.node.stash.setdefault(EVIDENCE, {})["browser.log"] = watch.report()
-    settle(watch.complaints(allowed(request, "allow_external"), allowed(request, "allow_page_error")))
+    for context in contexts:
+        recorder.stop(context)
+        watch.detach(context)
+        context.close()
+
+
+def make_context(browser: Browser, **arguments: Any) -> BrowserContext:
+    """A context that can be recorded, and whose waits are bounded."""
+    context = browser.new_context(**arguments)
+    context.set_default_timeout(milliseconds(10))
+    Recorder.prepare(context)
+    return context
 
 
 # Jupyter
@@ -152,8 +210,7 @@ def jupyter(jupyter_servers: JupyterServers, request: pytest.FixtureRequest) -> 
     `@pytest.mark.parametrize("jupyter", ["lab", "notebook", JupyterSettings(base_url="/user/alice/")], indirect=True)`.
     After the test its kernels must end by themselves, leave no process behind, and the log must tell of no error.
     """
-    param: FrontEnd | JupyterSettings = getattr(request, "param", "lab")
-    server = jupyter_servers.get(param if isinstance(param, JupyterSettings) else JupyterSettings(param))
+    server = jupyter_servers.get(settings_of(getattr(request, "param", "lab")))
     start = server.log_size()
     yield server
     complaints = server.shut_kernels_down()
@@ -162,15 +219,46 @@ def jupyter(jupyter_servers: JupyterServers, request: pytest.FixtureRequest) -> 
     settle(complaints + [f"Jupyter's log: {line}" for line in trouble_in(log, allowed(request, "allow_jupyter_log"))])
 
 
+@pytest.fixture(scope="session")
+def labs(browser: Browser, jupyter_servers: JupyterServers) -> Iterator[Labs]:
+    """The JupyterLab that is loaded already, for one test after the other."""
+    made = Labs(lambda: make_context(browser), failed)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def lab(
+    labs: Labs, jupyter: JupyterServer, watch: BrowserWatch, recorder: Recorder, request: pytest.FixtureRequest
+) -> Iterator[Lab]:
+    """JupyterLab in a page that earlier tests have used; what this one leaves there is taken away."""
+    taken = labs.take(jupyter, request.node)
+    recorder.start(taken.context)
+    watch.attach(taken.context)
+    try:
+        taken.load()
+        yield taken
+    finally:
+        recorder.stop(taken.context)
+        watch.detach(taken.context)
+        labs.give_back(taken)
+
+
 @pytest.fixture
 def open_notebook(
-    jupyter: JupyterServer, context: BrowserContext, output_path: str, request: pytest.FixtureRequest
+    jupyter: JupyterServer,
+    browser: Browser,  # by its name pytest-playwright knows the test for one of a browser
+    output_path: str,
+    request: pytest.FixtureRequest,
 ) -> Callable[..., Notebook]:
-    """Open a notebook in a tab: `open_notebook(["1 + 1"])` makes one, `open_notebook(path)` takes a copy.
+    """Open a notebook: `open_notebook(["1 + 1"])` makes one, `open_notebook(path)` takes a copy.
 
-    It lies in a folder of the test's own. `name` tells notebooks of one test apart.
+    It lies in a folder of the test's own. `name` tells notebooks of one test apart. The first one comes into the
+    JupyterLab that is loaded already, unless the test is marked `fresh_page`; others get tabs of their own.
     """
     folder = jupyter.root / artefacts_of(request.node).name
+    fresh = jupyter.settings.front_end != "lab" or request.node.get_closest_marker("fresh_page")
+    opened: list[Notebook] = []
 
     def open_(content: Sequence[str | nbformat.NotebookNode] | Path, name: str = "notebook") -> Notebook:
         folder.mkdir(exist_ok=True)
@@ -178,7 +266,11 @@ def open_notebook(
             path = Path(shutil.copy(content, folder))
         else:
             path = write_notebook(folder / f"{name}.ipynb", content)
-        return Notebook(context.new_page(), jupyter, path, Path(output_path))
+        context = request.getfixturevalue("context") if fresh else request.getfixturevalue("lab").context
+        loaded = not fresh and not opened
+        page = request.getfixturevalue("lab").page if loaded else context.new_page()
+        opened.append(Notebook(page, jupyter, path, Path(output_path), loaded))
+        return opened[-1]
 
     return open_
 

@@ -18,7 +18,7 @@ from .jupyter import SETTINGS
 from .notebook import Notebook, write_notebook
 from .processes import Child, spawn
 from .scripts import free_port
-from .timeouts import milliseconds, wait_until
+from .timeouts import milliseconds, seconds, wait_until
 
 LOCAL = Path(sys.prefix) / "hub" / "node_modules" / ".bin" / "configurable-http-proxy"  # See `make hub`
 PASSWORD = "only for this test"
@@ -43,6 +43,7 @@ c.Spawner.args = ['--allow-root', '--LabApp.news_url=None', '--LabApp.expose_app
                   '--LabApp.extension_manager=readonly']
 c.Spawner.default_url = '/lab'
 c.Spawner.env_keep = {keep!r}
+c.Spawner.http_timeout = {patience}  # The default is 30
 """
 
 
@@ -71,6 +72,7 @@ class Hub:
                 proxy=proxy_command(),
                 password=PASSWORD,
                 keep=keep,
+                patience=round(seconds(60)),
             )
         )
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -92,6 +94,13 @@ class Hub:
     def proxy(self) -> psutil.Process:
         """The process of configurable-http-proxy."""
         return psutil.Process(int((self.home / "proxy.pid").read_text()))
+
+    def replaced(self, proxy: psutil.Process) -> bool:
+        """Whether another proxy runs by now; until then the file names one that is gone, or is not there."""
+        try:
+            return self.proxy() != proxy
+        except (psutil.Error, FileNotFoundError, ValueError):
+            return False
 
     def user(self, page: Page, name: str) -> User:
         """Log in as a person does, and wait for the person's server."""

@@ -125,6 +125,11 @@ class JupyterServer:
         page = "lab/tree" if self.settings.front_end == "lab" else "notebooks"
         return f"{self.url}{page}/{path}?reset&token={self.token}"
 
+    @property
+    def lab_url(self) -> str:
+        """The address of JupyterLab with no document; it logs in."""
+        return f"{self.url}lab?reset&token={self.token}"
+
     def api(self, path: str, method: str = "GET") -> Any:
         """Call Jupyter's REST API: `api('api/kernels')`. Returns the JSON, or None for an empty answer."""
         request = urllib.request.Request(self.url + path, method=method)

@@ -66,12 +66,17 @@ ERRORS = """
 class Notebook:
     """A notebook in a tab of its own. Cells are counted from 0. `path` is the file, `folder` the kernel's folder."""
 
-    def __init__(self, page: Page, server: JupyterServer, path: Path, screenshots: Path) -> None:
-        """Open the file in the page and wait until its kernel is idle."""
+    def __init__(
+        self, page: Page, server: JupyterServer, path: Path, screenshots: Path, loaded: bool = False
+    ) -> None:
+        """Open the file in the page, where JupyterLab may be `loaded`, and wait until its kernel is idle."""
         self.page, self.server, self.path, self.folder = page, server, path, path.parent
         self._screenshots = screenshots
         self._relative = path.relative_to(server.root).as_posix()
-        page.goto(server.notebook_url(self._relative), wait_until="commit")
+        if loaded:
+            self._javascript("await app.commands.execute('docmanager:open', {path});", bound=30)
+        else:
+            page.goto(server.notebook_url(self._relative), wait_until="commit")
         self._wait_ready()
 
     # Looking

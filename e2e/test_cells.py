@@ -351,7 +351,13 @@ def login(sess, name: str):
 async def ws(msg: str, sess): return Div(sess.get('name', 'nobody') + ' says ' + msg, id='out')
 """
     nb = open_notebook([APP + names, "serve()", "show(n=2)"])
-    nb.run_all()
+    nb.run(0)
+    nb.run(1)
+    # The page of serve() and the first of the two are one visitor. Two sockets of a visitor who has no cookie yet
+    # begin a session each, so the first page has to be there before the second one comes.
+    say(nb.frame(1), "hi")
+    expect(nb.frame(1).locator("#out")).to_have_text("nobody says hi")
+    nb.run(2)
     one, two = nb.frames(2, count=2)
     for frame, name in ((one, "Ann"), (two, "Bob")):
         expect(frame.get_by_role("textbox")).to_be_visible()

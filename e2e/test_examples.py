@@ -19,6 +19,8 @@ Open = Callable[..., Notebook]
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "nbs"
 
+pytestmark = pytest.mark.fresh_page  # in a window of its own size
+
 
 @pytest.fixture
 def browser_context_args(browser_context_args: dict[str, object]) -> dict[str, object]:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
+from .conftest import make_context
 from .jupyter import JupyterServer, JupyterSettings, trouble_in
+from .lab import Lab
 from .notebook import Notebook, write_notebook
 from .processes import spawn
+from .recorder import Recorder
 from .scripts import Script
 from .threads import in_thread
 from .timeouts import seconds
@@ -57,6 +61,7 @@ def served(folder: Path, first: str = "") -> Path:
     return path
 
 
+@pytest.mark.fresh_page
 @pytest.mark.parametrize(
     "jupyter",
     ["lab", "notebook", pytest.param(JupyterSettings(base_url="/user/alice/"), id="base-url")],
@@ -81,6 +86,7 @@ def test_a_page_in_a_cell(open_notebook: Open) -> None:
     assert [cell.execution_count for cell in saved.cells] == [1, 3, 4]
 
 
+@pytest.mark.fresh_page
 @pytest.mark.parametrize("jupyter", ["lab", "notebook"], indirect=True)
 def test_run_edit_restart(open_notebook: Open) -> None:
     """A restart forgets what was defined, and a stale `[2]:` is not taken for a finished run."""
@@ -206,6 +212,48 @@ def test_errors_in_jupyters_log_are_seen() -> None:
     assert trouble_in("[I 2000] fine\n" + gone) == []
     assert trouble_in(error + gone + error) == [error.rstrip()] * 2
     assert trouble_in(error, allowed=("GET /nbws",)) == []
+
+
+def test_a_lab_is_cleared(open_notebook: Open, lab: Lab) -> None:
+    """Whatever a test leaves in the page that the next one gets; what cannot be cleared is noticed."""
+    nb = open_notebook(["from IPython.display import IFrame\nIFrame('about:blank', 9, 9)"])
+    nb.run(0)
+    tab = lab.context.new_page()
+    tab.goto(f"{lab.server.url}api")
+    tab.evaluate("() => { document.cookie = 'mark=1; path=/'; localStorage.mark = sessionStorage.mark = 1 }")
+    lab.page.evaluate("() => { sessionStorage.mark = window.nbwsMark = 1 }")
+    left = """() => [
+        document.cookie.includes('mark'), 'mark' in localStorage, 'mark' in sessionStorage, 'nbwsMark' in window,
+        document.querySelector('.jp-NotebookPanel, iframe') !== null]"""
+    assert lab.page.evaluate(left) == [True] * 5
+    assert lab.clear()
+    assert lab.page.evaluate(left) == [False] * 5
+    assert lab.context.pages == [lab.page]
+    assert lab.page.evaluate("() => document.cookie.includes('_xsrf')")  # Jupyter's own stay
+    lab.page.evaluate("() => document.body.append(document.createElement('iframe'))")
+    assert not lab.clear()  # so the next test gets another one
+
+
+def test_what_a_failed_test_leaves(browser: Browser, tmp_path: Path) -> None:
+    """A trace of its own steps for each context, and a picture of each page, also where a context goes on."""
+    with make_context(browser) as context:
+        context.new_page().set_content("<p>one</p>")
+        for number in ("first", "second"):
+            (tmp_path / number).mkdir()
+            recorder = Recorder(tmp_path / number, number)
+            recorder.start(context)
+            expect(context.pages[0].get_by_text("one")).to_be_visible()
+            context.pages[0].locator("p").evaluate(f"() => {number!r}")
+            recorder.stop(context)
+            recorder.keep(tmp_path / "kept" / number)
+    kept = tmp_path / "kept" / "second"
+    assert sorted(path.name for path in kept.iterdir()) == ["test-failed-1.png", "trace.zip"]
+    assert (kept / "test-failed-1.png").read_bytes().startswith(b"\x89PNG")
+    with zipfile.ZipFile(kept / "trace.zip") as trace:
+        steps = b"".join(trace.read(name) for name in trace.namelist() if name.endswith(".trace"))
+    assert b"second" in steps
+    assert b"first" not in steps
+    assert b"frame-snapshot" in steps
 
 
 def test_in_thread() -> None:

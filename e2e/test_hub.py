@@ -13,13 +13,13 @@ from .conftest import EVIDENCE, settle
 from .hub import Hub, proxy_command
 from .test_chat import lines, say
 from .test_proxy import NOTEBOOK, address, until_it_passes, way
-from .timeouts import milliseconds, wait_until
+from .timeouts import milliseconds, seconds, wait_until
 
 NewContext = Callable[..., BrowserContext]
 
 pytestmark = [
     pytest.mark.skipif(proxy_command() is None, reason="no configurable-http-proxy: `make hub` needs npm"),
-    pytest.mark.timeout(240),
+    pytest.mark.timeout(seconds(240)),
 ]
 
 
@@ -67,7 +67,7 @@ def test_alice_and_bob(hub: Hub, new_context: NewContext, output_path: str) -> N
     proxy = hub.proxy()
     proxy.kill()
     wait_until(lambda: gone(proxy), "the end of the proxy")
-    wait_until(lambda: hub.proxy() != proxy and hub._answers(), "the hub's new proxy", 30)
+    wait_until(lambda: hub.replaced(proxy) and hub._answers(), "the hub's new proxy", 30)
     until_it_passes(tab, "after the proxy was away")
 
 

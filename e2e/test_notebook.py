@@ -11,6 +11,7 @@ from playwright.sync_api import FrameLocator, expect
 
 from .notebook import Notebook
 from .seeds import CHAT, HELLO
+from .timeouts import seconds
 
 Open = Callable[..., Notebook]
 
@@ -147,7 +148,7 @@ MISTAKES = {
 }
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(seconds(240))
 def test_mistakes_are_told_in_the_cell(open_notebook: Open, taken: int) -> None:
     """What cannot work says so in the cell, at once, and in few lines."""
     port = (f"app = FastHTML()\nserve(port={taken})", f"port {taken}")

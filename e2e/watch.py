@@ -31,6 +31,18 @@ class BrowserWatch:
         context.on("page", self._watch_page)
         context.on("weberror", self._note_error)
         context.on("console", self._note_console)
+        for page in context.pages:
+            self._watch_page(page)
+
+    def detach(self, context: BrowserContext) -> None:
+        """Watch it no longer: it goes on for another test, or is closed."""
+        context.unroute(EXTERNAL, self._refuse)
+        context.remove_listener("page", self._watch_page)
+        context.remove_listener("weberror", self._note_error)
+        context.remove_listener("console", self._note_console)
+        for page in context.pages:
+            page.remove_listener("websocket", self._note_websocket)
+            page.remove_listener("crash", self._note_crash)
 
     def complaints(self, allowed_external: tuple[str, ...] = (), allowed_errors: tuple[str, ...] = ()) -> list[str]:
         """What a test has to answer for, apart from what matches an allowed pattern."""
@@ -54,7 +66,10 @@ class BrowserWatch:
 
     def _watch_page(self, page: Page) -> None:
         page.on("websocket", self._note_websocket)  # sockets do not pass routes; the launch arguments stop them
-        page.on("crash", lambda page: self.page_errors.append(f"the tab crashed: {page.url}"))
+        page.on("crash", self._note_crash)
+
+    def _note_crash(self, page: Page) -> None:
+        self.page_errors.append(f"the tab crashed: {page.url}")
 
     def _note_websocket(self, websocket: WebSocket) -> None:
         if EXTERNAL.match(websocket.url):

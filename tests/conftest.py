@@ -77,6 +77,7 @@ def children() -> set[psutil.Process]: return set(psutil.Process().children(recu
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line('markers', 'timed: measures a time with little to spare: `make unit` runs it by itself')
     for name in WATCHED: logging.getLogger(name).addHandler(RECORDS)
 
 

@@ -240,6 +240,7 @@ def cost(module: str) -> float:
     return min(once() for _ in range(7))
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize(('module', 'limit'), [('nbws', 50), ('nbws.common', 150)])
 def test_import_time(module: str, limit: float) -> None:
     if module != 'nbws' and not exists(module): pytest.skip(f'there is no {module} yet')

@@ -585,6 +585,7 @@ def best(work: Callable[[], Any], times: int = 50, seconds: float = .4) -> float
     return found
 
 
+@pytest.mark.timed
 def test_speed() -> None:
     "A bound that holds on any machine: fastcore, from which FastHTML makes its pages, takes ten times as long."
     from fastcore import xml
@@ -592,6 +593,7 @@ def test_speed() -> None:
     assert ours < theirs/5, f'{ours*1e6:.1f} µs, fastcore {theirs*1e6:.1f} µs'
 
 
+@pytest.mark.timed
 def test_long_lists_are_linear() -> None:
     def took(n: int) -> float: return best(lambda: render(Ul(Li(f'item {i}') for i in range(n))), times=1)
     assert took(10_000) < 50*took(1000)

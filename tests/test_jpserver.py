@@ -271,6 +271,7 @@ def round_trips(ws: ClientConnection, n: int = 300) -> float:
     return statistics.median(times)
 
 
+@pytest.mark.timed
 def test_latency(jupyter: Jupyter) -> None:
     "At most 1 ms over direct at the median, and ahead of jupyter-server-proxy: interleaved, in one run."
     kernel = Kernel(jupyter)

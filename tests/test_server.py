@@ -468,6 +468,7 @@ def test_the_app_ends_and_the_client_does_not_answer(server: Server, app: App) -
     assert app.sockets[0].calls == ['opened', (1006, '')]
 
 
+@pytest.mark.timed
 def test_a_silent_client_is_pinged_and_closed(server: Server, app: App) -> None:
     with Raw(server) as raw:
         raw.open()
@@ -658,6 +659,7 @@ def test_pausing_in_the_middle_of_a_read(uvloop: bool) -> None:
     assert app.sockets[0].calls == ['opened', *(f'{n}' for n in range(2000)), (1000, '')]
 
 
+@pytest.mark.timed
 def test_a_flood_does_not_starve_others(uvloop: bool) -> None:
     with serving(uvloop=uvloop) as server, Raw(server) as flood, Raw(server) as other:
         flood.open()
@@ -682,6 +684,7 @@ def test_a_flood_does_not_starve_others(uvloop: bool) -> None:
         assert sorted(waits)[45] < .25
 
 
+@pytest.mark.timed
 def test_a_cell_comes_first(uvloop: bool) -> None:
     "While a cell runs, a flood gets a share of the time and no more; without one it gets what it can."
     with serving(uvloop=uvloop) as server, Raw(server) as raw:
