@@ -150,7 +150,8 @@ class WSGIApp:
         body: Any = request._body
         body = io.BytesIO(body) if isinstance(body, bytes) else io.BufferedReader(_Input(request, loop))
         try:
-            response: Response = await threads.run(_Answer(self.app, to_environ(request, body)).call)
+            with self.surroundings.enter(self, None):
+                response: Response = await threads.run(_Answer(self.app, to_environ(request, body)).call)
             if (refused := getattr(getattr(body, 'raw', None), 'refused', None)) is not None: raise refused
         except HTTPException as e: # Of the body: too long, too slow
             return PlainTextResponse(e.detail, e.status_code, e.headers)

@@ -77,7 +77,9 @@ class Site:
     def take(self, app: Any) -> None:
         "Serve another app from now on, with the open sockets. From any thread but the server's. Raises `NbwsError`."
         if app is self.app: return
-        asyncio_result(self.server.loop, self._swap(_served(app)))
+        given = _served(app)
+        App.surroundings.served(given, self.server.app)
+        asyncio_result(self.server.loop, self._swap(given))
         self.app = app
 
     async def _swap(self, app: Any) -> None:
@@ -260,8 +262,10 @@ def serve_cell(app: Any, name: str = '', # Its variable's, by which a cell that 
     "Serve an app in the background and show it under the cell; what `serve` does in a notebook."
     cell = cell_id()
     site = site_for(app, name, cell)
+    given = site.server.app if site else _served(app)
+    App.surroundings.served(given)
     if site is None:
-        site = Site(app, _start(app, host, port, name, cell), name, cell)
+        site = Site(app, _start(given, host, port, name, cell), name, cell)
         SITES.append(site)
     else: site.take(app)
     site.name, site.cell = name, cell
