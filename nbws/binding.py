@@ -19,8 +19,8 @@ from .html import HtmxHeaders
 from .messages import BindError, Request, SignatureError
 
 # %% auto #0
-__all__ = ['SPECIAL_NAMES', 'SPECIAL_TYPES', 'CASTS', 'Source', 'to_bool', 'to_str', 'to_int', 'to_upload', 'caster', 'Plan',
-           'kind_of', 'plan']
+__all__ = ['SPECIAL_NAMES', 'SPECIAL_TYPES', 'CASTS', 'Source', 'to_bool', 'to_str', 'to_int', 'caster', 'Plan', 'kind_of',
+           'plan']
 
 # %% ../nbs/03_binding.ipynb #ba5573de
 class Source:
@@ -87,15 +87,10 @@ def to_int(value: Any) -> int:
         raise ValueError(f'{value!r} is not a whole number')
     return int(value)
 
-def to_upload(value: Any) -> Any:
-    "An upload passes; text does not: the form that sends it has not said that it has files."
-    if isinstance(value, str): raise ValueError('it is text, not a file: the form needs enctype="multipart/form-data"')
-    return value
-
 CASTS: dict[Any, Callable[[Any], Any]] = {
     str: to_str, int: to_int, bool: to_bool,
     date: lambda v: date.fromisoformat(v), datetime: lambda v: datetime.fromisoformat(v),
-    UploadFile: to_upload, Any: lambda v: v, object: lambda v: v, inspect.Parameter.empty: lambda v: v,
+    UploadFile: lambda v: v, Any: lambda v: v, object: lambda v: v, inspect.Parameter.empty: lambda v: v,
 }
 
 # %% ../nbs/03_binding.ipynb #b42da820
