@@ -270,7 +270,7 @@ def _serve_child(target: str, o: dict[str, Any], inherited: str, # Descriptors: 
     rest, development = b'', Development() if o['reload'] else None
     if development: AppBase.surroundings = development
     def say(trouble: str = '') -> None:
-        os.write(int(ready), trouble[-LONGEST:].encode() + b'\0')
+        os.write(int(ready), trouble[-LONGEST:].encode(errors='replace') + b'\0')
         os.close(int(ready))
     def hear() -> None:
         nonlocal rest
@@ -292,8 +292,9 @@ def _serve_child(target: str, o: dict[str, Any], inherited: str, # Descriptors: 
         server.run(started)
     except Exception as e:
         if serving: raise
-        click.echo(f'Error: {_why(e)}', err=True)
-        say(_why(e))
+        why = _why(e) or repr(e)
+        click.echo(f'Error: {why}', err=True)
+        say(why)
         return 1
     return 0
 
