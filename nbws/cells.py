@@ -366,8 +366,8 @@ def install(shell: Any) -> NotebookCells:
     shell.events.register('post_run_cell', cells.after_cell)
     for logger in logging.root, logging.getLogger('tornado'): # ipykernel lets tornado's errors go to the terminal
         for handler in logger.handlers:
-            if type(handler) is not logging.StreamHandler or handler.stream not in (sys.stderr, sys.__stderr__): continue
-            handler.setStream(Stream(handler.stream, 'stderr'))
+            if type(handler) is logging.StreamHandler and handler.stream in (sys.stderr, sys.__stderr__):
+                handler.setStream(Stream(handler.stream, 'stderr'))
     sys.stdout, sys.stderr = Stream(sys.stdout, 'stdout'), Stream(sys.stderr, 'stderr')
     AppBase.surroundings = cells # Of other people's applications, too
     return cells

@@ -356,7 +356,7 @@ def _option(*names: str, **settings: Any) -> Callable[[Any], Any]:
 @click.option('--port', type=click.IntRange(0, 65535), help='0: any free one.  [default: $PORT or 5001]')
 @click.option('--bind', default='', metavar='HOST:PORT', help='Both at once; unix:PATH for a Unix socket.')
 @click.option('--reload', is_flag=True,
-              help='For development: start again when a .py or .ipynb file is saved; open pages follow, and show errors.')
+              help='For development: start again when a file is saved; open pages follow, and show errors.')
 @_option('--workers', '--worker-num', 'workers', type=SIZE, default=1,
          help='Processes. Each has its own variables: rooms and users are not shared.')
 @click.option('--ssl-cert', type=click.Path(), help='PEM file with the certificate: serve HTTPS.')

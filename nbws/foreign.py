@@ -174,7 +174,7 @@ def as_app(app: Any, # An app of ours, an ASGI, WSGI or tornado application
     if kind == 'asgi': return ASGIApp(app)
     if kind == 'wsgi': return WSGIApp(app)
     if _protocol(getattr(app, 'server', None)) == 'wsgi': return WSGIApp(app.server)
-    if isinstance(app, StaticFiles): raise NbwsError('files are served by app.static(path, folder), without StaticFiles')
+    if isinstance(app, StaticFiles): raise NbwsError('files are served by app.static(path, folder)')
     if isinstance(app, type): what = f'the class {app.__name__}: make an app of it first, {app.__name__}(...)'
     else: what = f'this {type(app).__name__}: {app!r:.80}'
     raise NbwsError(f'there is no way to serve {what}. An app is an nbws App, or an ASGI, WSGI or tornado application')

@@ -99,4 +99,5 @@ class Followed:
         "What the app answers; a whole page gets the script."
         if request.path.startswith(ASSETS + '/'): return await self.development.line.http(request)
         response: Response = await self.app.http(request)
-        return with_script(response, request, script(request.root_path)) if getattr(self.app, 'live', True) else response
+        if not getattr(self.app, 'live', True): return response
+        return with_script(response, request, script(request.root_path))

@@ -294,11 +294,9 @@ def program(app: str, # The app's variable
     return f'{spec.name if spec else file}:{app}'
 
 def serve_reloaded(name: str, host: str = '127.0.0.1', port: int | None = None) -> None:
-    "Serve the app that a variable of the program holds, as `nbws run --reload` does."
-    from nbws.cli import main
+    "Let `nbws run --reload` take the place of this program, and serve the app that its variable holds."
     where = ['--host', host, *([] if port is None else ['--port', str(port)])]
-    sys.argv[1:] = ['run', program(name), *where, '--reload']
-    main()
+    os.execv(sys.executable, [sys.executable, '-m', 'nbws', 'run', program(name), *where, '--reload'])
 
 # %% ../nbs/14_notebook.ipynb #336d0f53
 def _settle() -> None:
