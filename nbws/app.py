@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import sys
+import sysconfig
 import time
 import traceback
 from collections import deque
@@ -37,8 +39,8 @@ F = TypeVar('F', bound=Callable[..., Any])
 
 # %% auto #0
 __all__ = ['log', 'F', 'ASSETS', 'CDN', 'EXTENSIONS', 'STATIC', 'VERBS', 'SPECIAL_TYPES', 'Surroundings', 'is_ours',
-           'users_traceback', 'Entry', 'Log', 'Listing', 'asset', 'AppBase', 'Beforeware', 'Routing', 'Pages',
-           'Answering', 'Errors', 'Lifespan', 'Running', 'below', 'Mount', 'Mounting', 'App']
+           'first_users', 'users_traceback', 'Entry', 'Log', 'Listing', 'asset', 'AppBase', 'Beforeware', 'Routing',
+           'Pages', 'Answering', 'Errors', 'Lifespan', 'Running', 'below', 'Mount', 'Mounting', 'App']
 
 # %% ../nbs/06_app.ipynb #2ad64855
 class Surroundings:
@@ -52,6 +54,11 @@ class Surroundings:
 
     def created(self, app: Any) -> None:
         "An app was made."
+
+    def served(self, app: Any, # As the server has it
+               old: Any = None, # The app whose place it takes
+               ) -> None:
+        "An app is going to be served."
 
     def defined(self, app: Any, routes: Sequence[Route], replaced: Sequence[Route]) -> None:
         "Routes were added to an app, in place of others."
@@ -76,11 +83,18 @@ def is_ours(filename: str) -> bool:
     "Does a frame with this file belong to nbws?"
     return bool(_HERE) and filename.startswith(_HERE)
 
+_LIBRARIES = re.compile(rf'{re.escape(sysconfig.get_path("stdlib"))}[/\\]|.*[/\\](site|dist)-packages[/\\]|<frozen ')
+
+def first_users(files: Sequence[str], # Of a traceback's frames
+                ) -> int:
+    "The first frame that the user wrote; where there is none, the first that is not ours."
+    others = [i for i, f in enumerate(files) if not is_ours(f)]
+    return next((i for i in others if not _LIBRARIES.match(files[i])), (others or [0])[0])
+
 def users_traceback(error: BaseException) -> list[str]:
     "The traceback in lines, from the user's first frame on; the whole of it where no frame is the user's."
     frames = traceback.extract_tb(error.__traceback__)
-    start = next((i for i, f in enumerate(frames) if not is_ours(f.filename)), 0)
-    while start < len(frames) - 1 and '/concurrent/' in frames[start].filename: start += 1
+    start = first_users([f.filename for f in frames])
     lines = traceback.format_list(frames[start:])
     return ['Traceback (most recent call last):\n', *lines, *traceback.format_exception_only(error)]
 
@@ -242,7 +256,6 @@ class Beforeware:
     def __init__(self, f: Callable[..., Any], skip: Iterable[str] = ()) -> None: self.f, self.skip = f, list(skip or ())
 
 def _beforeware(b: Any) -> tuple[Any, list[Any]]:
-    import re
     return (plan(b.f), [re.compile(s) for s in b.skip]) if hasattr(b, 'skip') else (plan(b), [])
 
 # %% ../nbs/06_app.ipynb #03bbdecd

@@ -369,7 +369,8 @@ class _Call:
 
     async def run(self, scope: Scope) -> None:
         error: BaseException | None = None
-        try: await self.host.app(scope, self.receive, self.send)
+        try:
+            with self.host.surroundings.enter(self.host, None): await self.host.app(scope, self.receive, self.send)
         except asyncio.CancelledError:
             self.finished(NbwsError('the application was cancelled'))
             raise
@@ -662,7 +663,7 @@ class ASGIApp:
     async def startup(self) -> None:
         "Start the lifespan. Raises `NbwsError` where the application says that it failed."
         self.loop, self._state = asyncio.get_running_loop(), {}
-        self._life = _Lifespan(self.app, self._state)
+        with self.surroundings.enter(self, None): self._life = _Lifespan(self.app, self._state)
         await self._life.start()
 
     async def shutdown(self) -> None:

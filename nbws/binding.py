@@ -19,8 +19,8 @@ from .html import HtmxHeaders
 from .messages import BindError, Request, SignatureError
 
 # %% auto #0
-__all__ = ['SPECIAL_NAMES', 'SPECIAL_TYPES', 'CASTS', 'Source', 'scope_of', 'Scope', 'to_bool', 'to_str', 'to_int', 'caster',
-           'Plan', 'kind_of', 'plan']
+__all__ = ['SPECIAL_NAMES', 'SPECIAL_TYPES', 'CASTS', 'Source', 'to_bool', 'to_str', 'to_int', 'caster', 'Plan', 'kind_of',
+           'plan']
 
 # %% ../nbs/03_binding.ipynb #ba5573de
 class Source:
@@ -49,8 +49,8 @@ SPECIAL_NAMES: dict[str, Callable[[Source], Any]] = {
     'ws': lambda s: s.ws or s.request,
     'request': lambda s: s.request, 'req': lambda s: s.request,
     'session': lambda s: s.request.session, 'sess': lambda s: s.request.session,
-    'scope': lambda s: scope_of(s.request),
-    'auth': lambda s: getattr(s.request.state, 'auth', None),
+    'scope': lambda s: s.request.scope,
+    'auth': lambda s: (s.request.asgi_scope or {}).get('auth', getattr(s.request.state, 'auth', None)),
     'data': lambda s: s.merged(),
     'htmx': _htmx,
     'app': lambda s: s.request.app,
@@ -65,22 +65,6 @@ SPECIAL_TYPES: list[tuple[type, Callable[[Source], Any]]] = [
     (bytes, lambda s: s.message.encode() if isinstance(s.message, str) else s.message),
 ]
 
-def scope_of(request: Request) -> Any:
-    "The request's facts by the names of ASGI's connection scope, for code that asks for `scope`."
-    if request.asgi_scope is None:
-        request.asgi_scope = Scope(
-            type='websocket' if request.upgrade else 'http', method=request.method, path=request.path,
-            client=request.client, query_string=request.query_string.encode(),
-            headers=[(k.lower(), v) for k, v in request.headers.raw],
-            scheme=request.scheme, root_path=request.root_path, server=request.server, app=request.app,
-            path_params=request.path_params, session=request.session, http_version=request.http_version)
-    return request.asgi_scope
-
-class Scope(dict[str, Any]):
-    "A dict whose keys are attributes too, as FastHTML's users know it."
-    def __getattr__(self, name: str) -> Any:
-        try: return self[name]
-        except KeyError: raise AttributeError(name) from None
 
 # %% ../nbs/03_binding.ipynb #c655fff5
 _WORDS = {**dict.fromkeys(('1', 'true', 't', 'yes', 'y', 'on'), True),
@@ -315,6 +299,7 @@ def _hints(function: Callable[..., Any], name: str) -> dict[str, Any]:
     except TypeError as e: raise SignatureError(f'an annotation of {name} is no type: {e}') from None
 
 def _parameter(p: inspect.Parameter, annotation: Any, where: str) -> Callable[[Source], Any]:
+    if typing.get_origin(annotation) is dict and p.name in ('session', 'sess'): return SPECIAL_NAMES[p.name]
     if isinstance(annotation, type) and typing.get_origin(annotation) is None:
         special = next((get for kind, get in SPECIAL_TYPES if issubclass(annotation, kind)), None)
         if special: return special

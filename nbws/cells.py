@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 import threading
 import time
@@ -17,7 +18,7 @@ from types import TracebackType
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
-from .app import App, Surroundings, is_ours, users_traceback
+from .app import App, AppBase, Log, Surroundings, first_users, is_ours, users_traceback
 from .live import Live, script
 from .messages import BindError, NbwsError, Request, Response
 from .prefix import with_script
@@ -159,6 +160,7 @@ class Cells(Surroundings):
     def __init__(self, kernel: Kernel) -> None:
         self.kernel = kernel
         self.lives: WeakKeyDictionary[App, Live] = WeakKeyDictionary()
+        self._homes: WeakKeyDictionary[Any, Owner] = WeakKeyDictionary() # The cells that serve apps
         self._outlets: dict[str, Outlet] = {}
         self._parents: dict[str, dict[str, Any]] = {}
         self._running: str | None = None # The id of the cell that runs
@@ -177,13 +179,18 @@ class Cells(Surroundings):
 
     def owner(self, function: Callable[..., Any]) -> Owner:
         "The running cell, for a function that is defined in it; else the function's module."
-        if getattr(function, '__module__', '__main__') != '__main__': return super().owner(function)
+        return self._here() if getattr(function, '__module__', '__main__') == '__main__' else super().owner(function)
+
+    def _here(self) -> Owner:
         owner = self.cell()
         parent = self.kernel.parent()
         if self._parents.get(owner.id) is not parent:
             self._parents[owner.id] = parent
             self._outlets.pop(owner.id, None) # Output goes to this run of the cell
         return owner
+
+    def served(self, app: Any, old: Any = None) -> None:
+        self._homes[app] = self._here() if old is None or old not in self._homes else self._homes[old]
 
     def created(self, app: App) -> None: self.lives[app] = Live(app)
     def dress(self, request: Request, response: Response) -> Response:
@@ -247,8 +254,10 @@ def _hold(loop: asyncio.AbstractEventLoop, sockets: set[Any]) -> Callable[[], No
 # %% ../nbs/13_cells.ipynb #71f4a4df
 class NotebookCells(Running):
     "The whole of it: ownership, output and errors."
-    def outlet(self, owner: Owner | None) -> Outlet | None:
-        "The way to the output of the cell that `owner` is."
+    def outlet(self, app: Any, route: Route | None) -> Outlet | None:
+        "The way to the output of the cell that has defined a route; where none has, of the one that serves the app."
+        owner = route.owner if route else None
+        if owner is None or owner.id not in self._parents: owner = self._homes.get(app)
         if owner is None or owner.id not in self._parents: return None
         outlet = self._outlets.get(owner.id)
         loop = asyncio.get_running_loop()
@@ -257,8 +266,9 @@ class NotebookCells(Running):
         return outlet
 
     @contextmanager
-    def _speaking(self, outlet: Outlet, app: App, route: Route) -> Iterator[None]:
-        speaking = Speaking(outlet, app.log, f'{route.path} ({route.name})')
+    def _speaking(self, outlet: Outlet, app: Any, route: Route | None) -> Iterator[None]:
+        log = app.log if isinstance(app, App) else Log(0)
+        speaking = Speaking(outlet, log, f'{route.path} ({route.name})' if route else '')
         token = SPEAKER.set(speaking)
         try: yield
         finally:
@@ -266,11 +276,11 @@ class NotebookCells(Running):
             SPEAKER.reset(token)
 
     def enter(self, app: Any, route: Route | None) -> AbstractContextManager[Any]:
-        outlet = self.outlet(route.owner) if route else None
-        return self._speaking(outlet, app, route) if outlet and route else super().enter(app, route)
+        outlet = self.outlet(app, route)
+        return self._speaking(outlet, app, route) if outlet else super().enter(app, route)
 
     def report(self, app: Any, error: BaseException, route: Route | None, what: str) -> None:
-        outlet = self.outlet(route.owner) if route else None
+        outlet = self.outlet(app, route)
         if outlet is None: super().report(app, error, route, what)
         elif isinstance(error, BindError): outlet.write('stderr', f'{what}: {error}\n')
         else: outlet.error(error)
@@ -320,8 +330,9 @@ class IPyKernel:
 def users_frames(error: BaseException) -> Any:
     "The traceback from the user's first frame on."
     tb = error.__traceback__
-    while tb and tb.tb_next and (is_ours(_file(tb)) or '/concurrent/' in _file(tb)): tb = tb.tb_next
-    return tb
+    frames = [tb]
+    while tb and tb.tb_next: frames.append(tb := tb.tb_next)
+    return frames[first_users([_file(f) if f else '' for f in frames])]
 
 def _file(tb: TracebackType) -> str: return tb.tb_frame.f_code.co_filename
 
@@ -353,6 +364,10 @@ def install(shell: Any) -> NotebookCells:
     if not shell.custom_exceptions: shell.set_custom_exc((NbwsError,), _shown)
     shell.events.register('pre_run_cell', cells.before_cell)
     shell.events.register('post_run_cell', cells.after_cell)
+    for logger in logging.root, logging.getLogger('tornado'): # ipykernel lets tornado's errors go to the terminal
+        for handler in logger.handlers:
+            if type(handler) is logging.StreamHandler and handler.stream in (sys.stderr, sys.__stderr__):
+                handler.setStream(Stream(handler.stream, 'stderr'))
     sys.stdout, sys.stderr = Stream(sys.stdout, 'stdout'), Stream(sys.stderr, 'stderr')
-    App.surroundings = cells
+    AppBase.surroundings = cells # Of other people's applications, too
     return cells

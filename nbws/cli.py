@@ -16,14 +16,16 @@ import socket
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import click
 
 from . import __version__, notebook
-from .app import AppBase, below
+from .app import AppBase, below, users_traceback
 from .conn import Limits
+from .live import Development, Followed
 from .loading import LOADING, LoadFailed, NothingThere, load_app
 from .messages import NbwsError, PlainTextResponse, Request, Response, StartError
 from .server import Server, load_tls
@@ -31,7 +33,8 @@ from .server import Server, load_tls
 log = logging.getLogger('nbws')
 
 # %% auto #0
-__all__ = ['log', 'GRACE', 'START', 'SIZE', 'SECONDS', 'LEVELS', 'CHAT', 'load', 'Supervisor', 'Help', 'main', 'run', 'demo']
+__all__ = ['log', 'GRACE', 'START', 'SOURCES', 'SHOWN', 'SIZE', 'SECONDS', 'LEVELS', 'CHAT', 'load', 'Supervisor', 'Help', 'main',
+           'run', 'demo']
 
 # %% ../nbs/16_cli.ipynb #3febf8c5
 def load(target: str) -> Any:
@@ -73,6 +76,8 @@ class _Edge:
 # %% ../nbs/16_cli.ipynb #577ce338
 GRACE = 3.0 # Seconds beyond the shutdown timeout that a child has
 START = 60.0 # Seconds that a child has to start up
+SOURCES = ('.py', '.ipynb') # A change of these starts a new child,
+SHOWN = ('.css', '.js', '.html') # and one of these is news for the pages only
 
 class Supervisor:
     "Starts children that serve the same listening sockets."
@@ -86,10 +91,11 @@ class Supervisor:
         self.arguments, self.sockets, self.timeout = arguments, sockets, timeout
         self.workers, self.folders = workers, folders
         self.children: set[asyncio.subprocess.Process] = set()
+        self.lines: dict[int, int] = {} # The pipes that children hear us by, by their process ids
         self.old: set[asyncio.Task[bool]] = set() # Children that are stopping
+        self.trouble = '' # Why the last child could not serve
         self.clean = True # Every child ended by itself when it was told to
         self.stopping = asyncio.Event()
-        self.lifeline, self._held = os.pipe() # Children read the end of the one, we hold the other open
 
     async def run(self, started: Callable[[], None]) -> int:
         "Serve until SIGINT or SIGTERM. Returns the exit code."
@@ -132,17 +138,26 @@ class Supervisor:
     async def start(self) -> bool:
         "Start a child; True when it serves."
         ready, said = os.pipe()
+        line, own = os.pipe()
+        os.set_blocking(own, False)
         fds = [s.fileno() for s in self.sockets]
-        inherited = f'{",".join(map(str, fds))}:{said}:{self.lifeline}'
+        inherited = f'{",".join(map(str, fds))}:{said}:{line}'
         command = [sys.executable, '-m', 'nbws', *self.arguments, '--inherited', inherited]
-        child = await asyncio.create_subprocess_exec(*command, pass_fds=[*fds, said, self.lifeline])
-        os.close(said)
-        try: serving = await asyncio.wait_for(_byte(ready), START)
-        except asyncio.TimeoutError: serving = b''
+        child = await asyncio.create_subprocess_exec(*command, pass_fds=[*fds, said, line])
+        self.lines[child.pid] = own
+        for fd in said, line: os.close(fd)
+        try: self.trouble = await asyncio.wait_for(_said(ready), START)
+        except asyncio.TimeoutError: self.trouble = f'It is not up after {START:g} s.'
         finally: os.close(ready)
-        if serving: self.children.add(child)
+        if not self.trouble: self.children.add(child)
         else: self.stop(child)
-        return bool(serving)
+        return not self.trouble
+
+    def tell(self, message: dict[str, Any]) -> None:
+        "Let the pages of all children know."
+        for child in self.children:
+            with suppress(BlockingIOError, BrokenPipeError): # It hangs, or it has ended
+                os.write(self.lines[child.pid], json.dumps(message).encode() + b'\n')
 
     def stop(self, child: asyncio.subprocess.Process) -> None:
         "Tell a child to stop, and kill it when it does not."
@@ -161,29 +176,46 @@ class Supervisor:
             child.kill()
             await child.wait()
             self.clean = False
+        finally: os.close(self.lines.pop(child.pid))
         return self.clean
 
     async def watch(self) -> None:
-        "Start a new child after each change, and stop the old one once the new one serves."
+        "Let children and pages follow each change."
         from watchfiles import DefaultFilter, awatch
+        logging.getLogger('watchfiles').setLevel(logging.WARNING) # We say it ourselves
         class Sources(DefaultFilter):
+            ignore_dirs = (*DefaultFilter.ignore_dirs, '.ipynb_checkpoints')
             def __call__(self, change: Any, path: str) -> bool:
-                return path.endswith(('.py', '.ipynb')) and super().__call__(change, path)
+                return path.endswith((*SOURCES, *SHOWN)) and super().__call__(change, path)
         changed = awatch(*self.folders, watch_filter=Sources(), stop_event=self.stopping, step=50, debounce=400)
         async for changes in changed:
             if self.stopping.is_set(): return
-            click.echo(f'nbws: {", ".join(sorted({Path(p).name for _, p in changes}))} changed')
-            old = set(self.children)
-            if not await self.start(): click.echo('nbws: not reloaded: what was there before goes on', err=True)
-            else:
-                for child in old: self.stop(child)
+            names = sorted({Path(p).name for _, p in changes})
+            click.echo(f'nbws: {", ".join(names)} changed')
+            if any(n.endswith(SOURCES) for n in names): await self.renew(names)
+            else: self.tell({'type': 'refresh', 'files': names})
 
-async def _byte(fd: int) -> bytes:
-    "The first byte of a pipe, or b'' at its end."
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[bytes] = loop.create_future()
+    async def renew(self, names: list[str], # Of the files that have changed
+                    ) -> None:
+        "Start new children, and stop the old ones once the new ones serve."
+        old = set(self.children)
+        for _ in range(self.workers):
+            if await self.start(): continue
+            click.echo('nbws: not reloaded: what was there before goes on', err=True)
+            for child in self.children - old: self.stop(child)
+            self.tell({'type': 'error', 'where': f'{", ".join(names)}: not reloaded', 'text': self.trouble})
+            return
+        for child in old: self.stop(child)
+
+async def _said(fd: int) -> str:
+    "What a child says that has started, up to b'\\0': nothing, or why it cannot serve."
+    loop, heard = asyncio.get_running_loop(), bytearray()
+    future: asyncio.Future[str] = loop.create_future()
     def read() -> None:
-        if not future.done(): future.set_result(os.read(fd, 1))
+        data = os.read(fd, 65536)
+        heard.extend(data)
+        if future.done() or data and not data.endswith(b'\0'): return
+        future.set_result(heard[:-1].decode() if data else 'It ended by itself; the terminal may tell why.')
     loop.add_reader(fd, read)
     try: return await future
     finally: loop.remove_reader(fd)
@@ -210,33 +242,69 @@ def _server(app: Any, o: dict[str, Any], sockets: list[socket.socket] | None = N
     except ValueError as e: raise click.BadParameter(str(e)) from None
     tls = load_tls(o['ssl_cert'], o['ssl_key'], o['ssl_password']) if o['ssl_cert'] else None
     if o['ssl_key'] and not tls: raise click.BadParameter('--ssl-key needs --ssl-cert')
-    if port is None: port = int(os.environ.get('PORT') or notebook.PORT)
+    if port is None: port = notebook._wanted(None)
     return Server(app, host, port, unix_socket=path or None, ssl=tls,
                   sockets=sockets, limits=limits, websockets=o['ws'], backlog=o['backlog'])
 
 def _announce(url: str) -> None: click.echo(f'nbws serves {url} (Ctrl-C stops it)')
 
 def _serve(target: str, o: dict[str, Any], inherited: str = '') -> int:
-    "Serve in this process: alone, or as a child of `Supervisor` with its sockets. Returns the exit code."
-    sockets, ready, lifeline = None, -1, -1
-    if inherited:
-        fds, *pipes = inherited.split(':')
-        ready, lifeline = map(int, pipes)
-        sockets = [socket.socket(fileno=int(fd)) for fd in fds.split(',')]
-    server = _server(None, o, sockets)
+    "Serve in this process: alone, or as a child of `Supervisor`. Returns the exit code."
+    if inherited: return _serve_child(target, o, inherited)
+    server = _server(None, o)
+    _put(server, target, o)
+    server.run(lambda server: _announce(server.url))
+    return 0
+
+def _put(server: Server, target: str, o: dict[str, Any], development: Development | None = None) -> None:
+    "Load the app, and give it to its server."
     if o['debug']: AppBase.surroundings.debug = True
     app = load(target)
+    if development: app = Followed(app, development)
     server.app = _Edge(app, o['root_path'], o['app_handler_timeout'])
-    def orphaned(server: Server) -> None:
-        server.loop.remove_reader(lifeline)
-        os.kill(os.getpid(), signal.SIGTERM)
+
+def _serve_child(target: str, o: dict[str, Any], inherited: str, # Descriptors: sockets, and two pipes
+                 ) -> int:
+    "Serve on the sockets of a `Supervisor`, and talk to it. Returns the exit code."
+    fds, ready, line = inherited.split(':')
+    rest, development = b'', Development() if o['reload'] else None
+    if development: AppBase.surroundings = development
+    def say(trouble: str = '') -> None:
+        os.write(int(ready), trouble[-LONGEST:].encode(errors='replace') + b'\0')
+        os.close(int(ready))
+    def hear() -> None:
+        nonlocal rest
+        data = os.read(int(line), 65536)
+        if not data: # The supervisor has gone
+            server.loop.remove_reader(int(line))
+            return os.kill(os.getpid(), signal.SIGTERM)
+        *messages, rest = (rest + data).split(b'\n')
+        for message in messages:
+            if development: development.hear(json.loads(message))
     def started(server: Server) -> None:
-        if not inherited: return _announce(server.url)
-        os.write(ready, b'1')
-        os.close(ready)
-        server.loop.add_reader(lifeline, orphaned, server)
-    server.run(started)
+        server.loop.add_reader(int(line), hear)
+        serving.append(True)
+        say()
+    serving: list[bool] = []
+    try:
+        server = _server(None, o, [socket.socket(fileno=int(fd)) for fd in fds.split(',')])
+        _put(server, target, o, development)
+        server.run(started)
+    except Exception as e:
+        if serving: raise
+        why = _why(e) or repr(e)
+        click.echo(f'Error: {why}', err=True)
+        say(why)
+        return 1
     return 0
+
+LONGEST = 10_000 # Characters of a mistake that pages are told
+
+def _why(error: Exception) -> str:
+    "Why an app cannot be served."
+    if isinstance(error, click.ClickException): return error.format_message()
+    if isinstance(error, StartError): return error.strerror or str(error)
+    return str(error) if isinstance(error, NbwsError) else ''.join(users_traceback(error)).rstrip()
 
 def _folders(target: str) -> tuple[Path, ...]:
     "What to watch for changes."
@@ -288,7 +356,7 @@ def _option(*names: str, **settings: Any) -> Callable[[Any], Any]:
 @click.option('--port', type=click.IntRange(0, 65535), help='0: any free one.  [default: $PORT or 5001]')
 @click.option('--bind', default='', metavar='HOST:PORT', help='Both at once; unix:PATH for a Unix socket.')
 @click.option('--reload', is_flag=True,
-              help='Start again when a .py or .ipynb file changes; no request is refused meanwhile.')
+              help='For development: start again when a file is saved; open pages follow, and show errors.')
 @_option('--workers', '--worker-num', 'workers', type=SIZE, default=1,
          help='Processes. Each has its own variables: rooms and users are not shared.')
 @click.option('--ssl-cert', type=click.Path(), help='PEM file with the certificate: serve HTTPS.')

@@ -14,7 +14,7 @@ from typing import Any
 
 from . import html as _html
 from .app import App, Beforeware, asset
-from .data import Headers, UploadFile
+from .data import Headers, UploadFile, set_cookie
 from .endpoints import Redirect
 from .files import FileResponse, StaticFiles
 from .html import *
@@ -27,7 +27,7 @@ from .sockets import WebSocket
 FastHTML = App
 
 # %% auto #0
-__all__ = ['FastHTML', 'fast_app', 'setup_ws', 'EventStream']
+__all__ = ['FastHTML', 'fast_app', 'setup_ws', 'cookie', 'EventStream']
 
 # %% ../nbs/17_common.ipynb #8e8216ef
 def fast_app(*,
@@ -48,6 +48,10 @@ def setup_ws(app: App, f: Any = lambda: None) -> Any:
     "A socket route `/ws` whose clients all get what the returned `send` is given."
     return app.setup_ws(f)
 
+def cookie(key: str, value: Any = '', **options: Any) -> _html.HttpHeader:
+    "A cookie, which a handler returns beside its content; options as in `nbws.data.set_cookie`."
+    return _html.HttpHeader('set-cookie', set_cookie(key, str(value), **options))
+
 def EventStream(s: Any, # An (async) generator of `sse_message`s
                 ) -> StreamingResponse:
     "A response of server-sent events."
@@ -56,5 +60,5 @@ def EventStream(s: Any, # An (async) generator of `sse_message`s
 __all__ = [*_html.__all__, 'App', 'Beforeware', 'BindError', 'EventStream', 'FastHTML', 'FileResponse', 'HTMLResponse',
            'HTTPException', 'Headers', 'JSONResponse', 'NbwsError', 'PlainTextResponse', 'Redirect', 'RedirectResponse',
            'Request', 'Response', 'Room', 'StartError', 'StaticFiles', 'StreamingResponse', 'UploadFile', 'WebSocket',
-           'WebSocketDisconnect', 'asyncio', 'dataclass', 'date', 'datetime', 'fast_app', 'json', 'random', 'serve',
+           'WebSocketDisconnect', 'asyncio', 'cookie', 'dataclass', 'date', 'datetime', 'fast_app', 'json', 'random', 'serve',
            'setup_ws', 'show', 'stop']

@@ -90,7 +90,8 @@ def _to_bytes(item: Any) -> bytes | None:
 # %% ../nbs/05d_endpoints.ipynb #8c48cc66
 class Redirect:
     "Send the browser elsewhere: by HX-Redirect when htmx asked, else by 303."
-    def __init__(self, loc: str) -> None: self.loc = str(loc)
+    def __init__(self, loc: Any, # A URL, or a handler
+                 ) -> None: self.loc = loc.to() if hasattr(loc, 'to') else str(loc)
     def __response__(self, request: Request) -> Any:
         if 'hx-request' in request.headers: return HtmxResponseHeaders(redirect=self.loc)
         return RedirectResponse(self.loc, 303)

@@ -16,6 +16,7 @@ from typing import Any
 
 from .asgi import ASGIApp, replace_sockets
 from .app import AppBase, Surroundings
+from .files import StaticFiles
 from .messages import HTTPException, NbwsError, PlainTextResponse, Request, Response, reason
 from .workers import Workers
 
@@ -150,7 +151,8 @@ class WSGIApp:
         body: Any = request._body
         body = io.BytesIO(body) if isinstance(body, bytes) else io.BufferedReader(_Input(request, loop))
         try:
-            response: Response = await threads.run(_Answer(self.app, to_environ(request, body)).call)
+            with self.surroundings.enter(self, None):
+                response: Response = await threads.run(_Answer(self.app, to_environ(request, body)).call)
             if (refused := getattr(getattr(body, 'raw', None), 'refused', None)) is not None: raise refused
         except HTTPException as e: # Of the body: too long, too slow
             return PlainTextResponse(e.detail, e.status_code, e.headers)
@@ -172,6 +174,7 @@ def as_app(app: Any, # An app of ours, an ASGI, WSGI or tornado application
     if kind == 'asgi': return ASGIApp(app)
     if kind == 'wsgi': return WSGIApp(app)
     if _protocol(getattr(app, 'server', None)) == 'wsgi': return WSGIApp(app.server)
+    if isinstance(app, StaticFiles): raise NbwsError('files are served by app.static(path, folder)')
     if isinstance(app, type): what = f'the class {app.__name__}: make an app of it first, {app.__name__}(...)'
     else: what = f'this {type(app).__name__}: {app!r:.80}'
     raise NbwsError(f'there is no way to serve {what}. An app is an nbws App, or an ASGI, WSGI or tornado application')

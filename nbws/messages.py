@@ -19,8 +19,8 @@ from .data import FormError, Headers, MultiDict, parse_cookies, parse_form, pars
 # %% auto #0
 __all__ = ['NbwsError', 'BindError', 'SignatureError', 'PatternError', 'StartError', 'Reported', 'HTTPException', 'reason',
            'CloseCode', 'WebSocketDisconnect', 'Body', 'Address', 'URL', 'RequestHead', 'RequestParts', 'Request',
-           'Response', 'HTMLResponse', 'PlainTextResponse', 'JSONResponse', 'RedirectResponse', 'StreamingResponse',
-           'to_json', 'Payload', 'Conn', 'Receiver', 'Upgrade']
+           'Scope', 'Response', 'HTMLResponse', 'PlainTextResponse', 'JSONResponse', 'RedirectResponse',
+           'StreamingResponse', 'to_json', 'Payload', 'Conn', 'Receiver', 'Upgrade']
 
 # %% ../nbs/00b_messages.ipynb #a995aca3
 class NbwsError(Exception):
@@ -288,6 +288,18 @@ class Request(RequestParts):
             except FormError as e: raise HTTPException(400, str(e)) from None
         return self._form
 
+    @property
+    def scope(self) -> Any:
+        "The facts by the names of ASGI's connection scope; what is put in stays there, such as `auth`."
+        if self.asgi_scope is None:
+            self.asgi_scope = Scope(
+                type='websocket' if self.upgrade else 'http', method=self.method, path=self.path,
+                client=self.client, query_string=self.query_string.encode(),
+                headers=[(k.lower(), v) for k, v in self.headers.raw],
+                scheme=self.scheme, root_path=self.root_path, server=self.server, app=self.app,
+                path_params=self.path_params, session=self.session, http_version=self.http_version)
+        return self.asgi_scope
+
     def set_cookie(self, name: str, value: str = '', **options: Any) -> None:
         "Let the answer, whatever it is, set a cookie; options as in `nbws.data.set_cookie`."
         self.out_headers.append(('set-cookie', set_cookie(name, value, **options)))
@@ -297,6 +309,12 @@ class Request(RequestParts):
         "Header fields that the app adds to the answer."
         if self._out is None: self._out = []
         return self._out
+
+class Scope(dict[str, Any]):
+    "A dict whose keys are attributes too, as FastHTML's users know it."
+    def __getattr__(self, name: str) -> Any:
+        try: return self[name]
+        except KeyError: raise AttributeError(name) from None
 
 async def _used() -> AsyncIterator[bytes]:
     raise NbwsError('the body was already read as a stream: read it once, or call `await request.body()` first')

@@ -26,7 +26,7 @@ if TYPE_CHECKING: from nbws.server import Server # Imported when something is se
 # %% auto #0
 __all__ = ['SITES', 'PORT', 'SWITCH_INTERVAL', 'FRAME', 'FIT', 'MAX_HEIGHT', 'shell', 'cell_id', 'find_app', 'Site',
            'asyncio_result', 'site_for', 'follow_modules', 'stop', 'Page', 'show', 'doctor', 'serve', 'serve_cell',
-           'serve_script']
+           'serve_script', 'program', 'serve_reloaded']
 
 # %% ../nbs/14_notebook.ipynb #26a41c41
 def shell() -> Any:
@@ -77,7 +77,9 @@ class Site:
     def take(self, app: Any) -> None:
         "Serve another app from now on, with the open sockets. From any thread but the server's. Raises `NbwsError`."
         if app is self.app: return
-        asyncio_result(self.server.loop, self._swap(_served(app)))
+        given = _served(app)
+        App.surroundings.served(given, self.server.app)
+        asyncio_result(self.server.loop, self._swap(given))
         self.app = app
 
     async def _swap(self, app: Any) -> None:
@@ -244,13 +246,15 @@ def serve(app: Any = None, # The app, or its variable's name; by default the cal
           path: str = '/', # The page to show in a notebook
           height: int | str = 'auto', # Of the iframe
           n: int = 1, # Clients to show side by side
+          reload: bool = False, # In a script, for development: start again when a file is saved; open pages follow
           ) -> None:
     "Serve an app: in the background and under the cell, or in the foreground of a script; not in an imported module."
     caller = _caller(1)
     if LOADING.active or (app is None and not _is_main(caller)): return
     app, name = find_app(caller.f_globals, app)
-    if shell() is None: return serve_script(app, host, port)
-    serve_cell(app, name, host, port, path, height, n)
+    if shell() is not None: return serve_cell(app, name, host, port, path, height, n)
+    if reload: return serve_reloaded(name, host, port)
+    serve_script(app, host, port)
 
 def serve_cell(app: Any, name: str = '', # Its variable's, by which a cell that is run again finds what it has served
                host: str = '127.0.0.1', port: int | None = None,
@@ -258,8 +262,10 @@ def serve_cell(app: Any, name: str = '', # Its variable's, by which a cell that 
     "Serve an app in the background and show it under the cell; what `serve` does in a notebook."
     cell = cell_id()
     site = site_for(app, name, cell)
+    given = site.server.app if site else _served(app)
+    App.surroundings.served(given)
     if site is None:
-        site = Site(app, _start(app, host, port, name, cell), name, cell)
+        site = Site(app, _start(given, host, port, name, cell), name, cell)
         SITES.append(site)
     else: site.take(app)
     site.name, site.cell = name, cell
@@ -277,6 +283,20 @@ def serve_script(app: Any, host: str = '127.0.0.1', port: int | None = None) -> 
     def ready(s: Server) -> None: print(f'nbws serves {s.url} (Ctrl-C stops it)', flush=True)
     try: Server(_served(app), host, _wanted(port)).run(ready)
     except StartError as e: sys.exit(f'nbws: {e.strerror}')
+
+def program(app: str, # The app's variable
+            ) -> str:
+    "What `nbws run` calls an app of the running program. Raises `NbwsError`."
+    main = sys.modules['__main__']
+    spec, file = getattr(main, '__spec__', None), getattr(main, '__file__', '')
+    if not (spec or file): raise NbwsError('reload needs a program in a file: there is none to start again')
+    if app.partition('.')[0] not in vars(main): raise NbwsError('reload needs the app in a variable of the program')
+    return f'{spec.name if spec else file}:{app}'
+
+def serve_reloaded(name: str, host: str = '127.0.0.1', port: int | None = None) -> None:
+    "Let `nbws run --reload` take the place of this program, and serve the app that its variable holds."
+    where = ['--host', host, *([] if port is None else ['--port', str(port)])]
+    os.execv(sys.executable, [sys.executable, '-m', 'nbws', 'run', program(name), *where, '--reload'])
 
 # %% ../nbs/14_notebook.ipynb #336d0f53
 def _settle() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import secrets
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
@@ -22,13 +23,18 @@ from .messages import CloseCode, NbwsError, Payload, Request, Response, Upgrade,
 from .workers import Workers
 
 # %% auto #0
-__all__ = ['Reply', 'Refused', 'AsyncSocket', 'AsyncClient', 'Socket', 'Client', 'notebook_app']
+__all__ = ['Reply', 'multipart', 'Refused', 'AsyncSocket', 'AsyncClient', 'Socket', 'Client', 'notebook_app']
 
 # %% ../nbs/11b_testing.ipynb #8b22fe4b
 class Reply:
     "An answer, read to its end."
     def __init__(self, status: int, headers: Iterable[tuple[str, str]], content: bytes) -> None:
         self.status, self.headers, self.content = status, Headers([(k.lower(), v) for k, v in headers]), content
+
+    @property
+    def status_code(self) -> int:
+        "httpx's spelling of `status`."
+        return self.status
 
     @property
     def text(self) -> str:
@@ -40,6 +46,21 @@ class Reply:
         return json.loads(self.content)
 
     def __repr__(self) -> str: return f'<Reply {self.status} {self.text[:60]!r}>'
+
+def multipart(data: Mapping[str, Any], # Fields
+              files: Mapping[str, Any], # Uploads: bytes, or (name, bytes), or (name, bytes, content type)
+              ) -> tuple[bytes, str]:
+    "A form as browsers send it with uploads, and its content type."
+    boundary, parts = secrets.token_hex(16), []
+    def add(name: str, content: Any, more: str = '') -> None:
+        body = content if isinstance(content, bytes) else str(content).encode()
+        parts.append(f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"{more}\r\n\r\n'.encode() + body)
+    for name, value in data.items():
+        for each in value if isinstance(value, (list, tuple)) else [value]: add(name, each)
+    for name, file in files.items():
+        called, content, *kind = file if isinstance(file, tuple) else (name, file)
+        add(name, content, f'; filename="{called}"\r\nContent-Type: {(kind or ["application/octet-stream"])[0]}')
+    return b'\r\n'.join([*parts, f'--{boundary}--\r\n'.encode()]), f'multipart/form-data; boundary={boundary}'
 
 class Refused(NbwsError):
     "The app did not accept a socket; `reply` is what it answered."
@@ -149,11 +170,15 @@ class AsyncClient:
                       headers: Mapping[str, str] | None = None,
                       params: Mapping[str, Any] | None = None, # The query
                       data: Mapping[str, Any] | None = None, # A form
+                      files: Mapping[str, Any] | None = None, # Uploads beside them: bytes, or a name, bytes and a type
                       json: Any = None, # Or any value as JSON
                       content: bytes = b'', # Or bytes
                       ) -> Reply:
         "Ask for `path` and read the whole answer. Raises `TimeoutError`."
         await self.__aenter__()
+        if files:
+            content, kind = multipart(data or {}, files)
+            data, headers = None, {**(headers or {}), 'content-type': kind}
         request = self._request(method, path, headers, params, data, json, content)
         async def ask() -> Reply:
             response = await self.app.http(request)

@@ -18,6 +18,7 @@ from tornado.iostream import StreamClosedError
 from tornado.web import Application
 from tornado.websocket import WebSocketClosedError, WebSocketHandler, WebSocketProtocol
 
+from .app import AppBase, Surroundings
 from .asgi import Chunks, replace_sockets
 from .messages import CloseCode, Conn, HTTPException, PlainTextResponse, Request, Response, Upgrade
 from .sockets import HIGH_WATER, INBOX
@@ -218,6 +219,11 @@ class TornadoApp:
 
     def __repr__(self) -> str: return f'<TornadoApp {self.app!r}>'
 
+    @property
+    def surroundings(self) -> Surroundings:
+        "Where what it prints is shown: as for every app."
+        return AppBase.surroundings
+
     async def startup(self) -> None: self.loop = asyncio.get_running_loop()
 
     async def shutdown(self) -> None:
@@ -243,7 +249,8 @@ class TornadoApp:
         kind = getattr(delegate, 'handler_class', None)
         if isinstance(kind, type) and issubclass(kind, WebSocketHandler):
             delegate.handler_class = self._ours(kind, connection, request)
-        task = asyncio.ensure_future(_feed(delegate, line, headers, connection, request))
+        with self.surroundings.enter(self, None):
+            task = asyncio.ensure_future(_feed(delegate, line, headers, connection, request))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return await connection.answer

@@ -16,11 +16,13 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from nbws.app import App
-from nbws.common import (H1, UL, Beforeware, Div, FastHTML, Form, Input, Label, Li, P, Titled, Ul, UploadFile,
-                         WebSocket, fast_app, serve, to_xml)
+from nbws.common import (H1, UL, Beforeware, Div, FastHTML, Form, Input, Label, Li, NbwsError, P, Redirect,
+                         RedirectResponse, StaticFiles, Titled, Ul, UploadFile, WebSocket, cookie, fast_app, serve,
+                         to_xml)
 from nbws.html import HtmxHeaders
 from nbws.messages import Request
 from nbws.server import Server
+from nbws.testing import Client
 
 BOUND = 5  # seconds
 Say = Callable[..., ClientConnection]
@@ -430,6 +432,54 @@ def test_our_own_files_are_behind_no_route(served: Callable[..., Say], catch_all
 def test_titled() -> None:
     html = squeezed(to_xml(Titled('A & B', H1('body'))))
     assert html == '<title>A &amp; B</title><main class="container"><h1>A &amp; B</h1><h1>body</h1></main>'
+
+
+def test_a_visitor_logs_in() -> None:
+    "FastHTML's own example of `before`: it leaves the name in the scope, and handlers ask for `auth`."
+    def before(req: Any, sess: Any) -> Any:
+        auth = req.scope['auth'] = sess.get('auth')
+        return None if auth else RedirectResponse('/login', status_code=303)
+    app, rt = fast_app(before=Beforeware(before, skip=['/login']))
+    @rt('/')
+    def get(auth, scope): return f'{auth} {scope.auth}'  # type: ignore[no-untyped-def]
+    @rt('/login')
+    def login(sess: dict[str, Any]) -> Any:
+        sess['auth'] = 'ann'
+        return Redirect(get)
+    with Client(app) as client:
+        assert client.get('/').headers['location'] == '/login'
+        reply = client.get('/login')
+        assert (reply.status_code, reply.headers['location']) == (303, '/')
+        assert client.get('/').text == 'ann ann'
+
+
+def test_cookies_beside_the_content() -> None:
+    app, rt = fast_app()
+    @rt('/set')
+    def set_it() -> Any: return P('set'), cookie('count', 3)
+    @rt('/read')
+    def read(count: int = 0) -> str: return str(count)
+    with Client(app) as client:
+        assert client.get('/read').text == '0'
+        assert '<p>set</p>' in client.get('/set').text
+        assert client.get('/read').text == '3'
+
+
+def test_uploads_in_a_test() -> None:
+    app, rt = fast_app()
+    @rt('/up')
+    async def post(title: str, file: UploadFile) -> str:
+        try: return f'{title} {file.filename} {file.content_type} {(await file.read()).decode()}'
+        finally: await file.close()
+    with Client(app) as client:
+        reply = client.post('/up', data={'title': 'mine'}, files={'file': ('a.txt', b'abc', 'text/plain')})
+        assert reply.text == 'mine a.txt text/plain abc'
+        reply = client.post('/up', data={'title': 'mine'}, files={'file': b'abc'})
+        assert reply.text == 'mine file application/octet-stream abc'
+
+
+def test_mounted_files_are_told_what_to_do() -> None:
+    with pytest.raises(NbwsError, match=r'app\.static'): FastHTML().mount('/files', StaticFiles('.'))
 
 
 def test_serve_does_nothing_in_a_module_that_is_imported() -> None:

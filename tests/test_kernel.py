@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import psutil
@@ -260,3 +261,41 @@ def test_restart(kernel: Kernel) -> None:
 def test_importing_in_a_kernel_starts_nothing(kernel: Kernel) -> None:
     kernel.run('import nbws.examples.chat, nbws.examples.llm')
     assert kernel.run(THREADS).stdout == '\n'
+
+
+FOREIGN = {
+    'asgi': """
+from starlette.applications import Starlette
+from starlette.routing import Route
+async def home(request):
+    print('printed')
+    1/0
+foreign = Starlette(routes=[Route('/', home)])""",
+    'wsgi': """
+from flask import Flask
+foreign = Flask('foreign')
+@foreign.route('/')
+def home():
+    print('printed')
+    1/0""",
+    'tornado': """
+from tornado.web import Application, RequestHandler
+class Home(RequestHandler):
+    def get(self):
+        print('printed')
+        1/0
+foreign = Application([('/', Home)])"""}
+
+
+@pytest.mark.parametrize('code', FOREIGN.values(), ids=FOREIGN)
+def test_other_peoples_applications_speak_in_the_cell_that_serves_them(kernel: Kernel, code: str) -> None:
+    kernel.run(code, 'app')
+    for _ in range(2): # Run again, the same app speaks in the new run of the cell
+        run_id = kernel.start('from nbws import serve\nserve(foreign, port=0)', 'serve')
+        assert not kernel.finish(run_id).error
+        port = kernel.port()
+        kernel.run('"another cell"', 'other')
+        with pytest.raises(HTTPError, match='500'): page(port)
+        told = kernel.hear('ZeroDivisionError', run_id)
+        assert told.count('printed') >= 1
+        assert '1/0' in told

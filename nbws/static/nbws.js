@@ -1,10 +1,10 @@
-// What ties a page to the notebook that serves it: its height, its state, errors, and changes of the code.
-// Only pages that are served in a notebook load this.
+// What ties a page to the notebook or program that serves it: its height, its state, errors, and changes of the code.
+// Only pages that are served in a notebook, or by `nbws run --reload`, load this.
 (() => {
   if (window.nbws) return
   const base = document.currentScript.src.replace(/\/_nbws\/nbws\.js.*$/, '')
   const page = location.pathname.slice(new URL(base + '/').pathname.length - 1) || '/'
-  const nbws = window.nbws = { base, page, boot: null, lost: false }
+  const nbws = window.nbws = { base, page, boot: null, peer: 'kernel', lost: [] }
 
   // What nbws itself says stands outside the body, in a shadow root: the page's styles and swaps do not touch it.
   const host = document.createElement('nbws-status')
@@ -48,25 +48,52 @@
     watched.add(socket)
     socket.addEventListener('close', e => {
       watched.delete(socket)
-      if (e.code !== 1000 && e.code !== 1005) nbws.lost = true
+      const meant = e.code === 1000 || e.code === 1005, returns = [1006, 1011, 1012, 1013].includes(e.code) && htmxs.has(socket)
+      if (!meant && !returns) nbws.lost.push(socket)
     })
     return socket
   } })
-  const htmxReconnects = () => { if (window.htmx) htmx.config.wsReconnectDelay = n => Math.min(1000, 100 * 2 ** n) }
-  addEventListener('DOMContentLoaded', htmxReconnects)
+  const htmxs = new WeakSet() // Sockets of the htmx extension
+  const htmxReconnects = () => {
+    if (!window.htmx) return
+    htmx.config.wsReconnectDelay = n => Math.min(1000, 100 * 2 ** n)
+    const create = htmx.createWebSocket
+    if (create) htmx.createWebSocket = url => { const socket = create(url); htmxs.add(socket); return socket }
+  }
+  document.addEventListener('DOMContentLoaded', htmxReconnects) // Before htmx, which listens there too
 
-  // After the server was away: htmx reconnects by itself after most closes, but not after 1001; other pages start anew.
+  // Some changes take effect only where a page is loaded again. What was typed into it stays.
+  const dirty = e => (e.localName === 'textarea' || e.localName === 'input') && (e.value !== e.defaultValue || e.checked !== e.defaultChecked)
+  const boxes = () => [...document.querySelectorAll('textarea, input:not([type=file], [type=password])')]
+  const memory = 'nbws ' + location.pathname
+  const startAnew = () => {
+    const typed = boxes().map((e, i) => dirty(e) && [i, e.name, e.value, e.checked]).filter(Boolean)
+    const focus = boxes().indexOf(document.activeElement)
+    try { sessionStorage.setItem(memory, JSON.stringify({ typed, focus })) } catch (e) {} // A sandbox has no memory
+    location.reload()
+  }
+  document.addEventListener('DOMContentLoaded', () => {
+    let kept
+    try {
+      kept = JSON.parse(sessionStorage.getItem(memory))
+      sessionStorage.removeItem(memory)
+    } catch (e) {}
+    if (!kept) return
+    const now = boxes()
+    for (const [i, name, value, checked] of kept.typed) if (now[i] && now[i].name === name) Object.assign(now[i], { value, checked })
+    if (now[kept.focus]) now[kept.focus].focus({ preventScroll: true })
+  })
+
+  // After the server was away: htmx opens its sockets again by itself after most closes, but not after 1001. A page that
+  // has opened one itself, and not again, starts anew.
   const revive = () => {
-    if (!nbws.lost) return
-    nbws.lost = false
-    if (!window.htmx) return location.reload()
-    for (const old of document.querySelectorAll('[ws-connect],[data-ws-connect]')) {
-      const data = old['htmx-internal-data']
-      const socket = data && data.webSocket && data.webSocket.socket
-      if (socket && socket.readyState < 2) continue
-      const fresh = old.cloneNode(true) // Keeps what was typed
-      old.replaceWith(fresh)
-      htmx.process(fresh)
+    const lost = nbws.lost.splice(0)
+    if (!lost.length) return
+    const again = old => [...watched].some(s => s.url === old.url && s.readyState < 2)
+    if (lost.some(old => !htmxs.has(old) && !again(old))) return startAnew()
+    for (const element of document.querySelectorAll('[ws-connect],[data-ws-connect]')) {
+      const own = (element['htmx-internal-data'] || {}).webSocket
+      if (own && lost.includes(own.socket)) own.init()
     }
   }
 
@@ -76,10 +103,19 @@
     Object.assign(s, { src, onload: ok, onerror: no })
     document.head.append(s)
   })
-  const dirty = e => (e.localName === 'textarea' || e.localName === 'input') && (e.value !== e.defaultValue || e.checked !== e.defaultChecked)
-  const refresh = async () => {
+  const restyle = names => {
+    for (const old of document.querySelectorAll('link[rel~=stylesheet]')) {
+      const url = new URL(old.href)
+      if (url.origin !== location.origin || !names.some(name => url.pathname.endsWith('/' + name))) continue
+      url.searchParams.set('nbws', Date.now())
+      const fresh = Object.assign(old.cloneNode(), { href: url.href, onload: () => { old.remove(); measure() } })
+      old.after(fresh)
+    }
+  }
+  const refresh = async ({ files } = {}) => {
+    if (files && files.every(name => name.endsWith('.css'))) return restyle(files)
     dismiss()
-    if (!window.htmx) return location.reload()
+    if (!window.htmx || files && files.some(name => name.endsWith('.js'))) return startAnew()
     const answer = await fetch(location.href, { headers: { 'NBWS-Refresh': '1' }, credentials: 'same-origin' })
     if (!answer.ok) return
     const fresh = new DOMParser().parseFromString(await answer.text(), 'text/html')
@@ -91,13 +127,13 @@
     measure()
   }
 
-  // The line to the kernel. It answers at once unless a C call holds the interpreter; then the page says so.
+  // The line to the process. It answers at once unless a C call holds the interpreter; then the page says so.
   let tries = 0, waiting = 0
   const heard = {
     hello(m) {
       say('')
       const restarted = nbws.boot && nbws.boot !== m.boot
-      nbws.boot = m.boot
+      Object.assign(nbws, { boot: m.boot, peer: m.peer })
       if (restarted) refresh().then(revive); else revive()
     },
     pong() { clearTimeout(waiting); waiting = 0; say('') },
@@ -107,7 +143,7 @@
     const line = new Native(base.replace(/^http/, 'ws') + '/_nbws/live?page=' + encodeURIComponent(page))
     const ping = setInterval(() => {
       if (line.readyState !== 1 || waiting) return
-      waiting = setTimeout(() => say('the kernel is busy'), 1000)
+      waiting = setTimeout(() => say('the ' + nbws.peer + ' is busy'), 1000)
       line.send('{"type": "ping"}')
     }, 2000)
     line.onopen = () => { tries = 0 }
