@@ -268,6 +268,55 @@ def test_a_restarted_kernel(open_notebook: Open) -> None:
     expect(lines(late).filter(has_text="after").first).to_be_visible()
 
 
+@pytest.mark.allow_jupyter_log("received signal 15, stopping")
+@pytest.mark.parametrize(
+    "jupyter",
+    [
+        pytest.param(JupyterSettings(environment=(("RESTARTED", "yes"),)), id="lab"),
+        pytest.param(JupyterSettings("notebook", "/user/alice/", environment=(("RESTARTED", "yes"),)), id="notebook"),
+    ],
+    indirect=True,
+)
+def test_a_restarted_jupyter_server(open_notebook: Open, jupyter: JupyterServer, new_context: NewContext) -> None:
+    """Its kernels are gone, and the notebook gets a new one: pages that were open go there, whatever they looked at."""
+    nb = open_notebook([CHAT])
+    nb.run(0)
+    url, old = address(nb, 0), nb.kernel_id
+    tab, reloaded, second = (nb.page.context.new_page() for _ in range(3))
+    for page in (tab, reloaded):
+        page.goto(f"{url}?a=1#b")
+    second.goto(f"{url}_nbws/as/2/")
+    say(tab, "before")
+    for page in (tab, reloaded, second):
+        expect(lines(page)).to_have_text(["before"])
+    guest = new_context().new_page()  # Somebody whose login will not outlive the server
+    guest.goto(f"{jupyter.url}api?token={jupyter.token}")
+    guest.goto(url)
+    expect(lines(guest)).to_have_text(["before"])
+    jupyter.restart()
+    guest.context.clear_cookies()
+    reloaded.reload()
+    expect(reloaded.get_by_role("status")).to_contain_text("This kernel is not running any more")
+    expect(tab.get_by_role("status")).to_have_text("the kernel has ended: run the notebook again")
+    expect(guest.get_by_role("status")).to_contain_text("you are logged out of Jupyter")
+    nb.page.bring_to_front()
+    nb.reload()
+    new = nb.kernel_id
+    assert new != old
+    nb.run(0)
+    for page, text in ((tab, "one"), (reloaded, "two"), (second, "three")):
+        page.bring_to_front()
+        page.wait_for_url(f"**/{new}/**")
+        until_it_passes(page, text)
+    now = url.replace(old, new)
+    assert [tab.url, reloaded.url, second.url] == [f"{now}?a=1#b"] * 2 + [f"{now}_nbws/as/2/"]
+    guest.get_by_role("button", name="Log in again").click()
+    guest.locator("#password_input").fill(jupyter.token)
+    guest.locator("#password_input").press("Enter")
+    expect(guest).to_have_url(now)
+    expect(lines(guest)).to_have_text(["one", "two", "three"])
+
+
 def until_it_passes(page: Page | FrameLocator, text: str) -> None:
     """Say something as often as a person would, until the page is connected again."""
     for _ in range(20):

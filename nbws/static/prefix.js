@@ -24,6 +24,10 @@
     return u.href
   }
 
+  // The way out, for `nbws.js`: what stands beside the prefix on the same Jupyter server
+  let leaving = false
+  window.nbwsOutside = { fetch: window.fetch.bind(window), leave(url) { leaving = true; location.replace(url) } }
+
   // What scripts ask for
   for (const name of ['WebSocket', 'EventSource', 'Worker', 'SharedWorker', 'Request']) {
     if (window[name]) window[name] = new Proxy(window[name], {
@@ -67,7 +71,7 @@
 
   // What cannot be wrapped: `location = '/x'`. Browsers that have the Navigation API let us send it to the right place.
   if (window.navigation) navigation.addEventListener('navigate', e => {
-    if (!e.cancelable || e.formData || e.downloadRequest !== null || e.navigationType === 'traverse') return
+    if (leaving || !e.cancelable || e.formData || e.downloadRequest !== null || e.navigationType === 'traverse') return
     const url = fix(e.destination.url)
     if (url === e.destination.url) return
     e.preventDefault()
