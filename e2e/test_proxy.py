@@ -193,6 +193,76 @@ def test_links_of_every_kind(open_notebook: Open, jupyter: JupyterServer) -> Non
     assert missed == []
 
 
+MODULES = """
+from nbws.common import *
+app = FastHTML(exts='ws')
+OWN = '{"imports": {"own": "/js/own.js", "/js/old.js": "/js/new.js"}}'
+
+def page(*head):
+    return Html(Head(*head, Link(rel='stylesheet', href='/sheet.css'), Style('#styled { background: url(/a.svg) }')),
+        Body(P(id='static'), P(id='late'), P(id='own'), Div(id='styled'), Div(id='attr', style="background: url('/b.svg')"),
+             Div(id='imported'), Div(id='sheet'),
+             Div(Div(id='live'), Form(Input(id='msg', aria_label='message'), ws_send=True), hx_ext='ws', ws_connect='/ws'),
+             Script("import { name } from '/js/main.js'\\n"
+                    "document.getElementById('static').textContent = name", type='module'),
+             Script("const late = () => import('/js/late.js').then(m => { document.getElementById('late').textContent = m.name })"),
+             Button('late', onclick='late()')))
+@app.get('/')
+def plain(): return page(Script(src='/_nbws/htmx.min.js'), Script(src='/_nbws/ws.js'))
+@app.get('/own')
+def with_own_map():
+    return page(Script(OWN, type='importmap'), Script("import { name } from 'own'\\nimport { renamed } from '/js/old.js'\\n"
+                "addEventListener('load', () => { document.getElementById('own').textContent = name + renamed })", type='module'))
+
+FILES = {
+    '/js/main.js': "import { part } from '/js/part.js'; import { near } from './near.js'; export const name = part + near",
+    '/js/part.js': "export { part } from '/js/deep.js'",
+    '/js/deep.js': "export const part = 'from the root, '", '/js/near.js': "export const near = 'and from beside'",
+    '/js/late.js': "import { part } from '/js/deep.js'; export const name = 'late ' + part",
+    '/js/own.js': "import '/js/deep.js'; export const name = 'its own map, '", '/js/new.js': "export const renamed = 'renamed'",
+    '/sheet.css': "@import '/more.css'; #sheet { background: url(/c.svg) }",
+    '/more.css': "/* url(/no.svg) */ #imported { background: url( \\"/d.svg\\" ) }",
+}
+@app.get('/{name:path}')
+def file(name: str):
+    if name.endswith('.svg'): return Response('<svg xmlns="http://www.w3.org/2000/svg"/>', media_type='image/svg+xml')
+    kind = 'text/css' if name.endswith('.css') else 'text/javascript'
+    return Response(FILES['/' + name], media_type=kind) if '/' + name in FILES else Response('', 404)
+@app.ws('/ws')
+def talk(msg: str):
+    return Div(Style('#one { background: url(/e.svg) }'), I(id='one'), I(id='two', style='background: url(/f.svg)'), id='live')
+serve()
+"""
+
+
+@AT_ALICES
+def test_modules_and_styles(open_notebook: Open, jupyter: JupyterServer) -> None:
+    """What modules import, at once or later, with the page's own import map or without; and what CSS names."""
+    nb = open_notebook([MODULES])
+    nb.run(0)
+    url = address(nb, 0)
+    page = nb.page.context.new_page()
+    missed: list[str] = []
+    page.on("response", lambda r: missed.append(r.url) if r.status >= 400 and "favicon" not in r.url else None)
+    background = "id => getComputedStyle(document.getElementById(id)).backgroundImage"
+    for path in ("", "own"):
+        page.goto(url + path)
+        expect(page.locator("#static")).to_have_text("from the root, and from beside")
+        page.get_by_role("button", name="late").click()
+        expect(page.locator("#late")).to_have_text("late from the root,")
+        for name, picture in (("styled", "a"), ("attr", "b"), ("sheet", "c"), ("imported", "d")):
+            assert page.evaluate(background, name) == f'url("{url}{picture}.svg")'
+    expect(page.locator("#own")).to_have_text("its own map, renamed")
+    assert page.locator("script[type=importmap]").count() == 1
+    page.goto(url)
+    page.get_by_label("message").fill("x")
+    page.get_by_label("message").press("Enter")
+    expect(page.locator("#two")).to_be_attached()
+    for name, picture in (("one", "e"), ("two", "f")):
+        assert page.evaluate(background, name) == f'url("{url}{picture}.svg")'
+    assert missed == []
+
+
 def test_in_a_sandbox(open_notebook: Open) -> None:
     """The page has its socket and its requests, and cannot reach Jupyter's page."""
     nb = open_notebook([CHAT + "\nshow(sandbox=True)", "show(n=2, sandbox=True)"])
