@@ -197,29 +197,31 @@ MODULES = """
 from nbws.common import *
 app = FastHTML(exts='ws')
 OWN = '{"imports": {"own": "/js/own.js", "/js/old.js": "/js/new.js"}}'
+MAIN = "import { name } from '/js/main.js'; document.getElementById('static').textContent = name"
+LATE = "const late = async () => { const m = await import('/js/late.js'); show('late', m.name) }"
+SHOW = "const show = (id, text) => { document.getElementById(id).textContent = text }"
+USES = ("import { name } from 'own'; import { renamed } from '/js/old.js';"
+        "addEventListener('load', () => show('own', name + renamed))")
 
 def page(*head):
-    return Html(Head(*head, Link(rel='stylesheet', href='/sheet.css'), Style('#styled { background: url(/a.svg) }')),
-        Body(P(id='static'), P(id='late'), P(id='own'), Div(id='styled'), Div(id='attr', style="background: url('/b.svg')"),
-             Div(id='imported'), Div(id='sheet'),
-             Div(Div(id='live'), Form(Input(id='msg', aria_label='message'), ws_send=True), hx_ext='ws', ws_connect='/ws'),
-             Script("import { name } from '/js/main.js'\\n"
-                    "document.getElementById('static').textContent = name", type='module'),
-             Script("const late = () => import('/js/late.js').then(m => { document.getElementById('late').textContent = m.name })"),
-             Button('late', onclick='late()')))
+    sheet = Link(rel='stylesheet', href='/sheet.css'), Style('#styled { background: url(/a.svg) }')
+    live = Div(Div(id='live'), Form(Input(id='msg', aria_label='message'), ws_send=True), hx_ext='ws', ws_connect='/ws')
+    return Html(Head(*head, *sheet), Body(*(P(id=i) for i in ('static', 'late', 'own', 'styled', 'imported', 'sheet')),
+        Div(id='attr', style="background: url('/b.svg')"), live, Script(SHOW), Script(MAIN, type='module'),
+        Script(LATE), Button('late', onclick='late()')))
 @app.get('/')
 def plain(): return page(Script(src='/_nbws/htmx.min.js'), Script(src='/_nbws/ws.js'))
 @app.get('/own')
-def with_own_map():
-    return page(Script(OWN, type='importmap'), Script("import { name } from 'own'\\nimport { renamed } from '/js/old.js'\\n"
-                "addEventListener('load', () => { document.getElementById('own').textContent = name + renamed })", type='module'))
+def with_own_map(): return page(Script(OWN, type='importmap'), Script(USES, type='module'))
 
 FILES = {
-    '/js/main.js': "import { part } from '/js/part.js'; import { near } from './near.js'; export const name = part + near",
+    '/js/main.js': "import { part } from '/js/part.js'; import { n } from './near.js'; export const name = part + n",
     '/js/part.js': "export { part } from '/js/deep.js'",
-    '/js/deep.js': "export const part = 'from the root, '", '/js/near.js': "export const near = 'and from beside'",
+    '/js/deep.js': "export const part = 'from the root, '",
+    '/js/near.js': "export const n = 'and from beside'",
     '/js/late.js': "import { part } from '/js/deep.js'; export const name = 'late ' + part",
-    '/js/own.js': "import '/js/deep.js'; export const name = 'its own map, '", '/js/new.js': "export const renamed = 'renamed'",
+    '/js/own.js': "import '/js/deep.js'; export const name = 'its own map, '",
+    '/js/new.js': "export const renamed = 'renamed'",
     '/sheet.css': "@import '/more.css'; #sheet { background: url(/c.svg) }",
     '/more.css': "/* url(/no.svg) */ #imported { background: url( \\"/d.svg\\" ) }",
 }
@@ -230,7 +232,8 @@ def file(name: str):
     return Response(FILES['/' + name], media_type=kind) if '/' + name in FILES else Response('', 404)
 @app.ws('/ws')
 def talk(msg: str):
-    return Div(Style('#one { background: url(/e.svg) }'), I(id='one'), I(id='two', style='background: url(/f.svg)'), id='live')
+    return Div(Style('#one { background: url(/e.svg) }'), I(id='one'),
+        I(id='two', style='background: url(/f.svg)'), id='live')
 serve()
 """
 

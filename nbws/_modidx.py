@@ -1667,6 +1667,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                            'nbws.ways.Doctor._repr_html_': ('ways.html#doctor._repr_html_', 'nbws/ways.py'),
                            'nbws.ways.Opening': ('ways.html#opening', 'nbws/ways.py'),
                            'nbws.ways.Opening.options': ('ways.html#opening.options', 'nbws/ways.py'),
+                           'nbws.ways._port': ('ways.html#_port', 'nbws/ways.py'),
                            'nbws.ways.attributes': ('ways.html#attributes', 'nbws/ways.py'),
                            'nbws.ways.closed': ('ways.html#closed', 'nbws/ways.py'),
                            'nbws.ways.connection_file': ('ways.html#connection_file', 'nbws/ways.py'),

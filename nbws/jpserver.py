@@ -419,8 +419,8 @@ class AppHandler(Answering):
                            ) -> dict[str, Any]:
         "Of which notebook this kernel is, whether it has a kernel, and where the page's app is served now."
         mine, _, app = self.where.partition('~')
-        sessions = [(s['path'], s['kernel']['id'], s['type'])
-                    for s in await ensure_async(self.session_manager.list_sessions())]
+        listed: Any = await ensure_async(self.session_manager.list_sessions())
+        sessions = [(s['path'], s['kernel']['id'], s['type']) for s in listed]
         notebook = next((path for path, kernel, kind in sessions if kernel == mine and kind == 'notebook'), notebook)
         others = [kernel for path, kernel, _ in sessions if notebook and path == notebook and kernel != mine]
         served = {kernel: self._announced(kernel, app) for kernel in ([mine] if self.kernel else []) + others}

@@ -229,8 +229,8 @@ class Rewriter:
             return at + 2 # `<!-->` is a whole comment
         name = _NAME.match(tag)
         kind = name[1].lower() if name else b'/head'
-        special = _KIND.search(tag) if kind in (b'script', b'link') else None
-        special = special[1].lower() if special else b''
+        told = _KIND.search(tag) if kind in (b'script', b'link') else None
+        special = told[1].lower() if told else b''
         if special == b'importmap':
             stop = _TEXTS[b'script'].search(data, end)
             if stop is None and not last and len(data) - at < _LONGEST_MAP:

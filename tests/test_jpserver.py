@@ -338,6 +338,51 @@ def test_asking_does_not_keep_anything_alive(jupyter: Jupyter) -> None:
     assert kernel.info()['last_activity'] == before
 
 
+WINDOWS = """
+import socket, types
+from nbws import rendezvous
+rendezvous.socket = types.SimpleNamespace(**{k: v for k, v in vars(socket).items() if k != 'AF_UNIX'})
+"""
+TOLD = """
+from nbws.ways import of
+server = SITES[0].server
+print(of(server).meeting.path or '-', of(server).meeting.port, of(server).token)
+print(app.doctor())
+"""
+
+
+def test_without_unix_sockets(jupyter: Jupyter) -> None:
+    "A port on loopback, as on Windows, for the Jupyter server alone: it says the secret, and nobody else gets in."
+    kernels = [Kernel(jupyter) for _ in range(2)]
+    for kernel in kernels: assert kernel.run(WINDOWS + APP).strip().startswith('/user/alice/nbws/')  # No word of a port
+    kernel = kernels[0]
+    path, port, token, *text = kernel.run('from nbws.notebook import SITES' + TOLD).split()
+    assert (path, 'for the Jupyter server alone' in ' '.join(text)) == ('-', True)
+    folder = jupyter.home/'runtime'/'nbws'
+    file = folder/f'{kernel.id}.json'
+    assert not list(folder.glob(f'{kernel.id}*.sock'))
+    assert file.stat().st_mode & 0o777 == 0o600
+    secret = json.loads(file.read_text())['secret']
+    with get(kernel, '/') as answer: assert (answer.status, answer.read()) == (200, b'the page')
+    with get(kernel, '/told') as answer:
+        told = answer.read().decode()
+        assert f'"{kernel.base}"' in told
+        assert secret not in told
+    with get(kernel, '/away') as answer: assert answer.field('location') == f'{kernel.base}/there'
+    with get(kernel, '/upload', 'POST', bytes(MIB)) as answer: assert answer.read() == b'{"bytes":1048576}'
+    with dial(kernel) as ws:
+        ws.send('through a port')
+        assert ws.recv(BOUND) == 'through a port'
+    with get(kernel, '/_nbws/doctor') as answer: assert b'This page came through the Jupyter server' in answer.read()
+    for fields in ({}, {'x_nbws_secret': 'guessed'}, {'authorization': f'token {jupyter.token}'},
+                   {'x_forwarded_prefix': '/x', 'x_nbws_secret': token}):
+        for method, socket_ in (('GET', False), ('POST', False), ('GET', True)):
+            with ask(int(port), method, '/', socket_=socket_, **fields) as answer: assert answer.status == 403
+    kernel.run('stop()')
+    with get(kernel, '/') as answer: assert answer.status == 503
+    assert not file.exists()
+
+
 # A module-wide extension would have to be installed anew for its absence to be tested: see e2e/test_proxy.py.
 
 
