@@ -99,10 +99,15 @@ def test_in_a_page_that_is_not_jupyters(page: Page, way: str) -> None:
     def home(b: int) -> str:
         return f"the page {b}"
 
-    with Server(app, gate=Gate(token="secret")) as server:
+    front = App()
+
+    @front.get("/")
+    def shown() -> str:
         segment = "7f3c" if way == "jupyter" else ""
-        page.goto("about:blank")
-        page.set_content(output(server, Opening(segment, "/", "secret", True, server.port)))
+        return output(server, Opening(segment, "/", "secret", True, server.port))
+
+    with Server(app, port=0, gate=Gate(token="secret")) as server, Server(front, port=0) as theirs:
+        page.goto(theirs.url)
         expect(page.locator("iframe")).to_have_attribute("data-way", "direct")
         expect(page.locator("iframe").content_frame.locator("body")).to_have_text("the page 1")
 

@@ -120,7 +120,7 @@ FIND = '''<script>(async () => {
   const jupyter = () => { try { return JSON.parse(config.textContent).baseUrl } catch (e) {} };
   const known = async url => { try { return (await fetch(url)).headers.has('x-nbws') } catch (e) { return false } };
   const answers = async url => {
-    try { await fetch(url + '/favicon.ico', {mode: 'no-cors'}); return true }
+    try { await fetch(url + '/_nbws/nbws.js', {mode: 'no-cors'}); return true }
     catch (e) { return location.protocol === 'vscode-webview:' }
   };
   const xsrf = () => (document.cookie.match(/(?:^|; )_xsrf=([^;]*)/) || [])[1] || '';
