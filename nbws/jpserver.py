@@ -16,7 +16,6 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 from urllib.parse import unquote_plus, urlsplit
 
-from jupyter_core.utils import ensure_async
 from jupyter_server.base.handlers import JupyterHandler
 from tornado import web
 from tornado.gen import with_timeout
@@ -419,7 +418,8 @@ class AppHandler(Answering):
                            ) -> dict[str, Any]:
         "Of which notebook this kernel is, whether it has a kernel, and where the page's app is served now."
         mine, _, app = self.where.partition('~')
-        listed: Any = await ensure_async(self.session_manager.list_sessions())
+        listed: Any = self.session_manager.list_sessions()
+        if hasattr(listed, '__await__'): listed = await listed
         sessions = [(s['path'], s['kernel']['id'], s['type']) for s in listed]
         notebook = next((path for path, kernel, kind in sessions if kernel == mine and kind == 'notebook'), notebook)
         others = [kernel for path, kernel, _ in sessions if notebook and path == notebook and kernel != mine]

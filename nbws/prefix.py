@@ -136,8 +136,8 @@ _START = re.compile(rb'\s*(?:<!--.*?-->\s*)*(<!doctype[^>]*>)?\s*(<html(?:\s[^>]
 _LONGEST = 8192 # Bytes that wait for the end of a tag
 _LONGEST_MAP = 65536 # Bytes that wait for the end of an import map
 _TOKEN = re.compile(rb'<!--|</head\s*>|' + _TAG.pattern, re.I)
-_TEXTS = {b'style': re.compile(rb'</style', re.I), b'script': re.compile(rb'</script', re.I), b'--': re.compile(rb'-->'),
-          b'title': re.compile(rb'</title', re.I), b'textarea': re.compile(rb'</textarea', re.I)} # Hold no tags
+_TEXTS = {name: re.compile(rb'</' + name, re.I) for name in (b'style', b'script', b'title', b'textarea')} # Hold no tags
+_TEXTS[b'--'] = re.compile(rb'-->')
 _NAME = re.compile(rb'<([a-zA-Z][^\s/>]*)')
 _KIND = re.compile(rb'''\s(?:type|rel)\s*=\s*["']?\s*(module|importmap|modulepreload)[\s"'>/]''', re.I)
 _STYLE = re.compile(rb'''(\sstyle\s*=\s*)("[^"]*"|'[^']*')''', re.I)

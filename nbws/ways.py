@@ -213,13 +213,13 @@ EXAMINE = '''<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>n
       : 'HTTP: fails with ' + status + '. ' + said.slice(0, 200))
   } catch (e) { tell('http', 'HTTP: no answer. Jupyter, or the network in between, is away.') }
   const begun = performance.now(), socket = new WebSocket('ws://' + location.host + '/_nbws/echo')
-  const held = 'WebSocket: no answer within 5 s. If HTTP answers, a proxy between this browser and Jupyter holds sockets back: '
-    + 'it has to pass upgrades on, without buffering.'
+  const held = 'WebSocket: no answer within 5 s. If HTTP answers, a proxy between this browser and Jupyter holds '
+    + 'sockets back: it has to pass upgrades on, without buffering.'
   const late = setTimeout(() => tell('socket', held), 5000)
   socket.onopen = () => socket.send('ping')
   socket.onmessage = () => { clearTimeout(late); tell('socket', 'WebSocket: answers, ' + ms(begun)); socket.close() }
   const blocked = /googleusercontent|colab/.test(location.hostname)
-    ? 'WebSocket: blocked. Colab passes no sockets on. Pages with htmx and fetch() work, and so do streams (sse_connect).'
+    ? 'WebSocket: blocked. Colab passes no sockets on. Pages with htmx and fetch() work.'
     : 'WebSocket: blocked. If HTTP answers, a proxy between this browser and Jupyter does not pass upgrades on '
       + '(nginx: proxy_http_version 1.1, and the headers Upgrade and Connection).'
   socket.onerror = () => { clearTimeout(late); tell('socket', blocked) }
@@ -240,19 +240,20 @@ def diagnosis(server: Server | None) -> list[str]:
     "What is known here, in lines for a person."
     if server is None: return ['This app is not being served. Call serve(), or serve(my_app) if there are several.']
     o = of(server)
-    if o.segment: lines = [f'The Jupyter server forwards {o.base}nbws/{o.segment}/ to this app, for whoever is logged in.']
+    if o.segment: lines = [f'The Jupyter server forwards {o.base}nbws/{o.segment}/ to this app.']
     elif 'COLAB_RELEASE_TAG' in os.environ:
         lines = ["This is Colab: pages come through Colab's own proxy, which passes no WebSockets on."]
     elif jupyter_base(): lines = ['The Jupyter server can forward to this kernel, but did not when serving began. '
                                   'Call stop(), then serve() again.']
     elif os.environ.get('JPY_PARENT_PID'):
-        lines = ['The program that started this kernel does not forward to it. If that is Jupyter: nbws has to be installed '
-                 'in the environment that Jupyter runs in, too, and Jupyter has to be restarted then. '
+        lines = ['The program that started this kernel does not forward to it. If that is Jupyter: nbws has to be '
+                 'installed in the environment that Jupyter runs in, too, and Jupyter has to be restarted then. '
                  '`jupyter server extension list` should name nbws.jpserver as enabled.']
     else: lines = ['This kernel was not started by a Jupyter server, so none forwards to it.']
     if o.port: lines.append(_port(server, o))
     elif o.segment and o.meeting and not o.meeting.path:
-        lines.append('It listens on this machine for the Jupyter server alone. serve(port=0) would open it to browsers, too.')
+        lines.append('It listens on this machine for the Jupyter server alone. To open it to browsers, too: '
+                     'stop(), then serve(port=0).')
     elif o.segment: lines.append('It has no TCP port, and needs none. Where browsers do not reach Jupyter, '
                                  'call stop(), then serve(port=0): that opens one.')
     return lines
@@ -260,9 +261,10 @@ def diagnosis(server: Server | None) -> list[str]:
 def _port(server: Server, o: Opening) -> str:
     "What the port is for, and from where it is reached."
     if not is_loopback(server.host):
-        return (f'It listens on port {o.port} of {server.host}, so other machines may reach it, if no firewall is in between'
-                + ('. Visitors need the secret from the notebook.' if o.token else '.'))
+        return (f'It listens on port {o.port} of {server.host}, so other machines may reach it, if no firewall is in '
+                'between.' + (' Visitors need the secret from the notebook.' if o.token else ''))
     secret = ', for visitors with the secret from the notebook' if o.token else ''
     text = f'It listens on port {o.port} of this machine{secret}.'
     if o.segment or 'COLAB_RELEASE_TAG' in os.environ: return text
-    return f'{text} A browser on another machine reaches it only if that port is forwarded (VS Code: the Ports view; ssh -L).'
+    return (f'{text} A browser on another machine reaches it only if that port is forwarded '
+            '(VS Code: the Ports view; ssh -L).')
