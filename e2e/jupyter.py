@@ -12,6 +12,7 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from .processes import Child, spawn
 from .timeouts import seconds, wait_until
@@ -74,7 +75,7 @@ class JupyterServer:
     def __init__(self, settings: JupyterSettings, home: Path) -> None:
         """Start the server in the empty folder `home` and wait until it listens."""
         self.settings, self.home, self.root = settings, home, home / "root"
-        self.token = secrets.token_hex(16)
+        self.token, self.port, self._earlier = secrets.token_hex(16), 0, b""
         self.child: Child = spawn(self._command(), self.root, home, self._environment())
         self.url: str = wait_until(self._listening, "Jupyter server", 30)["url"]
 
@@ -83,7 +84,8 @@ class JupyterServer:
         flags = [
             "--no-browser",
             "--ip=127.0.0.1",
-            "--port=0",
+            f"--port={self.port}",
+            "--ServerApp.port_retries=0",
             f"--IdentityProvider.token={self.token}",
             f"--ServerApp.root_dir={self.root}",
             f"--ServerApp.base_url={self.settings.base_url}",
@@ -101,9 +103,9 @@ class JupyterServer:
     def _environment(self) -> dict[str, str]:
         folders = {name: self.home / name.lower() for name in FOLDERS}
         for folder in (self.root, *folders.values()):
-            folder.mkdir()
+            folder.mkdir(exist_ok=True)
         overrides = folders["JUPYTER_CONFIG_DIR"] / "labconfig" / "default_setting_overrides.json"
-        overrides.parent.mkdir()
+        overrides.parent.mkdir(exist_ok=True)
         overrides.write_text(json.dumps(SETTINGS))
         return {**{name: str(folder) for name, folder in folders.items()}, **dict(self.settings.environment)}
 
@@ -114,6 +116,14 @@ class JupyterServer:
             return json.loads((self.runtime_folder / f"jpserver-{self.child.process.pid}.json").read_text())
         except (FileNotFoundError, json.JSONDecodeError):
             return None  # not there yet, or half written
+
+    def restart(self) -> None:
+        """End the server, and with it its kernels, and start another in the same place: port, folders and token."""
+        self.port = urlsplit(self.url).port or 0
+        self.child.stop(bound=2 * KILLED_AFTER)
+        self._earlier += self.child.stderr.read_bytes()
+        self.child = spawn(self._command(), self.root, self.home, self._environment())
+        self.url = wait_until(self._listening, "Jupyter server", 30)["url"]
 
     @property
     def runtime_folder(self) -> Path:
@@ -154,11 +164,11 @@ class JupyterServer:
 
     def log(self, start: int = 0) -> str:
         """What the server and its kernels wrote to the terminal, from a position in bytes on."""
-        return self.child.stderr.read_bytes()[start:].decode(errors="replace")
+        return (self._earlier + self.child.stderr.read_bytes())[start:].decode(errors="replace")
 
     def log_size(self) -> int:
         """The log's length in bytes, to read on from there later."""
-        return self.child.stderr.stat().st_size
+        return len(self._earlier) + self.child.stderr.stat().st_size
 
     def stop(self) -> list[str]:
         """End the server and everything below it, and return what went wrong on the way."""

@@ -224,7 +224,7 @@ def test_restarted_kernel_is_found_again(open_notebook: Open) -> None:
     expect(frame.locator("#out")).to_have_text("v1 a")
     frame.get_by_role("textbox").fill("half typed")
     nb.restart()
-    expect(frame.get_by_role("status")).to_have_text("reconnecting")
+    expect(frame.get_by_role("status")).to_have_text("reconnecting: run the cell with serve()")
     nb.edit(0, APP + ECHO.format("v2"))
     # In another cell and without showing it, so that the old iframe stays
     nb.insert(2, "from nbws import notebook\nnotebook._display = lambda page: None\nserve()")

@@ -193,6 +193,79 @@ def test_links_of_every_kind(open_notebook: Open, jupyter: JupyterServer) -> Non
     assert missed == []
 
 
+MODULES = """
+from nbws.common import *
+app = FastHTML(exts='ws')
+OWN = '{"imports": {"own": "/js/own.js", "/js/old.js": "/js/new.js"}}'
+MAIN = "import { name } from '/js/main.js'; document.getElementById('static').textContent = name"
+LATE = "const late = async () => { const m = await import('/js/late.js'); show('late', m.name) }"
+SHOW = "const show = (id, text) => { document.getElementById(id).textContent = text }"
+USES = ("import { name } from 'own'; import { renamed } from '/js/old.js';"
+        "addEventListener('load', () => show('own', name + renamed))")
+
+def page(*head):
+    sheet = Link(rel='stylesheet', href='/sheet.css'), Style('#styled { background: url(/a.svg) }')
+    live = Div(Div(id='live'), Form(Input(id='msg', aria_label='message'), ws_send=True), hx_ext='ws', ws_connect='/ws')
+    return Html(Head(*head, *sheet), Body(*(P(id=i) for i in ('static', 'late', 'own', 'styled', 'imported', 'sheet')),
+        Div(id='attr', style="background: url('/b.svg')"), live, Script(SHOW), Script(MAIN, type='module'),
+        Script(LATE), Button('late', onclick='late()')))
+@app.get('/')
+def plain(): return page(Script(src='/_nbws/htmx.min.js'), Script(src='/_nbws/ws.js'))
+@app.get('/own')
+def with_own_map(): return page(Script(OWN, type='importmap'), Script(USES, type='module'))
+
+FILES = {
+    '/js/main.js': "import { part } from '/js/part.js'; import { n } from './near.js'; export const name = part + n",
+    '/js/part.js': "export { part } from '/js/deep.js'",
+    '/js/deep.js': "export const part = 'from the root, '",
+    '/js/near.js': "export const n = 'and from beside'",
+    '/js/late.js': "import { part } from '/js/deep.js'; export const name = 'late ' + part",
+    '/js/own.js': "import '/js/deep.js'; export const name = 'its own map, '",
+    '/js/new.js': "export const renamed = 'renamed'",
+    '/sheet.css': "@import '/more.css'; #sheet { background: url(/c.svg) }",
+    '/more.css': "/* url(/no.svg) */ #imported { background: url( \\"/d.svg\\" ) }",
+}
+@app.get('/{name:path}')
+def file(name: str):
+    if name.endswith('.svg'): return Response('<svg xmlns="http://www.w3.org/2000/svg"/>', media_type='image/svg+xml')
+    kind = 'text/css' if name.endswith('.css') else 'text/javascript'
+    return Response(FILES['/' + name], media_type=kind) if '/' + name in FILES else Response('', 404)
+@app.ws('/ws')
+def talk(msg: str):
+    return Div(Style('#one { background: url(/e.svg) }'), I(id='one'),
+        I(id='two', style='background: url(/f.svg)'), id='live')
+serve()
+"""
+
+
+@AT_ALICES
+def test_modules_and_styles(open_notebook: Open, jupyter: JupyterServer) -> None:
+    """What modules import, at once or later, with the page's own import map or without; and what CSS names."""
+    nb = open_notebook([MODULES])
+    nb.run(0)
+    url = address(nb, 0)
+    page = nb.page.context.new_page()
+    missed: list[str] = []
+    page.on("response", lambda r: missed.append(r.url) if r.status >= 400 and "favicon" not in r.url else None)
+    background = "id => getComputedStyle(document.getElementById(id)).backgroundImage"
+    for path in ("", "own"):
+        page.goto(url + path)
+        expect(page.locator("#static")).to_have_text("from the root, and from beside")
+        page.get_by_role("button", name="late").click()
+        expect(page.locator("#late")).to_have_text("late from the root,")
+        for name, picture in (("styled", "a"), ("attr", "b"), ("sheet", "c"), ("imported", "d")):
+            assert page.evaluate(background, name) == f'url("{url}{picture}.svg")'
+    expect(page.locator("#own")).to_have_text("its own map, renamed")
+    assert page.locator("script[type=importmap]").count() == 1
+    page.goto(url)
+    page.get_by_label("message").fill("x")
+    page.get_by_label("message").press("Enter")
+    expect(page.locator("#two")).to_be_attached()
+    for name, picture in (("one", "e"), ("two", "f")):
+        assert page.evaluate(background, name) == f'url("{url}{picture}.svg")'
+    assert missed == []
+
+
 def test_in_a_sandbox(open_notebook: Open) -> None:
     """The page has its socket and its requests, and cannot reach Jupyter's page."""
     nb = open_notebook([CHAT + "\nshow(sandbox=True)", "show(n=2, sandbox=True)"])
@@ -269,6 +342,55 @@ def test_a_restarted_kernel(open_notebook: Open) -> None:
         expect(page.get_by_role("textbox")).to_be_visible()
         until_it_passes(page, text)
     expect(lines(late).filter(has_text="after").first).to_be_visible()
+
+
+@pytest.mark.allow_jupyter_log("received signal 15, stopping")
+@pytest.mark.parametrize(
+    "jupyter",
+    [
+        pytest.param(JupyterSettings(environment=(("RESTARTED", "yes"),)), id="lab"),
+        pytest.param(JupyterSettings("notebook", "/user/alice/", environment=(("RESTARTED", "yes"),)), id="notebook"),
+    ],
+    indirect=True,
+)
+def test_a_restarted_jupyter_server(open_notebook: Open, jupyter: JupyterServer, new_context: NewContext) -> None:
+    """Its kernels are gone, and the notebook gets a new one: pages that were open go there, whatever they looked at."""
+    nb = open_notebook([CHAT])
+    nb.run(0)
+    url, old = address(nb, 0), nb.kernel_id
+    tab, reloaded, second = (nb.page.context.new_page() for _ in range(3))
+    for page in (tab, reloaded):
+        page.goto(f"{url}?a=1#b")
+    second.goto(f"{url}_nbws/as/2/")
+    say(tab, "before")
+    for page in (tab, reloaded, second):
+        expect(lines(page)).to_have_text(["before"])
+    guest = new_context().new_page()  # Somebody whose login will not outlive the server
+    guest.goto(f"{jupyter.url}api?token={jupyter.token}")
+    guest.goto(url)
+    expect(lines(guest)).to_have_text(["before"])
+    jupyter.restart()
+    guest.context.clear_cookies()
+    reloaded.reload()
+    expect(reloaded.get_by_role("status")).to_contain_text("This kernel is not running any more")
+    expect(tab.get_by_role("status")).to_have_text("the kernel has ended: run the notebook again")
+    expect(guest.get_by_role("status")).to_contain_text("you are logged out of Jupyter")
+    nb.page.bring_to_front()
+    nb.reload()
+    new = nb.kernel_id
+    assert new != old
+    nb.run(0)
+    for page, text in ((tab, "one"), (reloaded, "two"), (second, "three")):
+        page.bring_to_front()
+        page.wait_for_url(f"**/{new}/**")
+        until_it_passes(page, text)
+    now = url.replace(old, new)
+    assert [tab.url, reloaded.url, second.url] == [f"{now}?a=1#b"] * 2 + [f"{now}_nbws/as/2/"]
+    guest.get_by_role("button", name="Log in again").click()
+    guest.locator("#password_input").fill(jupyter.token)
+    guest.locator("#password_input").press("Enter")
+    expect(guest).to_have_url(now)
+    expect(lines(guest)).to_have_text(["one", "two", "three"])
 
 
 def until_it_passes(page: Page | FrameLocator, text: str) -> None:

@@ -23,13 +23,13 @@ from tornado.http1connection import HTTP1Connection, HTTP1ConnectionParameters
 from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, RequestStartLine
 from tornado.iostream import IOStream, StreamClosedError
 
-from .rendezvous import SECRET_FIELD, SERVER_VARIABLE, Meeting, find, meeting_file
+from .rendezvous import SECRET_FIELD, SERVER_VARIABLE, Meeting, address, find, meeting_file
 
 # %% auto #0
-__all__ = ['HOP', 'CREDENTIALS', 'FORWARDED', 'COOKIES', 'NOT_FROM_APPS', 'TIMEOUT', 'PIECE', 'SANDBOX', 'CROSS', 'EXPLAINED',
-           'WAITING', 'load_jupyter_server_extension', 'clean_cookies', 'clean_query', 'request_fields',
-           'answer_fields', 'connect', 'Upstream', 'Frames', 'close_frame', 'tunnel', 'Tickets', 'same_origin',
-           'is_navigation', 'Doors', 'Answering', 'AppHandler']
+__all__ = ['HOP', 'CREDENTIALS', 'FORWARDED', 'COOKIES', 'NOT_FROM_APPS', 'TIMEOUT', 'PIECE', 'TICKET', 'NOTEBOOK', 'SANDBOX',
+           'CROSS', 'EXPLAINED', 'WAITING', 'load_jupyter_server_extension', 'clean_cookies', 'clean_query',
+           'request_fields', 'answer_fields', 'connect', 'Upstream', 'Frames', 'close_frame', 'tunnel', 'Tickets',
+           'same_origin', 'is_navigation', 'Doors', 'Answering', 'AppHandler']
 
 # %% ../nbs/15_jpserver.ipynb #b266c397
 HOP = frozenset(('connection', 'keep-alive', 'proxy-authenticate', 'proxy-authorization', 'proxy-connection', 'te',
@@ -234,16 +234,24 @@ def is_navigation(request: Any) -> bool:
     mode = request.headers.get('Sec-Fetch-Mode')
     return mode == 'navigate' if mode else 'text/html' in request.headers.get('Accept', '')
 
+TICKET, NOTEBOOK = '/~ticket', '/~notebook' # Answered here; other paths that begin so carry a ticket
+
 class Doors(JupyterHandler):
     "Who may come in; what is behind the door, a subclass knows."
     where = prefix = rest = ticket = ''
     kernel: Any = None
 
+    @property
+    def wish(self) -> str:
+        "What is asked of the extension itself; '' where the app is meant, and for tickets: they open one app."
+        path = self.rest.partition('?')[0]
+        return path if path in (TICKET, NOTEBOOK) and not self.ticket else ''
+
     async def prepare(self) -> None: # type: ignore[override]
         self.where = self.path_kwargs['where']
         self.prefix = f'{self.base_url}nbws/{self.where}'
         self.rest = (self.request.uri or '')[len(self.prefix):] # As it came: nothing is decoded
-        if self.rest.startswith('/~') and not self.rest.startswith('/~ticket'): await self._by_ticket()
+        if self.rest.startswith('/~') and not self.wish: await self._by_ticket()
         else: await self._by_login()
         if self._finished: return
         if not await self._authorized(): raise web.HTTPError(403)
@@ -292,11 +300,16 @@ class Doors(JupyterHandler):
         return bool(allowed if isinstance(allowed, bool) else await allowed)
 
     def _find_kernel(self) -> None:
-        try: self.kernel = self.kernel_manager.get_kernel(self.where.partition('~')[0])
-        except KeyError: raise web.HTTPError(404, 'there is no such kernel') from None
+        self.kernel = self._kernel(self.where.partition('~')[0])
+        if self.kernel is None and self.wish != NOTEBOOK: raise web.HTTPError(404, 'there is no such kernel')
+
+    def _kernel(self, name: str) -> Any:
+        manager = self.kernel_manager
+        return manager.get_kernel(name) if name in manager else None
 
     def used(self) -> None:
         "The kernel is in use: it should not be culled, nor the server by its hub."
+        if self.kernel is None: return
         now = datetime.now(timezone.utc)
         self.kernel.last_activity = now
         self.settings['last_activity_times']['nbws'] = now
@@ -321,12 +334,13 @@ class Answering(Doors):
         self.set_header('Cache-Control', 'no-store')
         if is_navigation(self.request) and status_code in EXPLAINED:
             self.set_header('Content-Type', 'text/html; charset=UTF-8')
-            self.finish(WAITING.replace('{text}', text))
+            self.finish(WAITING.replace('{text}', text).replace('{at}', json.dumps(self.prefix)))
         else:
             self.set_header('Content-Type', 'text/plain; charset=UTF-8')
             self.finish(f'{status_code} {text}\n')
 
-EXPLAINED = {404: 'This kernel is not running any more. Run the notebook again: its cells show the page anew.',
+EXPLAINED = {404: 'This kernel is not running any more. Run the notebook again: its cells show the page anew, '
+                  'and a page that stood open before goes there by itself.',
              502: 'The app ended before it had answered. This page tries again.',
              503: 'The kernel does not serve this app yet. Run the cell with serve(); this page opens by itself then.'}
 WAITING = '''<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">
@@ -336,10 +350,21 @@ WAITING = '''<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">
 <body><p role="status">{text}</p><script>
 (() => {
   let wait = 500
+  const at = {at}
+  const elsewhere = async () => { // The notebook may have another kernel now; `nbws.js` has kept its name
+    let notebook = ''
+    try { notebook = sessionStorage.getItem('nbws ' + at) } catch (e) {} // A sandboxed page has none
+    if (!notebook) return
+    const answer = await fetch(at + '/~notebook?path=' + encodeURIComponent(notebook))
+    const path = answer.ok && (await answer.json()).path
+    if (path && path !== at) return path + location.href.slice((location.origin + at).length)
+  }
   const look = async () => {
     try {
       const answer = await fetch(location.href, {method: 'HEAD', headers: {Accept: 'text/html'}})
       if (![404, 502, 503].includes(answer.status)) return location.reload()
+      const url = answer.status === 404 && await elsewhere()
+      if (url) return location.replace(url)
     } catch (e) {}
     wait = Math.min(wait * 1.3, 5000)
     setTimeout(look, wait)
@@ -360,27 +385,57 @@ class AppHandler(Answering):
         # Nothing is kept here; the app has its own limit.
         self.request.connection.set_max_body_size(2**62) # type: ignore[union-attr]
         await super().prepare()
-        if self._finished or self._special(): return
+        if self._finished or await self._special(): return
         meeting = find(meeting_file(self.kernel.connection_file, self.where.partition('~')[2]))
         if meeting is None: raise web.HTTPError(503)
         try: stream = await connect(meeting)
         except (OSError, StreamClosedError, asyncio.TimeoutError): raise web.HTTPError(503) from None
         await self._ask(stream, meeting)
 
-    def _special(self) -> bool:
-        "What is answered here: an address without its slash, a sandboxed page's preflight, the wish for a ticket."
+    async def _special(self) -> bool:
+        "What is answered here: an address without its slash, a sandboxed page's preflight, and wishes."
         if not self.rest.startswith('/'):
             self.redirect(f'{self.prefix}/{self.rest}')
         elif self.ticket and self.request.method == 'OPTIONS':
             self.sandbox()
             self.set_status(204)
             self.finish()
-        elif self.rest == '/~ticket':
+        elif self.wish == TICKET:
             if self.request.method != 'POST': raise web.HTTPError(405)
-            self.set_header('Content-Type', 'application/json')
-            self.set_header('Cache-Control', 'no-store')
-            self.finish(json.dumps({'path': f'~{self.settings["nbws_tickets"].issue(self.where, self.current_user)}/'}))
+            self._tell({'path': f'~{self.settings["nbws_tickets"].issue(self.where, self.current_user)}/'})
+        elif self.wish == NOTEBOOK:
+            if self.request.method not in ('GET', 'HEAD'): raise web.HTTPError(405)
+            if 'Upgrade' in self.request.headers: raise web.HTTPError(400)
+            self._tell(await self._whereabouts(self.get_query_argument('path', '', strip=False)))
         return self._finished
+
+    def _tell(self, facts: dict[str, Any]) -> None:
+        self.set_header('Content-Type', 'application/json')
+        self.set_header('Cache-Control', 'no-store')
+        self.finish(json.dumps(facts))
+
+    async def _whereabouts(self, notebook: str, # As the page knew it; '': it knows none
+                           ) -> dict[str, Any]:
+        "Of which notebook this kernel is, whether it has a kernel, and where the page's app is served now."
+        mine, _, app = self.where.partition('~')
+        listed: Any = self.session_manager.list_sessions()
+        if hasattr(listed, '__await__'): listed = await listed
+        sessions = [(s['path'], s['kernel']['id'], s['type']) for s in listed]
+        notebook = next((path for path, kernel, kind in sessions if kernel == mine and kind == 'notebook'), notebook)
+        others = [kernel for path, kernel, _ in sessions if notebook and path == notebook and kernel != mine]
+        served = {kernel: self._announced(kernel, app) for kernel in ([mine] if self.kernel else []) + others}
+        # Its own kernel, as long as that serves; else, of several, the one that began last
+        at = mine if served.get(mine) else max(served, key=lambda kernel: served[kernel], default='')
+        return {'notebook': notebook, 'kernel': bool(served),
+                'path': f'{self.base_url}nbws/{address(at, app)}' if served.get(at) else ''}
+
+    def _announced(self, kernel: str, app: str) -> float:
+        "When a kernel's app was announced, in seconds; 0: it is not."
+        found = self._kernel(kernel)
+        if found is None: return 0.0
+        file = meeting_file(found.connection_file, app)
+        try: return file.stat().st_mtime if find(file) else 0.0
+        except OSError: return 0.0 # Withdrawn in this moment
 
     async def _ask(self, stream: IOStream, meeting: Meeting) -> None:
         self.upstream = upstream = Upstream(stream)

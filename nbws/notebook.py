@@ -127,6 +127,7 @@ def _start(app: Any, host: str, port: int | None, name: str = '', cell: str = ''
     loopback = is_loopback(host)
     way = opening(name, port is not None or not loopback, cell, hasattr(shell(), 'kernel'))
     if way.direct: server = _listen(app, host, port, way.options(not loopback))
+    elif way.meeting and not way.meeting.path: server = _served_by(app, '127.0.0.1', 0, **way.options()).start()
     else: server = _served_by(app, **way.options()).start()
     opened(server, way)
     server.workers.budget = Budget()
@@ -242,7 +243,7 @@ def _caller(depth: int) -> FrameType: return sys._getframe(depth + 1)
 def serve(app: Any = None, # The app, or its variable's name; by default the caller's `app`
           *,
           host: str = '127.0.0.1', # Where to listen: this machine only. '0.0.0.0' opens it to the network
-          port: int | None = None, # By default $PORT or 5001; none in a notebook behind Jupyter's proxy
+          port: int | None = None, # By default none in a notebook behind Jupyter's proxy, else $PORT or 5001
           path: str = '/', # The page to show in a notebook
           height: int | str = 'auto', # Of the iframe
           n: int = 1, # Clients to show side by side

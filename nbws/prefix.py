@@ -17,7 +17,8 @@ from urllib.parse import urlsplit
 from .messages import Request, Response
 
 # %% auto #0
-__all__ = ['SCRIPT', 'under', 'mend_field', 'Rewriter', 'script_file', 'script_element', 'relocated', 'with_script']
+__all__ = ['SCRIPT', 'under', 'mend_field', 'Styles', 'rules', 'import_map', 'Rewriter', 'script_file', 'script_element',
+           'relocated', 'with_script']
 
 # %% ../nbs/05f_prefix.ipynb #85d070ca
 def under(prefix: str, url: str, # A path from the root, or a URL
@@ -44,13 +45,103 @@ def mend_field(name: str, value: str, prefix: str, host: str) -> str:
 
 _ADDRESSES = frozenset(('location', 'content-location', 'hx-location', 'hx-redirect', 'hx-push-url', 'hx-replace-url'))
 
-# %% ../nbs/05f_prefix.ipynb #b5baf816
+# %% ../nbs/05f_prefix.ipynb #4e2c945b
+_OPENS = re.compile(rb'''/\*|["']|(?<![\w-])url\(\s*["']?|@import\s*["']''', re.I)
+_HALF = re.compile(rb'(?:/|@[a-z]*\s*|[\w-]+)$', re.I) # What may become one of these
+_ENDS = {b'*': re.compile(rb'.*?\*/', re.S), b')': re.compile(rb'[^)\\]*(?:\\.[^)\\]*)*\)', re.S),
+         b'"': re.compile(rb'[^"\\\n]*(?:\\.[^"\\\n]*)*["\n]', re.S),
+         b"'": re.compile(rb"[^'\\\n]*(?:\\.[^'\\\n]*)*['\n]", re.S)}
+
+def _under(prefix: str, url: bytes, host: str) -> bytes:
+    if not url.startswith((b'/', b'http')): return url
+    return under(prefix, url.decode('latin-1'), host).encode('latin-1')
+
+class Styles:
+    "Brings CSS in line with a prefix, piece by piece."
+    def __init__(self, prefix: str, host: str = '') -> None:
+        self.prefix, self.host = prefix, host
+        self.enough = len(f'https://{host}{prefix}') + 2 # Bytes of an address that tell where it leads
+        self._rest = self._inside = b''
+
+    def feed(self, piece: bytes, last: bool = False) -> bytes:
+        "What can go on; with `last`, all of it."
+        data, self._rest = self._rest + piece, b''
+        out, at = [], 0
+        while at < len(data):
+            if self._inside: # A comment, a string or an address: to its end
+                end = _ENDS[self._inside].match(data, at)
+                if end is None:
+                    if not last and data[-1:] in b'*\\': data, self._rest = data[:-1], data[-1:]
+                    break
+                out.append(end[0])
+                self._inside, at = b'', end.end()
+                continue
+            found = _OPENS.search(data, at)
+            if found is None:
+                if not last and (half := _HALF.search(data[-64:])):
+                    cut = len(data) - len(half[0])
+                    data, self._rest = data[:max(cut, at)], data[max(cut, at):]
+                break
+            opener = found[0]
+            kind = opener[-1:] if opener[-1:] in b'"\'*' else b')'
+            out.append(data[at:found.start()])
+            at = found.start()
+            if len(opener) > 2: # An address
+                end = _ENDS[kind].match(data, found.end())
+                stop = end.end() - 1 if end else min(found.end() + self.enough, len(data))
+                if end is None and not last and stop - found.end() < self.enough:
+                    self._rest = data[at:]
+                    return b''.join(out)
+                out += opener, _under(self.prefix, data[found.end():stop], self.host)
+                at = stop
+            else:
+                out.append(opener)
+                at = found.end()
+            self._inside = kind
+        out.append(data[at:])
+        return b''.join(out)
+
+    def end(self) -> bytes:
+        "What was waiting."
+        return self.feed(b'', True)
+
+# %% ../nbs/05f_prefix.ipynb #51c37d3e
+def rules(prefix: str) -> dict[str, str]:
+    "What an import map says of a prefix."
+    return {'/': f'{prefix}/', f'{prefix}/': f'{prefix}/'}
+
+def import_map(text: bytes, prefix: str, host: str = '') -> bytes:
+    "A page's own import map, with these rules; what is none stays as it is."
+    def moved(entries: Any) -> dict[str, Any]:
+        entries = entries if isinstance(entries, dict) else {}
+        known = {k: under(prefix, v, host) if isinstance(v, str) else v for k, v in entries.items()}
+        return known | {under(prefix, k, host): v for k, v in known.items()} # By a relative address it has another name
+    try: found = json.loads(text)
+    except ValueError: return text
+    if not isinstance(found, dict): return text
+    found['imports'] = rules(prefix) | moved(found.get('imports'))
+    if isinstance(scopes := found.get('scopes'), dict):
+        found['scopes'] = {under(prefix, k, host): moved(v) for k, v in scopes.items()}
+    if 'integrity' in found: found['integrity'] = moved(found['integrity'])
+    return _script_json(found)
+
+def _script_json(value: Any) -> bytes: return json.dumps(value).replace('<', '\\u003c').encode()
+
+# %% ../nbs/05f_prefix.ipynb #982e1fe8
 _TAG = re.compile(rb'''<[a-zA-Z](?:[^>"']|"[^"]*"|'[^']*')*>''')
 _LINK = re.compile(rb'''(\s(?:href|src|action|formaction|poster|data|srcset)\s*=\s*)'''
                    rb'''("[^"]*"|'[^']*'|[^\s"'>]+)''', re.I)
 _START = re.compile(rb'\s*(?:<!--.*?-->\s*)*(<!doctype[^>]*>)?\s*(<html(?:\s[^>]*)?>)?\s*'
                     rb'(<head(?:\s[^>]*)?>)?', re.I | re.S)
 _LONGEST = 8192 # Bytes that wait for the end of a tag
+_LONGEST_MAP = 65536 # Bytes that wait for the end of an import map
+_TOKEN = re.compile(rb'<!--|</head\s*>|' + _TAG.pattern, re.I)
+_TEXTS = {name: re.compile(rb'</' + name, re.I) for name in (b'style', b'script', b'title', b'textarea')} # Hold no tags
+_TEXTS[b'--'] = re.compile(rb'-->')
+_NAME = re.compile(rb'<([a-zA-Z][^\s/>]*)')
+_KIND = re.compile(rb'''\s(?:type|rel)\s*=\s*["']?\s*(module|importmap|modulepreload)[\s"'>/]''', re.I)
+_STYLE = re.compile(rb'''(\sstyle\s*=\s*)("[^"]*"|'[^']*')''', re.I)
+_STYLE_URL = re.compile(rb'''((?<![\w-])url\(\s*(?:["']|&quot;|&apos;|&#(?:0*3[49]|x0*2[27]);)?)([^)"'\s&]+)''', re.I)
 
 class Rewriter:
     "Brings HTML in line with a prefix, piece by piece."
@@ -59,6 +150,8 @@ class Rewriter:
                  ) -> None:
         self.prefix, self.host, self.script, self.page = prefix, host, script.encode(), page
         self._rest, self._begun = b'', not script
+        self._inside, self._styles = b'', Styles(prefix, host)
+        self._map = b'' # An import map that has yet to be placed
 
     def feed(self, piece: bytes) -> bytes:
         "What can go on."
@@ -70,14 +163,14 @@ class Rewriter:
         self._head = b''
         cut = self._cut(data)
         data, self._rest = data[:cut], data[cut:]
-        return head + _TAG.sub(self._tag, data)
+        return head + self._mended(data)
 
     _head = b''
 
     def end(self) -> bytes:
         "What was waiting."
         self._begun, rest, self._rest = True, self._rest, b''
-        return _TAG.sub(self._tag, rest)
+        return self._mended(rest, True)
 
     def _begin(self, data: bytes) -> bool:
         "Place the script; False while it cannot be told where."
@@ -88,17 +181,81 @@ class Rewriter:
         self._begun = True
         if known or self.page:
             at = match.end() if (match := _START.match(data)) and known else 0
-            self._head, self._rest = _TAG.sub(self._tag, data[:at]) + self.script, data[at:]
+            self._head, self._rest = self._mended(data[:at]) + self.script, data[at:]
+            if self.prefix:
+                self._map = b'<script type="importmap">' + _script_json({'imports': rules(self.prefix)}) + b'</script>'
         return True
 
     def _cut(self, data: bytes) -> int:
         at = data.rfind(b'<')
         if at < 0 or b'>' in data[at:] or len(data) - at > _LONGEST: return len(data)
-        return at if data[at + 1:at + 2].isalpha() or at + 1 == len(data) else len(data)
+        return at if data[at + 1:at + 2].isalpha() or data[at + 1:at + 2] in b'/!' else len(data)
 
-    def _tag(self, match: re.Match[bytes]) -> bytes:
-        tag = match[0]
-        return _LINK.sub(self._link, tag) if b'/' in tag else tag
+    def _mended(self, data: bytes, last: bool = False) -> bytes:
+        if not self.prefix: return data
+        out: list[bytes] = []
+        at = 0
+        while at < len(data):
+            if self._inside: at = self._text(data, at, last, out)
+            elif found := _TOKEN.search(data, at):
+                out.append(data[at:found.start()])
+                at = self._token(found[0], data, found.start(), last, out)
+            else: break
+        out.append(data[at:])
+        return b''.join(out)
+
+    def _text(self, data: bytes, at: int, last: bool, out: list[bytes]) -> int:
+        "Pass on what holds no tags; where that ends."
+        end = _TEXTS[self._inside].search(data, at)
+        stop = end.start() if end else len(data)
+        if self._inside == b'--' and not end and not last: stop = max(at, len(data.rstrip(b'-')))
+        text = data[at:stop]
+        if self._inside == b'style': text = self._styles.feed(text, last or end is not None)
+        elif self._inside == b'script': text = _TAG.sub(self._tag, text)
+        out.append(text)
+        if end:
+            out.append(end[0])
+            self._inside = b''
+            return end.end()
+        self._rest = data[stop:] + self._rest
+        return len(data)
+
+    def _token(self, tag: bytes, data: bytes, at: int, last: bool, out: list[bytes]) -> int:
+        "Pass on a tag, the beginning of a comment, or an import map; where that ends."
+        end = at + len(tag)
+        if tag == b'<!--':
+            self._inside = b'--'
+            out.append(b'<!')
+            return at + 2 # `<!-->` is a whole comment
+        name = _NAME.match(tag)
+        kind = name[1].lower() if name else b'/head'
+        told = _KIND.search(tag) if kind in (b'script', b'link') else None
+        special = told[1].lower() if told else b''
+        if special == b'importmap':
+            stop = _TEXTS[b'script'].search(data, end)
+            if stop is None and not last and len(data) - at < _LONGEST_MAP:
+                self._rest = data[at:] + self._rest
+                return len(data)
+            if stop:
+                out += tag, import_map(data[end:stop.start()], self.prefix, self.host)
+                self._map = b''
+                return stop.start()
+        if special or (kind in (b'/head', b'body') and b'importmap' not in data[end:]):
+            out.append(self._map)
+            self._map = b''
+        out.append(self._mended_tag(tag))
+        if kind in _TEXTS: self._inside = kind
+        return end
+
+    def _tag(self, match: re.Match[bytes]) -> bytes: return self._mended_tag(match[0])
+
+    def _mended_tag(self, tag: bytes) -> bytes:
+        if b'/' not in tag: return tag
+        tag = _LINK.sub(self._link, tag)
+        return _STYLE.sub(self._style, tag) if b'url(' in tag.lower() else tag
+
+    def _style(self, match: re.Match[bytes]) -> bytes:
+        return match[1] + _STYLE_URL.sub(lambda m: m[1] + self._url(m[2]), match[2])
 
     def _link(self, match: re.Match[bytes]) -> bytes:
         value = match[2]
@@ -108,11 +265,9 @@ class Rewriter:
         else: fixed = self._url(text)
         return match[1] + quote + fixed + quote
 
-    def _url(self, url: bytes) -> bytes:
-        if not url.startswith((b'/', b'http')): return url
-        return under(self.prefix, url.decode('latin-1'), self.host).encode('latin-1')
+    def _url(self, url: bytes) -> bytes: return _under(self.prefix, url, self.host)
 
-# %% ../nbs/05f_prefix.ipynb #e258ffde
+# %% ../nbs/05f_prefix.ipynb #12abbf42
 SCRIPT = '/_nbws/prefix.js'
 
 def script_file(request: Request) -> Response | None:
@@ -148,24 +303,24 @@ def _rewritten(response: Response, request: Request, prefix: str, host: str, scr
                             for k, v in response.headers]
     kind = (response.header('content-type') or '').lower()
     status = response.status_code
-    if not kind.startswith('text/html') or response.header('content-encoding'): return response
-    if status in (101, 206, 304): return response
+    html, css = kind.startswith('text/html'), bool(prefix) and kind.startswith('text/css')
+    if not (html or css) or response.header('content-encoding') or status in (101, 206, 304): return response
     response.headers = [f for f in response.headers if f[0].lower() != 'content-length']
     page = request.headers.get('sec-fetch-dest') in ('document', 'iframe', 'frame')
-    rewriter = Rewriter(prefix, host, script, page)
+    rewriter = Rewriter(prefix, host, script, page) if html else Styles(prefix, host)
     body: Any = response.body
     if isinstance(body, bytes): response.body = rewriter.feed(body) + rewriter.end()
     else: response.body = _each_async(body, rewriter) if hasattr(body, '__aiter__') else _each(body, rewriter)
     return response
 
-async def _each_async(body: Any, rewriter: Rewriter) -> AsyncIterator[bytes]:
+async def _each_async(body: Any, rewriter: Rewriter | Styles) -> AsyncIterator[bytes]:
     try:
         async for piece in body: yield rewriter.feed(piece.encode() if isinstance(piece, str) else bytes(piece))
         yield rewriter.end()
     finally:
         if hasattr(body, 'aclose'): await body.aclose()
 
-def _each(body: Any, rewriter: Rewriter) -> Iterator[bytes]:
+def _each(body: Any, rewriter: Rewriter | Styles) -> Iterator[bytes]:
     try:
         for piece in body: yield rewriter.feed(piece.encode() if isinstance(piece, str) else bytes(piece))
         yield rewriter.end()

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .access import JSP, TOKEN, Gate
+from .access import JSP, TOKEN, Gate, is_loopback
 from .app import ASSETS, App
 from .messages import NbwsError, Request
 from .rendezvous import SERVER_VARIABLE, Meeting, announce, find, meeting_file, new_meeting, socket_path, withdraw
@@ -61,7 +61,7 @@ class Opening:
         any_host = any_host or 'COLAB_RELEASE_TAG' in os.environ # Its proxy's names are many; the secret decides
         gate = Gate(any_host, self.meeting.secret if self.meeting else '', self.token) if self.token else None
         if self.meeting is None: return {'gate': gate}
-        if not self.meeting.path: return {'gate': gate} # Windows: the port serves both
+        if not self.meeting.path: return {'gate': gate} # Windows: a port, which serves both
         if not self.direct: return {'gate': gate, 'unix_socket': self.meeting.path}
         from tornado.netutil import bind_unix_socket
         return {'gate': gate, 'also': [bind_unix_socket(self.meeting.path, 0o600)]}
@@ -84,7 +84,7 @@ def opening(name: str = '', # The app's variable
         at, n = meeting_file(file, f'{name}_{n}'), n + 1
     path = socket_path(at)
     segment = at.stem
-    return Opening(segment, base, token, wanted or not path or in_vscode(cell), 0, at, new_meeting(path))
+    return Opening(segment, base, token, wanted or in_vscode(cell), 0, at, new_meeting(path))
 
 def opened(server: Server, o: Opening) -> None:
     "The server listens: tell the Jupyter server. Raises `NbwsError` where that cannot be."
@@ -119,6 +119,10 @@ FIND = '''<script>(async () => {
   const config = document.getElementById('jupyter-config-data');
   const jupyter = () => { try { return JSON.parse(config.textContent).baseUrl } catch (e) {} };
   const known = async url => { try { return (await fetch(url)).headers.has('x-nbws') } catch (e) { return false } };
+  const answers = async url => {
+    try { await fetch(url + '/_nbws/nbws.js', {mode: 'no-cors'}); return true }
+    catch (e) { return location.protocol === 'vscode-webview:' }
+  };
   const xsrf = () => (document.cookie.match(/(?:^|; )_xsrf=([^;]*)/) || [])[1] || '';
   const secret = path => path + (path.includes('?') ? '&' : '?') + facts.parameter + '=' + facts.token;
   const find = async () => {
@@ -130,15 +134,18 @@ FIND = '''<script>(async () => {
       if (!answer.ok) throw new Error('Jupyter issued no ticket (' + answer.status + ')');
       return ['proxied', at + '/' + (await answer.json()).path.slice(0, -1) + facts.path];
     }
-    if (!facts.port) throw new Error('This page is served by a Jupyter server that is not shown here. '
-      + 'serve(port=0) gives it an address of its own.');
+    if (!facts.port) throw new Error('Run this cell in JupyterLab or Jupyter Notebook to see the page. '
+      + 'For other front ends, serve(port=0) gives the page an address of its own.');
     const path = facts.token ? (facts.sandbox ? '/~' + facts.token + facts.path : secret(facts.path)) : facts.path;
     const other = base + 'proxy/' + facts.port;
     if (base && !facts.sandbox && await known(other + '/')) return ['jupyter-server-proxy', other + path];
     const colab = window.google && google.colab && google.colab.kernel;
     if (colab) return ['colab', (await colab.proxyPort(facts.port, {cache: true})).replace(/\\/$/, '') + path];
-    const host = location.hostname === 'localhost' ? 'localhost' : '127.0.0.1';
-    return ['direct', 'http://' + host + ':' + facts.port + path];
+    const at = 'http://' + (location.hostname === 'localhost' ? 'localhost' : '127.0.0.1') + ':' + facts.port;
+    if (!await answers(at)) throw new Error('Run this cell to see the page: nothing answers at ' + at
+      + ' now. If it has just run, Jupyter is on another machine than this browser: install nbws beside Jupyter, '
+      + 'or forward the port ' + facts.port + '. app.doctor() tells more.');
+    return ['direct', at + path];
   };
   try {
     const start = facts.path;
@@ -150,12 +157,10 @@ FIND = '''<script>(async () => {
       frame.src = url;
     }
     say('');
-    if (way === 'direct') {
-      try { await fetch(new URL('/favicon.ico', url), {mode: 'no-cors'}) }
-      catch (e) { say('Nothing answers at 127.0.0.1:' + facts.port + ' from this browser. Run the cell again; '
-        + 'if Jupyter runs on another machine, install nbws beside it, or forward the port. app.doctor() tells more.') }
-    }
-  } catch (e) { say(e.message) }
+  } catch (e) {
+    say(e.message);
+    for (const frame of frames) if (!frame.src) frame.style.display = 'none';
+  }
 })()</script>'''
 LINE = ('<div data-nbws-line="{id}" style="font:12px system-ui,sans-serif;color:#777">'
         'Run this cell to see the page.</div>')
@@ -185,8 +190,9 @@ class Doctor:
 
 def way_of(request: Request) -> str:
     "The way that a request came."
-    if request.root_path and not request.server[0]: return f'through the Jupyter server, at {request.root_path}/'
     if JSP in request.headers: return f'through jupyter-server-proxy, at {request.headers[JSP]}/'
+    prefix = request.root_path.partition(VISITOR)[0]
+    if prefix and not prefix.startswith('/~'): return f'through the Jupyter server, at {prefix}/'
     return f'directly, at {request.host}'
 
 EXAMINE = '''<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>nbws doctor</title>
@@ -199,15 +205,23 @@ EXAMINE = '''<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>n
   try {
     const start = performance.now(), answer = await fetch('/_nbws/ping', {cache: 'no-store'})
     const said = await answer.text()
-    tell('http', answer.ok ? 'HTTP: answers, ' + ms(start) : 'HTTP: refused with ' + answer.status + ' ' + said)
-  } catch (e) { tell('http', 'HTTP: no answer. Is the kernel running, and has it run the cell with serve()?') }
+    const status = answer.status
+    tell('http', answer.ok && said === 'pong' ? 'HTTP: answers, ' + ms(start)
+      : answer.ok ? 'HTTP: something else answers, such as a login page. Reload the notebook.'
+      : status === 403 ? 'HTTP: refused (403). Your login has ended: reload the notebook, then run the cell again.'
+      : status === 404 || status === 503 ? 'HTTP: the kernel does not serve this app now. Run the cell with serve().'
+      : 'HTTP: fails with ' + status + '. ' + said.slice(0, 200))
+  } catch (e) { tell('http', 'HTTP: no answer. Jupyter, or the network in between, is away.') }
   const begun = performance.now(), socket = new WebSocket('ws://' + location.host + '/_nbws/echo')
-  const held = 'WebSocket: no answer within 5 s. A proxy between this browser and Jupyter holds it back.'
+  const held = 'WebSocket: no answer within 5 s. If HTTP answers, a proxy between this browser and Jupyter holds '
+    + 'sockets back: it has to pass upgrades on, without buffering.'
   const late = setTimeout(() => tell('socket', held), 5000)
   socket.onopen = () => socket.send('ping')
   socket.onmessage = () => { clearTimeout(late); tell('socket', 'WebSocket: answers, ' + ms(begun)); socket.close() }
-  const blocked = 'WebSocket: blocked. A proxy between this browser and Jupyter has to pass upgrades on '
-    + '(nginx: proxy_http_version 1.1, and the headers Upgrade and Connection). In Colab sockets are not possible.'
+  const blocked = /googleusercontent|colab/.test(location.hostname)
+    ? 'WebSocket: blocked. Colab passes no sockets on. Pages with htmx and fetch() work.'
+    : 'WebSocket: blocked. If HTTP answers, a proxy between this browser and Jupyter does not pass upgrades on '
+      + '(nginx: proxy_http_version 1.1, and the headers Upgrade and Connection).'
   socket.onerror = () => { clearTimeout(late); tell('socket', blocked) }
 })()
 </script></body></html>'''
@@ -224,15 +238,33 @@ def prepare(app: App) -> None:
 
 def diagnosis(server: Server | None) -> list[str]:
     "What is known here, in lines for a person."
-    if server is None: return ['This app is not being served: call serve().']
+    if server is None: return ['This app is not being served. Call serve(), or serve(my_app) if there are several.']
     o = of(server)
     if o.segment: lines = [f'The Jupyter server forwards {o.base}nbws/{o.segment}/ to this app.']
-    elif jupyter_base(): lines = ['The Jupyter server could forward to this kernel: stop() and serve() again.']
+    elif 'COLAB_RELEASE_TAG' in os.environ:
+        lines = ["This is Colab: pages come through Colab's own proxy, which passes no WebSockets on."]
+    elif jupyter_base(): lines = ['The Jupyter server can forward to this kernel, but did not when serving began. '
+                                  'Call stop(), then serve() again.']
     elif os.environ.get('JPY_PARENT_PID'):
-        lines = ['The program that started this kernel does not forward to it: nbws is not installed beside Jupyter, '
-                 'or its extension is off (`jupyter server extension list`).']
-    else: lines = ['There is no Jupyter server here.']
-    secret = ', and visitors need the secret from the notebook' if o.token else ''
-    if o.port: lines.append(f'It listens on port {o.port} of {server.host}{secret}.')
-    elif o.segment: lines.append('It has no TCP port; serve(port=0) would open one.')
+        lines = ['The program that started this kernel does not forward to it. If that is Jupyter: nbws has to be '
+                 'installed in the environment that Jupyter runs in, too, and Jupyter has to be restarted then. '
+                 '`jupyter server extension list` should name nbws.jpserver as enabled.']
+    else: lines = ['This kernel was not started by a Jupyter server, so none forwards to it.']
+    if o.port: lines.append(_port(server, o))
+    elif o.segment and o.meeting and not o.meeting.path:
+        lines.append('It listens on this machine for the Jupyter server alone. To open it to browsers, too: '
+                     'stop(), then serve(port=0).')
+    elif o.segment: lines.append('It has no TCP port, and needs none. Where browsers do not reach Jupyter, '
+                                 'call stop(), then serve(port=0): that opens one.')
     return lines
+
+def _port(server: Server, o: Opening) -> str:
+    "What the port is for, and from where it is reached."
+    if not is_loopback(server.host):
+        return (f'It listens on port {o.port} of {server.host}, so other machines may reach it, if no firewall is in '
+                'between.' + (' Visitors need the secret from the notebook.' if o.token else ''))
+    secret = ', for visitors with the secret from the notebook' if o.token else ''
+    text = f'It listens on port {o.port} of this machine{secret}.'
+    if o.segment or 'COLAB_RELEASE_TAG' in os.environ: return text
+    return (f'{text} A browser on another machine reaches it only if that port is forwarded '
+            '(VS Code: the Ports view; ssh -L).')

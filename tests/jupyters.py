@@ -82,9 +82,9 @@ def ready(client: BlockingKernelClient) -> bool:
 
 
 class Kernel:
-    "A kernel of the server."
-    def __init__(self, jupyter: Jupyter) -> None:
-        self.jupyter, self.id = jupyter, jupyter.api('api/kernels', 'POST')['id']
+    "A kernel of the server, or one that it has already."
+    def __init__(self, jupyter: Jupyter, found: str = '') -> None:
+        self.jupyter, self.id = jupyter, found or jupyter.api('api/kernels', 'POST')['id']
         self.base = f'{jupyter.base}nbws/{self.id}'
 
     def run(self, code: str) -> str:
@@ -138,9 +138,9 @@ class Jupyter:
         except (OSError, ValueError): return None
         return found
 
-    def api(self, path: str, method: str = 'GET') -> Any:
+    def api(self, path: str, method: str = 'GET', body: Any = None) -> Any:
         url, login = f'http://127.0.0.1:{self.port}{self.base}{path}', {'Authorization': f'token {self.token}'}
-        request = Request(url, method=method, headers=login)
+        request = Request(url, None if body is None else json.dumps(body).encode(), login, method=method)
         with urlopen(request, timeout=BOUND) as answer: body = answer.read()
         return json.loads(body) if body else None
 

@@ -1,6 +1,7 @@
 """Who gets in: the matrix, with exact statuses, through the Jupyter server and directly; and another local user."""
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -150,6 +151,20 @@ def test_proxied(place: Place, who: str) -> None:
     assert [status(jupyter.port, place.kernel.base + '/', method, s, said) for method, s, _ in WAYS] == expected
 
 
+@pytest.mark.parametrize('who', PROXIED)
+def test_the_way_to_the_notebook(place: Place, who: str) -> None:
+    "`~notebook`, where a page asks for its notebook's kernel, is open to those who may open the app, and is only read."
+    jupyter, (fields, get, post, _) = place.jupyter, PROXIED[who]
+    xsrf = dict(p.split('=', 1) for p in place.login.split('; '))['_xsrf']
+    known = {'port': jupyter.port, 'host': f'127.0.0.1:{jupyter.port}', 'token': jupyter.token, 'login': place.login,
+             'xsrf': xsrf}
+    said = {k: v.format(**known) if '{' in v else v for k, v in fields.items()}
+    expected = [get, 405 if post == 200 else post, 400 if get == 200 else 403]
+    for kernel in (place.kernel.id, '00000000-0000-0000-0000-000000000000'):
+        target = f'/user/alice/nbws/{kernel}/~notebook?path=x.ipynb'
+        assert [status(jupyter.port, target, method, s, said) for method, s, _ in WAYS] == expected
+
+
 @pytest.mark.parametrize('who', DIRECT)
 def test_direct(place: Place, who: str) -> None:
     fields, *expected = DIRECT[who]
@@ -191,6 +206,18 @@ def test_the_first_visit(place: Place) -> None:
     for method, s in (('POST', False), ('GET', True)):  # The address alone opens neither from a browser
         browser = {'origin': f'http://127.0.0.1:{place.port}', 'sec_fetch_mode': 'cors'}
         assert status(place.port, target, method, s, browser) == 403
+
+
+def test_a_ticket_opens_one_app(place: Place) -> None:
+    "Neither another ticket nor a word about notebooks is to be had by it."
+    at, page = place.kernel.base, {'cookie': place.login, 'origin': f'http://127.0.0.1:{place.jupyter.port}'}
+    with ask(place.jupyter.port, 'POST', at + '/~ticket', **page) as answer:
+        path = json.loads(answer.read())['path'].rstrip('/')
+    assert status(place.jupyter.port, f'{at}/{path}/', 'GET', False, {'origin': 'null'}) == 200
+    assert status(place.jupyter.port, f'{at}/{path}/', 'GET', False, {'origin': EVIL}) == 403
+    assert status(place.jupyter.port, f'{place.direct.base}/{path}/', 'GET', False, {'origin': 'null'}) == 403
+    for wish, method in (('~ticket', 'POST'), ('~notebook', 'GET')): # The app is asked, and has no such page
+        assert status(place.jupyter.port, f'{at}/{path}/{wish}', method, False, {'origin': 'null'}) == 404
 
 
 @pytest.mark.parametrize(('method', 'socket_'), [('GET', False), ('POST', False), ('GET', True)])

@@ -1,6 +1,7 @@
 """What passes through a real Jupyter server: streams, sockets of any size, close codes; and what it costs."""
 from __future__ import annotations
 
+import json
 import os
 import statistics
 import subprocess
@@ -10,6 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from jupyter_core.utils import ensure_event_loop
@@ -255,6 +257,130 @@ def test_two_apps_in_one_kernel(kernel: Kernel) -> None:
     kernel.run('stop(shop)')
     with get(kernel, '~shop/') as answer: assert answer.status == 503
     with get(kernel, '/') as answer: assert answer.status == 200
+
+
+def session(jupyter: Jupyter, path: str, kind: str = 'notebook', kernel: str = '') -> tuple[str, Kernel]:
+    "A session, as a front end makes it when a notebook is opened: its id and its kernel."
+    wish: dict[str, Any] = {'path': path, 'name': path.rpartition('/')[2], 'type': kind}
+    wish['kernel'] = {'id': kernel} if kernel else {'name': 'python3'}
+    made = jupyter.api('api/sessions', 'POST', wish)
+    return made['id'], Kernel(jupyter, made['kernel']['id'])
+
+
+def whereabouts(jupyter: Jupyter, where: str, path: str = '') -> tuple[str, bool, str]:
+    target, login = f'{jupyter.base}nbws/{where}/~notebook', f'token {jupyter.token}'
+    with ask(jupyter.port, 'GET', target + (f'?path={quote(path)}' if path else ''), authorization=login) as answer:
+        assert (answer.status, answer.field('cache-control')) == (200, 'no-store')
+        told = json.loads(answer.read())
+    assert sorted(told) == ['kernel', 'notebook', 'path']
+    return told['notebook'], told['kernel'], told['path']
+
+
+GONE = '00000000-0000-0000-0000-000000000000'
+
+
+def test_where_a_notebook_is_now(jupyter: Jupyter) -> None:
+    "A page whose kernel has gone asks for that of its notebook."
+    (jupyter.home/'a folder').mkdir()
+    name = 'a folder/ä & b.ipynb'
+    one, kernel = session(jupyter, name)
+    assert whereabouts(jupyter, kernel.id) == (name, True, '')
+    assert whereabouts(jupyter, GONE, name) == (name, True, '')
+    kernel.run(APP)
+    assert whereabouts(jupyter, kernel.id) == (name, True, kernel.base)
+    assert whereabouts(jupyter, GONE, name) == (name, True, kernel.base)
+    assert whereabouts(jupyter, f'{GONE}~shop', name) == (name, True, '')  # Another app, which is not served yet
+    kernel.run("shop = FastHTML()\nserve(shop)")
+    assert whereabouts(jupyter, f'{GONE}~shop', name) == (name, True, f'{kernel.base}~shop')
+    assert whereabouts(jupyter, GONE, 'b.ipynb') == ('b.ipynb', False, '')
+    assert whereabouts(jupyter, GONE) == ('', False, '')
+    # Renamed: its kernel tells the new name, and the old name leads nowhere any more
+    jupyter.api(f'api/sessions/{one}', 'PATCH', {'path': 'c.ipynb', 'name': 'c.ipynb'})
+    assert whereabouts(jupyter, kernel.id, name) == ('c.ipynb', True, kernel.base)
+    assert whereabouts(jupyter, GONE, name) == (name, False, '')
+    # A console of the same kernel is not its notebook
+    session(jupyter, 'console-1', 'console', kernel.id)
+    assert whereabouts(jupyter, kernel.id) == ('c.ipynb', True, kernel.base)
+    # Another kernel was chosen for the notebook: Jupyter ends the old one
+    other = Kernel(jupyter)
+    jupyter.api(f'api/sessions/{one}', 'PATCH', {'kernel': {'id': other.id}})
+    assert whereabouts(jupyter, kernel.id, 'c.ipynb') == ('c.ipynb', True, '')
+    other.run(APP)
+    assert whereabouts(jupyter, kernel.id, 'c.ipynb') == ('c.ipynb', True, other.base)
+
+
+def test_two_kernels_of_one_notebook(jupyter: Jupyter) -> None:
+    "A page stays with its own as long as that serves; else it goes where serving began last."
+    _, first = session(jupyter, 'e.ipynb')
+    renamed, second = session(jupyter, 'f.ipynb')
+    for kernel in (second, first): kernel.run(APP)
+    jupyter.api(f'api/sessions/{renamed}', 'PATCH', {'path': 'e.ipynb', 'name': 'e.ipynb'})
+    assert [whereabouts(jupyter, k, 'e.ipynb')[2] for k in (first.id, second.id, GONE)] == [
+        first.base, second.base, first.base]
+    first.run('stop()')
+    assert whereabouts(jupyter, first.id, 'e.ipynb') == ('e.ipynb', True, second.base)
+
+
+def test_a_kernel_without_a_notebook(jupyter: Jupyter) -> None:
+    "A console, or a program that has started a kernel: there is nothing to go by when it ends."
+    lone = Kernel(jupyter)
+    lone.run(APP)
+    assert whereabouts(jupyter, lone.id) == ('', True, lone.base)
+    _, console = session(jupyter, 'console-2', 'console')
+    assert whereabouts(jupyter, console.id) == ('', True, '')
+
+
+def test_asking_does_not_keep_anything_alive(jupyter: Jupyter) -> None:
+    "A forgotten tab asks for ever, and should not keep a notebook's next kernel from being culled."
+    _, kernel = session(jupyter, 'd.ipynb')
+    before = kernel.info()['last_activity']
+    whereabouts(jupyter, GONE, 'd.ipynb')
+    assert kernel.info()['last_activity'] == before
+
+
+WINDOWS = """
+import socket, types
+from nbws import rendezvous
+rendezvous.socket = types.SimpleNamespace(**{k: v for k, v in vars(socket).items() if k != 'AF_UNIX'})
+"""
+TOLD = """
+from nbws.ways import of
+server = SITES[0].server
+print(of(server).meeting.path or '-', of(server).meeting.port, of(server).token)
+print(app.doctor())
+"""
+
+
+def test_without_unix_sockets(jupyter: Jupyter) -> None:
+    "A port on loopback, as on Windows, for the Jupyter server alone: it says the secret, and nobody else gets in."
+    kernels = [Kernel(jupyter) for _ in range(2)]
+    for kernel in kernels: assert kernel.run(WINDOWS + APP) == ''  # Not a word about a port that is in use
+    kernel = kernels[0]
+    path, port, token, *text = kernel.run('from nbws.notebook import SITES' + TOLD).split()
+    assert (path, 'for the Jupyter server alone' in ' '.join(text)) == ('-', True)
+    folder = jupyter.home/'runtime'/'nbws'
+    file = folder/f'{kernel.id}.json'
+    assert not list(folder.glob(f'{kernel.id}*.sock'))
+    assert file.stat().st_mode & 0o777 == 0o600
+    secret = json.loads(file.read_text())['secret']
+    with get(kernel, '/') as answer: assert (answer.status, answer.read()) == (200, b'the page')
+    with get(kernel, '/told') as answer:
+        told = answer.read().decode()
+        assert f'"{kernel.base}"' in told
+        assert secret not in told
+    with get(kernel, '/away') as answer: assert answer.field('location') == f'{kernel.base}/there'
+    with get(kernel, '/upload', 'POST', bytes(MIB)) as answer: assert answer.read() == b'{"bytes":1048576}'
+    with dial(kernel) as ws:
+        ws.send('through a port')
+        assert ws.recv(BOUND) == 'through a port'
+    with get(kernel, '/_nbws/doctor') as answer: assert b'This page came through the Jupyter server' in answer.read()
+    for fields in ({}, {'x_nbws_secret': 'guessed'}, {'authorization': f'token {jupyter.token}'},
+                   {'x_forwarded_prefix': '/x', 'x_nbws_secret': token}):
+        for method, socket_ in (('GET', False), ('POST', False), ('GET', True)):
+            with ask(int(port), method, '/', socket_=socket_, **fields) as answer: assert answer.status == 403
+    kernel.run('stop()')
+    with get(kernel, '/') as answer: assert answer.status == 503
+    assert not file.exists()
 
 
 # A module-wide extension would have to be installed anew for its absence to be tested: see e2e/test_proxy.py.

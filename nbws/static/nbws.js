@@ -15,11 +15,17 @@
     [role=alertdialog] { position: fixed; inset: auto 8px 8px 8px; max-height: calc(100vh - 16px); box-sizing: border-box; overflow: auto; z-index: 2147483647; padding: 10px 14px;
       border: 1px solid #c33; border-radius: 6px; background: #fff5f5; color: #400; font: 13px system-ui, sans-serif }
     pre { margin: 8px 0 0; font: 12px ui-monospace, monospace; white-space: pre-wrap }
-    button { float: right; cursor: pointer } [hidden] { display: none }
+    button { cursor: pointer } [role=alertdialog] button { float: right } [role=status] button { font: inherit; padding: 0 6px } [hidden] { display: none }
   </style><div role="status" hidden></div><div role="alertdialog" aria-label="error" hidden><button>Dismiss</button><b></b><pre></pre></div>`
   document.documentElement.append(host)
   const [status, dialog] = root.querySelectorAll('[role]')
-  const say = text => { status.textContent = text; status.hidden = !text }
+  const say = (text, label, act) => { // A button, where there is something to do
+    if (status.dataset.text === text) return // Else it might be replaced under somebody's finger
+    status.dataset.text = text
+    status.textContent = text
+    status.hidden = !text
+    if (label) status.append(' ', Object.assign(document.createElement('button'), { textContent: label, onclick: act }))
+  }
   const dismiss = () => { dialog.hidden = true; measure() }
   dialog.querySelector('button').onclick = () => dismiss()
   const error = m => {
@@ -65,7 +71,7 @@
   // Some changes take effect only where a page is loaded again. What was typed into it stays.
   const dirty = e => (e.localName === 'textarea' || e.localName === 'input') && (e.value !== e.defaultValue || e.checked !== e.defaultChecked)
   const boxes = () => [...document.querySelectorAll('textarea, input:not([type=file], [type=password])')]
-  const memory = 'nbws ' + location.pathname
+  const memory = 'nbws typed ' + location.pathname
   const startAnew = () => {
     const typed = boxes().map((e, i) => dirty(e) && [i, e.name, e.value, e.checked]).filter(Boolean)
     const focus = boxes().indexOf(document.activeElement)
@@ -127,8 +133,48 @@
     measure()
   }
 
+  // Behind a Jupyter server: which notebook is this page of? A kernel's id ends with its Jupyter server, a notebook's name does not.
+  const door = (base.match(/^.*\/nbws\/[\w-]+(~\w+)?(\/~[\w-]+)?/) || [])[0]
+  const here = door && new URL(door).pathname
+  const sandboxed = self.origin === 'null'
+  const outside = window.nbwsOutside || { fetch: (...args) => fetch(...args), leave: url => location.replace(url) }
+  const ask = async () => {
+    const answer = await outside.fetch(door + '/~notebook' + (nbws.notebook ? '?path=' + encodeURIComponent(nbws.notebook) : ''))
+    if (answer.status === 403 || (answer.redirected && answer.url.includes('login'))) return { out: true }
+    if (!answer.ok || answer.redirected) return {}
+    const known = await answer.json()
+    nbws.notebook = known.notebook
+    try { sessionStorage.setItem('nbws ' + here, known.notebook) } catch (e) {} // For Jupyter's page at this address
+    return known
+  }
+  const learn = () => { if (door && !sandboxed && !document.hidden) ask().catch(() => {}) }
+  document.addEventListener('visibilitychange', learn) // It may have been renamed in another tab
+
+  // Is there anything to connect to? Goes where the app is served now, or says what a person can do.
+  const passable = async () => {
+    slow = false
+    if (!door) return true
+    if (sandboxed) { // Its ticket has ended with the kernel or with Jupyter, and there is no other without a login
+      slow = [403, 404].includes((await fetch(base + '/_nbws/nbws.js', { method: 'HEAD' })).status)
+      if (slow) say('this page has expired: run its cell again')
+      return !slow
+    }
+    const known = await ask()
+    if (known.path && known.path !== here) {
+      outside.leave(known.path + location.href.slice((location.origin + here).length))
+      return false
+    }
+    slow = Boolean(known.out || known.kernel === false)
+    if (known.out) say('you are logged out of Jupyter', 'Log in again', logIn)
+    else if (known.kernel === false) say('the kernel has ended: run the notebook again')
+    else say(known.kernel && !known.path ? 'reconnecting: run the cell with serve()' : 'reconnecting')
+    return Boolean(known.path)
+  }
+  // The login page belongs into a tab: this one, or a new one from which this frame sees that it may come in again
+  const logIn = () => { if (framed) open(location.href); else location.reload() }
+
   // The line to the process. It answers at once unless a C call holds the interpreter; then the page says so.
-  let tries = 0, waiting = 0
+  let tries = 0, waiting = 0, slow = false
   const heard = {
     hello(m) {
       say('')
@@ -139,21 +185,27 @@
     pong() { clearTimeout(waiting); waiting = 0; say('') },
     refresh, error,
   }
-  const connect = () => {
+  const again = () => setTimeout(connect, slow ? 5000 : Math.min(1000, 100 * 1.5 ** tries++))
+  const connect = async () => {
+    if (tries) {
+      let open = false
+      try { open = await passable() } catch (e) { say('reconnecting') }
+      if (!open) return again()
+    }
     const line = new Native(base.replace(/^http/, 'ws') + '/_nbws/live?page=' + encodeURIComponent(page))
     const ping = setInterval(() => {
       if (line.readyState !== 1 || waiting) return
       waiting = setTimeout(() => say('the ' + nbws.peer + ' is busy'), 1000)
       line.send('{"type": "ping"}')
     }, 2000)
-    line.onopen = () => { tries = 0 }
+    line.onopen = () => { tries = 0; learn() }
     line.onmessage = e => { const m = JSON.parse(e.data); heard[m.type] && heard[m.type](m) }
     line.onclose = () => {
       clearInterval(ping)
       clearTimeout(waiting)
       waiting = 0
       say('reconnecting')
-      setTimeout(connect, Math.min(1000, 100 * 1.5 ** tries++))
+      again()
     }
   }
   addEventListener('load', connect)

@@ -24,6 +24,10 @@
     return u.href
   }
 
+  // The way out, for `nbws.js`: what stands beside the prefix on the same Jupyter server
+  let leaving = false
+  window.nbwsOutside = { fetch: window.fetch.bind(window), leave(url) { leaving = true; location.replace(url) } }
+
   // What scripts ask for
   for (const name of ['WebSocket', 'EventSource', 'Worker', 'SharedWorker', 'Request']) {
     if (window[name]) window[name] = new Proxy(window[name], {
@@ -46,6 +50,13 @@
 
   // What stands in the page: the server has mended its answers, so this is for what comes by sockets and scripts
   const attributes = ['href', 'src', 'action', 'formaction', 'poster', 'data']
+  const styled = text => text.replace(/((?:^|[^\w-])url\(\s*["']?|@import\s*["'])([^"')\s]+)/gi, (_, begin, url) => begin + fix(url))
+  const dress = element => {
+    const own = element.getAttribute('style')
+    if (own && own.includes('url(') && styled(own) !== own) element.setAttribute('style', styled(own))
+    const sheet = element.localName === 'style' && element.textContent
+    if (sheet && styled(sheet) !== sheet) element.textContent = styled(sheet)
+  }
   const mend = element => {
     if (element.namespaceURI !== 'http://www.w3.org/1999/xhtml') return
     for (const name of attributes) {
@@ -60,14 +71,16 @@
       if (r.type === 'attributes') mend(r.target)
       else for (const node of r.addedNodes) if (node.nodeType === 1) {
         mend(node)
+        dress(node)
         for (const child of node.querySelectorAll('[href],[src],[action],[formaction],[poster],[data]')) mend(child)
+        for (const child of node.querySelectorAll('style,[style*="url("]')) dress(child)
       }
     }
   }).observe(document, { subtree: true, childList: true, attributes: true, attributeFilter: attributes })
 
   // What cannot be wrapped: `location = '/x'`. Browsers that have the Navigation API let us send it to the right place.
   if (window.navigation) navigation.addEventListener('navigate', e => {
-    if (!e.cancelable || e.formData || e.downloadRequest !== null || e.navigationType === 'traverse') return
+    if (leaving || !e.cancelable || e.formData || e.downloadRequest !== null || e.navigationType === 'traverse') return
     const url = fix(e.destination.url)
     if (url === e.destination.url) return
     e.preventDefault()
