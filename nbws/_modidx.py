@@ -737,6 +737,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'nbws.jpserver.AppHandler._tunnel': ('jpserver.html#apphandler._tunnel', 'nbws/jpserver.py'),
                                'nbws.jpserver.AppHandler._whereabouts': ('jpserver.html#apphandler._whereabouts', 'nbws/jpserver.py'),
                                'nbws.jpserver.AppHandler.data_received': ('jpserver.html#apphandler.data_received', 'nbws/jpserver.py'),
+                               'nbws.jpserver.AppHandler.finish': ('jpserver.html#apphandler.finish', 'nbws/jpserver.py'),
                                'nbws.jpserver.AppHandler.forward': ('jpserver.html#apphandler.forward', 'nbws/jpserver.py'),
                                'nbws.jpserver.AppHandler.log_exception': ('jpserver.html#apphandler.log_exception', 'nbws/jpserver.py'),
                                'nbws.jpserver.AppHandler.on_connection_close': ( 'jpserver.html#apphandler.on_connection_close',

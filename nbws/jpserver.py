@@ -392,6 +392,12 @@ class AppHandler(Answering):
         except (OSError, StreamClosedError, asyncio.TimeoutError): raise web.HTTPError(503) from None
         await self._ask(stream, meeting)
 
+    def finish(self, chunk: Any = None) -> Any:
+        # tornado closes a connection on which it was answered before the body was read, and does not say so: a proxy
+        # that keeps connections would send the next request into the closed one, and answer it with an error.
+        if self.upstream is None and not self._headers_written: self.set_header('Connection', 'close')
+        return super().finish(chunk)
+
     async def _special(self) -> bool:
         "What is answered here: an address without its slash, a sandboxed page's preflight, and wishes."
         if not self.rest.startswith('/'):

@@ -1,6 +1,7 @@
 """What passes through a real Jupyter server: streams, sockets of any size, close codes; and what it costs."""
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import statistics
@@ -9,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -116,6 +118,20 @@ def dial(kernel: Kernel, path: str = '/pipe', **options: Any) -> ClientConnectio
     login = {'Authorization': f'token {kernel.jupyter.token}'}
     return connect(f'ws://127.0.0.1:{kernel.jupyter.port}{kernel.base}{path}', additional_headers=login, max_size=None,
                    open_timeout=BOUND, close_timeout=BOUND, **{'compression': None, **options})
+
+
+def test_a_closed_connection_says_so(kernel: Kernel) -> None:
+    "Refused before its body is read, a request ends its connection; a proxy that keeps connections must be told."
+    for fields, status in (({}, 403), ({'authorization': f'token {kernel.jupyter.token}'}, 200)):
+        with closing(http.client.HTTPConnection('127.0.0.1', kernel.jupyter.port, timeout=BOUND)) as connection:
+            connection.request('GET', f'{kernel.base}/told', headers={'accept': 'application/json', **fields})
+            answer = connection.getresponse()
+            answer.read()
+            assert answer.status == status
+            assert (answer.getheader('connection') == 'close') == (status == 403)
+            if status == 403: continue
+            connection.request('GET', f'{kernel.base}/told', headers=fields)
+            assert connection.getresponse().read()
 
 
 def test_what_the_app_sees(kernel: Kernel) -> None:
