@@ -124,13 +124,13 @@ def test_a_closed_connection_says_so(kernel: Kernel) -> None:
     "Refused before its body is read, a request ends its connection; a proxy that keeps connections must be told."
     for fields, status in (({}, 403), ({'authorization': f'token {kernel.jupyter.token}'}, 200)):
         with closing(http.client.HTTPConnection('127.0.0.1', kernel.jupyter.port, timeout=BOUND)) as connection:
-            connection.request('GET', f'{kernel.base}/told', headers={'accept': 'application/json', **fields})
+            connection.request('GET', f'{kernel.base}/', headers={'accept': 'application/json', **fields})
             answer = connection.getresponse()
             answer.read()
             assert answer.status == status
             assert (answer.getheader('connection') == 'close') == (status == 403)
             if status == 403: continue
-            connection.request('GET', f'{kernel.base}/told', headers=fields)
+            connection.request('GET', f'{kernel.base}/', headers=fields)
             assert connection.getresponse().read()
 
 
