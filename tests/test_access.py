@@ -203,6 +203,8 @@ def test_the_first_visit(place: Place) -> None:
     with ask(place.port, 'GET', '/', cookie=cookie.partition(';')[0]) as answer:
         assert answer.status == 200
         assert "frame-ancestors 'self' http://localhost:*" in answer.field('content-security-policy')
+    with ask(place.port, 'GET', target, sec_fetch_mode='navigate', cookie=cookie.partition(';')[0]) as answer:
+        assert (answer.status, answer.field('location')) == (303, './?a=1')  # The second iframe
     for method, s in (('POST', False), ('GET', True)):  # The address alone opens neither from a browser
         browser = {'origin': f'http://127.0.0.1:{place.port}', 'sec_fetch_mode': 'cors'}
         assert status(place.port, target, method, s, browser) == 403
