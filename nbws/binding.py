@@ -237,7 +237,8 @@ class Plan:
 
     def bind(self, source: Source) -> dict[str, Any]:
         "The arguments for one call. Raises `BindError`."
-        found = {name: get(source) for name, get in self.parameters}
+        found: dict[str, Any] = {}
+        for name, get in self.parameters: found[name] = get(source) # Before 3.12 a comprehension is a call
         if self.rest: found.update((k, v) for k, v in self.rest(source).items() if k not in found)
         return found
 

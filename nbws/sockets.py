@@ -285,7 +285,7 @@ class Receiving(Sending):
     async def _run(self, item: Any) -> None:
         try:
             while True:
-                if isinstance(item, (str, bytes)): await self.endpoint.message(self, item)  # type: ignore[arg-type]
+                if item.__class__ in _DATA: await self.endpoint.message(self, item)  # type: ignore[arg-type]
                 else: await item(self)
                 if not self._inbox: return
                 if self.table is not self.app.table: self.app.refresh()
@@ -304,6 +304,8 @@ class Receiving(Sending):
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done(): self._waiter.set_result(None)
+
+_DATA = frozenset((str, bytes))
 
 async def _open(ws: Any) -> None:
     ws.joined = True
