@@ -285,7 +285,7 @@ class Receiving(Sending):
     async def _run(self, item: Any) -> None:
         try:
             while True:
-                if item.__class__ in _DATA: await self.endpoint.message(self, item)  # type: ignore[arg-type]
+                if item.__class__ in _DATA: await self.endpoint.message(self, item)
                 else: await item(self)
                 if not self._inbox: return
                 if self.table is not self.app.table: self.app.refresh()
