@@ -18,7 +18,7 @@ from .workers import Workers
 log = logging.getLogger('nbws')
 
 # %% auto #0
-__all__ = ['log', 'OPEN', 'CLOSING', 'LINGERING', 'CLOSED', 'Limits', 'Host', 'Outgoing', 'SocketConn']
+__all__ = ['log', 'OPEN', 'CLOSING', 'LINGERING', 'CLOSED', 'Limits', 'Host', 'Outgoing', 'SocketConn', 'UvSocketConn']
 
 # %% ../nbs/07c_conn.ipynb #90e75127
 @dataclass(frozen=True, slots=True)
@@ -184,13 +184,12 @@ class SocketConn(Outgoing, asyncio.BufferedProtocol):
     # In
 
     def get_buffer(self, sizehint: int) -> memoryview: return self.host.buffer
-    def buffer_updated(self, n: int) -> None:
-        self.data_received(bytes(self.host.buffer[:n]))
-        if self.host.busy: self.host.pace()
+    def buffer_updated(self, n: int) -> None: self.data_received(bytes(self.host.buffer[:n]))
 
     def data_received(self, data: bytes) -> None:
         self._waited, self._pinged = 0.0 if self.state == OPEN else self._waited, False
         if self.state < LINGERING: self._handle(self._decoder.feed(data))
+        if self.host.busy: self.host.pace()
 
     def _handle(self, events: list[Event]) -> None:
         self._collect()
@@ -299,6 +298,10 @@ class SocketConn(Outgoing, asyncio.BufferedProtocol):
                 self._pinged = True
                 self.ping()
         elif self._waited >= limits.close_timeout: self.transport.abort()
+
+class UvSocketConn(SocketConn, asyncio.Protocol):
+    "The same for uvloop."
+    __slots__ = ()
 
 def _wire(payload: Payload) -> bytes:
     payload.wire = frame(payload.data)

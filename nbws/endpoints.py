@@ -18,7 +18,7 @@ from .html import FT, HtmxResponseHeaders, HttpHeader, Safe, fragment, is_elemen
 from .messages import (BindError, CloseCode, HTMLResponse, HTTPException, JSONResponse, RedirectResponse, Reported,
                            Request, Response, SignatureError, WebSocketDisconnect)
 from .routing import Route
-from .sockets import WebSocket, is_component, to_payload
+from .sockets import DONE, WebSocket, is_component, to_payload
 from .workers import Workers
 
 # %% auto #0
@@ -250,7 +250,7 @@ class SocketEndpoint:
                 fields, headers = parse_message(data) if self.needs_fields else (EMPTY, {})
                 source = Source(ws.request, fields, headers, ws, data)
                 result = await p.function(**p.bind(source)) if p.kind == 'async' else await self._other(p, ws, source)
-                if result is not None: await self._reply(ws, result)
+                if result is not None and (sent := self._reply(ws, result)) is not DONE: await sent
             except Exception as e: self._failed(ws, e)
 
     async def opened(self, ws: WebSocket) -> None:

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
-from .conn import Host, Outgoing, SocketConn
+from .conn import Host, Outgoing, SocketConn, UvSocketConn
 from .handshake import switching
 from .messages import HTTPException, PlainTextResponse, Reported, Request, Response, Upgrade, reason
 from .parser import BODY, DEAF, HEAD, Exchange, RequestParser, StreamedBody
@@ -23,7 +23,7 @@ from .prefix import relocated
 log = logging.getLogger('nbws')
 
 # %% auto #0
-__all__ = ['log', 'split_fields', 'HttpConn']
+__all__ = ['log', 'split_fields', 'HttpConn', 'UvHttpConn']
 
 # %% ../nbs/07e_http1.ipynb #303f1add
 _STATUS = {n: f'HTTP/1.1 {n} {reason(n)}\r\n' for n in range(100, 600)}
@@ -174,6 +174,7 @@ _SLICE = 4096
 
 class _Answers(_Writer):
     "What happens between a read and a write: one exchange at a time."
+    socket_conn = SocketConn
     __slots__ = ('_current', '_rest', '_full', '_paused', '_advancing', '_served', '_lingering', '_waited', '_buffered',
                  '_link')
 
@@ -312,7 +313,7 @@ class _Answers(_Writer):
             self.flush()
             if self._paused: self.transport.resume_reading()
             self._paused = False
-            SocketConn(self.host, self.transport, upgrade.receiver, agreed, self._link).start(head, rest)
+            self.socket_conn(self.host, self.transport, upgrade.receiver, agreed, self._link).start(head, rest)
         return False
 
 def _refused(refusal: HTTPException | None) -> Response:
@@ -347,9 +348,7 @@ class HttpConn(_Answers, asyncio.BufferedProtocol):
         if connected := getattr(self.host.app, 'connected', None): self._link = connected(self._peer)
 
     def get_buffer(self, sizehint: int) -> memoryview: return self.host.buffer
-    def buffer_updated(self, n: int) -> None:
-        self.data_received(bytes(self.host.buffer[:n]))
-        if self.host.busy: self.host.pace()
+    def buffer_updated(self, n: int) -> None: self.data_received(bytes(self.host.buffer[:n]))
 
     def data_received(self, data: bytes) -> None:
         if self._lingering: return
@@ -362,6 +361,7 @@ class HttpConn(_Answers, asyncio.BufferedProtocol):
         self._feed(data)
         self._leave()
         if self.stage == HEAD != stage: self._waited = 0.0
+        if self.host.busy: self.host.pace()
 
     def eof_received(self) -> bool:
         self.flush()
@@ -429,6 +429,11 @@ class HttpConn(_Answers, asyncio.BufferedProtocol):
     def _time_out(self) -> None:
         self.give_up(HTTPException(408))
         self._advance()
+
+class UvHttpConn(HttpConn, asyncio.Protocol):
+    "The same for uvloop."
+    __slots__ = ()
+    socket_conn = UvSocketConn
 
 def _address(name: Any) -> tuple[Any, Any]:
     return name[:2] if isinstance(name, tuple) else ('', 0)

@@ -29,7 +29,7 @@ from tornado.ioloop import IOLoop
 
 from .access import Gate, is_loopback
 from .conn import Limits
-from .http1 import HttpConn
+from .http1 import HttpConn, UvHttpConn
 from .messages import Request, Response, StartError
 from .prefix import script_file
 from .sessions import as_visitor
@@ -206,6 +206,7 @@ class Server:
         self._listener: _Listener | None = None
         self._accepting: dict[Any, asyncio.Task[Any]] = {} # Connections in their TLS handshake, or about to stand
         self._waiting: list[Any] = [] # Connections that write at the end of this turn
+        self._conn: type[HttpConn] = HttpConn
         self._stopped = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._thread: threading.Thread | None = None
@@ -275,7 +276,7 @@ class Server:
     def _adopt(self, accepted: socket.socket) -> None:
         options = {'ssl': self.ssl, 'ssl_handshake_timeout': self.limits.header_timeout} if self.ssl else {}
         if self.ssl and sys.version_info >= (3, 11): options['ssl_shutdown_timeout'] = self.limits.close_timeout
-        connection = HttpConn(self)
+        connection = self._conn(self)
         making = self.loop.connect_accepted_socket(lambda: connection, accepted, **options) # type: ignore[arg-type]
         self._accepting[connection] = task = self.loop.create_task(making)
         task.add_done_callback(partial(self._adopted, connection))
@@ -328,6 +329,7 @@ class Server:
         "Listen, on the running loop. Raises `StartError`."
         if self.running: return self
         self.loop, self.workers, self.stopping = asyncio.get_running_loop(), Workers.here(), False
+        self._conn = UvHttpConn if type(self.loop).__module__.startswith('uvloop') else HttpConn
         self._stopped = asyncio.Event()
         self.bind()
         try: await _call(self.app, 'startup')
