@@ -17,7 +17,7 @@ from typing import Any
 from .conn import Host, Outgoing, SocketConn, UvSocketConn
 from .handshake import switching
 from .messages import HTTPException, PlainTextResponse, Reported, Request, Response, Upgrade, reason
-from .parser import BODY, DEAF, HEAD, Exchange, RequestParser, StreamedBody
+from .parser import BODY, DEAF, HEAD, IDLE, Exchange, RequestParser, StreamedBody
 from .prefix import relocated
 
 log = logging.getLogger('nbws')
@@ -188,6 +188,11 @@ class _Answers(_Writer):
         self._advancing = self._served = self._lingering = False
         self._link: Any = None # What the app made of this connection
 
+    @property
+    def idle(self) -> bool:
+        "Whether nothing is being answered."
+        return not (self._current or self.queue)
+
     def _busy(self) -> bool:
         "Whether the next request has to wait."
         return self._above or (self._current is not None and self._current.complete)
@@ -200,6 +205,7 @@ class _Answers(_Writer):
         else: self.transport.resume_reading()
 
     def _feed(self, data: bytes) -> None:
+        if self.stage == IDLE and self.idle and self.again(data): return self._advance()
         at, end = 0, len(data)
         view = data if end <= _SLICE else memoryview(data)
         while at < end and self.stage != DEAF and not self._busy():
@@ -325,10 +331,6 @@ class HttpConn(_Answers, asyncio.BufferedProtocol):
     "An HTTP/1.1 connection. On the server's loop only."
     __slots__ = ()
 
-    @property
-    def idle(self) -> bool:
-        "Whether nothing is being answered."
-        return not (self._current or self.queue)
 
     @property
     def fresh(self) -> bool:

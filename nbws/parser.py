@@ -28,6 +28,7 @@ class Exchange:
     "A request, and what its answer has to know."
     complete = deferred = expects = False # All is here; a short body is awaited; 100 is awaited
     usual = False # Nothing about it changes how an answer is framed
+    plain = False # Nor how it is framed itself
     size, seconds = 0, 0.0 # Of the body: bytes that came, and how long they took
     chunks: list[bytes] | None = None # Of the body, until it is complete or streamed
     body: Body | None = None
@@ -62,12 +63,13 @@ IDLE, HEAD, BODY, DEAF = range(4) # Where the parser is: between requests, in a 
 _WATCHED = frozenset((b'host', b'content-length', b'transfer-encoding', b'expect', b'upgrade', b'sec-websocket-key'))
 _HOST = re.compile(rb"[A-Za-z0-9\-._~%!$&'()*+,;=:\[\]]*")
 _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?#]+)(.*)", re.S)
+_PLAIN = re.compile(rb'GET (/[!$-~]*) HTTP/1\.1')
 _METHOD = re.compile(rb"\s*[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32} \S+ HTTP/")
 
 class RequestParser:
     "Turns bytes into exchanges in a queue."
     __slots__ = ('host', 'queue', 'incoming', 'stage', '_parser', '_peer', '_local', '_target', '_fields', '_fed',
-                 '_bare', '_refusal', '_upgrading', '_known_host')
+                 '_bare', '_refusal', '_upgrading', '_known_host', '_last')
 
     def __init__(self, host: Host) -> None:
         self.host = host
@@ -83,9 +85,30 @@ class RequestParser:
         self._refusal: HTTPException | None = None
         self._upgrading = False # llhttp will stop behind this request
         self._known_host = b'' # The last Host that was found to be well formed
+        # Of the last plain GET: its fields as they came, and as they were parsed
+        self._last: tuple[bytes, tuple[tuple[bytes, bytes], ...]] = b'', ()
+
+    def again(self, data: bytes) -> bool:
+        "Take a whole request that differs from the last plain one in its target only. False: it has to be parsed."
+        line, _, fields = data.partition(b'\r\n')
+        if not fields or fields != self._last[0] or not (plain := _PLAIN.fullmatch(line)): return False
+        if len(plain[1]) > self.host.limits.max_line: return False
+        request = Request('GET', plain[1], Headers.from_raw(list(self._last[1])), peer=self._peer, server=self._local,
+                          scheme=self.host.scheme)
+        exchange = Exchange(request, True)
+        exchange.usual = exchange.complete = True
+        self.queue.append(exchange)
+        return True
+
+    def _note(self, data: bytes, exchange: Exchange) -> None:
+        line, _, fields = data.partition(b'\r\n')
+        if fields.find(b'\r\n\r\n') != len(fields) - 4: return # An empty line more, or less
+        if exchange.plain and exchange.keep and exchange.request and _PLAIN.fullmatch(line):
+            self._last = fields, tuple(exchange.request.headers.raw)
 
     def parse(self, piece: bytes | memoryview) -> int:
         "Feed a slice, and return how many of its bytes were taken: fewer only behind the header of an upgrade."
+        whole = self.stage == IDLE and not self.queue # As far as we know: what came last ended there
         try: self._parser.feed_data(piece)
         except HttpParserUpgrade as e:
             taken: int = e.args[0]
@@ -97,6 +120,7 @@ class RequestParser:
             limits = self.host.limits
             if len(self._target) > limits.max_line: self.give_up(HTTPException(414))
             elif self._fed > limits.max_headers + limits.max_line: self.give_up(HTTPException(431))
+        elif whole and self.stage == IDLE and len(self.queue) == 1: self._note(bytes(piece), self.queue[0])
         return len(piece)
 
     def _broken(self, error: HttpParserError, piece: bytes | memoryview) -> None:
@@ -164,6 +188,7 @@ class RequestParser:
                           scheme=self.host.scheme, http_version=version)
         exchange = Exchange(request, parser.should_keep_alive())
         exchange.usual = version == '1.1' and method != 'HEAD'
+        exchange.plain = len(watched) == 1 and exchange.usual
         if len(watched) > 1 or version == '1.0': self._framing(exchange, request, version, watched)
         self.incoming, self.stage, self._fields = exchange, BODY, []
         self.queue.append(exchange)
