@@ -121,7 +121,7 @@ def follow_modules() -> None:
 
 # %% ../nbs/14_notebook.ipynb #4626979c
 PORT = 5001
-SWITCH_INTERVAL = 0.0005
+SWITCH_INTERVAL = 0.0003
 
 def _start(app: Any, host: str, port: int | None, name: str = '', cell: str = '') -> Server:
     loopback = is_loopback(host)
