@@ -15,6 +15,7 @@ from playwright.sync_api import BrowserContext, FrameLocator, Locator, Page, exp
 from .notebook import Notebook
 from .scripts import Script
 from .seeds import CHAT, HELLO
+from .sockets import connected
 from .timeouts import seconds
 
 Open = Callable[..., Notebook]
@@ -45,6 +46,7 @@ def greet(page: Page | FrameLocator) -> None:
 
 def talk(one: Page | FrameLocator, two: Page | FrameLocator) -> None:
     """Use the chat app from two pages; markup stays text."""
+    connected(one, two)
     say(one, "first")
     expect(lines(two)).to_have_text(["first"])
     say(two, "<script>window.broken = 1</script>")
@@ -151,6 +153,7 @@ def test_a_handler_changed_on_open_sockets(open_notebook: Open) -> None:
     nb.run(1)
     nb.run(2)
     one, two = nb.frames(2, count=2)
+    connected(one, two)
     say(one, "v1")
     expect(lines(two)).to_have_text(["v1"])
     for page in (one, two):

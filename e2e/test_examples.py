@@ -14,6 +14,7 @@ import pytest
 from playwright.sync_api import FrameLocator, expect
 
 from .notebook import Notebook
+from .sockets import connected
 
 Open = Callable[..., Notebook]
 ROOT = Path(__file__).resolve().parent.parent
@@ -67,6 +68,7 @@ def test_the_readmes_chat(open_notebook: Open) -> None:
     nb = open_notebook([text[1]], name="chat")
     nb.run(0)
     ann, bob = nb.frames(0, count=2)
+    connected(ann, bob)
     said = []
     for frame, line in [(ann, "Is anybody here?"), (bob, "Yes, in the other page.")]:
         say(frame, line)
@@ -84,6 +86,7 @@ def test_chat(open_notebook: Open) -> None:
     two = find(nb, "show(n=2)")
     first = nb.frame(find(nb, "#| export\nserve()"))
     ann, bob = nb.frames(two, count=2)
+    connected(ann, bob, first)
     said = ["a word from the notebook"]
     for frame, text in [(ann, "hello, who is there?"), (bob, "me, in another browser"), (ann, "<script>no()</script>")]:
         say(frame, text)

@@ -11,6 +11,7 @@ from playwright.sync_api import BrowserContext, Page, expect
 
 from .conftest import EVIDENCE, settle
 from .hub import Hub, proxy_command
+from .sockets import connected
 from .test_chat import lines, say
 from .test_proxy import NOTEBOOK, address, until_it_passes, way
 from .timeouts import milliseconds, seconds, wait_until
@@ -53,6 +54,7 @@ def test_alice_and_bob(hub: Hub, new_context: NewContext, output_path: str) -> N
     tab = page.context.new_page()
     tab.goto(url)
     one, two = nb.frame(shows, 0), nb.frame(shows, 1)
+    connected(one, two, tab)
     say(one, "from a frame")
     say(tab, "from a tab")
     for shown in (one, two, tab):

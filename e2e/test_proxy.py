@@ -16,6 +16,7 @@ from playwright.sync_api import BrowserContext, FrameLocator, Page, expect
 from .jupyter import JupyterServer, JupyterSettings
 from .notebook import Notebook
 from .seeds import CHAT, HELLO
+from .sockets import connected
 from .test_chat import greet, lines, say, talk
 from .timeouts import milliseconds
 
@@ -57,6 +58,7 @@ def test_the_chat_notebook(open_notebook: Open, jupyter: JupyterServer) -> None:
     tab = nb.page.context.new_page()
     tab.goto(url)
     one, two = nb.frame(shows, 0), nb.frame(shows, 1)
+    connected(one, two, nb.frame(serves), tab)
     say(one, "from a frame")
     say(tab, "from a tab")
     for page in (one, two, nb.frame(serves), tab):
