@@ -216,7 +216,8 @@ def chart(rates: dict[str, dict[str, Any]]) -> str:
                         f'<text x="{134 + width:.0f}" y="{y + 14}">{x["rate"] / 1000:.1f}k</text>')
         y += 36
     return (f'<svg xmlns="http://www.w3.org/2000/svg" width="600" height="{y}" font-family="sans-serif" font-size="12">'
-            f'<title>A second, on one core each</title>{"".join(bars)}</svg>\n')
+            f'<title>A second, on one core each</title><rect width="600" height="{y}" fill="#fff"/>'
+            f'{"".join(bars)}</svg>\n')
 
 
 def main() -> None:
