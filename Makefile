@@ -7,6 +7,8 @@ DEMO ?= nbs/20_chat.ipynb
 JUPYTER_FLAGS ?=
 # How many tests run side by side; one more than there are cores, for most wait now and then. 0: in this process.
 WORKERS ?= 3
+# Each has a browser, a Jupyter server and kernels, which fill a core.
+BROWSERS ?= 2
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -122,7 +124,7 @@ unit: $(VENV)/.dev jupyter-conf ## tests/: real sockets, a real kernel, the rule
 .PHONY: e2e
 e2e: $(VENV)/.dev jupyter-conf chromium hub ## e2e/: JupyterLab and Chromium as a person uses them
 	@echo "==> pytest e2e"
-	@if ls e2e/test_*.py > /dev/null 2>&1; then $(PY) -m pytest e2e -n $(WORKERS) --dist worksteal $(PYTEST_FLAGS); else echo "there are no tests in e2e/ yet"; fi
+	@if ls e2e/test_*.py > /dev/null 2>&1; then $(PY) -m pytest e2e -n $(BROWSERS) --dist worksteal $(PYTEST_FLAGS); else echo "there are no tests in e2e/ yet"; fi
 
 .PHONY: one
 one: $(VENV)/.dev jupyter-conf ## one test: make one T=tests/test_x.py::test_y
