@@ -54,12 +54,10 @@ class Host(Protocol):
     sockets_enabled: bool
     context_takeover: bool
     buffer: memoryview # What is read from any connection, for as long as it is handled
-    busy: bool # A cell runs
     def refuse(self, request: Any) -> Any: "The answer to a request that may not pass, or None."
     def remember(self, connection: Any) -> None: "The connection stands."
     def forget(self, connection: Any) -> None: "The connection is gone."
     def later(self, connection: Any) -> None: "Call `connection.flush` at the end of this turn of the loop."
-    def pace(self) -> None: "Called after a read while `busy`: sleeps when this thread has had its share."
 
 # %% ../nbs/07c_conn.ipynb #37a70ed3
 OPEN, CLOSING, LINGERING, CLOSED = range(4)
@@ -86,7 +84,7 @@ class Outgoing:
 
     def _leave(self) -> None:
         "The read is handled."
-        if self._out and not self.host.busy: self.host.later(self)
+        if self._out: self.host.later(self)
         else: self.flush()
 
     def flush(self) -> None:
@@ -189,7 +187,6 @@ class SocketConn(Outgoing, asyncio.BufferedProtocol):
     def data_received(self, data: bytes) -> None:
         self._waited, self._pinged = 0.0 if self.state == OPEN else self._waited, False
         if self.state < LINGERING: self._handle(self._decoder.feed(data))
-        if self.host.busy: self.host.pace()
 
     def _handle(self, events: list[Event]) -> None:
         self._collect()
@@ -213,7 +210,6 @@ class SocketConn(Outgoing, asyncio.BufferedProtocol):
     def _go_on(self) -> None:
         if self.state >= LINGERING or self._held or self.transport.is_closing(): return
         self._handle(self._decoder.feed(b''))
-        if self.host.busy: self.host.pace()
         if not (self._decoder.more or self._held or self.transport.is_closing()): self.transport.resume_reading()
 
     def _control(self, event: Event) -> None:

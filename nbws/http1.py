@@ -363,7 +363,6 @@ class HttpConn(_Answers, asyncio.BufferedProtocol):
         self._feed(data)
         self._leave()
         if self.stage == HEAD != stage: self._waited = 0.0
-        if self.host.busy: self.host.pace()
 
     def eof_received(self) -> bool:
         self.flush()

@@ -14,7 +14,6 @@ import socket
 import ssl
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
@@ -151,22 +150,6 @@ def _new_loop(uvloop: bool | str) -> asyncio.AbstractEventLoop:
     if sys.platform == 'win32': return asyncio.SelectorEventLoop() # The other one cannot watch sockets
     return asyncio.new_event_loop()
 
-# %% ../nbs/08_server.ipynb #6afe88c8
-_SHARE = 0.08 # Of the time that passes, for the server's thread while a cell runs
-
-class _Pace:
-    "Keeps a thread to its share."
-    def __init__(self) -> None: self.spent, self.since = 0.0, 0.0 # Processor time and time of day at the last look
-
-    def __call__(self) -> None:
-        "Sleep if this thread had more than its share since the last look; at most a tenth of a second."
-        spent = time.thread_time()
-        if spent - self.spent < 0.001: return
-        now = time.monotonic()
-        pause = min((spent - self.spent) / _SHARE - (now - self.since), 0.1)
-        if pause > 0: time.sleep(pause)
-        self.spent, self.since = time.thread_time(), time.monotonic()
-
 # %% ../nbs/08_server.ipynb #1316553d
 FIRST = 0.2 # Seconds that a new connection has for its first request when the server stops
 
@@ -198,7 +181,6 @@ class Server:
         self.loop: asyncio.AbstractEventLoop = None # type: ignore[assignment] # The loop that serves, once it does
         self.workers: Workers = None # type: ignore[assignment]
         self.buffer = memoryview(bytearray(2**18))
-        self.busy, self.pace = False, _Pace() # A cell runs: set by who knows it, from any thread
         self.connections: set[Any] = set() # On the loop only; its length may be read anywhere
         self.running = self.stopping = False
         self.date = formatdate(usegmt=True)

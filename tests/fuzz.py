@@ -91,7 +91,7 @@ class Recorder:
 def http_target(loop: asyncio.AbstractEventLoop, workers: Workers) -> Callable[[bytes, random.Random], None]:
     limits = Limits(max_line=200, max_headers=500, max_body=1000, max_message=1000)
     host = SimpleNamespace(app=App(), limits=limits, loop=loop, workers=workers,
-                           stopping=False, busy=False, date='now', scheme='http', sockets_enabled=True,
+                           stopping=False, date='now', scheme='http', sockets_enabled=True,
                            context_takeover=False, remember=lambda c: None, forget=lambda c: None,
                            refuse=lambda r: None, later=lambda c: c.flush())
 

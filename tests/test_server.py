@@ -24,9 +24,12 @@ import pytest
 from conftest import ExpectLog
 from raw import BINARY, CLOSE, PING, PONG, TIMEOUT, App, Echo, Raw, close, frame, handshake, serving, text
 
+from nbws.app import App as LiveApp
 from nbws.conn import Limits
 from nbws.messages import Payload, Response, StartError, Upgrade
+from nbws.notebook import SWITCH_INTERVAL
 from nbws.server import Server, load_tls
+from nbws.workers import Budget
 
 GET = b'GET / HTTP/1.1\r\nHost: x\r\n\r\n'
 
@@ -684,11 +687,30 @@ def test_a_flood_does_not_starve_others(uvloop: bool) -> None:
         assert sorted(waits)[45] < .25
 
 
+def compute(seconds: float) -> None:
+    "As a cell does."
+    end = time.monotonic() + seconds
+    while time.monotonic() < end: sum(range(100))
+
+
+@pytest.fixture
+def _quick() -> Iterator[None]:
+    "Threads take turns as often as in a notebook that serves."
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH_INTERVAL)
+    yield
+    sys.setswitchinterval(before)
+
+
 @pytest.mark.timed
+@pytest.mark.usefixtures('_quick')
 def test_a_cell_comes_first(uvloop: bool) -> None:
     "While a cell runs, a flood gets a share of the time and no more; without one it gets what it can."
-    with serving(uvloop=uvloop) as server, Raw(server) as raw:
-        raw.open()
+    app = LiveApp()
+    @app.ws('/')
+    async def echo(data: bytes) -> bytes: return data
+    with serving(app, uvloop=uvloop) as server, Raw(server) as raw:
+        raw.open(host='127.0.0.1')
         ended = threading.Event()
         def run() -> None:
             while not ended.is_set(): raw.send(text('a' * 10) * 100)
@@ -696,12 +718,12 @@ def test_a_cell_comes_first(uvloop: bool) -> None:
             while raw.sock.recv(2**20): pass
         threads = [threading.Thread(target=t) for t in (run, drain)]
         for t in threads: t.start()
-        server.busy = True
-        time.sleep(.1)
+        server.workers.budget = Budget()
+        compute(.1)
         begin, spent = time.monotonic(), call(server, time.thread_time)
-        time.sleep(.6)
+        compute(.6)
         share = (call(server, time.thread_time) - spent) / (time.monotonic() - begin)
-        server.busy = False
+        server.workers.budget = None
         ended.set()
         threads[0].join(TIMEOUT)
         raw.send(close())
