@@ -11,9 +11,7 @@ from playwright.sync_api import BrowserContext, Page, expect
 
 from .conftest import EVIDENCE, settle
 from .hub import Hub, proxy_command
-from .sockets import connected
-from .test_chat import lines, say
-from .test_proxy import NOTEBOOK, address, until_it_passes, way
+from .test_proxy import NOTEBOOK, chat, until_it_passes
 from .timeouts import milliseconds, seconds, wait_until
 
 NewContext = Callable[..., BrowserContext]
@@ -45,20 +43,7 @@ def test_alice_and_bob(hub: Hub, new_context: NewContext, output_path: str) -> N
     page = new_context().new_page()
     alice = hub.user(page, "alice")
     nb = alice.open(page, NOTEBOOK, Path(output_path))
-    nb.run_all()
-    serves = next(i for i in range(30) if nb.output(i).locator("iframe").count() == 1)
-    shows = next(i for i in range(30) if nb.output(i).locator("iframe").count() == 2)
-    assert way(nb, serves) == "proxied"
-    url = address(nb, serves)
-    assert url.startswith(f"{alice.url}nbws/{nb.kernel_id}/")
-    tab = page.context.new_page()
-    tab.goto(url)
-    one, two = nb.frame(shows, 0), nb.frame(shows, 1)
-    connected(one, two, tab)
-    say(one, "from a frame")
-    say(tab, "from a tab")
-    for shown in (one, two, tab):
-        expect(lines(shown)).to_have_text(["a word from the notebook", "from a frame", "from a tab"])
+    url, tab = chat(nb, alice.url)
     assert tab.evaluate(SOCKET, url) == "open"
 
     bobs = new_context().new_page()

@@ -45,24 +45,29 @@ def way(nb: Notebook, cell: int) -> str:
     return frame.get_attribute("data-way") or ""
 
 
-@EVERYWHERE
-def test_the_chat_notebook(open_notebook: Open, jupyter: JupyterServer) -> None:
-    """Two iframes and a second tab talk, at Jupyter's own address, with no port of their own."""
-    nb = open_notebook(NOTEBOOK)
+def chat(nb: Notebook, jupyters: str) -> tuple[str, Page]:
+    """Run the chat notebook below this Jupyter server; frames and a tab talk. The app's address, and the tab."""
     nb.run_all()
     serves = next(i for i in range(30) if nb.output(i).locator("iframe").count() == 1)
     shows = next(i for i in range(30) if nb.output(i).locator("iframe").count() == 2)
     assert way(nb, serves) == "proxied"
     url = address(nb, serves)
-    assert url.startswith(f"{jupyter.url}nbws/{nb.kernel_id}/")
+    assert url.startswith(f"{jupyters}nbws/{nb.kernel_id}/")
     tab = nb.page.context.new_page()
     tab.goto(url)
-    one, two = nb.frame(shows, 0), nb.frame(shows, 1)
-    connected(one, two, nb.frame(serves), tab)
-    say(one, "from a frame")
+    pages = (nb.frame(shows, 0), nb.frame(shows, 1), nb.frame(serves), tab)
+    connected(*pages)
+    say(pages[0], "from a frame")
     say(tab, "from a tab")
-    for page in (one, two, nb.frame(serves), tab):
-        expect(lines(page)).to_have_text(["a word from the notebook", "from a frame", "from a tab"])
+    for shown in pages:
+        expect(lines(shown)).to_have_text(["a word from the notebook", "from a frame", "from a tab"])
+    return url, tab
+
+
+@EVERYWHERE
+def test_the_chat_notebook(open_notebook: Open, jupyter: JupyterServer) -> None:
+    """Two iframes and a second tab talk, at Jupyter's own address, with no port of their own."""
+    chat(open_notebook(NOTEBOOK), jupyter.url)
 
 
 @AT_ALICES

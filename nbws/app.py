@@ -39,8 +39,8 @@ F = TypeVar('F', bound=Callable[..., Any])
 
 # %% auto #0
 __all__ = ['log', 'F', 'ASSETS', 'CDN', 'EXTENSIONS', 'STATIC', 'VERBS', 'SPECIAL_TYPES', 'Surroundings', 'is_ours',
-           'first_users', 'users_traceback', 'Entry', 'Log', 'Listing', 'asset', 'AppBase', 'Beforeware', 'Routing',
-           'Pages', 'Answering', 'Errors', 'Lifespan', 'Running', 'below', 'Mount', 'Mounting', 'App']
+           'first_users', 'users_traceback', 'error_text', 'Entry', 'Log', 'Listing', 'asset', 'AppBase', 'Beforeware',
+           'Routing', 'Pages', 'Answering', 'Errors', 'Lifespan', 'Running', 'below', 'Mount', 'Mounting', 'App']
 
 # %% ../nbs/06_app.ipynb #2ad64855
 class Surroundings:
@@ -73,8 +73,8 @@ class Surroundings:
 
     def report(self, app: Any, error: BaseException, route: Route | None, what: str) -> None:
         "Tell the developer."
-        if isinstance(error, BindError): log.warning('%s: %s', what, error)
-        else: log.error('%s\n%s', what, ''.join(users_traceback(error)).rstrip())
+        if isinstance(error, BindError): log.warning('%s: %s', what, error_text(error))
+        else: log.error('%s\n%s', what, error_text(error))
 
 _NOTHING = nullcontext()
 _HERE = str(Path(__file__).parent) if '__file__' in globals() else ''
@@ -97,6 +97,10 @@ def users_traceback(error: BaseException) -> list[str]:
     start = first_users([f.filename for f in frames])
     lines = traceback.format_list(frames[start:])
     return ['Traceback (most recent call last):\n', *lines, *traceback.format_exception_only(error)]
+
+def error_text(error: BaseException) -> str:
+    "What the developer reads: a line for what is wrong with a request, a traceback for what is wrong with the code."
+    return str(error) if isinstance(error, BindError) else ''.join(users_traceback(error)).rstrip()
 
 # %% ../nbs/06_app.ipynb #e6054034
 class Entry(NamedTuple):
@@ -237,8 +241,7 @@ class AppBase:
             route.stats.errors += 1
             route.stats.last_error = f'{type(error).__name__}: {error}'
         where = f'{route.path} ({route.name})' if route else getattr(subject, 'path', 'nbws')
-        text = str(error) if isinstance(error, BindError) else ''.join(users_traceback(error)).rstrip()
-        self.log.add('error', where, text)
+        self.log.add('error', where, error_text(error))
         self.surroundings.report(self, error, route, where)
 
 def _defining_module() -> str:

@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
-from .app import App, AppBase, Log, Surroundings, first_users, is_ours, users_traceback
+from .app import App, AppBase, Log, Surroundings, first_users, is_ours
 from .live import Live, script
 from .messages import BindError, NbwsError, Request, Response
 from .prefix import with_script
@@ -284,8 +284,7 @@ class NotebookCells(Running):
         if outlet is None: super().report(app, error, route, what)
         elif isinstance(error, BindError): outlet.write('stderr', f'{what}: {error}\n')
         else: outlet.error(error)
-        text = str(error) if isinstance(error, BindError) else ''.join(users_traceback(error))
-        if app in self.lives: self.lives[app].tell({'type': 'error', 'where': what, 'text': text})
+        if app in self.lives: self.lives[app].report(error, what)
 
 # %% ../nbs/13_cells.ipynb #91c26a16
 class IPyKernel:

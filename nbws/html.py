@@ -743,14 +743,12 @@ def _parts(content: Any) -> list[Any]:
         else: parts.append(part)
     return parts
 
-def _tags(parts: list[Any]) -> list[Any]: return [getattr(part, 'tag', None) for part in parts]
-
 def is_document(content: Any, # What a handler returned
                 ) -> bool:
     "Is it a whole page already: has it an `html` element, or is it text that begins as a page does?"
     if isinstance(content, (str, bytes)):
         return _text(content[:100]).lstrip().lower().startswith(('<!doctype', '<html'))
-    return 'html' in _tags(_parts(content))
+    return any(getattr(part, 'tag', None) == 'html' for part in _parts(content))
 
 def fragment(content: Any, # What a handler returned
              ) -> str:

@@ -8,11 +8,11 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
-from .app import ASSETS, App, Surroundings, asset, users_traceback
+from .app import ASSETS, App, Surroundings, asset, error_text
 from .binding import plan
 from .endpoints import SocketEndpoint
 from .html import render
-from .messages import BindError, Request, Response
+from .messages import Request, Response
 from .prefix import with_script
 from .routing import WEBSOCKET, Route, parse_pattern
 from .sockets import WebSocket
@@ -66,6 +66,10 @@ class Live:
         "Send to every page. From any thread."
         for ws in tuple(self.pages): ws.send(message)
 
+    def report(self, error: BaseException, where: str) -> None:
+        "Show every page an error. From any thread."
+        self.tell({'type': 'error', 'where': where, 'text': error_text(error)})
+
 def script(prefix: str) -> str:
     "The element that ties a page below `prefix` to this line."
     return render(asset('nbws.js', prefix))
@@ -81,8 +85,7 @@ class Development(Surroundings):
 
     def report(self, app: Any, error: BaseException, route: Route | None, what: str) -> None:
         super().report(app, error, route, what)
-        text = str(error) if isinstance(error, BindError) else ''.join(users_traceback(error))
-        self.live.tell({'type': 'error', 'where': what, 'text': text})
+        self.live.report(error, what)
 
     def hear(self, message: dict[str, Any]) -> None:
         "Pass on what the supervisor says: files have changed, or the program cannot be loaded any more."

@@ -102,6 +102,15 @@ def _no_process_left() -> Iterator[None]:
     assert not left, f'processes left by this module: {left}'
 
 
+@pytest.fixture(scope='module')
+def clients_loop() -> Iterator[None]:
+    "The loop that jupyter_client keeps for the thread of blocking clients: for modules that talk to kernels."
+    from jupyter_core.utils import ensure_event_loop
+    loop = ensure_event_loop()
+    yield
+    loop.close()
+
+
 class ExpectLog:
     "The log records that a test announces."
     def __init__(self) -> None: self.expected: list[tuple[str, int | None]] = []

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from jupyter_core.utils import ensure_event_loop
 from jupyters import Jupyter, Kernel, ask
 
 from nbws import App
 from nbws.server import Server
 
+pytestmark = pytest.mark.usefixtures('clients_loop')
 APP = """
 from nbws.common import *
 app = FastHTML()
@@ -50,13 +50,6 @@ class Place(NamedTuple):
     port: int
     token: str
     login: str         # Jupyter's cookies of somebody who has logged in
-
-
-@pytest.fixture(scope='module', autouse=True)
-def _clients_loop() -> Iterator[None]:
-    loop = ensure_event_loop()
-    yield
-    loop.close()
 
 
 @pytest.fixture(scope='module')

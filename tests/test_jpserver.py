@@ -16,11 +16,11 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from jupyter_core.utils import ensure_event_loop
 from jupyters import BOUND, Answer, Jupyter, Kernel, ask
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
+pytestmark = pytest.mark.usefixtures('clients_loop')
 MIB = 2**20
 APP = """
 import asyncio, os
@@ -89,13 +89,6 @@ SERVED = """
 from nbws.notebook import SITES
 SITES[0].server.limits = Limits(max_message=16 * 2**20, max_body=2**30)
 """
-
-
-@pytest.fixture(scope='module', autouse=True)
-def _clients_loop() -> Iterator[None]:
-    loop = ensure_event_loop()
-    yield
-    loop.close()
 
 
 @pytest.fixture(scope='module')

@@ -18,10 +18,10 @@ from urllib.request import urlopen
 import psutil
 import pytest
 from jupyter_client import BlockingKernelClient, KernelManager
-from jupyter_core.utils import ensure_event_loop
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
+pytestmark = pytest.mark.usefixtures('clients_loop')
 BOUND = 20  # seconds for a cell
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -98,14 +98,6 @@ def ends(done: Any, what: str) -> None:
     while not done():
         assert time.monotonic() < until, what
         time.sleep(.02)
-
-
-@pytest.fixture(scope='module', autouse=True)
-def _clients_loop() -> Iterator[None]:
-    "The loop that jupyter_client keeps for each thread."
-    loop = ensure_event_loop()
-    yield
-    loop.close()
 
 
 @pytest.fixture
