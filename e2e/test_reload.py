@@ -7,10 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from .notebook import write_notebook
 from .scripts import Script
+from .timeouts import wait_until
 
 Run = Callable[..., Script]
 
@@ -179,6 +180,22 @@ def test_other_peoples_pages_follow_too(run_script: Run, page: Page, tmp_path: P
     script = run_script("nbws", "run", "pages", "--reload", cwd=tmp_path)
     page.goto(script.url)
     save(path, FLASK.replace("HEADING", "version 2"))
+    expect(page.get_by_role("heading")).to_have_text("version 2")
+
+
+def test_a_page_that_still_loads_follows(run_script: Run, page: Page, tmp_path: Path) -> None:
+    """Its program makes it, and the next one answers when it has loaded."""
+    path = tmp_path / "pages.py"
+    path.write_text(FLASK.replace("</h1>", "</h1><img src=/held>"))
+    script = run_script("nbws", "run", "pages", "--reload", cwd=tmp_path)
+    held: list[Route] = []
+    page.route("**/held", lambda route: held.append(route))
+    with page.expect_request("**/held"):
+        page.goto(script.url, wait_until="commit")
+    save(path, FLASK.replace("HEADING", "version 2"))
+    wait_until(lambda: "version 2" in page.request.get(script.url).text(), "the new program")
+    expect(page.get_by_role("heading")).to_have_text("HEADING")
+    held[0].abort()
     expect(page.get_by_role("heading")).to_have_text("version 2")
 
 

@@ -11,6 +11,7 @@ import importlib.util
 import json
 import logging
 import os
+import secrets
 import signal
 import socket
 import sys
@@ -90,12 +91,13 @@ class Supervisor:
                  ) -> None:
         self.arguments, self.sockets, self.timeout = arguments, sockets, timeout
         self.workers, self.folders = workers, folders
+        self.boot = secrets.token_hex(8) # Of the state of the program that children serve
         self.children: set[asyncio.subprocess.Process] = set()
         self.lines: dict[int, int] = {} # The pipes that children hear us by, by their process ids
         self.old: set[asyncio.Task[bool]] = set() # Children that are stopping
         self.trouble = '' # Why the last child could not serve
         self.clean = True # Every child ended by itself when it was told to
-        self.stopping = asyncio.Event()
+        self.stopping, self.serving = asyncio.Event(), asyncio.Event()
 
     async def run(self, started: Callable[[], None]) -> int:
         "Serve until SIGINT or SIGTERM. Returns the exit code."
@@ -103,15 +105,17 @@ class Supervisor:
         for s in (signal.SIGINT, signal.SIGTERM): loop.add_signal_handler(s, self.stopping.set)
         watching: asyncio.Task[None] | None = None
         try:
-            for _ in range(self.workers):
-                if not await self.start(): return 1
             if self.folders:
                 watching = loop.create_task(self.watch())
-                await asyncio.sleep(0) # It watches from here on
+                await asyncio.sleep(0) # It watches from here on: what is saved while the children start counts
+            for _ in range(self.workers):
+                if not await self.start(): return 1
             started()
+            self.serving.set()
             return await self.stay()
         finally:
             self.stopping.set()
+            self.serving.set() # Or the watch would wait for it
             if watching: await asyncio.wait({watching}, timeout=GRACE)
             for child in tuple(self.children): self.stop(child)
             if self.old: await asyncio.wait(self.old)
@@ -141,7 +145,7 @@ class Supervisor:
         line, own = os.pipe()
         os.set_blocking(own, False)
         fds = [s.fileno() for s in self.sockets]
-        inherited = f'{",".join(map(str, fds))}:{said}:{line}'
+        inherited = f'{",".join(map(str, fds))}:{said}:{line}:{self.boot}'
         command = [sys.executable, '-m', 'nbws', *self.arguments, '--inherited', inherited]
         child = await asyncio.create_subprocess_exec(*command, pass_fds=[*fds, said, line])
         self.lines[child.pid] = own
@@ -189,6 +193,7 @@ class Supervisor:
                 return path.endswith((*SOURCES, *SHOWN)) and super().__call__(change, path)
         changed = awatch(*self.folders, watch_filter=Sources(), stop_event=self.stopping, step=50, debounce=400)
         async for changes in changed:
+            await self.serving.wait()
             if self.stopping.is_set(): return
             names = sorted({Path(p).name for _, p in changes})
             click.echo(f'nbws: {", ".join(names)} changed')
@@ -198,11 +203,13 @@ class Supervisor:
     async def renew(self, names: list[str], # Of the files that have changed
                     ) -> None:
         "Start new children, and stop the old ones once the new ones serve."
-        old = set(self.children)
+        old, boot = set(self.children), self.boot
+        self.boot = secrets.token_hex(8)
         for _ in range(self.workers):
             if await self.start(): continue
             click.echo('nbws: not reloaded: what was there before goes on', err=True)
             for child in self.children - old: self.stop(child)
+            self.boot = boot
             self.tell({'type': 'error', 'where': f'{", ".join(names)}: not reloaded', 'text': self.trouble})
             return
         for child in old: self.stop(child)
@@ -263,11 +270,11 @@ def _put(server: Server, target: str, o: dict[str, Any], development: Developmen
     if development: app = Followed(app, development)
     server.app = _Edge(app, o['root_path'], o['app_handler_timeout'])
 
-def _serve_child(target: str, o: dict[str, Any], inherited: str, # Descriptors: sockets, and two pipes
+def _serve_child(target: str, o: dict[str, Any], inherited: str, # Descriptors: sockets and two pipes; the boot
                  ) -> int:
     "Serve on the sockets of a `Supervisor`, and talk to it. Returns the exit code."
-    fds, ready, line = inherited.split(':')
-    rest, development = b'', Development() if o['reload'] else None
+    fds, ready, line, boot = inherited.split(':')
+    rest, development = b'', Development(boot) if o['reload'] else None
     if development: AppBase.surroundings = development
     def say(trouble: str = '') -> None:
         os.write(int(ready), trouble[-LONGEST:].encode(errors='replace') + b'\0')

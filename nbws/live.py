@@ -8,10 +8,10 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
-from .app import ASSETS, App, Surroundings, asset, error_text
+from .app import ASSETS, App, Surroundings, error_text
 from .binding import plan
 from .endpoints import SocketEndpoint
-from .html import render
+from .html import Script, render
 from .messages import Request, Response
 from .prefix import with_script
 from .routing import WEBSOCKET, Route, parse_pattern
@@ -22,13 +22,13 @@ __all__ = ['PATH', 'BOOT', 'Live', 'script', 'Development', 'Followed']
 
 # %% ../nbs/12b_live.ipynb #30d86862
 PATH = ASSETS + '/live'
-BOOT = secrets.token_hex(8) # Tells a page that it talks to another process than before
+BOOT = secrets.token_hex(8) # Tells a page that it talks to another process than the one that made it
 
 class Live:
     "The pages of one app, as far as they are open. On the server's loop, but for `check` and `tell`."
     def __init__(self, app: App, peer: str = 'kernel', # What a page calls the process that it talks to
-                 ) -> None:
-        self.app, self.peer = app, peer
+                 boot: str = BOOT) -> None:
+        self.app, self.peer, self.boot = app, peer, boot
         self.pages: set[WebSocket] = set()
         self.trouble: dict[str, Any] | None = None # What every page has to know that comes from now on
         heard, joined, left = (plan(f, socket=True) for f in (self._heard, self._joined, self._left))
@@ -47,7 +47,7 @@ class Live:
         known = vars(ws.state).setdefault('handler', self.handler_of(page))
         if known != self.handler_of(page): self._refresh(ws, page) # It came over from an app that was replaced
         if self.trouble: ws.send(self.trouble)
-        return {'type': 'hello', 'boot': BOOT, 'peer': self.peer}
+        return {'type': 'hello', 'boot': self.boot, 'peer': self.peer}
 
     async def _left(self, ws: WebSocket) -> None: self.pages.discard(ws)
     async def _heard(self, type: str) -> dict[str, str]: return {'type': 'pong'}  # noqa: A002 (the message's field)
@@ -70,18 +70,19 @@ class Live:
         "Show every page an error. From any thread."
         self.tell({'type': 'error', 'where': where, 'text': error_text(error)})
 
-def script(prefix: str) -> str:
-    "The element that ties a page below `prefix` to this line."
-    return render(asset('nbws.js', prefix))
+def script(prefix: str, boot: str = BOOT) -> str:
+    "The element that ties a page below `prefix` to this line, and says who made the page: a successor may answer."
+    return render(Script(src=f'{prefix}{ASSETS}/nbws.js', data_boot=boot))
 
 # %% ../nbs/12b_live.ipynb #b3e9ec9c
 class Development(Surroundings):
     "The surroundings of a program that is being written."
     debug = True
 
-    def __init__(self) -> None:
+    def __init__(self, boot: str = BOOT, # The same in all processes that serve the same state of the program
+                 ) -> None:
         self.line = App()
-        self.live = Live(self.line, 'app')
+        self.live = Live(self.line, 'app', boot)
 
     def report(self, app: Any, error: BaseException, route: Route | None, what: str) -> None:
         super().report(app, error, route, what)
@@ -103,4 +104,4 @@ class Followed:
         if request.path.startswith(ASSETS + '/'): return await self.development.line.http(request)
         response: Response = await self.app.http(request)
         if not getattr(self.app, 'live', True): return response
-        return with_script(response, request, script(request.root_path))
+        return with_script(response, request, script(request.root_path, self.development.live.boot))

@@ -329,6 +329,18 @@ def test_reload_refuses_no_request(tmp_path: Path) -> None:
     assert 'ZeroDivisionError' in process.output
 
 
+def test_reload_hears_of_what_is_saved_while_it_starts(tmp_path: Path) -> None:
+    "The program changes itself as it is loaded: nothing is earlier."
+    text = "from nbws import App\napp = App()\n@app.get('/')\ndef home(): return 'version {}'\n"
+    (tmp_path/'new').write_text(text.format(2))
+    (tmp_path/'page.py').write_text(f"import os\nos.replace('new', 'page.py')\n{text.format(1)}")
+    with running(nbws('run', 'page', '--port', '0', '--reload'), cwd=tmp_path) as process:
+        process.serves()
+        process.says('page.py changed')
+        wait_for(process, 'version 2')
+        assert process.stop() == 0
+
+
 def wait_for(process: Process, text: str) -> None:
     "Ask until the answer is `text`; bounded by the test's own timeout."
     while process.get('/')[1] != text: pass

@@ -4,7 +4,7 @@
   if (window.nbws) return
   const base = document.currentScript.src.replace(/\/_nbws\/nbws\.js.*$/, '')
   const page = location.pathname.slice(new URL(base + '/').pathname.length - 1) || '/'
-  const nbws = window.nbws = { base, page, boot: null, peer: 'kernel', lost: [] }
+  const nbws = window.nbws = { base, page, boot: document.currentScript.dataset.boot, peer: 'kernel', lost: [] }
 
   // What nbws itself says stands outside the body, in a shadow root: the page's styles and swaps do not touch it.
   const host = document.createElement('nbws-status')
