@@ -80,7 +80,7 @@ class Outgoing:
         self._out_size += len(data)
         if self._out_size > 65536:
             self.flush()
-            self._out = []
+            self._collect()
 
     def _leave(self) -> None:
         "The read is handled."
@@ -94,8 +94,9 @@ class Outgoing:
 
 class SocketConn(Outgoing, asyncio.BufferedProtocol):
     "A WebSocket on an asyncio transport; the app's `Conn`. On the server's loop only."
-    __slots__ = ('host', 'transport', 'receiver', 'state', 'code', '_link', '_decoder', '_deflater', '_out',
-                 '_out_size', '_waited', '_pinged', '_held', '_above')
+    write_is_quiet = False # Asyncio's logs what is written to a connection that is gone
+    __slots__ = ('host', 'transport', 'receiver', 'state', 'code', 'direct', '_link', '_decoder', '_deflater', '_out',
+                 '_out_size', '_waited', '_pinged', '_held', '_above', '_straight')
 
     def __init__(self,
                  host: Host,
@@ -111,6 +112,8 @@ class SocketConn(Outgoing, asyncio.BufferedProtocol):
         self._out, self._out_size = None, 0
         self._waited, self._pinged = 0.0, False # Seconds without a byte, or of closing
         self._held, self._above = False, False # The app asks to pause; the write buffer is above its mark
+        self._straight = None # The transport's `write`, as long as the socket is open
+        self.direct = None # The same, while nothing stands in the way
 
     def start(self,
               head: bytes, # The 101 answer
@@ -119,6 +122,8 @@ class SocketConn(Outgoing, asyncio.BufferedProtocol):
         "Take the transport over: write the answer, open the receiver, handle what is there."
         self.transport.set_protocol(self)
         self.host.remember(self)
+        if self.write_is_quiet and not self._deflater and self.transport.get_extra_info('sslcontext') is None:
+            self._straight = self.transport.write
         self._out = [head]
         self._guard(self.receiver.opened, self)
         self.flush()
@@ -132,8 +137,7 @@ class SocketConn(Outgoing, asyncio.BufferedProtocol):
         if self._deflater: wire = self._packed(data, self._deflater)
         elif isinstance(data, Payload): wire = data.wire or _wire(data)
         else: wire = frame(data)
-        if self._out is not None: self._write(wire)
-        elif not self.transport.is_closing(): self.transport.write(wire) # The path of a broadcast
+        self._write(wire)
         return self._above
 
     def ping(self, data: bytes = b'') -> None:
@@ -150,7 +154,7 @@ class SocketConn(Outgoing, asyncio.BufferedProtocol):
         if self.state: return
         self._write(wire)
         self.pause(False) # Or their close frame would never be read
-        self.state, self._waited = CLOSING, 0.0
+        self._to(CLOSING)
 
     def pause(self, paused: bool) -> None:
         "Stop reading, or go on."
@@ -166,6 +170,13 @@ class SocketConn(Outgoing, asyncio.BufferedProtocol):
         return self._out_size + (self.transport.get_write_buffer_size() if self.state < CLOSED else 0)
 
     # Out
+
+    def _collect(self) -> None:
+        if self._out is None: self._out, self.direct = [], None
+
+    def flush(self) -> None:
+        self.direct = None if self._above else self._straight
+        Outgoing.flush(self)
 
     def _packed(self, data: str | bytes | Payload, deflater: Deflater) -> bytes:
         "The frame for a client with which compression is agreed on; a broadcast is compressed once for all alike."
@@ -235,8 +246,12 @@ class SocketConn(Outgoing, asyncio.BufferedProtocol):
     def _end(self, code: int, reason: str = '') -> None:
         "No message comes any more: tell the receiver, then linger."
         if self.state >= LINGERING: return
-        self.state, self._waited = LINGERING, 0.0
+        self._to(LINGERING)
         self._tell(code, reason)
+
+    def _to(self, state: int) -> None:
+        self.state, self._waited = state, 0.0
+        self.direct = self._straight = None
 
     def _tell(self, code: int, reason: str = '') -> None:
         receiver, self.receiver = self.receiver, _NOBODY
@@ -267,20 +282,23 @@ class SocketConn(Outgoing, asyncio.BufferedProtocol):
 
     def abort(self) -> None:
         "Drop the connection at once."
+        self.direct = self._straight = None
         self.transport.abort()
 
     def eof_received(self) -> None: self.flush()
 
     def connection_lost(self, error: Exception | None) -> None:
-        state, self.state = self.state, CLOSED
+        state = self.state
+        self._to(CLOSED)
         self.host.forget(self)
         if state < LINGERING: self._tell(self.code or CloseCode.ABNORMAL)
         if self._link is not None: self._link.closed()
 
-    def pause_writing(self) -> None: self._above = True
+    def pause_writing(self) -> None: self._above, self.direct = True, None
 
     def resume_writing(self) -> None:
         self._above = False
+        if self._out is None: self.direct = self._straight
         if self.state < LINGERING: self._guard(self.receiver.drained)
 
     def tick(self, seconds: float) -> None:
@@ -298,6 +316,7 @@ class SocketConn(Outgoing, asyncio.BufferedProtocol):
 class UvSocketConn(SocketConn, asyncio.Protocol):
     "The same for uvloop."
     __slots__ = ()
+    write_is_quiet = True
 
 def _wire(payload: Payload) -> bytes:
     payload.wire = frame(payload.data)

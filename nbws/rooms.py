@@ -90,7 +90,7 @@ class Room:
                 payload, members, skip = self._line.popleft()
                 for ws in members:
                     conn = ws.conn
-                    if ws is skip or ws.code or conn is None: continue
+                    if ws is skip or conn is None: continue
                     if ws._thread != here: ws._call(ws._push, payload, self.overflow)
-                    elif ws._lags or ws._unsent: ws._push(payload, self.overflow)
-                    else: ws._lags = conn.send(payload) # As `_push` does: this line runs for every member
+                    elif payload.wire and (write := conn.direct): write(payload.wire)
+                    else: ws._push(payload, self.overflow)
