@@ -1,0 +1,79 @@
+"""Rooms over real sockets: order, a member that does not read, and one that has just left."""
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from raw import Raw, serving, text
+from websockets.sync.client import connect
+
+from nbws import App
+from nbws.server import Server
+
+BOUND = 20  # seconds, for what takes none
+
+
+@pytest.fixture(params=['asyncio', 'uvloop'])
+def server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    "An app with a room that everybody joins."
+    if request.param == 'uvloop': pytest.importorskip('uvloop')
+    app = App()
+
+    @app.ws('/', conn=lambda ws: app.room('all').join(ws))
+    async def talk(ws: Any, msg: str, times: int = 1) -> None:
+        ws.send(f'before {msg}')
+        for _ in range(times): app.room('all').send(msg)
+        ws.send(f'after {msg}')
+
+    with serving(app, uvloop=request.param == 'uvloop') as server: yield server
+
+
+def url(server: Server) -> str: return f'ws://127.0.0.1:{server.port}/'
+
+
+def test_order(server: Server) -> None:
+    "A handler's own answers stay around what it sends to the room; the room's messages keep their order."
+    with connect(url(server)) as one, connect(url(server)) as two:
+        for n in range(300): one.send(f'{{"msg": "{n}"}}')
+        for n in range(300): assert [one.recv(BOUND) for _ in range(3)] == [f'before {n}', str(n), f'after {n}']
+        assert [two.recv(BOUND) for _ in range(300)] == [str(n) for n in range(300)]
+        two.send('{"msg": "back"}')
+        assert [two.recv(BOUND) for _ in range(3)] == ['before back', 'back', 'after back']
+        assert one.recv(BOUND) == 'back'
+
+
+@pytest.mark.parametrize('overflow', ['drop', 'close'])
+def test_a_member_that_does_not_read(server: Server, overflow: str) -> None:
+    "It costs a bounded amount, and the others get everything."
+    app = server.app
+    room = app.room('all')
+    room.overflow = overflow
+    with Raw(server, receive_buffer=4096) as deaf, connect(url(server)) as one:
+        deaf.open()
+        one.send('{"msg": "ready"}')
+        assert [one.recv(BOUND) for _ in range(3)] == ['before ready', 'ready', 'after ready']
+        stalled = next(ws for ws in app.sockets if ws.client.port == deaf.sock.getsockname()[1])
+        for n in range(200):
+            room.send(f'{n:6}' * 10_000)
+            assert str(one.recv(BOUND)).startswith(f'{n:6}')
+        if overflow == 'drop':
+            assert stalled in room
+            assert stalled.dropped > 50
+            assert stalled._unsent + stalled.conn.buffered < 1.5 * 2**20
+        else: assert not stalled.conn or stalled.conn.state # It was told 1013, behind what it did not read
+        assert len(room) == 2
+
+
+def test_a_member_that_has_just_left(server: Server) -> None:
+    "Many messages in one turn of the loop to a client that resets the connection: nothing is logged."
+    with connect(url(server)) as one, Raw(server) as gone:
+        gone.open()
+        gone.send(text('{"msg": "here"}'))
+        assert one.recv(BOUND) == 'here'
+        one.send('{"msg": "many", "times": 2000}')
+        gone.reset()
+        while one.recv(BOUND) != 'after many': pass
+        one.send('{"msg": "last"}')
+        while one.recv(BOUND) != 'after last': pass
+        assert len(server.app.room('all')) == 1
