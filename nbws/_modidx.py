@@ -311,6 +311,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                           'nbws.cli.Supervisor': ('cli.html#supervisor', 'nbws/cli.py'),
                           'nbws.cli.Supervisor.__init__': ('cli.html#supervisor.__init__', 'nbws/cli.py'),
                           'nbws.cli.Supervisor._stop': ('cli.html#supervisor._stop', 'nbws/cli.py'),
+                          'nbws.cli.Supervisor.fill': ('cli.html#supervisor.fill', 'nbws/cli.py'),
                           'nbws.cli.Supervisor.renew': ('cli.html#supervisor.renew', 'nbws/cli.py'),
                           'nbws.cli.Supervisor.run': ('cli.html#supervisor.run', 'nbws/cli.py'),
                           'nbws.cli.Supervisor.start': ('cli.html#supervisor.start', 'nbws/cli.py'),

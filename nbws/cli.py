@@ -95,22 +95,22 @@ class Supervisor:
         self.children: set[asyncio.subprocess.Process] = set()
         self.lines: dict[int, int] = {} # The pipes that children hear us by, by their process ids
         self.old: set[asyncio.Task[bool]] = set() # Children that are stopping
-        self.trouble = '' # Why the last child could not serve
+        self.trouble, self.code = '', 0 # Why the last child could not serve, and what it ended with
         self.clean = True # Every child ended by itself when it was told to
         self.stopping, self.serving = asyncio.Event(), asyncio.Event()
 
     async def run(self, started: Callable[[], None]) -> int:
         "Serve until SIGINT or SIGTERM. Returns the exit code."
-        loop = asyncio.get_running_loop()
+        loop, self.started = asyncio.get_running_loop(), started
         for s in (signal.SIGINT, signal.SIGTERM): loop.add_signal_handler(s, self.stopping.set)
         watching: asyncio.Task[None] | None = None
         try:
             if self.folders:
                 watching = loop.create_task(self.watch())
                 await asyncio.sleep(0) # It watches from here on: what is saved while the children start counts
-            for _ in range(self.workers):
-                if not await self.start(): return 1
-            started()
+            if await self.fill(): started()
+            elif not self.folders or self.code == NOTHING_THERE: return self.code
+            else: click.echo('nbws: not started: waiting for a change', err=True)
             self.serving.set()
             return await self.stay()
         finally:
@@ -139,6 +139,12 @@ class Supervisor:
         if self.old: await asyncio.wait(self.old)
         return 0 if self.clean else 1
 
+    async def fill(self) -> bool:
+        "Start as many children as there are to be; True when all of them serve."
+        for _ in range(self.workers):
+            if not await self.start(): return False
+        return True
+
     async def start(self) -> bool:
         "Start a child; True when it serves."
         ready, said = os.pipe()
@@ -154,7 +160,10 @@ class Supervisor:
         except asyncio.TimeoutError: self.trouble = f'It is not up after {START:g} s.'
         finally: os.close(ready)
         if not self.trouble: self.children.add(child)
-        else: self.stop(child)
+        else:
+            self.code = 1
+            with suppress(asyncio.TimeoutError): self.code = await asyncio.wait_for(child.wait(), GRACE) or 1
+            self.stop(child)
         return not self.trouble
 
     def tell(self, message: dict[str, Any]) -> None:
@@ -205,14 +214,15 @@ class Supervisor:
         "Start new children, and stop the old ones once the new ones serve."
         old, boot = set(self.children), self.boot
         self.boot = secrets.token_hex(8)
-        for _ in range(self.workers):
-            if await self.start(): continue
-            click.echo('nbws: not reloaded: what was there before goes on', err=True)
-            for child in self.children - old: self.stop(child)
-            self.boot = boot
-            self.tell({'type': 'error', 'where': f'{", ".join(names)}: not reloaded', 'text': self.trouble})
+        if await self.fill():
+            for child in old: self.stop(child)
+            if not old: self.started()
             return
-        for child in old: self.stop(child)
+        for child in self.children - old: self.stop(child)
+        self.boot = boot
+        if not old: return click.echo('nbws: not started: waiting for a change', err=True)
+        click.echo('nbws: not reloaded: what was there before goes on', err=True)
+        self.tell({'type': 'error', 'where': f'{", ".join(names)}: not reloaded', 'text': self.trouble})
 
 async def _said(fd: int) -> str:
     "What a child says that has started, up to b'\\0': nothing, or why it cannot serve."
@@ -302,8 +312,10 @@ def _serve_child(target: str, o: dict[str, Any], inherited: str, # Descriptors: 
         why = _why(e) or repr(e)
         click.echo(f'Error: {why}', err=True)
         say(why)
-        return 1
+        return NOTHING_THERE if isinstance(e, click.UsageError) else 1
     return 0
+
+NOTHING_THERE = 2 # A child's exit code: there is nothing to wait for
 
 LONGEST = 10_000 # Characters of a mistake that pages are told
 

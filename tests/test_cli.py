@@ -341,6 +341,25 @@ def test_reload_hears_of_what_is_saved_while_it_starts(tmp_path: Path) -> None:
         assert process.stop() == 0
 
 
+def test_reload_waits_for_a_program_that_can_be_loaded(tmp_path: Path) -> None:
+    (tmp_path/'page.py').write_text('1/0')
+    with running(nbws('run', 'page', '--port', '0', '--reload'), cwd=tmp_path) as process:
+        process.says('not started: waiting for a change')
+        (tmp_path/'page.py').write_text('2/0')
+        process.says('not started: waiting for a change', times=2)
+        (tmp_path/'page.py').write_text("from nbws import App\napp = App()\n@app.get('/')\ndef home(): return 'fine'\n")
+        process.serves()
+        assert process.get('/') == (200, 'fine')
+        assert process.stop() == 0
+    assert process.output.count('ZeroDivisionError') == 2
+
+
+def test_reload_does_not_wait_for_what_is_not_there(tmp_path: Path) -> None:
+    with running(nbws('run', 'missing', '--port', '0', '--reload'), cwd=tmp_path) as process:
+        process.says('missing')
+        assert process.popen.wait(BOUND) == 2
+
+
 def wait_for(process: Process, text: str) -> None:
     "Ask until the answer is `text`; bounded by the test's own timeout."
     while process.get('/')[1] != text: pass
