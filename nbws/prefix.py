@@ -294,8 +294,11 @@ def relocated(response: Response, request: Request) -> Response:
 
 def with_script(response: Response, request: Request, script: str, # A script's element
                 ) -> Response:
-    "The same answer; if it is a whole page of HTML, with the script first in it."
-    return _rewritten(copy.copy(response), request, '', '', script)
+    "The same answer; if it is HTML, with the script first in it, and without the file's validators."
+    page = _rewritten(copy.copy(response), request, '', '', script)
+    if page.body is not response.body: # A browser would keep the page of a process that is gone
+        page.headers = [f for f in page.headers if f[0].lower() not in ('etag', 'last-modified')]
+    return page
 
 def _rewritten(response: Response, request: Request, prefix: str, host: str, script: str) -> Response:
     if 'x-proxycontextpath' in request.headers:
