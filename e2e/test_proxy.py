@@ -378,6 +378,7 @@ def test_a_restarted_jupyter_server(open_notebook: Open, jupyter: JupyterServer,
     expect(lines(guest)).to_have_text(["before"])
     jupyter.restart()
     guest.context.clear_cookies()
+    second.get_by_role("textbox").fill("half typed")
     reloaded.reload()
     expect(reloaded.get_by_role("status")).to_contain_text("This kernel is not running any more")
     expect(tab.get_by_role("status")).to_have_text("the kernel has ended: run the notebook again")
@@ -390,6 +391,8 @@ def test_a_restarted_jupyter_server(open_notebook: Open, jupyter: JupyterServer,
     for page, text in ((tab, "one"), (reloaded, "two"), (second, "three")):
         page.bring_to_front()
         page.wait_for_url(f"**/{new}/**")
+        if page is second:
+            expect(page.get_by_role("textbox")).to_have_value("half typed")
         until_it_passes(page, text)
     now = url.replace(old, new)
     assert [tab.url, reloaded.url, second.url] == [f"{now}?a=1#b"] * 2 + [f"{now}_nbws/as/2/"]

@@ -68,21 +68,24 @@
   }
   document.addEventListener('DOMContentLoaded', htmxReconnects) // Before htmx, which listens there too
 
-  // Some changes take effect only where a page is loaded again. What was typed into it stays.
+  // Some changes take effect only where a page is loaded again, perhaps at another address. What was typed into it stays.
   const dirty = e => (e.localName === 'textarea' || e.localName === 'input') && (e.value !== e.defaultValue || e.checked !== e.defaultChecked)
   const boxes = () => [...document.querySelectorAll('textarea, input:not([type=file], [type=password])')]
-  const memory = 'nbws typed ' + location.pathname
-  const startAnew = () => {
+  const memory = address => 'nbws typed ' + new URL(address, location).pathname
+  const keepFor = address => {
     const typed = boxes().map((e, i) => dirty(e) && [i, e.name, e.value, e.checked]).filter(Boolean)
     const focus = boxes().indexOf(document.activeElement)
-    try { sessionStorage.setItem(memory, JSON.stringify({ typed, focus })) } catch (e) {} // A sandbox has no memory
+    try { sessionStorage.setItem(memory(address), JSON.stringify({ typed, focus })) } catch (e) {} // A sandbox has no memory
+  }
+  const startAnew = () => {
+    keepFor(location)
     location.reload()
   }
   document.addEventListener('DOMContentLoaded', () => {
     let kept
     try {
-      kept = JSON.parse(sessionStorage.getItem(memory))
-      sessionStorage.removeItem(memory)
+      kept = JSON.parse(sessionStorage.getItem(memory(location)))
+      sessionStorage.removeItem(memory(location))
     } catch (e) {}
     if (!kept) return
     const now = boxes()
@@ -161,7 +164,9 @@
     }
     const known = await ask()
     if (known.path && known.path !== here) {
-      outside.leave(known.path + location.href.slice((location.origin + here).length))
+      const there = known.path + location.href.slice((location.origin + here).length)
+      keepFor(there)
+      outside.leave(there)
       return false
     }
     slow = Boolean(known.out || known.kernel === false)
