@@ -34,8 +34,8 @@ from .server import Server, load_tls
 log = logging.getLogger('nbws')
 
 # %% auto #0
-__all__ = ['log', 'GRACE', 'START', 'SOURCES', 'SHOWN', 'SIZE', 'SECONDS', 'LEVELS', 'CHAT', 'load', 'Supervisor', 'Help', 'main',
-           'run', 'demo']
+__all__ = ['log', 'GRACE', 'START', 'NOTHING_THERE', 'SOURCES', 'SHOWN', 'SIZE', 'SECONDS', 'LEVELS', 'CHAT', 'load',
+           'Supervisor', 'Help', 'main', 'run', 'demo']
 
 # %% ../nbs/16_cli.ipynb #3febf8c5
 def load(target: str) -> Any:
@@ -77,6 +77,7 @@ class _Edge:
 # %% ../nbs/16_cli.ipynb #577ce338
 GRACE = 3.0 # Seconds beyond the shutdown timeout that a child has
 START = 60.0 # Seconds that a child has to start up
+NOTHING_THERE = 2 # Its exit code where no change of a file could help
 SOURCES = ('.py', '.ipynb') # A change of these starts a new child,
 SHOWN = ('.css', '.js', '.html') # and one of these is news for the pages only
 
@@ -314,8 +315,6 @@ def _serve_child(target: str, o: dict[str, Any], inherited: str, # Descriptors: 
         say(why)
         return NOTHING_THERE if isinstance(e, click.UsageError) else 1
     return 0
-
-NOTHING_THERE = 2 # A child's exit code: there is nothing to wait for
 
 LONGEST = 10_000 # Characters of a mistake that pages are told
 
