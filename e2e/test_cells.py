@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from .notebook import Notebook
 
@@ -75,6 +75,20 @@ def test_page_follows_the_code_and_keeps_what_was_typed(open_notebook: Open) -> 
     expect(frame.get_by_role("textbox")).to_have_value("half typed")
     frame.get_by_role("textbox").press("Enter")
     expect(frame.locator("#out")).to_have_text("v1 half typed")
+
+
+def test_a_page_that_still_loads_follows_too(open_notebook: Open) -> None:
+    """As with Run All: the route that made the page is gone before the page has opened its line."""
+    home = "@app.get('/')\ndef home(): return P('version {}'){}\n"
+    nb = open_notebook([APP + home.format(1, ", Img(src='held')") + "serve()", home.format(2, "")])
+    held: list[Route] = []
+    nb.page.route("**/held", lambda route: held.append(route))
+    with nb.page.expect_request("**/held"):
+        nb.run(0)
+    nb.run(1)
+    expect(nb.frame(0).get_by_text("version 1")).to_be_visible()
+    held[0].fulfill(content_type="image/svg+xml", body="<svg xmlns='http://www.w3.org/2000/svg'/>")
+    expect(nb.frame(0).get_by_text("version 2")).to_be_visible()
 
 
 PULL = """

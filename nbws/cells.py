@@ -191,10 +191,11 @@ class Cells(Surroundings):
 
     def served(self, app: Any, old: Any = None) -> None:
         self._homes[app] = self._here() if old is None or old not in self._homes else self._homes[old]
+        if old is not app and old in self.lives: self.lives[old].retire()
 
     def created(self, app: App) -> None: self.lives[app] = Live(app)
     def dress(self, request: Request, response: Response) -> Response:
-        return with_script(response, request, script(request.root_path))
+        return with_script(response, request, script(request))
 
     def defined(self, app: App, routes: Sequence[Route], replaced: Sequence[Route]) -> None:
         self._defined.update(routes)

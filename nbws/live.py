@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import secrets
+from collections import deque
 from typing import Any
 
 from .app import ASSETS, App, Surroundings, error_text
@@ -18,11 +19,13 @@ from .routing import WEBSOCKET, Route, parse_pattern
 from .sockets import WebSocket
 
 # %% auto #0
-__all__ = ['PATH', 'BOOT', 'Live', 'script', 'Development', 'Followed']
+__all__ = ['PATH', 'BOOT', 'RETIRED', 'Live', 'script', 'Development', 'Followed']
 
 # %% ../nbs/12b_live.ipynb #30d86862
 PATH = ASSETS + '/live'
 BOOT = secrets.token_hex(8) # Tells a page that it talks to another process than the one that made it
+
+RETIRED: deque[int] = deque(maxlen=1000) # Routes that are gone: a page that one of them made may not have loaded yet
 
 class Live:
     "The pages of one app, as far as they are open. On the server's loop, but for `check` and `tell`."
@@ -30,6 +33,7 @@ class Live:
                  boot: str = BOOT) -> None:
         self.app, self.peer, self.boot = app, peer, boot
         self.pages: set[WebSocket] = set()
+        self.routes: frozenset[Route] = frozenset() # At the last look
         self.trouble: dict[str, Any] | None = None # What every page has to know that comes from now on
         heard, joined, left = (plan(f, socket=True) for f in (self._heard, self._joined, self._left))
         endpoint = SocketEndpoint(app, heard, joined, left)
@@ -42,25 +46,31 @@ class Live:
         function = found and getattr(found[0].endpoint, 'function', None)
         return function, getattr(function, '__code__', None) # %autoreload replaces the code and keeps the function
 
-    async def _joined(self, ws: WebSocket, page: str = '/') -> dict[str, str]:
+    async def _joined(self, ws: WebSocket, page: str = '/', made: int = 0) -> dict[str, str]:
         self.pages.add(ws)
-        known = vars(ws.state).setdefault('handler', self.handler_of(page))
-        if known != self.handler_of(page): self._refresh(ws, page) # It came over from an app that was replaced
+        if not hasattr(ws.state, 'handler'): ws.state.handler, ws.state.made = self.handler_of(page), made
+        self._look(ws, page) # It may have come over from an app that was replaced
         if self.trouble: ws.send(self.trouble)
         return {'type': 'hello', 'boot': self.boot, 'peer': self.peer}
 
     async def _left(self, ws: WebSocket) -> None: self.pages.discard(ws)
     async def _heard(self, type: str) -> dict[str, str]: return {'type': 'pong'}  # noqa: A002 (the message's field)
 
-    def _refresh(self, ws: WebSocket, page: str) -> None:
-        ws.state.handler = self.handler_of(page)
+    def _look(self, ws: WebSocket, page: str) -> None:
+        handler = self.handler_of(page)
+        if ws.state.handler == handler and ws.state.made not in RETIRED: return
+        ws.state.handler, ws.state.made = handler, 0
         if self.app.live: ws.send({'type': 'refresh'})
 
     def check(self) -> None:
         "Let those pages refresh whose handler is another one than when they were made. From any thread."
-        for ws in tuple(self.pages):
-            page = ws.query_params.get('page', '/')
-            if ws.state.handler != self.handler_of(page): self._refresh(ws, page)
+        before, self.routes = self.routes, frozenset(self.app.table)
+        RETIRED.extend(r.serial for r in before - self.routes)
+        for ws in tuple(self.pages): self._look(ws, ws.query_params.get('page', '/'))
+
+    def retire(self) -> None:
+        "The app was replaced by another. From any thread."
+        RETIRED.extend(r.serial for r in self.app.table)
 
     def tell(self, message: dict[str, Any]) -> None:
         "Send to every page. From any thread."
@@ -70,9 +80,10 @@ class Live:
         "Show every page an error. From any thread."
         self.tell({'type': 'error', 'where': where, 'text': error_text(error)})
 
-def script(prefix: str, boot: str = BOOT) -> str:
-    "The element that ties a page below `prefix` to this line, and says who made the page: a successor may answer."
-    return render(Script(src=f'{prefix}{ASSETS}/nbws.js', data_boot=boot))
+def script(request: Request, boot: str = BOOT) -> str:
+    "The element that ties a page to this line, and says who made the page: when it has loaded, a successor may answer."
+    made = request.route.serial if request.route and request.method == 'GET' else 0
+    return render(Script(src=f'{request.root_path}{ASSETS}/nbws.js', data_boot=boot, data_made=made or None))
 
 # %% ../nbs/12b_live.ipynb #b3e9ec9c
 class Development(Surroundings):
@@ -104,4 +115,4 @@ class Followed:
         if request.path.startswith(ASSETS + '/'): return await self.development.line.http(request)
         response: Response = await self.app.http(request)
         if not getattr(self.app, 'live', True): return response
-        return with_script(response, request, script(request.root_path, self.development.live.boot))
+        return with_script(response, request, script(request, self.development.live.boot))

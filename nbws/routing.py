@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 from uuid import UUID
@@ -124,6 +125,7 @@ class Route:
     name: str = ''
     owner: Owner | None = None
     stats: Stats = field(default_factory=Stats)
+    serial: int = field(default_factory=count(1).__next__, init=False)
 
     @property
     def path(self) -> str: return self.pattern.text

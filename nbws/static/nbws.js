@@ -4,7 +4,8 @@
   if (window.nbws) return
   const base = document.currentScript.src.replace(/\/_nbws\/nbws\.js.*$/, '')
   const page = location.pathname.slice(new URL(base + '/').pathname.length - 1) || '/'
-  const nbws = window.nbws = { base, page, boot: document.currentScript.dataset.boot, peer: 'kernel', lost: [] }
+  const { boot, made = 0 } = document.currentScript.dataset
+  const nbws = window.nbws = { base, page, boot, made, peer: 'kernel', lost: [] }
 
   // What nbws itself says stands outside the body, in a shadow root: the page's styles and swaps do not touch it.
   const host = document.createElement('nbws-status')
@@ -129,6 +130,7 @@
     if (!answer.ok) return
     const fresh = new DOMParser().parseFromString(await answer.text(), 'text/html')
     if (!window.Idiomorph) await load(base + '/_nbws/idiomorph-ext.min.js')
+    nbws.made = (fresh.querySelector('script[data-made]') || { dataset: {} }).dataset.made || 0
     document.title = fresh.title
     Idiomorph.morph(document.body, fresh.body, { morphStyle: 'outerHTML', ignoreActiveValue: true,
       callbacks: { beforeNodeMorphed: old => !(old.nodeType === 1 && dirty(old)) } })
@@ -197,7 +199,7 @@
       try { open = await passable() } catch (e) { say('reconnecting') }
       if (!open) return again()
     }
-    const line = new Native(base.replace(/^http/, 'ws') + '/_nbws/live?page=' + encodeURIComponent(page))
+    const line = new Native(base.replace(/^http/, 'ws') + '/_nbws/live?made=' + nbws.made + '&page=' + encodeURIComponent(page))
     const ping = setInterval(() => {
       if (line.readyState !== 1 || waiting) return
       waiting = setTimeout(() => say('the ' + nbws.peer + ' is busy'), 1000)
