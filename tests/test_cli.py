@@ -341,6 +341,22 @@ def test_reload_hears_of_what_is_saved_while_it_starts(tmp_path: Path) -> None:
         assert process.stop() == 0
 
 
+def test_workers_make_pages_for_one_another(tmp_path: Path) -> None:
+    "A page's line may reach another worker, and the page must not take that for a newer program."
+    (tmp_path/'page.py').write_text(
+        "import os\nfrom nbws.common import *\napp = FastHTML()\n"
+        "@app.get('/')\ndef home(): return P('made by', os.getpid())\n")
+    with running(nbws('run', 'page', '--port', '0', '--reload', '--workers', '2'), cwd=tmp_path) as process:
+        process.serves()
+        boots: dict[str, str] = {}
+        while len(boots) < 2: # Bounded by the test's own timeout
+            page = get(process.port, '/', {'accept': 'text/html'})[1]
+            boots[page.partition('made by ')[2].partition('<')[0]] = page.partition('data-boot="')[2].partition('"')[0]
+        assert len(set(boots.values())) == 1
+        assert all(boots.values())
+        assert process.stop() == 0
+
+
 def test_reload_waits_for_a_program_that_can_be_loaded(tmp_path: Path) -> None:
     (tmp_path/'page.py').write_text('1/0')
     with running(nbws('run', 'page', '--port', '0', '--reload'), cwd=tmp_path) as process:
