@@ -1,6 +1,7 @@
 """A busy kernel: a server on a thread beside a pure-Python main thread, as JupyUvi and nbws's `serve` have it.
 
-`python kernel.py nbws|fasthtml PORT` prints `ready`, then works, and prints `time rounds` for each 10 ms."""
+`python kernel.py nbws|fasthtml PORT` prints `ready`, then works, and prints `time rounds cpu` for each 10 ms: when
+it began, what it did, and the CPU seconds that the thread had had before."""
 
 from __future__ import annotations
 
@@ -37,7 +38,8 @@ if __name__ == '__main__':
     slices = []
     while True:
         begun = time.monotonic()
-        slices.append(f'{begun:.6f} {work(begun + 0.01)}\n')
+        cpu = time.thread_time()
+        slices.append(f'{begun:.6f} {work(begun + 0.01)} {cpu:.6f}\n')
         if len(slices) == 20: # Seldom, since each line may cost the GIL
             sys.stdout.write(''.join(slices))
             sys.stdout.flush()
