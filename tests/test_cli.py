@@ -346,13 +346,13 @@ def test_workers_make_pages_for_one_another(tmp_path: Path) -> None:
     "A page's line may reach another worker, and the page must not take that for a newer program."
     (tmp_path/'page.py').write_text(
         "import os, time\nfrom nbws.common import *\napp = FastHTML()\n@app.get('/')\nasync def home():\n"
-        "    time.sleep(.3)\n    return P('made by', os.getpid())\n") # It accepts nobody meanwhile: the other one does
+        "    time.sleep(.3)\n    return P(f'made by {os.getpid()}')\n") # Meanwhile the other one accepts
     with running(nbws('run', 'page', '--port', '0', '--reload', '--workers', '2'), cwd=tmp_path) as process:
         process.serves()
         with ThreadPoolExecutor(4) as visitors:
             pages = list(visitors.map(lambda _: get(process.port, '/', {'accept': 'text/html'})[1], range(8)))
         assert process.stop() == 0
-    found = {re.search('data-boot="(.+?)".*made by ([0-9]+)', page).groups() for page in pages}  # type: ignore[union-attr]
+    found = {re.search('(?s)data-boot="(.+?)".*made by ([0-9]+)', page).groups() for page in pages}  # type: ignore[union-attr]
     boots, workers = {boot for boot, _ in found}, {worker for _, worker in found}
     assert (len(boots), len(workers)) == (1, 2)
 
