@@ -20,7 +20,9 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     if request.param == 'uvloop': pytest.importorskip('uvloop')
     app = App()
 
-    @app.ws('/', conn=lambda ws: app.room('all').join(ws))
+    async def joins(ws: Any) -> None: app.room('all').join(ws) # Before the client hears that it is connected
+
+    @app.ws('/', conn=joins)
     async def talk(ws: Any, msg: str, times: int = 1) -> None:
         ws.send(f'before {msg}')
         for _ in range(times): app.room('all').send(msg)
