@@ -245,6 +245,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                               'nbws.binding._short': ('binding.html#_short', 'nbws/binding.py'),
                               'nbws.binding._type_name': ('binding.html#_type_name', 'nbws/binding.py'),
                               'nbws.binding._with_default': ('binding.html#_with_default', 'nbws/binding.py'),
+                              'nbws.binding.at_once': ('binding.html#at_once', 'nbws/binding.py'),
                               'nbws.binding.caster': ('binding.html#caster', 'nbws/binding.py'),
                               'nbws.binding.kind_of': ('binding.html#kind_of', 'nbws/binding.py'),
                               'nbws.binding.plan': ('binding.html#plan', 'nbws/binding.py'),

@@ -12,15 +12,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import date, datetime
 from types import SimpleNamespace, UnionType
-from typing import Any
+from typing import Any, TypeVar
 
 from .data import UploadFile
 from .html import HtmxHeaders
 from .messages import BindError, Request, SignatureError
 
+F = TypeVar('F', bound=Callable[..., Any])
+
 # %% auto #0
-__all__ = ['SPECIAL_NAMES', 'SPECIAL_TYPES', 'CASTS', 'Source', 'to_bool', 'to_str', 'to_int', 'caster', 'Plan', 'kind_of',
-           'plan']
+__all__ = ['F', 'SPECIAL_NAMES', 'SPECIAL_TYPES', 'CASTS', 'Source', 'to_bool', 'to_str', 'to_int', 'caster', 'Plan', 'at_once',
+           'kind_of', 'plan']
 
 # %% ../nbs/03_binding.ipynb #ba5573de
 class Source:
@@ -222,7 +224,7 @@ def _field(cast: Callable[[Any], Any], many: bool, nullable: bool, value: Any) -
 class Plan:
     "How to call a function. Made once, where the handler is decorated; used from any thread."
     function: Callable[..., Any]
-    kind: str # sync, async, generator or asyncgen
+    kind: str # sync, async, generator, asyncgen or at once
     parameters: tuple[tuple[str, Callable[[Source], Any]], ...]
     rest: Callable[[Source], Mapping[str, Any]] | None # What a `**` parameter collects
     names: frozenset[str]
@@ -242,9 +244,15 @@ class Plan:
         if self.rest: found.update((k, v) for k, v in self.rest(source).items() if k not in found)
         return found
 
+def at_once(function: F) -> F:
+    "Mark a sync function that never blocks: as a handler it is called on the server's loop, not in a thread."
+    function.at_once = True  # type: ignore[attr-defined]
+    return function
+
 def kind_of(function: Callable[..., Any]) -> str:
-    "sync, async, generator or asyncgen; partials, wrappers and objects with `__call__` are looked through."
+    "How it has to be called: see `Plan`. Partials, wrappers and objects with `__call__` are looked through."
     f = _routine(function)
+    if getattr(f, 'at_once', False): return 'at once'
     if inspect.isasyncgenfunction(f): return 'asyncgen'
     if inspect.iscoroutinefunction(f): return 'async'
     return 'generator' if inspect.isgeneratorfunction(f) else 'sync'

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Awaitable, Iterator
 from typing import Any
 
+from .binding import at_once
 from .messages import Payload
 from .sockets import DONE, WebSocket, to_payload
 
@@ -41,6 +42,7 @@ class Room:
     def __contains__(self, ws: object) -> bool: return ws in self._members
     def __repr__(self) -> str: return f'<Room {self.name!r} with {len(self)} members>'
 
+    @at_once
     def join(self, ws: WebSocket) -> None:
         "Let `ws` in, and send it the history. A socket leaves by itself when it ends."
         with self._lock:
@@ -56,6 +58,7 @@ class Room:
         with self._lock:
             if history != self.history.maxlen: self.history = deque(self.history, maxlen=history)
 
+    @at_once
     def leave(self, ws: WebSocket) -> None:
         "Let `ws` go; harmless if it is not here."
         with self._lock:

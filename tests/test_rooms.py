@@ -20,9 +20,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     if request.param == 'uvloop': pytest.importorskip('uvloop')
     app = App()
 
-    async def joins(ws: Any) -> None: app.room('all').join(ws) # Before the client hears that it is connected
-
-    @app.ws('/', conn=joins)
+    @app.ws('/', conn=app.room('all').join) # Everybody is in before they hear that they are connected
     async def talk(ws: Any, msg: str, times: int = 1) -> None:
         ws.send(f'before {msg}')
         for _ in range(times): app.room('all').send(msg)
