@@ -34,10 +34,11 @@ def url(server: Server) -> str: return f'ws://127.0.0.1:{server.port}/'
 
 def test_order(server: Server) -> None:
     "A handler's own answers stay around what it sends to the room; the room's messages keep their order."
-    with connect(url(server)) as one, connect(url(server)) as two:
+    with connect(url(server), compression=None) as one, connect(url(server), compression=None) as two:
         for n in range(300): one.send(f'{{"msg": "{n}"}}')
         for n in range(300): assert [one.recv(BOUND) for _ in range(3)] == [f'before {n}', str(n), f'after {n}']
         assert [two.recv(BOUND) for _ in range(300)] == [str(n) for n in range(300)]
+        assert {bool(ws.conn.direct) for ws in server.app.sockets} == {server.uvloop}
         two.send('{"msg": "back"}')
         assert [two.recv(BOUND) for _ in range(3)] == ['before back', 'back', 'after back']
         assert one.recv(BOUND) == 'back'
@@ -49,7 +50,7 @@ def test_a_member_that_does_not_read(server: Server, overflow: str) -> None:
     app = server.app
     room = app.room('all')
     room.overflow = overflow
-    with Raw(server, receive_buffer=4096) as deaf, connect(url(server)) as one:
+    with Raw(server, receive_buffer=4096) as deaf, connect(url(server), compression=None) as one:
         deaf.open()
         one.send('{"msg": "ready"}')
         assert [one.recv(BOUND) for _ in range(3)] == ['before ready', 'ready', 'after ready']
@@ -67,7 +68,7 @@ def test_a_member_that_does_not_read(server: Server, overflow: str) -> None:
 
 def test_a_member_that_has_just_left(server: Server) -> None:
     "Many messages in one turn of the loop to a client that resets the connection: nothing is logged."
-    with connect(url(server)) as one, Raw(server) as gone:
+    with connect(url(server), compression=None) as one, Raw(server) as gone:
         gone.open()
         gone.send(text('{"msg": "here"}'))
         assert one.recv(BOUND) == 'here'
