@@ -126,6 +126,12 @@ e2e: $(VENV)/.dev jupyter-conf chromium hub ## e2e/: JupyterLab and Chromium as 
 	@echo "==> pytest e2e"
 	@if ls e2e/test_*.py > /dev/null 2>&1; then $(PY) -m pytest e2e -n $(BROWSERS) --dist worksteal $(PYTEST_FLAGS); else echo "there are no tests in e2e/ yet"; fi
 
+TIMES ?= 20
+.PHONY: repeat
+repeat: ## unit and e2e again and again: make repeat TIMES=20
+	@n=1; while [ $$n -le $(TIMES) ]; do echo "==> round $$n of $(TIMES)"; \
+	  NBWS_TEST_TRACING=off $(MAKE) unit e2e || { echo "==> round $$n failed"; exit 1; }; n=$$((n + 1)); done
+
 .PHONY: one
 one: $(VENV)/.dev jupyter-conf ## one test: make one T=tests/test_x.py::test_y
 	@test -n "$(T)" || { echo "which one? make one T=tests/test_x.py::test_y"; exit 1; }

@@ -43,6 +43,10 @@ FOLDERS = (
 KERNEL_ENDS_WITHIN = 5
 KILLED_AFTER = 30
 
+# One in some hundred kernels flushes its output when the thread that would send it has just ended: in ipykernel 7.4
+# `Kernel.process_control` beside `IPKernelApp.close`. It then waits this many seconds (ipykernel: 10) before it ends.
+KERNEL_START = "__import__('ipykernel.iostream').iostream.OutStream.flush_timeout = 2\n"
+
 TROUBLE = re.compile(
     r"^\[[EC] |\b(ERROR|CRITICAL)\b|Traceback \(most recent call last\)"
     r"|exception was never retrieved|was never awaited|Task was destroyed|ResourceWarning|^Exception "
@@ -107,6 +111,9 @@ class JupyterServer:
         overrides = folders["JUPYTER_CONFIG_DIR"] / "labconfig" / "default_setting_overrides.json"
         overrides.parent.mkdir(exist_ok=True)
         overrides.write_text(json.dumps(SETTINGS))
+        startup = folders["IPYTHONDIR"] / "profile_default" / "startup" / "flush.py"
+        startup.parent.mkdir(parents=True, exist_ok=True)
+        startup.write_text(KERNEL_START)
         return {**{name: str(folder) for name, folder in folders.items()}, **dict(self.settings.environment)}
 
     def _listening(self) -> dict[str, Any] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -9,23 +10,28 @@ from playwright.sync_api import BrowserContext, Error
 
 from .timeouts import milliseconds
 
+# Traces cost a quarter of all that a test does: to run everything again and again, they can be left out.
+TRACING = os.environ.get("NBWS_TEST_TRACING", "on") != "off"
+
 
 class Recorder:
     """Records one test's contexts into `folder`. How the test ends is known late, so it records every one."""
 
-    def __init__(self, folder: Path, title: str) -> None:
-        self._folder, self._title = folder, title
+    def __init__(self, folder: Path, title: str, tracing: bool = TRACING) -> None:
+        self._folder, self._title, self._tracing = folder, title, tracing
         self._traces: list[Path] = []
         self._pictures: list[Path] = []
 
     @staticmethod
-    def prepare(context: BrowserContext) -> None:
+    def prepare(context: BrowserContext, tracing: bool = TRACING) -> None:
         """For a new context, before its first page. No film: it costs a fifth of all that a test does."""
-        context.tracing.start(snapshots=True, sources=True)
+        if tracing:
+            context.tracing.start(snapshots=True, sources=True)
 
     def start(self, context: BrowserContext) -> None:
         """From here on it is this test that uses the context."""
-        context.tracing.start_chunk(title=self._title)
+        if self._tracing:
+            context.tracing.start_chunk(title=self._title)
 
     def stop(self, context: BrowserContext) -> None:
         """The end of the test in this context, before it is cleared or closed."""
@@ -36,9 +42,10 @@ class Recorder:
             except Error:
                 continue  # crashed, or it never came to rest: the trace has it
             self._pictures.append(picture)
-        trace = self._folder / f"{len(self._traces) + 1}.zip"
-        context.tracing.stop_chunk(path=trace)
-        self._traces.append(trace)
+        if self._tracing:
+            trace = self._folder / f"{len(self._traces) + 1}.zip"
+            context.tracing.stop_chunk(path=trace)
+            self._traces.append(trace)
 
     def keep(self, folder: Path) -> None:
         """Move what was recorded to where a person looks for it."""

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from .conftest import make_context
 from .jupyter import JupyterServer, JupyterSettings, trouble_in
 from .lab import Lab
 from .notebook import Notebook, write_notebook
@@ -222,6 +221,7 @@ def test_a_lab_is_cleared(open_notebook: Open, lab: Lab) -> None:
     tab.goto(f"{lab.server.url}api")
     tab.evaluate("() => { document.cookie = 'mark=1; path=/'; localStorage.mark = sessionStorage.mark = 1 }")
     lab.page.evaluate("() => { sessionStorage.mark = window.nbwsMark = 1 }")
+    lab.page.wait_for_function("() => 'mark' in localStorage")  # The tab may have a process of its own
     left = """() => [
         document.cookie.includes('mark'), 'mark' in localStorage, 'mark' in sessionStorage, 'nbwsMark' in window,
         document.querySelector('.jp-NotebookPanel, iframe') !== null]"""
@@ -236,11 +236,12 @@ def test_a_lab_is_cleared(open_notebook: Open, lab: Lab) -> None:
 
 def test_what_a_failed_test_leaves(browser: Browser, tmp_path: Path) -> None:
     """A trace of its own steps for each context, and a picture of each page, also where a context goes on."""
-    with make_context(browser) as context:
+    with browser.new_context() as context:
+        Recorder.prepare(context, tracing=True)
         context.new_page().set_content("<p>one</p>")
         for number in ("first", "second"):
             (tmp_path / number).mkdir()
-            recorder = Recorder(tmp_path / number, number)
+            recorder = Recorder(tmp_path / number, number, tracing=True)
             recorder.start(context)
             expect(context.pages[0].get_by_text("one")).to_be_visible()
             context.pages[0].locator("p").evaluate(f"() => {number!r}")
