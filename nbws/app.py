@@ -211,7 +211,7 @@ class AppBase:
         self.startup_hooks, self.shutdown_hooks = _many(on_startup), _many(on_shutdown)
         self.lifespan = lifespan
         self._running: Any = None # The lifespan's context while the app is served
-        self._heads: dict[str, Safe] = {}
+        self._heads: dict[str, tuple[list[Any], Safe]] = {} # By prefix: of these `hdrs`
         self._cells_hooks: dict[Callable[..., Any], tuple[str, str]] = {} # Hooks that cells added: cell and name
         self.loop: asyncio.AbstractEventLoop | None = None # That of the server, while the app is served
         self.successor: Any = None # The app that has taken over
@@ -402,24 +402,28 @@ def _linked(function: Any, route: Route) -> None:
 # %% ../nbs/06_app.ipynb #7bdab100
 class Pages(Routing):
     "Making whole pages of what handlers return."
-    def head(self, prefix: str) -> Safe:
-        "The rendered head, for pages under `prefix`."
-        found = self._heads.get(prefix)
-        if found is None:
-            parts: list[Any] = []
-            if self.default_hdrs:
-                viewport = 'width=device-width, initial-scale=1, viewport-fit=cover'
-                parts += [Meta(charset='utf-8'), Meta(name='viewport', content=viewport)]
-                if self.htmx: parts.append(asset('htmx.min.js', prefix))
-            if self.htmx: parts += [asset(EXTENSIONS[e], prefix) for e in self.exts]
-            found = self._heads[prefix] = Safe(render(*parts, *self.hdrs))
-        return found
+    def head(self, prefix: str, hdrs: Iterable[Any] | None = None) -> Safe:
+        "The rendered head, for pages under `prefix`; `hdrs` in place of the app's."
+        elements = self.hdrs if hdrs is None else hdrs
+        kept, head = self._heads.get(prefix, (None, Safe('')))
+        if kept == elements: return head
+        parts: list[Any] = []
+        if self.default_hdrs:
+            viewport = 'width=device-width, initial-scale=1, viewport-fit=cover'
+            parts += [Meta(charset='utf-8'), Meta(name='viewport', content=viewport)]
+            if self.htmx: parts.append(asset('htmx.min.js', prefix))
+        if self.htmx: parts += [asset(EXTENSIONS[e], prefix) for e in self.exts]
+        head = Safe(render(*parts, *elements))
+        if hdrs is None: self._heads[prefix] = list(elements), head
+        return head
 
     def page(self, content: Any, request: Request) -> str:
         "The HTML of a page."
         if self.body_wrap and not is_document(content): content = self.body_wrap(content)
-        return document(content, title=self.title, hdrs=self.head(request.root_path), ftrs=self.ftrs,
-                        htmlkw=self.htmlkw, bodykw=self.bodykw)
+        own = vars(request._state) if request._state else {} # What this request changed for itself
+        return document(content, title=self.title, hdrs=self.head(request.root_path, own.get('hdrs')),
+                        ftrs=own.get('ftrs', self.ftrs), htmlkw=own.get('htmlkw', self.htmlkw),
+                        bodykw=own.get('bodykw', self.bodykw))
 
     def error_page(self, request: Request, status: int, detail: str, trace: str = '') -> Response:
         "A page for an error; a fragment of text for everything that is not a browser's navigation."
@@ -744,8 +748,7 @@ class App(Mounting):
     def setup_ws(self, f: Callable[..., Any] = lambda: None, path: str = '/ws') -> Callable[..., Awaitable[None]]:
         "FastHTML's shortcut: a socket route whose clients all get what the returned `send` is given."
         room = self.room(f'clients of {path}')
-        def conn(ws: WebSocket) -> None: room.join(ws)
-        self.ws(path, conn=conn)(f)
+        self.ws(path, conn=room.join)(f)
         return room.send
 
 async def _one_by_one(moving: list[WebSocket]) -> None:

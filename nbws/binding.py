@@ -178,6 +178,7 @@ def _named_parameter(p: inspect.Parameter, annotation: Any, where: str) -> Calla
             value = value[-1]
         try: return cast(value)
         except (ValueError, TypeError, KeyError) as e:
+            if value == '' and default is not p.empty: return default # A field that nobody filled in
             raise BindError(f'{name}={_short(value)} cannot be read as {_type_name(annotation)}: {e}',
                             404 if name in s.request.path_params else 400) from None
     return bind
@@ -209,7 +210,8 @@ def _record(p: inspect.Parameter, kind: Any, where: str) -> Callable[[Source], A
         try:
             if not casts: return kind(**values)
             given = {k: c for k, c in casts.items() if k in values}
-            return kind(**{k: _field(*c, _collect(s, k) if c[1] else values[k]) for k, c in given.items()})
+            made = {k: _field(*c, _collect(s, k) if c[1] else values[k]) for k, c in given.items()}
+            return kind(**{k: v for k, v in made.items() if v is not _MISSING})
         except (ValueError, TypeError, KeyError) as e:
             raise BindError(f'the message does not make a {kind.__name__} for {p.name!r}: {e}') from None
     return bind
@@ -217,7 +219,10 @@ def _record(p: inspect.Parameter, kind: Any, where: str) -> Callable[[Source], A
 def _field(cast: Callable[[Any], Any], many: bool, nullable: bool, value: Any) -> Any:
     if value is None and nullable: return None
     if not many and isinstance(value, list) and value and cast in CASTS.values(): value = value[-1]
-    return cast(value)
+    try: return cast(value)
+    except (ValueError, TypeError, KeyError):
+        if value == '': return None if nullable else _MISSING # So the record's own default holds
+        raise
 
 # %% ../nbs/03_binding.ipynb #984c1293
 @dataclass(frozen=True, slots=True)

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
-from dataclasses import dataclass
-from datetime import date, datetime
-from typing import Any
+from dataclasses import asdict, dataclass
+from datetime import date, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any, Optional
 
 from . import html as _html
 from .app import App, Beforeware, asset
 from .data import Headers, UploadFile, set_cookie
-from .endpoints import Redirect
+from .endpoints import FtResponse, Redirect
 from .files import FileResponse, StaticFiles
 from .html import *
 from .messages import (BindError, HTMLResponse, HTTPException, JSONResponse, NbwsError, PlainTextResponse,
@@ -57,8 +60,8 @@ def EventStream(s: Any, # An (async) generator of `sse_message`s
     "A response of server-sent events."
     return StreamingResponse(s, media_type='text/event-stream', headers={'cache-control': 'no-cache'})
 
-__all__ = [*_html.__all__, 'App', 'Beforeware', 'BindError', 'EventStream', 'FastHTML', 'FileResponse', 'HTMLResponse',
-           'HTTPException', 'Headers', 'JSONResponse', 'NbwsError', 'PlainTextResponse', 'Redirect', 'RedirectResponse',
-           'Request', 'Response', 'Room', 'StartError', 'StaticFiles', 'StreamingResponse', 'UploadFile', 'WebSocket',
-           'WebSocketDisconnect', 'asyncio', 'cookie', 'dataclass', 'date', 'datetime', 'fast_app', 'json', 'random', 'serve',
-           'setup_ws', 'show', 'stop']
+__all__ = [*_html.__all__, 'Any', 'App', 'Beforeware', 'BindError', 'EventStream', 'FastHTML', 'FileResponse', 'FtResponse',
+           'HTMLResponse', 'HTTPException', 'Headers', 'JSONResponse', 'NbwsError', 'Optional', 'Path', 'PlainTextResponse',
+           'Redirect', 'RedirectResponse', 'Request', 'Response', 'Room', 'StartError', 'StaticFiles', 'StreamingResponse',
+           'UploadFile', 'WebSocket', 'WebSocketDisconnect', 'asdict', 'asyncio', 'cookie', 'dataclass', 'date', 'datetime',
+           'fast_app', 'json', 'os', 'partial', 'random', 'serve', 'setup_ws', 'show', 'stop', 'timedelta']

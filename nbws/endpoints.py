@@ -22,8 +22,8 @@ from .sockets import DONE, WebSocket, is_component, to_payload
 from .workers import Workers
 
 # %% auto #0
-__all__ = ['VARY', 'EMPTY', 'call', 'pulled', 'is_stream', 'Stream', 'Redirect', 'wants_fragment', 'to_response', 'source_of',
-           'HTTPEndpoint', 'parse_message', 'SocketEndpoint']
+__all__ = ['VARY', 'EMPTY', 'call', 'pulled', 'is_stream', 'Stream', 'Redirect', 'FtResponse', 'wants_fragment', 'to_response',
+           'source_of', 'HTTPEndpoint', 'parse_message', 'SocketEndpoint']
 
 # %% ../nbs/05d_endpoints.ipynb #9bf8fac9
 async def call(p: Plan, # The function and how to bind it
@@ -96,6 +96,23 @@ class Redirect:
         if 'hx-request' in request.headers: return HtmxResponseHeaders(redirect=self.loc)
         return RedirectResponse(self.loc, 303)
 
+class FtResponse:
+    "What a handler returns otherwise, with a status code and header fields: `FtResponse(P('No such room'), 404)`."
+    def __init__(self,
+                 content: Any, # Components, mostly
+                 status_code: int = 200,
+                 headers: Mapping[str, str] | None = None,
+                 background: Any = None, # See `Response`
+                 ) -> None:
+        self.content, self.status_code, self.headers, self.background = content, status_code, headers or {}, background
+
+    def answer(self, request: Request, page: Callable[[Any, Request], str]) -> Response:
+        "A whole page or a fragment, as for the content alone."
+        response = to_response(self.content, request, page)
+        response.status_code, response.background = self.status_code, self.background
+        response.headers += [(k.lower(), str(v)) for k, v in self.headers.items()]
+        return response
+
 def wants_fragment(request: Request) -> bool:
     "htmx asked, and not to restore its history: only a piece of the page is wanted."
     return 'hx-request' in request.headers and 'hx-history-restore-request' not in request.headers
@@ -109,6 +126,7 @@ def to_response(result: Any, # What the handler returned
     "The answer."
     if is_elements(result): return _html(result, request, page, ())
     if isinstance(result, FileResponse): return result.answer(request)
+    if isinstance(result, FtResponse): return result.answer(request, page)
     if isinstance(result, Response): return result
     if hasattr(result, '__response__'): return to_response(result.__response__(request), request, page)
     if result is None: return HTMLResponse('')

@@ -218,8 +218,8 @@ class Sending(SocketBase):
     def _shut(self, code: int, reason: str) -> None:
         if self.conn is not None and not self.code: self.conn.close(code, reason)
 
-    def send_text(self, text: str) -> Awaitable[None]: "Starlette's name for `send`."; return self.send(text)
-    def send_bytes(self, data: bytes) -> Awaitable[None]: "Starlette's name for `send`."; return self.send(data)
+    def send_text(self, text: str) -> Awaitable[None]: "Send text, empty or not."; return self.send(text or Payload(''))
+    def send_bytes(self, data: bytes) -> Awaitable[None]: "The same for bytes."; return self.send(data or Payload(b''))
     def send_json(self, data: Any) -> Awaitable[None]: "Send any value as JSON."; return self.send(to_json(data))
 
 # %% ../nbs/04_sockets.ipynb #da79c813
@@ -336,7 +336,11 @@ class WebSocket(Receiving):
             await self._wait(None)
 
     async def receive(self, timeout: float | None = None) -> str | bytes:
-        "The next message, bytes if it is binary. Raises `WebSocketDisconnect`; `TimeoutError` after `timeout` seconds."
+        """The next message, bytes if it is binary.
+
+        Raises `WebSocketDisconnect`, `TimeoutError` after `timeout` seconds, and `RuntimeError` for a second task that
+        waits while the first one does.
+        """
         await self.accept()
         if self.table is not self.app.table: self.app.refresh()
         while not self._inbox or self._stale:
@@ -347,6 +351,8 @@ class WebSocket(Receiving):
         return message
 
     async def _wait(self, timeout: float | None) -> None:
+        if self._waiter is not None:
+            raise RuntimeError('another task waits for this socket: let one task receive, and give to the others')
         self._waiter = self._loop.create_future()
         try: await (asyncio.wait_for(self._waiter, timeout) if timeout is not None else self._waiter)
         except asyncio.TimeoutError: raise TimeoutError(f'no message within {timeout} s') from None

@@ -230,10 +230,29 @@ def test_kinds_of_messages():
         await websocket.send_json({'a': 1})
         await websocket.send_bytes(b'\0')
         await websocket.send_text('t')
+        await websocket.send_text('') # Said on purpose; `send` leaves out what is empty, as a handler's answer is
+        await websocket.send_bytes(b'')
     with live(app) as c:
         ws = c.ws()
         for message in (b'a', 'b', '[1]'): ws.send(message)
-        assert [ws.recv(BOUND) for _ in range(6)] == ["'a'", "b'b'", '[1]', '{"a":1}', b'\0', 't']
+        assert [ws.recv(BOUND) for _ in range(8)] == ["'a'", "b'b'", '[1]', '{"a":1}', b'\0', 't', '', b'']
+
+
+def test_only_one_task_receives():
+    app = App()
+    @app.ws('/')
+    async def both(websocket):
+        await websocket.accept()
+        first = asyncio.create_task(websocket.receive())
+        await asyncio.sleep(0)
+        with pytest.raises(RuntimeError, match='another task waits'): await websocket.receive()
+        await websocket.send('told')
+        await websocket.send(await first)
+    with live(app) as c:
+        ws = c.ws()
+        assert ws.recv(BOUND) == 'told'
+        ws.send('x')
+        assert ws.recv(BOUND) == 'x'
 
 
 def test_a_client_that_does_not_read_stops_the_handler():
