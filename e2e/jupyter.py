@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import secrets
+import signal
 import sys
+import threading
 import time
 import urllib.request
 from dataclasses import dataclass
@@ -43,9 +46,16 @@ FOLDERS = (
 KERNEL_ENDS_WITHIN = 5
 KILLED_AFTER = 30
 
-# One in some hundred kernels flushes its output when the thread that would send it has just ended: in ipykernel 7.4
-# `Kernel.process_control` beside `IPKernelApp.close`. It then waits this many seconds (ipykernel: 10) before it ends.
-KERNEL_START = "__import__('ipykernel.iostream').iostream.OutStream.flush_timeout = 2\n"
+# What the kernels do first, in the user's namespace, so it leaves no name there. One in some hundred kernels flushes
+# output when the thread that would send it has just ended (ipykernel 7.4: `Kernel.process_control` beside
+# `IPKernelApp.close`); it then waits for `flush_timeout`, else 10 s. One that hangs is asked for its threads' stacks.
+KERNEL_START = """exec('''
+import faulthandler, os, signal
+from ipykernel.iostream import OutStream
+OutStream.flush_timeout = 2
+faulthandler.register(signal.SIGUSR1, open(os.path.join(os.environ["NBWS_TEST_STACKS"], str(os.getpid())), "w"))
+''', {})
+"""
 
 TROUBLE = re.compile(
     r"^\[[EC] |\b(ERROR|CRITICAL)\b|Traceback \(most recent call last\)"
@@ -114,7 +124,9 @@ class JupyterServer:
         startup = folders["IPYTHONDIR"] / "profile_default" / "startup" / "flush.py"
         startup.parent.mkdir(parents=True, exist_ok=True)
         startup.write_text(KERNEL_START)
-        return {**{name: str(folder) for name, folder in folders.items()}, **dict(self.settings.environment)}
+        self.stacks.mkdir(exist_ok=True)
+        ours = {name: str(folder) for name, folder in folders.items()}
+        return {**ours, "NBWS_TEST_STACKS": str(self.stacks), **dict(self.settings.environment)}
 
     def _listening(self) -> dict[str, Any] | None:
         if self.child.process.poll() is not None:
@@ -136,6 +148,11 @@ class JupyterServer:
     def runtime_folder(self) -> Path:
         """Where the server and the kernels leave their connection files."""
         return self.home / "jupyter_runtime_dir"
+
+    @property
+    def stacks(self) -> Path:
+        """Where kernels write what their threads do when asked by SIGUSR1, each in a file called by its pid."""
+        return self.home / "stacks"
 
     def notebook_url(self, path: str) -> str:
         """The address that opens a notebook, given relative to `root`, in the front end; it logs in."""
@@ -164,10 +181,21 @@ class JupyterServer:
         complaints = []
         for kernel in self.kernels():
             began = time.monotonic()
+            late = threading.Timer(seconds(KERNEL_ENDS_WITHIN), self._ask_for_stacks)
+            late.start()
             self.api(f"api/kernels/{kernel}", "DELETE")
-            if time.monotonic() - began > seconds(KERNEL_ENDS_WITHIN):
-                complaints.append(f"kernel {kernel} did not end within {seconds(KERNEL_ENDS_WITHIN):g} s")
+            late.cancel()
+            late.join()
+            if (took := time.monotonic() - began) > seconds(KERNEL_ENDS_WITHIN):
+                stacks = "".join(path.read_text() for path in self.stacks.iterdir())
+                complaints.append(f"kernel {kernel} took {took:.1f} s to end. Its threads before that:\n{stacks}")
         return complaints + [f"left behind by a kernel: {command}" for command in self.child.stragglers()]
+
+    def _ask_for_stacks(self) -> None:
+        for path in self.stacks.iterdir():
+            with contextlib.suppress(OSError):  # most have ended
+                if b"ipykernel" in Path(f"/proc/{path.name}/cmdline").read_bytes():
+                    os.kill(int(path.name), signal.SIGUSR1)
 
     def log(self, start: int = 0) -> str:
         """What the server and its kernels wrote to the terminal, from a position in bytes on."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import FrameLocator, expect
+from playwright.sync_api import FrameLocator, Locator, expect
 
 from .notebook import Notebook
 from .seeds import CHAT, HELLO
@@ -79,12 +79,19 @@ RUN_AGAIN = """
 """
 
 
+def connected(nb: Notebook) -> Locator:
+    """The body of the first cell's page, with a socket to `/count`."""
+    frame = nb.frame(0)
+    expect(frame.locator("#notifications")).to_be_attached()  # before that it may be the frame's first, empty document
+    frame.locator("body").evaluate(CONNECT)
+    return frame.locator("body")
+
+
 def test_1000_messages_in_100_runs(open_notebook: Open) -> None:
     """None is lost, none comes out of order, the socket stays open."""
     nb = open_notebook([HELLO, COUNTER])
     nb.run_all()
-    body = nb.frame(0).locator("body")
-    body.evaluate(CONNECT)
+    body = connected(nb)
     for run in range(100):
         nb._javascript(RUN_AGAIN, 1)
         body.evaluate(SEND, run * 10)
@@ -178,8 +185,7 @@ def test_bad_messages_are_told_and_the_socket_stays_open(open_notebook: Open) ->
     """Each is told in the cell of its handler; the client hears nothing of it, and goes on."""
     nb = open_notebook([HELLO, "@app.ws('/count')\nasync def count(n: int): return {'n': n}"])
     nb.run_all()
-    body = nb.frame(0).locator("body")
-    body.evaluate(CONNECT)
+    body = connected(nb)
     for text, told in BAD_MESSAGES:
         body.evaluate("(body, text) => window.counting.send(text)", text)
         expect(nb.output(1)).to_contain_text(told)
