@@ -29,7 +29,7 @@ from .html import Table as HtmlTable
 from .messages import (BindError, HTMLResponse, HTTPException, NbwsError, PlainTextResponse, Request, Response,
                            Upgrade, reason)
 from .rooms import Room
-from .routing import ANY, WEBSOCKET, Owner, Route, Table, parse_pattern
+from .routing import ANY, WEBSOCKET, Owner, Pattern, Route, Table, parse_pattern
 from .sessions import Sessions
 from .sockets import WebSocket
 from .workers import Workers
@@ -38,9 +38,10 @@ log = logging.getLogger('nbws')
 F = TypeVar('F', bound=Callable[..., Any])
 
 # %% auto #0
-__all__ = ['log', 'F', 'ASSETS', 'CDN', 'EXTENSIONS', 'STATIC', 'VERBS', 'SPECIAL_TYPES', 'Surroundings', 'is_ours',
-           'first_users', 'users_traceback', 'error_text', 'Entry', 'Log', 'Listing', 'asset', 'AppBase', 'Beforeware',
-           'Routing', 'Pages', 'Answering', 'Errors', 'Lifespan', 'Running', 'below', 'Mount', 'Mounting', 'App']
+__all__ = ['log', 'F', 'ASSETS', 'CDN', 'EXTENSIONS', 'STATIC', 'VERBS', 'TO_BE_WAITED_FOR', 'SPECIAL_TYPES', 'Surroundings',
+           'is_ours', 'first_users', 'users_traceback', 'error_text', 'Entry', 'Log', 'Listing', 'asset', 'AppBase',
+           'Beforeware', 'Routing', 'Pages', 'Answering', 'Errors', 'Lifespan', 'Running', 'below', 'Mount', 'Mounting',
+           'App']
 
 # %% ../nbs/06_app.ipynb #2ad64855
 class Surroundings:
@@ -51,6 +52,10 @@ class Surroundings:
         "Who defines this function now."
         module = getattr(function, '__module__', '') or ''
         return Owner(module, module)
+
+    def here(self) -> Owner | None:
+        "Whose code is running now."
+        return None
 
     def created(self, app: Any) -> None:
         "An app was made."
@@ -622,21 +627,44 @@ class Lifespan(Errors):
         return {'startup': self.on_startup, 'shutdown': self.on_shutdown}[event]
 
     def run(self, awaitable: Awaitable[Any]) -> Running:
-        "Await something on the server's loop. From any thread; in a cell, `await` it or call `.result(timeout)`."
+        "Await something on the server's loop. From any thread; in a cell, `await` it, or let it go on by itself."
         if self.loop is None:
             if isinstance(awaitable, Coroutine): awaitable.close()
             raise NbwsError('the app is not being served, so it has no loop: call serve() first')
-        return Running(asyncio.run_coroutine_threadsafe(_awaited(awaitable), self.loop))
-
-async def _awaited(awaitable: Awaitable[Any]) -> Any: return await awaitable
+        return Running(self, awaitable, self.loop)
 
 class Running:
-    "A coroutine on the server's loop: awaitable from any other loop."
-    def __init__(self, future: Future[Any]) -> None: self.future = future
-    def __await__(self) -> Generator[Any, None, Any]: return asyncio.wrap_future(self.future).__await__()
+    "Something awaited on the server's loop. What it prints goes where it was begun, and so does an error nobody waits for."
+    def __init__(self, app: Any, awaitable: Awaitable[Any], loop: asyncio.AbstractEventLoop) -> None:
+        name, owner = getattr(awaitable, '__name__', type(awaitable).__name__), app.surroundings.here()
+        self.app, self.waited_for = app, False
+        self._as_route = Route(Pattern('app.run', 'app.run', None, {}), frozenset(), None, name, owner)
+        self.future: Future[Any] = asyncio.run_coroutine_threadsafe(self._run(awaitable), loop)
+
+    async def _run(self, awaitable: Awaitable[Any]) -> Any:
+        with self.app.surroundings.enter(self.app, self._as_route):
+            try: return await awaitable
+            except Exception as e:
+                asyncio.get_running_loop().call_later(TO_BE_WAITED_FOR, self._tell, e)
+                raise
+
+    def _tell(self, error: Exception) -> None:
+        if not self.waited_for: self.app.report(error, self._as_route)
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        self.waited_for = True
+        return asyncio.wrap_future(self.future).__await__()
+
     def result(self, timeout: float | None = 10) -> Any:
         "Wait for it at most `timeout` seconds, from a thread that has no loop. Raises `TimeoutError`."
+        self.waited_for = True
         return self.future.result(timeout)
+
+    def cancel(self) -> None:
+        "End it where it waits. From any thread."
+        self.future.cancel()
+
+TO_BE_WAITED_FOR = 1.0 # Seconds: `await app.run(...)` may fail before the awaiting begins
 
 async def _called(hook: Callable[..., Any]) -> None:
     result = hook()

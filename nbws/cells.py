@@ -102,10 +102,10 @@ class Outlet:
 # %% ../nbs/13_cells.ipynb #bddea780
 class Speaking:
     "A handler that runs: its outlet, its app's log, and the name that it goes by."
-    __slots__ = ('outlet', 'log', 'where', 'begun')
+    __slots__ = ('outlet', 'log', 'where', 'owner', 'begun')
 
-    def __init__(self, outlet: Outlet, log: Any, where: str) -> None:
-        self.outlet, self.log, self.where = outlet, log, where
+    def __init__(self, outlet: Outlet, log: Any, where: str, owner: Owner | None = None) -> None:
+        self.outlet, self.log, self.where, self.owner = outlet, log, where, owner
         self.begun: dict[str, str] = {} # Lines without their end yet: `print` writes each of its arguments apart
 
     def write(self, name: str, text: str) -> None:
@@ -180,6 +180,11 @@ class Cells(Surroundings):
     def owner(self, function: Callable[..., Any]) -> Owner:
         "The running cell, for a function that is defined in it; else the function's module."
         return self._here() if getattr(function, '__module__', '__main__') == '__main__' else super().owner(function)
+
+    def here(self) -> Owner | None:
+        "Whose code is running now: a handler's owner, or the running cell."
+        speaker = SPEAKER.get()
+        return speaker.owner if speaker else self._here()
 
     def _here(self) -> Owner:
         owner = self.cell()
@@ -269,7 +274,8 @@ class NotebookCells(Running):
     @contextmanager
     def _speaking(self, outlet: Outlet, app: Any, route: Route | None) -> Iterator[None]:
         log = app.log if isinstance(app, App) else Log(0)
-        speaking = Speaking(outlet, log, f'{route.path} ({route.name})' if route else '')
+        where, owner = (f'{route.path} ({route.name})', route.owner) if route else ('', None)
+        speaking = Speaking(outlet, log, where, owner)
         token = SPEAKER.set(speaking)
         try: yield
         finally:

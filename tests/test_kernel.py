@@ -217,6 +217,59 @@ def test_what_goes_wrong_is_told_in_its_cell(kernel: Kernel) -> None:
         assert json.loads(ws.recv(10)) == {'n': 1, 'v': 1}
 
 
+BACKGROUND = """
+go = asyncio.Event()
+async def background():
+    print('begun')
+    await go.wait()
+    print('goes on')
+    return 1/0
+running = app.run(background())
+"""
+
+
+def test_what_a_cell_runs_on_the_loop_speaks_in_that_cell(kernel: Kernel) -> None:
+    "Also later, when other cells have run: what it prints, and an error that nobody waits for."
+    kernel.run(APP, 'app')
+    run_id = kernel.start(BACKGROUND, 'background')
+    kernel.finish(run_id)
+    told = kernel.run("app.loop.call_soon_threadsafe(go.set)", 'other')
+    assert not told.stdout + told.stderr
+    heard = kernel.hear('ZeroDivisionError', run_id)
+    assert 'goes on' in heard
+    assert 'return 1/0' in heard
+    last = kernel.run('for e in app.log: print(e.kind, e.where, e.text[-30:])', 'log').stdout
+    assert 'stdout app.run (background) goes on' in last
+    assert 'error app.run (background)' in last
+
+
+def test_an_error_that_is_waited_for_is_told_once(kernel: Kernel) -> None:
+    kernel.run(APP, 'app')
+    code = "async def fails(): 1/0\ntry: {}\nexcept ZeroDivisionError: print('caught')"
+    for wait in ('await app.run(fails())', 'app.run(fails()).result()'):
+        assert kernel.run(code.format(wait), 'waits').stdout == 'caught\n'
+    # An error that nobody waits for comes behind those that would have been told
+    run_id = kernel.start("async def last(): {}['the last']\nrunning = app.run(last())", 'last')
+    kernel.finish(run_id)
+    kernel.hear('the last', run_id)
+    assert kernel.run("print([e.text.split(':')[-1] for e in app.log])").stdout == """[" 'the last'"]\n"""
+
+
+def test_what_runs_on_the_loop_can_be_ended(kernel: Kernel) -> None:
+    kernel.run(APP, 'app')
+    kernel.run("""
+import threading
+ended = threading.Event()
+async def forever():
+    try: await asyncio.Event().wait()
+    finally: ended.set()
+running = app.run(forever())
+await app.run(asyncio.sleep(0))
+running.cancel()
+assert ended.wait(10)
+""")
+
+
 def test_it_answers_while_a_cell_sleeps(kernel: Kernel) -> None:
     kernel.run(APP, 'app')
     port = kernel.port()
