@@ -634,7 +634,7 @@ class Lifespan(Errors):
         return Running(self, awaitable, self.loop)
 
 class Running:
-    "Something awaited on the server's loop. What it prints goes where it was begun, and so does an error nobody waits for."
+    "Something awaited on the server's loop. What it prints, and an error that nobody waits for, go where it was begun."
     def __init__(self, app: Any, awaitable: Awaitable[Any], loop: asyncio.AbstractEventLoop) -> None:
         name, owner = getattr(awaitable, '__name__', type(awaitable).__name__), app.surroundings.here()
         self.app, self.waited_for = app, False

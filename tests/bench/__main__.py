@@ -24,6 +24,8 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
+import psutil
+
 HERE, ROOT = Path(__file__).parent, Path(__file__).parents[2]
 PEERS = ('python-fasthtml', 'tremolo', 'starlette', 'uvicorn[standard]', 'aiohttp', 'websockets', 'picows', 'tornado')
 MESSAGE = '{"msg": "hello, this is a message of some words"}'
@@ -121,9 +123,9 @@ def throughput(binary: Path, python: dict[str, str], names: list[str], rounds: i
 
 
 def resident(pid: int) -> int:
-    "KiB that are a process's own."
-    lines = Path(f'/proc/{pid}/smaps_rollup').read_text().splitlines()
-    return int(next(x for x in lines if x.startswith('Rss')).split()[1])
+    "KiB that a process and its workers have in memory."
+    parent = psutil.Process(pid)
+    return int(sum(p.memory_info().rss for p in (parent, *parent.children(recursive=True))) // 1024)
 
 
 def idle_memory(binary: Path, python: dict[str, str], name: str, clients: int) -> float | None:
