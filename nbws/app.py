@@ -68,6 +68,9 @@ class Surroundings:
     def defined(self, app: Any, routes: Sequence[Route], replaced: Sequence[Route]) -> None:
         "Routes were added to an app, in place of others."
 
+    def begun(self, running: Any) -> None:
+        "Something was begun by `app.run`."
+
     def dress(self, request: Request, response: Response) -> Response:
         "What leaves in place of an app's answer. On the server's loop."
         return response
@@ -637,9 +640,10 @@ class Running:
     "Something awaited on the server's loop. What it prints, and an error that nobody waits for, go where it was begun."
     def __init__(self, app: Any, awaitable: Awaitable[Any], loop: asyncio.AbstractEventLoop) -> None:
         name, owner = getattr(awaitable, '__name__', type(awaitable).__name__), app.surroundings.here()
-        self.app, self.waited_for = app, False
+        self.app, self.loop, self.waited_for = app, loop, False
         self._as_route = Route(Pattern('app.run', 'app.run', None, {}), frozenset(), None, name, owner)
         self.future: Future[Any] = asyncio.run_coroutine_threadsafe(self._run(awaitable), loop)
+        app.surroundings.begun(self)
 
     async def _run(self, awaitable: Awaitable[Any]) -> Any:
         with self.app.surroundings.enter(self.app, self._as_route):
@@ -661,8 +665,8 @@ class Running:
         return self.future.result(timeout)
 
     def cancel(self) -> None:
-        "End it where it waits. From any thread."
-        self.future.cancel()
+        "End it where it waits; harmless if it has ended. From any thread."
+        if not self.loop.is_closed(): self.future.cancel()
 
 TO_BE_WAITED_FOR = 1.0 # Seconds: `await app.run(...)` may fail before the awaiting begins
 

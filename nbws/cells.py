@@ -165,6 +165,8 @@ class Cells(Surroundings):
         self._parents: dict[str, dict[str, Any]] = {}
         self._running: str | None = None # The id of the cell that runs
         self._defined: set[Route] = set() # What it has defined so far
+        self._begun: list[Any] = [] # What it has begun so far by `app.run`
+        self._going_on: dict[str, list[Any]] = {} # The same of earlier cells, by the cell's id
         self._release: list[Callable[[], None]] = []
         self.after_hooks: list[Callable[[], None]] = [] # Called when a cell has ended
 
@@ -210,12 +212,16 @@ class Cells(Surroundings):
                 print(f'{old.path} is answered by this cell now, no longer by {old.owner.label}')
         if self._running is None and app in self.lives: self.lives[app].check()
 
+    def begun(self, running: Any) -> None:
+        by_cell = threading.current_thread() is threading.main_thread() and SPEAKER.get() is None
+        if self._running and by_cell: self._begun.append(running)
+
 # %% ../nbs/13_cells.ipynb #5fe20948
 class Running(Cells):
     "What happens before and after a cell runs."
     def before_cell(self, *_: Any) -> None:
         "A cell begins."
-        self._running, self._defined = self.cell_id(), set()
+        self._running, self._defined, self._begun = self.cell_id(), set(), []
         for app in list(self.lives):
             held = {ws for ws in tuple(app.sockets) if _owns(self._running, ws.request.route)}
             if held and app.loop: self._release.append(_hold(app.loop, held))
@@ -230,12 +236,21 @@ class Running(Cells):
                 app.renew()
                 if ok and cell: self._prune(app, cell)
                 live.check()
+            if cell: self._make_way(cell, ok)
         finally:
             while self._release: self._release.pop()()
 
     def _prune(self, app: App, cell: str) -> None:
         stale = [r for r in app.table if _owns(cell, r) and r not in self._defined]
         if stale: app.remove(stale)
+
+    def _make_way(self, cell: str, ok: bool) -> None:
+        "What an earlier run of this cell has begun makes way for what this one has; a run that failed ends nothing."
+        before = self._going_on.pop(cell, [])
+        if ok:
+            for running in before: running.cancel()
+        going_on = [r for r in (*before, *self._begun) if not r.future.done()]
+        if going_on: self._going_on[cell] = going_on
 
 def _owns(cell: str | None, route: Route | None) -> bool:
     return route is not None and route.owner is not None and route.owner.id == cell

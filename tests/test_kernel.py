@@ -270,6 +270,38 @@ assert ended.wait(10)
 """)
 
 
+TICKER = """
+@app.on_startup
+async def clock():
+    try: await asyncio.Event().wait()
+    finally: log.append('clock {0}')
+async def ticker():
+    log.append('begun {0}')
+    try: await asyncio.Event().wait()
+    finally: log.append('ended {0}')
+app.run(ticker())
+await app.run(asyncio.sleep(0))
+{1}
+"""
+
+
+def test_a_cell_that_is_run_again_replaces_what_it_runs_on_the_loop(kernel: Kernel) -> None:
+    "Once it has succeeded; what another cell runs goes on."
+    kernel.run(APP, 'app')
+    kernel.run('log = []\nasync def other():\n    try: await asyncio.Event().wait()\n    finally: log.append("other")\n'
+               'app.run(other())', 'other')
+    kernel.run(TICKER.format(1, ''), 'ticker')
+    kernel.run(TICKER.format(2, '1/0'), 'ticker', fails=True)
+    look = 'await app.run(asyncio.sleep(0)); await app.run(asyncio.sleep(0)); print(sorted(log)); log.clear()'
+    assert kernel.run(look).stdout == "['begun 1', 'begun 2']\n"
+    kernel.run(TICKER.format(3, ''), 'ticker')
+    assert kernel.run(look).stdout == "['begun 3', 'clock 1', 'clock 2', 'ended 1', 'ended 2']\n"
+    result = kernel.run('stop()\nlog.clear()', 'end')
+    assert not result.stderr
+    result = kernel.run('log.append("again")', 'ticker')
+    assert not result.stderr
+
+
 def test_it_answers_while_a_cell_sleeps(kernel: Kernel) -> None:
     kernel.run(APP, 'app')
     port = kernel.port()
