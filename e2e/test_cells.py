@@ -44,6 +44,32 @@ def test_handler_changes_under_open_socket_and_server_stays(open_notebook: Open)
     assert nb.text_output(4).startswith("(1, 1)")
 
 
+TICKER = """
+async def ticker():
+    for n in range(10**9):
+        {}
+        room.send(Div(f'{} {{n}}', id='out'))
+        await asyncio.sleep(.05)
+app.run(ticker())
+"""
+
+
+def test_a_ticker_is_replaced_and_fails_in_its_cell(open_notebook: Open) -> None:
+    live = "room = app.room('all')\n@app.ws('/ws', conn=room.join)\nasync def ws(): ..."
+    nb = open_notebook([APP, live, "serve()", TICKER.format("", "v1"), "'another cell'"])
+    nb.run_all()
+    out = nb.frame(2).locator("#out")
+    expect(out).to_contain_text("v1")
+    expect(nb.output(3)).to_contain_text("<ticker is running>")
+    nb.edit(3, TICKER.format("print('tick', n, 1 / (10 - n))", "v2"))
+    nb.run(4)
+    expect(nb.output(3)).to_contain_text("tick 9 1.0")
+    expect(nb.output(3)).to_contain_text("ZeroDivisionError")
+    expect(nb.frame(2).get_by_role("alertdialog")).to_contain_text("app.run (ticker)")
+    expect(out).to_have_text("v2 9")  # the first ticker would have gone on
+    assert nb.text_output(4).strip() == "'another cell'"
+
+
 def test_error_goes_to_its_cell_and_over_the_page(open_notebook: Open) -> None:
     nb = open_notebook([APP, "@app.ws('/ws')\nasync def ws(msg: str): return 1/0", "serve()", "1 + 1"])
     nb.run_all()

@@ -655,6 +655,8 @@ class Running:
     def _tell(self, error: Exception) -> None:
         if not self.waited_for: self.app.report(error, self._as_route)
 
+    def __repr__(self) -> str: return f'<{self._as_route.name} {"has ended" if self.future.done() else "is running"}>'
+
     def __await__(self) -> Generator[Any, None, Any]:
         self.waited_for = True
         return asyncio.wrap_future(self.future).__await__()
