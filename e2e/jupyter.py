@@ -62,14 +62,16 @@ TROUBLE = re.compile(
     r"|exception was never retrieved|was never awaited|Task was destroyed|ResourceWarning|^Exception "
 )
 
-# What Jupyter itself says in the best of worlds: it does not await what it writes to a page that has just left,
-# and a kernel that is shut down in the middle of a cell cannot answer any more.
+# What Jupyter itself says in the best of worlds: it does not look whether a page that it writes to has just left, nor
+# await it; and a kernel that is shut down in the middle of a cell cannot answer any more.
 NOISE = re.compile(
-    r"^Task exception was never retrieved\n[^\n]*WebSocketProtocol13\.write_message[^\n]*\n"
+    r"^\[E [^\n]*\] (?:Uncaught exception in zmqstream callback|Exception in callback [^\n]*ZMQStream)[^\n]*\n"
+    r" +Traceback(?:(?!^\[).)+?^ +tornado\.websocket\.WebSocketClosedError$"
+    r"|^Task exception was never retrieved\n[^\n]*WebSocketProtocol13\.write_message[^\n]*\n"
     r"Traceback(?:(?!^\[).)+?^tornado\.websocket\.WebSocketClosedError$"
     r"|^\[IPKernelApp\] ERROR \| Exception in message handler:\n"
     r"Traceback(?:(?!^\[).)+?^zmq\.error\.ZMQError: Socket operation on non-socket$",
-    re.MULTILINE | re.DOTALL,
+    re.MULTILINE | re.DOTALL | re.IGNORECASE,
 )
 
 

@@ -208,6 +208,10 @@ def test_errors_in_jupyters_log_are_seen() -> None:
         "Traceback (most recent call last):\ntornado.websocket.WebSocketClosedError\n"
     )
     error = "[E 2000-01-01 00:00:00.000 ServerApp] Uncaught exception GET /nbws\n"
+    for what in ("Uncaught exception in ZMQStream callback", "Exception in callback partial(<function ZMQStream.f>)"):
+        line = error.replace("Uncaught exception GET /nbws", what)
+        gone += f"{line}    Traceback (most recent call last):\n    tornado.websocket.WebSocketClosedError\n"
+        assert trouble_in(f"{line}    Traceback (most recent call last):\n    ValueError\n")
     assert trouble_in("[I 2000] fine\n" + gone) == []
     assert trouble_in(error + gone + error) == [error.rstrip()] * 2
     assert trouble_in(error, allowed=("GET /nbws",)) == []
