@@ -65,13 +65,13 @@ TROUBLE = re.compile(
 # What Jupyter itself says in the best of worlds: it does not look whether a page that it writes to has just left, nor
 # await it; and a kernel that is shut down in the middle of a cell cannot answer any more.
 NOISE = re.compile(
-    r"^\[E [^\n]*\] (?:Uncaught exception in zmqstream callback|Exception in callback [^\n]*ZMQStream)[^\n]*\n"
+    r"^\[E [^\n]*\] (?:Uncaught exception in (?:ZMQS|zmqs)tream callback|Exception in callback [^\n]*ZMQStream)[^\n]*\n"
     r" +Traceback(?:(?!^\[).)+?^ +tornado\.websocket\.WebSocketClosedError$"
     r"|^Task exception was never retrieved\n[^\n]*WebSocketProtocol13\.write_message[^\n]*\n"
     r"Traceback(?:(?!^\[).)+?^tornado\.websocket\.WebSocketClosedError$"
     r"|^\[IPKernelApp\] ERROR \| Exception in message handler:\n"
     r"Traceback(?:(?!^\[).)+?^zmq\.error\.ZMQError: Socket operation on non-socket$",
-    re.MULTILINE | re.DOTALL | re.IGNORECASE,
+    re.MULTILINE | re.DOTALL,
 )
 
 

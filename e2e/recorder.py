@@ -10,7 +10,7 @@ from playwright.sync_api import BrowserContext, Error
 
 from .timeouts import milliseconds
 
-# Traces cost a quarter of all that a test does: to run everything again and again, they can be left out.
+# Traces cost a fifth of all that a test does: to run everything again and again, they can be left out.
 TRACING = os.environ.get("NBWS_TEST_TRACING", "on") != "off"
 
 
