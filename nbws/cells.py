@@ -12,21 +12,24 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
-from contextvars import ContextVar
+from contextvars import Context, ContextVar, copy_context
+from functools import partial
 from types import TracebackType
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
-from .app import App, AppBase, Log, Surroundings, first_users, is_ours
+from .app import App, AppBase, Surroundings, first_users, is_ours
 from .live import Live, script
 from .messages import BindError, NbwsError, Request, Response
 from .prefix import with_script
 from .routing import Owner, Route
 
 # %% auto #0
-__all__ = ['BURST', 'PER_SECOND', 'LINE', 'WAIT', 'SPEAKER', 'HOLD', 'Kernel', 'Outlet', 'Speaking', 'Stream', 'Cells', 'Running',
-           'NotebookCells', 'IPyKernel', 'users_frames', 'without_ours', 'install']
+__all__ = ['BURST', 'PER_SECOND', 'LINE', 'WAIT', 'SPEAKER', 'HOLD', 'Kernel', 'Outlet', 'Speaking', 'Stream', 'Task',
+           'follow_tasks', 'follow_threads', 'Cells', 'Running', 'NotebookCells', 'IPyKernel', 'users_frames',
+           'without_ours', 'install']
 
 # %% ../nbs/13_cells.ipynb #a24b47af
 class Kernel(Protocol):
@@ -74,6 +77,11 @@ class Outlet:
         try: self.loop.call_soon_threadsafe(self.loop.call_later, WAIT, self.flush)
         except RuntimeError: self.flush() # The server has stopped: show what there is
 
+    def turn_to(self, parent: dict[str, Any]) -> None:
+        "The cell has run again: what comes from now on is shown by this run."
+        self.flush()
+        with self._lock: self.parent, self._budget, self._skipped = parent, float(BURST), 0
+
     def flush(self) -> None:
         "Send what has been collected."
         with self._lock:
@@ -101,11 +109,11 @@ class Outlet:
 
 # %% ../nbs/13_cells.ipynb #bddea780
 class Speaking:
-    "A handler that runs: its outlet, its app's log, and the name that it goes by."
-    __slots__ = ('outlet', 'log', 'where', 'owner', 'begun')
+    "A handler that runs, and what it has begun: an app's code with its way to a cell."
+    __slots__ = ('app', 'route', 'outlet', 'begun')
 
-    def __init__(self, outlet: Outlet, log: Any, where: str, owner: Owner | None = None) -> None:
-        self.outlet, self.log, self.where, self.owner = outlet, log, where, owner
+    def __init__(self, app: Any, route: Route | None, outlet: Outlet) -> None:
+        self.app, self.route, self.outlet = app, route, outlet
         self.begun: dict[str, str] = {} # Lines without their end yet: `print` writes each of its arguments apart
 
     def write(self, name: str, text: str) -> None:
@@ -124,9 +132,16 @@ class Speaking:
         self.outlet.flush()
         self.outlet.kernel.send(kind, content, self.outlet.parent)
 
+    def fail(self, error: BaseException) -> None:
+        "Tell an error of what it has begun as its own. On the server's loop."
+        if isinstance(self.app, App): self.app.report(error, self.route)
+        else: self.app.surroundings.report(self.app, error, self.route, '')
+
     def _pass(self, name: str, text: str) -> None:
         self.outlet.write(name, text)
-        for line in text.splitlines(): self.log.add(name, self.where, line)
+        if not isinstance(self.app, App): return # Other people's applications keep no log
+        where = f'{self.route.path} ({self.route.name})' if self.route else ''
+        for line in text.splitlines(): self.app.log.add(name, where, line)
 
 SPEAKER: ContextVar[Speaking | None] = ContextVar('nbws_speaker', default=None)
 
@@ -150,6 +165,53 @@ class Stream:
 
     def __getattr__(self, name: str) -> Any: return getattr(self.stream, name)
 
+# %% ../nbs/13_cells.ipynb #04bbb952
+class Task(asyncio.Task[Any]):
+    "A task that knows in which handler it was begun."
+    speaker: Speaking | None = None
+
+def follow_tasks(loop: asyncio.AbstractEventLoop) -> None:
+    "Let a task that a handler begins, and that fails with nobody waiting for it, fail as the handler does."
+    if loop.get_task_factory(): return # We have been here, or somebody wants other tasks
+    others = loop.get_exception_handler() or (lambda loop, context: loop.default_exception_handler(context))
+
+    def begin(loop: Any, coroutine: Any, **options: Any) -> Task:
+        task = Task(coroutine, loop=loop, **options)
+        task.speaker = SPEAKER.get()
+        return task
+
+    def failed(loop: Any, context: dict[str, Any]) -> None: # In whichever thread collects the task
+        speaker = getattr(context.get('future'), 'speaker', None)
+        try:
+            if speaker: return loop.call_soon_threadsafe(speaker.fail, context['exception'])
+        except RuntimeError: pass # The loop is closed
+        others(loop, context)
+
+    loop.set_task_factory(begin)
+    loop.set_exception_handler(failed)
+
+def follow_threads() -> None:
+    "Let the threads that a handler starts, and its jobs for thread pools, speak as the handler. Once in a process."
+    thread_class: Any = threading.Thread
+    pool_class: Any = ThreadPoolExecutor
+    start, submit = thread_class.start, pool_class.submit
+
+    def started(thread: Any) -> None:
+        if speaker := SPEAKER.get(): thread.run = partial(_speak, speaker, thread.run)
+        start(thread)
+
+    def submitted(pool: Any, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        if SPEAKER.get() is None: return submit(pool, function, *args, **kwargs)
+        return Context().run(submit, pool, copy_context().run, function, *args, **kwargs)
+
+    thread_class.start, pool_class.submit = started, submitted
+
+def _speak(speaker: Speaking, run: Callable[[], None]) -> None:
+    "The whole of a thread; an error that leaves it is told when this has returned, and by the same speaker."
+    SPEAKER.set(speaker)
+    try: run()
+    finally: speaker.flush()
+
 # %% ../nbs/13_cells.ipynb #19ade4da
 HOLD = 1.0 # Seconds that messages may wait for their cell to end
 
@@ -166,7 +228,7 @@ class Cells(Surroundings):
         self._running: str | None = None # The id of the cell that runs
         self._defined: set[Route] = set() # What it has defined so far
         self._begun: list[Any] = [] # What it has begun so far by `app.run`
-        self._going_on: dict[str, list[Any]] = {} # The same of earlier cells, by the cell's id
+        self._going_on: list[tuple[str, Any]] = [] # The same of all cells, with the cell's id
         self._release: list[Callable[[], None]] = []
         self.after_hooks: list[Callable[[], None]] = [] # Called when a cell has ended
 
@@ -186,14 +248,15 @@ class Cells(Surroundings):
     def here(self) -> Owner | None:
         "Whose code is running now: a handler's owner, or the running cell."
         speaker = SPEAKER.get()
-        return speaker.owner if speaker else self._here()
+        if speaker is None: return self._here()
+        return speaker.route.owner if speaker.route else None
 
     def _here(self) -> Owner:
         owner = self.cell()
         parent = self.kernel.parent()
         if self._parents.get(owner.id) is not parent:
             self._parents[owner.id] = parent
-            self._outlets.pop(owner.id, None) # Output goes to this run of the cell
+            if outlet := self._outlets.get(owner.id): outlet.turn_to(parent)
         return owner
 
     def served(self, app: Any, old: Any = None) -> None:
@@ -214,7 +277,9 @@ class Cells(Surroundings):
 
     def begun(self, running: Any) -> None:
         by_cell = threading.current_thread() is threading.main_thread() and SPEAKER.get() is None
-        if self._running and by_cell: self._begun.append(running)
+        if not (self._running and by_cell): return
+        self._begun.append(running)
+        self._going_on.append((self._running, running))
 
 # %% ../nbs/13_cells.ipynb #5fe20948
 class Running(Cells):
@@ -236,7 +301,7 @@ class Running(Cells):
                 app.renew()
                 if ok and cell: self._prune(app, cell)
                 live.check()
-            if cell: self._make_way(cell, ok)
+            if ok and cell: self._make_way(cell)
         finally:
             while self._release: self._release.pop()()
 
@@ -244,13 +309,11 @@ class Running(Cells):
         stale = [r for r in app.table if _owns(cell, r) and r not in self._defined]
         if stale: app.remove(stale)
 
-    def _make_way(self, cell: str, ok: bool) -> None:
-        "What an earlier run of this cell has begun makes way for what this one has; a run that failed ends nothing."
-        before = self._going_on.pop(cell, [])
-        if ok:
-            for running in before: running.cancel()
-        going_on = [r for r in (*before, *self._begun) if not r.future.done()]
-        if going_on: self._going_on[cell] = going_on
+    def _make_way(self, cell: str) -> None:
+        "What an earlier run of this cell has begun makes way for what this one has."
+        for owner, running in self._going_on:
+            if owner == cell and running not in self._begun: running.cancel()
+        self._going_on = [g for g in self._going_on if not g[1].future.done()]
 
 def _owns(cell: str | None, route: Route | None) -> bool:
     return route is not None and route.owner is not None and route.owner.id == cell
@@ -284,13 +347,12 @@ class NotebookCells(Running):
         loop = asyncio.get_running_loop()
         if outlet is None or outlet.loop is not loop:
             outlet = self._outlets[owner.id] = Outlet(self.kernel, self._parents[owner.id], loop)
+            follow_tasks(loop)
         return outlet
 
     @contextmanager
     def _speaking(self, outlet: Outlet, app: Any, route: Route | None) -> Iterator[None]:
-        log = app.log if isinstance(app, App) else Log(0)
-        where, owner = (f'{route.path} ({route.name})', route.owner) if route else ('', None)
-        speaking = Speaking(outlet, log, where, owner)
+        speaking = Speaking(app, route, outlet)
         token = SPEAKER.set(speaking)
         try: yield
         finally:
@@ -390,5 +452,6 @@ def install(shell: Any) -> NotebookCells:
             if type(handler) is logging.StreamHandler and handler.stream in (sys.stderr, sys.__stderr__):
                 handler.setStream(Stream(handler.stream, 'stderr'))
     sys.stdout, sys.stderr = Stream(sys.stdout, 'stdout'), Stream(sys.stderr, 'stderr')
+    follow_threads()
     AppBase.surroundings = cells # Of other people's applications, too
     return cells

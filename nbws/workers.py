@@ -207,7 +207,7 @@ class Threads:
     def _spawn(self) -> None:
         thread = threading.Thread(target=self._work, name=f'nbws-worker-{len(self._threads)}', daemon=True)
         self._threads.append(thread)
-        thread.start()
+        Context().run(thread.start) # Not as a part of the handler that happens to need it
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:

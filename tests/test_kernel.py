@@ -243,6 +243,52 @@ def test_what_a_cell_runs_on_the_loop_speaks_in_that_cell(kernel: Kernel) -> Non
     assert 'error app.run (background)' in last
 
 
+BEGINS = {
+    'task': 'asyncio.create_task(soon())',
+    'thread': 'threading.Thread(target=fails).start()',
+    'pool': 'jobs.submit(says)',
+    'executor': 'asyncio.get_running_loop().run_in_executor(None, says)'}
+JOBS = """
+import threading
+from concurrent.futures import ThreadPoolExecutor
+jobs = ThreadPoolExecutor(1)
+"""
+HANDLER = """
+@app.get('/{0}')
+async def {0}():
+    def says():
+        print('printed by', end=' ')
+        print('{0}')
+    def fails():
+        says()
+        raise ValueError('of {0}')
+    async def soon():
+        await asyncio.sleep(0)
+        fails()
+    {1}
+"""
+
+
+def test_what_a_handler_begins_speaks_as_the_handler(kernel: Kernel) -> None:
+    "A task, a thread, a pool's job: in the handler's cell, in its newest run, after others have run; and in the log."
+    kernel.run(APP + JOBS, 'app')
+    runs = {}
+    for name, code in BEGINS.items():
+        for _ in range(2):
+            runs[name] = kernel.start(HANDLER.format(name, code), name)
+            kernel.finish(runs[name])
+    port = kernel.port()
+    ends_with = {'task': '(?s:.*)ValueError', 'thread': '(?s:.*)ValueError'}
+    for name in [*BEGINS, *BEGINS]:  # by the second time the pools' threads are there
+        with urlopen(f'http://127.0.0.1:{port}/{name}?{secret(port)}', timeout=10): pass
+        kernel.hear(f'printed by {name}\n' + ends_with.get(name, ''), runs[name])
+    assert kernel.run('jobs.submit(print, "by a cell").result()').stdout == 'by a cell\n'
+    log = kernel.run('for e in app.log: print(e.kind, e.where, e.text.splitlines()[-1])').stdout
+    for name in BEGINS: assert log.count(f'stdout /{name} ({name}) printed by {name}\n') == 2
+    assert log.count('error /task (task) ValueError: of task\n') == 2
+    assert log.count('stderr /thread (thread) ValueError: of thread\n') == 2
+
+
 def test_an_error_that_is_waited_for_is_told_once(kernel: Kernel) -> None:
     kernel.run(APP, 'app')
     code = "async def fails(): 1/0\ntry: {}\nexcept ZeroDivisionError: print('caught')"
