@@ -299,6 +299,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                             'nbws.cells.Running.before_cell': ('cells.html#running.before_cell', 'nbws/cells.py'),
                             'nbws.cells.Speaking': ('cells.html#speaking', 'nbws/cells.py'),
                             'nbws.cells.Speaking.__init__': ('cells.html#speaking.__init__', 'nbws/cells.py'),
+                            'nbws.cells.Speaking._fail': ('cells.html#speaking._fail', 'nbws/cells.py'),
                             'nbws.cells.Speaking._pass': ('cells.html#speaking._pass', 'nbws/cells.py'),
                             'nbws.cells.Speaking.fail': ('cells.html#speaking.fail', 'nbws/cells.py'),
                             'nbws.cells.Speaking.flush': ('cells.html#speaking.flush', 'nbws/cells.py'),

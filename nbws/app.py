@@ -123,8 +123,8 @@ class Log(deque[Entry]):
     def __init__(self, limit: int = 1000) -> None: super().__init__(maxlen=limit)
 
     def add(self, kind: str, where: str, text: str) -> None:
-        "Append a line; the oldest goes when there are too many."
-        self.append(Entry(time.time(), kind, where, text[-10_000:]))
+        "Append a line, without its colours; the oldest goes when there are too many."
+        self.append(Entry(time.time(), kind, where, _COLOURS.sub('', text[-10_000:])))
 
     def __repr__(self) -> str:
         lines = [f'{_clock(e.time)} {e.kind:6} {e.where}: {e.text}' for e in tuple(self)]
@@ -140,6 +140,8 @@ class Listing(list[Any]):
         super().__init__(items)
         self._columns, self._row = columns, row
     def _repr_html_(self) -> str: return _grid(self._columns, [self._row(x) for x in self])
+
+_COLOURS = re.compile(r'\x1b\[[0-9;]*m')
 
 def _clock(seconds: float) -> str: return time.strftime('%H:%M:%S', time.localtime(seconds))
 

@@ -132,8 +132,14 @@ class Speaking:
         self.outlet.flush()
         self.outlet.kernel.send(kind, content, self.outlet.parent)
 
-    def fail(self, error: BaseException) -> None:
-        "Tell an error of what it has begun as its own. On the server's loop."
+    def fail(self, error: BaseException) -> bool:
+        "Tell an error of what it has begun as its own. From any thread. False: the server has stopped."
+        self.flush()
+        try: self.outlet.loop.call_soon_threadsafe(self._fail, error)
+        except RuntimeError: return False
+        return True
+
+    def _fail(self, error: BaseException) -> None:
         if isinstance(self.app, App): self.app.report(error, self.route)
         else: self.app.surroundings.report(self.app, error, self.route, '')
 
@@ -182,16 +188,13 @@ def follow_tasks(loop: asyncio.AbstractEventLoop) -> None:
 
     def failed(loop: Any, context: dict[str, Any]) -> None: # In whichever thread collects the task
         speaker = getattr(context.get('future'), 'speaker', None)
-        try:
-            if speaker: return loop.call_soon_threadsafe(speaker.fail, context['exception'])
-        except RuntimeError: pass # The loop is closed
-        others(loop, context)
+        if speaker is None or not speaker.fail(context['exception']): others(loop, context)
 
     loop.set_task_factory(begin)
     loop.set_exception_handler(failed)
 
 def follow_threads() -> None:
-    "Let the threads that a handler starts, and its jobs for thread pools, speak as the handler. Once in a process."
+    "Let the threads that a handler starts speak and fail as the handler, and its jobs for pools speak. Once."
     thread_class: Any = threading.Thread
     pool_class: Any = ThreadPoolExecutor
     start, submit = thread_class.start, pool_class.submit
@@ -207,9 +210,11 @@ def follow_threads() -> None:
     thread_class.start, pool_class.submit = started, submitted
 
 def _speak(speaker: Speaking, run: Callable[[], None]) -> None:
-    "The whole of a thread; an error that leaves it is told when this has returned, and by the same speaker."
+    "The whole of a thread."
     SPEAKER.set(speaker)
     try: run()
+    except Exception as e:
+        if not speaker.fail(e): raise
     finally: speaker.flush()
 
 # %% ../nbs/13_cells.ipynb #19ade4da

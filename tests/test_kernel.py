@@ -286,7 +286,7 @@ def test_what_a_handler_begins_speaks_as_the_handler(kernel: Kernel) -> None:
     log = kernel.run('for e in app.log: print(e.kind, e.where, e.text.splitlines()[-1])').stdout
     for name in BEGINS: assert log.count(f'stdout /{name} ({name}) printed by {name}\n') == 2
     assert log.count('error /task (task) ValueError: of task\n') == 2
-    assert log.count('stderr /thread (thread) ValueError: of thread\n') == 2
+    assert log.count('error /thread (thread) ValueError: of thread\n') == 2
 
 
 def test_an_error_that_is_waited_for_is_told_once(kernel: Kernel) -> None:
