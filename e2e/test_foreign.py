@@ -11,12 +11,13 @@ from .notebook import Notebook
 Open = Callable[..., Notebook]
 
 # No framework's page may ask a CDN here, so the page brings its own script. Its socket
-# connects again when it is closed.
+# connects again when it is closed, and nobody can type before it is open.
 PAGE = """
-PAGE = '''<!doctype html><title>x</title><h1>HEADING</h1><input><ul></ul><script>
+PAGE = '''<!doctype html><title>x</title><h1>HEADING</h1><input disabled><ul></ul><script>
 const list = document.querySelector('ul'), box = document.querySelector('input')
 const open = () => {
     window.socket = new WebSocket(location.href.replace('http', 'ws') + 'ws')
+    socket.onopen = () => { box.disabled = false }
     socket.onmessage = event => { list.insertAdjacentHTML('beforeend', event.data) }
     socket.onclose = event => { if (event.code === 1012) location.reload() }
 }
@@ -100,7 +101,7 @@ def test_four_frameworks_in_their_cells(open_notebook: Open) -> None:
     nb.edit(4, FLASK.replace("<h1>Flask", "<h1>Flask again"))
     expect(nb.frame(4).get_by_role("heading")).to_have_text("Flask again")
     page = nb.frame(3)
-    nb.edit(3, FASTAPI.replace("text.upper()", "text * 2"))
-    expect(page.get_by_role("heading")).to_have_text("FastAPI")
+    nb.edit(3, FASTAPI.replace("'FastAPI'", "'FastAPI again'").replace("text.upper()", "text * 2"))
+    expect(page.get_by_role("heading")).to_have_text("FastAPI again")
     say(page, "ab")
     expect(page.get_by_role("listitem")).to_have_text("abab")

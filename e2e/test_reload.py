@@ -122,6 +122,7 @@ app = App(htmx=False)
 @app.get('/')
 def home(): return '''<!DOCTYPE html><title>plain</title><h1>HEADING</h1><input><output></output><script>
 const box = document.querySelector('input'), socket = new WebSocket('ws://' + location.host + '/ws')
+socket.onopen = () => { document.title = 'connected' }
 socket.onmessage = event => { document.querySelector('output').textContent = event.data }
 box.onchange = () => socket.send(box.value)
 </script>'''
@@ -148,6 +149,7 @@ def test_a_page_with_a_socket_of_its_own(run_script: Run, page: Page, tmp_path: 
     save(path, text.replace("HEADING", "version 2"))
     expect(page.get_by_role("heading")).to_have_text("version 2")
     expect(box).to_have_value("half ty")
+    expect(page).to_have_title("connected")
     box.press("End")
     box.press_sequentially("ped")
     box.press("Enter")

@@ -14,8 +14,12 @@ from .scripts import Script
 SEED = (Path(__file__).parents[1] / "tests/apps/tremolo_chat.py").read_text()
 
 
+OPEN = "() => new Promise(ok => { if (socket.readyState === 1) ok(); else socket.addEventListener('open', ok) })"
+
+
 def talk(page: Page | FrameLocator, text: str) -> None:
-    """Type, send, and read the answer."""
+    """Type, send, and read the answer; a person sends nothing before the socket is open, and the page does not wait."""
+    page.locator("body").evaluate(OPEN)
     page.get_by_role("textbox").fill(text)
     page.get_by_role("button", name="Send").click()
     expect(page.get_by_role("listitem").first).to_contain_text(f": {text}")
@@ -28,7 +32,8 @@ def test_in_a_cell(open_notebook: Callable[..., Notebook]) -> None:
     expect(nb.output(0)).to_contain_text("ignored")  # Host, port and reload, which mean nothing here
     talk(nb.frame(0), "hello")
     talk(nb.frame(0), "<b>bold</b>")
-    nb.edit(0, SEED.replace("[{:s}] Guest", "<{:s}> Guest"))
+    nb.edit(0, SEED.replace("[{:s}] Guest", "<{:s}> Guest").replace("<h1>WebSocket Chat", "<h1>Another chat"))
+    expect(nb.frame(0).get_by_role("heading")).to_have_text("Another chat")
     talk(nb.frame(0), "again")
     expect(nb.frame(0).get_by_role("listitem").first).to_contain_text("<")
 
