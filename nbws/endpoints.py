@@ -22,8 +22,8 @@ from .sockets import DONE, WebSocket, is_component, to_payload
 from .workers import Workers
 
 # %% auto #0
-__all__ = ['VARY', 'EMPTY', 'call', 'pulled', 'is_stream', 'Stream', 'Redirect', 'FtResponse', 'wants_fragment', 'to_response',
-           'source_of', 'HTTPEndpoint', 'parse_message', 'SocketEndpoint']
+__all__ = ['VARY', 'EMPTY', 'call', 'pulled', 'is_stream', 'is_awaitable', 'Stream', 'Redirect', 'FtResponse', 'wants_fragment',
+           'to_response', 'source_of', 'HTTPEndpoint', 'parse_message', 'SocketEndpoint']
 
 # %% ../nbs/05d_endpoints.ipynb #9bf8fac9
 async def call(p: Plan, # The function and how to bind it
@@ -31,11 +31,10 @@ async def call(p: Plan, # The function and how to bind it
                ) -> Any:
     "Bind and call; a sync function runs in a worker thread. Raises `BindError` and whatever the function raises."
     arguments = p.bind(source)
-    if p.kind == 'async': return await p.function(**arguments)
-    if p.kind == 'sync':
-        result = await Workers.here().threads.run(p.function, **arguments)
-        return await result if isawaitable(result) else result
-    return p.function(**arguments)
+    if p.kind == 'async': result = await p.function(**arguments)
+    elif p.kind == 'sync': result = await Workers.here().threads.run(p.function, **arguments)
+    else: result = p.function(**arguments)
+    return await result if is_awaitable(result) else result
 
 def pulled(items: Any) -> AsyncIterator[Any]:
     "An async iterator over a generator of either kind; a sync one is pulled in worker threads."
@@ -44,6 +43,10 @@ def pulled(items: Any) -> AsyncIterator[Any]:
 def is_stream(result: Any) -> bool:
     "Did the handler return something that yields: a generator of either kind?"
     return result.__class__ not in _USUAL and (isinstance(result, Generator) or isasyncgen(result))
+
+def is_awaitable(result: Any) -> bool:
+    "Did the handler return something to be waited for, such as a coroutine or what `room.send` returns?"
+    return result.__class__ not in _USUAL and isawaitable(result)
 
 _USUAL = frozenset((FT, str, tuple, dict, list, type(None))) # What handlers return mostly: asking the ABC takes longer
 
@@ -194,7 +197,8 @@ class HTTPEndpoint:
                 if (early := await call(b, await source_of(b, request))) is not None: return early
             p = self.plan
             if p.kind == 'async' and not (p.wants_data or p.wants_raw):
-                return await p.function(**p.bind(Source(request, EMPTY)))
+                result = await p.function(**p.bind(Source(request, EMPTY)))
+                return await result if is_awaitable(result) else result
             return await call(p, await source_of(p, request))
         except BindError as e: raise HTTPException(e.status, str(e)) from e
 
@@ -289,7 +293,11 @@ class SocketEndpoint:
                 if not quiet: self._failed(ws, e)
 
     def _reply(self, ws: WebSocket, result: Any) -> Awaitable[None]:
-        return self._stream(ws, result) if is_stream(result) else ws.send(result)
+        if result.__class__ in _USUAL: return ws.send(result)
+        if is_stream(result): return self._stream(ws, result)
+        return self._later(ws, result) if is_awaitable(result) else ws.send(result)
+
+    async def _later(self, ws: WebSocket, result: Awaitable[Any]) -> None: await self._reply(ws, await result)
 
     async def _stream(self, ws: WebSocket, result: Any) -> None:
         stream = pulled(result)
@@ -313,7 +321,7 @@ class SocketEndpoint:
                 arguments = self.plan.bind(source)
                 if self.plan.kind == 'async': result = await self.plan.function(**arguments)
                 else: result = await self._serve_stream(self.plan.function(**arguments), ws)
-                if ws.accepted: await ws.send(result)
+                if ws.accepted: await self._reply(ws, result)
                 else: ws.answer = result
             except Exception as e:
                 if ws.accepted: self._failed(ws, e, ended=True)

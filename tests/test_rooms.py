@@ -10,6 +10,7 @@ from websockets.sync.client import connect
 
 from nbws import App
 from nbws.server import Server
+from nbws.testing import Client
 
 BOUND = 20  # seconds, for what takes none
 
@@ -78,3 +79,29 @@ def test_a_member_that_has_just_left(server: Server) -> None:
         one.send('{"msg": "last"}')
         while one.recv(BOUND) != 'after last': pass
         assert len(server.app.room('all')) == 1
+
+
+async def later(text: str) -> str: return f'{text} later'
+async def returns_later(msg: str) -> Any: return later(msg)
+async def sends(ws: Any, msg: str) -> Any: return ws.send(f'{msg} sent')
+
+
+@pytest.mark.parametrize(('handler', 'answer'), [
+    (lambda msg: later(msg), 'hi later'), (returns_later, 'hi later'), (sends, 'hi sent'),
+    (lambda ws, msg: ws.send(f'{msg} sent'), 'hi sent')])
+def test_what_has_to_be_awaited_may_be_returned(handler: Any, answer: str) -> None:
+    "By a lambda, mostly: a coroutine, or what `send` returns, which says nothing."
+    app = App()
+    room = app.room('all')
+    app.ws('/', conn=lambda ws: (room.join(ws), room.send('welcome'))[1])(handler)
+    app.post('/say')(lambda msg: room.send(msg))
+    async def say(msg: str) -> Any: return room.send(msg)
+    app.post('/async')(say)
+    with Client(app) as client, client.ws('/') as ws:
+        assert ws.receive() == 'welcome'
+        for path in '/say', '/async':
+            assert client.post(path, data={'msg': path}).text == ''
+            assert ws.receive() == path
+        for _ in range(2):
+            ws.send_json({'msg': 'hi'})
+            assert ws.receive() == answer
