@@ -508,6 +508,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'nbws.endpoints._to_bytes': ('endpoints.html#_to_bytes', 'nbws/endpoints.py'),
                                 'nbws.endpoints.call': ('endpoints.html#call', 'nbws/endpoints.py'),
                                 'nbws.endpoints.is_awaitable': ('endpoints.html#is_awaitable', 'nbws/endpoints.py'),
+                                'nbws.endpoints.is_ending': ('endpoints.html#is_ending', 'nbws/endpoints.py'),
                                 'nbws.endpoints.is_stream': ('endpoints.html#is_stream', 'nbws/endpoints.py'),
                                 'nbws.endpoints.parse_message': ('endpoints.html#parse_message', 'nbws/endpoints.py'),
                                 'nbws.endpoints.pulled': ('endpoints.html#pulled', 'nbws/endpoints.py'),

@@ -22,7 +22,8 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple, TypeVar
 
 from .binding import SPECIAL_NAMES, SPECIAL_TYPES, plan
-from .endpoints import HTTPEndpoint, SocketEndpoint, Stream, call, is_stream, pulled, source_of, to_response
+from .endpoints import (FAILURES, HTTPEndpoint, SocketEndpoint, Stream, call, is_ending, is_stream, pulled,
+                            source_of, to_response)
 from .files import StaticFiles
 from .html import Link, Meta, Pre, Safe, Script, Tbody, Td, Th, Thead, Tr, document, is_document, render
 from .html import Table as HtmlTable
@@ -447,7 +448,7 @@ class Pages(Routing):
 # %% ../nbs/06_app.ipynb #cbadf342
 class Answering(Pages):
     "From a request to an answer. On the server's loop."
-    async def _error(self, request: Request, error: Exception) -> Response: raise NotImplementedError
+    async def _error(self, request: Request, error: BaseException) -> Response: raise NotImplementedError
 
     async def http(self, request: Request) -> Response:
         "Answer a request, or a handshake with an `Upgrade`. Never raises an `Exception`."
@@ -456,7 +457,9 @@ class Answering(Pages):
             answer = self._answer
             for middleware in self.middlewares: answer = _around(middleware, answer)
             response = await answer(request)
-        except Exception as e: response = await self._error(request, e)
+        except FAILURES as e:
+            if is_ending(e): raise
+            response = await self._error(request, e)
         if request._session is not None and (cookie := self.sessions.save(request._session, request.scheme == 'https')):
             response.headers.append(('set-cookie', cookie))
         if request._out: response.headers += request._out
@@ -500,7 +503,9 @@ class Answering(Pages):
         async def run() -> None:
             with self.surroundings.enter(self, request.route):
                 try: await Workers.here().call(background)
-                except Exception as e: self.report(e, request.route, request)
+                except FAILURES as e:
+                    if is_ending(e): raise
+                    self.report(e, request.route, request)
         return run
 
     async def _upgrade(self, request: Request, endpoint: SocketEndpoint) -> Response:
@@ -509,7 +514,7 @@ class Answering(Pages):
         if endpoint.pull:
             accepted = await ws.pulled()
             if accepted is not None: return accepted
-            if isinstance(ws.answer, Exception): raise ws.answer
+            if isinstance(ws.answer, BaseException): raise ws.answer
             if ws.answer is None: raise HTTPException(403, 'the handler did not accept the socket')
             return self.respond(await self._started(request, ws.answer), request)
         if endpoint.uses_session: self.sessions.touch(request.session)
@@ -556,7 +561,7 @@ def _around(middleware: Callable[..., Awaitable[Any]], answer: Callable[[Request
 # %% ../nbs/06_app.ipynb #efaf670b
 class Errors(Answering):
     "What is answered when something is raised."
-    async def _error(self, request: Request, error: Exception) -> Response:
+    async def _error(self, request: Request, error: BaseException) -> Response:
         known = isinstance(error, HTTPException)
         handler = self._handler_of(error)
         if not known or error.__cause__ is not None: self.report(error.__cause__ or error, request.route, request)
@@ -572,12 +577,12 @@ class Errors(Answering):
             return response
         return self.error_page(request, 500, reason(500), ''.join(users_traceback(error)) if self.debug else '')
 
-    def _handler_of(self, error: Exception) -> Callable[..., Any] | None:
+    def _handler_of(self, error: BaseException) -> Callable[..., Any] | None:
         status = error.status_code if isinstance(error, HTTPException) else 500
         mine = (f for kind in type(error).__mro__ if (f := self.exception_handlers.get(kind)))
         return next(mine, None) or self.exception_handlers.get(status)
 
-    async def _handled(self, handler: Callable[..., Any], request: Request, error: Exception) -> Response:
+    async def _handled(self, handler: Callable[..., Any], request: Request, error: BaseException) -> Response:
         result = handler(request, error)
         if isinstance(result, Awaitable): result = await result
         response = self.respond(result, request)
@@ -650,11 +655,11 @@ class Running:
     async def _run(self, awaitable: Awaitable[Any]) -> Any:
         with self.app.surroundings.enter(self.app, self._as_route):
             try: return await awaitable
-            except Exception as e:
+            except (Exception, SystemExit) as e:
                 asyncio.get_running_loop().call_later(TO_BE_WAITED_FOR, self._tell, e)
                 raise
 
-    def _tell(self, error: Exception) -> None:
+    def _tell(self, error: BaseException) -> None:
         if not self.waited_for: self.app.report(error, self._as_route)
 
     def __repr__(self) -> str: return f'<{self._as_route.name} {"has ended" if self.future.done() else "is running"}>'

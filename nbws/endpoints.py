@@ -5,6 +5,7 @@
 # %% ../nbs/05d_endpoints.ipynb #5f4cc3d0
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -22,8 +23,9 @@ from .sockets import DONE, WebSocket, is_component, to_payload
 from .workers import Workers
 
 # %% auto #0
-__all__ = ['VARY', 'EMPTY', 'call', 'pulled', 'is_stream', 'is_awaitable', 'Stream', 'Redirect', 'FtResponse', 'wants_fragment',
-           'to_response', 'source_of', 'HTTPEndpoint', 'parse_message', 'SocketEndpoint']
+__all__ = ['FAILURES', 'VARY', 'EMPTY', 'call', 'is_ending', 'pulled', 'is_stream', 'is_awaitable', 'Stream', 'Redirect',
+           'FtResponse', 'wants_fragment', 'to_response', 'source_of', 'HTTPEndpoint', 'parse_message',
+           'SocketEndpoint']
 
 # %% ../nbs/05d_endpoints.ipynb #9bf8fac9
 async def call(p: Plan, # The function and how to bind it
@@ -35,6 +37,14 @@ async def call(p: Plan, # The function and how to bind it
     elif p.kind == 'sync': result = await Workers.here().threads.run(p.function, **arguments)
     else: result = p.function(**arguments)
     return await result if is_awaitable(result) else result
+
+FAILURES = (Exception, SystemExit, asyncio.CancelledError) # What a handler may raise that ends its call and no more
+
+def is_ending(error: BaseException) -> bool:
+    "Was the running task told to end? Else its handler has waited for another one that was. Python 3.10 cannot tell."
+    if not isinstance(error, asyncio.CancelledError): return False
+    task = asyncio.current_task()
+    return task is None or not hasattr(task, 'cancelling') or task.cancelling() > 0
 
 def pulled(items: Any) -> AsyncIterator[Any]:
     "An async iterator over a generator of either kind; a sync one is pulled in worker threads."
@@ -58,7 +68,7 @@ class Stream:
     def __init__(self, items: AsyncIterator[Any], # See `pulled`
                  first: Any = None, # What was taken from it already
                  enter: Callable[[], AbstractContextManager[Any]] = nullcontext, # The context in which its code runs
-                 failed: Callable[[Exception], Any] | None = None, # Tells the developer
+                 failed: Callable[[BaseException], Any] | None = None, # Tells the developer
                  ) -> None:
         self.items, self.enter, self.failed = items, enter, failed
         self._first = _to_bytes(first)
@@ -76,8 +86,8 @@ class Stream:
         try:
             while not data:
                 with self.enter(): data = _to_bytes(await anext(self.items))
-        except Exception as e:
-            if isinstance(e, StopAsyncIteration) or self.failed is None: raise
+        except FAILURES as e:
+            if isinstance(e, StopAsyncIteration) or self.failed is None or is_ending(e): raise
             self.failed(e)
             raise Reported(f'an answer broke off: {e}') from e
         return data
@@ -273,7 +283,7 @@ class SocketEndpoint:
                 source = Source(ws.request, fields, headers, ws, data)
                 result = await p.function(**p.bind(source)) if p.kind == 'async' else await self._other(p, ws, source)
                 if result is not None and (sent := self._reply(ws, result)) is not DONE: await sent
-            except Exception as e: self._failed(ws, e)
+            except FAILURES as e: self._failed(ws, e)
 
     async def opened(self, ws: WebSocket) -> None:
         "Run `conn`; its data is the query."
@@ -289,8 +299,8 @@ class SocketEndpoint:
             try:
                 result = await p.function(**p.bind(source)) if p.kind == 'async' else await self._other(p, ws, source)
                 if result is not None: await self._reply(ws, result)
-            except Exception as e:
-                if not quiet: self._failed(ws, e)
+            except FAILURES as e:
+                if not quiet or is_ending(e): self._failed(ws, e)
 
     def _reply(self, ws: WebSocket, result: Any) -> Awaitable[None]:
         if result.__class__ in _USUAL: return ws.send(result)
@@ -323,8 +333,8 @@ class SocketEndpoint:
                 else: result = await self._serve_stream(self.plan.function(**arguments), ws)
                 if ws.accepted: await self._reply(ws, result)
                 else: ws.answer = result
-            except Exception as e:
-                if ws.accepted: self._failed(ws, e, ended=True)
+            except FAILURES as e:
+                if ws.accepted or is_ending(e): self._failed(ws, e, ended=True)
                 else: ws.answer = e
 
     async def _serve_stream(self, stream: Any, ws: WebSocket) -> Any:
@@ -336,7 +346,8 @@ class SocketEndpoint:
         await stream.aclose()
         return None
 
-    def _failed(self, ws: WebSocket, error: Exception, ended: bool = False) -> None:
+    def _failed(self, ws: WebSocket, error: BaseException, ended: bool = False) -> None:
         if isinstance(error, WebSocketDisconnect): return
+        if is_ending(error): raise error
         self.app.report(error, self.route, ws)
         if ended or not (isinstance(error, BindError) or self.app.debug): ws.close(CloseCode.INTERNAL_ERROR)

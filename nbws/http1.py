@@ -267,6 +267,9 @@ class _Answers(_Writer):
         except Exception:
             log.exception('%s %s failed', request.method, request.path)
             response = PlainTextResponse(reason(500), 500)
+        except asyncio.CancelledError: # Nobody is going to answer: the client need not wait
+            self.transport.abort()
+            raise
         if request.root_path: response = relocated(response, request)
         if isinstance(response, Upgrade) and not self._switch(exchange, request, response): return
         if request.upgrade: exchange.keep = False

@@ -400,7 +400,11 @@ class Server:
                 ready.set_result(None)
                 await self._ended.wait()
         asyncio.set_event_loop(loop)
-        try: loop.run_until_complete(main())
+        running = loop.create_task(main())
+        try:
+            while not running.done():
+                try: loop.run_until_complete(running)
+                except SystemExit: log.error('sys.exit() in a task does not end the server: call stop() for that')
         finally: _end_loop(loop)
 
     def stop(self,

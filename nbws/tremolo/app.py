@@ -171,7 +171,7 @@ class TremoloErrors(TremoloAnswering):
             return function
         return decorate(func) if callable(func) else decorate
 
-    async def _error(self, request: Request, error: Exception) -> Response:
+    async def _error(self, request: Request, error: BaseException) -> Response:
         x = self._exchange(request)
         known = isinstance(error, AnyHTTPException)
         status = error.status_code if isinstance(error, AnyHTTPException) else 500
@@ -184,11 +184,11 @@ class TremoloErrors(TremoloAnswering):
             if status < 400: return Response(str(error), status, [*response.headers, *before.fields])
             return response
         told = error if not known else error.__cause__
-        if isinstance(told, Exception): self.report(told, request.route, request)
+        if told is not None: self.report(told, request.route, request)
         try: return await self._error_page(x, error, status, *handler)
         except Exception as e: return await super()._error(request, e)
 
-    async def _error_page(self, x: Exchange, error: Exception, status: int, p: Plan, options: dict[str, Any],
+    async def _error_page(self, x: Exchange, error: BaseException, status: int, p: Plan, options: dict[str, Any],
                           function: Any) -> Response:
         x.exc = error if isinstance(error, AnyHTTPException) else InternalServerError(cause=error)
         x.func, x.kwargs = function, options

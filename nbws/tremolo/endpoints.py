@@ -14,7 +14,7 @@ from itertools import count
 from typing import Any
 
 from ..binding import Plan
-from ..endpoints import HTTPEndpoint, SocketEndpoint, Stream, is_stream, pulled, source_of
+from ..endpoints import FAILURES, HTTPEndpoint, SocketEndpoint, Stream, is_stream, pulled, source_of
 from ..messages import BindError, Reported, Request
 from ..messages import HTTPException as AnyHTTPException
 from ..routing import PATH_TYPES, Pattern, parse_pattern
@@ -79,7 +79,7 @@ class TremoloEndpoint(HTTPEndpoint):
                 decided.cancel()
                 if x.response.pipe: x.response.pipe.end()
                 raise
-            except Exception as e:
+            except FAILURES as e:
                 if not decided.done(): decided.set_exception(e)
                 elif x.response.pipe and not x.response.pipe.closed:
                     x.app.report(e, x.ours.route, x.ours)
@@ -150,7 +150,7 @@ class TremoloSocketEndpoint(SocketEndpoint):
         if not ws.accepted: enter(x, self.function, self.options)
         await super().serve(ws)
 
-    def _failed(self, ws: WebSocket, error: Exception, ended: bool = False) -> None:
+    def _failed(self, ws: WebSocket, error: BaseException, ended: bool = False) -> None:
         own = isinstance(error, WebSocketException) and error.code != 1011 and 1000 <= error.code < 5000
         if own: ws.close(error.code)  # type: ignore[attr-defined]
         else: super()._failed(ws, error, ended)
