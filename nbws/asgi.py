@@ -375,7 +375,7 @@ class _Call:
         except asyncio.CancelledError:
             self.finished(NbwsError('the application was cancelled'))
             raise
-        except Exception as e: error = e
+        except (Exception, SystemExit) as e: error = e
         if error is not None and self.left and (isinstance(error, OSError) or type(error).__name__ in _LEFT):
             log.debug('%s: the client has left', self.request.path)
             error = None

@@ -156,7 +156,7 @@ class WSGIApp:
             if (refused := getattr(getattr(body, 'raw', None), 'refused', None)) is not None: raise refused
         except HTTPException as e: # Of the body: too long, too slow
             return PlainTextResponse(e.detail, e.status_code, e.headers)
-        except Exception as e:
+        except (Exception, SystemExit) as e:
             self.surroundings.report(self, e, None, request.path)
             return PlainTextResponse(f'500 {reason(500)}', 500)
         return response

@@ -264,7 +264,7 @@ class _Answers(_Writer):
             return
         request.connection = self._link
         try: response = self.host.refuse(request) or await self.host.app.http(request)
-        except Exception:
+        except (Exception, SystemExit):
             log.exception('%s %s failed', request.method, request.path)
             response = PlainTextResponse(reason(500), 500)
         except asyncio.CancelledError: # Nobody is going to answer: the client need not wait

@@ -14,6 +14,7 @@ from websockets.exceptions import ConnectionClosedError
 from websockets.sync.client import connect
 
 from nbws import App
+from nbws.foreign import as_app
 from nbws.server import Server
 from nbws.tremolo import Tremolo
 
@@ -153,3 +154,24 @@ def test_in_tremolos_spelling(expect_log: ExpectLog) -> None:
         for _ in range(2): assert get(server, '/missing')[0] == 404
         assert get(server, '/')[0] == 500
         assert get(server, '/missing')[0] == 404
+
+
+def wsgi(environ: Any, start: Any) -> list[bytes]:
+    if environ['PATH_INFO'] == '/': sys.exit('from a handler')
+    start('200 OK', [])
+    return [b'fine']
+
+
+async def asgi(scope: Any, receive: Any, send: Any) -> None:
+    if scope['type'] == 'lifespan': return
+    if scope['path'] == '/': sys.exit('from a handler')
+    await send({'type': 'http.response.start', 'status': 200, 'headers': []})
+    await send({'type': 'http.response.body', 'body': b'fine'})
+
+
+@pytest.mark.parametrize('app', [wsgi, asgi], ids=['wsgi', 'asgi'])
+def test_other_peoples_applications(expect_log: ExpectLog, app: Any) -> None:
+    expect_log(NAMES['exit'], times=1)
+    with serving(as_app(app)) as server:
+        assert get(server, '/')[0] == 500
+        assert get(server, '/fine') == (200, b'fine')
