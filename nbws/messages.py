@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
-from enum import IntEnum
+from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping, MappingView, Set
+from dataclasses import fields, is_dataclass
+from enum import Enum, IntEnum
 from http import HTTPStatus
 from types import SimpleNamespace
 from typing import Any, NamedTuple, Protocol
@@ -378,7 +380,7 @@ class PlainTextResponse(Response):
     media_type = 'text/plain'
 
 class JSONResponse(Response):
-    "Any value as JSON; what JSON cannot say is sent as its `str`."
+    "Any value as JSON; see `to_json`."
     media_type = 'application/json'
     def render(self, content: Any) -> bytes: return to_json(content).encode()
 
@@ -392,12 +394,27 @@ class StreamingResponse(Response):
     "Chunks as they come, from a sync or async iterable."
 
 def to_json(value: Any) -> str:
-    "Compact JSON; sets and other iterables become lists, anything else unknown its `str`."
-    return json.dumps(value, ensure_ascii=False, separators=(',', ':'), default=_jsonable)
+    """Compact JSON that every browser reads.
+
+    Dataclasses and pydantic's models become objects, numpy's arrays and numbers what they hold, enumerations their
+    values, sets and iterators lists, and what is no number (NaN, infinity) null. Anything else is sent as its `str`.
+    """
+    text = _encode(value)
+    if 'NaN' in text or 'Infinity' in text: # Python writes them as if they were JSON (RFC 8259, section 6)
+        text = _encode(json.loads(text, parse_constant=lambda name: None))
+    return text
 
 def _jsonable(value: Any) -> Any:
-    if isinstance(value, (set, frozenset, tuple)): return list(value)
+    "What stands for a value that the encoder does not know."
+    if isinstance(value, Enum): return value.value
+    if isinstance(value, (Set, Iterator, MappingView, range, deque)): return list(value) # type: ignore[arg-type]
+    if isinstance(value, type): return str(value)
+    if is_dataclass(value): return {f.name: getattr(value, f.name) for f in fields(value)}
+    for name in ('tolist', 'model_dump'):
+        if callable(says := getattr(value, name, None)): return says()
     return str(value)
+
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(',', ':'), default=_jsonable).encode
 
 # %% ../nbs/00b_messages.ipynb #fdd1f8e6
 class Payload:

@@ -38,7 +38,7 @@ def to_payload(content: Any, # What a handler returned, yielded or sent
     if is_component(content): return render(content)
     if isinstance(content, str): return str(content) or None
     if content is None or content is False: return None
-    if isinstance(content, (list, tuple, set, frozenset)) or isinstance(content, Generator):
+    if isinstance(content, (list, tuple, set, frozenset, map, filter)) or isinstance(content, Generator):
         items = list(content)
         if not items: return None
         return render(*items) if any(is_component(x) for x in items) else to_json(items)
