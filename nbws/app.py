@@ -18,7 +18,7 @@ from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
+from types import FrameType, SimpleNamespace
 from typing import Any, NamedTuple, TypeVar
 
 from .binding import SPECIAL_NAMES, SPECIAL_TYPES, plan
@@ -40,9 +40,9 @@ F = TypeVar('F', bound=Callable[..., Any])
 
 # %% auto #0
 __all__ = ['log', 'F', 'ASSETS', 'CDN', 'EXTENSIONS', 'STATIC', 'VERBS', 'TO_BE_WAITED_FOR', 'SPECIAL_TYPES', 'Surroundings',
-           'is_ours', 'first_users', 'users_traceback', 'error_text', 'Entry', 'Log', 'Listing', 'asset', 'AppBase',
-           'Beforeware', 'Routing', 'Pages', 'Answering', 'Errors', 'Lifespan', 'Running', 'below', 'Mount', 'Mounting',
-           'App']
+           'is_ours', 'is_users', 'first_users', 'users_traceback', 'error_text', 'Entry', 'Log', 'Listing', 'asset',
+           'AppBase', 'Beforeware', 'Routing', 'Pages', 'Answering', 'Errors', 'Lifespan', 'Running', 'below', 'Mount',
+           'Mounting', 'App']
 
 # %% ../nbs/06_app.ipynb #2ad64855
 class Surroundings:
@@ -80,6 +80,9 @@ class Surroundings:
         "The context in which a route's handler runs. On the server's loop."
         return _NOTHING
 
+    def held(self, frame: FrameType) -> None:
+        "The loop that serves stands still at this frame. From a thread of its own."
+
     def report(self, app: Any, error: BaseException, route: Route | None, what: str) -> None:
         "Tell the developer."
         if isinstance(error, BindError): log.warning('%s: %s', what, error_text(error))
@@ -94,11 +97,15 @@ def is_ours(filename: str) -> bool:
 
 _LIBRARIES = re.compile(rf'{re.escape(sysconfig.get_path("stdlib"))}[/\\]|.*[/\\](site|dist)-packages[/\\]|<frozen ')
 
+def is_users(filename: str) -> bool:
+    "Does a frame with this file belong to the user, neither to us nor to a library?"
+    return not (is_ours(filename) or _LIBRARIES.match(filename))
+
 def first_users(files: Sequence[str], # Of a traceback's frames
                 ) -> int:
     "The first frame that the user wrote; where there is none, the first that is not ours."
     others = [i for i, f in enumerate(files) if not is_ours(f)]
-    return next((i for i in others if not _LIBRARIES.match(files[i])), (others or [0])[0])
+    return next((i for i in others if is_users(files[i])), (others or [0])[0])
 
 def users_traceback(error: BaseException) -> list[str]:
     "The traceback in lines, from the user's first frame on; the whole of it where no frame is the user's."

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
+import linecache
 import logging
 import sys
 import threading
@@ -16,11 +18,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import Context, ContextVar, copy_context
 from functools import partial
-from types import TracebackType
+from types import CodeType, FrameType, TracebackType
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
-from .app import App, AppBase, Surroundings, first_users, is_ours
+from .app import App, AppBase, Surroundings, first_users, is_ours, is_users
 from .live import Live, script
 from .messages import BindError, NbwsError, Request, Response
 from .prefix import with_script
@@ -375,6 +377,24 @@ class NotebookCells(Running):
         else: outlet.error(error)
         if app in self.lives: self.lives[app].report(error, what)
 
+    def held(self, frame: FrameType) -> None:
+        line, codes = None, set()
+        for f, number in traceback.walk_stack(frame): # The innermost comes first
+            if not is_users(f.f_code.co_filename): continue
+            line = line or (f.f_code.co_filename, number)
+            codes.add(f.f_code)
+        if line is None: return # It is not the user who computes
+        found = next(((a, r) for a in list(self.lives) for r in a.table if codes & _codes(r.endpoint)), (None, None))
+        app, route = found
+        what = f'{route.path} ({route.name})' if route else 'An async function'
+        text = (f'{what} keeps everybody waiting, at line {line[1]}: {linecache.getline(*line).strip()}\n'
+                'Write `def` instead of `async def`, and it runs in a thread of its own; or await what takes time, '
+                'as in `await asyncio.sleep(1)`.\n')
+        owners = [route.owner if route else None, self._homes.get(app), *self._homes.values()]
+        parent = next((self._parents[o.id] for o in owners if o and o.id in self._parents), None)
+        if parent: self.kernel.send('stream', {'name': 'stderr', 'text': text}, parent) # Not by the loop
+        if app: app.log.add('stderr', what, text)
+
 # %% ../nbs/13_cells.ipynb #91c26a16
 class IPyKernel:
     "ipykernel, from 6.29 on."
@@ -421,6 +441,12 @@ def users_frames(error: BaseException) -> Any:
     frames = [tb]
     while tb and tb.tb_next: frames.append(tb := tb.tb_next)
     return frames[first_users([_file(f) if f else '' for f in frames])]
+
+def _codes(endpoint: Any) -> set[CodeType]:
+    "The code of a route's functions."
+    plans = [getattr(endpoint, name, None) for name in ('plan', 'conn', 'disconn')]
+    functions = [inspect.unwrap(p.function) for p in plans if p]
+    return {f.__code__ for f in functions if hasattr(f, '__code__')}
 
 def _file(tb: TracebackType) -> str: return tb.tb_frame.f_code.co_filename
 

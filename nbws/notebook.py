@@ -19,7 +19,7 @@ from .access import is_loopback
 from .loading import LOADING
 from .messages import NbwsError, StartError
 from .ways import Doctor, attributes, closed, diagnosis, finder, opened, opening, prepare, url_of
-from .workers import Budget
+from .workers import Budget, Watch
 
 if TYPE_CHECKING: from nbws.server import Server # Imported when something is served: it brings tornado
 
@@ -68,6 +68,7 @@ class Site:
     "An app on a running server: ours, or any that `nbws.foreign.as_app` knows."
     def __init__(self, app: Any, server: Server, name: str, cell: str) -> None:
         self.app, self.server, self.name, self.cell = app, server, name, cell
+        self.watch = Watch(server.loop, App.surroundings.held)
         module = sys.modules.get(getattr(app, 'module', ''))
         names = vars(module).items() if module else ()
         self.variable = next((k for k, v in names if v is app), '') # Its name where it is made
@@ -170,6 +171,7 @@ def stop(app: Any = None, # One app; every app by default
     "Stop serving: sockets are closed with 1001, and no thread or port is left. From any thread but the server's."
     for site in [s for s in SITES if app is None or s.app is app]:
         SITES.remove(site)
+        site.watch.stop()
         closed(site.server)
         site.server.stop(timeout=2)
     if not SITES and _before: sys.setswitchinterval(_before.pop())

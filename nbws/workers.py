@@ -8,19 +8,20 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import sys
 import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterable
 from contextvars import Context, copy_context
 from queue import SimpleQueue
-from types import coroutine
+from types import FrameType, coroutine
 from typing import Any
 
 log = logging.getLogger('nbws')
 
 # %% auto #0
-__all__ = ['log', 'Workers', 'Budget', 'Threads']
+__all__ = ['log', 'Workers', 'Budget', 'Watch', 'Threads']
 
 # %% ../nbs/03b_workers.ipynb #1d456597
 class _Bell:
@@ -177,6 +178,37 @@ class Budget:
             if took < 0.02: return
         elif owed > 0: time.sleep(min(owed, 0.05))
         self._at, self._ours, self._theirs = time.monotonic(), ours, time.clock_gettime(self._clock)
+
+# %% ../nbs/03b_workers.ipynb #cf13f974
+class Watch:
+    "Tells where a loop stands still. From any thread but the loop's."
+    def __init__(self, loop: asyncio.AbstractEventLoop,
+                 tell: Callable[[FrameType], Any], # Called with the loop's innermost frame, once for each time
+                 patience: float = 1.0, # Seconds
+                 ) -> None:
+        self.loop, self.tell, self.patience = loop, tell, patience
+        self._ended, self._sign, self._ident = threading.Event(), threading.Event(), 0
+        self._thread = threading.Thread(target=self._look, name='nbws-watch', daemon=True)
+        self._thread.start()
+
+    def _live(self) -> None:
+        self._ident = threading.get_ident()
+        self._sign.set()
+
+    def _look(self) -> None:
+        while not self._ended.is_set():
+            self._sign.clear()
+            try: self.loop.call_soon_threadsafe(self._live)
+            except RuntimeError: return # It is closed
+            if not (self._sign.wait(self.patience) or self._sign.wait(0.1)):
+                if frame := sys._current_frames().get(self._ident): self.tell(frame)
+                while not (self._sign.wait(self.patience) or self._ended.is_set()): pass
+            self._ended.wait(self.patience)
+
+    def stop(self) -> None:
+        "Watch no longer; waits for the thread unless the loop stands still."
+        self._ended.set()
+        self._thread.join(self.patience)
 
 # %% ../nbs/03b_workers.ipynb #cb9f3df8
 _Outcome = tuple[asyncio.Future[Any], Any, BaseException | None]

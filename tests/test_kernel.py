@@ -9,6 +9,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -287,6 +288,31 @@ def test_what_a_handler_begins_speaks_as_the_handler(kernel: Kernel) -> None:
     for name in BEGINS: assert log.count(f'stdout /{name} ({name}) printed by {name}\n') == 2
     assert log.count('error /task (task) ValueError: of task\n') == 2
     assert log.count('error /thread (thread) ValueError: of thread\n') == 2
+
+
+HOLDS = """
+import time
+go = False
+@app.get('/slow')
+async def slow():
+    while not go: time.sleep(.01)
+    return 'done'
+"""
+
+
+def test_a_handler_that_keeps_the_loop_for_itself_is_told(kernel: Kernel) -> None:
+    "While it does, in its cell, with the line where it stands."
+    kernel.run(APP, 'app')
+    run_id = kernel.start(HOLDS, 'slow')
+    kernel.finish(run_id)
+    port = kernel.port()
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(urlopen, f'http://127.0.0.1:{port}/slow?{secret(port)}', timeout=BOUND)
+        told = kernel.hear('await asyncio.sleep', run_id)
+        assert told.startswith('/slow (slow) keeps everybody waiting, at line 5: while not go: time.sleep(.01)\n')
+        kernel.run('go = True')
+        with asked.result() as answer: assert answer.read() == b'done'
+    assert 'keeps everybody waiting' in kernel.run('print(app.log)').stdout
 
 
 def test_an_error_that_is_waited_for_is_told_once(kernel: Kernel) -> None:
