@@ -388,8 +388,8 @@ class NotebookCells(Running):
         app, route = found
         what = f'{route.path} ({route.name})' if route else 'An async function'
         text = (f'{what} keeps everybody waiting, at line {line[1]}: {linecache.getline(*line).strip()}\n'
-                'Write `def` instead of `async def`, and it runs in a thread of its own; or await what takes time, '
-                'as in `await asyncio.sleep(1)`.\n')
+                'Write `def` instead of `async def`, and it runs in a thread of its own;\n'
+                'or await what takes time, as in `await asyncio.sleep(1)`.\n')
         owners = [route.owner if route else None, self._homes.get(app), *self._homes.values()]
         parent = next((self._parents[o.id] for o in owners if o and o.id in self._parents), None)
         if parent: self.kernel.send('stream', {'name': 'stderr', 'text': text}, parent) # Not by the loop
