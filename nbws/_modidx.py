@@ -1296,6 +1296,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'nbws.tornado_app.Protocol': ('tornado_app.html#protocol', 'nbws/tornado_app.py'),
                                   'nbws.tornado_app.Protocol.__init__': ('tornado_app.html#protocol.__init__', 'nbws/tornado_app.py'),
                                   'nbws.tornado_app.Protocol._abort': ('tornado_app.html#protocol._abort', 'nbws/tornado_app.py'),
+                                  'nbws.tornado_app.Protocol._call': ('tornado_app.html#protocol._call', 'nbws/tornado_app.py'),
                                   'nbws.tornado_app.Protocol._process_server_headers': ( 'tornado_app.html#protocol._process_server_headers',
                                                                                          'nbws/tornado_app.py'),
                                   'nbws.tornado_app.Protocol._receive_frame_loop': ( 'tornado_app.html#protocol._receive_frame_loop',

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections import deque
 from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
 from typing import Any
 
+from tornado.gen import convert_yielded
 from tornado.httputil import (HTTPConnection, HTTPHeaders, HTTPInputError, HTTPServerRequest, RequestStartLine,
                               ResponseStartLine)
 from tornado.iostream import StreamClosedError
@@ -151,11 +153,19 @@ class Protocol(WebSocketProtocol):
         handler._detach_stream()
         while self._conn is None and not self._ended[0]: await self._wait()
         if self._conn is not None:
-            opened = self._run_callback(handler.open, *handler.open_args, **handler.open_kwargs)
-            if opened is not None: await opened
+            await self._call(handler.open, *handler.open_args, **handler.open_kwargs)
             await self._receive_frame_loop()
         code, reason = self._ended
         handler.on_ws_connection_close(code if code not in (1005, 1006) else None, reason or None)
+
+    async def _call(self, method: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+        "Call one of the handler's methods to its end; an error ends the socket. `_run_callback`, without a stream."
+        try:
+            result = method(*args, **kwargs)
+            if result is not None: await convert_yielded(result)
+        except Exception:
+            self.handler.log_exception(*sys.exc_info())
+            self._abort()
 
     async def _wait(self) -> None:
         self._moved.clear()
@@ -170,8 +180,7 @@ class Protocol(WebSocketProtocol):
             if self._paused and self._conn and len(self._inbox) < INBOX // 4:
                 self._paused = False
                 self._conn.pause(False)
-            handled = self._run_callback(self.handler.on_message, data)
-            if handled is not None: await handled
+            await self._call(self.handler.on_message, data)
 
     def write_message(self, message: str | bytes | dict[str, Any], binary: bool = False) -> asyncio.Future[None]:
         "Send; the future ends when a slow client has read."

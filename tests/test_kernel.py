@@ -61,7 +61,10 @@ class Kernel:
             if kind == 'stream': setattr(result, content['name'], getattr(result, content['name']) + content['text'])
             elif kind in ('display_data', 'execute_result'): result.html += content['data'].get('text/html', '')
             elif kind == 'error': result.error = re.sub(r'\x1b\[[0-9;]*m', '', '\n'.join(content['traceback']))
-            elif kind == 'status' and content['execution_state'] == 'idle': return result
+            elif kind == 'status' and content['execution_state'] == 'idle': break
+        # As front ends do: ipykernel 7.0 to 7.3 may lose a cell that comes before the last one's reply has left
+        while self.client.get_shell_msg(timeout=until - time.monotonic())['parent_header'].get('msg_id') != run_id: pass
+        return result
 
     def run(self, code: str, cell: str = '', fails: bool = False) -> Result:
         "Run a cell and wait for it."
