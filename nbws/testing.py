@@ -250,8 +250,9 @@ class AsyncClient:
         if not isinstance(response, Upgrade): raise Refused(await self._read(response))
         self._keep(response.headers)
         socket = AsyncSocket(self.timeout, response)
-        opening = getattr(response.receiver, '_task', None)
-        if opening and not response.receiver.endpoint.pull: await asyncio.wait({opening}, timeout=1)
+        receiver: Any = response.receiver
+        opening = getattr(receiver, '_task', None)
+        if opening and not receiver.endpoint.pull: await asyncio.wait({opening}, timeout=1)
         try: yield socket
         finally:
             await socket.close()
