@@ -9,4 +9,4 @@ from fuzz import fuzz
 @pytest.mark.parametrize('what', ['frames', 'http'])
 def test_fuzz(what: str, seed: int) -> None:
     runs, _, _ = fuzz(what, 1.0, seed)
-    assert runs > 50
+    assert runs > 5  # some hundreds on an idle machine
