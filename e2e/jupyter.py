@@ -63,14 +63,17 @@ TROUBLE = re.compile(
 )
 
 # What Jupyter itself says in the best of worlds: it does not look whether a page that it writes to has just left, nor
-# await it; and a kernel that is shut down in the middle of a cell cannot answer any more.
+# await it; a kernel that is shut down in the middle of a cell cannot answer any more; and one that has just started may
+# be asked before its control thread has its lock (Python 3.10, which has no ipykernel that knows better).
 NOISE = re.compile(
     r"^\[E [^\n]*\] (?:Uncaught exception in (?:ZMQS|zmqs)tream callback|Exception in callback [^\n]*ZMQStream)[^\n]*\n"
     r" +Traceback(?:(?!^\[).)+?^ +tornado\.websocket\.WebSocketClosedError$"
     r"|^Task exception was never retrieved\n[^\n]*WebSocketProtocol13\.write_message[^\n]*\n"
     r"Traceback(?:(?!^\[).)+?^tornado\.websocket\.WebSocketClosedError$"
     r"|^\[IPKernelApp\] ERROR \| Exception in message handler:\n"
-    r"Traceback(?:(?!^\[).)+?^zmq\.error\.ZMQError: Socket operation on non-socket$",
+    r"Traceback(?:(?!^\[).)+?^zmq\.error\.ZMQError: Socket operation on non-socket$"
+    r"|^ERROR:tornado\.general:Uncaught exception in ZMQStream callback\n"
+    r"Traceback(?:(?!^(?:\[|ERROR)).)+?^traitlets\.traitlets\.TraitError: The '_control_lock' trait[^\n]*$",
     re.MULTILINE | re.DOTALL,
 )
 

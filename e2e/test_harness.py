@@ -212,6 +212,9 @@ def test_errors_in_jupyters_log_are_seen() -> None:
         line = error.replace("Uncaught exception GET /nbws", what)
         gone += f"{line}    Traceback (most recent call last):\n    tornado.websocket.WebSocketClosedError\n"
         assert trouble_in(f"{line}    Traceback (most recent call last):\n    ValueError\n")
+    early = "ERROR:tornado.general:Uncaught exception in ZMQStream callback\nTraceback (most recent call last):\n"
+    assert trouble_in(f"{early}ValueError: no lock\n")
+    gone += f"{early}KeyError\n\n{early.splitlines()[1]}\ntraitlets.traitlets.TraitError: The '_control_lock' trait is None\n"
     assert trouble_in("[I 2000] fine\n" + gone) == []
     assert trouble_in(error + gone + error) == [error.rstrip()] * 2
     assert trouble_in(error, allowed=("GET /nbws",)) == []
