@@ -214,7 +214,8 @@ def test_errors_in_jupyters_log_are_seen() -> None:
         assert trouble_in(f"{line}    Traceback (most recent call last):\n    ValueError\n")
     early = "ERROR:tornado.general:Uncaught exception in ZMQStream callback\nTraceback (most recent call last):\n"
     assert trouble_in(f"{early}ValueError: no lock\n")
-    gone += f"{early}KeyError\n\n{early.splitlines()[1]}\ntraitlets.traitlets.TraitError: The '_control_lock' trait is None\n"
+    lock = "traitlets.traitlets.TraitError: The '_control_lock' trait is None"
+    gone += f"{early}KeyError\n\n{early.splitlines()[1]}\n{lock}\n"
     assert trouble_in("[I 2000] fine\n" + gone) == []
     assert trouble_in(error + gone + error) == [error.rstrip()] * 2
     assert trouble_in(error, allowed=("GET /nbws",)) == []

@@ -258,7 +258,8 @@ async def _refuse(response: Response, scope: Scope, send: Send) -> None:
 # %% ../nbs/09_asgi.ipynb #406b1375
 async def _lifespan(app: Any, receive: Receive, send: Send) -> None:
     await receive()
-    try: await app.startup()
+    try:
+        if app.loop is None: await _started(app)
     except Exception as e:
         return await send({'type': 'lifespan.startup.failed', 'message': ''.join(users_traceback(e))})
     await send({'type': 'lifespan.startup.complete'})
@@ -272,6 +273,7 @@ async def _lifespan(app: Any, receive: Receive, send: Send) -> None:
 _STARTING: WeakKeyDictionary[Any, asyncio.Task[None]] = WeakKeyDictionary()
 
 async def _started(app: Any) -> None:
+    "Start it, once: by the lifespan, or by the first request where that is faster or the server has no lifespan."
     if app not in _STARTING: _STARTING[app] = asyncio.ensure_future(app.startup())
     try: await asyncio.shield(_STARTING[app])
     finally: _STARTING.pop(app, None)
