@@ -451,6 +451,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                            'nbws.data._Parts.on_part_begin': ('data.html#_parts.on_part_begin', 'nbws/data.py'),
                            'nbws.data._Parts.on_part_data': ('data.html#_parts.on_part_data', 'nbws/data.py'),
                            'nbws.data._Parts.on_part_end': ('data.html#_parts.on_part_end', 'nbws/data.py'),
+                           'nbws.data._Spool': ('data.html#_spool', 'nbws/data.py'),
+                           'nbws.data._Spool.__del__': ('data.html#_spool.__del__', 'nbws/data.py'),
                            'nbws.data._parse_multipart': ('data.html#_parse_multipart', 'nbws/data.py'),
                            'nbws.data._quote': ('data.html#_quote', 'nbws/data.py'),
                            'nbws.data.parse_cookies': ('data.html#parse_cookies', 'nbws/data.py'),

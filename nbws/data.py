@@ -131,6 +131,10 @@ def _quote(value: str) -> str:
     return ''.join(chr(b) if 0x20 < b < 0x7f and chr(b) not in '",;\\%' else f'%{b:02X}' for b in value.encode())
 
 # %% ../nbs/00a_data.ipynb #62807fec
+class _Spool(tempfile.SpooledTemporaryFile[bytes]):
+    "Closed when nobody has it any more: a handler may keep an upload, and need not close one. Python 3.12 would warn."
+    def __del__(self) -> None: self.close()
+
 class UploadFile:
     "A file that came in a form: what the browser said of it, and its content as an open binary file."
     __slots__ = ('filename', 'content_type', 'file', 'size', 'headers')
@@ -142,7 +146,7 @@ class UploadFile:
                  headers: Headers | None = None, # Of this part
                  ) -> None:
         self.filename, self.content_type, self.size = filename, content_type, 0
-        self.file: BinaryIO = file or tempfile.SpooledTemporaryFile(max_size=2**20)  # type: ignore[assignment]
+        self.file: BinaryIO = file or _Spool(max_size=2**20)  # type: ignore[assignment]
         self.headers = headers or Headers()
 
     def __repr__(self) -> str: return f'UploadFile({self.filename!r}, {self.content_type!r}, {self.size} bytes)'
