@@ -8,18 +8,15 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import FrameLocator, Page, expect
 
-from .notebook import Notebook
+from .notebook import Notebook, until_its_socket_opens
 from .scripts import Script
 
 SEED = (Path(__file__).parents[1] / "tests/apps/tremolo_chat.py").read_text()
 
 
-OPEN = "() => new Promise(ok => { if (socket.readyState === 1) ok(); else socket.addEventListener('open', ok) })"
-
-
 def talk(page: Page | FrameLocator, text: str) -> None:
-    """Type, send, and read the answer; a person sends nothing before the socket is open, and the page does not wait."""
-    page.locator("body").evaluate(OPEN)
+    """Type, send, and read the answer."""
+    until_its_socket_opens(page)
     page.get_by_role("textbox").fill(text)
     page.get_by_role("button", name="Send").click()
     expect(page.get_by_role("listitem").first).to_contain_text(f": {text}")
