@@ -63,18 +63,6 @@ ERRORS = """
 """
 
 
-OWN_SOCKET_OPENS = """(list, bound) => new Promise((ok, no) => {
-    const look = () => window.socket?.readyState === 1 ? ok() : setTimeout(look, 20)
-    setTimeout(() => no(new Error('the socket does not open')), bound)
-    look()
-})"""
-
-
-def until_its_socket_opens(page: Page | FrameLocator) -> None:
-    """Wait for the `socket` of Tremolo's chat page, whose button sends even before it is open."""
-    page.locator("#messages").evaluate(OWN_SOCKET_OPENS, milliseconds(10))
-
-
 class Notebook:
     """A notebook in a tab of its own. Cells are counted from 0. `path` is the file, `folder` the kernel's folder."""
 

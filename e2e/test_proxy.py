@@ -14,9 +14,9 @@ import pytest
 from playwright.sync_api import BrowserContext, FrameLocator, Page, expect
 
 from .jupyter import JupyterServer, JupyterSettings
-from .notebook import Notebook, until_its_socket_opens
+from .notebook import Notebook
 from .seeds import CHAT, HELLO
-from .sockets import connected
+from .sockets import connected, own_socket_opens
 from .test_chat import greet, lines, say, talk
 from .timeouts import milliseconds
 
@@ -113,7 +113,7 @@ def test_a_raw_page(open_notebook: Open) -> None:
     nb = open_notebook([RAW])
     nb.run(0)
     page = nb.frame(0)
-    until_its_socket_opens(page)
+    own_socket_opens(page)
     page.get_by_role("textbox").fill("hi")
     page.get_by_role("button").click()
     expect(page.get_by_role("listitem")).to_have_text("Guest: hi")

@@ -8,15 +8,16 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import FrameLocator, Page, expect
 
-from .notebook import Notebook, until_its_socket_opens
+from .notebook import Notebook
 from .scripts import Script
+from .sockets import own_socket_opens
 
 SEED = (Path(__file__).parents[1] / "tests/apps/tremolo_chat.py").read_text()
 
 
 def talk(page: Page | FrameLocator, text: str) -> None:
     """Type, send, and read the answer."""
-    until_its_socket_opens(page)
+    own_socket_opens(page)
     page.get_by_role("textbox").fill(text)
     page.get_by_role("button", name="Send").click()
     expect(page.get_by_role("listitem").first).to_contain_text(f": {text}")
