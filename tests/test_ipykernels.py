@@ -68,6 +68,9 @@ class Kernel:
         """Execute; returns the request's id."""
         request: str = self.client.execute(code)
         self.until(lambda parent, message: parent == request and message["content"].get("execution_state") == "idle")
+        # As front ends do: 7.0 to 7.3 may lose a cell that comes before the last one's reply has left
+        while self.client.get_shell_msg(timeout=20)["parent_header"].get("msg_id") != request:
+            pass
         return request
 
     def until(self, done: Any) -> None:
