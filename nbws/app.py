@@ -258,7 +258,7 @@ class AppBase:
         if route:
             route.stats.errors += 1
             route.stats.last_error = f'{type(error).__name__}: {error}'
-        where = f'{route.path} ({route.name})' if route else getattr(subject, 'path', 'nbws')
+        where = route.label if route else getattr(subject, 'path', 'nbws')
         self.log.add('error', where, error_text(error))
         self.surroundings.report(self, error, route, where)
 

@@ -148,7 +148,7 @@ class Speaking:
     def _pass(self, name: str, text: str) -> None:
         self.outlet.write(name, text)
         if not isinstance(self.app, App): return # Other people's applications keep no log
-        where = f'{self.route.path} ({self.route.name})' if self.route else ''
+        where = self.route.label if self.route else ''
         for line in text.splitlines(): self.app.log.add(name, where, line)
 
 SPEAKER: ContextVar[Speaking | None] = ContextVar('nbws_speaker', default=None)
@@ -345,11 +345,15 @@ def _hold(loop: asyncio.AbstractEventLoop, sockets: set[Any]) -> Callable[[], No
 # %% ../nbs/13_cells.ipynb #71f4a4df
 class NotebookCells(Running):
     "The whole of it: ownership, output and errors."
+    def speaks_in(self, app: Any, route: Route | None) -> Owner | None:
+        "The cell that has defined a route; where none has, the one that serves the app."
+        owners = route.owner if route else None, self._homes.get(app)
+        return next((o for o in owners if o and o.id in self._parents), None)
+
     def outlet(self, app: Any, route: Route | None) -> Outlet | None:
-        "The way to the output of the cell that has defined a route; where none has, of the one that serves the app."
-        owner = route.owner if route else None
-        if owner is None or owner.id not in self._parents: owner = self._homes.get(app)
-        if owner is None or owner.id not in self._parents: return None
+        "The way to the output of the cell that a route speaks in."
+        owner = self.speaks_in(app, route)
+        if owner is None: return None
         outlet = self._outlets.get(owner.id)
         loop = asyncio.get_running_loop()
         if outlet is None or outlet.loop is not loop:
@@ -384,16 +388,17 @@ class NotebookCells(Running):
             line = line or (f.f_code.co_filename, number)
             codes.add(f.f_code)
         if line is None: return # It is not the user who computes
-        found = next(((a, r) for a in list(self.lives) for r in a.table if codes & _codes(r.endpoint)), (None, None))
-        app, route = found
-        what = f'{route.path} ({route.name})' if route else 'An async function'
+        apps = list(self._homes)
+        routes = ((a, r) for a in list(self.lives) for r in a.table if codes & _codes(r.endpoint))
+        app, route = next(routes, (apps[-1] if apps else None, None))
+        if app is None: return
+        what = route.label if route else 'An async function'
         text = (f'{what} keeps everybody waiting, at line {line[1]}: {linecache.getline(*line).strip()}\n'
                 'Write `def` instead of `async def`, and it runs in a thread of its own;\n'
                 'or await what takes time, as in `await asyncio.sleep(1)`.\n')
-        owners = [route.owner if route else None, self._homes.get(app), *self._homes.values()]
-        parent = next((self._parents[o.id] for o in owners if o and o.id in self._parents), None)
-        if parent: self.kernel.send('stream', {'name': 'stderr', 'text': text}, parent) # Not by the loop
-        if app: app.log.add('stderr', what, text)
+        if owner := self.speaks_in(app, route): # Sent from here: the loop that an outlet waits for stands still
+            self.kernel.send('stream', {'name': 'stderr', 'text': text}, self._parents[owner.id])
+        if isinstance(app, App): app.log.add('stderr', what, text)
 
 # %% ../nbs/13_cells.ipynb #91c26a16
 class IPyKernel:

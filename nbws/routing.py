@@ -130,6 +130,9 @@ class Route:
     @property
     def path(self) -> str: return self.pattern.text
 
+    @property
+    def label(self) -> str: "What a person calls it: the path and the handler."; return f'{self.path} ({self.name})'
+
     def __repr__(self) -> str: return f'<Route {" ".join(sorted(self.methods))} {self.path}>'
 
 # %% ../nbs/02_routing.ipynb #a6c19020

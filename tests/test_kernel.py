@@ -319,6 +319,18 @@ def test_a_handler_that_keeps_the_loop_for_itself_is_told(kernel: Kernel) -> Non
     assert 'keeps everybody waiting' in kernel.run('print(app.log)').stdout
 
 
+def test_what_a_cell_runs_may_keep_the_loop_for_itself_too(kernel: Kernel) -> None:
+    "It is no route's: told in the cell that serves, and told again the next time."
+    run_id = kernel.start(APP, 'app')
+    kernel.finish(run_id)
+    for _ in range(2):
+        kernel.run('import time\ngo = False\nasync def holds():\n    while not go: time.sleep(.01)\n'
+                   'r = app.run(holds())')
+        told = kernel.hear('await asyncio.sleep', run_id)
+        assert told.startswith('An async function keeps everybody waiting, at line 4: while not go: time.sleep(.01)\n')
+        kernel.run('go = True\nr.result()')
+
+
 def test_an_error_that_is_waited_for_is_told_once(kernel: Kernel) -> None:
     kernel.run(APP, 'app')
     code = "async def fails(): 1/0\ntry: {}\nexcept ZeroDivisionError: print('caught')"
