@@ -7,8 +7,10 @@ import json
 import os
 import re
 import secrets
+import shutil
 import signal
 import sys
+import tempfile
 import threading
 import time
 import urllib.request
@@ -36,7 +38,6 @@ SETTINGS = {
 FOLDERS = (
     "JUPYTER_CONFIG_DIR",
     "JUPYTER_DATA_DIR",
-    "JUPYTER_RUNTIME_DIR",
     "IPYTHONDIR",
     "JUPYTERLAB_SETTINGS_DIR",
     "JUPYTERLAB_WORKSPACES_DIR",
@@ -94,6 +95,8 @@ class JupyterServer:
     def __init__(self, settings: JupyterSettings, home: Path) -> None:
         """Start the server in the empty folder `home` and wait until it listens."""
         self.settings, self.home, self.root = settings, home, home / "root"
+        # Where the server and the kernels leave connection files, and sockets, whose paths have to be short
+        self.runtime_folder = Path(tempfile.mkdtemp(prefix="nbws-", dir="/tmp"))
         self.token, self.port, self._earlier = secrets.token_hex(16), 0, b""
         self.child: Child = spawn(self._command(), self.root, home, self._environment())
         self.url: str = wait_until(self._listening, "Jupyter server", 30)["url"]
@@ -112,6 +115,7 @@ class JupyterServer:
             "--LabApp.expose_app_in_browser=True",
             "--LabApp.extension_manager=readonly",
             f"--KernelManager.shutdown_wait_time={seconds(KILLED_AFTER)}",
+            "--KernelManager.transport=ipc",  # A port that Jupyter looks for may be taken when the kernel comes to it
         ]
         if self.settings.front_end == "notebook":
             flags.append("--JupyterNotebookApp.expose_app_in_browser=True")
@@ -131,6 +135,7 @@ class JupyterServer:
         startup.write_text(KERNEL_START)
         self.stacks.mkdir(exist_ok=True)
         ours = {name: str(folder) for name, folder in folders.items()}
+        ours["JUPYTER_RUNTIME_DIR"] = str(self.runtime_folder)
         return {**ours, "NBWS_TEST_STACKS": str(self.stacks), **dict(self.settings.environment)}
 
     def _listening(self) -> dict[str, Any] | None:
@@ -148,11 +153,6 @@ class JupyterServer:
         self._earlier += self.child.stderr.read_bytes()
         self.child = spawn(self._command(), self.root, self.home, self._environment())
         self.url = wait_until(self._listening, "Jupyter server", 30)["url"]
-
-    @property
-    def runtime_folder(self) -> Path:
-        """Where the server and the kernels leave their connection files."""
-        return self.home / "jupyter_runtime_dir"
 
     @property
     def stacks(self) -> Path:
@@ -217,6 +217,7 @@ class JupyterServer:
         complaints = [f"left behind by Jupyter: {command}" for command in self.child.stragglers()]
         if code not in (0, -15):
             complaints.append(f"Jupyter's exit code is {code}")
+        shutil.rmtree(self.runtime_folder)
         return complaints + trouble_in(self.log(start), ("received signal 15, stopping",))
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -65,6 +67,15 @@ def ask(port: int, method: str, target: str, body: bytes = b'', socket_: bool = 
         yield Answer(s, head_, rest)
 
 
+def new_runtime_folder() -> Path:
+    """A folder for kernels that are spoken to by files (`transport='ipc'`).
+
+    The ports that Jupyter looks for may be another test's when the kernel comes to take them, half a second later. The
+    path is short, since a Unix socket's has at most some 100 characters.
+    """
+    return Path(tempfile.mkdtemp(prefix='nbws-', dir='/tmp'))
+
+
 def until(look: Any, what: str, bound: float = BOUND) -> Any:
     "Look again and again until there is something. For what no event tells."
     end = time.monotonic() + bound
@@ -89,7 +100,7 @@ class Kernel:
 
     def run(self, code: str) -> str:
         "Execute, and return what was printed. Raises `AssertionError` with the traceback."
-        file = self.jupyter.home/'runtime'/f'kernel-{self.id}.json'
+        file = self.jupyter.runtime/f'kernel-{self.id}.json'
         client = BlockingKernelClient(connection_file=str(file))
         client.load_connection_file()
         client.start_channels()
@@ -116,16 +127,17 @@ class Jupyter:
     "A Jupyter server in a process and folders of its own."
     def __init__(self, home: Path, base: str = '/', *flags: str, port: int = 0) -> None:
         self.home, self.base, self.token = home, base, secrets.token_hex(16)
-        self.flags = flags
-        folders = {f'JUPYTER_{k.upper()}_DIR': str(home/k) for k in ('config', 'data', 'runtime')}
+        self.flags, self.runtime = flags, new_runtime_folder()
+        folders = {f'JUPYTER_{k.upper()}_DIR': str(home/k) for k in ('config', 'data')}
         for folder in folders.values(): Path(folder).mkdir(exist_ok=True, mode=0o700)
+        folders['JUPYTER_RUNTIME_DIR'] = str(self.runtime)
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get('PYTHONPATH')]))
         self.log = home/'log'
         with self.log.open('ab') as log:
             self.process = subprocess.Popen(
                 [sys.executable, '-m', 'jupyter_server', '--no-browser', '--ip=127.0.0.1', f'--port={port}',
                  '--allow-root', f'--IdentityProvider.token={self.token}', f'--ServerApp.base_url={base}',
-                 f'--ServerApp.root_dir={home}', *flags],
+                 f'--ServerApp.root_dir={home}', '--KernelManager.transport=ipc', *flags],
                 env={**os.environ, **folders, 'IPYTHONDIR': str(home), 'PYTHONPATH': path}, stdin=subprocess.DEVNULL,
                 stdout=log, stderr=log, start_new_session=True)
         self.port: int = until(self._listening, 'the Jupyter server')['port']
@@ -133,7 +145,7 @@ class Jupyter:
     def _listening(self) -> Any:
         assert self.process.poll() is None, self.log.read_text()
         try:
-            found = json.loads((self.home/'runtime'/f'jpserver-{self.process.pid}.json').read_text())
+            found = json.loads((self.runtime/f'jpserver-{self.process.pid}.json').read_text())
             socket.create_connection(('127.0.0.1', found['port']), timeout=1).close()
         except (OSError, ValueError): return None
         return found
@@ -161,3 +173,4 @@ class Jupyter:
             _, alive = psutil.wait_procs(below, timeout=5)
             for process in alive: process.kill()
             if self.process.poll() is None: self.process.kill()
+            shutil.rmtree(self.runtime)

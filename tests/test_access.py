@@ -286,7 +286,7 @@ def stranger(*arguments: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.skipif(not hasattr(os, 'geteuid') or os.geteuid() != 0, reason='only root can become somebody else')
 def test_another_user(place: Place) -> None:
     "Neither the socket, nor the file with the secret, nor the direct address's content."
-    folder = place.jupyter.home/'runtime'/'nbws'
+    folder = place.jupyter.runtime/'nbws'
     # The folders above are opened, so that it is our own folder's mode that holds.
     above = [p for p in (folder.parent, *folder.parent.parents) if p != Path('/') and p.stat().st_uid == 0]
     modes = {p: p.stat().st_mode for p in above}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 from jupyter_client.manager import KernelManager
 from jupyter_core.utils import ensure_event_loop
+from jupyters import new_runtime_folder
 
 VERSIONS = ["6.29.5", "6.31.0", "7.0.1", "7.2.0", ""]  # The last one: what is installed
 CACHE = Path(sys.prefix) / "ipykernels"
@@ -57,7 +59,8 @@ class Kernel:
     """A kernel and its client; `run` executes a cell and keeps every output under the cell that it came for."""
 
     def __init__(self, folder: str) -> None:
-        self.manager = KernelManager()
+        self.runtime = new_runtime_folder()
+        self.manager = KernelManager(transport="ipc", connection_file=str(self.runtime / "kernel.json"))
         self.manager.start_kernel(env={**os.environ, "PYTHONPATH": folder, "PYTHONWARNINGS": "default"})
         self.client = self.manager.blocking_client()
         self.client.start_channels()
@@ -93,6 +96,7 @@ class Kernel:
         self.client.stop_channels()
         self.manager.shutdown_kernel(now=True)
         ensure_event_loop().close()  # jupyter_client keeps one for its blocking calls
+        shutil.rmtree(self.runtime)
 
 
 @pytest.fixture(params=VERSIONS, ids=lambda v: v or "installed")

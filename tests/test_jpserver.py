@@ -371,7 +371,7 @@ def test_without_unix_sockets(jupyter: Jupyter) -> None:
     kernel = kernels[0]
     path, port, token, *text = kernel.run('from nbws.notebook import SITES' + TOLD).split()
     assert (path, 'for the Jupyter server alone' in ' '.join(text)) == ('-', True)
-    folder = jupyter.home/'runtime'/'nbws'
+    folder = jupyter.runtime/'nbws'
     file = folder/f'{kernel.id}.json'
     assert not list(folder.glob(f'{kernel.id}*.sock'))
     assert file.stat().st_mode & 0o777 == 0o600

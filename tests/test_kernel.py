@@ -5,6 +5,7 @@ import json
 import os
 import queue
 import re
+import shutil
 import socket
 import sys
 import time
@@ -19,6 +20,7 @@ from urllib.request import urlopen
 import psutil
 import pytest
 from jupyter_client import BlockingKernelClient, KernelManager
+from jupyters import new_runtime_folder
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
@@ -107,7 +109,8 @@ def ends(done: Any, what: str) -> None:
 @pytest.fixture
 def kernel(tmp_path: Path) -> Iterator[Kernel]:
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get('PYTHONPATH')]))
-    manager = KernelManager(kernel_name='python3', connection_file=str(tmp_path/'kernel.json'))
+    runtime = new_runtime_folder()
+    manager = KernelManager(kernel_name='python3', transport='ipc', connection_file=str(runtime/'kernel.json'))
     manager.kernel_spec.argv[0] = sys.executable  # type: ignore[union-attr]
     manager.start_kernel(env={**os.environ, 'PYTHONPATH': path, 'IPYTHONDIR': str(tmp_path)}, cwd=str(tmp_path))
     client = manager.blocking_client()
@@ -120,6 +123,7 @@ def kernel(tmp_path: Path) -> Iterator[Kernel]:
         if manager.has_kernel: manager.shutdown_kernel(now=True)
         manager.cleanup_resources()
         manager.context.destroy(linger=0)
+        shutil.rmtree(runtime)
 
 
 APP = """
