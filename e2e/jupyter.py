@@ -47,13 +47,20 @@ FOLDERS = (
 KERNEL_ENDS_WITHIN = 5
 KILLED_AFTER = 30
 
-# What the kernels do first, in the user's namespace, so it leaves no name there. One in some hundred kernels flushes
-# output when the thread that would send it has just ended (ipykernel 7.4: `Kernel.process_control` beside
-# `IPKernelApp.close`); it then waits for `flush_timeout`, else 10 s. One that hangs is asked for its threads' stacks.
+# What the kernels do first, in the user's namespace, so it leaves no name there. One in some hundred sends output
+# when the thread that would pass it on is just ending (ipykernel 7.4: `Kernel.process_control` beside
+# `IPKernelApp.close`): it waits for `flush_timeout`, else 10 s, or for ever, until it is killed. Here it gives up soon.
+# A kernel that hangs all the same is asked for its threads' stacks.
 KERNEL_START = """exec('''
-import faulthandler, os, signal
-from ipykernel.iostream import OutStream
-OutStream.flush_timeout = 2
+import faulthandler, os, signal, zmq
+from ipykernel.iostream import IOPubThread, OutStream
+
+def schedule(self, function, schedule=IOPubThread.schedule):
+    self._event_pipe.sndtimeo = 1000
+    try: schedule(self, function)
+    except zmq.Again: pass
+
+IOPubThread.schedule, OutStream.flush_timeout = schedule, 2
 faulthandler.register(signal.SIGUSR1, open(os.path.join(os.environ["NBWS_TEST_STACKS"], str(os.getpid())), "w"))
 ''', {})
 """
