@@ -56,9 +56,10 @@ import faulthandler, os, signal, zmq
 from ipykernel.iostream import IOPubThread, OutStream
 
 def schedule(self, function, schedule=IOPubThread.schedule):
-    self._event_pipe.sndtimeo = 1000
-    try: schedule(self, function)
-    except zmq.Again: pass
+    try:
+        if self.thread.is_alive(): self._event_pipe.sndtimeo = 1000
+        schedule(self, function)
+    except zmq.ZMQError: pass
 
 IOPubThread.schedule, OutStream.flush_timeout = schedule, 2
 faulthandler.register(signal.SIGUSR1, open(os.path.join(os.environ["NBWS_TEST_STACKS"], str(os.getpid())), "w"))
