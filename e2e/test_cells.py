@@ -88,6 +88,20 @@ def test_error_goes_to_its_cell_and_over_the_page(open_notebook: Open) -> None:
     expect(frame.locator("#out")).to_have_text("mended x")
 
 
+def test_an_error_before_the_page_has_loaded_is_shown_too(open_notebook: Open) -> None:
+    """A page's own sockets open while it loads, and what `conn=` raises is there before the line that tells it."""
+    socket = "@app.ws('/ws', conn=lambda ws: 1/0)\nasync def ws(msg: str): ..."
+    nb = open_notebook([APP.replace("Div(Div(", "Div(Img(src='held'), Div("), socket, "serve()"])
+    held: list[Route] = []
+    nb.page.route("**/held", lambda route: held.append(route))
+    nb.run_all()
+    expect(nb.output(1)).to_contain_text("ZeroDivisionError")
+    dialog = nb.frame(2).get_by_role("alertdialog")
+    expect(dialog).to_be_hidden()
+    held[0].fulfill(content_type="image/svg+xml", body="<svg xmlns='http://www.w3.org/2000/svg'/>")
+    expect(dialog).to_contain_text("ZeroDivisionError")
+
+
 def test_page_follows_the_code_and_keeps_what_was_typed(open_notebook: Open) -> None:
     nb = open_notebook([APP, ECHO.format("v1"), "serve()"])
     nb.run_all()

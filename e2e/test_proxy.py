@@ -495,3 +495,30 @@ def test_the_network_is_away_for_five_seconds(open_notebook: Open, jupyter: Jupy
         network.open = True
         until_it_passes(page, "after")
         page.close()
+
+
+def test_an_error_while_the_network_is_away_is_shown_after_it(open_notebook: Open, jupyter: JupyterServer) -> None:
+    """And once: a page whose line breaks again does not show what it has shown."""
+    nb = open_notebook([CHAT, "async def tick(): 1/0\napp.run(tick());"])
+    nb.run(0)
+    parts = urlsplit(address(nb, 0))
+    with relay(parts.port or 0) as network:
+        page = nb.page.context.new_page()
+        there = parts._replace(netloc=f"127.0.0.1:{network.port}")
+        page.goto(urlunsplit(there._replace(query=f"token={jupyter.token}")))
+        say(page, "before")
+        expect(lines(page)).to_have_text(["before"])
+        network.cut()
+        nb.run(1)
+        expect(nb.output(1)).to_contain_text("ZeroDivisionError")
+        network.open = True
+        dialog = page.get_by_role("alertdialog")
+        expect(dialog).to_contain_text("ZeroDivisionError")
+        dialog.get_by_role("button").click()
+        network.cut()
+        expect(page.get_by_role("status")).to_contain_text("reconnecting")
+        network.open = True
+        expect(page.get_by_role("status")).to_be_hidden()
+        until_it_passes(page, "after")
+        expect(dialog).to_be_hidden()
+        page.close()

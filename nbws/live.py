@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections import deque
+from math import inf
 from typing import Any
 
 from .app import ASSETS, App, Surroundings, error_text
@@ -34,6 +36,7 @@ class Live:
         self.app, self.peer, self.boot = app, peer, boot
         self.pages: set[WebSocket] = set()
         self.routes: frozenset[Route] = frozenset() # At the last look
+        self.error: dict[str, Any] | None = None # The last one, for a page that missed it
         self.trouble: dict[str, Any] | None = None # What every page has to know that comes from now on
         heard, joined, left = (plan(f, socket=True) for f in (self._heard, self._joined, self._left))
         endpoint = SocketEndpoint(app, heard, joined, left)
@@ -46,12 +49,13 @@ class Live:
         function = found and getattr(found[0].endpoint, 'function', None)
         return function, getattr(function, '__code__', None) # %autoreload replaces the code and keeps the function
 
-    async def _joined(self, ws: WebSocket, page: str = '/', made: int = 0) -> dict[str, str]:
+    async def _joined(self, ws: WebSocket, page: str = '/', made: int = 0, since: float = inf) -> None:
         self.pages.add(ws)
         if not hasattr(ws.state, 'handler'): ws.state.handler, ws.state.made = self.handler_of(page), made
+        ws.send({'type': 'hello', 'boot': self.boot, 'peer': self.peer})
         self._look(ws, page) # It may have come over from an app that was replaced
         if self.trouble: ws.send(self.trouble)
-        return {'type': 'hello', 'boot': self.boot, 'peer': self.peer}
+        elif self.error and self.error['at'] > since: ws.send(self.error)
 
     async def _left(self, ws: WebSocket) -> None: self.pages.discard(ws)
     async def _heard(self, type: str) -> dict[str, str]: return {'type': 'pong'}  # noqa: A002 (the message's field)
@@ -78,12 +82,14 @@ class Live:
 
     def report(self, error: BaseException, where: str) -> None:
         "Show every page an error. From any thread."
-        self.tell({'type': 'error', 'where': where, 'text': error_text(error)})
+        self.error = {'type': 'error', 'where': where, 'text': error_text(error), 'at': time.time()}
+        self.tell(self.error)
 
 def script(request: Request, boot: str = BOOT) -> str:
-    "The element that ties a page to this line, and says who made the page: when it has loaded, a successor may answer."
+    "The element that ties a page to this line, and says who made the page, and when: a successor may answer the line."
     made = request.route.serial if request.route and request.method == 'GET' else 0
-    return render(Script(src=f'{request.root_path}{ASSETS}/nbws.js', data_boot=boot, data_made=made or None))
+    return render(Script(src=f'{request.root_path}{ASSETS}/nbws.js', data_boot=boot, data_made=made or None,
+                         data_at=time.time()))
 
 # %% ../nbs/12b_live.ipynb #b3e9ec9c
 class Development(Surroundings):

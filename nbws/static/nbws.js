@@ -4,8 +4,8 @@
   if (window.nbws) return
   const base = document.currentScript.src.replace(/\/_nbws\/nbws\.js.*$/, '')
   const page = location.pathname.slice(new URL(base + '/').pathname.length - 1) || '/'
-  const { boot, made = 0 } = document.currentScript.dataset
-  const nbws = window.nbws = { base, page, boot, made, peer: 'kernel', lost: [] }
+  const { boot, made = 0, at = Infinity } = document.currentScript.dataset
+  const nbws = window.nbws = { base, page, boot, made, since: at, peer: 'kernel', lost: [] }
 
   // What nbws itself says stands outside the body, in a shadow root: the page's styles and swaps do not touch it.
   const host = document.createElement('nbws-status')
@@ -30,6 +30,7 @@
   const dismiss = () => { dialog.hidden = true; measure() }
   dialog.querySelector('button').onclick = () => dismiss()
   const error = m => {
+    if (m.at) nbws.since = m.at
     dialog.querySelector('b').textContent = m.where
     dialog.querySelector('pre').textContent = m.text
     dialog.hidden = false
@@ -130,7 +131,8 @@
     if (!answer.ok) return
     const fresh = new DOMParser().parseFromString(await answer.text(), 'text/html')
     if (!window.Idiomorph) await load(base + '/_nbws/idiomorph-ext.min.js')
-    nbws.made = (fresh.querySelector('script[data-made]') || { dataset: {} }).dataset.made || 0
+    const { made = 0, at = nbws.since } = (fresh.querySelector('script[data-boot]') || { dataset: {} }).dataset
+    Object.assign(nbws, { made, since: at })
     document.title = fresh.title
     Idiomorph.morph(document.body, fresh.body, { morphStyle: 'outerHTML', ignoreActiveValue: true,
       callbacks: { beforeNodeMorphed: old => !(old.nodeType === 1 && dirty(old)) } })
@@ -199,7 +201,7 @@
       try { open = await passable() } catch (e) { say('reconnecting') }
       if (!open) return again()
     }
-    const line = new Native(base.replace(/^http/, 'ws') + '/_nbws/live?made=' + nbws.made + '&page=' + encodeURIComponent(page))
+    const line = new Native(base.replace(/^http/, 'ws') + '/_nbws/live?made=' + nbws.made + '&since=' + nbws.since + '&page=' + encodeURIComponent(page))
     const ping = setInterval(() => {
       if (line.readyState !== 1 || waiting) return
       waiting = setTimeout(() => say('the ' + nbws.peer + ' is busy'), 1000)
