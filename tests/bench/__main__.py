@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
-from statistics import mean, median
+from statistics import mean, median, quantiles
 from typing import Any
 
 import psutil
@@ -107,7 +107,7 @@ def load(binary: Path, *args: object) -> dict[str, Any] | None:
 
 def throughput(binary: Path, python: dict[str, str], names: list[str], rounds: int,
                seconds: float) -> dict[str, dict[str, Any]]:
-    "By run and server: the median rate, and the client's CPU at its highest."
+    "By run and server: the median rate, the rate in each round, and the client's CPU at its highest."
     found: dict[str, dict[str, list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))
     for run, (mode, path, clients, window, who) in RUNS.items():
         for _ in range(rounds):
@@ -116,10 +116,16 @@ def throughput(binary: Path, python: dict[str, str], names: list[str], rounds: i
                 with server(command) as (port, _process):
                     text = MESSAGE if mode != 'http' else ''
                     result = load(binary, mode, port, path, clients, seconds, window, 0, text)
-                if result: found[run][name].append(result)
+                found[run][name].append(result or {'rate': 0, 'cpu': 0})
         print(f'  {run}', file=sys.stderr)
-    return {run: {n: {'rate': median(r['rate'] for r in rs), 'cpu': max(r['cpu'] for r in rs)} for n, rs in by.items()}
-            for run, by in found.items()}
+    return {run: {n: {'rate': median(r['rate'] for r in rs), 'rates': [r['rate'] for r in rs],
+                      'cpu': max(r['cpu'] for r in rs)} for n, rs in by.items()} for run, by in found.items()}
+
+
+def ratios(ours: list[float], theirs: list[float]) -> list[float]:
+    "Quartiles of the ratios within a round: what slows the machine for a while slows both."
+    pairs = [a / b for a, b in zip(ours, theirs, strict=True) if b]
+    return quantiles(pairs, n=4, method='inclusive') if len(pairs) > 1 else pairs * 3
 
 
 def resident(pid: int) -> int:
@@ -246,15 +252,18 @@ def tell_throughput(binary: Path, python: dict[str, str], names: list[str], o: a
     rates = throughput(binary, python, names, o.rounds, o.seconds)
     def cell(run: str, name: str) -> str:
         x = rates[run].get(name)
-        return f'{x["rate"] / 1000:.1f} ({x["cpu"]:.0f}%)' if x else ''
+        return f'{x["rate"] / 1000:.1f} ({x["cpu"]:.0f}%)' if x and x['rate'] else ''
     print('\nThousands a second (in brackets: the load client\'s CPU; C is an echo server in C)\n')
     print(table(['', *rates], [[n, *(cell(run, n) for run in rates)] for n in (*names, 'C')]), '\n')
     rows = []
     for run, peer, at_least in TARGETS:
         if not {'nbws', peer} <= rates.get(run, {}).keys(): continue
-        ratio = rates[run]['nbws']['rate'] / rates[run][peer]['rate']
-        rows.append([run, peer, f'{at_least} x', f'{ratio:.2f} x', 'yes' if ratio >= at_least else '**no**'])
-    print(table(['figure', 'peer', 'at least', 'is', 'reached'], rows), flush=True)
+        found = ratios(rates[run]['nbws']['rates'], rates[run][peer]['rates'])
+        if not found: continue
+        low, ratio, high = found
+        rows.append([run, peer, f'{at_least} x', f'{ratio:.2f} x', f'{low:.2f} to {high:.2f}',
+                     'yes' if ratio >= at_least else '**no**'])
+    print(table(['figure', 'peer', 'at least', 'is', 'quartiles', 'reached'], rows), flush=True)
     if o.svg: o.svg.write_text(chart(rates))
 
 
