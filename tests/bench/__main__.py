@@ -108,23 +108,23 @@ def load(binary: Path, *args: object) -> dict[str, Any] | None:
 def throughput(binary: Path, python: dict[str, str], names: list[str], rounds: int,
                seconds: float) -> dict[str, dict[str, Any]]:
     "By run and server: the median rate, the rate in each round, and the client's CPU at its highest."
-    found: dict[str, dict[str, list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))
+    found: dict[str, dict[str, dict[int, dict[str, Any]]]] = defaultdict(lambda: defaultdict(dict))
     for run, (mode, path, clients, window, who) in RUNS.items():
-        for _ in range(rounds):
+        for turn in range(rounds):
             for name in [n for n in (*names, 'C') if n in who]:
                 command = [str(binary), 'serve'] if name == 'C' else [python[name], str(HERE / 'servers.py'), name]
                 with server(command) as (port, _process):
                     text = MESSAGE if mode != 'http' else ''
                     result = load(binary, mode, port, path, clients, seconds, window, 0, text)
-                found[run][name].append(result or {'rate': 0, 'cpu': 0})
+                if result: found[run][name][turn] = result
         print(f'  {run}', file=sys.stderr)
-    return {run: {n: {'rate': median(r['rate'] for r in rs), 'rates': [r['rate'] for r in rs],
-                      'cpu': max(r['cpu'] for r in rs)} for n, rs in by.items()} for run, by in found.items()}
+    return {run: {n: {'rate': median(r['rate'] for r in rs.values()), 'rates': {k: r['rate'] for k, r in rs.items()},
+                      'cpu': max(r['cpu'] for r in rs.values())} for n, rs in by.items()} for run, by in found.items()}
 
 
-def ratios(ours: list[float], theirs: list[float]) -> list[float]:
+def ratios(ours: dict[int, float], theirs: dict[int, float]) -> list[float]:
     "Quartiles of the ratios within a round: what slows the machine for a while slows both."
-    pairs = [a / b for a, b in zip(ours, theirs, strict=True) if b]
+    pairs = [ours[turn] / theirs[turn] for turn in ours.keys() & theirs.keys()]
     return quantiles(pairs, n=4, method='inclusive') if len(pairs) > 1 else pairs * 3
 
 
@@ -252,7 +252,7 @@ def tell_throughput(binary: Path, python: dict[str, str], names: list[str], o: a
     rates = throughput(binary, python, names, o.rounds, o.seconds)
     def cell(run: str, name: str) -> str:
         x = rates[run].get(name)
-        return f'{x["rate"] / 1000:.1f} ({x["cpu"]:.0f}%)' if x and x['rate'] else ''
+        return f'{x["rate"] / 1000:.1f} ({x["cpu"]:.0f}%)' if x else ''
     print('\nThousands a second (in brackets: the load client\'s CPU; C is an echo server in C)\n')
     print(table(['', *rates], [[n, *(cell(run, n) for run in rates)] for n in (*names, 'C')]), '\n')
     rows = []
