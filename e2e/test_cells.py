@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import Route, expect
+from playwright.sync_api import Page, Route, expect
 
 from .notebook import Notebook
 
@@ -88,17 +88,25 @@ def test_error_goes_to_its_cell_and_over_the_page(open_notebook: Open) -> None:
     expect(frame.locator("#out")).to_have_text("mended x")
 
 
+def hold(page: Page) -> Callable[[], None]:
+    """Keep a page with the image `held` from having loaded, until what this returns is called."""
+    held: list[Route] = []
+    page.route("**/held", lambda route: held.append(route))
+    image = "<svg xmlns='http://www.w3.org/2000/svg'/>"
+    return lambda: held[0].fulfill(content_type="image/svg+xml", body=image)
+
+
 def test_an_error_before_the_page_has_loaded_is_shown_too(open_notebook: Open) -> None:
     """A page's own sockets open while it loads, and what `conn=` raises is there before the line that tells it."""
     socket = "@app.ws('/ws', conn=lambda ws: 1/0)\nasync def ws(msg: str): ..."
     nb = open_notebook([APP.replace("Div(Div(", "Div(Img(src='held'), Div("), socket, "serve()"])
-    held: list[Route] = []
-    nb.page.route("**/held", lambda route: held.append(route))
-    nb.run_all()
+    let_go = hold(nb.page)
+    with nb.page.expect_request("**/held"):
+        nb.run_all()
     expect(nb.output(1)).to_contain_text("ZeroDivisionError")
     dialog = nb.frame(2).get_by_role("alertdialog")
     expect(dialog).to_be_hidden()
-    held[0].fulfill(content_type="image/svg+xml", body="<svg xmlns='http://www.w3.org/2000/svg'/>")
+    let_go()
     expect(dialog).to_contain_text("ZeroDivisionError")
 
 
@@ -121,13 +129,12 @@ def test_a_page_that_still_loads_follows_too(open_notebook: Open) -> None:
     """As with Run All: the route that made the page is gone before the page has opened its line."""
     home = "@app.get('/')\ndef home(): return P('version {}'){}\n"
     nb = open_notebook([APP + home.format(1, ", Img(src='held')") + "serve()", home.format(2, "")])
-    held: list[Route] = []
-    nb.page.route("**/held", lambda route: held.append(route))
+    let_go = hold(nb.page)
     with nb.page.expect_request("**/held"):
         nb.run(0)
     nb.run(1)
     expect(nb.frame(0).get_by_text("version 1")).to_be_visible()
-    held[0].fulfill(content_type="image/svg+xml", body="<svg xmlns='http://www.w3.org/2000/svg'/>")
+    let_go()
     expect(nb.frame(0).get_by_text("version 2")).to_be_visible()
 
 

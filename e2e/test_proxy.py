@@ -470,44 +470,38 @@ class Relay:
 
 
 @contextmanager
-def relay(port: int) -> Iterator[Relay]:
-    """A relay to a port."""
-    made = Relay(port)
+def by_relay(nb: Notebook, jupyter: JupyterServer) -> Iterator[tuple[Relay, Page]]:
+    """The app of a notebook's first cell in a tab of its own, connected by a relay."""
+    parts = urlsplit(address(nb, 0))
+    network = Relay(parts.port or 0)
     try:
-        yield made
+        page = nb.page.context.new_page()
+        there = parts._replace(netloc=f"127.0.0.1:{network.port}", query=f"token={jupyter.token}")
+        page.goto(urlunsplit(there))
+        say(page, "before")
+        expect(lines(page)).to_have_text(["before"])
+        yield network, page
+        page.close()
     finally:
-        made.close()
+        network.close()
 
 
 def test_the_network_is_away_for_five_seconds(open_notebook: Open, jupyter: JupyterServer) -> None:
     """The page's socket comes back by itself."""
     nb = open_notebook([CHAT])
     nb.run(0)
-    parts = urlsplit(address(nb, 0))
-    with relay(parts.port or 0) as network:
-        page = nb.page.context.new_page()
-        there = parts._replace(netloc=f"127.0.0.1:{network.port}")
-        page.goto(urlunsplit(there._replace(query=f"token={jupyter.token}")))
-        say(page, "before")
-        expect(lines(page)).to_have_text(["before"])
+    with by_relay(nb, jupyter) as (network, page):
         network.cut()
         page.wait_for_timeout(5000)  # What the issue asks for
         network.open = True
         until_it_passes(page, "after")
-        page.close()
 
 
 def test_an_error_while_the_network_is_away_is_shown_after_it(open_notebook: Open, jupyter: JupyterServer) -> None:
     """And once: a page whose line breaks again does not show what it has shown."""
     nb = open_notebook([CHAT, "async def tick(): 1/0\napp.run(tick());"])
     nb.run(0)
-    parts = urlsplit(address(nb, 0))
-    with relay(parts.port or 0) as network:
-        page = nb.page.context.new_page()
-        there = parts._replace(netloc=f"127.0.0.1:{network.port}")
-        page.goto(urlunsplit(there._replace(query=f"token={jupyter.token}")))
-        say(page, "before")
-        expect(lines(page)).to_have_text(["before"])
+    with by_relay(nb, jupyter) as (network, page):
         network.cut()
         nb.run(1)
         expect(nb.output(1)).to_contain_text("ZeroDivisionError")
@@ -521,4 +515,3 @@ def test_an_error_while_the_network_is_away_is_shown_after_it(open_notebook: Ope
         expect(page.get_by_role("status")).to_be_hidden()
         until_it_passes(page, "after")
         expect(dialog).to_be_hidden()
-        page.close()
