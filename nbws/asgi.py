@@ -159,7 +159,7 @@ async def _send(response: Response, request: Request, incoming: _Incoming, send:
 # %% ../nbs/09_asgi.ipynb #c55d48c1
 class _Socket:
     "The app's `Conn` over an ASGI server."
-    direct = None
+    lane = transport = None
     def __init__(self, receiver: Receiver, receive: Receive, send: Send) -> None:
         self.receiver, self._receive, self._send = receiver, receive, send
         self._queue: deque[Message] = deque()

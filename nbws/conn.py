@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
@@ -18,7 +19,7 @@ from .workers import Workers
 log = logging.getLogger('nbws')
 
 # %% auto #0
-__all__ = ['log', 'OPEN', 'CLOSING', 'LINGERING', 'CLOSED', 'Limits', 'Host', 'Outgoing', 'SocketConn', 'UvSocketConn']
+__all__ = ['log', 'OPEN', 'CLOSING', 'LINGERING', 'CLOSED', 'Limits', 'Host', 'Outgoing', 'SocketConn', 'UvSocketConn', 'Lane']
 
 # %% ../nbs/07c_conn.ipynb #90e75127
 @dataclass(frozen=True, slots=True)
@@ -54,10 +55,12 @@ class Host(Protocol):
     sockets_enabled: bool
     context_takeover: bool
     buffer: memoryview # What is read from any connection, for as long as it is handled
+    lanes: dict[int, Lane] # By what is agreed on for compression
     def refuse(self, request: Any) -> Any: "The answer to a request that may not pass, or None."
     def remember(self, connection: Any) -> None: "The connection stands."
     def forget(self, connection: Any) -> None: "The connection is gone."
     def later(self, connection: Any) -> None: "Call `connection.flush` at the end of this turn of the loop."
+    def flush(self) -> None: "Do that now for all that wait for it."
 
 # %% ../nbs/07c_conn.ipynb #37a70ed3
 OPEN, CLOSING, LINGERING, CLOSED = range(4)
@@ -81,11 +84,11 @@ class Outgoing:
         if self._out_size > 65536:
             self.flush()
             self._collect()
+        elif len(self._out) == 1: self.host.later(self)
 
     def _leave(self) -> None:
         "The read is handled."
-        if self._out: self.host.later(self)
-        else: self.flush()
+        if not self._out: self._out = None
 
     def flush(self) -> None:
         "Write what was collected, and collect no more."
@@ -95,8 +98,8 @@ class Outgoing:
 class SocketConn(Outgoing, asyncio.BufferedProtocol):
     "A WebSocket on an asyncio transport; the app's `Conn`. On the server's loop only."
     write_is_quiet = False # Asyncio's logs what is written to a connection that is gone
-    __slots__ = ('host', 'transport', 'receiver', 'state', 'code', 'direct', '_link', '_decoder', '_deflater', '_out',
-                 '_out_size', '_waited', '_pinged', '_held', '_above', '_straight')
+    __slots__ = ('host', 'transport', 'receiver', 'state', 'code', 'lane', '_link', '_decoder', '_deflater', '_out',
+                 '_out_size', '_waited', '_pinged', '_held', '_above')
 
     def __init__(self,
                  host: Host,
@@ -112,8 +115,7 @@ class SocketConn(Outgoing, asyncio.BufferedProtocol):
         self._out, self._out_size = None, 0
         self._waited, self._pinged = 0.0, False # Seconds without a byte, or of closing
         self._held, self._above = False, False # The app asks to pause; the write buffer is above its mark
-        self._straight = None # The transport's `write`, as long as the socket is open
-        self.direct = None # The same, while nothing stands in the way
+        self.lane: Lane | None = None # While the socket is open and takes what it is sent
 
     def start(self,
               head: bytes, # The 101 answer
@@ -122,11 +124,10 @@ class SocketConn(Outgoing, asyncio.BufferedProtocol):
         "Take the transport over: write the answer, open the receiver, handle what is there."
         self.transport.set_protocol(self)
         self.host.remember(self)
-        if self.write_is_quiet and not self._deflater and self.transport.get_extra_info('sslcontext') is None:
-            self._straight = self.transport.write
         self._out = [head]
         self._guard(self.receiver.opened, self)
         self.flush()
+        self._take_lane()
         if rest: self.data_received(rest)
 
     # What the app calls
@@ -134,9 +135,8 @@ class SocketConn(Outgoing, asyncio.BufferedProtocol):
     def send(self, data: str | bytes | Payload) -> bool:
         "Send a message; dropped once the socket closes. True: more than 64 KiB are unsent."
         if self.state: return False
-        if self._deflater: wire = self._packed(data, self._deflater)
-        elif isinstance(data, Payload): wire = data.wire or _wire(data)
-        else: wire = frame(data)
+        if isinstance(data, Payload): wire = _wire(data, self._deflater)
+        else: wire = self._deflater.frame(data) if self._deflater else frame(data)
         self._write(wire)
         return self._above
 
@@ -169,26 +169,17 @@ class SocketConn(Outgoing, asyncio.BufferedProtocol):
         "Bytes that wait to be sent."
         return self._out_size + (self.transport.get_write_buffer_size() if self.state < CLOSED else 0)
 
-    # Out
+    def _take_lane(self) -> None:
+        deflater = self._deflater
+        if self.lane or self.state or self._above or (deflater and not deflater.shared): return
+        bits, lanes = deflater.shared if deflater else 0, self.host.lanes
+        if bits not in lanes: lanes[bits] = Lane(self.host, self.write_is_quiet, deflater)
+        self.lane = lanes[bits]
+        self.lane.changes += 1
 
-    def _collect(self) -> None:
-        if self._out is None: self._out, self.direct = [], None
-
-    def flush(self) -> None:
-        self.direct = None if self._above else self._straight
-        Outgoing.flush(self)
-
-    def _packed(self, data: str | bytes | Payload, deflater: Deflater) -> bytes:
-        "The frame for a client with which compression is agreed on; a broadcast is compressed once for all alike."
-        global _LAST
-        if not isinstance(data, Payload): return deflater.frame(data)
-        if len(data.data) < WORTH_IT // 4: return data.wire or _wire(data)
-        if not deflater.shared: return deflater.frame(data.data)
-        payload, bits, wire = _LAST
-        if payload is not data or bits != deflater.shared:
-            wire = deflater.frame(data.data)
-            _LAST = data, deflater.shared, wire
-        return wire
+    def _leave_lane(self) -> None:
+        if self.lane: self.lane.changes += 1
+        self.lane = None
 
     # In
 
@@ -251,7 +242,7 @@ class SocketConn(Outgoing, asyncio.BufferedProtocol):
 
     def _to(self, state: int) -> None:
         self.state, self._waited = state, 0.0
-        self.direct = self._straight = None
+        self._leave_lane()
 
     def _tell(self, code: int, reason: str = '') -> None:
         receiver, self.receiver = self.receiver, _NOBODY
@@ -282,7 +273,7 @@ class SocketConn(Outgoing, asyncio.BufferedProtocol):
 
     def abort(self) -> None:
         "Drop the connection at once."
-        self.direct = self._straight = None
+        self._leave_lane()
         self.transport.abort()
 
     def eof_received(self) -> None: self.flush()
@@ -294,11 +285,13 @@ class SocketConn(Outgoing, asyncio.BufferedProtocol):
         if state < LINGERING: self._tell(self.code or CloseCode.ABNORMAL)
         if self._link is not None: self._link.closed()
 
-    def pause_writing(self) -> None: self._above, self.direct = True, None
+    def pause_writing(self) -> None:
+        self._above = True
+        self._leave_lane()
 
     def resume_writing(self) -> None:
         self._above = False
-        if self._out is None: self.direct = self._straight
+        self._take_lane()
         if self.state < LINGERING: self._guard(self.receiver.drained)
 
     def tick(self, seconds: float) -> None:
@@ -318,9 +311,35 @@ class UvSocketConn(SocketConn, asyncio.Protocol):
     __slots__ = ()
     write_is_quiet = True
 
-def _wire(payload: Payload) -> bytes:
-    payload.wire = frame(payload.data)
-    return payload.wire
+class Lane:
+    "Sockets of one server that get the same bytes for a message: a broadcast to them is a bare loop."
+    __slots__ = ('changes', '_host', '_quiet', '_deflater')
+
+    def __init__(self, host: Host, quiet: bool, deflater: Deflater | None) -> None:
+        self.changes, self._host = 0, host
+        self._quiet = quiet and host.scheme == 'http' # TLS logs what is written too late, as asyncio does
+        self._deflater = deflater # One socket's serves for all
+
+    def send(self, payload: Payload, transports: Sequence[Any], skip: Any = None) -> None:
+        "Write a broadcast to all transports but `skip`, behind what was said before."
+        self._host.flush()
+        wire = _wire(payload, self._deflater)
+        if not self._quiet: transports = [t for t in transports if not t.is_closing()]
+        if skip is not None: transports = [t for t in transports if t is not skip]
+        for transport in transports: transport.write(wire)
+
+def _wire(payload: Payload, deflater: Deflater | None) -> bytes:
+    "The frame of a broadcast: made once, and compressed once for all that have agreed on the same."
+    global _LAST
+    if deflater is None or len(payload.data) < WORTH_IT // 4:
+        if payload.wire is None: payload.wire = frame(payload.data)
+        return payload.wire
+    if not deflater.shared: return deflater.frame(payload.data)
+    last, bits, wire = _LAST
+    if last is not payload or bits != deflater.shared:
+        wire = deflater.frame(payload.data)
+        _LAST = payload, deflater.shared, wire
+    return wire
 
 class _Nobody:
     "The receiver of a socket that has ended."

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping, MappingView, Set
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping, MappingView, Sequence, Set
 from dataclasses import fields, is_dataclass
 from enum import Enum, IntEnum
 from http import HTTPStatus
@@ -22,7 +22,7 @@ from .data import FormError, Headers, MultiDict, parse_cookies, parse_form, pars
 __all__ = ['NbwsError', 'BindError', 'SignatureError', 'PatternError', 'StartError', 'Reported', 'HTTPException', 'reason',
            'CloseCode', 'WebSocketDisconnect', 'Body', 'Address', 'URL', 'RequestHead', 'RequestParts', 'Request',
            'Scope', 'Response', 'HTMLResponse', 'PlainTextResponse', 'JSONResponse', 'RedirectResponse',
-           'StreamingResponse', 'to_json', 'Payload', 'Conn', 'Receiver', 'Upgrade']
+           'StreamingResponse', 'to_json', 'Payload', 'Lane', 'Conn', 'Receiver', 'Upgrade']
 
 # %% ../nbs/00b_messages.ipynb #a995aca3
 class NbwsError(Exception):
@@ -425,12 +425,21 @@ class Payload:
         self.data = data
         self.wire: bytes | None = None
 
+class Lane(Protocol):
+    "What sockets have in common that get the same bytes for a message. On the server's loop only."
+    changes: int # Sockets that took the lane or left it: a list of its transports holds until this changes
+    def send(self, payload: Payload, transports: Sequence[Any], skip: Any = None) -> None:
+        "As `Conn.send` for each socket of these `transports` but `skip`, and faster."
+
 class Conn(Protocol):
     "A transport's end of an open socket, as the app sees it. On the server's loop only."
     @property
-    def direct(self) -> Callable[[bytes], Any] | None:
-        "Writes what a `Payload` keeps in `wire`, as `send` would and faster; None where it has to be `send`."
+    def lane(self) -> Lane | None:
+        "The way of a broadcast; None where it has to be `send`."
         return None
+    @property
+    def transport(self) -> Any:
+        "What `lane` writes to."
     def send(self, data: str | bytes | Payload) -> bool:
         "Send a text or a binary message; never waits. True: much is unsent now, and `drained` tells when it has gone."
         return False

@@ -7,17 +7,25 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from .binding import at_once
-from .messages import Payload
+from .messages import Lane, Payload
 from .sockets import DONE, WebSocket, to_payload
 
 # %% auto #0
 __all__ = ['Room']
 
 # %% ../nbs/05_rooms.ipynb #15155db1
+@dataclass(slots=True)
+class _Ways:
+    "How a broadcast reaches the members, as things stand."
+    thread: int # Whose sockets the lanes are
+    lanes: list[tuple[Lane, int, list[Any]]] # With its count of changes, and the members' transports
+    others: list[WebSocket] # One by one
+
 class Room:
     "A named group of sockets. Every method may be called from any thread."
     def __init__(self,
@@ -31,6 +39,7 @@ class Room:
         self._line: deque[tuple[Payload, tuple[WebSocket, ...], WebSocket | None]] = deque()
         self._lock = threading.RLock()
         self._snapshot: tuple[WebSocket, ...] = ()
+        self._ways: _Ways | None = None # Of the snapshot
 
     @property
     def members(self) -> list[WebSocket]:
@@ -50,7 +59,7 @@ class Room:
             for payload in self.history: self._line.append((payload, (ws,), None))
             self._members[ws] = None
             ws.rooms = (*ws.rooms, self)
-            self._snapshot = tuple(self._members)
+            self._snapshot, self._ways = tuple(self._members), None
         self._deliver_from(ws)
 
     def keep(self, history: int) -> None:
@@ -65,7 +74,7 @@ class Room:
             if ws not in self._members: return
             del self._members[ws]
             ws.rooms = tuple(r for r in ws.rooms if r is not self)
-            self._snapshot = tuple(self._members)
+            self._snapshot, self._ways = tuple(self._members), None
 
     def send(self, *content: Any, # Anything that a socket can send
              skip: WebSocket | None = None, # One who is not to get it: usually the sender
@@ -91,9 +100,26 @@ class Room:
         with self._lock:
             while self._line:
                 payload, members, skip = self._line.popleft()
-                for ws in members:
-                    conn = ws.conn
-                    if ws is skip or conn is None: continue
+                others: Iterable[WebSocket] = members
+                if members is self._snapshot:
+                    ways = self._look(here)
+                    own = skip.conn.transport if skip is not None and skip.conn is not None and ways.lanes else None
+                    for lane, _, transports in ways.lanes: lane.send(payload, transports, own)
+                    others = ways.others
+                for ws in others:
+                    if ws is skip: continue
                     if ws._thread != here: ws._call(ws._push, payload, self.overflow)
-                    elif payload.wire and (write := conn.direct): write(payload.wire)
                     else: ws._push(payload, self.overflow)
+
+    def _look(self, here: int) -> _Ways:
+        "Who is reached how: kept until members come or go, or lanes change."
+        ways = self._ways
+        if ways and ways.thread == here and all(lane.changes == n for lane, n, _ in ways.lanes): return ways
+        lanes: dict[Lane, list[Any]] = {}
+        others = []
+        for ws in self._snapshot:
+            conn = ws.conn if ws._thread == here else None
+            if conn is None or conn.lane is None: others.append(ws)
+            else: lanes.setdefault(conn.lane, []).append(conn.transport)
+        self._ways = _Ways(here, [(lane, lane.changes, transports) for lane, transports in lanes.items()], others)
+        return self._ways

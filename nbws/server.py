@@ -27,7 +27,7 @@ from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
 
 from .access import Gate, is_loopback
-from .conn import Limits
+from .conn import Lane, Limits
 from .http1 import HttpConn, UvHttpConn
 from .messages import Request, Response, StartError
 from .prefix import script_file
@@ -187,6 +187,7 @@ class Server:
         self._sockets, self._also = list(sockets or ()), list(also)
         self._listener: _Listener | None = None
         self._accepting: dict[Any, asyncio.Task[Any]] = {} # Connections in their TLS handshake, or about to stand
+        self.lanes: dict[int, Lane] = {}
         self._waiting: list[Any] = [] # Connections that write at the end of this turn
         self._conn: type[HttpConn] = HttpConn
         self._stopped = asyncio.Event()
@@ -285,10 +286,11 @@ class Server:
 
     def later(self, connection: Any) -> None:
         "Let a connection write what it has collected, at the end of this turn of the loop."
-        if not self._waiting: self.loop.call_soon(self._flush)
+        if not self._waiting: self.loop.call_soon(self.flush)
         self._waiting.append(connection)
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        "Let them write now."
         waiting, self._waiting = self._waiting, []
         for connection in waiting:
             try: connection.flush()
@@ -312,7 +314,7 @@ class Server:
         if self.running: return self
         self.loop, self.workers, self.stopping = asyncio.get_running_loop(), Workers.here(), False
         self._conn = UvHttpConn if type(self.loop).__module__.startswith('uvloop') else HttpConn
-        self._stopped = asyncio.Event()
+        self._stopped, self.lanes = asyncio.Event(), {}
         self.bind()
         try: await _call(self.app, 'startup')
         except BaseException:

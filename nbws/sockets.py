@@ -187,15 +187,16 @@ class Sending(SocketBase):
 
     def drained(self) -> None:
         "The transport has room again."
-        while self._outbox and self.conn and self.conn.buffered <= HIGH_WATER:
+        self._lags = False
+        while self._outbox and self.conn and not self._lags:
             data, size = self._outbox.popleft()
             self._unsent -= size
-            self.conn.send(data)
+            self._lags = self.conn.send(data)
         if not self._unsent and self._drain and not self._drain.done(): self._drain.set_result(None)
 
     async def _until_drained(self) -> None:
         if self.endpoint.overflow == 'close' or asyncio.get_running_loop() is not self._loop: return
-        while self.conn is not None and not self.code and (self._unsent or self.conn.buffered > HIGH_WATER):
+        while self.conn is not None and not self.code and (self._unsent or self._lags):
             if self._drain is None or self._drain.done(): self._drain = self._loop.create_future()
             await asyncio.shield(self._drain)
 

@@ -130,7 +130,7 @@ class AsyncSocket:
 
 class _AppsEnd:
     "What the app may do with a socket."
-    buffered, direct = 0, None
+    buffered, lane, transport = 0, None, None
     def __init__(self, socket: AsyncSocket) -> None: self._socket = socket
     def send(self, data: str | bytes | Payload) -> bool:
         self._socket._deliver(data)

@@ -4,7 +4,8 @@ from __future__ import annotations
 import socket
 import ssl
 import struct
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -196,3 +197,11 @@ def serving(app: Any = None, **options: Any) -> Iterator[Server]:
     server = Server(app or App(), **options).start()
     try: yield server
     finally: server.stop()
+
+
+def until(condition: Callable[[], Any]) -> None:
+    "For what no event tells."
+    end = time.monotonic() + TIMEOUT
+    while not condition():
+        assert time.monotonic() < end, 'it did not happen'
+        time.sleep(.005)

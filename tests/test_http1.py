@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from conftest import ExpectLog
-from raw import TIMEOUT, App, Echo, Raw, close, handshake, serving, text
+from raw import TIMEOUT, App, Echo, Raw, close, handshake, serving, text, until
 
 from nbws.conn import Limits
 from nbws.messages import HTTPException, Response, Upgrade
@@ -52,13 +52,6 @@ def serve(uvloop: bool) -> Iterator[Callable[..., Server]]:
         return started[-1]
     yield start
     for s in started: s.stop()
-
-
-def until(condition: Callable[[], Any]) -> None:
-    end = time.monotonic() + TIMEOUT
-    while not condition():
-        assert time.monotonic() < end, 'it did not happen'
-        time.sleep(.005)
 
 
 # Connections that stay and requests in order

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from raw import Raw, serving, text
+from raw import Raw, serving, text, until
+from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 from websockets.sync.client import connect
 
 from nbws import App
@@ -33,16 +34,60 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
 def url(server: Server) -> str: return f'ws://127.0.0.1:{server.port}/'
 
 
-def test_order(server: Server) -> None:
+def lanes(server: Server) -> set[Any]:
+    "By which ways broadcasts go."
+    return {ws.conn.lane for ws in server.app.sockets}
+
+
+@pytest.mark.parametrize('compression', [None, 'deflate'])
+def test_order(server: Server, compression: Any) -> None:
     "A handler's own answers stay around what it sends to the room; the room's messages keep their order."
-    with connect(url(server), compression=None) as one, connect(url(server), compression=None) as two:
+    with connect(url(server), compression=compression) as one, connect(url(server), compression=compression) as two:
         for n in range(300): one.send(f'{{"msg": "{n}"}}')
         for n in range(300): assert [one.recv(BOUND) for _ in range(3)] == [f'before {n}', str(n), f'after {n}']
         assert [two.recv(BOUND) for _ in range(300)] == [str(n) for n in range(300)]
-        assert {bool(ws.conn.direct) for ws in server.app.sockets} == {server.uvloop}
+        assert len(lanes(server)) == 1
         two.send('{"msg": "back"}')
         assert [two.recv(BOUND) for _ in range(3)] == ['before back', 'back', 'after back']
         assert one.recv(BOUND) == 'back'
+
+
+def test_all_kinds_of_members(server: Server) -> None:
+    "With compression, without, with a window of its own, of another server, without a network: all get the same."
+    app, room = server.app, server.app.room('all')
+    small = ClientPerMessageDeflateFactory(server_max_window_bits=10)
+    with (connect(url(server), compression=None) as plain, connect(url(server)) as packed,
+          connect(url(server), compression=None, extensions=[small]) as narrow, serving(app) as other,
+          connect(url(other)) as elsewhere, Client(app) as client, client.ws('/') as inside):
+        members = plain, packed, narrow, elsewhere
+        assert len(lanes(server)) == 5 # Those of three kinds here, the other server's, and none
+        long = 'a long message, and it can be compressed ' * 100
+        for text in 'short', long, 'é' * 300, long[:2000]:
+            room.send(text)
+            assert [ws.recv(BOUND) for ws in members] == [text] * 4
+            assert inside.receive() == text
+        for skip in list(room):
+            room.send('not you', skip=skip)
+            room.send('all')
+        for ws in members: assert [ws.recv(BOUND) for _ in range(9)].count('not you') == 4
+        assert [inside.receive() for _ in range(9)].count('not you') == 4
+
+
+def test_members_that_change_while_it_is_sent_to(server: Server) -> None:
+    "Some leave, come back and are reset between messages; one stays, and the lane's list is never an old one."
+    room = server.app.room('all')
+    with connect(url(server), compression=None) as stays:
+        for n in range(50):
+            with Raw(server) as gone, connect(url(server), compression=None) as leaves:
+                gone.open()
+                room.send(f'{n} hello')
+                assert leaves.recv(BOUND) == f'{n} hello'
+                gone.reset()
+                room.send(f'{n} bye')
+            room.send(f'{n} again')
+        for n in range(50):
+            for said in 'hello', 'bye', 'again': assert stays.recv(BOUND) == f'{n} {said}'
+        until(lambda: len(room) == 1)
 
 
 @pytest.mark.parametrize('overflow', ['drop', 'close'])
