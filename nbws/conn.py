@@ -19,7 +19,8 @@ from .workers import Workers
 log = logging.getLogger('nbws')
 
 # %% auto #0
-__all__ = ['log', 'OPEN', 'CLOSING', 'LINGERING', 'CLOSED', 'Limits', 'Host', 'Outgoing', 'SocketConn', 'UvSocketConn', 'Lane']
+__all__ = ['log', 'OPEN', 'CLOSING', 'LINGERING', 'CLOSED', 'FEW', 'Limits', 'Host', 'Outgoing', 'SocketConn', 'UvSocketConn',
+           'Lane', 'Cast']
 
 # %% ../nbs/07c_conn.ipynb #90e75127
 @dataclass(frozen=True, slots=True)
@@ -56,10 +57,11 @@ class Host(Protocol):
     context_takeover: bool
     buffer: memoryview # What is read from any connection, for as long as it is handled
     lanes: dict[int, Lane] # By what is agreed on for compression
+    cast: Cast | None # The last broadcast that waits for the end of this turn
     def refuse(self, request: Any) -> Any: "The answer to a request that may not pass, or None."
     def remember(self, connection: Any) -> None: "The connection stands."
     def forget(self, connection: Any) -> None: "The connection is gone."
-    def later(self, connection: Any) -> None: "Call `connection.flush` at the end of this turn of the loop."
+    def later(self, thing: Any) -> None: "Call `thing.flush` at the end of this turn of the loop, in order of asking."
     def flush(self) -> None: "Do that now for all that wait for it."
 
 # %% ../nbs/07c_conn.ipynb #37a70ed3
@@ -69,6 +71,7 @@ class Outgoing:
     "The way out of a connection: what is written while a read is handled leaves at the end of the loop's turn."
     host: Host
     transport: Any
+    lane: Lane | None = None
     _out: list[bytes] | None # Collects; None: what is written leaves at once
     _out_size: int
 
@@ -76,6 +79,7 @@ class Outgoing:
         if self._out is None: self._out = []
 
     def _write(self, data: bytes) -> None:
+        if self.lane is not None and self.host.cast is not None: self.host.flush() # A broadcast was said before
         if self._out is None:
             if not self.transport.is_closing(): self.transport.write(data)
             return
@@ -178,8 +182,10 @@ class SocketConn(Outgoing, asyncio.BufferedProtocol):
         self.lane.changes += 1
 
     def _leave_lane(self) -> None:
-        if self.lane: self.lane.changes += 1
+        if self.lane is None: return
+        self.lane.changes += 1
         self.lane = None
+        if self.host.cast is not None: self.host.flush() # Its last chance
 
     # In
 
@@ -311,22 +317,51 @@ class UvSocketConn(SocketConn, asyncio.Protocol):
     __slots__ = ()
     write_is_quiet = True
 
+FEW = 64 # Transports that are written to at once
+
 class Lane:
     "Sockets of one server that get the same bytes for a message: a broadcast to them is a bare loop."
-    __slots__ = ('changes', '_host', '_quiet', '_deflater')
+    __slots__ = ('changes', 'quiet', '_host', '_deflater')
 
     def __init__(self, host: Host, quiet: bool, deflater: Deflater | None) -> None:
         self.changes, self._host = 0, host
-        self._quiet = quiet and host.scheme == 'http' # TLS logs what is written too late, as asyncio does
+        self.quiet = quiet and host.scheme == 'http' # TLS logs what is written too late, as asyncio does
         self._deflater = deflater # One socket's serves for all
 
     def send(self, payload: Payload, transports: Sequence[Any], skip: Any = None) -> None:
-        "Write a broadcast to all transports but `skip`, behind what was said before."
-        self._host.flush()
-        wire = _wire(payload, self._deflater)
-        if not self._quiet: transports = [t for t in transports if not t.is_closing()]
+        "Write a broadcast to all transports but `skip`: to many at the end of the turn, together with what follows."
+        host, wire = self._host, _wire(payload, self._deflater)
         if skip is not None: transports = [t for t in transports if t is not skip]
-        for transport in transports: transport.write(wire)
+        cast, at_once = host.cast, False
+        if cast is None or cast.transports is not transports:
+            at_once = cast is None and len(transports) < FEW
+            if at_once: host.flush() # What was collected was said before
+            cast = host.cast = Cast(transports, self.quiet)
+            host.later(cast)
+        cast.wires.append(wire)
+        cast.size += len(wire)
+        if at_once: cast.flush()
+        elif cast.size > 65536: host.flush() # So that who does not read is noticed
+
+class Cast:
+    "Broadcasts to the same transports, on their way."
+    __slots__ = ('transports', 'quiet', 'wires', 'size')
+
+    def __init__(self, transports: Sequence[Any], quiet: bool) -> None:
+        self.transports, self.quiet = transports, quiet
+        self.wires: list[bytes] = []
+        self.size = 0
+
+    def flush(self) -> None:
+        "Write what there is."
+        if not self.wires: return
+        wire = self.wires[0] if len(self.wires) == 1 else b''.join(self.wires)
+        self.wires, self.size = [], 0
+        for transport in self.transports if self.quiet else [t for t in self.transports if not t.is_closing()]:
+            try: transport.write(wire)
+            except Exception:
+                log.exception('a connection cannot be written to')
+                transport.abort()
 
 def _wire(payload: Payload, deflater: Deflater | None) -> bytes:
     "The frame of a broadcast: made once, and compressed once for all that have agreed on the same."

@@ -27,7 +27,7 @@ from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
 
 from .access import Gate, is_loopback
-from .conn import Lane, Limits
+from .conn import Cast, Lane, Limits
 from .http1 import HttpConn, UvHttpConn
 from .messages import Request, Response, StartError
 from .prefix import script_file
@@ -188,7 +188,8 @@ class Server:
         self._listener: _Listener | None = None
         self._accepting: dict[Any, asyncio.Task[Any]] = {} # Connections in their TLS handshake, or about to stand
         self.lanes: dict[int, Lane] = {}
-        self._waiting: list[Any] = [] # Connections that write at the end of this turn
+        self.cast: Cast | None = None
+        self._waiting: list[Any] = [] # Connections and broadcasts that are written at the end of this turn
         self._conn: type[HttpConn] = HttpConn
         self._stopped = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
@@ -284,19 +285,19 @@ class Server:
         "A connection is gone."
         self.connections.discard(connection)
 
-    def later(self, connection: Any) -> None:
-        "Let a connection write what it has collected, at the end of this turn of the loop."
+    def later(self, thing: Any) -> None:
+        "Let a connection write what it has collected, or a broadcast go out, at the end of this turn of the loop."
         if not self._waiting: self.loop.call_soon(self.flush)
-        self._waiting.append(connection)
+        self._waiting.append(thing)
 
     def flush(self) -> None:
         "Let them write now."
-        waiting, self._waiting = self._waiting, []
-        for connection in waiting:
-            try: connection.flush()
+        waiting, self._waiting, self.cast = self._waiting, [], None
+        for thing in waiting:
+            try: thing.flush()
             except Exception:
                 log.exception('a connection cannot be written to')
-                connection.abort()
+                thing.abort()
 
     def _tick(self) -> None:
         self.date = formatdate(usegmt=True)
@@ -314,7 +315,7 @@ class Server:
         if self.running: return self
         self.loop, self.workers, self.stopping = asyncio.get_running_loop(), Workers.here(), False
         self._conn = UvHttpConn if type(self.loop).__module__.startswith('uvloop') else HttpConn
-        self._stopped, self.lanes = asyncio.Event(), {}
+        self._stopped, self.lanes, self.cast = asyncio.Event(), {}, None
         self.bind()
         try: await _call(self.app, 'startup')
         except BaseException:

@@ -1,7 +1,10 @@
 """Rooms over real sockets: order, a member that does not read, and one that has just left."""
 from __future__ import annotations
 
+import asyncio
+import random
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -71,6 +74,46 @@ def test_all_kinds_of_members(server: Server) -> None:
             room.send('all')
         for ws in members: assert [ws.recv(BOUND) for _ in range(9)].count('not you') == 4
         assert [inside.receive() for _ in range(9)].count('not you') == 4
+
+
+@pytest.mark.parametrize('seed', range(8))
+def test_whatever_is_said_keeps_its_order(server: Server, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    "Rooms, sockets, newcomers and leavers, in turns of the loop of any length: each client gets what a list would get."
+    if seed % 2: monkeypatch.setattr('nbws.conn.FEW', 0) # As in large rooms
+    rng, app = random.Random(seed), server.app
+    rooms = [app.room(name, history=3) for name in 'ab']
+    with ExitStack() as stack:
+        kinds = None, 'deflate', None, 'deflate', None
+        clients = [stack.enter_context(connect(url(server), compression=kind)) for kind in kinds]
+        by_port = {ws.client.port: ws for ws in app.sockets}
+        expected: dict[Any, list[str]] = {by_port[c.local_address[1]]: [] for c in clients}
+
+        async def talk() -> None:
+            inside: dict[Any, set[Any]] = {room: set() for room in rooms}
+            said: dict[Any, list[str]] = {room: [] for room in rooms}
+            for n in range(400):
+                room, ws = rng.choice(rooms), rng.choice(list(expected))
+                text = f'{n} ' * rng.choice([1, 1, 1, 300, 2000])
+                what = rng.choice(['all', 'all', 'all', 'but', 'one', 'join', 'leave', 'turn'])
+                if what in ('all', 'but'):
+                    room.send(text, skip=ws if what == 'but' else None)
+                    said[room].append(text)
+                    for member in inside[room] - ({ws} if what == 'but' else set()): expected[member].append(text)
+                elif what == 'one':
+                    ws.send(text)
+                    expected[ws].append(text)
+                elif what == 'join':
+                    room.join(ws)
+                    if ws not in inside[room]: expected[ws] += said[room][-3:]
+                    inside[room].add(ws)
+                elif what == 'leave':
+                    room.leave(ws)
+                    inside[room].discard(ws)
+                else: await asyncio.sleep(0)
+            for ws in expected: ws.send('end')
+        asyncio.run_coroutine_threadsafe(talk(), server.loop).result(BOUND)
+        for client, (_, texts) in zip(clients, expected.items(), strict=True):
+            assert list(iter(lambda c=client: c.recv(BOUND), 'end')) == texts
 
 
 def test_members_that_change_while_it_is_sent_to(server: Server) -> None:

@@ -43,6 +43,7 @@ RUNS: dict[str, tuple[str, str, int, int, set[str]]] = {
     'fan-out to 10': ('fanout', '/fanout', 10, 2, RAW),
     'fan-out to 500': ('fanout', '/fanout', 500, 2, RAW),
     'fan-out to 500, a dict of sends': ('fanout', '/dict', 500, 2, BOTH),
+    '64 who all talk to all': ('talk', '/fanout', 64, 1, RAW),
     'HTTP, 64 clients': ('http', '/', 64, 1, HTTP),
     'HTTP, sync handler': ('http', '/sync', 64, 1, BOTH),
 }

@@ -2,6 +2,7 @@
  *
  *   load echo PORT PATH CLIENTS SECONDS WINDOW EVERY_MS MESSAGE     each client keeps WINDOW messages on the way
  *   load fanout PORT PATH CLIENTS SECONDS WINDOW EVERY_MS MESSAGE   the first client sends, all of them receive
+ *   load talk PORT PATH CLIENTS SECONDS WINDOW 0 MESSAGE            each client sends to all, again when it has a message from each
  *   load http PORT PATH CLIENTS SECONDS WINDOW EVERY_MS ""          GET on kept connections
  *   load idle PORT PATH CLIENTS                                     sockets that stay open until stdin ends
  *   load serve PORT                                                 an echo server: the most that this client can measure
@@ -21,7 +22,7 @@
 #include <unistd.h>
 
 enum { SAMPLES = 1 << 20, BUFFER = 1 << 18 };
-typedef struct { int fd, used, sent; char *data; double begun; } Client;
+typedef struct { int fd, used, sent; long received; char *data; double begun; } Client;
 
 static char out[1 << 16], buffer[BUFFER];
 static int out_size, http;
@@ -137,13 +138,13 @@ static Client *open_all(int port, const char *path, int n, int epoll) {
     return clients;
 }
 
-static void measure(int port, const char *path, int n, double seconds, int window, double every, int fanout) {
+static void measure(int port, const char *path, int n, double seconds, int window, double every, int fanout, int talk) {
     int epoll = epoll_create1(0), ready;
     struct epoll_event events[1024];
     Client *clients = open_all(port, path, n, epoll);
     int senders = fanout ? 1 : n;
     long received = 0, count = 0;
-    usleep(fanout ? 200000 : 20000); /* they join the room */
+    usleep(fanout || talk ? 200000 : 20000); /* they join the room */
     for (int i = 0; i < senders; i++) for (int k = 0; k < window; k++) post(&clients[i]);
     double start = now(), begin = start + (every > 0 ? 0.1 : 0.3), end = begin + seconds, used = -1, due = 0, at;
     while ((at = now()) < end) {
@@ -155,8 +156,9 @@ static void measure(int port, const char *path, int n, double seconds, int windo
         for (int k = 0; k < ready; k++) {
             Client *c = events[k].data.ptr;
             int found = answers(c);
-            count += found; received += found;
-            if (!fanout) for (; found > 0; found--) {
+            count += found; received += found; c->received += found;
+            if (talk) { for (; c->received >= (long)n * (c->sent - window + 1); post(c)) sample(c->begun); }
+            else if (!fanout) for (; found > 0; found--) {
                 sample(c->begun);
                 if (every > 0) due = now() + every / 1e3;
                 else post(c);
@@ -227,6 +229,7 @@ int main(int argc, char **argv) {
     if (argc != 9) { fprintf(stderr, "see the top of load.c\n"); return 2; }
     http = !strcmp(argv[1], "http");
     make_message(atoi(argv[2]), argv[3], argv[8]);
-    measure(atoi(argv[2]), argv[3], atoi(argv[4]), atof(argv[5]), atoi(argv[6]), atof(argv[7]), !strcmp(argv[1], "fanout"));
+    measure(atoi(argv[2]), argv[3], atoi(argv[4]), atof(argv[5]), atoi(argv[6]), atof(argv[7]), !strcmp(argv[1], "fanout"),
+            !strcmp(argv[1], "talk"));
     return 0;
 }
