@@ -48,6 +48,7 @@ __all__ = ['log', 'F', 'ASSETS', 'CDN', 'EXTENSIONS', 'STATIC', 'VERBS', 'TO_BE_
 class Surroundings:
     "Where an app lives. Replaced by a notebook's own; every method may be called from any thread."
     debug = False # Show errors in the page, and keep sockets open when a handler fails
+    speaks = False # `enter` matters: a handler's output has a place of its own
 
     def owner(self, function: Callable[..., Any]) -> Owner:
         "Who defines this function now."
@@ -438,10 +439,13 @@ class Pages(Routing):
     def page(self, content: Any, request: Request) -> str:
         "The HTML of a page."
         if self.body_wrap and not is_document(content): content = self.body_wrap(content)
-        own = vars(request._state) if request._state else {} # What this request changed for itself
-        return document(content, title=self.title, hdrs=self.head(request.root_path, own.get('hdrs')),
-                        ftrs=own.get('ftrs', self.ftrs), htmlkw=own.get('htmlkw', self.htmlkw),
-                        bodykw=own.get('bodykw', self.bodykw))
+        hdrs, ftrs, htmlkw, bodykw = None, self.ftrs, self.htmlkw, self.bodykw
+        if request._state: # Perhaps this request has changed some for itself
+            own = vars(request._state)
+            hdrs, ftrs = own.get('hdrs'), own.get('ftrs', ftrs)
+            htmlkw, bodykw = own.get('htmlkw', htmlkw), own.get('bodykw', bodykw)
+        return document(content, title=self.title, hdrs=self.head(request.root_path, hdrs), ftrs=ftrs,
+                        htmlkw=htmlkw, bodykw=bodykw)
 
     def error_page(self, request: Request, status: int, detail: str, trace: str = '') -> Response:
         "A page for an error; a fragment of text for everything that is not a browser's navigation."

@@ -147,9 +147,10 @@ def _finder(name: str) -> Callable[[Source], Any]:
     def find(s: Source) -> Any:
         r = s.request
         if r.path_params and (v := r.path_params.get(name)) is not None: return v
-        if (cookies := r.cookies) and (v := cookies.get(name)) is not None: return v
+        cookies, query = r._cookies, r._query # Parsed at most once; a socket asks for each message
+        if (r.cookies if cookies is None else cookies) and (v := r.cookies.get(name)) is not None: return v
         if s.headers and (v := s.headers.get(field)) is not None: return v
-        if (query := r.query_params) and (v := _named(query, name)) is not None: return v
+        if (r.query_params if query is None else query) and (v := _named(r.query_params, name)) is not None: return v
         if (v := s.data.get(name)) is not None or (v := _named(s.data, name)) is not None: return v
         nested = s.data.get('values')
         return _named(nested, name) if isinstance(nested, dict) else None
@@ -168,8 +169,10 @@ def _named_parameter(p: inspect.Parameter, annotation: Any, where: str) -> Calla
     name, default, find = p.name, p.default, _finder(p.name)
     cast, many, nullable = caster(annotation, where)
     if default is p.empty and nullable: default = None
+    as_it_is = annotation if annotation in (str, int, float, bool) else None # Needs no cast
     def bind(s: Source) -> Any:
         value = _collect(s, name) if many else find(s)
+        if value.__class__ is as_it_is: return value
         if value is None:
             if default is not p.empty: return default
             raise BindError(f'no value for {name!r}')

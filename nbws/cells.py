@@ -345,6 +345,8 @@ def _hold(loop: asyncio.AbstractEventLoop, sockets: set[Any]) -> Callable[[], No
 # %% ../nbs/13_cells.ipynb #71f4a4df
 class NotebookCells(Running):
     "The whole of it: ownership, output and errors."
+    speaks = True
+
     def speaks_in(self, app: Any, route: Route | None) -> Owner | None:
         "The cell that has defined a route; where none has, the one that serves the app."
         owners = route.owner if route else None, self._homes.get(app)

@@ -72,23 +72,21 @@ class Outgoing:
     host: Host
     transport: Any
     lane: Lane | None = None
-    _out: list[bytes] | None # Collects; None: what is written leaves at once
-    _out_size: int
+    _out: bytes | None # Collects; None: what is written leaves at once
 
     def _collect(self) -> None:
-        if self._out is None: self._out = []
+        if self._out is None: self._out = b''
 
     def _write(self, data: bytes) -> None:
         if self.lane is not None and self.host.cast is not None: self.host.flush() # A broadcast was said before
         if self._out is None:
             if not self.transport.is_closing(): self.transport.write(data)
             return
-        self._out.append(data)
-        self._out_size += len(data)
-        if self._out_size > 65536:
+        if not self._out: self.host.later(self)
+        self._out = data = self._out + data
+        if len(data) > 65536:
             self.flush()
-            self._collect()
-        elif len(self._out) == 1: self.host.later(self)
+            self._out = b''
 
     def _leave(self) -> None:
         "The read is handled."
@@ -96,14 +94,14 @@ class Outgoing:
 
     def flush(self) -> None:
         "Write what was collected, and collect no more."
-        out, self._out, self._out_size = self._out, None, 0
-        if out and not self.transport.is_closing(): self.transport.write(out[0] if len(out) == 1 else b''.join(out))
+        out, self._out = self._out, None
+        if out and not self.transport.is_closing(): self.transport.write(out)
 
 class SocketConn(Outgoing, asyncio.BufferedProtocol):
     "A WebSocket on an asyncio transport; the app's `Conn`. On the server's loop only."
     write_is_quiet = False # Asyncio's logs what is written to a connection that is gone
     __slots__ = ('host', 'transport', 'receiver', 'state', 'code', 'lane', '_link', '_decoder', '_deflater', '_out',
-                 '_out_size', '_waited', '_pinged', '_held', '_above')
+                 '_waited', '_pinged', '_held', '_above')
 
     def __init__(self,
                  host: Host,
@@ -116,7 +114,7 @@ class SocketConn(Outgoing, asyncio.BufferedProtocol):
         self.state, self.code = OPEN, 0 # The code we would tell the receiver; 0: none yet
         self._decoder = Decoder(host.limits.max_message, Inflate(agreed) if agreed else None)
         self._deflater = Deflater(agreed) if agreed else None
-        self._out, self._out_size = None, 0
+        self._out = None
         self._waited, self._pinged = 0.0, False # Seconds without a byte, or of closing
         self._held, self._above = False, False # The app asks to pause; the write buffer is above its mark
         self.lane: Lane | None = None # While the socket is open and takes what it is sent
@@ -128,7 +126,7 @@ class SocketConn(Outgoing, asyncio.BufferedProtocol):
         "Take the transport over: write the answer, open the receiver, handle what is there."
         self.transport.set_protocol(self)
         self.host.remember(self)
-        self._out = [head]
+        self._out = head
         self._guard(self.receiver.opened, self)
         self.flush()
         self._take_lane()
@@ -171,7 +169,7 @@ class SocketConn(Outgoing, asyncio.BufferedProtocol):
     @property
     def buffered(self) -> int:
         "Bytes that wait to be sent."
-        return self._out_size + (self.transport.get_write_buffer_size() if self.state < CLOSED else 0)
+        return len(self._out or b'') + (self.transport.get_write_buffer_size() if self.state < CLOSED else 0)
 
     def _take_lane(self) -> None:
         deflater = self._deflater
@@ -197,7 +195,7 @@ class SocketConn(Outgoing, asyncio.BufferedProtocol):
         if self.state < LINGERING: self._handle(self._decoder.feed(data))
 
     def _handle(self, events: list[Event]) -> None:
-        self._collect()
+        if self._out is None: self._out = b''
         received = self.receiver.received
         for event in events:
             kind = event.__class__
@@ -210,7 +208,7 @@ class SocketConn(Outgoing, asyncio.BufferedProtocol):
             self.flush()
             self._finish()
             return
-        self._leave()
+        if not self._out: self._out = None
         if self._decoder.more and not self._held and not self.transport.is_closing():
             self.transport.pause_reading()
             self.host.loop.call_soon(self._go_on)

@@ -75,8 +75,10 @@ class Headers(Mapping[str, str]):
     def __contains__(self, name: object) -> bool:
         if not isinstance(name, str): return False
         if self._index is not None: return name.lower() in self._index
-        # Many requests are asked only this
-        return name.lower().encode('latin-1', 'replace') in [k.lower() for k, _ in self.raw]
+        low = name.lower().encode('latin-1', 'replace') # Many requests are asked only this: no index for it
+        for k, _ in self.raw:
+            if k.lower() == low: return True
+        return False
     def __iter__(self) -> Iterator[str]: return iter(self.index())
     def __len__(self) -> int: return len(self.index())
     def __repr__(self) -> str: return f'Headers({dict(self)!r})'

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from inspect import isasyncgen, isawaitable
 from typing import Any
@@ -273,17 +273,22 @@ class SocketEndpoint:
         "What has to run again for an open socket when it changes."
         return self.conn and self.conn.function, self.disconn and self.disconn.function
 
-    async def message(self, ws: WebSocket, data: str | bytes) -> None:
+    def message(self, ws: WebSocket, data: str | bytes) -> Coroutine[Any, Any, None]:
         "Handle one message."
-        p, route = self.plan, self.route
-        if route: route.stats.hits += 1
-        with self.app.surroundings.enter(self.app, route):
-            try:
-                fields, headers = parse_message(data) if self.needs_fields else (EMPTY, {})
-                source = Source(ws.request, fields, headers, ws, data)
-                result = await p.function(**p.bind(source)) if p.kind == 'async' else await self._other(p, ws, source)
-                if result is not None and (sent := self._reply(ws, result)) is not DONE: await sent
-            except FAILURES as e: self._failed(ws, e)
+        return self._speaking(ws, data) if self.app.surroundings.speaks else self._message(ws, data)
+
+    async def _speaking(self, ws: WebSocket, data: str | bytes) -> None:
+        with self.app.surroundings.enter(self.app, self.route): await self._message(ws, data)
+
+    async def _message(self, ws: WebSocket, data: str | bytes) -> None:
+        p = self.plan
+        if self.route: self.route.stats.hits += 1
+        try:
+            fields, headers = parse_message(data) if self.needs_fields else (EMPTY, {})
+            source = Source(ws.request, fields, headers, ws, data)
+            result = await p.function(**p.bind(source)) if p.kind == 'async' else await self._other(p, ws, source)
+            if result is not None and (sent := self._reply(ws, result)) is not DONE: await sent
+        except FAILURES as e: self._failed(ws, e)
 
     async def opened(self, ws: WebSocket) -> None:
         "Run `conn`; its data is the query."
@@ -303,9 +308,9 @@ class SocketEndpoint:
                 if not quiet or is_ending(e): self._failed(ws, e)
 
     def _reply(self, ws: WebSocket, result: Any) -> Awaitable[None]:
-        if result.__class__ in _USUAL: return ws.send(result)
+        if result.__class__ in _USUAL: return ws.say(result)
         if is_stream(result): return self._stream(ws, result)
-        return self._later(ws, result) if is_awaitable(result) else ws.send(result)
+        return self._later(ws, result) if is_awaitable(result) else ws.say(result)
 
     async def _later(self, ws: WebSocket, result: Awaitable[Any]) -> None: await self._reply(ws, await result)
 

@@ -288,13 +288,10 @@ class _Shapes(dict[str, tuple[str, str, str, Any]]):
 _SHAPES = _Shapes()
 
 # %% ../nbs/01_html.ipynb #3668a442
-def _walk(el: FT, out: list[str]) -> None:
-    "Append the text of `el`."
+def _element_text(el: FT) -> str:
     start, text, closing, special = _SHAPES[el.tag]
-    if special is not None:
-        special(el, out)
-        return
-    mark, attrs = len(out), el._raw
+    if special is not None: return special(el)
+    attrs = el._raw
     if attrs:
         text = start
         try:
@@ -309,21 +306,13 @@ def _walk(el: FT, out: list[str]) -> None:
     for child in el._children:
         kind = child.__class__
         if kind is str: text += _escape(child) if '&' in child or '<' in child or '>' in child else child
-        elif kind is FT:
-            out.append(text)
-            text = ''
-            _walk(child, out)
+        elif kind is FT: text += _element_text(child)
         elif kind is Safe: text += child
-        elif _lasting(child):
-            out.append(text)
-            text = ''
-            _add(child, out)
+        elif _lasting(child): text += _any_text(child)
         else: # to be read once, or attributes: settled first, then begun again
-            del out[mark:]
             el._settle()
-            _walk(el, out)
-            return
-    out.append(text + closing)
+            return _element_text(el)
+    return text + closing
 
 def _opening(el: FT, start: str) -> str:
     return start + ''.join([_NAMES[k][v] if v.__class__ is str or v is True else _attribute(_NAMES[k].name, v)
@@ -338,30 +327,27 @@ def _lasting(child: Any) -> bool:
     if isinstance(child, (list, tuple)): return all(map(_lasting, child))
     return not isinstance(child, (Iterator, Mapping))
 
-def _add(thing: Any, out: list[str]) -> None:
-    "Append the text of anything."
+def _any_text(thing: Any) -> str:
     kind = thing.__class__
-    if kind is str: out.append(_escape(thing))
-    elif kind is FT: _walk(thing, out)
-    elif thing is None: pass
-    elif kind is Safe: out.append(thing)
-    elif kind is int or kind is float or kind is bool: out.append(str(thing))
-    elif kind is list or kind is tuple:
-        for item in thing: _add(item, out)
-    else: _add_other(thing, out)
+    if kind is str: return _escape(thing)
+    if kind is FT: return _element_text(thing)
+    if thing is None: return ''
+    if kind is Safe: return thing
+    if kind is int or kind is float or kind is bool: return str(thing)
+    return ''.join(map(_any_text, thing)) if kind is list or kind is tuple else _other_text(thing)
 
-def _add_other(thing: Any, out: list[str]) -> None:
+def _other_text(thing: Any) -> str:
     kind = type(thing)
-    if hasattr(kind, '__ft__'): _add(thing.__ft__(), out)
-    elif (el := _own(thing)) is not None: _walk(el, out)
-    elif hasattr(kind, '__html__'): out.append(str(thing.__html__()))
-    elif isinstance(thing, (str, bytes)): out.append(_escape(_text(thing)))
-    elif hasattr(kind, '_repr_html_') and isinstance(html := thing._repr_html_(), str): out.append(html)
-    elif isinstance(thing, _MANY) or (kind.__module__.startswith('fastcore.') and hasattr(kind, '__iter__')): # its L
-        for item in thing: _add(item, out)
-    elif isinstance(thing, (Awaitable, AsyncIterator)):
+    if hasattr(kind, '__ft__'): return _any_text(thing.__ft__())
+    if (el := _own(thing)) is not None: return _element_text(el)
+    if hasattr(kind, '__html__'): return str(thing.__html__())
+    if isinstance(thing, (str, bytes)): return _escape(_text(thing))
+    if hasattr(kind, '_repr_html_') and isinstance(html := thing._repr_html_(), str): return html
+    if isinstance(thing, _MANY) or (kind.__module__.startswith('fastcore.') and hasattr(kind, '__iter__')): # its L
+        return ''.join(map(_any_text, thing))
+    if isinstance(thing, (Awaitable, AsyncIterator)):
         raise TypeError(f'{kind.__name__} {getattr(thing, "__name__", "")} cannot be rendered: await it first')
-    else: out.append(_escape(str(thing)))
+    return _escape(str(thing))
 
 def _own(thing: Any) -> FT | None:
     "An element of ours for another library's that has `tag`, `children` and `attrs`, as fastcore's have."
@@ -376,22 +362,21 @@ def _own(thing: Any) -> FT | None:
 # %% ../nbs/01_html.ipynb #f2c938a4
 _END = re.compile(r'</(?=script|style)', re.IGNORECASE)
 
-def _fragment(el: FT, out: list[str]) -> None:
-    for child in el.children: _add(child, out)
+def _fragment(el: FT) -> str: return render(*el.children)
 
-def _preformatted(el: FT, out: list[str]) -> None:
+def _preformatted(el: FT) -> str:
     start, _, closing, _ = _SHAPES[el.tag]
     text = render(*el.children)
-    out += (_opening(el, start), '\n' if text[:1] == '\n' else '', text, closing)
+    return _opening(el, start) + ('\n' if text[:1] == '\n' else '') + text + closing
 
-def _raw_text(el: FT, out: list[str]) -> None:
+def _raw_text(el: FT) -> str:
     start, _, closing, _ = _SHAPES[el.tag]
     parts = [str(c.__html__()) if hasattr(c, '__html__') else _text(c) for c in _flat(el.children)]
     text = _END.sub(r'<\\/', ''.join(parts))
     if '<!--' in text and '<script' in text.lower(): text = text.replace('<!--', r'\u003C!--')
-    out += (_opening(el, start), text, closing)
+    return _opening(el, start) + text + closing
 
-def _special(tag: str) -> Callable[[FT, list[str]], None] | None:
+def _special(tag: str) -> Callable[[FT], str] | None:
     return {'': _fragment, 'script': _raw_text, 'style': _raw_text,
             'pre': _preformatted, 'textarea': _preformatted, 'listing': _preformatted}.get(tag)
 
@@ -399,11 +384,8 @@ def _special(tag: str) -> Callable[[FT, list[str]], None] | None:
 def render(*things: Any, # Elements, text, or anything that can be a child
            ) -> str:
     "The HTML of `things`, one after the other; text among them is escaped. Raises `ValueError` for an impossible name."
-    out: list[str] = []
-    for thing in things:
-        if thing.__class__ is FT: _walk(thing, out)
-        else: _add(thing, out)
-    return ''.join(out)
+    if len(things) == 1 and things[0].__class__ is FT: return _element_text(things[0])
+    return ''.join(map(_any_text, things))
 
 def to_xml(*things: Any, # As for `render`
            indent: bool = False, # Put each block on a line of its own, to be read by people
@@ -775,13 +757,8 @@ def document(content: Any, # What a handler returned
     if title: head.append(Title(title))
     if ftrs: body.append(ftrs)
     html = ft('html', **htmlkw) if htmlkw else None
-    out = [DOCTYPE, _opening(html, '<html') if html else '<html>', '<head>']
-    for part in head: _add(part, out)
-    _add(hdrs, out)
-    out.append('</head>')
-    _walk(Body(*body, **bodykw) if bodykw else Body(*body), out)
-    out.append('</html>')
-    return ''.join(out)
+    start, tail = _opening(html, '<html') if html else '<html>', Body(*body, **bodykw) if bodykw else Body(*body)
+    return ''.join([DOCTYPE, start, '<head>', *map(_any_text, head), _any_text(hdrs), '</head>', _element_text(tail), '</html>'])
 
 # %% ../nbs/01_html.ipynb #a21ac3bd
 def sse_message(content: Any, # What to send

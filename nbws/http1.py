@@ -46,12 +46,12 @@ def split_fields(*headers: tuple[str, str]) -> tuple[str, dict[str, str]]:
 # %% ../nbs/07e_http1.ipynb #4ad6b8e7
 class _Writer(Outgoing, RequestParser):
     "How answers are written."
-    __slots__ = ('transport', '_out', '_out_size', '_lost', '_eof', '_above', '_drain', '_task')
+    __slots__ = ('transport', '_out', '_lost', '_eof', '_above', '_drain', '_task')
 
     def __init__(self, host: Host) -> None:
         super().__init__(host)
         self.transport: Any = None
-        self._out, self._out_size = None, 0
+        self._out = None
         self._lost = self._eof = False # Nothing can be written any more; nothing more comes
         self._above = False # The write buffer is above its mark
         self._drain: asyncio.Future[None] | None = None # Until the write buffer is low again

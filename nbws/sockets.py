@@ -147,7 +147,11 @@ class Sending(SocketBase):
 
     def send(self, *content: Any) -> Awaitable[None]:
         "Send components, text, bytes or data. From any thread; on the server's loop, `await` waits for a slow client."
-        data = to_payload(content[0] if len(content) == 1 else content)
+        return self.say(content[0] if len(content) == 1 else content)
+
+    def say(self, content: Any) -> Awaitable[None]:
+        "The same for what a handler returned or yielded."
+        data = to_payload(content)
         if data is None: return DONE
         if threading.get_ident() != self._thread:
             if self.code and self._own == threading.get_ident(): raise WebSocketDisconnect(self.code, self.reason)
