@@ -137,9 +137,8 @@ class SocketConn(Outgoing, asyncio.BufferedProtocol):
     def send(self, data: str | bytes | Payload) -> bool:
         "Send a message; dropped once the socket closes. True: more than 64 KiB are unsent."
         if self.state: return False
-        if isinstance(data, Payload): wire = _wire(data, self._deflater)
-        else: wire = self._deflater.frame(data) if self._deflater else frame(data)
-        self._write(wire)
+        if isinstance(data, Payload): self._write(_wire(data, self._deflater))
+        else: self._write(self._deflater.frame(data) if self._deflater else frame(data))
         return self._above
 
     def ping(self, data: bytes = b'') -> None:

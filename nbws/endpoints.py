@@ -219,7 +219,10 @@ def parse_message(data: str | bytes, # As it came
     if isinstance(data, bytes):
         raise BindError(f'a binary message of {len(data)} bytes came, '
                         'but no parameter of the handler is annotated with `bytes`')
-    try: fields = _loads(data)
+    try:
+        try: fields, end = _scan(data, 0) # Half of the time of `json.loads` goes to white space that no client sends
+        except (StopIteration, ValueError): fields, end = None, -1
+        if end != len(data): fields = json.loads(data) # It says what is wrong
     except ValueError as e:
         raise BindError(f'the message is not JSON ({e}): {_short(data)}. '
                         'For plain text, annotate a parameter with `bytes` or loop over `websocket`') from None
@@ -229,12 +232,6 @@ def parse_message(data: str | bytes, # As it came
     headers = fields.pop('HEADERS', None)
     if not headers and isinstance(fields.get('headers'), dict): headers = fields.pop('headers')
     return fields, {k.lower(): v for k, v in headers.items() if v is not None} if isinstance(headers, dict) else {}
-
-def _loads(text: str) -> Any:
-    "`json.loads`, of which half the time goes to white space that no client sends."
-    try: value, end = _scan(text, 0)
-    except (StopIteration, ValueError): return json.loads(text) # It says what is wrong
-    return value if end == len(text) else json.loads(text)
 
 _scan: Any = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
 
@@ -284,11 +281,19 @@ class SocketEndpoint:
         p = self.plan
         if self.route: self.route.stats.hits += 1
         try:
-            fields, headers = parse_message(data) if self.needs_fields else (EMPTY, {})
-            source = Source(ws.request, fields, headers, ws, data)
-            result = await p.function(**p.bind(source)) if p.kind == 'async' else await self._other(p, ws, source)
+            arguments = self._arguments(ws, data)
+            result = await p.function(**arguments) if p.kind == 'async' else await self._other(p, ws, arguments)
             if result is not None and (sent := self._reply(ws, result)) is not DONE: await sent
         except FAILURES as e: self._failed(ws, e)
+
+    def _arguments(self, ws: WebSocket, data: str | bytes) -> dict[str, Any]:
+        source = ws.source # One for all messages, which are bound one at a time
+        if source is None: source = ws.source = Source(ws.request, EMPTY, {}, ws)
+        source.message = data
+        try:
+            if self.needs_fields: source.data, source.headers = parse_message(data)
+            return self.plan.bind(source)
+        finally: source.data, source.headers, source.message = EMPTY, EMPTY, None # An idle socket holds nothing
 
     async def opened(self, ws: WebSocket) -> None:
         "Run `conn`; its data is the query."
@@ -302,7 +307,8 @@ class SocketEndpoint:
         with self.app.surroundings.enter(self.app, self.route):
             source = Source(ws.request, ws.request.query_params, {}, ws)
             try:
-                result = await p.function(**p.bind(source)) if p.kind == 'async' else await self._other(p, ws, source)
+                arguments = p.bind(source)
+                result = await p.function(**arguments) if p.kind == 'async' else await self._other(p, ws, arguments)
                 if result is not None: await self._reply(ws, result)
             except FAILURES as e:
                 if not quiet or is_ending(e): self._failed(ws, e)
@@ -323,9 +329,9 @@ class SocketEndpoint:
         finally:
             await stream.aclose()  # type: ignore[attr-defined]
 
-    async def _other(self, p: Plan, ws: WebSocket, source: Source) -> Any:
-        if p.kind == 'sync': return await Workers.here().threads.run(ws.in_thread, p.function, p.bind(source))
-        return p.function(**p.bind(source))
+    async def _other(self, p: Plan, ws: WebSocket, arguments: dict[str, Any]) -> Any:
+        if p.kind == 'sync': return await Workers.here().threads.run(ws.in_thread, p.function, arguments)
+        return p.function(**arguments)
 
     async def serve(self, ws: WebSocket) -> None:
         "Run the handler that pulls, to its end. What it returns or raises before `accept` is left in `ws.answer`."

@@ -45,7 +45,8 @@ def frame(data: str | bytes, # A text or a binary message
     "The frame of a whole message. A `str` with lone surrogates raises `UnicodeEncodeError`: it has no UTF-8."
     if isinstance(data, str):
         payload = data.encode()
-        return _TEXT_HEADS[len(payload)] + payload if len(payload) < 126 else encode(TEXT, payload)
+        size = len(payload)
+        return _TEXT_HEADS[size] + payload if size < 126 else encode(TEXT, payload)
     return _BINARY_HEADS[len(data)] + data if len(data) < 126 else encode(BINARY, bytes(data))
 
 # %% ../nbs/07_frames.ipynb #08e161d2

@@ -91,7 +91,7 @@ DONE = _Done()
 class SocketBase:
     "The facts about a socket, by the names that Starlette gives them."
     __slots__ = ('request', 'app', 'endpoint', 'table', 'conn', 'rooms', 'code', 'reason', 'dropped',
-                 'accepted', 'joined', 'moving', 'target', 'answer',
+                 'accepted', 'joined', 'moving', 'target', 'answer', 'source',
                  '_loop', '_thread', '_workers', '_inbox', '_busy', '_held', '_paused', '_task',
                  '_own', '_waiter', '_stale', '_decision', '_outbox', '_unsent', '_lags', '_drain', '__weakref__')
 
@@ -103,6 +103,7 @@ class SocketBase:
         self.target, self.moving = endpoint, False # Where it is going when its handlers change
         self.accepted = self.joined = False # The handshake is accepted; `opened` has begun
         self.answer: Any = None # What a pull-style handler returned or raised instead of accepting
+        self.source: Any = None # What its messages are bound from
         self._workers = Workers.here()
         self._loop, self._thread = self._workers.loop, threading.get_ident()
         self._inbox: deque[Any] | None = None
@@ -147,11 +148,7 @@ class Sending(SocketBase):
 
     def send(self, *content: Any) -> Awaitable[None]:
         "Send components, text, bytes or data. From any thread; on the server's loop, `await` waits for a slow client."
-        return self.say(content[0] if len(content) == 1 else content)
-
-    def say(self, content: Any) -> Awaitable[None]:
-        "The same for what a handler returned or yielded."
-        data = to_payload(content)
+        data = to_payload(content[0] if len(content) == 1 else content)
         if data is None: return DONE
         if threading.get_ident() != self._thread:
             if self.code and self._own == threading.get_ident(): raise WebSocketDisconnect(self.code, self.reason)
@@ -160,6 +157,12 @@ class Sending(SocketBase):
         if self.code and self._task is not None and asyncio.current_task() is self._task:
             raise WebSocketDisconnect(self.code, self.reason) # A handler that goes on for a client that has left
         self._push(data)
+        return _Room(self) if self._lags or self._unsent else DONE
+
+    def say(self, content: Any) -> Awaitable[None]:
+        "Send what a handler returned or yielded; nothing, if the client has left. On the server's loop only."
+        data = to_payload(content)
+        if data is not None: self._push(data)
         return _Room(self) if self._lags or self._unsent else DONE
 
     def in_thread(self, function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
