@@ -82,11 +82,12 @@ class Outgoing:
         if self._out is None:
             if not self.transport.is_closing(): self.transport.write(data)
             return
-        if not self._out: self.host.later(self)
-        self._out = data = self._out + data
-        if len(data) > 65536:
+        first = not self._out
+        self._out += data
+        if len(self._out) > 65536:
             self.flush()
             self._out = b''
+        elif first: self.host.later(self)
 
     def _leave(self) -> None:
         "The read is handled."

@@ -757,8 +757,9 @@ def document(content: Any, # What a handler returned
     if title: head.append(Title(title))
     if ftrs: body.append(ftrs)
     html = ft('html', **htmlkw) if htmlkw else None
-    start, tail = _opening(html, '<html') if html else '<html>', Body(*body, **bodykw) if bodykw else Body(*body)
-    return ''.join([DOCTYPE, start, '<head>', *map(_any_text, head), _any_text(hdrs), '</head>', _element_text(tail), '</html>'])
+    start = _opening(html, '<html') if html else '<html>'
+    tail = _element_text(Body(*body, **bodykw) if bodykw else Body(*body))
+    return ''.join([DOCTYPE, start, '<head>', *map(_any_text, head), _any_text(hdrs), '</head>', tail, '</html>'])
 
 # %% ../nbs/01_html.ipynb #a21ac3bd
 def sse_message(content: Any, # What to send
