@@ -147,10 +147,11 @@ def _finder(name: str) -> Callable[[Source], Any]:
     def find(s: Source) -> Any:
         r = s.request
         if r.path_params and (v := r.path_params.get(name)) is not None: return v
-        cookies, query = r._cookies, r._query # Parsed at most once; a socket asks for each message
-        if (r.cookies if cookies is None else cookies) and (v := r.cookies.get(name)) is not None: return v
+        cookies = r.cookies if r._cookies is None else r._cookies # A property is a call, and messages are many
+        if cookies and (v := cookies.get(name)) is not None: return v
         if s.headers and (v := s.headers.get(field)) is not None: return v
-        if (r.query_params if query is None else query) and (v := _named(r.query_params, name)) is not None: return v
+        query = r.query_params if r._query is None else r._query
+        if query and (v := _named(query, name)) is not None: return v
         if (v := s.data.get(name)) is not None or (v := _named(s.data, name)) is not None: return v
         nested = s.data.get('values')
         return _named(nested, name) if isinstance(nested, dict) else None

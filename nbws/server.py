@@ -291,7 +291,7 @@ class Server:
         self._waiting.append(thing)
 
     def flush(self) -> None:
-        "Let them write now."
+        "Let them write now. On the loop only."
         waiting, self._waiting, self.cast = self._waiting, [], None
         for thing in waiting:
             try: thing.flush()

@@ -2,7 +2,8 @@
 
     python -m tests.soak [--minutes 10] [--sockets 2000]
 
-Every client numbers its messages and gets each one back from a room of its own, in order; one in a hundred is reset in
+Every client numbers its messages and gets each one back from a room of its own, in order; and all are in one room, to
+which another thread sends `BURST` numbered messages a second, as a cell would. One client in a hundred is reset in
 mid-conversation every second and replaced by a new one. Ends with exit code 1 if anything was lost or reordered for
 those who stayed, or if the server's memory grew by more than a tenth after the first minute.
 """
@@ -24,11 +25,13 @@ from nbws.server import Server
 from websockets.asyncio.client import connect
 
 PACE = 1.0  # seconds between two messages of a client
+BURST = 3  # messages to all, a second
 
 
 def define(app: App, version: int) -> None:
     """What a cell does when it is run again."""
-    def on_conn(ws: Any) -> None: app.room(str(id(ws))).join(ws)
+    def on_conn(ws: Any) -> None:
+        for name in str(id(ws)), 'all': app.room(name).join(ws)
     def on_disconn(ws: Any) -> None:
         if room := app.rooms.pop(str(id(ws)), None): room.leave(ws)
 
@@ -39,12 +42,19 @@ def define(app: App, version: int) -> None:
 async def client(port: int, until: float, faults: list[str], counts: dict[str, int], stop: asyncio.Event) -> None:
     """One conversation, until its time is over or it is told to break off."""
     async with connect(f'ws://127.0.0.1:{port}/ws', compression=None, max_queue=4) as ws:
-        n = 0
+        n, told = 0, -1
+
+        async def answer() -> str:
+            nonlocal told
+            while (text := str(await asyncio.wait_for(ws.recv(), 30))).startswith('all '):
+                if told not in (-1, int(text[4:]) - 1): faults.append(f'after {told} to all came {text!r}')
+                told = int(text[4:])
+            return text
         await asyncio.sleep(random.random() * PACE)
         while time.monotonic() < until and not stop.is_set():
             await ws.send(json.dumps({'n': n}))
-            answer = await asyncio.wait_for(ws.recv(), 30)
-            if f'>{n}</li>' not in answer: faults.append(f'expected {n}, got {answer!r}')
+            text = await answer()
+            if f'>{n}</li>' not in text: faults.append(f'expected {n}, got {text!r}')
             n, counts['messages'] = n + 1, counts['messages'] + 1
             await asyncio.sleep(PACE)
         if stop.is_set(): ws.transport.abort()
@@ -97,6 +107,7 @@ def main() -> int:
             time.sleep(1)
             version += 1
             define(app, version)
+            for n in range(BURST): app.room('all').send(f'all {version * BURST + n}')
             passed, memory = time.monotonic() - begun, me.memory_info().rss // 1024
             if passed > min(60, seconds / 3) and not early: early = memory
             if version % 10: continue
