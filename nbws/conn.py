@@ -195,7 +195,7 @@ class SocketConn(Outgoing, asyncio.BufferedProtocol):
         if self.state < LINGERING: self._handle(self._decoder.feed(data))
 
     def _handle(self, events: list[Event]) -> None:
-        if self._out is None: self._out = b''
+        self._collect()
         received = self.receiver.received
         for event in events:
             kind = event.__class__
@@ -208,7 +208,7 @@ class SocketConn(Outgoing, asyncio.BufferedProtocol):
             self.flush()
             self._finish()
             return
-        if not self._out: self._out = None
+        self._leave()
         if self._decoder.more and not self._held and not self.transport.is_closing():
             self.transport.pause_reading()
             self.host.loop.call_soon(self._go_on)

@@ -103,7 +103,7 @@ class Room:
                 others: Iterable[WebSocket] = members
                 if members is self._snapshot:
                     ways = self._look(here)
-                    own = skip.conn.transport if skip is not None and skip.conn is not None and ways.lanes else None
+                    own = skip.conn.transport if skip and skip.conn else None
                     for lane, _, transports in ways.lanes: lane.send(payload, transports, own)
                     others = ways.others
                 for ws in others:
