@@ -347,7 +347,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                           'nbws.cli._announce': ('cli.html#_announce', 'nbws/cli.py'),
                           'nbws.cli._bind_option': ('cli.html#_bind_option', 'nbws/cli.py'),
                           'nbws.cli._folders': ('cli.html#_folders', 'nbws/cli.py'),
-                          'nbws.cli._notebook_of': ('cli.html#_notebook_of', 'nbws/cli.py'),
                           'nbws.cli._open_lab': ('cli.html#_open_lab', 'nbws/cli.py'),
                           'nbws.cli._option': ('cli.html#_option', 'nbws/cli.py'),
                           'nbws.cli._put': ('cli.html#_put', 'nbws/cli.py'),

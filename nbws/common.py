@@ -34,12 +34,12 @@ __all__ = ['FastHTML', 'fast_app', 'setup_ws', 'cookie', 'EventStream']
 
 # %% ../nbs/17_common.ipynb #8e8216ef
 def fast_app(*,
-             pico: bool = True, # With Pico's style sheet
+             pico: bool = True, # With Pico's style sheet, and a chat's (`cls='chat'`)
              static_path: str | None = '.', # Files with a known ending are served from here; None: none are
              hdrs: Any = (), **options: Any, # Of `App`
              ) -> tuple[App, Any]:
     "An app and its `route`."
-    styles = [asset('pico.min.css')] if pico else []
+    styles = [asset('pico.min.css'), asset('nbws.css')] if pico else []
     app = App(hdrs=[*styles, *(hdrs if isinstance(hdrs, (list, tuple)) else [hdrs])], **options)
     if static_path is not None:
         files = StaticFiles(static_path)

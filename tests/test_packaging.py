@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-STATIC = {'nbws.js', 'prefix.js', 'htmx.min.js', 'ws.js', 'sse.js', 'idiomorph-ext.min.js', 'pico.min.css',
+STATIC = {'nbws.js', 'nbws.css', 'prefix.js', 'htmx.min.js', 'ws.js', 'sse.js', 'idiomorph-ext.min.js', 'pico.min.css',
           'LICENSES.txt', 'LOCK'}
 CONFIG = 'etc/jupyter/jupyter_server_config.d/nbws.json'
 
