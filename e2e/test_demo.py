@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
@@ -12,24 +11,68 @@ from .notebook import Notebook
 from .sockets import connected
 from .test_examples import NOTEBOOKS, find, picture, say
 
-pytestmark = pytest.mark.fresh_page
+pytestmark = pytest.mark.fresh_page  # in a window of its own size
+
 
 @pytest.fixture
 def browser_context_args(browser_context_args: dict[str, object]) -> dict[str, object]:
-    return {**browser_context_args, "viewport": {"width": 1100, "height": 900}}
+    """A window of the picture's size."""
+    return {**browser_context_args, "viewport": {"width": 960, "height": 680}}
 
 
-def test_demo(open_notebook: Callable[..., Notebook]) -> None:
+def test_five_minutes(open_notebook: Callable[..., Notebook]) -> None:
+    """Run all; two people talk; the function changes while they do; a figure follows the slider and a cell."""
     nb = open_notebook(NOTEBOOKS / "demo.ipynb")
     nb.run_all()
-    served = find(nb, "serve(n=2")
-    ann, bob = nb.frames(served, count=2)
-    connected(ann, bob)
-    for i, (frame, text) in enumerate([(ann, "Is anybody here?"), (bob, "Yes, in the other page."), (ann, "Then we are two.")]):
+    served = find(nb, "serve(n=2)")
+    ada, grace = nb.frames(served, count=2)
+    connected(ada, grace)
+    said = []
+    for frame, name, text in [
+        (ada, "Ada", "Is anybody here?"),
+        (grace, "Grace", "Yes, in the other page."),
+        (ada, "Ada", "<b>Then</b> we are two."),
+    ]:
         say(frame, text)
-        for each in (ann, bob):
-            expect(each.locator("#talk li")).to_have_count(i + 1)
-            expect(each.get_by_role("textbox")).to_have_value("")
-    expect(bob.get_by_role("textbox")).to_be_visible()
-    picture(nb, served, "demo", above=200)
-    picture(nb, find(nb, "def wave"), "figure", above=20)
+        said.append(name + text)
+        for each in (ada, grace):
+            expect(each.locator("#talk li")).to_have_text(said)
+        expect(frame.get_by_role("textbox")).to_have_value("")
+        expect(frame.get_by_role("textbox")).to_be_focused()
+    picture(nb, served, "demo", above=10)
+
+    change = find(nb, "# Change me")
+    source = nb._javascript("return cells()[argument].model.sharedModel.source;", change)
+    nb.edit(change, source.replace("text,", "text.upper(),"))
+    say(grace, "louder")
+    said.append("GraceLOUDER")
+    expect(ada.locator("#talk li")).to_have_text(said)
+
+    figure = nb.frame(find(nb, "def wave"))
+    curve = figure.locator("polyline")
+    shown = curve.get_attribute("points")
+    figure.get_by_role("slider").fill("7")
+    expect(curve).not_to_have_attribute("points", shown or "")
+    shown = curve.get_attribute("points")
+    nb.run(find(nb, "for n in range"))
+    expect(curve).not_to_have_attribute("points", shown or "")
+
+
+def test_the_list_follows_its_end_unless_the_reader_has_scrolled_up(open_notebook: Callable[..., Notebook]) -> None:
+    """A reader of old lines is left where they are."""
+    nb = open_notebook(NOTEBOOKS / "demo.ipynb")
+    nb.run_all()
+    ada, grace = nb.frames(find(nb, "serve(n=2)"), count=2)
+    connected(ada, grace)
+    for number in range(12):
+        say(ada, f"line {number}")
+        expect(grace.locator("#talk li")).to_have_count(number + 1)
+    for each in (ada, grace):
+        expect(each.get_by_text("line 11")).to_be_in_viewport()
+        expect(each.get_by_text("line 0", exact=True)).not_to_be_in_viewport()
+    grace.get_by_text("line 0", exact=True).scroll_into_view_if_needed()
+    say(ada, "one more")
+    expect(ada.get_by_text("one more")).to_be_in_viewport()
+    expect(grace.locator("#talk li")).to_have_count(13)
+    expect(grace.get_by_text("line 0", exact=True)).to_be_in_viewport()
+    expect(grace.get_by_text("one more")).not_to_be_in_viewport()

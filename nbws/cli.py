@@ -16,7 +16,6 @@ import signal
 import shutil
 import socket
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -438,6 +437,11 @@ def _open_lab(folder: Path, options: Sequence[str]) -> None:
     click.echo(f'JupyterLab opens {path}: choose Run > Run All Cells, and type into the pages under the third cell.\n'
                'No browser? Open the address that JupyterLab prints. Ctrl+C ends it.')
     sys.stdout.flush() # The process that takes over knows nothing of what is buffered
+    quiet = folder/'.jupyter'/'labconfig'/'default_setting_overrides.json'
+    quiet.parent.mkdir(parents=True, exist_ok=True)
+    quiet.write_text(json.dumps({'@jupyterlab/apputils-extension:notification': {'fetchNews': 'false'}}))
+    os.environ['JUPYTER_CONFIG_PATH'] = os.pathsep.join(filter(None, [str(quiet.parents[1].resolve()),
+                                                                      os.environ.get('JUPYTER_CONFIG_PATH')]))
     root = ['--allow-root'] if hasattr(os, 'geteuid') and os.geteuid() == 0 else []
     os.execv(sys.executable, [sys.executable, '-m', 'jupyterlab', f'--ServerApp.root_dir={folder.resolve()}',
-                              f'--LabApp.default_url=/lab/tree/{path.name}', '--LabApp.news_url=None', *root, *options])
+                              f'--LabApp.default_url=/lab/tree/{path.name}', *root, *options])
