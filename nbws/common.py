@@ -18,6 +18,7 @@ from typing import Any, Optional
 from . import html as _html
 from .app import App, Beforeware, asset
 from .data import Headers, UploadFile, set_cookie
+from .docments import describe, hide
 from .endpoints import FtResponse, Redirect
 from .files import FileResponse, StaticFiles
 from .html import *
@@ -80,3 +81,14 @@ __all__ = ['A', 'AX', 'Abbr', 'Address', 'Any', 'App', 'Area', 'Article', 'Aside
            'document', 'fast_app', 'fill_form', 'find_inputs', 'fragment', 'ft', 'ft_html', 'ft_hx', 'is_document',
            'is_elements', 'json', 'os', 'partial', 'random', 'render', 'serve', 'setup_ws', 'show', 'sse_message',
            'stop', 'timedelta', 'to_xml', 'unqid']
+
+# %% ../nbs/17_common.ipynb #151a308d
+hide(App, ('add', 'adopt', 'changed', 'default_hdrs', 'error_page', 'http', 'loop', 'middlewares', 'module', 'mounts',
+           'page', 'remove', 'renew', 'report', 'respond', 'sessions', 'shutdown', 'shutdown_hooks', 'socket_class',
+           'sockets', 'startup', 'startup_hooks', 'successor', 'surroundings', 'table'))
+hide(WebSocket, ('accepted', 'answer', 'closed', 'conn', 'drained', 'endpoint', 'hold', 'in_thread', 'joined', 'move',
+                 'moving', 'opened', 'pulled', 'received', 'release', 'say', 'source', 'table', 'target', 'turn_to'))
+hide(Request, ('asgi_scope', 'connection', 'out_headers', 'peer', 'route', 'target', 'upgrade'))
+describe(fast_app, setup_ws, cookie, EventStream, serve, show, stop, set_cookie, Titled, document, fragment, render,
+         sse_message, App, FileResponse, FtResponse, HTTPException, Redirect, Request, Response, Room, StaticFiles,
+         UploadFile, WebSocket)
