@@ -525,6 +525,7 @@ class Answering(Pages):
         if endpoint.pull:
             accepted = await ws.pulled()
             if accepted is not None: return accepted
+            if isinstance(ws.answer, BindError): raise HTTPException(ws.answer.status, str(ws.answer)) from ws.answer
             if isinstance(ws.answer, BaseException): raise ws.answer
             if ws.answer is None: raise HTTPException(403, 'the handler did not accept the socket')
             return self.respond(await self._started(request, ws.answer), request)
@@ -703,7 +704,7 @@ def below(request: Request, prefix: str, # A mounted app's; without a slash at i
     inner = Request(request.method, rest + mark + query, request.headers, request._body,
                     peer=request.peer, server=request.server, scheme=request.scheme,
                     root_path=request.root_path + prefix, http_version=request.http_version, upgrade=request.upgrade)
-    inner.asgi_scope, inner._state = request.asgi_scope, request.state
+    inner.asgi_scope, inner._state, inner.max_form = request.asgi_scope, request.state, request.max_form
     return inner
 
 class Mount:

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 from typing import Any, Protocol
 
 from .html import FT, render
-from .messages import CloseCode, Conn, Payload, Request, Upgrade, WebSocketDisconnect, to_json
+from .messages import CloseCode, Conn, Payload, Request, Upgrade, WebSocketDisconnect, from_json, to_json
 from .workers import Workers
 
 # %% auto #0
@@ -418,9 +418,8 @@ class WebSocket(Receiving):
         return message.encode() if isinstance(message, str) else message
 
     async def receive_json(self) -> Any:
-        "The next message, parsed as JSON."
-        import json
-        return json.loads(await self.receive())
+        "The next message, parsed as JSON. Raises `ValueError` for what is none."
+        return from_json(await self.receive())
 
 # %% ../nbs/04_sockets.ipynb #776c07b8
 async def _pull(ws: WebSocket) -> None:
