@@ -394,6 +394,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                            'nbws.conn.SocketConn._guard': ('conn.html#socketconn._guard', 'nbws/conn.py'),
                            'nbws.conn.SocketConn._handle': ('conn.html#socketconn._handle', 'nbws/conn.py'),
                            'nbws.conn.SocketConn._leave_lane': ('conn.html#socketconn._leave_lane', 'nbws/conn.py'),
+                           'nbws.conn.SocketConn._read_on': ('conn.html#socketconn._read_on', 'nbws/conn.py'),
                            'nbws.conn.SocketConn._take_lane': ('conn.html#socketconn._take_lane', 'nbws/conn.py'),
                            'nbws.conn.SocketConn._tell': ('conn.html#socketconn._tell', 'nbws/conn.py'),
                            'nbws.conn.SocketConn._to': ('conn.html#socketconn._to', 'nbws/conn.py'),
