@@ -84,8 +84,8 @@ _BITS = frozenset(map(str, range(8, 16)))
 class Inflate:
     """Decompresses messages, piece by piece; holds zlib's state only within a message.
 
-    Between two messages it holds the last bytes that the next one may refer to: none before the first compressed message,
-    2**`client_bits` at the most.
+    Between two messages it holds the last bytes that the next one may refer to: none before the first compressed
+    message, 2**`client_bits` at the most.
     """
     __slots__ = ('_takeover', '_bits', '_zlib', '_window', '_finals')
 
