@@ -491,6 +491,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                               'nbws.deflate.Deflater.shared': ('deflate.html#deflater.shared', 'nbws/deflate.py'),
                               'nbws.deflate.Inflate': ('deflate.html#inflate', 'nbws/deflate.py'),
                               'nbws.deflate.Inflate.__init__': ('deflate.html#inflate.__init__', 'nbws/deflate.py'),
+                              'nbws.deflate.Inflate._keep': ('deflate.html#inflate._keep', 'nbws/deflate.py'),
                               'nbws.deflate.Inflate._measure': ('deflate.html#inflate._measure', 'nbws/deflate.py'),
                               'nbws.deflate.Inflate.end': ('deflate.html#inflate.end', 'nbws/deflate.py'),
                               'nbws.deflate.Inflate.feed': ('deflate.html#inflate.feed', 'nbws/deflate.py'),
