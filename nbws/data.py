@@ -199,7 +199,8 @@ async def parse_form(content_type: str, # The request's Content-Type
                      ) -> MultiDict:
     """Fields and `UploadFile`s of a urlencoded or multipart body; empty for any other type. Raises `FormError`.
 
-    Refused as soon as a limit is passed. What is long is parsed in steps, and others on the loop have their turn between.
+    Refused as soon as a limit is passed. What is long is parsed in steps, between which others on the loop have their
+    turn.
     """
     kind = content_type.partition(';')[0].strip().lower()
     if kind == 'application/x-www-form-urlencoded': return await _parse_urlencoded(chunks, max_fields, max_size)

@@ -221,8 +221,8 @@ def parse_message(data: str | bytes, # As it came
         raise BindError(f'a binary message of {len(data)} bytes came, '
                         'but no parameter of the handler is annotated with `bytes`')
     if len(data) > max_size:
-        raise BindError(f'a message of {len(data)} characters came, more than the {max_size} that are read as JSON: '
-                        '`Limits(max_form=...)` of the server lets more pass, and a parameter annotated with `bytes` all')
+        raise BindError(f'a message of {len(data)} characters came, but only {max_size} are read as JSON: '
+                        'annotate a parameter with `bytes`, or give the server `Limits(max_form=...)`')
     try:
         try: fields, end = _scan(data, 0) # Half of the time of `json.loads` goes to white space that no client sends
         except (StopIteration, ValueError, RecursionError): fields, end = None, -1

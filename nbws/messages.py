@@ -17,14 +17,14 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import unquote
 
-from .data import (MAX_FIELDS, MAX_FILES, MAX_FORM, FormError, Headers, MultiDict, parse_cookies, parse_form, parse_query,
-                   set_cookie)
+from .data import (MAX_FIELDS, MAX_FILES, MAX_FORM, FormError, Headers, MultiDict, parse_cookies, parse_form,
+                   parse_query, set_cookie)
 
 # %% auto #0
 __all__ = ['NbwsError', 'BindError', 'SignatureError', 'PatternError', 'StartError', 'Reported', 'HTTPException', 'reason',
            'CloseCode', 'WebSocketDisconnect', 'Body', 'Address', 'URL', 'RequestHead', 'RequestParts', 'Request',
-           'Scope', 'Response', 'HTMLResponse', 'PlainTextResponse', 'JSONResponse', 'RedirectResponse',
-           'StreamingResponse', 'to_json', 'from_json', 'Payload', 'Lane', 'Conn', 'Receiver', 'Upgrade']
+           'from_json', 'Scope', 'Response', 'HTMLResponse', 'PlainTextResponse', 'JSONResponse', 'RedirectResponse',
+           'StreamingResponse', 'to_json', 'Payload', 'Lane', 'Conn', 'Receiver', 'Upgrade']
 
 # %% ../nbs/00b_messages.ipynb #a995aca3
 class NbwsError(Exception):
@@ -331,6 +331,11 @@ class Request(RequestParts):
         if self._out is None: self._out = []
         return self._out
 
+def from_json(text: str | bytes) -> Any:
+    "What a visitor's JSON says. Raises `ValueError` for what is none, is nested too deeply or has too long a number."
+    try: return json.loads(text)
+    except RecursionError: raise ValueError('it is nested too deeply') from None
+
 def _let_pass(what: str) -> BindError:
     "What the developer reads in the log where a visitor gets 413."
     return BindError(f'{what}: `Limits(max_form=...)` of the server lets more pass, or `request.max_form`')
@@ -426,11 +431,6 @@ def to_json(value: Any) -> str:
     if 'NaN' in text or 'Infinity' in text: # Python writes them as if they were JSON (RFC 8259, section 6)
         text = _encode(json.loads(text, parse_constant=lambda name: None))
     return text
-
-def from_json(text: str | bytes) -> Any:
-    "What a visitor's JSON says. Raises `ValueError` for what is none, is nested too deeply or has too long a number."
-    try: return json.loads(text)
-    except RecursionError: raise ValueError('it is nested too deeply') from None
 
 def _jsonable(value: Any) -> Any:
     "What stands for a value that the encoder does not know."
