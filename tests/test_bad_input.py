@@ -94,7 +94,10 @@ def chunked(body: bytes, size: int = 65536) -> AsyncIterator[bytes]:
 
 # ---------------------------------------------------------------- values
 
-@pytest.mark.parametrize('path', ['/int/' + DIGITS, '/float/' + DIGITS, '/float/' + '9' * 400, '/x/annotated/' + DIGITS])
+LONG = '/int/' + DIGITS, '/float/' + DIGITS, '/float/' + '9' * 400, '/x/annotated/' + DIGITS
+
+
+@pytest.mark.parametrize('path', LONG)
 def test_long_digits_in_a_path(expect_log: ExpectLog, path: str) -> None:
     if 'annotated' in path: expect_log('cannot be read as int')
     with Client(make()) as c:
