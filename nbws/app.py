@@ -39,9 +39,9 @@ F = TypeVar('F', bound=Callable[..., Any])
 
 # %% auto #0
 __all__ = ['log', 'F', 'ASSETS', 'CDN', 'EXTENSIONS', 'STATIC', 'VERBS', 'TO_BE_WAITED_FOR', 'SPECIAL_TYPES', 'Surroundings',
-           'is_ours', 'is_users', 'first_users', 'users_traceback', 'error_text', 'Entry', 'Log', 'Listing', 'asset',
-           'AppBase', 'Beforeware', 'Routing', 'Pages', 'Answering', 'Errors', 'Lifespan', 'Running', 'below', 'Mount',
-           'Mounting', 'App']
+           'is_ours', 'is_users', 'first_users', 'users_traceback', 'shortened', 'excerpt', 'message_of', 'error_text',
+           'Entry', 'Log', 'Listing', 'asset', 'AppBase', 'Beforeware', 'Routing', 'Pages', 'Answering', 'Errors',
+           'Lifespan', 'Running', 'below', 'Mount', 'Mounting', 'App']
 
 # %% ../nbs/06_app.ipynb #2ad64855
 class Surroundings:
@@ -112,11 +112,28 @@ def users_traceback(error: BaseException) -> list[str]:
     frames = traceback.extract_tb(error.__traceback__)
     start = first_users([f.filename for f in frames])
     lines = traceback.format_list(frames[start:])
-    return ['Traceback (most recent call last):\n', *lines, *traceback.format_exception_only(error)]
+    return excerpt(['Traceback (most recent call last):\n', *lines, *traceback.format_exception_only(error)])
+
+def shortened(text: str, limit: int = 2000, # Characters
+              ) -> str:
+    "The beginning and the end of a longer text, with its length between them."
+    if len(text) <= limit: return text
+    return f'{text[:limit // 2]} ... ({len(text)} characters) ... {text[-(limit // 2):]}'
+
+def excerpt(lines: Sequence[str]) -> list[str]:
+    "A traceback of bounded size: its first 10 and last 10 entries, each shortened."
+    if len(lines) > 20: lines = [*lines[:10], f'  ... ({len(lines) - 20} more) ...\n', *lines[-10:]]
+    return [shortened(line) for line in lines]
+
+def message_of(error: BaseException) -> str:
+    "What an error says; its `__str__` is the user's, and may fail."
+    try: return str(error)
+    except Exception: return f'<a {type(error).__name__} that cannot be printed>'
 
 def error_text(error: BaseException) -> str:
     "What the developer reads: a line for what is wrong with a request, a traceback for what is wrong with the code."
-    return str(error) if isinstance(error, BindError) else ''.join(users_traceback(error)).rstrip()
+    if isinstance(error, BindError): return shortened(message_of(error))
+    return ''.join(users_traceback(error)).rstrip()
 
 # %% ../nbs/06_app.ipynb #e6054034
 class Entry(NamedTuple):
@@ -132,15 +149,27 @@ class Log(deque[Entry]):
 
     def add(self, kind: str, where: str, text: str) -> None:
         "Append a line, without its colours; the oldest goes when there are too many."
-        self.append(Entry(time.time(), kind, where, _COLOURS.sub('', text[-10_000:])))
+        self.append(Entry(time.time(), kind, where, _COLOURS.sub('', shortened(text, 10_000))))
 
     def __repr__(self) -> str:
-        lines = [f'{_clock(e.time)} {e.kind:6} {e.where}: {e.text}' for e in tuple(self)]
+        lines = [f'{_clock(e.time)} {e.kind:6} {e.where}: {e.text}' for e in self._newest()]
         return '\n'.join(lines) or '(nothing yet)'
 
     def _repr_html_(self) -> str:
-        rows = [(_clock(e.time), e.kind, e.where, Pre(e.text)) for e in tuple(self)]
+        rows = [(_clock(e.time), e.kind, e.where, Pre(e.text)) for e in self._newest()]
         return _grid(('time', 'kind', 'where', 'text'), rows)
+
+    def _newest(self) -> list[Entry]:
+        "What is shown at once: up to 200,000 characters."
+        kept: list[Entry] = []
+        size = 0
+        for e in reversed(entries := tuple(self)):
+            size += len(e.text)
+            if size > 200_000: break
+            kept.append(e)
+        if len(kept) < len(entries):
+            kept.append(Entry(kept[-1].time, '', '', f'({len(entries) - len(kept)} earlier ones: list(app.log))'))
+        return kept[::-1]
 
 class Listing(list[Any]):
     "A list that is shown as a table."
@@ -257,7 +286,7 @@ class AppBase:
         "Count an error and tell the developer. From any thread."
         if route:
             route.stats.errors += 1
-            route.stats.last_error = f'{type(error).__name__}: {error}'
+            route.stats.last_error = shortened(f'{type(error).__name__}: {message_of(error)}', 200)
         where = route.label if route else getattr(subject, 'path', 'nbws')
         self.log.add('error', where, error_text(error))
         self.surroundings.report(self, error, route, where)

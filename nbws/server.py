@@ -413,7 +413,7 @@ class Server:
     def stop(self,
              timeout: float | None = None, # Seconds for requests and closing handshakes; None: as in `limits`
              ) -> None:
-        "Stop the server and its thread; sockets are closed with 1001. Any thread; the server's own does not wait."
+        "Stop the server and its thread; sockets are closed with 1012. Any thread; the server's own does not wait."
         thread, loop = self._thread, self.loop
         if thread is None or not self.running: return
         bound = self.limits.shutdown_timeout if timeout is None else timeout

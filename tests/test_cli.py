@@ -247,7 +247,7 @@ def test_sigterm_with_a_hundred_sockets_and_a_slow_request(more: list[str], tmp_
         process.popen.send_signal(signal.SIGTERM)
         for s in sockets:
             with pytest.raises(ConnectionClosed) as closed: s.recv(BOUND)
-            assert closed.value.rcvd.code == 1001
+            assert closed.value.rcvd.code == 1012
         asking.join(BOUND)
         assert answers == [(200, 'answered')]
         assert process.ends() == 0
