@@ -22,8 +22,7 @@ from types import FrameType, SimpleNamespace
 from typing import Any, NamedTuple, TypeVar
 
 from .binding import SPECIAL_NAMES, SPECIAL_TYPES, plan
-from .endpoints import (FAILURES, HTTPEndpoint, SocketEndpoint, Stream, call, is_ending, is_stream, pulled,
-                            source_of, to_response)
+from .endpoints import HTTPEndpoint, SocketEndpoint, Stream, call, is_stream, pulled, source_of, to_response
 from .files import StaticFiles
 from .html import Link, Meta, Pre, Safe, Script, Tbody, Td, Th, Thead, Tr, document, is_document, render
 from .html import Table as HtmlTable
@@ -33,7 +32,7 @@ from .rooms import Room
 from .routing import ANY, WEBSOCKET, Owner, Pattern, Route, Table, parse_pattern
 from .sessions import Sessions
 from .sockets import WebSocket
-from .workers import Workers
+from .workers import Workers, is_ending
 
 log = logging.getLogger('nbws')
 F = TypeVar('F', bound=Callable[..., Any])
@@ -491,13 +490,13 @@ class Answering(Pages):
     async def _error(self, request: Request, error: BaseException) -> Response: raise NotImplementedError
 
     async def http(self, request: Request) -> Response:
-        "Answer a request, or a handshake with an `Upgrade`. Never raises an `Exception`."
+        "Answer a request, or a handshake with an `Upgrade`. Raises nothing but what ends the task that calls it."
         request.app = self
         try:
             answer = self._answer
             for middleware in self.middlewares: answer = _around(middleware, answer)
             response = await answer(request)
-        except FAILURES as e:
+        except BaseException as e:
             if is_ending(e): raise
             response = await self._error(request, e)
         if request._session is not None and (cookie := self.sessions.save(request._session, request.scheme == 'https')):
@@ -543,7 +542,7 @@ class Answering(Pages):
         async def run() -> None:
             with self.surroundings.enter(self, request.route):
                 try: await Workers.here().call(background)
-                except FAILURES as e:
+                except BaseException as e:
                     if is_ending(e): raise
                     self.report(e, request.route, request)
         return run
@@ -608,7 +607,8 @@ class Errors(Answering):
         if not known or error.__cause__ is not None: self.report(error.__cause__ or error, request.route, request)
         try:
             if handler: return await self._handled(handler, request, error)
-        except Exception as e:
+        except BaseException as e:
+            if is_ending(e): raise
             self.report(e, request.route, request)
             error, known = e, False
         if known:
@@ -660,7 +660,9 @@ class Lifespan(Errors):
         ends = [leave] if running is not None else []
         for end in (*ends, *self.shutdown_hooks, *(other.shutdown for other in tuple(self.mounts.values()))):
             try: await _called(end)
-            except Exception as e: self.report(e, None) # The others have to run all the same
+            except BaseException as e:
+                if is_ending(e): raise
+                self.report(e, None) # The others have to run all the same
 
     def on_startup(self, function: F) -> F:
         "Decorator: run it before the first request; at once if the app is being served. From any thread."
@@ -696,7 +698,8 @@ class Running:
     async def _run(self, awaitable: Awaitable[Any]) -> Any:
         with self.app.surroundings.enter(self.app, self._as_route):
             try: return await awaitable
-            except (Exception, SystemExit) as e:
+            except BaseException as e:
+                if is_ending(e): raise
                 asyncio.get_running_loop().call_later(TO_BE_WAITED_FOR, self._tell, e)
                 raise
 

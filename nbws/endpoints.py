@@ -5,7 +5,6 @@
 # %% ../nbs/05d_endpoints.ipynb #5f4cc3d0
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -19,13 +18,12 @@ from .html import FT, HtmxResponseHeaders, HttpHeader, Safe, fragment, is_elemen
 from .messages import (BindError, CloseCode, HTMLResponse, HTTPException, JSONResponse, RedirectResponse, Reported,
                            Request, Response, SignatureError, WebSocketDisconnect, from_json)
 from .routing import Route
-from .sockets import DONE, WebSocket, is_component, to_payload
-from .workers import Workers
+from .sockets import DONE, HandOver, WebSocket, is_component, to_payload
+from .workers import Workers, is_ending
 
 # %% auto #0
-__all__ = ['FAILURES', 'VARY', 'EMPTY', 'call', 'is_ending', 'pulled', 'is_stream', 'is_awaitable', 'Stream', 'Redirect',
-           'FtResponse', 'wants_fragment', 'to_response', 'source_of', 'HTTPEndpoint', 'parse_message',
-           'SocketEndpoint']
+__all__ = ['VARY', 'EMPTY', 'call', 'pulled', 'is_stream', 'is_awaitable', 'Stream', 'Redirect', 'FtResponse', 'wants_fragment',
+           'to_response', 'source_of', 'HTTPEndpoint', 'parse_message', 'SocketEndpoint']
 
 # %% ../nbs/05d_endpoints.ipynb #9bf8fac9
 async def call(p: Plan, # The function and how to bind it
@@ -37,14 +35,6 @@ async def call(p: Plan, # The function and how to bind it
     elif p.kind == 'sync': result = await Workers.here().threads.run(p.function, **arguments)
     else: result = p.function(**arguments)
     return await result if is_awaitable(result) else result
-
-FAILURES = (Exception, SystemExit, asyncio.CancelledError) # What a handler may raise that ends its call and no more
-
-def is_ending(error: BaseException) -> bool:
-    "Was the running task told to end? Else its handler has waited for another one that was. Python 3.10 cannot tell."
-    if not isinstance(error, asyncio.CancelledError): return False
-    task = asyncio.current_task()
-    return task is None or not hasattr(task, 'cancelling') or task.cancelling() > 0
 
 def pulled(items: Any) -> AsyncIterator[Any]:
     "An async iterator over a generator of either kind; a sync one is pulled in worker threads."
@@ -86,7 +76,7 @@ class Stream:
         try:
             while not data:
                 with self.enter(): data = _to_bytes(await anext(self.items))
-        except FAILURES as e:
+        except BaseException as e:
             if isinstance(e, StopAsyncIteration) or self.failed is None or is_ending(e): raise
             self.failed(e)
             raise Reported(f'an answer broke off: {e}') from e
@@ -288,7 +278,7 @@ class SocketEndpoint:
             arguments = self._arguments(ws, data)
             result = await p.function(**arguments) if p.kind == 'async' else await self._other(p, ws, arguments)
             if result is not None and (sent := self._reply(ws, result)) is not DONE: await sent
-        except FAILURES as e: self._failed(ws, e)
+        except BaseException as e: self._failed(ws, e)
 
     def _arguments(self, ws: WebSocket, data: str | bytes) -> dict[str, Any]:
         source = ws.source # One for all messages, which are bound one at a time
@@ -314,7 +304,7 @@ class SocketEndpoint:
                 arguments = p.bind(source)
                 result = await p.function(**arguments) if p.kind == 'async' else await self._other(p, ws, arguments)
                 if result is not None: await self._reply(ws, result)
-            except FAILURES as e:
+            except BaseException as e:
                 if not quiet or is_ending(e): self._failed(ws, e)
 
     def _reply(self, ws: WebSocket, result: Any) -> Awaitable[None]:
@@ -348,7 +338,8 @@ class SocketEndpoint:
                 else: result = await self._serve_stream(self.plan.function(**arguments), ws)
                 if ws.accepted: await self._reply(ws, result)
                 else: ws.answer = result
-            except FAILURES as e:
+            except HandOver: raise
+            except BaseException as e:
                 if ws.accepted or is_ending(e): self._failed(ws, e, ended=True)
                 else: ws.answer = e
 
