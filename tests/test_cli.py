@@ -211,7 +211,7 @@ def test_demo() -> None:
 
 
 def test_demo_in_jupyterlab(tmp_path: Path) -> None:
-    "A copy, in a folder with nothing else to see; the second time it is opened as it was left. JupyterLab asks no news."
+    "A copy, in a folder with nothing else to see; the second time it is opened as it was left. No question about news."
     command = nbws('demo', '--lab', '--folder', 'mine', '--', '--version')  # JupyterLab says its version, and ends
     for text in '', 'changed':
         ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=BOUND)
