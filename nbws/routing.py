@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import count
+from math import inf
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 from uuid import UUID
@@ -29,9 +30,14 @@ class PathType(NamedTuple):
     run: str = '' # The regular expression of one character, where any text of such characters matches
     longest: int = 0 # Characters of the longest text that matches; 0: there is no bound
 
+def _finite(text: str) -> float:
+    number = float(text)
+    if number == inf: raise ValueError('the number is too large')
+    return number
+
 PATH_TYPES: dict[str, PathType] = {
     'int': PathType('[0-9]+', int, 1, run='[0-9]'),
-    'float': PathType(r'[0-9]+(?:\.[0-9]+)?', float, 2),
+    'float': PathType(r'[0-9]+(?:\.[0-9]+)?', _finite, 2),
     'uuid': PathType('[0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}', UUID, 1, longest=36),
     'static': PathType('ico|gif|jpg|jpeg|webm|css|json|js|woff2?|png|svg|mp[34]|webp|ttf|otf|eot|map|pdf|html|txt|xml',
                        str, 2, longest=5),
@@ -52,7 +58,8 @@ class Pattern:
         "The converted parameters, or None where `path` does not match."
         if self.regex is None: return {} if path == self.text else None
         found = self.regex.fullmatch(path)
-        return found and {k: self.types[k].convert(v) for k, v in found.groupdict().items() if v is not None}
+        try: return found and {k: self.types[k].convert(v) for k, v in found.groupdict().items() if v is not None}
+        except ValueError: return None # Python reads no number of more than 4300 digits
 
     def build(self, **params: Any) -> str:
         "The path with `params` filled in; those that the pattern does not name go to the query. Raises `KeyError`."
@@ -95,7 +102,8 @@ class SeveralPattern(Pattern):
         if len(path) <= self.short: return super().match(path)
         found = _split(self.pieces, path)
         if found is None: return None
-        return {k: t.convert(v) for (k, t), v in zip(self.types.items(), found, strict=True)}
+        try: return {k: t.convert(v) for (k, t), v in zip(self.types.items(), found, strict=True)}
+        except ValueError: return None
 
 def _backtracks(pieces: Sequence[str], # Text and parameters in turns
                 types: dict[str, PathType]) -> bool:
