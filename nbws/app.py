@@ -471,6 +471,8 @@ class Answering(Pages):
         except FAILURES as e:
             if is_ending(e): raise
             response = await self._error(request, e)
+        if request.upgrade and isinstance(response, Upgrade) and isinstance(response.receiver, WebSocket):
+            await response.receiver.connect()
         if request._session is not None and (cookie := self.sessions.save(request._session, request.scheme == 'https')):
             response.headers.append(('set-cookie', cookie))
         if request._out: response.headers += request._out

@@ -315,7 +315,9 @@ class _Answers(_Writer):
             upgrade.receiver.closed(1006, str(e))
             upgrade.status_code, upgrade.headers, exchange.keep = 500, [], False
             return True
-        if self._lost: upgrade.receiver.closed(1006)
+        if self._lost or self._eof: # Who says no more while the handshake is answered has left
+            upgrade.receiver.closed(1006)
+            self.transport.abort()
         else:
             rest, self._rest, self._lost, self._parser = self._rest, b'', True, None
             self.host.forget(self)
