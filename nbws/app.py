@@ -477,6 +477,7 @@ class Answering(Pages):
             response.headers.append(('set-cookie', cookie))
         if request._out: response.headers += request._out
         response = self.surroundings.dress(request, response)
+        if response.body.__class__ is not bytes: response.unbuffered()
         if response.background is not None: response.background = self._background(request, response.background)
         return response
 

@@ -95,6 +95,7 @@ class _Writer(Outgoing, RequestParser):
 
     async def _stream(self, exchange: Exchange, response: Response, body: Any) -> None:
         "Write an answer as it comes, at the client's pace."
+        response.unbuffered()
         self.flush() # From here on each piece leaves at once: what makes the next one may take its time
         try: head, wants_body, length = self._head(exchange, response, None)
         except ValueError:

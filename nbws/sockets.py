@@ -221,6 +221,9 @@ class Sending(SocketBase):
             if self._drain is None or self._drain.done(): self._drain = self._loop.create_future()
             await asyncio.shield(self._drain)
 
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done(): self._waiter.set_result(None)
+
     def ping(self, data: bytes = b'') -> Awaitable[None]:
         "Send a ping. From any thread."
         self._call(self._ping, data)
@@ -351,9 +354,6 @@ class Receiving(Sending):
             self._paused = False
             self.conn.pause(False)
         return item
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done(): self._waiter.set_result(None)
 
 _DATA = frozenset((str, bytes))
 
