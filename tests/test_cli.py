@@ -45,8 +45,8 @@ def test_help_teaches() -> None:
     code, text = said('run', '--help')
     assert code == 0
     options = """--host --port --bind --worker-num --backlog --ssl-cert --ssl-key --debug --reload --no-ws --log-level
-        --ws-max-payload-size --client-max-body-size --client-max-header-size --request-timeout --keepalive-timeout
-        --app-handler-timeout --shutdown-timeout --root-path"""
+        --ws-max-payload-size --client-max-body-size --client-max-form-size --client-max-header-size
+        --request-timeout --keepalive-timeout --app-handler-timeout --shutdown-timeout --root-path"""
     for option in *options.split(), 'nbws run chat.ipynb': assert option in text
     assert said('--version') == (0, f'nbws {__version__}\n')
 
