@@ -119,7 +119,7 @@ class SocketBase:
         self._decision: asyncio.Future[Upgrade | None] | None = None
         self._outbox: deque[tuple[Any, int]] | None = None
         self._drain: asyncio.Future[None] | None = None
-        self._early: tuple[Any, ...] | None = None # `conn` runs before the client is told; with how to close, if it did
+        self._early: tuple[Any, ...] | None = None # Before the client is told; how to close then, if `conn` said so
         self._met = False # It has run
 
     @property
