@@ -256,8 +256,8 @@ class Receiving(Sending):
     async def connect(self) -> None:
         """Run `conn` before the handshake is answered: a client that hears that it is connected is where that put it.
 
-        What it sends waits for the transport. The answer waits for `CONNECTING` seconds at the most, `SPEAKING` where an
-        async `conn` has sent something, and not at all where more than `HIGH_WATER` bytes wait to be sent.
+        What it sends waits for the transport. The answer waits for `CONNECTING` seconds at the most, `SPEAKING` where
+        an async `conn` has sent something, and not at all where more than `HIGH_WATER` bytes wait to be sent.
         """
         conn = self.endpoint.conn
         if conn is None or self.endpoint.pull or self._early is not None: return
