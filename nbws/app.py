@@ -23,8 +23,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from .access import host_names, origin_names
 from .binding import SPECIAL_NAMES, SPECIAL_TYPES, plan
-from .endpoints import (FAILURES, HTTPEndpoint, SocketEndpoint, Stream, call, is_ending, is_stream, pulled,
-                            source_of, to_response)
+from .endpoints import HTTPEndpoint, SocketEndpoint, Stream, call, is_stream, pulled, source_of, to_response
 from .files import StaticFiles
 from .html import Link, Meta, Pre, Safe, Script, Tbody, Td, Th, Thead, Tr, document, is_document, render
 from .html import Table as HtmlTable
@@ -34,16 +33,16 @@ from .rooms import Room
 from .routing import ANY, WEBSOCKET, Owner, Pattern, Route, Table, parse_pattern
 from .sessions import Sessions
 from .sockets import WebSocket
-from .workers import Workers
+from .workers import Workers, is_ending
 
 log = logging.getLogger('nbws')
 F = TypeVar('F', bound=Callable[..., Any])
 
 # %% auto #0
 __all__ = ['log', 'F', 'ASSETS', 'CDN', 'EXTENSIONS', 'STATIC', 'VERBS', 'TO_BE_WAITED_FOR', 'SPECIAL_TYPES', 'Surroundings',
-           'is_ours', 'is_users', 'first_users', 'users_traceback', 'error_text', 'Entry', 'Log', 'Listing', 'asset',
-           'AppBase', 'Beforeware', 'Routing', 'Pages', 'Answering', 'Errors', 'Lifespan', 'Running', 'below', 'Mount',
-           'Mounting', 'App']
+           'is_ours', 'is_users', 'first_users', 'users_traceback', 'shortened', 'excerpt', 'message_of', 'error_text',
+           'Entry', 'Log', 'Listing', 'asset', 'AppBase', 'Beforeware', 'Routing', 'Pages', 'Answering', 'Errors',
+           'Lifespan', 'Running', 'below', 'Mount', 'Mounting', 'App']
 
 # %% ../nbs/06_app.ipynb #2ad64855
 class Surroundings:
@@ -114,11 +113,28 @@ def users_traceback(error: BaseException) -> list[str]:
     frames = traceback.extract_tb(error.__traceback__)
     start = first_users([f.filename for f in frames])
     lines = traceback.format_list(frames[start:])
-    return ['Traceback (most recent call last):\n', *lines, *traceback.format_exception_only(error)]
+    return excerpt(['Traceback (most recent call last):\n', *lines, *traceback.format_exception_only(error)])
+
+def shortened(text: str, limit: int = 2000, # Characters
+              ) -> str:
+    "The beginning and the end of a longer text, with its length between them."
+    if len(text) <= limit: return text
+    return f'{text[:limit // 2]} ... ({len(text)} characters) ... {text[-(limit // 2):]}'
+
+def excerpt(lines: Sequence[str]) -> list[str]:
+    "A traceback of bounded size: its first 10 and last 10 entries, each shortened."
+    if len(lines) > 20: lines = [*lines[:10], f'  ... ({len(lines) - 20} more) ...\n', *lines[-10:]]
+    return [shortened(line) for line in lines]
+
+def message_of(error: BaseException) -> str:
+    "What an error says; its `__str__` is the user's, and may fail."
+    try: return str(error)
+    except Exception: return f'<a {type(error).__name__} that cannot be printed>'
 
 def error_text(error: BaseException) -> str:
     "What the developer reads: a line for what is wrong with a request, a traceback for what is wrong with the code."
-    return str(error) if isinstance(error, BindError) else ''.join(users_traceback(error)).rstrip()
+    if isinstance(error, BindError): return shortened(message_of(error))
+    return ''.join(users_traceback(error)).rstrip()
 
 # %% ../nbs/06_app.ipynb #e6054034
 class Entry(NamedTuple):
@@ -134,15 +150,27 @@ class Log(deque[Entry]):
 
     def add(self, kind: str, where: str, text: str) -> None:
         "Append a line, without its colours; the oldest goes when there are too many."
-        self.append(Entry(time.time(), kind, where, _COLOURS.sub('', text[-10_000:])))
+        self.append(Entry(time.time(), kind, where, _COLOURS.sub('', shortened(text, 10_000))))
 
     def __repr__(self) -> str:
-        lines = [f'{_clock(e.time)} {e.kind:6} {e.where}: {e.text}' for e in tuple(self)]
+        lines = [f'{_clock(e.time)} {e.kind:6} {e.where}: {e.text}' for e in self._newest()]
         return '\n'.join(lines) or '(nothing yet)'
 
     def _repr_html_(self) -> str:
-        rows = [(_clock(e.time), e.kind, e.where, Pre(e.text)) for e in tuple(self)]
+        rows = [(_clock(e.time), e.kind, e.where, Pre(e.text)) for e in self._newest()]
         return _grid(('time', 'kind', 'where', 'text'), rows)
+
+    def _newest(self) -> list[Entry]:
+        "What is shown at once: up to 200,000 characters."
+        kept: list[Entry] = []
+        size = 0
+        for e in reversed(entries := tuple(self)):
+            size += len(e.text)
+            if size > 200_000: break
+            kept.append(e)
+        if len(kept) < len(entries):
+            kept.append(Entry(kept[-1].time, '', '', f'({len(entries) - len(kept)} earlier ones: list(app.log))'))
+        return kept[::-1]
 
 class Listing(list[Any]):
     "A list that is shown as a table."
@@ -260,7 +288,7 @@ class AppBase:
         "Count an error and tell the developer. From any thread."
         if route:
             route.stats.errors += 1
-            route.stats.last_error = f'{type(error).__name__}: {error}'
+            route.stats.last_error = shortened(f'{type(error).__name__}: {message_of(error)}', 200)
         where = route.label if route else getattr(subject, 'path', 'nbws')
         self.log.add('error', where, error_text(error))
         self.surroundings.report(self, error, route, where)
@@ -464,13 +492,13 @@ class Answering(Pages):
     async def _error(self, request: Request, error: BaseException) -> Response: raise NotImplementedError
 
     async def http(self, request: Request) -> Response:
-        "Answer a request, or a handshake with an `Upgrade`. Never raises an `Exception`."
+        "Answer a request, or a handshake with an `Upgrade`. Raises nothing but what ends the task that calls it."
         request.app = self
         try:
             answer = self._answer
             for middleware in self.middlewares: answer = _around(middleware, answer)
             response = await answer(request)
-        except FAILURES as e:
+        except BaseException as e:
             if is_ending(e): raise
             response = await self._error(request, e)
         if request._session is not None and (cookie := self.sessions.save(request._session, request.scheme == 'https')):
@@ -516,7 +544,7 @@ class Answering(Pages):
         async def run() -> None:
             with self.surroundings.enter(self, request.route):
                 try: await Workers.here().call(background)
-                except FAILURES as e:
+                except BaseException as e:
                     if is_ending(e): raise
                     self.report(e, request.route, request)
         return run
@@ -527,6 +555,7 @@ class Answering(Pages):
         if endpoint.pull:
             accepted = await ws.pulled()
             if accepted is not None: return accepted
+            if isinstance(ws.answer, BindError): raise HTTPException(ws.answer.status, str(ws.answer)) from ws.answer
             if isinstance(ws.answer, BaseException): raise ws.answer
             if ws.answer is None: raise HTTPException(403, 'the handler did not accept the socket')
             return self.respond(await self._started(request, ws.answer), request)
@@ -580,7 +609,8 @@ class Errors(Answering):
         if not known or error.__cause__ is not None: self.report(error.__cause__ or error, request.route, request)
         try:
             if handler: return await self._handled(handler, request, error)
-        except Exception as e:
+        except BaseException as e:
+            if is_ending(e): raise
             self.report(e, request.route, request)
             error, known = e, False
         if known:
@@ -632,7 +662,9 @@ class Lifespan(Errors):
         ends = [leave] if running is not None else []
         for end in (*ends, *self.shutdown_hooks, *(other.shutdown for other in tuple(self.mounts.values()))):
             try: await _called(end)
-            except Exception as e: self.report(e, None) # The others have to run all the same
+            except BaseException as e:
+                if is_ending(e): raise
+                self.report(e, None) # The others have to run all the same
 
     def on_startup(self, function: F) -> F:
         "Decorator: run it before the first request; at once if the app is being served. From any thread."
@@ -668,7 +700,8 @@ class Running:
     async def _run(self, awaitable: Awaitable[Any]) -> Any:
         with self.app.surroundings.enter(self.app, self._as_route):
             try: return await awaitable
-            except (Exception, SystemExit) as e:
+            except BaseException as e:
+                if is_ending(e): raise
                 asyncio.get_running_loop().call_later(TO_BE_WAITED_FOR, self._tell, e)
                 raise
 
@@ -705,7 +738,7 @@ def below(request: Request, prefix: str, # A mounted app's; without a slash at i
     inner = Request(request.method, rest + mark + query, request.headers, request._body,
                     peer=request.peer, server=request.server, scheme=request.scheme,
                     root_path=request.root_path + prefix, http_version=request.http_version, upgrade=request.upgrade)
-    inner.asgi_scope, inner._state = request.asgi_scope, request.state
+    inner.asgi_scope, inner._state, inner.max_form = request.asgi_scope, request.state, request.max_form
     return inner
 
 class Mount:

@@ -254,7 +254,7 @@ def _server(app: Any, o: dict[str, Any], sockets: list[socket.socket] | None = N
     host, port, path = _bind_option(o['bind'], o['host'], o['port'])
     try:
         limits = Limits(max_body=o['client_max_body_size'], max_headers=o['client_max_header_size'],
-                        max_message=o['ws_max_payload_size'],
+                        max_form=o['client_max_form_size'], max_message=o['ws_max_payload_size'],
                         request_timeout=o['request_timeout'], ws_ping_timeout=o['request_timeout'],
                         keepalive_timeout=o['keepalive_timeout'], shutdown_timeout=o['shutdown_timeout'])
     except ValueError as e: raise click.BadParameter(str(e)) from None
@@ -383,6 +383,8 @@ def _option(*names: str, **settings: Any) -> Callable[[Any], Any]:
 @click.option('--ws/--no-ws', default=True, help='Without WebSockets: a handshake is an ordinary request.')
 @_option('--ws-max-payload-size', type=SIZE, default=10 * 2**20, help='A message; beyond it 1009.')
 @_option('--client-max-body-size', type=SIZE, default=100 * 2**20, help='The body of a request; beyond it 413.')
+@_option('--client-max-form-size', type=SIZE, default=2**20,
+         help='Of a body: JSON, or a form without its files; beyond it 413.')
 @_option('--client-max-header-size', type=SIZE, default=8192, help='The header of a request; beyond it 431.')
 @_option('--request-timeout', type=SECONDS, default=30, help='No byte comes or is taken; a silent socket.')
 @_option('--keepalive-timeout', type=SECONDS, default=30, help='Between two requests.')

@@ -15,7 +15,7 @@ from .frames import BINARY, TEXT, FrameError, encode
 from .messages import CloseCode
 
 # %% auto #0
-__all__ = ['WORTH_IT', 'parse_offers', 'Deflate', 'negotiate', 'Inflate', 'Deflater']
+__all__ = ['KEPT_BITS', 'WORTH_IT', 'parse_offers', 'Deflate', 'negotiate', 'Inflate', 'Deflater']
 
 # %% ../nbs/07a_deflate.ipynb #659f8d8b
 _TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
@@ -47,6 +47,8 @@ class Deflate:
     client_bits: int # The client's
     answer: str
 
+KEPT_BITS = 10 # Of the window that a client may keep from message to message: 1 KiB
+
 def negotiate(header: str, # Sec-WebSocket-Extensions
               context_takeover: bool = False, # Keep compression states between messages
               ) -> Deflate | None:
@@ -57,11 +59,13 @@ def negotiate(header: str, # Sec-WebSocket-Extensions
 def _agree(parameters: list[tuple[str, str | None]], takeover: bool) -> Deflate | None:
     offer = dict(parameters)
     if len(offer) < len(parameters) or not all(_valid(k, v) for k, v in parameters): return None
-    client = takeover and 'client_no_context_takeover' not in offer
+    limited = 'client_max_window_bits' in offer and 'client_no_context_takeover' not in offer
+    client = limited or (takeover and 'client_no_context_takeover' not in offer)
     server = takeover and 'server_no_context_takeover' not in offer
-    bits, limited = int(offer.get('server_max_window_bits') or 15), 'client_max_window_bits' in offer and client
+    bits = int(offer.get('server_max_window_bits') or 15)
     if bits == 8: return None
-    client_bits = min(int(offer.get('client_max_window_bits') or 15), 12) if limited else 15
+    kept = 12 if takeover else KEPT_BITS
+    client_bits = min(int(offer.get('client_max_window_bits') or 15), kept) if limited else 15
     answer = ['permessage-deflate']
     if not server: answer.append('server_no_context_takeover')
     if not client: answer.append('client_no_context_takeover')
@@ -78,7 +82,11 @@ _BITS = frozenset(map(str, range(8, 16)))
 
 # %% ../nbs/07a_deflate.ipynb #7c79dfc0
 class Inflate:
-    "Decompresses messages, piece by piece; holds zlib's state only within a message, or where the agreement says so."
+    """Decompresses messages, piece by piece; holds zlib's state only within a message.
+
+    Between two messages it holds the last bytes that the next one may refer to: none before the first compressed
+    message, 2**`client_bits` at the most.
+    """
     __slots__ = ('_takeover', '_bits', '_zlib', '_window', '_finals')
 
     def __init__(self, agreed: Deflate) -> None:
@@ -91,7 +99,7 @@ class Inflate:
              room: int, # Bytes that the message may still have
              ) -> bytes:
         "What `data` inflates to. Raises `FrameError`, 1009 where that is more than `room` bytes."
-        out = b''
+        out, known = b'', 0
         while data:
             if self._zlib is None: self._zlib = zlib.decompressobj(-self._bits, zdict=self._window)
             try:
@@ -102,11 +110,17 @@ class Inflate:
             except zlib.error: raise _bad('cannot be decompressed') from None
             if len(out) > room: raise _too_long()
             if not self._zlib.eof: break
-            data, self._window = self._zlib.unused_data, (self._window + out)[-32768:]
+            data = self._zlib.unused_data
+            self._keep(out[known:])
+            known = len(out)
             self._zlib, self._finals = None, self._finals + 1
             if self._finals > 16: raise _bad('has too many final blocks')
-        if self._takeover or self._finals or out: self._window = (self._window + out)[-32768:]
+        self._keep(out[known:])
         return out
+
+    def _keep(self, out: bytes) -> None:
+        size = 1 << self._bits
+        self._window = out[-size:] if len(out) >= size else (self._window + out)[-size:]
 
     def _measure(self, room: int) -> None:
         "Decompress the rest for a look at its length only."
@@ -118,8 +132,8 @@ class Inflate:
     def end(self, room: int) -> bytes:
         "What is left: the four bytes that the sender has cut off are put back (section 7.2.2)."
         out = self.feed(b'\0\0\xff\xff', room)
-        self._finals = 0
-        if not self._takeover: self._zlib, self._window = None, b''
+        self._zlib, self._finals = None, 0
+        if not self._takeover: self._window = b''
         return out
 
 _AT_ONCE = 2**18 # Bytes that are decompressed before anybody asks how many more there are

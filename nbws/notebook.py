@@ -170,7 +170,7 @@ def _quicken() -> None:
 
 def stop(app: Any = None, # One app; every app by default
          ) -> None:
-    "Stop serving: sockets are closed with 1001, and no thread or port is left. From any thread but the server's."
+    "Stop serving: sockets are closed with 1012, and no thread or port is left. From any thread but the server's."
     for site in [s for s in SITES if app is None or s.app is app]:
         SITES.remove(site)
         site.watch.stop()

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
+from math import inf
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 from uuid import UUID
@@ -25,9 +26,14 @@ class PathType(NamedTuple):
     convert: Callable[[str], Any]
     rank: int # Which of two patterns is tried first: the more particular
 
+def _finite(text: str) -> float:
+    number = float(text)
+    if number == inf: raise ValueError('the number is too large')
+    return number
+
 PATH_TYPES: dict[str, PathType] = {
     'int': PathType('[0-9]+', int, 1),
-    'float': PathType(r'[0-9]+(?:\.[0-9]+)?', float, 2),
+    'float': PathType(r'[0-9]+(?:\.[0-9]+)?', _finite, 2),
     'uuid': PathType('[0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}', UUID, 1),
     'static': PathType('ico|gif|jpg|jpeg|webm|css|js|woff2?|png|svg|mp[34]|webp|ttf|otf|eot|map|pdf|html|txt|xml|json',
                        str, 2),
@@ -48,7 +54,8 @@ class Pattern:
         "The converted parameters, or None where `path` does not match."
         if self.regex is None: return {} if path == self.text else None
         found = self.regex.fullmatch(path)
-        return found and {k: self.types[k].convert(v) for k, v in found.groupdict().items() if v is not None}
+        try: return found and {k: self.types[k].convert(v) for k, v in found.groupdict().items() if v is not None}
+        except ValueError: return None # Python reads no number of more than 4300 digits
 
     def build(self, **params: Any) -> str:
         "The path with `params` filled in; those that the pattern does not name go to the query. Raises `KeyError`."

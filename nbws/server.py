@@ -32,7 +32,7 @@ from .http1 import HttpConn, UvHttpConn
 from .messages import NbwsError, Request, Response, StartError
 from .prefix import script_file
 from .sessions import as_visitor
-from .workers import Workers
+from .workers import Workers, is_ending
 
 log = logging.getLogger('nbws')
 
@@ -327,9 +327,10 @@ class Server:
         self._stopped, self.lanes, self.cast = asyncio.Event(), {}, None
         self.bind()
         try: await _call(self.app, 'startup')
-        except BaseException:
+        except BaseException as e:
             self._unbind()
-            raise
+            if isinstance(e, Exception) or is_ending(e): raise
+            raise StartError(errno.ECANCELED, f'the app failed to start up: {e!r}') from e # Others end the loop
         self._listener = _Listener(self)
         self._listener.add_sockets(self._sockets)
         self.running = True
@@ -359,7 +360,9 @@ class Server:
         await self._wait(lambda: not (self.connections or self._accepting), 1.0)
         await self.workers.drain(1.0) # The last `disconn` handlers
         try: await asyncio.wait_for(_call(self.app, 'shutdown'), self.limits.shutdown_timeout)
-        except Exception: log.exception('the app failed to shut down')
+        except BaseException as e:
+            if is_ending(e): raise
+            log.exception('the app failed to shut down')
         _SERVING[self.loop] -= 1
         if not _SERVING[self.loop]: await self.workers.close() # They are the loop's, and another server may use them
         if self._timer: self._timer.cancel()
@@ -413,16 +416,13 @@ class Server:
                 await self._ended.wait()
         asyncio.set_event_loop(loop)
         running = loop.create_task(main())
-        try:
-            while not running.done():
-                try: loop.run_until_complete(running)
-                except SystemExit: log.error('sys.exit() in a task does not end the server: call stop() for that')
+        try: _run(loop, running)
         finally: _end_loop(loop)
 
     def stop(self,
              timeout: float | None = None, # Seconds for requests and closing handshakes; None: as in `limits`
              ) -> None:
-        "Stop the server and its thread; sockets are closed with 1001. Any thread; the server's own does not wait."
+        "Stop the server and its thread; sockets are closed with 1012. Any thread; the server's own does not wait."
         thread, loop = self._thread, self.loop
         if thread is None or not self.running: return
         bound = self.limits.shutdown_timeout if timeout is None else timeout
@@ -463,13 +463,22 @@ class Server:
         "Serve in the foreground until SIGINT or SIGTERM. Raises `StartError`."
         loop = _new_loop(self.uvloop)
         asyncio.set_event_loop(loop)
-        try: loop.run_until_complete(self.serve_forever(started))
+        try: _run(loop, loop.create_task(self.serve_forever(started)))
         finally: _end_loop(loop)
 
 _SERVING: WeakKeyDictionary[asyncio.AbstractEventLoop, int] = WeakKeyDictionary() # Servers on a loop
 
 async def _call(app: Any, name: str) -> None:
     if call := getattr(app, name, None): await call()
+
+def _run(loop: asyncio.AbstractEventLoop, task: asyncio.Task[None]) -> None:
+    "Run a task to its end, also where another one raises what ends a loop (`asyncio.Task`)."
+    while not task.done():
+        try: loop.run_until_complete(task)
+        except (SystemExit, KeyboardInterrupt) as e:
+            if is_ending(e) or (task.done() and task.exception() is e): raise
+            what = 'sys.exit()' if isinstance(e, SystemExit) else 'KeyboardInterrupt'
+            log.error('%s in a task does not end the server: call stop() for that', what)
 
 def _end_loop(loop: asyncio.AbstractEventLoop) -> None:
     "Cancel what an app has left on a loop, and close it and tornado's wrapper of it."

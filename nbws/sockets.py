@@ -13,7 +13,7 @@ from types import SimpleNamespace
 from typing import Any, Protocol
 
 from .html import FT, render
-from .messages import CloseCode, Conn, Payload, Request, Upgrade, WebSocketDisconnect, to_json
+from .messages import CloseCode, Conn, Payload, Request, Upgrade, WebSocketDisconnect, from_json, to_json
 from .workers import Workers
 
 # %% auto #0
@@ -275,7 +275,7 @@ class Receiving(Sending):
     def release(self) -> None:
         "Go on with the messages that waited."
         self._held -= 1
-        if not self._held and not self._busy and self._inbox: self._start(self._inbox.popleft())
+        self._resume()
 
     def _queue(self) -> deque[Any]:
         if self._inbox is None: self._inbox = deque()
@@ -299,8 +299,14 @@ class Receiving(Sending):
                 if self.table is not self.app.table: self.app.refresh()
                 if self._held: return
                 item = self._next()
+        except BaseException: # Its task was told to end: what waits goes on in another one
+            self._loop.call_soon(self._resume)
+            raise
         finally:
             self._busy, self._task = False, None
+
+    def _resume(self) -> None:
+        if self._inbox and not (self._busy or self._held or self._workers.closing): self._start(self._inbox.popleft())
 
     def _next(self) -> Any:
         assert self._inbox
@@ -418,9 +424,8 @@ class WebSocket(Receiving):
         return message.encode() if isinstance(message, str) else message
 
     async def receive_json(self) -> Any:
-        "The next message, parsed as JSON."
-        import json
-        return json.loads(await self.receive())
+        "The next message, parsed as JSON. Raises `ValueError` for what is none."
+        return from_json(await self.receive())
 
 # %% ../nbs/04_sockets.ipynb #776c07b8
 async def _pull(ws: WebSocket) -> None:

@@ -45,8 +45,8 @@ def test_help_teaches() -> None:
     code, text = said('run', '--help')
     assert code == 0
     options = """--host --port --bind --worker-num --backlog --ssl-cert --ssl-key --debug --reload --no-ws --log-level
-        --ws-max-payload-size --client-max-body-size --client-max-header-size --request-timeout --keepalive-timeout
-        --app-handler-timeout --shutdown-timeout --root-path"""
+        --ws-max-payload-size --client-max-body-size --client-max-form-size --client-max-header-size
+        --request-timeout --keepalive-timeout --app-handler-timeout --shutdown-timeout --root-path"""
     for option in *options.split(), 'nbws run chat.ipynb': assert option in text
     assert said('--version') == (0, f'nbws {__version__}\n')
 
@@ -247,7 +247,7 @@ def test_sigterm_with_a_hundred_sockets_and_a_slow_request(more: list[str], tmp_
         process.popen.send_signal(signal.SIGTERM)
         for s in sockets:
             with pytest.raises(ConnectionClosed) as closed: s.recv(BOUND)
-            assert closed.value.rcvd.code == 1001
+            assert closed.value.rcvd.code == 1012
         asking.join(BOUND)
         assert answers == [(200, 'answered')]
         assert process.ends() == 0

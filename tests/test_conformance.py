@@ -5,6 +5,7 @@ exact close code, nothing before it but what was due, nothing after it, and the 
 """
 from __future__ import annotations
 
+import asyncio
 import random
 import socket
 import struct
@@ -14,8 +15,9 @@ from typing import Any
 
 import pytest
 from raw import BINARY, CLOSE, CONT, PING, PONG, TEXT, App, Raw, close, frame, handshake, serving, text
+from tornado.websocket import websocket_connect
 
-from nbws.conn import Limits
+from nbws.conn import Limits, SocketConn
 from nbws.server import Server
 
 LIMIT = 2**21
@@ -300,11 +302,15 @@ class Packer:
 
 NO_TAKEOVER = 'permessage-deflate; server_no_context_takeover; client_no_context_takeover'
 
+WINDOW = 'permessage-deflate; server_no_context_takeover; client_max_window_bits={}'
+
 
 @pytest.mark.parametrize(('offer', 'answer'), [
     ('permessage-deflate', NO_TAKEOVER),
-    ('permessage-deflate; client_max_window_bits', NO_TAKEOVER),
-    ('permessage-deflate; client_max_window_bits=10', NO_TAKEOVER),
+    ('permessage-deflate; client_max_window_bits', WINDOW.format(10)),
+    ('permessage-deflate; client_max_window_bits=12', WINDOW.format(10)),
+    ('permessage-deflate; client_max_window_bits=9', WINDOW.format(9)),
+    ('permessage-deflate; client_max_window_bits; client_no_context_takeover', NO_TAKEOVER),
     ('permessage-deflate; client_no_context_takeover; server_no_context_takeover', NO_TAKEOVER),
     ('permessage-deflate; server_max_window_bits=10', NO_TAKEOVER + '; server_max_window_bits=10'),
     ('permessage-deflate; server_max_window_bits="9"', NO_TAKEOVER + '; server_max_window_bits=9'),
@@ -360,6 +366,44 @@ def test_context_takeover(keeping: Server) -> None:
             sizes.append(len(payload))
         assert sizes[0] > 1500  # noise cannot be compressed
         assert max(sizes[1:]) < 100  # but can be referred to
+
+
+@pytest.mark.parametrize('takes_over', [False, True])
+@pytest.mark.parametrize('options', [None, {}, {'compression_level': 9, 'mem_level': 9}])
+def test_tornados_client(server: Server, keeping: Server, takes_over: bool, options: dict[str, Any] | None) -> None:
+    "It sees no parameter without a value, and refers to what it has sent before, within the window that it was told."
+    chance = random.Random(7692)
+    texts = [''.join(chance.choices('abcd efgh', k=n)) for n in (5, 5, 100, 2000, 1500, 70_000, 5, LIMIT)]
+
+    async def talk() -> None:
+        url = f'ws://127.0.0.1:{(keeping if takes_over else server).port}/'
+        client = await websocket_connect(url, compression_options=options, max_message_size=2 * LIMIT)
+        for said in texts:
+            for message in (said, said.encode(), said):
+                await client.write_message(message, binary=isinstance(message, bytes))
+                assert await asyncio.wait_for(client.read_message(), 30) == message
+        client.close(4001, 'done')
+        assert await asyncio.wait_for(client.read_message(), 30) is None
+        assert client.close_code == 4001
+
+    asyncio.run(talk())
+
+
+def test_what_a_silent_socket_keeps(server: Server) -> None:
+    "Nothing before its first compressed message, and the agreed window after it."
+    def windows() -> list[int]:
+        return [len(c._decoder._inflater._window) for c in server.connections if isinstance(c, SocketConn)]
+    packer = Packer(bits=10, takeover=True)
+    with Raw(server) as raw:
+        raw.open(sec_websocket_extensions='permessage-deflate; client_max_window_bits')
+        raw.send(text('as it is'))
+        raw.frame()
+        assert windows() == [0]
+        for n in range(3):
+            raw.send(text(packer.pack(f'{n}'.encode() * 50_000), rsv=4))
+            raw.frame()
+        assert windows() == [1024]
+        assert all(c._decoder._inflater._zlib is None for c in server.connections if isinstance(c, SocketConn))
 
 
 @pytest.mark.parametrize('side', ['server', 'client'])

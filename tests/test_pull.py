@@ -380,6 +380,6 @@ def test_stopping_the_server_ends_handlers():
         ws = c.ws()
         stop = threading.Thread(target=c.server.stop)
         stop.start()
-        assert ended(ws)[0] == 1001
+        assert ended(ws)[0] == 1012
         stop.join(BOUND)
-    assert codes == [1001]
+    assert codes == [1012]

@@ -67,7 +67,7 @@ def test_a_script_serves_until_it_is_stopped(tmp_path: Path, how: signal.Signals
             process.send_signal(how)
             with pytest.raises(ConnectionClosed) as closed: ws.recv(BOUND)
             assert closed.value.rcvd
-            assert closed.value.rcvd.code == 1001
+            assert closed.value.rcvd.code == 1012
         assert process.communicate(timeout=BOUND) == ('', '')
         assert process.returncode == 0
     with socket.socket() as s: assert s.connect_ex(('127.0.0.1', port)) != 0

@@ -188,14 +188,14 @@ def test_urls(host: str, url: str) -> None:
 
 # Stopping
 
-def test_sockets_are_closed_with_1001(uvloop: bool) -> None:
+def test_sockets_are_closed_with_1012(uvloop: bool) -> None:
     app = App()
     with serving(app, uvloop=uvloop) as server:
         clients = [Raw(server) for _ in range(20)]
         for raw in clients: raw.open()
         def polite(raw: Raw) -> None:
-            assert raw.frame()[1:] == (CLOSE, struct.pack('>H', 1001) + b'the server stops')
-            raw.send(close(1001))
+            assert raw.frame()[1:] == (CLOSE, struct.pack('>H', 1012) + b'the server stops')
+            raw.send(close(1012))
             assert raw.rest() == b''
         readers = [threading.Thread(target=polite, args=(raw,)) for raw in clients]
         for r in readers: r.start()
@@ -204,7 +204,7 @@ def test_sockets_are_closed_with_1001(uvloop: bool) -> None:
         assert time.monotonic() - begin < 3
         for r in readers: r.join()
         for raw in clients: raw.sock.close()
-    assert [e.calls[-1][0] for e in app.sockets] == [1001] * 20
+    assert [e.calls[-1][0] for e in app.sockets] == [1012] * 20
     assert all(len([c for c in e.calls if isinstance(c, tuple)]) == 1 for e in app.sockets)
 
 
@@ -215,7 +215,7 @@ def test_a_client_that_does_not_answer_the_close(uvloop: bool) -> None:
         begin = time.monotonic()
         server.stop(timeout=.2)
         assert time.monotonic() - begin < 3
-    assert app.sockets[0].calls == ['opened', (1001, '')]
+    assert app.sockets[0].calls == ['opened', (1012, '')]
 
 
 class Slow(App):
@@ -359,7 +359,7 @@ def test_in_the_foreground(uvloop: bool, number: int) -> None:
             raw.open()
             process.send_signal(number)
             assert raw.frame()[1] == CLOSE
-            raw.send(close(1001))
+            raw.send(close(1012))
             assert raw.rest() == b''
         assert process.stdout.read().split('\n')[:2] == ['shut down', 'ended']
         assert process.wait(TIMEOUT) == 0
@@ -478,7 +478,7 @@ def test_a_silent_client_is_pinged_and_closed(server: Server, app: App) -> None:
         begin = time.monotonic()
         assert raw.frame()[1] == PING
         assert .2 < time.monotonic() - begin < .55
-        assert raw.frame()[1:] == (CLOSE, struct.pack('>H', 1000) + b'silent for too long')
+        assert raw.frame()[1:] == (CLOSE, struct.pack('>H', 1013) + b'silent for too long')
         assert time.monotonic() - begin > .5
 
 

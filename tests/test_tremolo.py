@@ -446,7 +446,7 @@ def test_receive_timeout():
         try: await websocket.receive(timeout=0.01)
         except TimeoutError: await websocket.send('silence')
     with live(app) as c:
-        assert ended(c.ws('/ends'))[0] == 1000
+        assert ended(c.ws('/ends'))[0] == 1013
         ws = c.ws('/goes-on')
         assert ws.recv(BOUND) == 'silence'
         assert ended(ws)[0] == 1000
@@ -457,7 +457,7 @@ def test_silence_is_pinged_at_the_half_and_closed_at_the_whole(hybrid):
         client.open()
         assert client.frame()[1] == raw.PING
         opcode, payload = client.frame()[1:]
-        assert (opcode, raw.close_code(payload)[0]) == (raw.CLOSE, 1000)
+        assert (opcode, raw.close_code(payload)[0]) == (raw.CLOSE, 1013)
 
 
 @pytest.mark.parametrize(('frames', 'code'), [

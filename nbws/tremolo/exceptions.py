@@ -85,5 +85,5 @@ class WebSocketClientClosed(WebSocketException, WebSocketDisconnect):
     reason = ''
 
 class ReceiveTimeout(WebSocketServerClosed, TimeoutError):
-    "Nothing came in time: closes the socket with 1000, unless it is caught; it is a `TimeoutError`, too."
-    code = 1000
+    "Nothing came in time: closes the socket with 1013, unless it is caught; it is a `TimeoutError`, too."
+    code = 1013
