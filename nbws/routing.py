@@ -84,7 +84,7 @@ _PARAM = re.compile(r'\{([^{}]*)\}')
 # %% ../nbs/02_routing.ipynb #2ea85e1c
 @dataclass(frozen=True)
 class SeveralPattern(Pattern):
-    "One with several parameters that no `/` divides: `regex` takes the longer the more ways there are to divide a path."
+    "One with several parameters that no `/` divides: the ways to divide a path among them are many for `regex`."
     @cached_property
     def short(self) -> int:
         "Characters of a path that `regex` is quick with, however it is made: it has at most 50,000 ways."
