@@ -261,8 +261,8 @@ def _server(app: Any, o: dict[str, Any], sockets: list[socket.socket] | None = N
     tls = load_tls(o['ssl_cert'], o['ssl_key'], o['ssl_password']) if o['ssl_cert'] else None
     if o['ssl_key'] and not tls: raise click.BadParameter('--ssl-key needs --ssl-cert')
     if port is None: port = notebook._wanted(None)
-    return Server(app, host, port, unix_socket=path or None, ssl=tls,
-                  sockets=sockets, limits=limits, websockets=o['ws'], backlog=o['backlog'])
+    return Server(app, host, port, unix_socket=path or None, ssl=tls, sockets=sockets, limits=limits,
+                  websockets=o['ws'], backlog=o['backlog'], forwarded_allow_ips=o['forwarded_allow_ips'])
 
 def _announce(url: str) -> None: click.echo(f'nbws serves {url} (Ctrl-C stops it)')
 
@@ -391,6 +391,10 @@ def _option(*names: str, **settings: Any) -> Callable[[Any], Any]:
 @_option('--app-handler-timeout', type=SECONDS, default=120, help='Until a handler answers; beyond it 503.')
 @_option('--shutdown-timeout', type=SECONDS, default=30, help='For running requests when the server stops.')
 @click.option('--root-path', default='', help='The prefix under which a proxy publishes this.')
+@click.option('--forwarded-allow-ips', metavar='ADDRESSES',
+              help='Reverse proxies that are believed what X-Forwarded-For and X-Forwarded-Proto say: addresses and '
+                   'networks with commas between, * for all, nothing for none.  '
+                   '[default: $FORWARDED_ALLOW_IPS or 127.0.0.1]')
 @_option('--backlog', type=SIZE, default=1024, help='Connections that may wait to be accepted.')
 @_option('--log-level', type=click.Choice(LEVELS, case_sensitive=False), default='info')
 @click.option('--debug', is_flag=True, help='Tracebacks in pages; sockets stay open when a handler fails.')
