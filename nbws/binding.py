@@ -171,7 +171,8 @@ def _collect(s: Source, name: str) -> list[Any] | None:
 # %% ../nbs/03_binding.ipynb #81dbe20c
 def _missing(s: Source, name: str) -> BindError:
     "What the developer needs to see a slip of the pen: the names that came, a few of them and no long ones."
-    came = [repr(str(n)[:40]) for n in dict.fromkeys([*(s.request.path_params or ()), *s.request.query_params, *s.data])]
+    names = dict.fromkeys([*(s.request.path_params or ()), *s.request.query_params, *s.data])
+    came = [repr(str(n)[:40]) for n in names]
     shown = ', '.join(came[:8]) + (', ...' if len(came) > 8 else '')
     return BindError(f"no value for {name!r}; {f'what came is called {shown}' if came else 'nothing came'}")
 

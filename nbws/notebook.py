@@ -250,7 +250,8 @@ def _path_of(app: Any, what: Any) -> str:
     name = getattr(what, '__name__', repr(what))
     if route is None: raise NbwsError(f'{name}() answers no path: decorate it, or show what it returns: show({name}())')
     try: return app.url(route.name)
-    except Exception as e: raise NbwsError(f'{route.label} needs values for its path: show(app.url({name!r}, ...)) ({e})')
+    except Exception as e:
+        raise NbwsError(f'{route.label} needs values for its path: show(app.url({name!r}, ...)) ({e})')
 
 def doctor(app: Any) -> Doctor:
     "`app.doctor()`: which way leads to this app, and whether answers and sockets pass."
