@@ -45,9 +45,9 @@ def test_fast_apps_own_parameters_are_among_the_nearest() -> None:
 
 
 ATTRIBUTES = {'hx_boost': 'true', 'data_theme': 'dark', 'aria_label': 'page', 'x_data': '{}', 'cls': 'wide',
-              'id': 'top', 'style': 'a:b', 'lang': 'de', 'dir': 'rtl', 'onload': 'go()', 'tabindex': '0', 'ws_connect': '/ws',
-              '_at_click': 'f()',
-              '@keyup': 'g()', 'hx-on:click': 'h()', '_': 'on load log', 'nonce': 'n'}
+              'id': 'top', 'style': 'a:b', 'lang': 'de', 'dir': 'rtl', 'onload': 'go()', 'tabindex': '0',
+              'ws_connect': '/ws', '_at_click': 'f()', '@keyup': 'g()', 'hx-on:click': 'h()', '_': 'on load log',
+              'nonce': 'n'}
 
 
 @pytest.mark.parametrize('maker', MAKERS)
