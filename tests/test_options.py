@@ -105,8 +105,10 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
     "A folder with a certificate, and a key that needs the password `secret-of-the-key`."
     folder = tmp_path_factory.mktemp('keys')
     if not shutil.which('openssl'): pytest.skip('openssl makes the certificate')
-    subprocess.run(['openssl', 'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-days',
-                    '1', '-subj', '/CN=localhost', '-addext', 'subjectAltName=IP:127.0.0.1', '-keyout', folder/'key.pem',
+    subprocess.run(['openssl', 'req', '-x509', '-newkey', 'ec', '-pkeyopt',
+                    'ec_paramgen_curve:prime256v1', '-days',
+                    '1', '-subj', '/CN=localhost', '-addext', 'subjectAltName=IP:127.0.0.1',
+                    '-keyout', folder/'key.pem',
                     '-out', folder/'cert.pem', '-passout', 'pass:secret-of-the-key'], check=True,
                    capture_output=True, timeout=BOUND)
     return folder
