@@ -241,7 +241,7 @@ class AppBase:
                  live: bool = True, # In a notebook: open pages follow the code
                  htmlkw: dict[str, Any] | None = None, # Attributes of `html`
                  bodykw: dict[str, Any] | None = None, # Attributes of `body`
-                 **attributes: Any, # The same, by keywords that are attributes: hx_boost, data_theme, cls, id, onload...
+                 **attributes: Any, # The same, by keywords that are attributes: hx_boost, cls, id, onload...
                  ) -> None:
         check_options(attributes)
         self._debug, self.title, self.hdrs, self.ftrs = debug, title, _many(hdrs), _many(ftrs)
@@ -298,8 +298,8 @@ class AppBase:
         self.surroundings.report(self, error, route, where)
 
 _GLOBAL = frozenset('''accesskey autocapitalize autocorrect autofocus class contenteditable dir draggable enterkeyhint
-    exportparts hidden id inert inputmode is itemid itemprop itemref itemscope itemtype lang nonce part popover role slot
-    spellcheck style tabindex translate writingsuggestions ws-connect ws-send sse-connect sse-swap sse-close'''.split())
+    exportparts hidden id inert inputmode is itemid itemprop itemref itemscope itemtype lang nonce part popover role
+    slot spellcheck style tabindex translate writingsuggestions ws-connect ws-send sse-connect sse-swap sse-close'''.split())
 _FAMILIES = re.compile('(data|aria|hx|x|v)-.+|on(?!startup|shutdown)[a-z]+')
 _INSTEAD = {'middleware': 'decorate a function with @app.middleware, or name it in `before`',
             'routes': 'decorate functions with @app.route'}
@@ -320,7 +320,8 @@ def check_options(options: Iterable[str], # Keywords that are none of an app's p
     known = [*own, *(p for p in signature(AppBase.__init__).parameters if p not in ('self', 'attributes'))]
     near = get_close_matches(unknown, known, 1)
     means = _INSTEAD.get(unknown) or (f'did you mean {near[0]!r}?' if near else f'there are {", ".join(known)}')
-    raise OptionError(f'an app has no parameter {unknown!r}: {means}\nFor an attribute of <body>: bodykw={{{unknown!r}: ...}}')
+    raise OptionError(f'an app has no parameter {unknown!r}: {means}\n'
+                      f'For an attribute of <body>: bodykw={{{unknown!r}: ...}}')
 
 def _defining_module() -> str:
     "The module that is making an app."

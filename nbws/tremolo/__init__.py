@@ -111,8 +111,8 @@ class Tremolo(TremoloApp):
             return {'unix_socket': host} if port is None else {'host': host or '127.0.0.1', 'port': port}
         first, *others = self.ports
         backlog, proxies = o['backlog'], o['forwarded_allow_ips']
-        server = Server(self, ssl=load_tls(**tls) if tls else None, limits=limits(o), websockets=bool(o['ws']), backlog=backlog,
-                        forwarded_allow_ips=proxies, **place(*first))
+        server = Server(self, ssl=load_tls(**tls) if tls else None, limits=limits(o), websockets=bool(o['ws']),
+                        backlog=backlog, forwarded_allow_ips=proxies, **place(*first))
         more = [Server(self, backlog=backlog, **place(*p)) for p in others]
         def started(server: Server) -> None:
             for s in (server, *more): print(f'nbws serves {s.url}')

@@ -48,8 +48,8 @@ class TremoloRouting(Hooks):
     def add_route(self, func: Any, path: str = '/', **options: Any) -> None:
         "Let `func` answer at `path`. A class's or module's public functions answer the methods they are named after."
         if callable(func) and not isinstance(func, type):
-            if options: raise OptionError(f'route() has no option {min(options)!r} for a function: there are methods, name '
-                                          'and before; Tremolo\'s own are defaults of the function\'s parameters')
+            if options: raise OptionError(f'route() has no option {min(options)!r} for a function: there are methods, '
+                                          "name and before; Tremolo's own are defaults of the function's parameters")
             return self._add(func, path, [ANY])
         made = func(**options) if isinstance(func, type) else func
         module = func.__module__ if isinstance(func, type) else func.__name__
@@ -232,7 +232,7 @@ class TremoloApp(TremoloErrors):
         super().__init__(**{'htmx': False, **options})
 
     def listen(self, port: int | str, host: str | None = None, **options: Any) -> bool:
-        "Another address to serve at, for `run`; a path for a Unix socket. Says whether it is new. Raises `OptionError`."
+        "Another address to serve at, for `run`; a path for a Unix socket. Says whether it is new. No options."
         if options: raise OptionError(f'listen() has no option {min(options)!r}: run() takes them, for all addresses')
         key = (host, port) if isinstance(port, int) else (port, None)
         return self.ports.setdefault(key, options) is options
