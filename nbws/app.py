@@ -299,7 +299,7 @@ class AppBase:
 
 _GLOBAL = frozenset('''accesskey autocapitalize autocorrect autofocus class contenteditable dir draggable enterkeyhint
     exportparts hidden id inert inputmode is itemid itemprop itemref itemscope itemtype lang nonce part popover role
-    slot spellcheck style tabindex translate writingsuggestions ws-connect ws-send sse-connect sse-swap sse-close'''.split())
+    slot spellcheck style tabindex translate ws-connect ws-send sse-connect sse-swap sse-close'''.split())
 _FAMILIES = re.compile('(data|aria|hx|x|v)-.+|on(?!startup|shutdown)[a-z]+')
 _INSTEAD = {'middleware': 'decorate a function with @app.middleware, or name it in `before`',
             'routes': 'decorate functions with @app.route'}
