@@ -465,7 +465,7 @@ class Receiver(Protocol):
     def received(self, data: str | bytes) -> None:
         "A whole message: text or binary."
     def arriving(self, size: int) -> None:
-        "So many bytes have come of a message that has not ended, from 64 KiB on; 0: it has. A receiver need not have it."
+        "So many bytes of a message that has not ended are here, from 64 KiB on; 0: it has. Not every receiver has it."
     def drained(self) -> None:
         "What was buffered has gone out, after `conn.buffered` had been above the transport's high-water mark."
     def closed(self, code: int, reason: str = '') -> None:

@@ -17,8 +17,8 @@ from .messages import CloseCode, Conn, Payload, Request, Upgrade, WebSocketDisco
 from .workers import Workers
 
 # %% auto #0
-__all__ = ['INBOX', 'SMALL', 'HIGH_WATER', 'OUTBOX', 'OVERFLOW', 'is_component', 'to_payload', 'Endpoint', 'Host', 'HandOver',
-           'Quota', 'Inbox', 'SocketBase', 'Sending', 'Receiving', 'WebSocket']
+__all__ = ['INBOX', 'SMALL', 'HIGH_WATER', 'OUTBOX', 'OVERFLOW', 'TINY', 'is_component', 'to_payload', 'Endpoint', 'Host',
+           'HandOver', 'Quota', 'Inbox', 'SocketBase', 'Sending', 'Receiving', 'WebSocket']
 
 # %% ../nbs/04_sockets.ipynb #72d5ceb5
 def is_component(thing: Any) -> bool:
@@ -73,6 +73,7 @@ OUTBOX = 1024 * 1024 # Bytes in the outbox at which the overflow policy acts
 OVERFLOW = ('wait', 'drop', 'close')
 
 # %% ../nbs/04_sockets.ipynb #f63d3d23
+TINY = 512 # Characters or bytes of a message that does not count: `INBOX` of these are little
 _DATA = frozenset((str, bytes))
 
 class Quota:
@@ -147,16 +148,17 @@ class Inbox(deque[Any]):
     def put(self, data: str | bytes) -> None:
         "A message has come while the handler is busy."
         self.append(data)
-        self.size += data.__sizeof__()
         self.busy = True
+        if len(data) > TINY: self.size += data.__sizeof__()
         if self.size > SMALL or len(self) >= INBOX: self.look()
 
     def take(self) -> Any:
         "What is first; the handler is busy with it from now on."
         item = self.popleft()
-        if item.__class__ in _DATA: self.size -= item.__sizeof__()
         self.busy = True
-        if self.paused or self.counted: self.look()
+        if self.size or self.paused:
+            if item.__class__ in _DATA and len(item) > TINY: self.size -= item.__sizeof__()
+            if self.paused or self.counted: self.look()
         return item
 
     def idle(self) -> None:
