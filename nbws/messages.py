@@ -156,7 +156,7 @@ class RequestHead:
     "What a transport knows of a request once its header fields are in."
     __slots__ = ('method', 'target', 'headers', 'peer', 'server', 'scheme', 'root_path', 'http_version', 'upgrade',
                  'app', 'route', 'path_params', 'asgi_scope', 'connection', '_session',
-                 '_body', '_path', '_query', '_cookies', '_form', '_state', '_out')
+                 '_body', '_path', '_query', '_cookies', '_form', '_state', '_out', 'leave')
     app: Any # The app that answers, and its route: set by the app
     route: Any
     path_params: dict[str, Any]
@@ -169,6 +169,7 @@ class RequestHead:
     _form: MultiDict | None
     _state: SimpleNamespace | None
     _out: list[tuple[str, str]] | None
+    leave: Any # Called with the answer, whichever app gave it; returns what leaves
 
     def __init__(self,
                  method: str = 'GET', # Upper case
@@ -190,7 +191,7 @@ class RequestHead:
         self.http_version, self.upgrade, self._body = http_version, upgrade, body
         self.path_params = {}
         self.app = self.route = self.asgi_scope = self.connection = self._session = self._path = None
-        self._query = self._cookies = self._form = self._state = self._out = None
+        self._query = self._cookies = self._form = self._state = self._out = self.leave = None
 
     def __repr__(self) -> str: return f'<{type(self).__name__} {self.method} {self.target.decode("latin-1")}>'
 
