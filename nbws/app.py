@@ -21,9 +21,9 @@ from pathlib import Path
 from types import FrameType, SimpleNamespace
 from typing import Any, NamedTuple, TypeVar
 
+from .access import host_names, origin_names
 from .binding import SPECIAL_NAMES, SPECIAL_TYPES, plan
-from .endpoints import (FAILURES, HTTPEndpoint, SocketEndpoint, Stream, call, is_ending, is_stream, pulled,
-                            source_of, to_response)
+from .endpoints import HTTPEndpoint, SocketEndpoint, Stream, call, is_stream, pulled, source_of, to_response
 from .files import StaticFiles
 from .html import Link, Meta, Pre, Safe, Script, Tbody, Td, Th, Thead, Tr, document, is_document, render
 from .html import Table as HtmlTable
@@ -33,7 +33,7 @@ from .rooms import Room
 from .routing import ANY, WEBSOCKET, Owner, Pattern, Route, Table, parse_pattern
 from .sessions import Sessions
 from .sockets import WebSocket
-from .workers import Workers
+from .workers import Workers, is_ending
 
 log = logging.getLogger('nbws')
 F = TypeVar('F', bound=Callable[..., Any])
@@ -233,7 +233,8 @@ class AppBase:
                  session_cookie: str = 'session_', max_age: int | None = 365 * 24 * 3600,
                  sess_path: str = '/', same_site: str = 'lax',
                  sess_https_only: bool = False, sess_domain: str | None = None,
-                 allowed_hosts: Iterable[str] = (), # Hosts that a loopback server answers to as well; they may post
+                 allowed_hosts: str | Iterable[str] = (), # Names that a loopback server has, too; their pages may post
+                 allowed_origins: str | Iterable[str] = (), # Other pages that may post, by their origin
                  body_wrap: Callable[..., Any] | None = None, # Wraps the content of every page
                  live: bool = True, # In a notebook: open pages follow the code
                  htmlkw: dict[str, Any] | None = None, # Attributes of `html`
@@ -246,7 +247,7 @@ class AppBase:
                             'add others by hdrs=Script(src=...)')
         self.htmx, self.default_hdrs, self.body_wrap = htmx, default_hdrs, body_wrap
         self.htmlkw, self.bodykw = htmlkw or {}, bodykw
-        self.allowed_hosts = tuple(allowed_hosts)
+        self.allowed_hosts, self.allowed_origins = host_names(allowed_hosts), origin_names(allowed_origins)
         self.table = Table()
         self.before, self.after = [_beforeware(b) for b in _many(before)], [plan(a) for a in _many(after)]
         self.middlewares: list[Callable[..., Awaitable[Any]]] = []
@@ -491,19 +492,22 @@ class Answering(Pages):
     async def _error(self, request: Request, error: BaseException) -> Response: raise NotImplementedError
 
     async def http(self, request: Request) -> Response:
-        "Answer a request, or a handshake with an `Upgrade`. Never raises an `Exception`."
+        "Answer a request, or a handshake with an `Upgrade`. Raises nothing but what ends the task that calls it."
         request.app = self
         try:
             answer = self._answer
             for middleware in self.middlewares: answer = _around(middleware, answer)
             response = await answer(request)
-        except FAILURES as e:
+        except BaseException as e:
             if is_ending(e): raise
             response = await self._error(request, e)
+        if request.upgrade and isinstance(response, Upgrade) and isinstance(response.receiver, WebSocket):
+            await response.receiver.connect()
         if request._session is not None and (cookie := self.sessions.save(request._session, request.scheme == 'https')):
             response.headers.append(('set-cookie', cookie))
         if request._out: response.headers += request._out
         response = self.surroundings.dress(request, response)
+        if response.body.__class__ is not bytes: response.unbuffered()
         if response.background is not None: response.background = self._background(request, response.background)
         return response
 
@@ -543,7 +547,7 @@ class Answering(Pages):
         async def run() -> None:
             with self.surroundings.enter(self, request.route):
                 try: await Workers.here().call(background)
-                except FAILURES as e:
+                except BaseException as e:
                     if is_ending(e): raise
                     self.report(e, request.route, request)
         return run
@@ -554,6 +558,7 @@ class Answering(Pages):
         if endpoint.pull:
             accepted = await ws.pulled()
             if accepted is not None: return accepted
+            if isinstance(ws.answer, BindError): raise HTTPException(ws.answer.status, str(ws.answer)) from ws.answer
             if isinstance(ws.answer, BaseException): raise ws.answer
             if ws.answer is None: raise HTTPException(403, 'the handler did not accept the socket')
             return self.respond(await self._started(request, ws.answer), request)
@@ -607,7 +612,8 @@ class Errors(Answering):
         if not known or error.__cause__ is not None: self.report(error.__cause__ or error, request.route, request)
         try:
             if handler: return await self._handled(handler, request, error)
-        except Exception as e:
+        except BaseException as e:
+            if is_ending(e): raise
             self.report(e, request.route, request)
             error, known = e, False
         if known:
@@ -659,7 +665,9 @@ class Lifespan(Errors):
         ends = [leave] if running is not None else []
         for end in (*ends, *self.shutdown_hooks, *(other.shutdown for other in tuple(self.mounts.values()))):
             try: await _called(end)
-            except Exception as e: self.report(e, None) # The others have to run all the same
+            except BaseException as e:
+                if is_ending(e): raise
+                self.report(e, None) # The others have to run all the same
 
     def on_startup(self, function: F) -> F:
         "Decorator: run it before the first request; at once if the app is being served. From any thread."
@@ -695,7 +703,8 @@ class Running:
     async def _run(self, awaitable: Awaitable[Any]) -> Any:
         with self.app.surroundings.enter(self.app, self._as_route):
             try: return await awaitable
-            except (Exception, SystemExit) as e:
+            except BaseException as e:
+                if is_ending(e): raise
                 asyncio.get_running_loop().call_later(TO_BE_WAITED_FOR, self._tell, e)
                 raise
 
@@ -732,7 +741,7 @@ def below(request: Request, prefix: str, # A mounted app's; without a slash at i
     inner = Request(request.method, rest + mark + query, request.headers, request._body,
                     peer=request.peer, server=request.server, scheme=request.scheme,
                     root_path=request.root_path + prefix, http_version=request.http_version, upgrade=request.upgrade)
-    inner.asgi_scope, inner._state = request.asgi_scope, request.state
+    inner.asgi_scope, inner._state, inner.max_form = request.asgi_scope, request.state, request.max_form
     return inner
 
 class Mount:

@@ -61,7 +61,7 @@ class Opening:
         "For `Server`: where to listen, and who may come in."
         any_host = any_host or 'COLAB_RELEASE_TAG' in os.environ # Its proxy's names are many; the secret decides
         secret = self.meeting.secret if self.meeting else ''
-        gate = Gate(any_host, secret, self.token, Cookies()) if self.token else None
+        gate = Gate(any_host, secret, self.token, cookies=Cookies()) if self.token else None
         if self.meeting is None: return {'gate': gate}
         if not self.meeting.path: return {'gate': gate} # Windows: a port, which serves both
         if not self.direct: return {'gate': gate, 'unix_socket': self.meeting.path}
