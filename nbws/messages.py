@@ -21,10 +21,10 @@ from .data import (MAX_FIELDS, MAX_FILES, MAX_FORM, FormError, Headers, MultiDic
                    parse_query, set_cookie)
 
 # %% auto #0
-__all__ = ['NbwsError', 'BindError', 'SignatureError', 'PatternError', 'StartError', 'Reported', 'HTTPException', 'reason',
-           'CloseCode', 'WebSocketDisconnect', 'Body', 'Address', 'URL', 'RequestHead', 'RequestParts', 'Request',
-           'from_json', 'Scope', 'Response', 'HTMLResponse', 'PlainTextResponse', 'JSONResponse', 'RedirectResponse',
-           'StreamingResponse', 'to_json', 'Payload', 'Lane', 'Conn', 'Receiver', 'Upgrade']
+__all__ = ['NbwsError', 'BindError', 'SignatureError', 'PatternError', 'OptionError', 'StartError', 'Reported', 'HTTPException',
+           'reason', 'CloseCode', 'WebSocketDisconnect', 'Body', 'Address', 'URL', 'RequestHead', 'RequestParts',
+           'Request', 'from_json', 'Scope', 'Response', 'HTMLResponse', 'PlainTextResponse', 'JSONResponse',
+           'RedirectResponse', 'StreamingResponse', 'to_json', 'Payload', 'Lane', 'Conn', 'Receiver', 'Upgrade']
 
 # %% ../nbs/00b_messages.ipynb #a995aca3
 class NbwsError(Exception):
@@ -41,6 +41,9 @@ class SignatureError(NbwsError, TypeError):
 
 class PatternError(NbwsError, ValueError):
     "A path pattern that does not parse; raised where the route is added."
+
+class OptionError(NbwsError, TypeError):
+    "A keyword that is not known, or that has no effect here; raised where it is given."
 
 class StartError(NbwsError, OSError):
     "The server cannot start: the port is taken, the host is unknown, the certificate cannot be read."
