@@ -397,7 +397,7 @@ def _option(*names: str, **settings: Any) -> Callable[[Any], Any]:
 @_option('--client-max-body-size', type=SIZE, default=100 * 2**20, help='The body of a request; beyond it 413.')
 @_option('--client-max-form-size', type=SIZE, default=2**20,
          help='Of a body: JSON, or a form without its files; beyond it 413.')
-@_option('--client-max-header-size', type=SIZE, default=8192, help='The header of a request; beyond it 431.')
+@_option('--client-max-header-size', type=SIZE, default=32768, help='The header of a request; beyond it 431.')
 @_option('--request-timeout', type=SECONDS, default=30, help='No byte comes or is taken; a silent socket.')
 @_option('--keepalive-timeout', type=SECONDS, default=30, help='Between two requests.')
 @_option('--app-handler-timeout', type=SECONDS, default=120, help='Until a handler answers; beyond it 503.')
