@@ -38,7 +38,7 @@ from .workers import Workers, is_ending
 log = logging.getLogger('nbws')
 
 # %% auto #0
-__all__ = ['log', 'FIRST', 'load_tls', 'trusted_proxies', 'Server']
+__all__ = ['log', 'TLS_PASSWORD', 'FIRST', 'load_tls', 'trusted_proxies', 'Server']
 
 # %% ../nbs/08_server.ipynb #63a37cbb
 def _explain(error: OSError, where: str, port: int) -> StartError:
@@ -52,6 +52,8 @@ def _explain(error: OSError, where: str, port: int) -> StartError:
     return StartError(code, f'{where} {text}')
 
 # %% ../nbs/08_server.ipynb #ef90561d
+TLS_PASSWORD = 'NBWS_SSL_PASSWORD' # The variable that brings a key's password: everybody can list a process's arguments
+
 def load_tls(cert: str | os.PathLike[str], # PEM file with the certificate and its chain
              key: str | os.PathLike[str] | None = None, # PEM file with the private key; None: in the same file
              password: str | None = None, # Of the key
