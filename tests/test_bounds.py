@@ -311,7 +311,7 @@ def test_a_tests_client_waits_for_a_busy_handler() -> None:
                 for _ in range(4): await ws.send(bytes(600_000))
             held.go.set()
             await ws.send(b'last')
-            while held.got[-1:] != [4]: await asyncio.sleep(.01)
+            while held.got[-1:] != [4]: await asyncio.sleep(.01)  # noqa: ASYNC110
         await Workers.here().close()
     asyncio.run(run())
     assert 2 <= len(held.got) <= 4
