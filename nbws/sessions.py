@@ -16,7 +16,7 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
-from .data import set_cookie
+from .data import Fields, FromVisitor, set_cookie
 from .messages import Request
 
 log = logging.getLogger('nbws')
@@ -64,7 +64,7 @@ def visitor_of(request: Request) -> str:
     return request.root_path.rpartition(VISITOR)[2] if VISITOR in request.root_path else ''
 
 # %% ../nbs/05b_sessions.ipynb #12bcc0cd
-class Session(dict[str, Any]):
+class Session(FromVisitor, dict[str, Any]):
     "A visitor's data; values are what JSON can say."
     __slots__ = ('id', 'saved', 'touched', 'cookie', '__weakref__')
 
@@ -108,7 +108,7 @@ class Sessions:
         from itsdangerous import BadSignature
         try: saved = base64.urlsafe_b64decode(self.signer().unsign(given, max_age=self.max_age)).decode()
         except (BadSignature, ValueError): return Session(secrets.token_urlsafe(16), {}, cookie=cookie)
-        data = json.loads(saved)
+        data = json.loads(saved, object_hook=Fields)
         sid = data.pop('_id')
         if sid in self._live:
             self._live.move_to_end(sid)
