@@ -211,9 +211,8 @@ class _Answers(_Writer):
     def _feed(self, data: bytes) -> None:
         if self.stage == IDLE and self.idle and self.again(data): return self._advance()
         at, end = 0, len(data)
-        view = data if end <= _SLICE else memoryview(data)
         while at < end and self.stage != DEAF and not self._busy():
-            at += self.parse(view if end <= _SLICE and not at else view[at:at + _SLICE])
+            at += self.parse(data[at:at + _SLICE])
             if self.stage == DEAF: # Frames come next, or nothing that could be parsed
                 self._rest, at = data[at:] if self._awaits_frames() else b'', end
             if self.queue: self._advance()
