@@ -111,7 +111,7 @@ class RequestParser:
             self._last = fields, tuple(exchange.request.headers.raw)
 
     def parse(self, data: bytes) -> int:
-        "Feed what came, and return how many of its bytes were taken: fewer only behind the header of an upgrade."
+        "Feed what came, and return how many of its bytes were taken: fewer only behind a handshake."
         at, end = 0, len(data)
         while at < end and self.stage != DEAF:
             piece = data[at:self._end_of_piece(data, at)]
