@@ -556,7 +556,10 @@ class Answering(Pages):
         if not request.upgrade: return PlainTextResponse('This path is for WebSockets.', 426, {'upgrade': 'websocket'})
         ws = self.socket_class(request, self, endpoint)
         if endpoint.pull:
-            accepted = await ws.pulled()
+            try: accepted = await ws.pulled()
+            except asyncio.CancelledError: # The client has left; the handler hears of it at `accept`
+                ws.closed(1006)
+                raise
             if accepted is not None: return accepted
             if isinstance(ws.answer, BindError): raise HTTPException(ws.answer.status, str(ws.answer)) from ws.answer
             if isinstance(ws.answer, BaseException): raise ws.answer

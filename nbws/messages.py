@@ -118,6 +118,11 @@ class Body:
         self._ended, self._error = True, error
         self._wake()
 
+    @property
+    def awaited(self) -> bool:
+        "Whether the app waits for more of it."
+        return self._waiter is not None
+
     def _wake(self) -> None:
         if self._waiter and not self._waiter.done(): self._waiter.set_result(None)
 
