@@ -146,7 +146,7 @@ async def _ask(app: Any, request: Request) -> Response:
 PATIENCE = 0.05 # Seconds that an answer takes before anybody looks whether the client is still there
 
 async def _attended(answering: Awaitable[Response], incoming: _Incoming) -> Response | None:
-    "The answer; None where the client leaves before, and what makes the answer is cancelled, as `asyncio.timeout` does."
+    "The answer; None where the client leaves before: then what makes it is cancelled, as `asyncio.timeout` does."
     task, loop, cancelled = asyncio.current_task(), asyncio.get_running_loop(), False
     watch: asyncio.Task[None] | None = None
     response: Response | None
@@ -171,7 +171,8 @@ async def _attended(answering: Awaitable[Response], incoming: _Incoming) -> Resp
             watch.cancel()
             await asyncio.wait({watch})
             if not watch.cancelled(): watch.exception() # Looked at, so that it is not told
-    if cancelled and hasattr(task, 'uncancel') and task.uncancel(): raise asyncio.CancelledError # type: ignore[union-attr]
+    uncancel = getattr(task, 'uncancel', None) # Python 3.10 has none
+    if cancelled and uncancel and uncancel(): raise asyncio.CancelledError
     return response
 
 # %% ../nbs/09_asgi.ipynb #891ef6cf

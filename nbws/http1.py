@@ -407,7 +407,7 @@ class HttpConn(_Answers, asyncio.BufferedProtocol):
         return not self.idle and (self._eof or _hung_up(self.transport))
 
     def connection_lost(self, error: Exception | None) -> None:
-        "The connection is closed. A handler that waits for its body gets an error; one that waits for else is cancelled."
+        "The connection is closed. A handler that waits for the body gets an error, any other is cancelled."
         if not self._lost: self.host.forget(self)
         self._lost, self._parser = True, None
         body = self.incoming.body if self.incoming else None
