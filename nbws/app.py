@@ -537,10 +537,13 @@ class Answering(Pages):
         except BaseException as e:
             if is_ending(e): raise
             response = await self._error(request, e)
+        if request.upgrade and isinstance(response, Upgrade) and isinstance(response.receiver, WebSocket):
+            await response.receiver.connect()
         if request._session is not None and (cookie := self.sessions.save(request._session, request.scheme == 'https')):
             response.headers.append(('set-cookie', cookie))
         if request._out: response.headers += request._out
         response = self.surroundings.dress(request, response)
+        if response.body.__class__ is not bytes: response.unbuffered()
         if response.background is not None: response.background = self._background(request, response.background)
         return response
 

@@ -388,6 +388,11 @@ class Response:
             if k.lower() == name: return v
         return None
 
+    def unbuffered(self) -> None:
+        "Say of a streamed body of no known length that proxies are to pass it on as it comes; nginx waits otherwise."
+        if isinstance(self.body, bytes) or self.header('content-length') or self.header('x-accel-buffering'): return
+        self.headers.append(('x-accel-buffering', 'no'))
+
     def set_cookie(self, name: str, value: str = '', **options: Any) -> None:
         "Add a Set-Cookie field; options as in `nbws.data.set_cookie`."
         self.headers.append(('set-cookie', set_cookie(name, value, **options)))
