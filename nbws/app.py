@@ -539,6 +539,7 @@ class Answering(Pages):
             response = await self._error(request, e)
         if request.upgrade and isinstance(response, Upgrade) and isinstance(response.receiver, WebSocket):
             await response.receiver.connect()
+        request.answered = True
         if request._session is not None and (cookie := self.sessions.save(request._session, request.scheme == 'https')):
             response.headers.append(('set-cookie', cookie))
         if request._out: response.headers += request._out

@@ -337,7 +337,7 @@ class Sessions:
     def load(self, request: Request) -> Session:
         "The visitor's session: from memory while it is there, else from a signed and fresh cookie, else a new one."
         signer, usual = self.signer(), self.cookie + visitor_of(request)
-        other = f'{usual}_{zlib.crc32(signer.salt):08x}' # Cookies know no ports: another app here may have the usual one
+        other = f'{usual}_{zlib.crc32(signer.salt):08x}' # Cookies know no ports: another app may have the usual one
         late, free = False, usual
         with _LOCK:
             for name, given in _cookies(request, usual, other):
@@ -347,10 +347,10 @@ class Sessions:
                 data = json.loads(saved)
                 sid = data.pop('_id')
                 if (ended := self.store.ended.get(sid)) is not None: late |= time.monotonic() - ended < LATE
-                else: return Session(self._found(sid, data, saved), self, name, saved, request.upgrade)
+                else: return Session(self._found(sid, data, saved), self, name, saved, bool(request.answered))
             shared = _Shared({})
             shared.peer, shared.ended = _peer(request), late # Its answer must not take the new cookie's place
-            return Session(shared, self, free, '', request.upgrade)
+            return Session(shared, self, free, '', bool(request.answered))
 
     def _opened(self, signer: Any, given: str) -> str | None:
         "What a cookie says; '' where it is too old, None where it is not ours."

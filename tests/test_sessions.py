@@ -227,6 +227,19 @@ def test_a_login_over_a_socket_is_the_sockets(server: Server) -> None:
         assert says(raw, 'hello')['auth'] == 'ann'
 
 
+def test_a_login_with_the_handshake(server: Server) -> None:
+    "`conn` runs before it is answered, so its answer brings the new cookie."
+    def conn(session: dict[str, Any]) -> None: session['auth'] = 'ann'
+    server.app.ws('/in', conn=conn)(lambda msg, session: json.dumps(session))
+    page = Page(server)
+    _, before = ask(page, '/put/theme/dark')
+    with Raw(server) as raw:
+        after = raw.open('/in', cookie=before)['set-cookie'].partition(';')[0]
+        assert says(raw, 'look') == {'theme': 'dark', 'auth': 'ann'}
+        assert ask(page, '/', after)[0] == {'theme': 'dark', 'auth': 'ann'}
+        assert ask(page, '/', before)[0] == {}
+
+
 def test_what_a_socket_says_is_there_for_the_next_page(server: Server) -> None:
     page = Page(server)
     _, cookie = ask(page, '/put/auth/ann')
@@ -237,7 +250,7 @@ def test_what_a_socket_says_is_there_for_the_next_page(server: Server) -> None:
     assert seen == {'auth': 'ann', 'said': 'hello'}
     with Raw(server) as raw:
         raw.open('/ws', cookie=cookie)
-        says(raw, 'log out')
+        says(raw, 'log out') # Over which no cookie can be sent: the old one is dead
     assert ask(page, '/', cookie)[0] == {}
 
 
