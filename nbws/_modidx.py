@@ -116,6 +116,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                           'nbws.app.Running.__await__': ('app.html#running.__await__', 'nbws/app.py'),
                           'nbws.app.Running.__init__': ('app.html#running.__init__', 'nbws/app.py'),
                           'nbws.app.Running.__repr__': ('app.html#running.__repr__', 'nbws/app.py'),
+                          'nbws.app.Running._ended': ('app.html#running._ended', 'nbws/app.py'),
                           'nbws.app.Running._run': ('app.html#running._run', 'nbws/app.py'),
                           'nbws.app.Running._tell': ('app.html#running._tell', 'nbws/app.py'),
                           'nbws.app.Running.cancel': ('app.html#running.cancel', 'nbws/app.py'),

@@ -414,6 +414,26 @@ def test_a_subshell_beside_a_cell(kernel: Kernel) -> None:
          'a ticker of an earlier run goes on')
 
 
+INTERRUPTED = """
+async def forever():
+    print('begun', flush=True)
+    try: await asyncio.Event().wait()
+    finally: ended.set()
+{}
+"""
+
+
+@pytest.mark.parametrize('wait', ['await app.run(forever())', 'app.run(forever()).result(60)'])
+def test_an_interrupt_ends_what_is_waited_for(kernel: Kernel, wait: str) -> None:
+    "At once, though nothing else wakes the kernel's loop; and what runs on the server's loop ends, too."
+    kernel.run(APP + 'import threading\nended = threading.Event()', 'app')
+    run_id = kernel.start(INTERRUPTED.format(wait), 'waits')
+    kernel.hear('begun', run_id)
+    kernel.manager.interrupt_kernel()
+    assert re.search('KeyboardInterrupt|CancelledError', kernel.finish(run_id).error)  # As for each cell that awaits
+    assert kernel.run('print(ended.wait(10))').stdout == 'True\n'
+
+
 TICKER = """
 @app.on_startup
 async def clock():
