@@ -491,6 +491,9 @@ class Conn(Protocol):
     def buffered(self) -> int:
         "Bytes that wait to be sent because the client does not read."
         return 0
+    @property
+    def quota(self) -> Any:
+        "What may wait at all sockets of this transport, a `nbws.sockets.Quota`; a socket without one has its own."
 
 # %% ../nbs/00b_messages.ipynb #f9b28912
 class Receiver(Protocol):
@@ -499,6 +502,8 @@ class Receiver(Protocol):
         "The handshake is written: the socket is open."
     def received(self, data: str | bytes) -> None:
         "A whole message: text or binary."
+    def arriving(self, size: int) -> None:
+        "So many bytes of a message that has not ended are here, from 64 KiB on; 0: it has. Not every receiver has it."
     def drained(self) -> None:
         "What was buffered has gone out, after `conn.buffered` had been above the transport's high-water mark."
     def closed(self, code: int, reason: str = '') -> None:

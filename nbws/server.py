@@ -32,6 +32,7 @@ from .http1 import HttpConn, UvHttpConn
 from .messages import NbwsError, Request, Response, StartError
 from .prefix import script_file
 from .sessions import as_visitor
+from .sockets import Quota
 from .workers import Workers, is_ending
 
 log = logging.getLogger('nbws')
@@ -200,6 +201,7 @@ class Server:
         self._accepting: dict[Any, asyncio.Task[Any]] = {} # Connections in their TLS handshake, or about to stand
         self.lanes: dict[int, Lane] = {}
         self.cast: Cast | None = None
+        self.quota = Quota(self.limits.max_waiting, self.limits.max_waiting_total)
         self._waiting: list[Any] = [] # Connections and broadcasts that are written at the end of this turn
         self._conn: type[HttpConn] = HttpConn
         self._stopped = asyncio.Event()
@@ -318,6 +320,7 @@ class Server:
             except Exception:
                 log.exception('a connection cannot be kept')
                 connection.abort()
+        self.quota.tick(self._interval, self.limits.request_timeout)
 
     # On a loop that is there
 
