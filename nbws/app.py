@@ -42,10 +42,10 @@ log = logging.getLogger('nbws')
 F = TypeVar('F', bound=Callable[..., Any])
 
 # %% auto #0
-__all__ = ['log', 'F', 'ASSETS', 'CDN', 'EXTENSIONS', 'STATIC', 'VERBS', 'TO_BE_WAITED_FOR', 'SPECIAL_TYPES', 'Surroundings',
-           'is_ours', 'is_users', 'first_users', 'users_traceback', 'shortened', 'excerpt', 'message_of', 'error_text',
-           'Entry', 'Log', 'Listing', 'asset', 'AppBase', 'check_options', 'Beforeware', 'Routing', 'Pages',
-           'Answering', 'Errors', 'Lifespan', 'Running', 'below', 'Mount', 'Mounting', 'App']
+__all__ = ['log', 'F', 'ASSETS', 'CDN', 'EXTENSIONS', 'STATIC', 'VERBS', 'TO_BE_WAITED_FOR', 'WAKES', 'SPECIAL_TYPES',
+           'Surroundings', 'is_ours', 'is_users', 'first_users', 'users_traceback', 'shortened', 'excerpt',
+           'message_of', 'error_text', 'Entry', 'Log', 'Listing', 'asset', 'AppBase', 'check_options', 'Beforeware',
+           'Routing', 'Pages', 'Answering', 'Errors', 'Lifespan', 'Running', 'below', 'Mount', 'Mounting', 'App']
 
 # %% ../nbs/06_app.ipynb #2ad64855
 class Surroundings:
@@ -782,18 +782,34 @@ class Running:
 
     def __await__(self) -> Generator[Any, None, Any]:
         self.waited_for = True
-        return asyncio.wrap_future(self.future).__await__()
+        return self._ended().__await__()
+
+    async def _ended(self) -> Any:
+        "What it returns. Where the waiting is cancelled, by an interrupt of the cell for instance, so is what runs."
+        waiting, loop = asyncio.wrap_future(self.future), asyncio.get_running_loop()
+        timer: Any = None
+        def look() -> None: # ipykernel's handler of an interrupt asks something of its loop, and does not wake it
+            nonlocal timer
+            timer = loop.call_later(WAKES, look)
+        if loop is not self.loop: look()
+        try: return await waiting
+        finally:
+            if timer: timer.cancel()
 
     def result(self, timeout: float | None = 10) -> Any:
-        "Wait for it at most `timeout` seconds, from a thread that has no loop. Raises `TimeoutError`."
+        "Wait for it at most `timeout` seconds, from a thread that has no loop. Raises `TimeoutError`. Ctrl-C ends it."
         self.waited_for = True
-        return self.future.result(timeout)
+        try: return self.future.result(timeout)
+        except KeyboardInterrupt:
+            self.cancel()
+            raise
 
     def cancel(self) -> None:
         "End it where it waits; harmless if it has ended. From any thread."
         if not self.loop.is_closed(): self.future.cancel()
 
 TO_BE_WAITED_FOR = 1.0 # Seconds: `await app.run(...)` may fail before the awaiting begins
+WAKES = 0.2 # Seconds between two looks of a waiting loop at whether it was interrupted
 
 async def _called(hook: Callable[..., Any]) -> None:
     result = hook()
