@@ -121,6 +121,11 @@ class Body:
         self._ended, self._error = True, error
         self._wake()
 
+    @property
+    def awaited(self) -> bool:
+        "Whether the app waits for more of it."
+        return self._waiter is not None
+
     def _wake(self) -> None:
         if self._waiter and not self._waiter.done(): self._waiter.set_result(None)
 
@@ -160,14 +165,16 @@ class URL(str):
 class RequestHead:
     "What a transport knows of a request once its header fields are in."
     __slots__ = ('method', 'target', 'headers', 'peer', 'server', 'scheme', 'root_path', 'http_version', 'upgrade',
-                 'app', 'route', 'path_params', 'asgi_scope', 'connection', '_session',
-                 'max_form', '_body', '_path', '_query', '_cookies', '_form', '_state', '_out')
+                 'app', 'route', 'path_params', 'asgi_scope', 'connection', 'answered', '_session',
+                 'max_form', '_body', '_path', '_query', '_cookies', '_form', '_state', '_out',
+                 'leave')
     max_form: int # Bytes of a form without its files, or of JSON; beyond it 413. Middleware may set another
     app: Any # The app that answers, and its route: set by the app
     route: Any
     path_params: dict[str, Any]
     connection: Any # What the app's `connected` made of the connection, where the transport tells of it
     asgi_scope: dict[str, Any] | None
+    answered: bool | None # No cookie can be set any more
     _session: Any
     _path: str | None
     _query: MultiDict | None
@@ -175,6 +182,7 @@ class RequestHead:
     _form: MultiDict | None
     _state: SimpleNamespace | None
     _out: list[tuple[str, str]] | None
+    leave: Any # Called with the answer, whichever app gave it; returns what leaves
 
     def __init__(self,
                  method: str = 'GET', # Upper case
@@ -195,8 +203,8 @@ class RequestHead:
         self.peer, self.server, self.scheme, self.root_path = peer, server, scheme, root_path
         self.http_version, self.upgrade, self._body = http_version, upgrade, body
         self.path_params, self.max_form = {}, MAX_FORM
-        self.app = self.route = self.asgi_scope = self.connection = self._session = self._path = None
-        self._query = self._cookies = self._form = self._state = self._out = None
+        self.app = self.route = self.asgi_scope = self.connection = self.answered = self._session = self._path = None
+        self._query = self._cookies = self._form = self._state = self._out = self.leave = None
 
     def __repr__(self) -> str: return f'<{type(self).__name__} {self.method} {self.target.decode("latin-1")}>'
 
@@ -489,6 +497,9 @@ class Conn(Protocol):
     def buffered(self) -> int:
         "Bytes that wait to be sent because the client does not read."
         return 0
+    @property
+    def quota(self) -> Any:
+        "What may wait at all sockets of this transport, a `nbws.sockets.Quota`; a socket without one has its own."
 
 # %% ../nbs/00b_messages.ipynb #f9b28912
 class Receiver(Protocol):
@@ -497,6 +508,8 @@ class Receiver(Protocol):
         "The handshake is written: the socket is open."
     def received(self, data: str | bytes) -> None:
         "A whole message: text or binary."
+    def arriving(self, size: int) -> None:
+        "So many bytes of a message that has not ended are here, from 64 KiB on; 0: it has. Not every receiver has it."
     def drained(self) -> None:
         "What was buffered has gone out, after `conn.buffered` had been above the transport's high-water mark."
     def closed(self, code: int, reason: str = '') -> None:

@@ -32,6 +32,7 @@ from .http1 import HttpConn, UvHttpConn
 from .messages import NbwsError, Request, Response, StartError
 from .prefix import script_file
 from .sessions import as_visitor
+from .sockets import Quota
 from .workers import Workers, is_ending
 
 log = logging.getLogger('nbws')
@@ -200,6 +201,7 @@ class Server:
         self._accepting: dict[Any, asyncio.Task[Any]] = {} # Connections in their TLS handshake, or about to stand
         self.lanes: dict[int, Lane] = {}
         self.cast: Cast | None = None
+        self.quota = Quota(self.limits.max_waiting, self.limits.max_waiting_total)
         self._waiting: list[Any] = [] # Connections and broadcasts that are written at the end of this turn
         self._conn: type[HttpConn] = HttpConn
         self._stopped = asyncio.Event()
@@ -265,8 +267,9 @@ class Server:
         return bool(idle)
 
     def _idle(self) -> list[HttpConn]:
-        "Connections that wait for a request, the longest first."
-        return sorted((c for c in self.connections if isinstance(c, HttpConn) and c.idle), key=lambda c: -c.waited)
+        "Connections that can be spared: of clients that have left, then those that wait for a request, longest first."
+        spare = (c for c in self.connections if isinstance(c, HttpConn) and (c.idle or c.left))
+        return sorted(spare, key=lambda c: (c.idle, -c.waited))
 
     def _adopt(self, accepted: socket.socket) -> None:
         options = {'ssl': self.ssl, 'ssl_handshake_timeout': self.limits.header_timeout} if self.ssl else {}
@@ -318,6 +321,7 @@ class Server:
             except Exception:
                 log.exception('a connection cannot be kept')
                 connection.abort()
+        self.quota.tick(self._interval, self.limits.request_timeout)
 
     # On a loop that is there
 
