@@ -140,8 +140,7 @@ async def _answer(app: Any, scope: Scope, receive: Receive, send: Send) -> None:
 async def _send(response: Response, request: Request, incoming: _Incoming, send: Send) -> None:
     body = response.body
     if isinstance(body, bytes): return await _whole(response, body, send)
-    is_async = hasattr(body, '__aiter__')
-    chunks = body.__aiter__() if is_async else Workers.here().threads.iterate(body) # type: ignore[union-attr,arg-type]
+    chunks = body.__aiter__() if hasattr(body, '__aiter__') else Workers.here().threads.iterate(body)
     if request.method == 'HEAD' or response.status_code in (204, 304):
         if hasattr(chunks, 'aclose'): await chunks.aclose()
         await send(_head(response, None))
@@ -151,7 +150,7 @@ async def _send(response: Response, request: Request, incoming: _Incoming, send:
     try: await asyncio.wait({pump, watch}, return_when=asyncio.FIRST_COMPLETED)
     finally:
         gone.set()
-        if is_async and not pump.done(): pump.cancel() # A thread cannot be cancelled
+        pump.cancel()
         watch.cancel()
         await asyncio.wait({pump, watch})
         if not watch.cancelled(): watch.exception() # Looked at, so that it is not told

@@ -273,7 +273,7 @@ class SocketConn(Outgoing, asyncio.BufferedProtocol):
             except OSError: transport.abort()
             else: transport.resume_reading()
 
-    def stop(self) -> None:
+    def stop(self, late: bool = False) -> None:
         "The server stops: close with 1012, which clients take as a reason to come again, as uvicorn does."
         if self.state == LINGERING: self.transport.close()
         if self.state: return
@@ -284,6 +284,9 @@ class SocketConn(Outgoing, asyncio.BufferedProtocol):
     def ending(self) -> bool:
         "Whether nothing is left to do but to wait for the client's end."
         return self.state >= LINGERING
+
+    @property
+    def doing(self) -> str: "What it is busy with, for the log."; return 'a socket that closes'
 
     def abort(self) -> None:
         "Drop the connection at once."

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import selectors
 import socket
 import struct
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -47,7 +48,7 @@ def split_fields(*headers: tuple[str, str]) -> tuple[str, dict[str, str]]:
 # %% ../nbs/07e_http1.ipynb #4ad6b8e7
 class _Writer(Outgoing, RequestParser):
     "How answers are written."
-    __slots__ = ('transport', '_out', '_lost', '_eof', '_above', '_drain', '_task')
+    __slots__ = ('transport', '_out', '_lost', '_eof', '_above', '_drain', '_task', '_events')
 
     def __init__(self, host: Host) -> None:
         super().__init__(host)
@@ -57,7 +58,7 @@ class _Writer(Outgoing, RequestParser):
         self._above = False # The write buffer is above its mark
         self._drain: asyncio.Future[None] | None = None # Until the write buffer is low again
         self._task: asyncio.Task[Any] | None = None # Streams an answer
-
+        self._events = False # Of events: it has no end of its own, and who listens comes again
 
     def _head(self, exchange: Exchange, response: Response, length: int | None) -> tuple[bytes, bool, int | None]:
         "The head of the answer, whether a body may follow, and the length that it says. Raises `ValueError`."
@@ -106,17 +107,20 @@ class _Writer(Outgoing, RequestParser):
             self._write(head)
             return await _close(body)
         chunked = b'\r\ntransfer-encoding: chunked\r\n' in head
-        if (response.header('content-type') or '').startswith('text/event-stream'):
+        self._events = (response.header('content-type') or '').startswith('text/event-stream')
+        if self._events:
             self._write(head) # Whoever listens to events wants to know that the stream is open
             head = b''
         chunks = _chunks(body, self.host.workers)
-        if hasattr(body, '__aiter__'): self._task = asyncio.current_task() # A thread cannot be cancelled
-        try: await self._pump(exchange, chunks, head, length, chunked)
+        self._task = asyncio.current_task()
+        try:
+            if not (self._events and self.host.stopping): await self._pump(exchange, chunks, head, length, chunked)
         except asyncio.CancelledError:
-            if not self._lost: raise
+            if not (self._lost or self._events and self.host.stopping): raise
         finally:
             self._task = None
             await _close(chunks)
+        if self._events and self.host.stopping and chunked: self._write(b'0\r\n\r\n')
 
     async def _pump(self, exchange: Exchange, chunks: AsyncIterator[Any], head: bytes, length: int | None,
                     chunked: bool) -> None:
@@ -155,6 +159,14 @@ def _chunks(body: Any, workers: Any) -> AsyncIterator[Any]:
 
 async def _each(items: Iterable[Any]) -> AsyncIterator[Any]:
     for item in items: yield item
+
+def _unread(transport: Any) -> bool:
+    "Has anything come that the loop has not read yet?"
+    own = transport.get_extra_info('socket')
+    if own is None or own.fileno() < 0: return False
+    with selectors.DefaultSelector() as selector:
+        selector.register(own.fileno(), selectors.EVENT_READ)
+        return bool(selector.select(0))
 
 def _reset(transport: Any) -> None:
     "Drop the connection so that the client sees a failure: without the linger option it would see an end."
@@ -395,10 +407,16 @@ class HttpConn(_Answers, asyncio.BufferedProtocol):
     def _wake(self) -> None:
         if self._drain and not self._drain.done(): self._drain.set_result(None)
 
-    def stop(self) -> None:
-        "The server stops: close unless a request is being answered, which then is the last one."
+    def stop(self, late: bool = False) -> None:
+        """The server stops: the request that is being answered is the last one, and a stream of events ends.
+
+        An idle connection is closed, unless a request has come that is not read yet: it would be reset (RFC 2525,
+        section 2.17). One that has not asked yet is about to: it is closed when it is `late`.
+        """
         self.flush()
-        if self.idle and not self._lingering: self.transport.close()
+        if self._task and self._events and not late: self._task.cancel()
+        elif self.idle and self.stage == IDLE and not self._rest and (self._served or late):
+            if not _unread(self.transport): self._shut()
 
     @property
     def ending(self) -> bool:
@@ -408,6 +426,12 @@ class HttpConn(_Answers, asyncio.BufferedProtocol):
     def abort(self) -> None:
         "Drop the connection at once."
         self.transport.abort()
+
+    @property
+    def doing(self) -> str:
+        "What it is busy with, for the log."
+        request = self._current.request if self._current else None
+        return f'{request.method} {request.path}' if request else 'a request on its way'
 
     def tick(self, seconds: float) -> None:
         "Called from time to time by the server's one timer."
