@@ -21,6 +21,7 @@ from pathlib import Path
 from types import FrameType, SimpleNamespace
 from typing import Any, NamedTuple, TypeVar
 
+from .access import host_names, origin_names
 from .binding import SPECIAL_NAMES, SPECIAL_TYPES, plan
 from .endpoints import HTTPEndpoint, SocketEndpoint, Stream, call, is_stream, pulled, source_of, to_response
 from .files import StaticFiles
@@ -232,7 +233,8 @@ class AppBase:
                  session_cookie: str = 'session_', max_age: int | None = 365 * 24 * 3600,
                  sess_path: str = '/', same_site: str = 'lax',
                  sess_https_only: bool = False, sess_domain: str | None = None,
-                 allowed_hosts: Iterable[str] = (), # Hosts that a loopback server answers to as well; they may post
+                 allowed_hosts: str | Iterable[str] = (), # Names that a loopback server has, too; their pages may post
+                 allowed_origins: str | Iterable[str] = (), # Other pages that may post, by their origin
                  body_wrap: Callable[..., Any] | None = None, # Wraps the content of every page
                  live: bool = True, # In a notebook: open pages follow the code
                  htmlkw: dict[str, Any] | None = None, # Attributes of `html`
@@ -245,7 +247,7 @@ class AppBase:
                             'add others by hdrs=Script(src=...)')
         self.htmx, self.default_hdrs, self.body_wrap = htmx, default_hdrs, body_wrap
         self.htmlkw, self.bodykw = htmlkw or {}, bodykw
-        self.allowed_hosts = tuple(allowed_hosts)
+        self.allowed_hosts, self.allowed_origins = host_names(allowed_hosts), origin_names(allowed_origins)
         self.table = Table()
         self.before, self.after = [_beforeware(b) for b in _many(before)], [plan(a) for a in _many(after)]
         self.middlewares: list[Callable[..., Awaitable[Any]]] = []
@@ -499,10 +501,13 @@ class Answering(Pages):
         except BaseException as e:
             if is_ending(e): raise
             response = await self._error(request, e)
+        if request.upgrade and isinstance(response, Upgrade) and isinstance(response.receiver, WebSocket):
+            await response.receiver.connect()
         if request._session is not None and (cookie := self.sessions.save(request._session, request.scheme == 'https')):
             response.headers.append(('set-cookie', cookie))
         if request._out: response.headers += request._out
         response = self.surroundings.dress(request, response)
+        if response.body.__class__ is not bytes: response.unbuffered()
         if response.background is not None: response.background = self._background(request, response.background)
         return response
 
@@ -553,6 +558,7 @@ class Answering(Pages):
         if endpoint.pull:
             accepted = await ws.pulled()
             if accepted is not None: return accepted
+            if isinstance(ws.answer, BindError): raise HTTPException(ws.answer.status, str(ws.answer)) from ws.answer
             if isinstance(ws.answer, BaseException): raise ws.answer
             if ws.answer is None: raise HTTPException(403, 'the handler did not accept the socket')
             return self.respond(await self._started(request, ws.answer), request)
@@ -735,7 +741,7 @@ def below(request: Request, prefix: str, # A mounted app's; without a slash at i
     inner = Request(request.method, rest + mark + query, request.headers, request._body,
                     peer=request.peer, server=request.server, scheme=request.scheme,
                     root_path=request.root_path + prefix, http_version=request.http_version, upgrade=request.upgrade)
-    inner.asgi_scope, inner._state = request.asgi_scope, request.state
+    inner.asgi_scope, inner._state, inner.max_form = request.asgi_scope, request.state, request.max_form
     return inner
 
 class Mount:

@@ -121,7 +121,7 @@ _GATES: WeakKeyDictionary[Any, Gate] = WeakKeyDictionary()
 
 async def _ask(app: Any, request: Request) -> Response:
     gate = _GATES.get(app) or _GATES.setdefault(app, Gate(any_host=True))
-    refusal = gate(request, getattr(app, 'allowed_hosts', ()))
+    refusal = gate(request, getattr(app, 'allowed_hosts', ()), getattr(app, 'allowed_origins', ()))
     response: Response = refusal or await app.http(request)
     return response
 

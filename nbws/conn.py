@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
+from .data import MAX_FORM
 from .deflate import WORTH_IT, Deflate, Deflater, Inflate
 from .frames import PING, PONG, Close, Decoder, Event, Failure, Ping, close_frame, encode, frame
 from .messages import CloseCode, Payload, Receiver
@@ -29,6 +30,7 @@ class Limits:
     max_line: int = 8192 # A request's target; beyond it 414
     max_headers: int = 32768 # All header fields of a request; beyond it 431
     max_body: int = 100 * 2**20 # A request's body; beyond it 413. Tornado's own
+    max_form: int = MAX_FORM # Of a body: a form without its files, or JSON; beyond it 413
     max_message: int = 10 * 2**20 # A WebSocket message, decompressed; beyond it 1009. Tornado's own
     max_connections: int = 0 # Open at a time; 0: as many as the process may open files, less a reserve
     header_timeout: float = 10 # From a request's first byte to the end of its header; beyond it 408

@@ -12,11 +12,11 @@ from inspect import isasyncgen, isawaitable
 from typing import Any
 
 from .binding import SPECIAL_NAMES, Plan, Source, plan
-from .data import MultiDict
+from .data import MAX_FORM, MultiDict
 from .files import FileResponse
 from .html import FT, HtmxResponseHeaders, HttpHeader, Safe, fragment, is_elements
 from .messages import (BindError, CloseCode, HTMLResponse, HTTPException, JSONResponse, RedirectResponse, Reported,
-                           Request, Response, SignatureError, WebSocketDisconnect)
+                           Request, Response, SignatureError, WebSocketDisconnect, from_json)
 from .routing import Route
 from .sockets import DONE, HandOver, WebSocket, is_component, to_payload
 from .workers import Workers, is_ending
@@ -172,7 +172,7 @@ async def source_of(p: Plan, request: Request) -> Source:
     if not p.wants_data: return Source(request, EMPTY, message=raw)
     kind = request.headers.get('content-type', '')
     if kind.partition(';')[0].strip().lower().endswith('json'):
-        data = await request.json() if await request.body() else {}
+        data = await request.json() if await request.body(request.max_form) else {}
         return Source(request, data if isinstance(data, dict) else {'data': data}, message=raw)
     return Source(request, await request.form(), message=raw)
 
@@ -204,15 +204,19 @@ class HTTPEndpoint:
 
 # %% ../nbs/05d_endpoints.ipynb #139cb695
 def parse_message(data: str | bytes, # As it came
+                  max_size: int = MAX_FORM, # Characters of JSON
                   ) -> tuple[dict[str, Any], dict[str, Any]]:
     "The fields of a message, and of its header, which htmx calls `HEADERS` (2) or `headers` (4). Raises `BindError`."
     if isinstance(data, bytes):
         raise BindError(f'a binary message of {len(data)} bytes came, '
                         'but no parameter of the handler is annotated with `bytes`')
+    if len(data) > max_size:
+        raise BindError(f'a message of {len(data)} characters came, but only {max_size} are read as JSON: '
+                        'annotate a parameter with `bytes`, or give the server `Limits(max_form=...)`')
     try:
         try: fields, end = _scan(data, 0) # Half of the time of `json.loads` goes to white space that no client sends
-        except (StopIteration, ValueError): fields, end = None, -1
-        if end != len(data): fields = json.loads(data) # It says what is wrong
+        except (StopIteration, ValueError, RecursionError): fields, end = None, -1
+        if end != len(data): fields = from_json(data) # It says what is wrong
     except ValueError as e:
         raise BindError(f'the message is not JSON ({e}): {_short(data)}. '
                         'For plain text, annotate a parameter with `bytes` or loop over `websocket`') from None
@@ -281,7 +285,7 @@ class SocketEndpoint:
         if source is None: source = ws.source = Source(ws.request, EMPTY, {}, ws)
         source.message = data
         try:
-            if self.needs_fields: source.data, source.headers = parse_message(data)
+            if self.needs_fields: source.data, source.headers = parse_message(data, ws.request.max_form)
             return self.plan.bind(source)
         finally: source.data, source.headers, source.message = EMPTY, EMPTY, None # An idle socket holds nothing
 

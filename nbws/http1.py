@@ -97,6 +97,7 @@ class _Writer(Outgoing, RequestParser):
 
     async def _stream(self, exchange: Exchange, response: Response, body: Any) -> None:
         "Write an answer as it comes, at the client's pace."
+        response.unbuffered()
         self.flush() # From here on each piece leaves at once: what makes the next one may take its time
         try: head, wants_body, length = self._head(exchange, response, None)
         except ValueError:
@@ -331,7 +332,9 @@ class _Answers(_Writer):
             upgrade.receiver.closed(1006, str(e))
             upgrade.status_code, upgrade.headers, exchange.keep = 500, [], False
             return True
-        if self._lost: upgrade.receiver.closed(1006)
+        if self._lost or self._eof: # Who says no more while the handshake is answered has left
+            upgrade.receiver.closed(1006)
+            self.transport.abort()
         else:
             rest, self._rest, self._lost, self._parser = self._rest, b'', True, None
             self.host.forget(self)

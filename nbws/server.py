@@ -27,10 +27,10 @@ from weakref import WeakKeyDictionary
 from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
 
-from .access import Gate, is_loopback
+from .access import Gate, Proxies, is_loopback
 from .conn import Cast, Lane, Limits
 from .http1 import HttpConn, UvHttpConn
-from .messages import Request, Response, StartError
+from .messages import NbwsError, Request, Response, StartError
 from .prefix import script_file
 from .sessions import as_visitor
 from .workers import Workers, is_ending
@@ -38,7 +38,7 @@ from .workers import Workers, is_ending
 log = logging.getLogger('nbws')
 
 # %% auto #0
-__all__ = ['log', 'FIRST', 'SILENCE', 'ENDING', 'load_tls', 'Server']
+__all__ = ['log', 'FIRST', 'SILENCE', 'ENDING', 'load_tls', 'trusted_proxies', 'Server']
 
 # %% ../nbs/08_server.ipynb #63a37cbb
 def _explain(error: OSError, where: str, port: int) -> StartError:
@@ -152,6 +152,13 @@ def _new_loop(uvloop: bool | str) -> asyncio.AbstractEventLoop:
     return asyncio.new_event_loop()
 
 # %% ../nbs/08_server.ipynb #1316553d
+def trusted_proxies(names: str | Iterable[str] | None, # As for `Proxies`; None: $FORWARDED_ALLOW_IPS, else `usual`
+                    usual: str = '127.0.0.1',
+                    ) -> Proxies:
+    "The reverse proxies that a server trusts. Raises `StartError` for a name that is no address and no network."
+    try: return Proxies(os.environ.get('FORWARDED_ALLOW_IPS', usual) if names is None else names)
+    except NbwsError as e: raise StartError(errno.EINVAL, str(e)) from None
+
 FIRST = 0.2 # Seconds that a new connection has for its first request when the server stops
 SILENCE = 1.0 # Seconds of stopping after which it is said what is waited for
 ENDING = 1.0 # Seconds for what is left when all has been told to end: tasks, threads
@@ -173,10 +180,12 @@ class Server:
                  uvloop: bool | str = 'auto', # 'auto': where it is installed
                  backlog: int = 1024,
                  gate: Gate | None = None, # Who may come in; None: no other origin's page, on loopback its names only
+                 forwarded_allow_ips: str | Iterable[str] | None = None, # See `trusted_proxies`
                  ) -> None:
         self.app, self.host, self.port = app, host, port
         self.unix_socket, self.backlog, self.gate = unix_socket, backlog, gate or Gate(any_host=True)
         self._own_gate = gate is None # Made when it is known where we listen
+        self.gate.proxies = trusted_proxies(forwarded_allow_ips, '' if self.gate.token else '127.0.0.1')
         self.ssl, self.limits = ssl, limits or Limits()
         self.sockets_enabled, self.context_takeover = websockets, context_takeover
         self.uvloop = uvloop
@@ -236,7 +245,7 @@ class Server:
         self._also = []
         networks = [name for s in self._sockets if isinstance(name := s.getsockname(), tuple)]
         self.port = networks[0][1] if networks else self.port
-        if self._own_gate: self.gate = Gate(any_host=not all(is_loopback(n[0]) for n in networks))
+        if self._own_gate: self.gate.any_host = not all(is_loopback(n[0]) for n in networks)
 
     def _unbind(self) -> None:
         for s in self._sockets: s.close()
@@ -275,7 +284,7 @@ class Server:
 
     def refuse(self, request: Request) -> Response | None:
         "The gate's answer to a request that may not pass, the script for pages behind a prefix, or None."
-        refusal = self.gate(request, getattr(self.app, 'allowed_hosts', ()))
+        refusal = self.gate(request, getattr(self.app, 'allowed_hosts', ()), getattr(self.app, 'allowed_origins', ()))
         if refusal: return refusal
         as_visitor(request)
         return script_file(request) if request.root_path else None

@@ -20,6 +20,7 @@ from tornado.iostream import StreamClosedError
 from tornado.web import Application, RequestHandler
 from tornado.websocket import WebSocketClosedError, WebSocketHandler, WebSocketProtocol
 
+from .access import is_foreign
 from .app import AppBase, Surroundings
 from .asgi import Chunks, replace_sockets
 from .messages import CloseCode, Conn, HTTPException, PlainTextResponse, Request, Response, Upgrade
@@ -285,7 +286,10 @@ class TornadoApp:
         "The same handler, with our protocol under it."
         def get_websocket_protocol(handler: WebSocketHandler) -> WebSocketProtocol | None:
             return Protocol(handler, connection, request, self.sockets) if request.upgrade else None
-        own = {'get_websocket_protocol': get_websocket_protocol, '__module__': kind.__module__}
+        own: dict[str, Any] = {'get_websocket_protocol': get_websocket_protocol, '__module__': kind.__module__}
+        # Its usual check knows neither the names and origins that we allow nor default ports
+        if kind.check_origin is WebSocketHandler.check_origin:
+            own['check_origin'] = lambda handler, origin: not is_foreign(request)
         return type(kind.__name__, (kind,), own)
 
 async def _feed(delegate: Any, line: RequestStartLine, headers: HTTPHeaders, connection: Connection,

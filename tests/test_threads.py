@@ -86,6 +86,11 @@ def until(true: Callable[[], Any]) -> None:
     while not true(): time.sleep(.01)
 
 
+async def true(condition: Callable[[], Any]) -> None:
+    "The same on a loop."
+    while not condition(): await asyncio.sleep(.01)  # noqa: ASYNC110
+
+
 @pytest.mark.parametrize('path', ['/handler', '/generator'])
 def test_visitors_who_wait_keep_nobody_from_a_thread(server: Server, waiting: Waiting, path: str) -> None:
     with ExitStack() as stack:
@@ -128,17 +133,17 @@ def test_threads_are_bounded_and_the_bound_is_told(expect_log: ExpectLog) -> Non
         threads = Threads(asyncio.get_running_loop(), limit=1, most=2, abandoned=2)
         async def fill(n: int) -> list[asyncio.Task[Any]]:
             tasks = [asyncio.ensure_future(threads.run(wait)) for _ in range(2)]
-            while len(threads._running) < n: await asyncio.sleep(0.01)
+            await true(lambda: len(threads._running) == n)
             return tasks
         for n in 2, 4:
             for task in await fill(n): task.cancel() # Their visitors leave
         late = [asyncio.ensure_future(threads.run(wait)), asyncio.ensure_future(threads.run(name))]
-        while not threads._told: await asyncio.sleep(0.01)
+        await true(lambda: threads._told)
         assert len(threads._threads) == 4
         late.pop(0).cancel() # Waits for a thread: it is never called
         gate.set()
         assert (await late[0]).startswith('nbws-worker')
-        while len(threads._threads) > 1: await asyncio.sleep(0.01)
+        await true(lambda: len(threads._threads) == 1)
         assert (threads._pending, threads._running) == (0, {})
         await threads.close()
     asyncio.run(asyncio.wait_for(main(), BOUND))
@@ -237,7 +242,8 @@ def test_bodies_that_come_slowly_hold_no_thread() -> None:
 def read_until(s: socket.socket, end: bytes) -> bytes:
     heard = b''
     while end not in heard:
-        assert (chunk := s.recv(4096)), heard
+        chunk = s.recv(4096)
+        assert chunk, heard
         heard += chunk
     return heard
 

@@ -211,7 +211,8 @@ DEFAULTS: dict[str, Any] = { # Of the options that `run` takes, by Tremolo's nam
     'debug': False, 'ws': True,
     'ws_max_payload_size': 2**21, 'client_max_body_size': 2**21, 'client_max_header_size': 8192,
     'request_timeout': 30, 'keepalive_timeout': 30, 'app_handler_timeout': 120, 'app_close_timeout': 30,
-    'shutdown_timeout': 30, 'backlog': 1024, 'root_path': '', 'log_level': None, 'log_fmt': None, 'buffer_size': 16384}
+    'shutdown_timeout': 30, 'backlog': 1024, 'root_path': '', 'forwarded_allow_ips': None,
+    'log_level': None, 'log_fmt': None, 'buffer_size': 16384}
 
 class TremoloApp(TremoloErrors):
     "An app in Tremolo's style."
