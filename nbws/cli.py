@@ -29,11 +29,7 @@ from .conn import Limits
 from .live import Development, Followed
 from .loading import LOADING, LoadFailed, NothingThere, load_app
 from .messages import NbwsError, PlainTextResponse, Request, Response, StartError
-<<<<<<< HEAD
-from .server import FIRST, Server, load_tls
-=======
-from .server import TLS_PASSWORD, Server, load_tls
->>>>>>> main
+from .server import FIRST, TLS_PASSWORD, Server, load_tls
 
 log = logging.getLogger('nbws')
 
