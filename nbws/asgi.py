@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -15,7 +16,7 @@ from weakref import WeakKeyDictionary
 
 from .access import Gate
 from .app import AppBase, Surroundings, users_traceback
-from .data import Headers
+from .data import BODY_RATE, BODY_SILENCE, Headers
 from .messages import (CloseCode, Conn, HTTPException, NbwsError, Payload, PlainTextResponse, Receiver, Reported,
                            Request, Response, Upgrade, reason)
 from .sockets import HIGH_WATER, Inbox, Quota
@@ -55,7 +56,7 @@ def _address(pair: Any) -> Any:
 
 # %% ../nbs/09_asgi.ipynb #29ae8182
 class _Incoming:
-    "A request's body on its way in."
+    "A request's body on its way in. Raises `HTTPException` 408 where it comes too slowly."
     def __init__(self, receive: Receive, request: Request) -> None:
         self.receive, self.ended = receive, asyncio.Event()
         framed = {'content-length', 'transfer-encoding'} & set(request.headers)
@@ -63,8 +64,13 @@ class _Incoming:
         else: self.ended.set()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
+        seconds = size = 0.0 # What we have waited for, and how long: what the app does meanwhile does not count
         while not self.ended.is_set():
-            message = await self.receive()
+            began = time.monotonic()
+            wait = min(BODY_SILENCE, BODY_SILENCE + size / BODY_RATE - seconds)
+            try: message = await asyncio.wait_for(self.receive(), wait)
+            except asyncio.TimeoutError: raise HTTPException(408) from None
+            seconds, size = seconds + time.monotonic() - began, size + len(message.get('body') or b'')
             if message['type'] == 'http.disconnect': raise HTTPException(400, 'the client has left')
             if not message.get('more_body'): self.ended.set()
             if message.get('body'): yield message['body']

@@ -77,7 +77,7 @@ class _Edge:
 # %% ../nbs/16_cli.ipynb #577ce338
 GRACE = 8.0 # Seconds beyond the shutdown timeouts (for requests, and for the app's hooks) that a child has
 START = 60.0 # Seconds that a child has to start up
-PAUSES = 1.0, 30.0 # Seconds between two attempts to start one in place of another: the first pause, doubled up to the last
+PAUSES = 1.0, 30.0 # Seconds between attempts to start one in place of another: at first, doubled up to the last
 NOTHING_THERE = 2 # Its exit code where no change of a file could help
 SOURCES = ('.py', '.ipynb') # A change of these starts a new child,
 SHOWN = ('.css', '.js', '.html') # and one of these is news for the pages only
@@ -151,15 +151,15 @@ class Supervisor:
 
     async def replace(self) -> None:
         "Start another child for each that ends by itself; for ever."
-        pause, last = PAUSES
+        (pause, last), instead = PAUSES, 'nbws: no worker could be started in its place'
         while True:
             await self.lost.wait()
             self.lost.clear()
             async with self.changing: full = await self.fill()
             if full: pause = PAUSES[0]
-            elif self.folders: click.echo('nbws: no worker could be started in its place: waiting for a change', err=True)
+            elif self.folders: click.echo(f'{instead}: waiting for a change', err=True)
             else:
-                click.echo(f'nbws: no worker could be started in its place: the next attempt is in {pause:g} s', err=True)
+                click.echo(f'{instead}: the next attempt is in {pause:g} s', err=True)
                 with suppress(asyncio.TimeoutError): await asyncio.wait_for(self.lost.wait(), pause)
                 pause = min(2 * pause, last)
                 self.lost.set()
@@ -359,7 +359,7 @@ def _serve_child(target: str, o: dict[str, Any], inherited: str, # Descriptors: 
         serving.append(True)
         say()
     serving: list[bool] = []
-    signal.signal(signal.SIGINT, lambda *_: None) # A terminal's Ctrl-C reaches us too: the supervisor tells us what to do
+    signal.signal(signal.SIGINT, lambda *_: None) # A terminal's Ctrl-C reaches us, too: the supervisor decides
     try:
         server = _server(None, o, [socket.socket(fileno=int(fd)) for fd in fds.split(',')])
         os.environ.pop(TLS_PASSWORD, None) # It is no business of the app's

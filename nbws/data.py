@@ -12,8 +12,8 @@ from typing import Any, BinaryIO
 from urllib.parse import unquote, unquote_to_bytes
 
 # %% auto #0
-__all__ = ['MAX_FIELDS', 'MAX_FILES', 'MAX_FORM', 'IN_MEMORY', 'MultiDict', 'parse_query', 'Headers', 'parse_cookies',
-           'set_cookie', 'UploadFile', 'FormError', 'FormTooLong', 'parse_form']
+__all__ = ['BODY_SILENCE', 'BODY_RATE', 'MAX_FIELDS', 'MAX_FILES', 'MAX_FORM', 'IN_MEMORY', 'MultiDict', 'parse_query', 'Headers',
+           'parse_cookies', 'set_cookie', 'UploadFile', 'FormError', 'FormTooLong', 'parse_form']
 
 # %% ../nbs/00a_data.ipynb #74d9c398
 class MultiDict(dict[str, Any]):
@@ -177,6 +177,8 @@ class UploadFile:
         self.file.close()
 
 # %% ../nbs/00a_data.ipynb #2fdab680
+BODY_SILENCE = 30.0 # Seconds in which no byte of a body comes, and of grace before it has to come at a rate of
+BODY_RATE = 1024.0 # bytes a second
 MAX_FIELDS = 1000 # Fields and files of a form
 MAX_FILES = 100 # Files among them
 MAX_FORM = 2**20 # Bytes of a form without its files, or of JSON

@@ -48,6 +48,7 @@ def split_fields(*headers: tuple[str, str]) -> tuple[str, dict[str, str]]:
 # %% ../nbs/07e_http1.ipynb #4ad6b8e7
 class _Writer(Outgoing, RequestParser):
     "How answers are written."
+    _rest: bytes # Came behind what is being answered, not yet parsed
     __slots__ = ('transport', '_out', '_lost', '_eof', '_above', '_drain', '_task', '_events')
 
     def __init__(self, host: Host) -> None:
@@ -64,7 +65,8 @@ class _Writer(Outgoing, RequestParser):
         "The head of the answer, whether a body may follow, and the length that it says. Raises `ValueError`."
         status, request = response.status_code, exchange.request
         text, framing = split_fields(*response.headers)
-        goes_on = exchange.keep and exchange.complete and not (self._eof or self.host.stopping)
+        last = self.host.stopping or (self._eof and not (self.queue or self._rest)) # A client may have asked ahead
+        goes_on = exchange.keep and exchange.complete and not last
         if goes_on and exchange.usual and status in _USUAL and length is not None and not framing:
             usual = f'{_STATUS[status]}date: {self.host.date}\r\n{text}content-length: {length}\r\n\r\n'
             return usual.encode('latin-1'), True, length
@@ -390,7 +392,7 @@ class HttpConn(_Answers, asyncio.BufferedProtocol):
     def eof_received(self) -> bool:
         self.flush()
         self._eof = True
-        answers = not self.idle and not self.incoming
+        answers = not self.incoming and (not self.idle or bool(self._rest))
         return answers and not self._lingering and bool(self.transport.can_write_eof())
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -445,7 +447,7 @@ class HttpConn(_Answers, asyncio.BufferedProtocol):
             if self._waited >= limits.close_timeout: self.transport.abort()
         elif self._above: self._tick_write(limits.request_timeout)
         elif exchange and not exchange.complete and not exchange.refusal:
-            if not self._full: self._tick_body(exchange, seconds, limits.request_timeout)
+            if not self._full: self._tick_body(exchange, seconds)
         elif exchange:
             if self._eof and self._task and self._waited >= 1: self.transport.abort()
             elif not self._eof: self._waited = 0.0 # The app's time
@@ -458,9 +460,11 @@ class HttpConn(_Answers, asyncio.BufferedProtocol):
         if size != self._buffered: self._buffered, self._waited = size, 0.0
         elif self._waited >= timeout: self.transport.abort()
 
-    def _tick_body(self, exchange: Exchange, seconds: float, timeout: float) -> None:
+    def _tick_body(self, exchange: Exchange, seconds: float) -> None:
+        limits = self.host.limits
         exchange.seconds += seconds
-        if self._waited >= timeout or exchange.seconds >= timeout + exchange.size / 1024: self._time_out()
+        longest = limits.request_timeout + exchange.size / limits.body_rate
+        if self._waited >= limits.request_timeout or exchange.seconds >= longest: self._time_out()
 
     def _time_out(self) -> None:
         self.give_up(HTTPException(408))

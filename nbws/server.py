@@ -353,8 +353,8 @@ class Server:
         """Stop on the loop it was started on: everything it has opened is closed when this returns.
 
         Listening ends at once, sockets and event streams too. What is being answered has until `timeout`, and who has
-        just connected `first` seconds for a request. What still runs then is cancelled; the hooks that shut the app down
-        have the `shutdown_timeout` of `limits`, and the rest two seconds. Waiting for long is told in the log.
+        just connected `first` seconds for a request. What still runs then is cancelled; the hooks that shut the app
+        down have the `shutdown_timeout` of `limits`, and the rest two seconds. Waiting for long is told in the log.
         """
         if self.stopping: await self._stopped.wait() # Somebody else has begun
         if not self.running: return
@@ -380,12 +380,12 @@ class Server:
         await self.workers.drain(ENDING) # The last `disconn` handlers
         hooks = self.limits.shutdown_timeout
         try: await asyncio.wait_for(_call(self.app, 'shutdown'), hooks)
-        except asyncio.TimeoutError: log.warning('the app does not shut down within %g s: its hooks are cancelled', hooks)
+        except asyncio.TimeoutError: log.warning('the hooks that shut the app down take over %g s: cancelled', hooks)
         except BaseException as e:
             if is_ending(e): raise
             log.exception('the app failed to shut down')
         _SERVING[self.loop] -= 1
-        if not _SERVING[self.loop]: await self.workers.close(ENDING) # They are the loop's, and another server may use them
+        if not _SERVING[self.loop]: await self.workers.close(ENDING) # They are the loop's: another server may use them
         if self._timer: self._timer.cancel()
         self._listener, self._timer, self.running = None, None, False
         self._stopped.set()

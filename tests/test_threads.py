@@ -16,7 +16,7 @@ from raw import serving
 from test_failures import BOUND, get
 from websockets.sync.client import connect
 
-from nbws import App, workers
+from nbws import App, asgi, workers
 from nbws.conn import Limits
 from nbws.foreign import as_app
 from nbws.messages import Response
@@ -219,6 +219,54 @@ def test_it_says_what_stopping_waits_for(waiting: Waiting, expect_log: ExpectLog
         waiting.release(2)
         stopping.join(BOUND)
         assert not stopping.is_alive()
+
+
+# ---------------------------------------------------------------- bodies
+
+async def asks(scope: Any, receive: Any, send: Any) -> None:
+    "An ASGI application that reads the whole body."
+    if scope['type'] == 'lifespan': return
+    while (await receive()).get('more_body'): pass
+
+
+def reads() -> App:
+    app = App()
+    @app.post('/')
+    async def home(request: Any) -> str: return str(len(await request.body()))
+    return app
+
+
+@pytest.mark.parametrize('kind', ['nbws', 'wsgi', 'asgi'])
+@pytest.mark.parametrize('framing', ['content-length: 70000', 'content-length: 100', 'transfer-encoding: chunked'])
+def test_a_body_has_a_least_speed(kind: str, framing: str) -> None:
+    "One byte now and then is no silence; it is too slow all the same."
+    app = {'nbws': reads(), 'wsgi': as_app(echo), 'asgi': as_app(asks)}[kind]
+    piece = b'1\r\nx\r\n' if 'chunked' in framing else b'x'
+    with serving(app, limits=Limits(request_timeout=0.4)) as server:
+        with socket.create_connection(('127.0.0.1', server.port), BOUND) as s:
+            s.sendall(f'POST / HTTP/1.1\r\nhost: 127.0.0.1\r\n{framing}\r\n\r\n'.encode())
+            answer, end = b'', time.monotonic() + BOUND
+            s.settimeout(0.05)
+            while b' 408 ' not in answer and time.monotonic() < end:
+                try: answer += s.recv(4096)
+                except TimeoutError: s.sendall(piece)
+            assert answer.startswith(b'HTTP/1.1 408')
+
+
+def test_a_body_has_a_least_speed_under_other_peoples_servers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asgi, 'BODY_SILENCE', 0.4)
+    sent: list[Any] = []
+    async def receive() -> Any:
+        await asyncio.sleep(0.05)
+        return {'type': 'http.request', 'body': b'x', 'more_body': True}
+    async def send(message: Any) -> None: sent.append(message)
+    scope = {'type': 'http', 'method': 'POST', 'path': '/', 'headers': [(b'host', b'x'), (b'content-length', b'9999')]}
+    async def main() -> None:
+        app = reads()
+        await app(scope, receive, send)
+        await app.shutdown()
+    asyncio.run(asyncio.wait_for(main(), BOUND))
+    assert sent[0]['status'] == 408
 
 
 # ---------------------------------------------------------------- WSGI
