@@ -17,7 +17,7 @@ from typing import Any
 
 from .conn import Host, Outgoing, SocketConn, UvSocketConn
 from .handshake import switching
-from .messages import HTTPException, PlainTextResponse, Reported, Request, Response, Upgrade, reason
+from .messages import HTTPException, PlainTextResponse, Reported, Request, Response, Upgrade, printable, reason
 from .parser import BODY, DEAF, HEAD, IDLE, Exchange, RequestParser, StreamedBody
 from .prefix import relocated
 from .workers import is_ending
@@ -295,7 +295,7 @@ class _Answers(_Writer):
             if is_ending(e): # Nobody is going to answer: the client need not wait
                 self.transport.abort()
                 raise
-            log.exception('%s %s failed', request.method, request.path)
+            log.exception('%s %s failed', request.method, printable(request.path))
             response = PlainTextResponse(reason(500), 500)
         if request.root_path: response = relocated(response, request)
         if request.leave: response = request.leave(response)
@@ -462,7 +462,7 @@ class HttpConn(_Answers, asyncio.BufferedProtocol):
     def doing(self) -> str:
         "What it is busy with, for the log."
         request = self._current.request if self._current else None
-        return f'{request.method} {request.path}' if request else 'a request on its way'
+        return f'{request.method} {printable(request.path)}' if request else 'a request on its way'
 
     def tick(self, seconds: float) -> None:
         "Called from time to time by the server's one timer."
