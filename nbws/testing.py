@@ -31,7 +31,8 @@ __all__ = ['Reply', 'multipart', 'Refused', 'AsyncSocket', 'AsyncClient', 'Socke
 class Reply:
     "An answer, read to its end."
     def __init__(self, status: int, headers: Iterable[tuple[str, str]], content: bytes) -> None:
-        self.status, self.headers, self.content = status, Headers([(k.lower(), v) for k, v in sendable_fields(headers)]), content
+        self.status, self.content = status, content
+        self.headers = Headers([(k.lower(), v) for k, v in sendable_fields(headers)])
 
     @property
     def status_code(self) -> int:

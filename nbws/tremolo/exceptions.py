@@ -43,8 +43,11 @@ class HTTPException(TremoloException, _HTTPException):
         self.code, self.message = code or self.code, message or self.message
         self.content_type, self.options = content_type or self.content_type, options
         if cause is not None and cause is not self: self.__cause__ = cause
-        named = {k.replace('_', '-'): v for k, v in options.items()}
-        self.headers = {k: v.decode('latin-1') if isinstance(v, bytes) else ascii_field(k, str(v)) for k, v in named.items()}
+        self.headers: dict[str, str] = {}
+        for name, value in options.items():
+            name = name.replace('_', '-')
+            text = value.decode('latin-1') if isinstance(value, bytes) else ascii_field(name, str(value))
+            self.headers[name] = text
 
     @property
     def status_code(self) -> int: # type: ignore[override]
