@@ -17,7 +17,7 @@ from .access import Gate
 from .app import AppBase, Surroundings, users_traceback
 from .data import Headers, sendable_fields
 from .messages import (CloseCode, Conn, HTTPException, NbwsError, Payload, PlainTextResponse, Receiver, Reported,
-                           Request, Response, Upgrade, encodable, reason)
+                           Request, Response, Upgrade, encodable, printable, reason)
 from .sockets import HIGH_WATER, Inbox, Quota
 from .workers import Workers, is_ending
 
@@ -443,13 +443,13 @@ class _Call:
                 raise
             error = e
         if error is not None and self.left and (isinstance(error, OSError) or type(error).__name__ in _LEFT):
-            log.debug('%s: the client has left', self.request.path)
+            log.debug('%s: the client has left', printable(self.request.path))
             error = None
         self.finished(error)
 
     def failed(self, error: BaseException) -> None:
         "Tell the developer, and answer if nothing is answered."
-        self.host.report(error, self.request.path)
+        self.host.report(error, printable(self.request.path))
         detail = ''.join(users_traceback(error)) if self.host.debug else ''
         self.decide(PlainTextResponse(f'500 {reason(500)}' + (f'\n\n{detail}' if detail else ''), 500))
 

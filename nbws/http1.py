@@ -18,7 +18,7 @@ from typing import Any
 from .conn import Host, Outgoing, SocketConn, UvSocketConn
 from .handshake import switching
 from .data import sendable_fields
-from .messages import HTTPException, PlainTextResponse, Reported, Request, Response, Upgrade, reason
+from .messages import HTTPException, PlainTextResponse, Reported, Request, Response, Upgrade, printable, reason
 from .parser import BODY, DEAF, HEAD, IDLE, Exchange, RequestParser, StreamedBody
 from .prefix import relocated
 from .workers import is_ending
@@ -285,7 +285,7 @@ class _Answers(_Writer):
             if is_ending(e): # Nobody is going to answer: the client need not wait
                 self.transport.abort()
                 raise
-            log.exception('%s %s failed', request.method, request.path)
+            log.exception('%s %s failed', request.method, printable(request.path))
             response = PlainTextResponse(reason(500), 500)
         if request.root_path: response = relocated(response, request)
         if request.leave: response = request.leave(response)

@@ -23,10 +23,10 @@ from .data import (MAX_FIELDS, MAX_FILES, MAX_FORM, Fields, FormError, Headers, 
 
 # %% auto #0
 __all__ = ['NbwsError', 'BindError', 'SignatureError', 'PatternError', 'OptionError', 'StartError', 'Reported', 'HTTPException',
-           'reason', 'CloseCode', 'WebSocketDisconnect', 'Body', 'Address', 'URL', 'RequestHead', 'RequestParts',
-           'Request', 'from_json', 'Scope', 'whole_pairs', 'encodable', 'Response', 'HTMLResponse', 'PlainTextResponse',
-           'JSONResponse', 'RedirectResponse', 'StreamingResponse', 'to_json', 'Payload', 'Lane', 'Conn', 'Receiver',
-           'Upgrade']
+           'reason', 'printable', 'CloseCode', 'WebSocketDisconnect', 'Body', 'Address', 'URL', 'RequestHead',
+           'RequestParts', 'Request', 'from_json', 'Scope', 'whole_pairs', 'encodable', 'Response', 'HTMLResponse',
+           'PlainTextResponse', 'JSONResponse', 'RedirectResponse', 'StreamingResponse', 'to_json', 'Payload', 'Lane',
+           'Conn', 'Receiver', 'Upgrade']
 
 # %% ../nbs/00b_messages.ipynb #a995aca3
 class NbwsError(Exception):
@@ -72,6 +72,11 @@ def reason(status: int) -> str:
     "The phrase of a status code (RFC 9110, section 15)."
     try: return HTTPStatus(status).phrase
     except ValueError: return 'Unknown'
+
+def printable(text: str) -> str:
+    "A visitor's text for a log or a terminal: in one line, and what cannot be seen is escaped as in Python's literals."
+    if text.isprintable(): return text
+    return ''.join(c if c.isprintable() else c.encode('unicode_escape').decode() for c in text)
 
 # %% ../nbs/00b_messages.ipynb #9a2aa10d
 class CloseCode(IntEnum):
@@ -208,7 +213,8 @@ class RequestHead:
         self.app = self.route = self.asgi_scope = self.connection = self.answered = self._session = self._path = None
         self._query = self._cookies = self._form = self._state = self._out = self.leave = None
 
-    def __repr__(self) -> str: return f'<{type(self).__name__} {self.method} {self.target.decode("latin-1")}>'
+    def __repr__(self) -> str:
+        return f'<{type(self).__name__} {printable(self.method)} {printable(self.target.decode("latin-1"))}>'
 
 # %% ../nbs/00b_messages.ipynb #ac6f4ca5
 class RequestParts(RequestHead):

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from .html import FT, is_element, render
 from .messages import (CloseCode, Conn, Payload, Request, Upgrade, WebSocketDisconnect, encodable, from_json,
-                           to_json)
+                           printable, to_json)
 from .workers import Workers
 
 # %% auto #0
@@ -277,7 +277,8 @@ class SocketBase:
     @property
     def state(self) -> SimpleNamespace: "What handlers want to keep with this socket."; return self.request.state
 
-    def __repr__(self) -> str: return f'<WebSocket {self.path} {"open" if self.open else self.code or "connecting"}>'
+    def __repr__(self) -> str:
+        return f'<WebSocket {printable(self.path)} {"open" if self.open else self.code or "connecting"}>'
 
 # %% ../nbs/04_sockets.ipynb #559e2016
 class Sending(SocketBase):
