@@ -125,7 +125,8 @@ def _escaped(says: str) -> str:
 
 def shortened(text: str, limit: int = 2000, # Characters
               ) -> str:
-    "The beginning and the end of a longer text, with its length between them."
+    "The beginning and the end of a longer text, with its length between them; what cannot be encoded is escaped."
+    if not text.isascii(): text = text.encode('utf-8', 'backslashreplace').decode()
     if len(text) <= limit: return text
     return f'{text[:limit // 2]} ... ({len(text)} characters) ... {text[-(limit // 2):]}'
 
@@ -550,6 +551,7 @@ class Pages(Routing):
 
     def error_page(self, request: Request, status: int, detail: str, trace: str = '') -> Response:
         "A page for an error; a fragment of text for everything that is not a browser's navigation."
+        detail = shortened(detail)
         if 'text/html' not in request.headers.get('accept', ''):
             return PlainTextResponse(f'{status} {detail}' + (f'\n\n{trace}' if trace else ''), status)
         from nbws.html import H1, Main, P, Title

@@ -16,9 +16,9 @@ from weakref import WeakKeyDictionary
 
 from .access import Gate
 from .app import AppBase, Surroundings, users_traceback
-from .data import BODY_RATE, BODY_SILENCE, Headers
+from .data import BODY_RATE, BODY_SILENCE, Headers, sendable_fields
 from .messages import (CloseCode, Conn, HTTPException, NbwsError, Payload, PlainTextResponse, Receiver, Reported,
-                           Request, Response, Upgrade, printable, reason)
+                           Request, Response, Upgrade, encodable, printable, reason)
 from .sockets import HIGH_WATER, Inbox, Quota
 from .workers import Workers, is_ending
 
@@ -104,7 +104,8 @@ class _Incoming:
 _HOPS = {'connection', 'keep-alive', 'transfer-encoding', 'upgrade'}
 
 def _head(response: Response, length: int | None) -> Message:
-    fields = [(k.lower().encode('latin-1'), v.encode('latin-1')) for k, v in response.headers if k.lower() not in _HOPS]
+    fields = [(k.lower().encode('latin-1'), v.encode('latin-1')) for k, v in sendable_fields(response.headers)
+              if k.lower() not in _HOPS]
     bare = response.status_code < 200 or response.status_code in (204, 304)
     if length is not None and not bare and not response.header('content-length'):
         fields.append((b'content-length', b'%d' % length))
@@ -230,6 +231,7 @@ class _Socket:
 
     def send(self, data: str | bytes | Payload) -> bool:
         if isinstance(data, Payload): data = data.data
+        else: encodable(data)
         key = 'text' if isinstance(data, str) else 'bytes'
         if self.ended is None: self._put({'type': 'websocket.send', key: data}, len(data))
         return self.buffered > HIGH_WATER
@@ -304,7 +306,8 @@ async def _connect(app: Any, scope: Scope, receive: Receive, send: Send) -> None
         if chosen is not None and chosen not in request.subprotocols:
             raise NbwsError(f'the client did not offer the subprotocol {chosen!r}, but {request.subprotocols}')
         await send({'type': 'websocket.accept', 'subprotocol': chosen,
-                    'headers': [(k.lower().encode('latin-1'), v.encode('latin-1')) for k, v in response.headers]})
+                    'headers': [(k.lower().encode('latin-1'), v.encode('latin-1'))
+                                for k, v in sendable_fields(response.headers)]})
         ended = await _Socket(receiver, receive, send, _QUOTAS.setdefault(app, Quota())).run()
     finally: receiver.closed(*ended)
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from .conn import Host, Outgoing, SocketConn, UvSocketConn
 from .handshake import switching
+from .data import sendable_fields
 from .messages import HTTPException, PlainTextResponse, Reported, Request, Response, Upgrade, printable, reason
 from .parser import BODY, DEAF, HEAD, IDLE, Exchange, RequestParser, StreamedBody
 from .prefix import relocated
@@ -37,7 +38,7 @@ def split_fields(*headers: tuple[str, str]) -> tuple[str, dict[str, str]]:
     "The fields as they go out, and apart from them those that the transport decides on. Raises `ValueError`."
     lines: list[str] = []
     framing: dict[str, str] = {}
-    for name, value in headers:
+    for name, value in sendable_fields(headers):
         if (low := name.lower()) in _FRAMING: framing[low] = value
         else: lines.append(f'{name}: {value}\r\n')
     text = ''.join(lines)
