@@ -16,7 +16,8 @@ from weakref import WeakKeyDictionary
 from .access import Gate
 from .app import AppBase, Surroundings, users_traceback
 from .data import Headers
-from .messages import (CloseCode, Conn, HTTPException, NbwsError, Payload, PlainTextResponse, Receiver, Reported,
+from .handshake import PAUSE, PING, PONG, RESUME, farewell, stays_alive
+from .messages import (ALIVE, CloseCode, Conn, HTTPException, NbwsError, Payload, PlainTextResponse, Receiver, Reported,
                            Request, Response, Upgrade, reason)
 from .sockets import HIGH_WATER, INBOX
 from .workers import Workers, is_ending
@@ -161,8 +162,8 @@ async def _send(response: Response, request: Request, incoming: _Incoming, send:
 class _Socket:
     "The app's `Conn` over an ASGI server."
     lane = transport = None
-    def __init__(self, receiver: Receiver, receive: Receive, send: Send) -> None:
-        self.receiver, self._receive, self._send = receiver, receive, send
+    def __init__(self, receiver: Receiver, receive: Receive, send: Send, alive: bool = False) -> None:
+        self.receiver, self._receive, self._send, self._alive = receiver, receive, send, alive
         self._queue: deque[Message] = deque()
         self._wake, self._reading, self.buffered = asyncio.Event(), asyncio.Event(), 0
         self._reading.set()
@@ -177,10 +178,13 @@ class _Socket:
     def ping(self, data: bytes = b'') -> None: pass
 
     def close(self, code: int = 1000, reason: str = '') -> None:
-        if self.ended is None: self.ended = int(code), reason
+        if self.ended is None:
+            if self._alive: self.send(farewell(code, reason))
+            self.ended = int(code), reason
         self._wake.set()
 
     def pause(self, paused: bool) -> None:
+        if self._alive: self.send(PAUSE if paused else RESUME)
         if paused: self._reading.clear()
         else: self._reading.set()
 
@@ -211,7 +215,9 @@ class _Socket:
             if message['type'] != 'websocket.receive':
                 return message.get('code') or CloseCode.NO_STATUS, message.get('reason') or ''
             text = message.get('text')
-            if self.ended is None: self.receiver.received(text if text is not None else message['bytes'])
+            if self._alive and text == PING:
+                if self.buffered <= HIGH_WATER: self.send(PONG)
+            elif self.ended is None: self.receiver.received(text if text is not None else message['bytes'])
 
     async def run(self) -> tuple[int, str]:
         "Both, until one ends. Returns the code and the reason."
@@ -243,9 +249,10 @@ async def _connect(app: Any, scope: Scope, receive: Receive, send: Send) -> None
     try:
         if chosen is not None and chosen not in request.subprotocols:
             raise NbwsError(f'the client did not offer the subprotocol {chosen!r}, but {request.subprotocols}')
-        await send({'type': 'websocket.accept', 'subprotocol': chosen,
+        alive = stays_alive(request, chosen)
+        await send({'type': 'websocket.accept', 'subprotocol': ALIVE if alive else chosen,
                     'headers': [(k.lower().encode('latin-1'), v.encode('latin-1')) for k, v in response.headers]})
-        ended = await _Socket(receiver, receive, send).run()
+        ended = await _Socket(receiver, receive, send, alive).run()
     finally: receiver.closed(*ended)
 
 async def _refuse(response: Response, scope: Scope, send: Send) -> None:

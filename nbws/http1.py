@@ -14,8 +14,9 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
-from .conn import Host, Outgoing, SocketConn, UvSocketConn
-from .handshake import switching
+from .access import JSP
+from .conn import Host, Outgoing, RelayedConn, SocketConn, UvRelayedConn, UvSocketConn
+from .handshake import stays_alive, switching
 from .messages import HTTPException, PlainTextResponse, Reported, Request, Response, Upgrade, reason
 from .parser import BODY, DEAF, HEAD, IDLE, Exchange, RequestParser, StreamedBody
 from .prefix import relocated
@@ -179,7 +180,8 @@ _SLICE = 4096
 
 class _Answers(_Writer):
     "What happens between a read and a write: one exchange at a time."
-    socket_conn = SocketConn
+    socket_conn: type[SocketConn] = SocketConn
+    relayed_conn: type[SocketConn] = RelayedConn
     __slots__ = ('_current', '_rest', '_full', '_paused', '_advancing', '_served', '_lingering', '_waited', '_buffered',
                  '_link')
 
@@ -329,7 +331,9 @@ class _Answers(_Writer):
             self.flush()
             if self._paused: self.transport.resume_reading()
             self._paused = False
-            self.socket_conn(self.host, self.transport, upgrade.receiver, agreed, self._link).start(head, rest)
+            conn = self.relayed_conn if JSP in request.headers else self.socket_conn
+            alive = stays_alive(request, upgrade.subprotocol)
+            conn(self.host, self.transport, upgrade.receiver, agreed, self._link, alive).start(head, rest)
         return False
 
 def _refused(refusal: HTTPException | None) -> Response:
@@ -444,7 +448,7 @@ class HttpConn(_Answers, asyncio.BufferedProtocol):
 class UvHttpConn(HttpConn, asyncio.Protocol):
     "The same for uvloop."
     __slots__ = ()
-    socket_conn = UvSocketConn
+    socket_conn, relayed_conn = UvSocketConn, UvRelayedConn
 
 def _address(name: Any) -> tuple[Any, Any]:
     return name[:2] if isinstance(name, tuple) else ('', 0)

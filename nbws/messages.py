@@ -21,10 +21,10 @@ from .data import (MAX_FIELDS, MAX_FILES, MAX_FORM, FormError, Headers, MultiDic
                    parse_query, set_cookie)
 
 # %% auto #0
-__all__ = ['NbwsError', 'BindError', 'SignatureError', 'PatternError', 'StartError', 'Reported', 'HTTPException', 'reason',
-           'CloseCode', 'WebSocketDisconnect', 'Body', 'Address', 'URL', 'RequestHead', 'RequestParts', 'Request',
-           'from_json', 'Scope', 'Response', 'HTMLResponse', 'PlainTextResponse', 'JSONResponse', 'RedirectResponse',
-           'StreamingResponse', 'to_json', 'Payload', 'Lane', 'Conn', 'Receiver', 'Upgrade']
+__all__ = ['ALIVE', 'NbwsError', 'BindError', 'SignatureError', 'PatternError', 'StartError', 'Reported', 'HTTPException',
+           'reason', 'CloseCode', 'WebSocketDisconnect', 'Body', 'Address', 'URL', 'RequestHead', 'RequestParts',
+           'Request', 'from_json', 'Scope', 'Response', 'HTMLResponse', 'PlainTextResponse', 'JSONResponse',
+           'RedirectResponse', 'StreamingResponse', 'to_json', 'Payload', 'Lane', 'Conn', 'Receiver', 'Upgrade']
 
 # %% ../nbs/00b_messages.ipynb #a995aca3
 class NbwsError(Exception):
@@ -154,6 +154,8 @@ class URL(str):
     query = property(lambda self: self._split().query)
 
 # %% ../nbs/00b_messages.ipynb #49a612c4
+ALIVE = 'nbws.alive' # A subprotocol of our own, which apps do not see: see `nbws.handshake`
+
 class RequestHead:
     "What a transport knows of a request once its header fields are in."
     __slots__ = ('method', 'target', 'headers', 'peer', 'server', 'scheme', 'root_path', 'http_version', 'upgrade',
@@ -245,8 +247,16 @@ class RequestParts(RequestHead):
     @property
     def subprotocols(self) -> list[str]:
         "The subprotocols that a socket's client offers, in its order of preference (RFC 6455, section 11.3.4)."
+        return [p for p in self._offers() if p != ALIVE]
+
+    def _offers(self) -> list[str]:
         offers = ','.join(self.headers.getlist('sec-websocket-protocol'))
         return [p for offer in offers.split(',') if (p := offer.strip())]
+
+    @property
+    def offers_alive(self) -> bool:
+        "The client is a page of ours that wants to know whether its socket lives: see `nbws.handshake.ALIVE`."
+        return 'sec-websocket-protocol' in self.headers and ALIVE in self._offers()
 
     @property
     def session(self) -> Any:
