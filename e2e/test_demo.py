@@ -1,7 +1,11 @@
-"""What `make demo` opens, used as a person uses it in their first five minutes."""
+"""What `make demo` opens, used as a person uses it in their first five minutes.
+
+`NBWS_PICTURES=1 pytest e2e/test_demo.py` writes the pictures of README.md; the moving one needs Pillow.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 import pytest
@@ -9,7 +13,7 @@ from playwright.sync_api import FrameLocator, expect
 
 from .notebook import Notebook
 from .sockets import connected
-from .test_examples import NOTEBOOKS, find, picture, say
+from .test_examples import NOTEBOOKS, find, say
 
 pytestmark = pytest.mark.fresh_page  # in a window of its own size
 
@@ -39,8 +43,6 @@ def test_five_minutes(open_notebook: Callable[..., Notebook]) -> None:
             expect(each.locator("#talk li")).to_have_text(said)
         expect(frame.get_by_role("textbox")).to_have_value("")
         expect(frame.get_by_role("textbox")).to_be_focused()
-    picture(nb, served, "demo", above=10)
-
     change = find(nb, "# Change me")
     source = nb._javascript("return cells()[argument].model.sharedModel.source;", change)
     nb.edit(change, source.replace("text,", "text.upper(),"))
@@ -89,3 +91,55 @@ def test_the_list_follows_its_end_unless_the_reader_has_scrolled_up(open_noteboo
     assert visible(grace) == read
     expect(ada.locator("#talk li")).to_have_count(13)
     assert visible(ada)[-1] == "one more"
+
+
+@pytest.mark.skipif("NBWS_PICTURES" not in os.environ, reason="makes README's moving picture")
+def test_moving_picture(open_notebook: Callable[..., Notebook]) -> None:
+    """Two people talk; a cell is changed and run; they talk on, by the same sockets and with the new code."""
+    from PIL import Image
+
+    nb = open_notebook(NOTEBOOKS / "demo.ipynb")
+    nb.run_all()
+    nb._javascript("app.shell.collapseLeft();")
+    change = find(nb, "# Change me")
+    ada, grace = nb.frames(find(nb, "serve(n=2)"), count=2)
+    connected(ada, grace)
+    nb.cell(change).evaluate("cell => cell.scrollIntoView({block: 'end', behavior: 'instant'})")
+    frames: list[tuple[Image.Image, int]] = []
+
+    def take(milliseconds: int) -> None:
+        shot = Image.open(nb.screenshot(f"frame-{len(frames)}")).convert("RGB")
+        frames.append((shot.quantize(64, dither=Image.Dither.NONE), milliseconds))
+
+    def talk(frame: FrameLocator, text: str) -> None:
+        box = frame.get_by_role("textbox")
+        for end in range(4, len(text) + 4, 4):
+            box.fill(text[:end])
+            take(120)
+        count = frame.locator("#talk li").count()
+        box.press("Enter")
+        expect(frame.locator("#talk li")).to_have_count(count + 1)
+        take(900)
+
+    take(800)
+    talk(ada, "Is anybody here?")
+    talk(grace, "Yes. Change something!")
+    source = nb._javascript("return cells()[argument].model.sharedModel.source;", change)
+    nb.cell(change).locator(".cm-content").click()
+    for text in ("text.up", "text.upper()"):
+        nb.set_source(change, source.replace("text,", text + ",").replace(" # Change me", ""))
+        take(700)
+    nb.run(change)
+    take(900)
+    talk(ada, "The same socket")
+    talk(grace, "and new code")
+    take(2500)
+    first, *others = [frame for frame, _ in frames]
+    first.save(
+        NOTEBOOKS / "images" / "live.gif",
+        save_all=True,
+        append_images=others,
+        duration=[ms for _, ms in frames],
+        loop=0,
+        optimize=True,
+    )
