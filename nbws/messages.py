@@ -122,6 +122,11 @@ class Body:
         self._ended, self._error = True, error
         self._wake()
 
+    @property
+    def awaited(self) -> bool:
+        "Whether the app waits for more of it."
+        return self._waiter is not None
+
     def _wake(self) -> None:
         if self._waiter and not self._waiter.done(): self._waiter.set_result(None)
 
@@ -163,7 +168,7 @@ ALIVE = 'nbws.alive' # A subprotocol of our own, which apps do not see: see `nbw
 class RequestHead:
     "What a transport knows of a request once its header fields are in."
     __slots__ = ('method', 'target', 'headers', 'peer', 'server', 'scheme', 'root_path', 'http_version', 'upgrade',
-                 'app', 'route', 'path_params', 'asgi_scope', 'connection', '_session',
+                 'app', 'route', 'path_params', 'asgi_scope', 'connection', 'answered', '_session',
                  'max_form', '_body', '_path', '_query', '_cookies', '_form', '_state', '_out',
                  'leave')
     max_form: int # Bytes of a form without its files, or of JSON; beyond it 413. Middleware may set another
@@ -172,6 +177,7 @@ class RequestHead:
     path_params: dict[str, Any]
     connection: Any # What the app's `connected` made of the connection, where the transport tells of it
     asgi_scope: dict[str, Any] | None
+    answered: bool | None # No cookie can be set any more
     _session: Any
     _path: str | None
     _query: MultiDict | None
@@ -200,7 +206,7 @@ class RequestHead:
         self.peer, self.server, self.scheme, self.root_path = peer, server, scheme, root_path
         self.http_version, self.upgrade, self._body = http_version, upgrade, body
         self.path_params, self.max_form = {}, MAX_FORM
-        self.app = self.route = self.asgi_scope = self.connection = self._session = self._path = None
+        self.app = self.route = self.asgi_scope = self.connection = self.answered = self._session = self._path = None
         self._query = self._cookies = self._form = self._state = self._out = self.leave = None
 
     def __repr__(self) -> str: return f'<{type(self).__name__} {self.method} {self.target.decode("latin-1")}>'

@@ -265,7 +265,10 @@ class TornadoApp:
             task = asyncio.ensure_future(_feed(delegate, line, headers, connection, request))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return await connection.answer
+        try: return await connection.answer
+        except asyncio.CancelledError: # The client has left: the handler hears of it by `on_connection_close`
+            connection.leave()
+            raise
 
     def _guarded(self, kind: type[RequestHandler]) -> type[RequestHandler]:
         "The same handler, with an answer to whatever it raises: tornado has one for each `Exception`."
