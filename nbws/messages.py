@@ -17,7 +17,7 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import unquote
 
-from .data import (MAX_FIELDS, MAX_FILES, MAX_FORM, FormError, Headers, MultiDict, parse_cookies, parse_form,
+from .data import (MAX_FIELDS, MAX_FILES, MAX_FORM, Fields, FormError, Headers, MultiDict, parse_cookies, parse_form,
                    parse_query, set_cookie)
 
 # %% auto #0
@@ -355,7 +355,7 @@ class Request(RequestParts):
 
 def from_json(text: str | bytes) -> Any:
     "What a visitor's JSON says. Raises `ValueError` for what is none, is nested too deeply or has too long a number."
-    try: return json.loads(text)
+    try: return json.loads(text, object_hook=Fields)
     except RecursionError: raise ValueError('it is nested too deeply') from None
 
 def _let_pass(what: str) -> BindError:

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from types import SimpleNamespace
 from typing import Any, Protocol
 
-from .html import FT, render
+from .html import FT, is_element, render
 from .messages import CloseCode, Conn, Payload, Request, Upgrade, WebSocketDisconnect, from_json, to_json
 from .workers import Workers
 
@@ -24,8 +24,7 @@ __all__ = ['INBOX', 'SMALL', 'HIGH_WATER', 'OUTBOX', 'OVERFLOW', 'CONNECTING', '
 def is_component(thing: Any) -> bool:
     "Is it something to render as HTML: ours, fastcore's, or any object with `__ft__` or `__html__`?"
     kind = type(thing)
-    return isinstance(thing, FT) or hasattr(kind, '__ft__') or hasattr(kind, '__html__') or (
-        hasattr(thing, 'tag') and hasattr(thing, 'attrs') and hasattr(thing, 'children'))
+    return is_element(thing) or hasattr(kind, '__ft__') or hasattr(kind, '__html__')
 
 def to_payload(content: Any, # What a handler returned, yielded or sent
                ) -> str | bytes | Payload | None:
