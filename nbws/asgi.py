@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary
 from .access import Gate
 from .app import AppBase, Surroundings, users_traceback
 from .data import Headers
-from .handshake import PAUSE, PING, PONG, RESUME, farewell, stays_alive
+from .alive import PAUSE, PING, PONG, RESUME, farewell, stays_alive
 from .messages import (ALIVE, CloseCode, Conn, HTTPException, NbwsError, Payload, PlainTextResponse, Receiver, Reported,
                            Request, Response, Upgrade, reason)
 from .sockets import HIGH_WATER, Inbox, Quota

@@ -14,9 +14,9 @@ from typing import Any, Protocol
 from .data import MAX_FORM
 from .deflate import WORTH_IT, Deflate, Deflater, Inflate
 from .frames import PING, PONG, Close, Decoder, Event, Failure, Ping, close_frame, encode, frame
-from .handshake import PAUSE, RESUME, farewell
-from .handshake import PING as ALIVE_PING
-from .handshake import PONG as ALIVE_PONG
+from .alive import PAUSE, RESUME, farewell
+from .alive import PING as ALIVE_PING
+from .alive import PONG as ALIVE_PONG
 from .messages import CloseCode, Payload, Receiver
 from .sockets import SMALL, Quota
 from .workers import Workers
@@ -119,7 +119,7 @@ class SocketConn(Outgoing, asyncio.BufferedProtocol):
                  receiver: Receiver,
                  agreed: Deflate | None = None, # Compression
                  link: Any = None, # What the app made of the connection
-                 alive: bool = False, # A page of ours that asks whether it lives: see `nbws.handshake.ALIVE`
+                 alive: bool = False, # A page of ours that asks whether it lives: see `nbws.alive`
                  ) -> None:
         self.host, self.transport, self.receiver, self._link, self._alive = host, transport, receiver, link, alive
         self.state, self.code = OPEN, 0 # The code we would tell the receiver; 0: none yet

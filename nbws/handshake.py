@@ -14,8 +14,7 @@ from .data import Headers
 from .messages import ALIVE, HTTPException, Request
 
 # %% auto #0
-__all__ = ['PING', 'PONG', 'PAUSE', 'RESUME', 'tokens', 'opens_socket', 'check_handshake', 'stays_alive', 'farewell',
-           'accept_key', 'switching']
+__all__ = ['tokens', 'opens_socket', 'check_handshake', 'accept_key', 'switching']
 
 # %% ../nbs/07b_handshake.ipynb #c1357d87
 def tokens(headers: Headers, name: str) -> list[str]:
@@ -44,20 +43,6 @@ def check_handshake(request: Request) -> None:
     if 'transfer-encoding' in headers or headers.get('content-length', '0').strip('0 \t'):
         raise HTTPException(400, 'a WebSocket handshake has no body')
 
-# %% ../nbs/07b_handshake.ipynb #a11fe0b2
-PING, PONG = 'nbws ping', 'nbws pong' # From a page, and the answer
-PAUSE, RESUME = 'nbws pause', 'nbws resume' # To a page: nothing is read now, so do not wait for an answer
-
-def stays_alive(request: Request, # A valid handshake
-                subprotocol: str | None, # What the app has chosen
-                ) -> bool:
-    "Whether the page can ask on this socket whether it lives: it has offered `ALIVE`, and the app chose nothing else."
-    return subprotocol is None and request.offers_alive
-
-def farewell(code: int, reason: str) -> str:
-    "What is said to a page before a close frame, for a proxy may drop the code on the way."
-    return f'nbws close {int(code)} {reason}'
-
 # %% ../nbs/07b_handshake.ipynb #ac610818
 def accept_key(key: str) -> str:
     "The value of Sec-WebSocket-Accept."
@@ -69,11 +54,10 @@ def switching(request: Request, # A valid handshake
               headers: Iterable[tuple[str, str]] = (),
               ) -> list[tuple[str, str]]:
     "The header fields of the 101 answer. Raises `ValueError` for a subprotocol that the client did not offer."
-    if subprotocol is not None and subprotocol not in request.subprotocols:
+    if subprotocol not in (None, ALIVE, *request.subprotocols):
         raise ValueError(f'the client did not offer the subprotocol {subprotocol!r}, but {request.subprotocols}')
     fields = [('upgrade', 'websocket'), ('connection', 'Upgrade'),
               ('sec-websocket-accept', accept_key(request.headers['sec-websocket-key']))]
-    chosen = ALIVE if stays_alive(request, subprotocol) else subprotocol
-    if chosen is not None: fields.append(('sec-websocket-protocol', chosen))
+    if subprotocol is not None: fields.append(('sec-websocket-protocol', subprotocol))
     if extensions: fields.append(('sec-websocket-extensions', extensions))
     return [*fields, *headers]

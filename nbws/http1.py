@@ -17,8 +17,9 @@ from typing import Any
 
 from .access import JSP
 from .conn import Host, Outgoing, RelayedConn, SocketConn, UvRelayedConn, UvSocketConn
-from .handshake import stays_alive, switching
-from .messages import HTTPException, PlainTextResponse, Reported, Request, Response, Upgrade, reason
+from .alive import stays_alive
+from .handshake import switching
+from .messages import ALIVE, HTTPException, PlainTextResponse, Reported, Request, Response, Upgrade, reason
 from .parser import BODY, DEAF, HEAD, IDLE, Exchange, RequestParser, StreamedBody
 from .prefix import relocated
 from .workers import is_ending
@@ -322,10 +323,11 @@ class _Answers(_Writer):
 
     def _switch(self, exchange: Exchange, request: Request, upgrade: Upgrade) -> bool:
         "Turn this connection into a socket. Returns True where that cannot be, and the app's answer is an error."
-        agreed = exchange.agreed
+        agreed, alive = exchange.agreed, stays_alive(request, upgrade.subprotocol)
         try:
             if not request.upgrade: raise ValueError('the request is no WebSocket handshake')
-            fields = switching(request, upgrade.subprotocol, agreed.answer if agreed else None, upgrade.headers)
+            chosen = ALIVE if alive else upgrade.subprotocol
+            fields = switching(request, chosen, agreed.answer if agreed else None, upgrade.headers)
             lines = [f'{name}: {value}\r\n' for name, value in fields]
             if ''.join(lines).count('\n') != len(lines) or any(line.count('\r') > 1 for line in lines):
                 raise ValueError('a header field contains a line break')
@@ -345,7 +347,6 @@ class _Answers(_Writer):
             if self._paused: self.transport.resume_reading()
             self._paused = False
             conn = self.relayed_conn if JSP in request.headers else self.socket_conn
-            alive = stays_alive(request, upgrade.subprotocol)
             conn(self.host, self.transport, upgrade.receiver, agreed, self._link, alive).start(head, rest)
         return False
 

@@ -163,7 +163,7 @@ class URL(str):
     query = property(lambda self: self._split().query)
 
 # %% ../nbs/00b_messages.ipynb #49a612c4
-ALIVE = 'nbws.alive' # A subprotocol of our own, which apps do not see: see `nbws.handshake`
+ALIVE = 'nbws.alive' # A subprotocol of our own, which apps do not see: see `nbws.alive`
 
 class RequestHead:
     "What a transport knows of a request once its header fields are in."
@@ -267,7 +267,7 @@ class RequestParts(RequestHead):
 
     @property
     def offers_alive(self) -> bool:
-        "The client is a page of ours that wants to know whether its socket lives: see `nbws.handshake.ALIVE`."
+        "The client is a page of ours that wants to know whether its socket lives: see `nbws.alive`."
         return 'sec-websocket-protocol' in self.headers and ALIVE in self._offers()
 
     @property

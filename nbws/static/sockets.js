@@ -5,7 +5,7 @@
   if (window.nbwsSockets) return
   const { src, dataset } = document.currentScript
   const base = src.replace(/\/_nbws\/sockets\.js.*$/, '')
-  const ALIVE = 'nbws.alive' // The subprotocol in which a page may ask; see nbws/handshake.py
+  const ALIVE = 'nbws.alive' // The subprotocol in which a page may ask; see nbws/alive.py
   const QUIET = 10000 // Milliseconds without a message after which it asks
   const PATIENCE = 2000 // That it waits for an answer, to what it sent or asked
   const NEVER = 2 ** 31 - 1
