@@ -15,10 +15,10 @@ from weakref import WeakKeyDictionary
 
 from .access import Gate
 from .app import AppBase, Surroundings, users_traceback
-from .data import Headers
+from .data import Headers, sendable_fields
 from .alive import PAUSE, PING, PONG, RESUME, farewell, stays_alive
-from .messages import (ALIVE, CloseCode, Conn, HTTPException, NbwsError, Payload, PlainTextResponse, Receiver, Reported,
-                           Request, Response, Upgrade, reason)
+from .messages import (ALIVE, CloseCode, Conn, HTTPException, NbwsError, Payload, PlainTextResponse, Receiver,
+                           Reported, Request, Response, Upgrade, encodable, printable, reason)
 from .sockets import HIGH_WATER, Inbox, Quota
 from .workers import Workers, is_ending
 
@@ -96,7 +96,8 @@ class _Incoming:
 _HOPS = {'connection', 'keep-alive', 'transfer-encoding', 'upgrade'}
 
 def _head(response: Response, length: int | None) -> Message:
-    fields = [(k.lower().encode('latin-1'), v.encode('latin-1')) for k, v in response.headers if k.lower() not in _HOPS]
+    fields = [(k.lower().encode('latin-1'), v.encode('latin-1')) for k, v in sendable_fields(response.headers)
+              if k.lower() not in _HOPS]
     bare = response.status_code < 200 or response.status_code in (204, 304)
     if length is not None and not bare and not response.header('content-length'):
         fields.append((b'content-length', b'%d' % length))
@@ -223,6 +224,7 @@ class _Socket:
 
     def send(self, data: str | bytes | Payload) -> bool:
         if isinstance(data, Payload): data = data.data
+        else: encodable(data)
         key = 'text' if isinstance(data, str) else 'bytes'
         if self.ended is None: self._put({'type': 'websocket.send', key: data}, len(data))
         return self.buffered > HIGH_WATER
@@ -303,7 +305,8 @@ async def _connect(app: Any, scope: Scope, receive: Receive, send: Send) -> None
             raise NbwsError(f'the client did not offer the subprotocol {chosen!r}, but {request.subprotocols}')
         alive = stays_alive(request, chosen)
         await send({'type': 'websocket.accept', 'subprotocol': ALIVE if alive else chosen,
-                    'headers': [(k.lower().encode('latin-1'), v.encode('latin-1')) for k, v in response.headers]})
+                    'headers': [(k.lower().encode('latin-1'), v.encode('latin-1'))
+                                for k, v in sendable_fields(response.headers)]})
         ended = await _Socket(receiver, receive, send, _QUOTAS.setdefault(app, Quota()), alive).run()
     finally: receiver.closed(*ended)
 
@@ -447,13 +450,13 @@ class _Call:
                 raise
             error = e
         if error is not None and self.left and (isinstance(error, OSError) or type(error).__name__ in _LEFT):
-            log.debug('%s: the client has left', self.request.path)
+            log.debug('%s: the client has left', printable(self.request.path))
             error = None
         self.finished(error)
 
     def failed(self, error: BaseException) -> None:
         "Tell the developer, and answer if nothing is answered."
-        self.host.report(error, self.request.path)
+        self.host.report(error, printable(self.request.path))
         detail = ''.join(users_traceback(error)) if self.host.debug else ''
         self.decide(PlainTextResponse(f'500 {reason(500)}' + (f'\n\n{detail}' if detail else ''), 500))
 

@@ -19,7 +19,9 @@ from .access import JSP
 from .conn import Host, Outgoing, RelayedConn, SocketConn, UvRelayedConn, UvSocketConn
 from .alive import stays_alive
 from .handshake import switching
-from .messages import ALIVE, HTTPException, PlainTextResponse, Reported, Request, Response, Upgrade, reason
+from .data import sendable_fields
+from .messages import (ALIVE, HTTPException, PlainTextResponse, Reported, Request, Response, Upgrade, printable,
+                           reason)
 from .parser import BODY, DEAF, HEAD, IDLE, Exchange, RequestParser, StreamedBody
 from .prefix import relocated
 from .workers import is_ending
@@ -39,7 +41,7 @@ def split_fields(*headers: tuple[str, str]) -> tuple[str, dict[str, str]]:
     "The fields as they go out, and apart from them those that the transport decides on. Raises `ValueError`."
     lines: list[str] = []
     framing: dict[str, str] = {}
-    for name, value in headers:
+    for name, value in sendable_fields(headers):
         if (low := name.lower()) in _FRAMING: framing[low] = value
         else: lines.append(f'{name}: {value}\r\n')
     text = ''.join(lines)
@@ -287,7 +289,7 @@ class _Answers(_Writer):
             if is_ending(e): # Nobody is going to answer: the client need not wait
                 self.transport.abort()
                 raise
-            log.exception('%s %s failed', request.method, request.path)
+            log.exception('%s %s failed', request.method, printable(request.path))
             response = PlainTextResponse(reason(500), 500)
         if request.root_path: response = relocated(response, request)
         if request.leave: response = request.leave(response)
