@@ -17,8 +17,9 @@ from weakref import WeakKeyDictionary
 from .access import Gate
 from .app import AppBase, Surroundings, users_traceback
 from .data import BODY_RATE, BODY_SILENCE, Headers, sendable_fields
-from .messages import (CloseCode, Conn, HTTPException, NbwsError, Payload, PlainTextResponse, Receiver, Reported,
-                           Request, Response, Upgrade, encodable, printable, reason)
+from .alive import PAUSE, PING, PONG, RESUME, farewell, stays_alive
+from .messages import (ALIVE, CloseCode, Conn, HTTPException, NbwsError, Payload, PlainTextResponse, Receiver,
+                           Reported, Request, Response, Upgrade, encodable, printable, reason)
 from .sockets import HIGH_WATER, Inbox, Quota
 from .workers import Workers, is_ending
 
@@ -221,8 +222,8 @@ async def _send(response: Response, request: Request, incoming: _Incoming, send:
 class _Socket:
     "The app's `Conn` over an ASGI server."
     lane = transport = None
-    def __init__(self, receiver: Receiver, receive: Receive, send: Send, quota: Quota) -> None:
-        self.quota = quota
+    def __init__(self, receiver: Receiver, receive: Receive, send: Send, quota: Quota, alive: bool = False) -> None:
+        self.quota, self._alive = quota, alive
         self.receiver, self._receive, self._send = receiver, receive, send
         self._queue: deque[Message] = deque()
         self._wake, self._reading, self.buffered = asyncio.Event(), asyncio.Event(), 0
@@ -239,10 +240,13 @@ class _Socket:
     def ping(self, data: bytes = b'') -> None: pass
 
     def close(self, code: int = 1000, reason: str = '') -> None:
-        if self.ended is None: self.ended = int(code), reason
+        if self.ended is None:
+            if self._alive: self.send(farewell(code, reason))
+            self.ended = int(code), reason
         self._wake.set()
 
     def pause(self, paused: bool) -> None:
+        if self._alive: self.send(PAUSE if paused else RESUME)
         if paused: self._reading.clear()
         else: self._reading.set()
 
@@ -273,7 +277,9 @@ class _Socket:
             if message['type'] != 'websocket.receive':
                 return message.get('code') or CloseCode.NO_STATUS, message.get('reason') or ''
             text = message.get('text')
-            if self.ended is None: self.receiver.received(text if text is not None else message['bytes'])
+            if self._alive and text == PING:
+                if self.buffered <= HIGH_WATER: self.send(PONG)
+            elif self.ended is None: self.receiver.received(text if text is not None else message['bytes'])
 
     async def run(self) -> tuple[int, str]:
         "Both, until one ends. Returns the code and the reason."
@@ -305,10 +311,11 @@ async def _connect(app: Any, scope: Scope, receive: Receive, send: Send) -> None
     try:
         if chosen is not None and chosen not in request.subprotocols:
             raise NbwsError(f'the client did not offer the subprotocol {chosen!r}, but {request.subprotocols}')
-        await send({'type': 'websocket.accept', 'subprotocol': chosen,
+        alive = stays_alive(request, chosen)
+        await send({'type': 'websocket.accept', 'subprotocol': ALIVE if alive else chosen,
                     'headers': [(k.lower().encode('latin-1'), v.encode('latin-1'))
                                 for k, v in sendable_fields(response.headers)]})
-        ended = await _Socket(receiver, receive, send, _QUOTAS.setdefault(app, Quota())).run()
+        ended = await _Socket(receiver, receive, send, _QUOTAS.setdefault(app, Quota()), alive).run()
     finally: receiver.closed(*ended)
 
 async def _refuse(response: Response, scope: Scope, send: Send) -> None:

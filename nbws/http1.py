@@ -15,10 +15,13 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
-from .conn import Host, Outgoing, SocketConn, UvSocketConn
+from .access import JSP
+from .conn import Host, Outgoing, RelayedConn, SocketConn, UvRelayedConn, UvSocketConn
+from .alive import stays_alive
 from .handshake import switching
 from .data import sendable_fields
-from .messages import HTTPException, PlainTextResponse, Reported, Request, Response, Upgrade, printable, reason
+from .messages import (ALIVE, HTTPException, PlainTextResponse, Reported, Request, Response, Upgrade, printable,
+                           reason)
 from .parser import BODY, DEAF, HEAD, IDLE, Exchange, RequestParser, StreamedBody
 from .prefix import relocated
 from .workers import is_ending
@@ -203,7 +206,8 @@ PATIENCE = 0.5 # Seconds that an answer may still take when the client says no m
 
 class _Answers(_Writer):
     "What happens between a read and a write: one exchange at a time."
-    socket_conn = SocketConn
+    socket_conn: type[SocketConn] = SocketConn
+    relayed_conn: type[SocketConn] = RelayedConn
     __slots__ = ('_current', '_full', '_paused', '_advancing', '_served', '_lingering', '_waited', '_buffered',
                  '_link')
 
@@ -332,10 +336,11 @@ class _Answers(_Writer):
 
     def _switch(self, exchange: Exchange, request: Request, upgrade: Upgrade) -> bool:
         "Turn this connection into a socket. Returns True where that cannot be, and the app's answer is an error."
-        agreed = exchange.agreed
+        agreed, alive = exchange.agreed, stays_alive(request, upgrade.subprotocol)
         try:
             if not request.upgrade: raise ValueError('the request is no WebSocket handshake')
-            fields = switching(request, upgrade.subprotocol, agreed.answer if agreed else None, upgrade.headers)
+            chosen = ALIVE if alive else upgrade.subprotocol
+            fields = switching(request, chosen, agreed.answer if agreed else None, upgrade.headers)
             lines = [f'{name}: {value}\r\n' for name, value in fields]
             if ''.join(lines).count('\n') != len(lines) or any(line.count('\r') > 1 for line in lines):
                 raise ValueError('a header field contains a line break')
@@ -354,7 +359,8 @@ class _Answers(_Writer):
             self.flush()
             if self._paused: self.transport.resume_reading()
             self._paused = False
-            self.socket_conn(self.host, self.transport, upgrade.receiver, agreed, self._link).start(head, rest)
+            conn = self.relayed_conn if JSP in request.headers else self.socket_conn
+            conn(self.host, self.transport, upgrade.receiver, agreed, self._link, alive).start(head, rest)
         return False
 
 def _refused(refusal: HTTPException | None) -> Response:
@@ -500,7 +506,7 @@ class HttpConn(_Answers, asyncio.BufferedProtocol):
 class UvHttpConn(HttpConn, asyncio.Protocol):
     "The same for uvloop."
     __slots__ = ()
-    socket_conn = UvSocketConn
+    socket_conn, relayed_conn = UvSocketConn, UvRelayedConn
 
 def _address(name: Any) -> tuple[Any, Any]:
     return name[:2] if isinstance(name, tuple) else ('', 0)
