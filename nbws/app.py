@@ -31,7 +31,7 @@ from .html import (Link, Meta, Pre, Safe, Script, Tbody, Td, Th, Thead, Tr, attr
                        render)
 from .html import Table as HtmlTable
 from .messages import (BindError, HTMLResponse, HTTPException, NbwsError, OptionError, PlainTextResponse, Request,
-                           Response, Upgrade, reason)
+                           Response, Upgrade, printable, reason)
 from .rooms import Room
 from .routing import ANY, WEBSOCKET, Owner, Pattern, Route, Table, parse_pattern
 from .sessions import Session, Sessions
@@ -115,12 +115,18 @@ def users_traceback(error: BaseException) -> list[str]:
     "The traceback in lines, from the user's first frame on; the whole of it where no frame is the user's."
     frames = traceback.extract_tb(error.__traceback__)
     start = first_users([f.filename for f in frames])
-    lines = traceback.format_list(frames[start:])
-    return excerpt(['Traceback (most recent call last):\n', *lines, *traceback.format_exception_only(error)])
+    lines, says = traceback.format_list(frames[start:]), map(_escaped, traceback.format_exception_only(error))
+    return excerpt(['Traceback (most recent call last):\n', *lines, *says])
+
+def _escaped(says: str) -> str:
+    "What an error says, which may be a visitor's text: no line of it can pass for a line of the log."
+    first, *more = says.rstrip('\n').split('\n')
+    return '\n'.join([printable(first), *('  ' + printable(line) for line in more)]) + '\n'
 
 def shortened(text: str, limit: int = 2000, # Characters
               ) -> str:
-    "The beginning and the end of a longer text, with its length between them."
+    "The beginning and the end of a longer text, with its length between them; what cannot be encoded is escaped."
+    if not text.isascii(): text = text.encode('utf-8', 'backslashreplace').decode()
     if len(text) <= limit: return text
     return f'{text[:limit // 2]} ... ({len(text)} characters) ... {text[-(limit // 2):]}'
 
@@ -136,7 +142,7 @@ def message_of(error: BaseException) -> str:
 
 def error_text(error: BaseException) -> str:
     "What the developer reads: a line for what is wrong with a request, a traceback for what is wrong with the code."
-    if isinstance(error, BindError): return shortened(message_of(error))
+    if isinstance(error, BindError): return printable(shortened(message_of(error)))
     return ''.join(users_traceback(error)).rstrip()
 
 # %% ../nbs/06_app.ipynb #e6054034
@@ -296,7 +302,7 @@ class AppBase:
         if route:
             route.stats.errors += 1
             route.stats.last_error = shortened(f'{type(error).__name__}: {message_of(error)}', 200)
-        where = route.label if route else getattr(subject, 'path', 'nbws')
+        where = route.label if route else printable(getattr(subject, 'path', 'nbws'))
         self.log.add('error', where, error_text(error))
         self.surroundings.report(self, error, route, where)
 
@@ -532,6 +538,8 @@ class Pages(Routing):
         if self.default_hdrs:
             viewport = 'width=device-width, initial-scale=1, viewport-fit=cover'
             parts += [Meta(charset='utf-8'), Meta(name='viewport', content=viewport)]
+        if self.htmx and 'ws' in self.exts: parts.append(Script(src=f'{prefix}{ASSETS}/sockets.js')) # Before htmx
+        if self.default_hdrs:
             if self.htmx: parts.append(asset('htmx.min.js', prefix))
         if self.htmx: parts += [asset(EXTENSIONS[e], prefix) for e in self.exts]
         head = Safe(render(*parts, *elements))
@@ -551,6 +559,7 @@ class Pages(Routing):
 
     def error_page(self, request: Request, status: int, detail: str, trace: str = '') -> Response:
         "A page for an error; a fragment of text for everything that is not a browser's navigation."
+        detail = shortened(detail)
         if 'text/html' not in request.headers.get('accept', ''):
             return PlainTextResponse(f'{status} {detail}' + (f'\n\n{trace}' if trace else ''), status)
         from nbws.html import H1, Main, P, Title
