@@ -23,7 +23,7 @@ from pathlib import Path
 from types import FrameType, SimpleNamespace
 from typing import Any, NamedTuple, TypeVar
 
-from .access import host_names, origin_names
+from .access import hidden, host_names, is_hidden, origin_names
 from .binding import SPECIAL_NAMES, SPECIAL_TYPES, plan
 from .endpoints import HTTPEndpoint, SocketEndpoint, Stream, call, is_stream, pulled, source_of, to_response
 from .files import StaticFiles
@@ -585,6 +585,8 @@ class Answering(Pages):
         if found and path.startswith(ASSETS) and not found[0].path.startswith(ASSETS): found = None # By a catch-all
         if not found: return await self._unrouted(request)
         request.route, request.path_params = found
+        if found[0].may_change and not request.vouched and is_hidden(request, self.allowed_hosts, self.allowed_origins):
+            return hidden(request)
         if self.before and (early := await self._before(request)) is not None: return self.respond(early, request)
         endpoint = request.route.endpoint
         if isinstance(endpoint, SocketEndpoint): return await self._upgrade(request, endpoint)
@@ -828,14 +830,17 @@ def below(request: Request, prefix: str, # A mounted app's; without a slash at i
                     peer=request.peer, server=request.server, scheme=request.scheme,
                     root_path=request.root_path + prefix, http_version=request.http_version, upgrade=request.upgrade)
     inner.asgi_scope, inner._state, inner.max_form = request.asgi_scope, request.state, request.max_form
+    inner.vouched = request.vouched
     return inner
 
 class Mount:
     "The endpoint of everything below a prefix."
+    passes_on = True
     def __init__(self, prefix: str, app: Any) -> None: self.prefix, self.app = prefix, app
     async def answer(self, request: Request) -> Response:
         "What the other app answers."
-        inner = below(request, self.prefix)
+        outer, inner = request.app, below(request, self.prefix)
+        inner.vouched |= not is_hidden(request, outer.allowed_hosts, outer.allowed_origins) # Of whoever may send to it
         if getattr(self.app, 'sessions', None) is request.app.sessions: inner._session = request._session
         response: Response = await self.app.http(inner)
         return response
