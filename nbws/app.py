@@ -11,6 +11,7 @@ import os
 import re
 import sys
 import sysconfig
+import threading
 import time
 import traceback
 from collections import deque
@@ -32,7 +33,7 @@ from .html import (Link, Meta, Pre, Safe, Script, Tbody, Td, Th, Thead, Tr, attr
 from .html import Table as HtmlTable
 from .messages import (BindError, HTMLResponse, HTTPException, NbwsError, OptionError, PlainTextResponse, Request,
                            Response, Upgrade, printable, reason)
-from .rooms import Room
+from .rooms import Room, Rooms
 from .routing import ANY, WEBSOCKET, Owner, Pattern, Route, Table, parse_pattern
 from .sessions import Session, Sessions
 from .sockets import WebSocket
@@ -268,7 +269,7 @@ class AppBase:
         self.sessions = Sessions(secret_key, session_cookie, max_age, salt=self._salt, path=sess_path,
                                  samesite=same_site, secure=sess_https_only, domain=sess_domain)
         self.sockets: set[WebSocket] = set()
-        self.rooms: dict[str, Room] = {}
+        self.rooms = Rooms()
         self.state = SimpleNamespace()
         self.startup_hooks, self.shutdown_hooks = _many(on_startup), _many(on_shutdown)
         self.lifespan = lifespan
@@ -926,11 +927,16 @@ class App(Mounting):
 
     def room(self, name: str, history: int | None = None, # How many of the last messages newcomers get
              overflow: str | None = None) -> Room:
-        "The room called `name`, made at the first call. From any thread."
-        room = self.rooms.get(name)
-        if room is None: room = self.rooms.setdefault(name, Room(name, history or 0, overflow))
-        elif history is not None: room.keep(history)
-        return room
+        """The room called `name`, made at the first call. From any thread.
+
+        One that a handler made is forgotten when nobody is in it, nothing refers to it and it has no history.
+        """
+        return self.rooms.call(name, history, overflow, program=not self._handles())
+
+    def _handles(self) -> bool:
+        "Is this a handler's call: on the server's loop, or in a worker's thread? Else it is a cell or a module."
+        if self.loop is None: return False
+        return _on_loop(self.loop) or threading.current_thread() is not threading.main_thread()
 
     def setup_ws(self, f: Callable[..., Any] = lambda: None, path: str = '/ws') -> Callable[..., Awaitable[None]]:
         "FastHTML's shortcut: a socket route whose clients all get what the returned `send` is given."
