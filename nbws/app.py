@@ -533,6 +533,8 @@ class Pages(Routing):
         if self.default_hdrs:
             viewport = 'width=device-width, initial-scale=1, viewport-fit=cover'
             parts += [Meta(charset='utf-8'), Meta(name='viewport', content=viewport)]
+        if self.htmx and 'ws' in self.exts: parts.append(Script(src=f'{prefix}{ASSETS}/sockets.js')) # Before htmx
+        if self.default_hdrs:
             if self.htmx: parts.append(asset('htmx.min.js', prefix))
         if self.htmx: parts += [asset(EXTENSIONS[e], prefix) for e in self.exts]
         head = Safe(render(*parts, *elements))

@@ -22,11 +22,11 @@ from .data import (MAX_FIELDS, MAX_FILES, MAX_FORM, Fields, FormError, Headers, 
                        parse_cookies, parse_form, parse_query, sendable_fields, set_cookie)
 
 # %% auto #0
-__all__ = ['NbwsError', 'BindError', 'SignatureError', 'PatternError', 'OptionError', 'StartError', 'Reported', 'HTTPException',
-           'reason', 'printable', 'CloseCode', 'WebSocketDisconnect', 'Body', 'Address', 'URL', 'RequestHead',
-           'RequestParts', 'Request', 'from_json', 'Scope', 'whole_pairs', 'encodable', 'Response', 'HTMLResponse',
-           'PlainTextResponse', 'JSONResponse', 'RedirectResponse', 'StreamingResponse', 'to_json', 'Payload', 'Lane',
-           'Conn', 'Receiver', 'Upgrade']
+__all__ = ['ALIVE', 'NbwsError', 'BindError', 'SignatureError', 'PatternError', 'OptionError', 'StartError', 'Reported',
+           'HTTPException', 'reason', 'printable', 'CloseCode', 'WebSocketDisconnect', 'Body', 'Address', 'URL',
+           'RequestHead', 'RequestParts', 'Request', 'from_json', 'Scope', 'whole_pairs', 'encodable', 'Response',
+           'HTMLResponse', 'PlainTextResponse', 'JSONResponse', 'RedirectResponse', 'StreamingResponse', 'to_json',
+           'Payload', 'Lane', 'Conn', 'Receiver', 'Upgrade']
 
 # %% ../nbs/00b_messages.ipynb #a995aca3
 class NbwsError(Exception):
@@ -169,6 +169,8 @@ class URL(str):
     query = property(lambda self: self._split().query)
 
 # %% ../nbs/00b_messages.ipynb #49a612c4
+ALIVE = 'nbws.alive' # A subprotocol of our own, which apps do not see: see `nbws.alive`
+
 class RequestHead:
     "What a transport knows of a request once its header fields are in."
     __slots__ = ('method', 'target', 'headers', 'peer', 'server', 'scheme', 'root_path', 'http_version', 'upgrade',
@@ -264,8 +266,16 @@ class RequestParts(RequestHead):
     @property
     def subprotocols(self) -> list[str]:
         "The subprotocols that a socket's client offers, in its order of preference (RFC 6455, section 11.3.4)."
+        return [p for p in self._offers() if p != ALIVE]
+
+    def _offers(self) -> list[str]:
         offers = ','.join(self.headers.getlist('sec-websocket-protocol'))
         return [p for offer in offers.split(',') if (p := offer.strip())]
+
+    @property
+    def offers_alive(self) -> bool:
+        "The client is a page of ours that wants to know whether its socket lives: see `nbws.alive`."
+        return 'sec-websocket-protocol' in self.headers and ALIVE in self._offers()
 
     @property
     def session(self) -> Any:
