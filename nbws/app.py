@@ -523,7 +523,7 @@ def _linked(function: Any, route: Route) -> None:
     except AttributeError: pass # A method or a builtin
 
 def _visitor(ws: WebSocket) -> str:
-    "Who that is, by the session: the login that it has, or the beginning of its id. All come from one address by a proxy."
+    "Who that is, by the session: its login, or the beginning of its id. A proxy gives all the same address."
     session = ws.request._session # Not the property, which would begin one
     return '' if session is None else str(session.get('auth') or session.id[:6])
 
