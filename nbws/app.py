@@ -147,7 +147,7 @@ def advise(error: BaseException) -> None:
     error.args = (f'{said}. {WITHOUT_A_LOOP}',)
 
 WITHOUT_A_LOOP = ('An async handler runs on the event loop of the server: await there, `await f()` in place of '
-                  '`asyncio.run(f())`; or write `def` in place of `async def`, and the handler has a thread without a loop')
+                  '`asyncio.run(f())`; or write `def` in place of `async def`, which runs in a thread without a loop')
 
 def error_text(error: BaseException) -> str:
     "What the developer reads: a line for what is wrong with a request, a traceback for what is wrong with the code."

@@ -340,7 +340,8 @@ class Figures:
 def follow_figures() -> bool:
     "Let each handler have its own figures, once pyplot is imported. True the first time."
     helpers: Any = sys.modules.get('matplotlib._pylab_helpers')
-    if helpers is None or not isinstance(getattr(getattr(helpers, 'Gcf', None), 'figs', None), OrderedDict): return False
+    figures = getattr(getattr(helpers, 'Gcf', None), 'figs', None)
+    if not isinstance(figures, OrderedDict): return False
     helpers.Gcf.figs = Figures(helpers.Gcf.figs)
     return True
 
@@ -659,10 +660,10 @@ class IPyKernel:
         # While a cell runs, the kernel puts its own in place of Python's, and keeps these
         for module, name, own, kept in ((builtins, 'input', 'raw_input', '_sys_raw_input'),
                                         (getpass, 'getpass', 'getpass', '_save_getpass')):
-            now, runs = getattr(module, name), getattr(module, name) == getattr(self.kernel, own)
-            setattr(self.kernel, own, guarded(getattr(self.kernel, own), name))
-            setattr(module, name, getattr(self.kernel, own) if runs else guarded(now, name))
-            if runs and hasattr(self.kernel, kept): setattr(self.kernel, kept, guarded(getattr(self.kernel, kept), name))
+            now, kernels, pythons = getattr(module, name), getattr(self.kernel, own), getattr(self.kernel, kept, None)
+            setattr(self.kernel, own, guarded(kernels, name))
+            setattr(module, name, guarded(now, name))
+            if now == kernels and pythons: setattr(self.kernel, kept, guarded(pythons, name))
 
         hook = sys.breakpointhook
         def broke(*args: Any, **kwargs: Any) -> Any:
@@ -673,7 +674,7 @@ class IPyKernel:
         sys.breakpointhook = broke
 
 ASK = 'Let the page ask, by a form or a socket; or ask in a cell, before.'
-LOOK = 'Print what you want to see, or call the handler in a cell: there breakpoint() stops, and %debug looks at an error.'
+LOOK = 'Print what you want to see, or call the handler in a cell: there breakpoint() stops.'
 
 def users_frames(error: BaseException) -> Any:
     "The traceback from the user's first frame on."

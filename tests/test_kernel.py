@@ -546,7 +546,7 @@ FLOOD = """
 import threading
 @app.get('/errors')
 async def errors(n: int):
-    async def fails(i): raise ValueError(f'number {i} ' + 'x' * 10**7)
+    async def fails(i): raise ValueError(f'number {i} ' + 'x' * 10**6)
     for i in range(n): asyncio.ensure_future(fails(i))
 @app.get('/prints')
 async def prints(n: int):
