@@ -11,6 +11,7 @@ import os
 import re
 import sys
 import sysconfig
+import threading
 import time
 import traceback
 from collections import deque
@@ -23,7 +24,7 @@ from pathlib import Path
 from types import FrameType, SimpleNamespace
 from typing import Any, NamedTuple, TypeVar
 
-from .access import host_names, origin_names
+from .access import hidden, host_names, is_hidden, origin_names
 from .binding import SPECIAL_NAMES, SPECIAL_TYPES, plan
 from .endpoints import HTTPEndpoint, SocketEndpoint, Stream, call, is_stream, pulled, source_of, to_response
 from .files import StaticFiles
@@ -31,8 +32,8 @@ from .html import (Link, Meta, Pre, Safe, Script, Tbody, Td, Th, Thead, Tr, attr
                        render)
 from .html import Table as HtmlTable
 from .messages import (BindError, HTMLResponse, HTTPException, NbwsError, OptionError, PlainTextResponse, Request,
-                           Response, Upgrade, reason)
-from .rooms import Room
+                           Response, Upgrade, printable, reason)
+from .rooms import Room, Rooms
 from .routing import ANY, WEBSOCKET, Owner, Pattern, Route, Table, parse_pattern
 from .sessions import Session, Sessions
 from .sockets import WebSocket
@@ -117,12 +118,18 @@ def users_traceback(error: BaseException) -> list[str]:
     "The traceback in lines, from the user's first frame on; the whole of it where no frame is the user's."
     frames = traceback.extract_tb(error.__traceback__)
     start = first_users([f.filename for f in frames])
-    lines = traceback.format_list(frames[start:])
-    return excerpt(['Traceback (most recent call last):\n', *lines, *traceback.format_exception_only(error)])
+    lines, says = traceback.format_list(frames[start:]), map(_escaped, traceback.format_exception_only(error))
+    return excerpt(['Traceback (most recent call last):\n', *lines, *says])
+
+def _escaped(says: str) -> str:
+    "What an error says, which may be a visitor's text: no line of it can pass for a line of the log."
+    first, *more = says.rstrip('\n').split('\n')
+    return '\n'.join([printable(first), *('  ' + printable(line) for line in more)]) + '\n'
 
 def shortened(text: str, limit: int = 2000, # Characters
               ) -> str:
-    "The beginning and the end of a longer text, with its length between them."
+    "The beginning and the end of a longer text, with its length between them; what cannot be encoded is escaped."
+    if not text.isascii(): text = text.encode('utf-8', 'backslashreplace').decode()
     if len(text) <= limit: return text
     return f'{text[:limit // 2]} ... ({len(text)} characters) ... {text[-(limit // 2):]}'
 
@@ -151,7 +158,7 @@ WITHOUT_A_LOOP = ('An async handler runs on the event loop of the server: await 
 
 def error_text(error: BaseException) -> str:
     "What the developer reads: a line for what is wrong with a request, a traceback for what is wrong with the code."
-    if isinstance(error, BindError): return shortened(message_of(error))
+    if isinstance(error, BindError): return printable(shortened(message_of(error)))
     return ''.join(users_traceback(error)).rstrip()
 
 # %% ../nbs/06_app.ipynb #e6054034
@@ -277,7 +284,7 @@ class AppBase:
         self.sessions = Sessions(secret_key, session_cookie, max_age, salt=self._salt, path=sess_path,
                                  samesite=same_site, secure=sess_https_only, domain=sess_domain)
         self.sockets: set[WebSocket] = set()
-        self.rooms: dict[str, Room] = {}
+        self.rooms = Rooms()
         self.state = SimpleNamespace()
         self.startup_hooks, self.shutdown_hooks = _many(on_startup), _many(on_shutdown)
         self.lifespan = lifespan
@@ -312,7 +319,7 @@ class AppBase:
         if route:
             route.stats.errors += 1
             route.stats.last_error = shortened(f'{type(error).__name__}: {message_of(error)}', 200)
-        where = route.label if route else getattr(subject, 'path', 'nbws')
+        where = route.label if route else printable(getattr(subject, 'path', 'nbws'))
         self.log.add('error', where, error_text(error))
         self.surroundings.report(self, error, route, where)
 
@@ -542,6 +549,8 @@ class Pages(Routing):
         if self.default_hdrs:
             viewport = 'width=device-width, initial-scale=1, viewport-fit=cover'
             parts += [Meta(charset='utf-8'), Meta(name='viewport', content=viewport)]
+        if self.htmx and 'ws' in self.exts: parts.append(Script(src=f'{prefix}{ASSETS}/sockets.js')) # Before htmx
+        if self.default_hdrs:
             if self.htmx: parts.append(asset('htmx.min.js', prefix))
         if self.htmx: parts += [asset(EXTENSIONS[e], prefix) for e in self.exts]
         head = Safe(render(*parts, *elements))
@@ -561,6 +570,7 @@ class Pages(Routing):
 
     def error_page(self, request: Request, status: int, detail: str, trace: str = '') -> Response:
         "A page for an error; a fragment of text for everything that is not a browser's navigation."
+        detail = shortened(detail)
         if 'text/html' not in request.headers.get('accept', ''):
             return PlainTextResponse(f'{status} {detail}' + (f'\n\n{trace}' if trace else ''), status)
         from nbws.html import H1, Main, P, Title
@@ -601,6 +611,8 @@ class Answering(Pages):
         if found and path.startswith(ASSETS) and not found[0].path.startswith(ASSETS): found = None # By a catch-all
         if not found: return await self._unrouted(request)
         request.route, request.path_params = found
+        if found[0].may_change and not request.vouched and is_hidden(request, self.allowed_hosts, self.allowed_origins):
+            return hidden(request)
         if self.before and (early := await self._before(request)) is not None: return self.respond(early, request)
         endpoint = request.route.endpoint
         if isinstance(endpoint, SocketEndpoint): return await self._upgrade(request, endpoint)
@@ -844,14 +856,17 @@ def below(request: Request, prefix: str, # A mounted app's; without a slash at i
                     peer=request.peer, server=request.server, scheme=request.scheme,
                     root_path=request.root_path + prefix, http_version=request.http_version, upgrade=request.upgrade)
     inner.asgi_scope, inner._state, inner.max_form = request.asgi_scope, request.state, request.max_form
+    inner.vouched = request.vouched
     return inner
 
 class Mount:
     "The endpoint of everything below a prefix."
+    passes_on = True
     def __init__(self, prefix: str, app: Any) -> None: self.prefix, self.app = prefix, app
     async def answer(self, request: Request) -> Response:
         "What the other app answers."
-        inner = below(request, self.prefix)
+        outer, inner = request.app, below(request, self.prefix)
+        inner.vouched |= not is_hidden(request, outer.allowed_hosts, outer.allowed_origins) # Of whoever may send to it
         if getattr(self.app, 'sessions', None) is request.app.sessions: inner._session = request._session
         response: Response = await self.app.http(inner)
         return response
@@ -935,11 +950,16 @@ class App(Mounting):
 
     def room(self, name: str, history: int | None = None, # How many of the last messages newcomers get
              overflow: str | None = None) -> Room:
-        "The room called `name`, made at the first call. From any thread."
-        room = self.rooms.get(name)
-        if room is None: room = self.rooms.setdefault(name, Room(name, history or 0, overflow))
-        elif history is not None: room.keep(history)
-        return room
+        """The room called `name`, made at the first call. From any thread.
+
+        One that a handler made is forgotten when nobody is in it, nothing refers to it and it has no history.
+        """
+        return self.rooms.call(name, history, overflow, program=not self._handles())
+
+    def _handles(self) -> bool:
+        "Is this a handler's call: on the server's loop, or in a worker's thread? Else it is a cell or a module."
+        if self.loop is None: return False
+        return _on_loop(self.loop) or threading.current_thread() is not threading.main_thread()
 
     def setup_ws(self, f: Callable[..., Any] = lambda: None, path: str = '/ws') -> Callable[..., Awaitable[None]]:
         "FastHTML's shortcut: a socket route whose clients all get what the returned `send` is given."

@@ -24,7 +24,7 @@ from typing import Any
 from urllib.parse import unquote
 from weakref import WeakValueDictionary, ref
 
-from .data import set_cookie
+from .data import Fields, FromVisitor, set_cookie
 from .messages import NbwsError, Request
 
 log = logging.getLogger('nbws')
@@ -128,7 +128,7 @@ class _Shared:
 def _text(data: dict[str, Any], sid: str) -> str:
     return json.dumps({**data, '_id': sid}, separators=(',', ':'), default=str)
 
-class Session(dict[str, Any]):
+class Session(FromVisitor, dict[str, Any]):
     "A visitor's data, as one request or socket holds it; values are what JSON can say. From any thread."
     __slots__ = ('_shared', '_sessions', 'cookie', 'saved', 'answered', '__weakref__')
 
@@ -158,7 +158,8 @@ class Session(dict[str, Any]):
         old, fresh = self._shared, _Shared(dict(self))
         fresh.peer = old.peer
         old.holders = [h for h in old.holders if h() is not self]
-        kept = {} if empty else json.loads(json.dumps(old.data, default=str)) # Not what is inside of our values
+        # Not what is inside of our values
+        kept = {} if empty else json.loads(json.dumps(old.data, default=str), object_hook=Fields)
         for copy in old.copies():
             dict.clear(copy)
             dict.update(copy, kept)
@@ -218,7 +219,7 @@ class Session(dict[str, Any]):
             if key not in self: self[key] = default
             return self[key]
 
-    def __reduce__(self) -> Any: return dict, (dict(self),) # A copy is a plain dict
+    def __reduce__(self) -> Any: return Fields, (dict(self),) # A copy is no session
 
 # %% ../nbs/05b_sessions.ipynb #dce9a77c
 class _Texts:
@@ -344,7 +345,7 @@ class Sessions:
                 saved = self._opened(signer, given)
                 if saved is None: free = other
                 if not saved: continue
-                data = json.loads(saved)
+                data = json.loads(saved, object_hook=Fields)
                 sid = data.pop('_id')
                 if (ended := self.store.ended.get(sid)) is not None: late |= time.monotonic() - ended < LATE
                 else: return Session(self._found(sid, data, saved), self, name, saved, bool(request.answered))
@@ -366,7 +367,7 @@ class Sessions:
         shared, store = self.store.find(sid), self.store
         if shared is None:
             if text := store.texts.get(sid):
-                data, saved = json.loads(text), text
+                data, saved = json.loads(text, object_hook=Fields), text
                 del data['_id']
             shared = _Shared(data, sid)
             shared.carried, shared.peer = saved, store.texts.found.get(sid, ('', ''))[1]

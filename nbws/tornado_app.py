@@ -20,9 +20,9 @@ from tornado.web import Application, RequestHandler
 from tornado.websocket import WebSocketClosedError, WebSocketHandler, WebSocketProtocol
 
 from .access import is_foreign
-from .app import AppBase, Surroundings
+from .app import AppBase, Surroundings, error_text
 from .asgi import Chunks, replace_sockets
-from .messages import CloseCode, Conn, HTTPException, PlainTextResponse, Request, Response, Upgrade
+from .messages import CloseCode, Conn, HTTPException, PlainTextResponse, Request, Response, Upgrade, printable
 from .sockets import HIGH_WATER, Inbox
 from .workers import is_ending
 
@@ -303,7 +303,7 @@ async def _feed(delegate: Any, line: RequestStartLine, headers: HTTPHeaders, con
         delegate.on_connection_close()
     except BaseException as e:
         if is_ending(e): raise
-        log.exception('%s: the tornado application failed', request.path)
+        log.error('%s: the tornado application failed\n%s', printable(request.path), error_text(e))
         connection.refuse(HTTPException(500))
 
 async def _maybe(result: Awaitable[None] | None) -> None:
