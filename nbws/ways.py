@@ -10,22 +10,23 @@ import json
 import os
 import secrets
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .access import JSP, TOKEN, Gate, is_loopback
 from .app import ASSETS, App
-from .messages import NbwsError, Request
-from .rendezvous import (SERVER_VARIABLE, Cookies, Meeting, announce, find, meeting_file, new_meeting,
-                             socket_path, withdraw)
+from .messages import NbwsError, PlainTextResponse, Request
+from .rendezvous import (SERVER_VARIABLE, Cookies, Meeting, announce, find, meeting_place, new_meeting, socket_path,
+                             withdraw)
 from .sessions import VISITOR
 
 if TYPE_CHECKING: from nbws.server import Server # Imported when something is served: it brings tornado
 
 # %% auto #0
-__all__ = ['OPENINGS', 'FIND', 'LINE', 'SANDBOX', 'EXAMINE', 'connection_file', 'jupyter_base', 'in_vscode', 'Opening', 'opening',
-           'opened', 'closed', 'of', 'url_of', 'attributes', 'finder', 'Doctor', 'way_of', 'prepare', 'diagnosis']
+__all__ = ['OPENINGS', 'SHARED', 'FIND', 'LINE', 'SANDBOX', 'EXAMINE', 'connection_file', 'jupyter_base', 'in_vscode', 'Opening',
+           'opening', 'opened', 'closed', 'of', 'url_of', 'attributes', 'finder', 'Doctor', 'way_of', 'prepare',
+           'diagnosis']
 
 # %% ../nbs/13b_ways.ipynb #7b045f4e
 def connection_file() -> str:
@@ -51,11 +52,12 @@ class Opening:
     "How an app of this kernel is reached."
     segment: str = '' # The path segment behind `{base_url}nbws/`; '': the Jupyter server does not forward
     base: str = '' # The Jupyter server's base URL
-    token: str = '' # What the direct address needs; '': nothing, for there is no notebook
+    token: str = field(default='', repr=False) # What the direct address needs; '': nothing, for there is no notebook
     direct: bool = True # Listen on a port, too
     port: int = 0 # That port, once it is known
     file: Path | None = None
     meeting: Meeting | None = None
+    why: str = '' # The Jupyter server could forward and does not, for a reason
 
     def gate(self, any_host: bool) -> Gate | None:
         "Who may come in: who has the secret of this opening; None where it has none."
@@ -87,12 +89,16 @@ def opening(name: str = '', # The app's variable
     base = jupyter_base()
     if not base: return Opening(token=token)
     name, n = name if name.isidentifier() else '', 2
-    at = meeting_file(file, name)
-    while (found := find(at)) and found.pid == os.getpid(): # Another app without a name
-        at, n = meeting_file(file, f'{name}_{n}'), n + 1
+    at = meeting_place(file, name)
+    while at and (found := find(at)) and found.pid == os.getpid(): # Another app without a name
+        at, n = meeting_place(file, f'{name}_{n}'), n + 1
+    if at is None: return Opening(token=token, why=SHARED.format(Path(file).parent))
     path = socket_path(at)
     segment = at.stem
     return Opening(segment, base, token, wanted or in_vscode(cell), 0, at, new_meeting(path))
+
+SHARED = ('The Jupyter server could forward to this kernel, but the two cannot tell each other anything that others '
+          'could not read: neither {} nor the folder for temporary files keeps the modes of files.')
 
 def opened(server: Server, o: Opening) -> None:
     "The server listens: tell the Jupyter server. Raises `NbwsError` where that cannot be."
@@ -209,10 +215,12 @@ EXAMINE = '''<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>n
 <script>
 (async () => {
   const tell = (id, text) => { document.getElementById(id).textContent = text }
+  let seen = '' // The Host that the app sees
   const ms = start => (performance.now() - start).toFixed(1) + ' ms'
   try {
     const start = performance.now(), answer = await fetch('/_nbws/ping', {cache: 'no-store'})
     const said = await answer.text()
+    seen = answer.headers.get('x-nbws-host') || ''
     const status = answer.status
     tell('http', answer.ok && said === 'pong' ? 'HTTP: answers, ' + ms(start)
       : answer.ok ? 'HTTP: something else answers, such as a login page. Reload the notebook.'
@@ -226,20 +234,28 @@ EXAMINE = '''<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>n
   const late = setTimeout(() => tell('socket', held), 5000)
   socket.onopen = () => socket.send('ping')
   socket.onmessage = () => { clearTimeout(late); tell('socket', 'WebSocket: answers, ' + ms(begun)); socket.close() }
+  const allow = JUPYTER ? "c.ServerApp.allow_origin = '" + location.origin + "' in Jupyter's configuration."
+    : "App(allowed_origins=['" + location.origin + "'])."
+  const renamed = () => 'WebSocket: refused. A proxy between this browser and the app changes the Host field: the app '
+    + 'sees ' + seen + ', and this page is at ' + location.host + ", so the socket seems to be another site's. Let the "
+    + 'proxy pass Host on (nginx: proxy_set_header Host $http_host). Where that cannot be: ' + allow
   const blocked = /googleusercontent|colab/.test(location.hostname)
     ? 'WebSocket: blocked. Colab passes no sockets on. Pages with htmx and fetch() work.'
     : 'WebSocket: blocked. If HTTP answers, a proxy between this browser and Jupyter does not pass upgrades on '
       + '(nginx: proxy_http_version 1.1, and the headers Upgrade and Connection).'
-  socket.onerror = () => { clearTimeout(late); tell('socket', blocked) }
+  socket.onerror = () => { clearTimeout(late); tell('socket', seen && seen !== location.host ? renamed() : blocked) }
 })()
 </script></body></html>'''
 
 def prepare(app: App) -> None:
     "Add what the doctor's page asks for. Again and again: the cell that asks owns these routes."
-    async def ping() -> str: return 'pong'
+    async def ping(request: Any) -> Any: return PlainTextResponse('pong', headers={'x-nbws-host': request.host})
     async def echo(websocket: Any) -> None:
         async for message in websocket: await websocket.send(message)
-    async def examine(request: Any) -> str: return EXAMINE.replace('WAY', html.escape(way_of(request)))
+    async def examine(request: Any) -> str:
+        way = way_of(request)
+        jupyter = 'true' if way.startswith('through') else 'false'
+        return EXAMINE.replace('WAY', html.escape(way)).replace('JUPYTER', jupyter)
     app.get(f'{ASSETS}/ping', name='nbws ping')(ping)
     app.ws(f'{ASSETS}/echo', name='nbws echo')(echo)
     app.get(f'{ASSETS}/doctor', name='nbws doctor')(examine)
@@ -249,6 +265,7 @@ def diagnosis(server: Server | None) -> list[str]:
     if server is None: return ['This app is not being served. Call serve(), or serve(my_app) if there are several.']
     o = of(server)
     if o.segment: lines = [f'The Jupyter server forwards {o.base}nbws/{o.segment}/ to this app.']
+    elif o.why: lines = [o.why]
     elif 'COLAB_RELEASE_TAG' in os.environ:
         lines = ["This is Colab: pages come through Colab's own proxy, which passes no WebSockets on."]
     elif jupyter_base(): lines = ['The Jupyter server can forward to this kernel, but did not when serving began. '
