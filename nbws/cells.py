@@ -20,9 +20,9 @@ from contextvars import Context, ContextVar, copy_context
 from functools import partial
 from types import CodeType, FrameType, TracebackType
 from typing import Any, Protocol
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
-from .app import App, AppBase, Surroundings, first_users, is_ours, is_users
+from .app import ASSETS, App, AppBase, Surroundings, first_users, is_ours, is_users
 from .live import Live, script
 from .messages import BindError, NbwsError, Request, Response
 from .prefix import with_script
@@ -235,9 +235,12 @@ class Cells(Surroundings):
         self._running: str | None = None # The id of the cell that runs
         self._defined: set[Route] = set() # What it has defined so far
         self._begun: list[Any] = [] # What it has begun so far by `app.run`
+        self._made: list[ref[App]] = [] # The apps that it has made so far
+        self._apps: dict[str, list[ref[App]]] = {} # Those that each cell made when it ran last
+        self._adders: dict[int, str] = {} # By serial of a route whose function is a module's: the cell that added it
         self._going_on: list[tuple[str, Any]] = [] # The same of all cells, with the cell's id
         self._release: list[Callable[[], None]] = []
-        self.after_hooks: list[Callable[[], None]] = [] # Called when a cell has ended
+        self.after_hooks: list[Callable[[bool], None]] = [] # Called when a cell has ended, with whether it succeeded
 
     def cell(self) -> Owner:
         "The cell that runs, or ran last."
@@ -270,12 +273,32 @@ class Cells(Surroundings):
         self._homes[app] = self._here() if old is None or old not in self._homes else self._homes[old]
         if old is not app and old in self.lives: self.lives[old].retire()
 
-    def created(self, app: App) -> None: self.lives[app] = Live(app)
+    def created(self, app: App) -> None:
+        self.lives[app] = Live(app)
+        cell = self._running
+        if not (cell and self._by_cell()): return
+        self._made.append(ref(app))
+        before = self._apps.get(cell, [])[len(self._made) - 1:]
+        old = before[0]() if before else None
+        if old is not None: app.succeed(old, cell, lambda r: self._belongs_elsewhere(r, cell))
+
+    def _belongs_elsewhere(self, route: Route, cell: str) -> bool:
+        ours = route.path.startswith(ASSETS) or route.owner is None
+        return not ours and route.owner.id != cell and self._adders.get(route.serial) != cell  # type: ignore[union-attr]
+
+    def _by_cell(self) -> bool:
+        "Is it the running cell's own code that runs, and no handler's?"
+        return threading.current_thread() is threading.main_thread() and SPEAKER.get() is None
+
+    def refresh(self, app: Any) -> int: return self.lives[app].refresh() if app in self.lives else 0
     def dress(self, request: Request, response: Response) -> Response:
         return with_script(response, request, script(request))
 
     def defined(self, app: App, routes: Sequence[Route], replaced: Sequence[Route]) -> None:
         self._defined.update(routes)
+        for old in replaced: self._adders.pop(old.serial, None)
+        if self._running and self._by_cell():
+            self._adders.update((r.serial, self._running) for r in routes if r.owner and r.owner.id != self._running)
         for old in replaced:
             mine = routes[0].owner
             if old.owner and mine and old.owner.id != mine.id:
@@ -283,8 +306,7 @@ class Cells(Surroundings):
         if self._running is None and app in self.lives: self.lives[app].check()
 
     def begun(self, running: Any) -> None:
-        by_cell = threading.current_thread() is threading.main_thread() and SPEAKER.get() is None
-        if not (self._running and by_cell): return
+        if not (self._running and self._by_cell()): return
         self._begun.append(running)
         self._going_on.append((self._running, running))
 
@@ -293,7 +315,7 @@ class Running(Cells):
     "What happens before and after a cell runs."
     def before_cell(self, *_: Any) -> None:
         "A cell begins."
-        self._running, self._defined, self._begun = self.cell_id(), set(), []
+        self._running, self._defined, self._begun, self._made = self.cell_id(), set(), [], []
         for app in list(self.lives):
             held = {ws for ws in tuple(app.sockets) if _owns(self._running, ws.request.route)}
             if held and app.loop: self._release.append(_hold(app.loop, held))
@@ -303,7 +325,8 @@ class Running(Cells):
         cell, self._running = self._running, None
         ok = result is None or (result.error_before_exec is None and result.error_in_exec is None)
         try:
-            for hook in self.after_hooks: hook()
+            if cell and self._made: self._apps[cell] = self._made
+            for hook in self.after_hooks: hook(ok)
             for app, live in list(self.lives.items()):
                 app.renew()
                 if ok and cell: self._prune(app, cell)

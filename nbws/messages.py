@@ -155,13 +155,14 @@ class URL(str):
 class RequestHead:
     "What a transport knows of a request once its header fields are in."
     __slots__ = ('method', 'target', 'headers', 'peer', 'server', 'scheme', 'root_path', 'http_version', 'upgrade',
-                 'app', 'route', 'path_params', 'asgi_scope', 'connection', '_session',
+                 'app', 'route', 'path_params', 'asgi_scope', 'connection', 'since', '_session',
                  '_body', '_path', '_query', '_cookies', '_form', '_state', '_out')
     app: Any # The app that answers, and its route: set by the app
     route: Any
     path_params: dict[str, Any]
     connection: Any # What the app's `connected` made of the connection, where the transport tells of it
     asgi_scope: dict[str, Any] | None
+    since: dict[str, int] | None # What a page that opens its socket again has seen: see `nbws.rooms`; set by the app
     _session: Any
     _path: str | None
     _query: MultiDict | None
@@ -190,7 +191,7 @@ class RequestHead:
         self.http_version, self.upgrade, self._body = http_version, upgrade, body
         self.path_params = {}
         self.app = self.route = self.asgi_scope = self.connection = self._session = self._path = None
-        self._query = self._cookies = self._form = self._state = self._out = None
+        self._query = self._cookies = self._form = self._state = self._out = self.since = None
 
     def __repr__(self) -> str: return f'<{type(self).__name__} {self.method} {self.target.decode("latin-1")}>'
 

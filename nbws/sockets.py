@@ -60,7 +60,7 @@ class Host(Protocol):
     table: Any
     sockets: set[WebSocket]
     successor: Host | None # The app that took over, if one did
-    def refresh(self) -> None: "Look up the endpoint of every open socket again."
+    def align(self) -> None: "Look up the endpoint of every open socket again."
 
 class HandOver(BaseException):
     "Raised where a pull-style handler waits for a message, when its cell was run again: the new one takes over."
@@ -242,13 +242,13 @@ class Receiving(Sending):
         while self.app.successor: # Its cell was run again during the handshake
             self.app = self.request.app = self.app.successor
         self.app.sockets.add(self)  # type: ignore[arg-type]
-        if self.table is not self.app.table: self.app.refresh()
+        if self.table is not self.app.table: self.app.align()
         if self._decision is not None: self._wake()
         else: self._enqueue(_open)
 
     def received(self, data: str | bytes) -> None:
         "A message has come."
-        if self.table is not self.app.table: self.app.refresh()
+        if self.table is not self.app.table: self.app.align()
         if self._busy or self._held:
             inbox = self._queue()
             inbox.append(data)
@@ -296,7 +296,7 @@ class Receiving(Sending):
                 if item.__class__ in _DATA: await self.endpoint.message(self, item)
                 else: await item(self)
                 if not self._inbox: return
-                if self.table is not self.app.table: self.app.refresh()
+                if self.table is not self.app.table: self.app.align()
                 if self._held: return
                 item = self._next()
         finally:
@@ -350,7 +350,7 @@ class WebSocket(Receiving):
         waits while the first one does.
         """
         await self.accept()
-        if self.table is not self.app.table: self.app.refresh()
+        if self.table is not self.app.table: self.app.align()
         while not self._inbox or self._stale:
             if self._stale: raise HandOver
             if self.code: raise WebSocketDisconnect(self.code, self.reason)
