@@ -45,7 +45,8 @@
   let frame = 0, width = 0, content = 0, room = 0, excess = 0, asked = 0
   const note = element => {
     const { height } = element.getBoundingClientRect()
-    if (height < innerHeight / 2) return
+    const scrolls = element.parentElement && element !== document.body && getComputedStyle(element).overflowY !== 'visible'
+    if (height < innerHeight / 2 || scrolls) return // What scrolls is as high as it wants to be
     heights.set(element, height)
     for (const child of element.children) note(child)
   }
@@ -81,17 +82,18 @@
   const measure = again => {
     if (!framed || !document.body) return
     const html = document.documentElement, before = { frame, content, room }
-    content = follows.has(html) ? ending(html)[0] + scrollY : html.offsetHeight
+    const natural = () => follows.has(html) ? ending(html)[0] + scrollY : html.offsetHeight
+    content = natural()
     room = dialog.hidden ? 0 : Math.min(dialog.scrollHeight + 24, 600) // A small page makes room for its error
     const moved = width === innerWidth ? innerHeight - before.frame : 0, by = content - before.content
     frame = innerHeight
     width = innerWidth
     if (before.frame && moved && Math.abs(by) >= 1) { // The content has moved with the frame
-      if (learn(moved)) content = follows.has(html) ? ending(html)[0] + scrollY : content
-      else if (by <= moved + 1 && (by < 0 || by > .75 * moved || content < frame)) { // Else it comes to rest, or is news
-        excess = Math.max(0, content + 2 - frame)
-        return
-      }
+      const learned = learn(moved), rests = by / moved > 0 && by / moved < .75
+      if (learned) content = natural()
+      const wanted = content < frame ? learned || (rests && follows.has(html)) : rests || by > moved + 1
+      excess = wanted ? 0 : Math.max(0, content + 2 - frame)
+      if (!wanted) return
     } else if (again !== true && Math.abs(by) < 1 && room === before.room) return
     const height = Math.ceil(Math.max(content - excess, room)) + 2
     if (height === asked && again !== true) return
