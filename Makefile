@@ -2,7 +2,8 @@
 # registry. Everything is installed into .venv; a second run reuses what stands there.
 
 PYTHON ?= python3
-DEMO ?= nbs/20_chat.ipynb
+# Where the demo notebook is copied to, so that it may be written into.
+DEMO ?= nbws-demo
 # More for JupyterLab, such as JUPYTER_FLAGS=--no-browser.
 JUPYTER_FLAGS ?=
 # How many tests run side by side; one more than there are cores, for most wait now and then. 0: in this process.
@@ -53,8 +54,19 @@ define install
   { echo "nbws needs Python 3.10 or newer, and $(PYTHON) is `$(PYTHON) --version 2>&1`. Another one: make PYTHON=python3.12 ..."; exit 1; }
 @$(PY) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || $(PYTHON) -m venv --clear $(VENV) || \
   { echo "$(PYTHON) could not make a venv; on Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
-$(PY) -m pip install -q -e '.[$(1)]'
+@{ $(PY) -m pip install --progress-bar off -e '.[$(1)]' 2>&1 && echo installed; } | tee $(VENV)/install.log | awk "$$TELL_INSTALL" || \
+  { cat $(VENV)/install.log; echo "==> the installation failed; what pip said stands above"; exit 1; }
 endef
+
+# What pip is doing, in a line every ten packages. Its exit code is lost in the pipe: the last line tells instead.
+define TELL_INSTALL
+/^Collecting / { if (++found % 10 == 0) { print "    " found " packages found, the last one is " $$2; fflush() } }
+/^Building wheel|^Preparing editable|^Building editable/ { if (!built++) { print "    building nbws, with htmx from npm"; fflush() } }
+/^Installing collected packages/ { print "    installing " NF - 3 " packages"; fflush() }
+/^installed$$/ { done = 1 }
+END { exit !done }
+endef
+export TELL_INSTALL
 
 .PHONY: jupyter-conf
 jupyter-conf: # Only once the extension exists: Jupyter Server logs an error for one that it cannot import.
@@ -67,11 +79,8 @@ setup: $(VENV)/.dev jupyter-conf ## install everything a developer needs into .v
 # ---------------------------------------------------------------- see it
 
 .PHONY: demo
-demo: $(VENV)/.demo jupyter-conf ## open the chat notebook in JupyterLab, in your browser
-	@test -f $(DEMO) || { echo "there is no $(DEMO); name another: make demo DEMO=nbs/x.ipynb"; exit 1; }
-	@echo "==> JupyterLab opens $(DEMO): run its cells (Run > Run All Cells) and type into the page under them."
-	@echo "    No browser? Open the address that JupyterLab prints. Ctrl+C ends it."
-	$(BIN)/jupyter lab --notebook-dir=$(dir $(DEMO)) --LabApp.default_url=/lab/tree/$(notdir $(DEMO)) $$([ "$$(id -u)" = 0 ] && echo --allow-root) $(JUPYTER_FLAGS)
+demo: $(VENV)/.demo jupyter-conf ## open the demo notebook in JupyterLab, in your browser
+	@$(BIN)/nbws demo --lab --folder $(DEMO) -- $(JUPYTER_FLAGS)
 
 # ---------------------------------------------------------------- check it
 
@@ -174,6 +183,6 @@ bench: $(VENV)/.dev ## nbws beside its peers, on Linux with gcc; options: make b
 
 .PHONY: clean
 clean: ## remove .venv, the browser files and everything that runs leave behind
-	find nbws/static -type f ! -name nbws.js ! -name prefix.js -delete
+	find nbws/static -type f ! -name nbws.js ! -name prefix.js ! -name nbws.css -delete
 	rm -rf $(VENV) .venv-bench build dist *.egg-info _proc e2e/artefacts .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find nbws tests e2e nbs -name __pycache__ -prune -exec rm -rf {} +

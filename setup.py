@@ -111,8 +111,10 @@ setup(
     license_files=['LICENSE'],
     keywords=cfg['keywords'].split(),
     python_requires=f">={cfg['min_python']}",
+    # An editable install puts a path file in place of a finder that type checkers cannot follow.
+    package_dir={'': '.'},
     packages=find_packages(include=['nbws', 'nbws.*']),
-    package_data={'nbws': ['static/*', 'jupyter/*.json', 'py.typed']},
+    package_data={'nbws': ['static/*', 'jupyter/*.json', 'examples/*.ipynb', 'py.typed']},
     data_files=[('etc/jupyter/jupyter_server_config.d', ['nbws/jupyter/nbws.json'])],
     install_requires=lines(cfg['requirements']),
     extras_require=extras,

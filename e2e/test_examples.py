@@ -62,7 +62,7 @@ def picture(nb: Notebook, index: int, name: str, above: int = 0) -> None:
 
 
 def test_the_readmes_chat(open_notebook: Open) -> None:
-    """The text that README.md shows, in one cell: two visitors talk. Its picture opens README.md."""
+    """The text that README.md shows, in one cell: two visitors talk."""
     text = re.search(r"```python\n(.*?)\n```", (ROOT / "README.md").read_text(), re.S)
     assert text
     nb = open_notebook([text[1]], name="chat")
@@ -75,12 +75,12 @@ def test_the_readmes_chat(open_notebook: Open) -> None:
         said.append(line)
         for each in (ann, bob):
             expect(each.locator("#talk li")).to_have_text(said)
-            each.get_by_role("textbox").fill("")
+        expect(frame.get_by_role("textbox")).to_have_value("")
     picture(nb, 0, "nbws", above=10)
 
 
 def test_chat(open_notebook: Open) -> None:
-    """What `make demo` opens: run all, talk, change the handler."""
+    """FastHTML's chat: run all, talk, change the handler."""
     nb = open_notebook(NOTEBOOKS / "20_chat.ipynb")
     nb.run_all()
     two = find(nb, "show(n=2)")

@@ -11,7 +11,11 @@ _FACE = {  # public name -> the module it stands in
     'show': 'nbws.notebook',
     'stop': 'nbws.notebook',
 }
-__all__ = ['__version__', *_FACE]
+__all__ = ['__version__', 'App', 'FastHTML', 'serve', 'show', 'stop']
+
+TYPE_CHECKING = False # As `typing` says it, which this file does not import; for type checkers it is true
+if TYPE_CHECKING:
+    from .common import App, FastHTML, serve, show, stop
 
 
 def __getattr__(name: str) -> object:

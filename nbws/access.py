@@ -8,15 +8,17 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from hmac import compare_digest
+from ipaddress import ip_address, ip_network
 from typing import Any
-from urllib.parse import urlsplit
 
 from .data import Headers, set_cookie
-from .messages import HTMLResponse, PlainTextResponse, Request, Response
+from .messages import HTMLResponse, NbwsError, PlainTextResponse, Request, Response
 
 # %% auto #0
-__all__ = ['SECRET', 'SAFE', 'TOKEN', 'JSP', 'FRAMED', 'FRAMES', 'OURS', 'is_loopback', 'split_host', 'allows', 'is_foreign',
+__all__ = ['PORTS', 'FORWARDED', 'SECRET', 'SAFE', 'TOKEN', 'JSP', 'FRAMED', 'FRAMES', 'OURS', 'is_loopback', 'split_host',
+           'allows', 'listed', 'host_names', 'split_origin', 'allows_origin', 'origin_names', 'is_foreign', 'Proxies',
            'Gate']
 
 # %% ../nbs/05e_access.ipynb #b20a8726
@@ -38,16 +40,111 @@ def allows(names: Iterable[str], # Names; `*.example.com` stands for all below i
     "Whether a host name is among those that were allowed."
     return any(n == '*' or n.lower() == name or (n.startswith('*.') and name.endswith(n[1:].lower())) for n in names)
 
+def listed(variable: str, # Of the environment
+           ) -> list[str]:
+    "The names that an environment variable lists, separated by commas."
+    return [n for n in os.environ.get(variable, '').replace(' ', '').split(',') if n]
+
+def host_names(names: str | Iterable[str]) -> tuple[str, ...]:
+    "Names for `allows`, as an app is given them. Raises `NbwsError` for one that is no name."
+    names = (names,) if isinstance(names, str) else tuple(names)
+    for n in names:
+        if '/' in n: raise NbwsError(f'allowed_hosts takes names such as chat.example, and {n!r} is none: '
+                                     'allowed_origins takes origins')
+    return names
+
 # %% ../nbs/05e_access.ipynb #be657fe4
-def is_foreign(request: Request, allowed: Iterable[str] = ()) -> bool:
+PORTS = {'http': '80', 'https': '443'} # That an origin or a Host means where it says none
+
+def split_origin(origin: str, # As browsers write it: `https://chat.example`, `capacitor://localhost`, `null`
+                 ) -> tuple[str, str, str]:
+    "Scheme, name and port, in lower case (RFC 6454, section 6.2); the scheme's own port where none is said."
+    match = re.fullmatch(r'([a-z][a-z0-9+.-]*)://(.*)', origin.strip().lower())
+    if not match: return '', '', ''
+    name, port = split_host(match[2])
+    return match[1], name, port or PORTS.get(match[1], '')
+
+def allows_origin(origins: Iterable[str], # `vscode-webview://*`, `https://*.example.com` stand for many, `*` for any
+                  origin: str) -> bool:
+    "Whether an origin is among those that were allowed."
+    scheme, name, port = split_origin(origin)
+    for o in origins:
+        if o == '*' or o.lower() == origin.lower(): return True
+        if name and split_origin(o)[::2] == (scheme, port) and allows([split_origin(o)[1]], name): return True
+    return False
+
+def origin_names(origins: str | Iterable[str]) -> tuple[str, ...]:
+    "Origins for `allows_origin`, as an app is given them. Raises `NbwsError` for one that is none."
+    given = (origins,) if isinstance(origins, str) else tuple(origins)
+    names = tuple(o[:-1] if o.count('/') == 3 and o.endswith('/') and not o.endswith('://') else o for o in given)
+    for o in names:
+        if o not in ('*', 'null') and (not split_origin(o)[0] or o.count('/') != 2):
+            raise NbwsError('allowed_origins takes origins such as https://chat.example or capacitor://localhost, '
+                            f'and {o!r} is none')
+    return names
+
+def is_foreign(request: Request,
+               hosts: Iterable[str] = (), # Names whose pages may send it, besides $NBWS_ALLOWED_HOSTS; `*` is none
+               origins: Iterable[str] = (), # Pages that may, by their origins, besides $NBWS_ALLOWED_ORIGINS
+               ) -> bool:
     "Whether a page of another origin is behind a request."
     origin, site = request.headers.get('origin'), request.headers.get('sec-fetch-site')
     if site in ('same-origin', 'none'): return False
     if origin is None: return site is not None
-    (name, port), (host, at) = split_host(urlsplit(origin.lower()).netloc), split_host(request.host)
-    if not name: return True # `null`
-    if port == at and (name == host or (is_loopback(name) and is_loopback(host))): return False
-    return not allows([n for n in allowed if n != '*'], name)
+    scheme, name, port = split_origin(origin)
+    if scheme in PORTS and name and (scheme == 'https' or request.scheme == 'http'):
+        host, at = split_host(request.host)
+        same = name == host or (is_loopback(name) and is_loopback(host))
+        if same and port == (at or PORTS[scheme]): return False
+        if allows([n for n in (*hosts, *listed('NBWS_ALLOWED_HOSTS')) if n != '*'], name): return False
+    return not allows_origin((*origins, *listed('NBWS_ALLOWED_ORIGINS')), origin)
+
+# %% ../nbs/05e_access.ipynb #2a51d4af
+FORWARDED = frozenset((b'x-forwarded-for', b'x-forwarded-proto'))
+_SCHEMES = {'http': 'http', 'https': 'https', 'ws': 'http', 'wss': 'https'}
+
+class Proxies:
+    "Addresses of the reverse proxies that are believed what they say of the visitor (uvicorn's --forwarded-allow-ips)."
+    def __init__(self, names: str | Iterable[str], # Addresses and networks, one text with commas or several; `*`: all
+                 ) -> None:
+        names = [n.strip() for n in (names.split(',') if isinstance(names, str) else names)]
+        self.names = [n for n in names if n]
+        try: self._networks = [ip_network(n) for n in self.names if n != '*']
+        except ValueError as e:
+            raise NbwsError(f'forwarded_allow_ips takes IP addresses, networks and "*": {e}') from None
+        self.all = '*' in self.names
+        self._known = lru_cache(1000)(self._look_up)
+
+    def __bool__(self) -> bool: return bool(self.names)
+    def __contains__(self, host: str) -> bool: return self.all or len(host) < 50 and self._known(host)
+
+    def _look_up(self, host: str) -> bool:
+        try: address = ip_address(host)
+        except ValueError: return False # A Unix socket's peer has none, and a proxy may say `unknown`
+        return any((getattr(address, 'ipv4_mapped', None) or address) in n for n in self._networks)
+
+    def visitor(self, told: str, # The values of X-Forwarded-For, joined
+                ) -> tuple[str, int]:
+        "The visitor's address: the last that is no proxy, else the first; its port is 0 where none is said."
+        addresses = [_address(part) for part in told.split(',')]
+        if self.all: return addresses[0]
+        return next((a for a in reversed(addresses) if a[0] not in self), addresses[0])
+
+    def apply(self, request: Request) -> None:
+        "Let a request that came from a trusted proxy have the visitor's address and scheme. On the server's loop."
+        told: list[str] = []
+        for name, value in request.headers.raw:
+            if name == b'x-forwarded-for': told.append(value.decode('latin-1'))
+            elif name == b'x-forwarded-proto':
+                request.scheme = _SCHEMES.get(value.decode('latin-1').strip(), request.scheme)
+        host, port = self.visitor(','.join(told))
+        if host: request.peer = host, port
+
+_ADDRESS = re.compile(r'\[([^\]]*)\](?::(\d{1,5}))?|([^:]*):(\d{1,5})')
+
+def _address(text: str) -> tuple[str, int]:
+    match = _ADDRESS.fullmatch(text.strip())
+    return ((match[1] or match[3] or '', int(match[2] or match[4] or 0)) if match else (text.strip(), 0))
 
 # %% ../nbs/05e_access.ipynb #9d1060db
 SECRET = b'x-nbws-secret'
@@ -58,38 +155,48 @@ FRAMED: dict[str, Any] = {'samesite': 'none', 'secure': True, 'partitioned': Tru
 FRAMES = ("frame-ancestors 'self' http://localhost:* http://127.0.0.1:* https://localhost:* https://127.0.0.1:* "
           'vscode-webview: https://*.googleusercontent.com https://colab.research.google.com') # The direct address
 
+_ASKED = FORWARDED | {SECRET}
+
 class Gate:
     "Asked before the app: may this request pass? Knows no app, so that one gate can serve many. On the server's loop."
     def __init__(self,
                  any_host: bool = False, # Answer to any Host: the server was opened to a network
                  secret: str = '', # What the Jupyter server says; '': none is expected
                  token: str = '', # What visitors of a notebook's direct address need; '': nothing
+                 proxies: Proxies | None = None, # Which peers speak for visitors; None: nobody
                  ) -> None:
-        self.any_host, self.secret, self.token = any_host, secret.encode(), token
+        self.any_host, self.secret, self.token, self.proxies = any_host, secret.encode(), token, proxies
         self.fields = [('content-security-policy', FRAMES), ('x-content-type-options', 'nosniff'),
                        ('referrer-policy', 'same-origin')] if token else []
         self._known: set[bytes] = set() # Host fields that were found right
 
-    def __call__(self, request: Request, allowed: Iterable[str] = ()) -> Response | None:
-        "The answer to a request that may not pass, or None. `allowed`: the app's own `allowed_hosts`."
-        host = b''
+    def __call__(self, request: Request,
+                 hosts: Iterable[str] = (), # The app's own `allowed_hosts`
+                 origins: Iterable[str] = (), # And its `allowed_origins`
+                 ) -> Response | None:
+        "The answer to a request that may not pass, or None."
+        host, told = b'', False
         for name, value in request.headers.raw:
             if name == b'host': host = value
-            elif name == SECRET and self.secret:
+            elif name not in _ASKED: continue
+            elif name != SECRET: told = True
+            elif self.secret:
                 if not compare_digest(value, self.secret): return PlainTextResponse('403 Forbidden\n', 403)
                 self._forwarded(request)
                 return None
+        if told and self.proxies and request.peer[0] in self.proxies: self.proxies.apply(request)
         local = not request.server[0] # A Unix socket, which no browser reaches
         if local and self.secret: return PlainTextResponse('403 Forbidden\n', 403)
         if host not in self._known and not local:
-            if refusal := self._check_host(request, host, allowed): return refusal
-        if self.token: return self._visit(request)
-        if (request.method not in SAFE or request.upgrade) and is_foreign(request, allowed): return _foreign(request)
+            if refusal := self._check_host(request, host, hosts): return refusal
+        if self.token: return self._visit(request, hosts, origins)
+        changes = request.method not in SAFE or request.upgrade
+        if changes and is_foreign(request, hosts, origins): return _foreign(request)
         return None
 
     def _check_host(self, request: Request, host: bytes, allowed: Iterable[str]) -> Response | None:
         name = split_host(host.decode('latin-1'))[0]
-        names = (*allowed, *filter(None, os.environ.get('NBWS_ALLOWED_HOSTS', '').replace(' ', '').split(',')))
+        names = (*allowed, *listed('NBWS_ALLOWED_HOSTS'))
         if not ((self.any_host and not names) or is_loopback(name) or allows(names, name)):
             if self.token and JSP in request.headers: return None # The token decides
             return PlainTextResponse(f'403 This server does not answer to the name {name!r}. If it should, tell it: '
@@ -110,11 +217,11 @@ class Gate:
         "The cookie's name: cookies do not know ports, so it does."
         return f'nbws-{request.server[1]}'
 
-    def _visit(self, request: Request) -> Response | None:
+    def _visit(self, request: Request, hosts: Iterable[str], origins: Iterable[str]) -> Response | None:
         if request.target.startswith(b'/~') and self._by_path(request): return None
         given = request.cookies.get(self.cookie(request), '')
         if compare_digest(given.encode(), self.token.encode()):
-            if is_foreign(request) and 'origin' in request.headers: return _foreign(request)
+            if 'origin' in request.headers and is_foreign(request, hosts, origins): return _foreign(request)
             # Its own iframe's address again: the secret leaves the address bar, whoever brings it
             if request.headers.get('sec-fetch-mode') == 'navigate' and TOKEN in request.query_params:
                 return self._let_in(request)
@@ -158,7 +265,7 @@ class Gate:
         path, rest = self._without_token(request)
         prefix = request.headers.get(JSP, '').rstrip('/')
         where = './' + path.rpartition('/')[2] # Some versions of jupyter-server-proxy mend what is not relative
-        kind: dict[str, Any] = {'samesite': 'strict'}
+        kind: dict[str, Any] = {'samesite': 'strict', 'secure': request.scheme == 'https'}
         if [request.headers.get(f'sec-fetch-{f}') for f in ('site', 'dest')] == ['cross-site', 'iframe']: kind = FRAMED
         cookie = set_cookie(self.cookie(request), self.token, path=prefix + '/', **kind)
         return Response(b'', 303, [('location', where + (f'?{rest}' if rest else '')), ('cache-control', 'no-store'),
@@ -177,9 +284,14 @@ def _without_jupyters_cookies(request: Request) -> None:
     request.headers, request._cookies = Headers.from_raw(raw), None
 
 def _foreign(request: Request) -> Response:
-    origin = request.headers.get('origin', 'unknown')
-    return PlainTextResponse(f'403 This request comes from another page ({origin}). If that page may send it, '
-                             'name its host: App(allowed_hosts=[...]).\n', 403)
+    origin = request.headers.get('origin')
+    if origin is None: return PlainTextResponse('403 The browser says that a page of another site sends this.\n', 403)
+    scheme, name, _ = split_origin(origin)
+    if scheme == 'http' and request.scheme == 'https' and name == split_host(request.host)[0]:
+        advice = 'It was loaded without TLS: open it by https.'
+    else: advice = (f'If it may send this, tell the app: App(allowed_origins=[{origin!r:.200}]), '
+                    f'or the variable NBWS_ALLOWED_ORIGINS.')
+    return PlainTextResponse(f'403 This request comes from a page of another origin, {origin!r:.200}. {advice}\n', 403)
 
 OURS = {'x-nbws': 'closed'} # Tells the notebook's page that it has found the app, though it may not see it yet
 

@@ -21,9 +21,9 @@ from pathlib import Path
 from types import FrameType, SimpleNamespace
 from typing import Any, NamedTuple, TypeVar
 
+from .access import host_names, origin_names
 from .binding import SPECIAL_NAMES, SPECIAL_TYPES, plan
-from .endpoints import (FAILURES, HTTPEndpoint, SocketEndpoint, Stream, call, is_ending, is_stream, pulled,
-                            source_of, to_response)
+from .endpoints import HTTPEndpoint, SocketEndpoint, Stream, call, is_stream, pulled, source_of, to_response
 from .files import StaticFiles
 from .html import Link, Meta, Pre, Safe, Script, Tbody, Td, Th, Thead, Tr, document, is_document, render
 from .html import Table as HtmlTable
@@ -33,16 +33,16 @@ from .rooms import Room, take_since
 from .routing import ANY, WEBSOCKET, Owner, Pattern, Route, Table, parse_pattern
 from .sessions import Sessions
 from .sockets import WebSocket
-from .workers import Workers
+from .workers import Workers, is_ending
 
 log = logging.getLogger('nbws')
 F = TypeVar('F', bound=Callable[..., Any])
 
 # %% auto #0
 __all__ = ['log', 'F', 'ASSETS', 'CDN', 'EXTENSIONS', 'STATIC', 'VERBS', 'TO_BE_WAITED_FOR', 'SPECIAL_TYPES', 'Surroundings',
-           'is_ours', 'is_users', 'first_users', 'users_traceback', 'error_text', 'Entry', 'Log', 'Listing', 'asset',
-           'AppBase', 'Beforeware', 'Routing', 'Pages', 'Answering', 'Errors', 'Lifespan', 'Running', 'below', 'Mount',
-           'Mounting', 'App']
+           'is_ours', 'is_users', 'first_users', 'users_traceback', 'shortened', 'excerpt', 'message_of', 'error_text',
+           'Entry', 'Log', 'Listing', 'asset', 'AppBase', 'Beforeware', 'Routing', 'Pages', 'Answering', 'Errors',
+           'Lifespan', 'Running', 'below', 'Mount', 'Mounting', 'App']
 
 # %% ../nbs/06_app.ipynb #2ad64855
 class Surroundings:
@@ -117,11 +117,28 @@ def users_traceback(error: BaseException) -> list[str]:
     frames = traceback.extract_tb(error.__traceback__)
     start = first_users([f.filename for f in frames])
     lines = traceback.format_list(frames[start:])
-    return ['Traceback (most recent call last):\n', *lines, *traceback.format_exception_only(error)]
+    return excerpt(['Traceback (most recent call last):\n', *lines, *traceback.format_exception_only(error)])
+
+def shortened(text: str, limit: int = 2000, # Characters
+              ) -> str:
+    "The beginning and the end of a longer text, with its length between them."
+    if len(text) <= limit: return text
+    return f'{text[:limit // 2]} ... ({len(text)} characters) ... {text[-(limit // 2):]}'
+
+def excerpt(lines: Sequence[str]) -> list[str]:
+    "A traceback of bounded size: its first 10 and last 10 entries, each shortened."
+    if len(lines) > 20: lines = [*lines[:10], f'  ... ({len(lines) - 20} more) ...\n', *lines[-10:]]
+    return [shortened(line) for line in lines]
+
+def message_of(error: BaseException) -> str:
+    "What an error says; its `__str__` is the user's, and may fail."
+    try: return str(error)
+    except Exception: return f'<a {type(error).__name__} that cannot be printed>'
 
 def error_text(error: BaseException) -> str:
     "What the developer reads: a line for what is wrong with a request, a traceback for what is wrong with the code."
-    return str(error) if isinstance(error, BindError) else ''.join(users_traceback(error)).rstrip()
+    if isinstance(error, BindError): return shortened(message_of(error))
+    return ''.join(users_traceback(error)).rstrip()
 
 # %% ../nbs/06_app.ipynb #e6054034
 class Entry(NamedTuple):
@@ -137,15 +154,27 @@ class Log(deque[Entry]):
 
     def add(self, kind: str, where: str, text: str) -> None:
         "Append a line, without its colours; the oldest goes when there are too many."
-        self.append(Entry(time.time(), kind, where, _COLOURS.sub('', text[-10_000:])))
+        self.append(Entry(time.time(), kind, where, _COLOURS.sub('', shortened(text, 10_000))))
 
     def __repr__(self) -> str:
-        lines = [f'{_clock(e.time)} {e.kind:6} {e.where}: {e.text}' for e in tuple(self)]
+        lines = [f'{_clock(e.time)} {e.kind:6} {e.where}: {e.text}' for e in self._newest()]
         return '\n'.join(lines) or '(nothing yet)'
 
     def _repr_html_(self) -> str:
-        rows = [(_clock(e.time), e.kind, e.where, Pre(e.text)) for e in tuple(self)]
+        rows = [(_clock(e.time), e.kind, e.where, Pre(e.text)) for e in self._newest()]
         return _grid(('time', 'kind', 'where', 'text'), rows)
+
+    def _newest(self) -> list[Entry]:
+        "What is shown at once: up to 200,000 characters."
+        kept: list[Entry] = []
+        size = 0
+        for e in reversed(entries := tuple(self)):
+            size += len(e.text)
+            if size > 200_000: break
+            kept.append(e)
+        if len(kept) < len(entries):
+            kept.append(Entry(kept[-1].time, '', '', f'({len(entries) - len(kept)} earlier ones: list(app.log))'))
+        return kept[::-1]
 
 class Listing(list[Any]):
     "A list that is shown as a table."
@@ -208,7 +237,8 @@ class AppBase:
                  session_cookie: str = 'session_', max_age: int | None = 365 * 24 * 3600,
                  sess_path: str = '/', same_site: str = 'lax',
                  sess_https_only: bool = False, sess_domain: str | None = None,
-                 allowed_hosts: Iterable[str] = (), # Hosts that a loopback server answers to as well; they may post
+                 allowed_hosts: str | Iterable[str] = (), # Names that a loopback server has, too; their pages may post
+                 allowed_origins: str | Iterable[str] = (), # Other pages that may post, by their origin
                  body_wrap: Callable[..., Any] | None = None, # Wraps the content of every page
                  live: bool = True, # In a notebook: open pages follow the code
                  htmlkw: dict[str, Any] | None = None, # Attributes of `html`
@@ -221,7 +251,7 @@ class AppBase:
                             'add others by hdrs=Script(src=...)')
         self.htmx, self.default_hdrs, self.body_wrap = htmx, default_hdrs, body_wrap
         self.htmlkw, self.bodykw = htmlkw or {}, bodykw
-        self.allowed_hosts = tuple(allowed_hosts)
+        self.allowed_hosts, self.allowed_origins = host_names(allowed_hosts), origin_names(allowed_origins)
         self.table = Table()
         self.before, self.after = [_beforeware(b) for b in _many(before)], [plan(a) for a in _many(after)]
         self.middlewares: list[Callable[..., Awaitable[Any]]] = []
@@ -281,7 +311,7 @@ class AppBase:
         "Count an error and tell the developer. From any thread."
         if route:
             route.stats.errors += 1
-            route.stats.last_error = f'{type(error).__name__}: {error}'
+            route.stats.last_error = shortened(f'{type(error).__name__}: {message_of(error)}', 200)
         where = route.label if route else getattr(subject, 'path', 'nbws')
         self.log.add('error', where, error_text(error))
         self.surroundings.report(self, error, route, where)
@@ -485,20 +515,23 @@ class Answering(Pages):
     async def _error(self, request: Request, error: BaseException) -> Response: raise NotImplementedError
 
     async def http(self, request: Request) -> Response:
-        "Answer a request, or a handshake with an `Upgrade`. Never raises an `Exception`."
+        "Answer a request, or a handshake with an `Upgrade`. Raises nothing but what ends the task that calls it."
         request.app = self
         if request.upgrade: take_since(request)
         try:
             answer = self._answer
             for middleware in self.middlewares: answer = _around(middleware, answer)
             response = await answer(request)
-        except FAILURES as e:
+        except BaseException as e:
             if is_ending(e): raise
             response = await self._error(request, e)
+        if request.upgrade and isinstance(response, Upgrade) and isinstance(response.receiver, WebSocket):
+            await response.receiver.connect()
         if request._session is not None and (cookie := self.sessions.save(request._session, request.scheme == 'https')):
             response.headers.append(('set-cookie', cookie))
         if request._out: response.headers += request._out
         response = self.surroundings.dress(request, response)
+        if response.body.__class__ is not bytes: response.unbuffered()
         if response.background is not None: response.background = self._background(request, response.background)
         return response
 
@@ -538,7 +571,7 @@ class Answering(Pages):
         async def run() -> None:
             with self.surroundings.enter(self, request.route):
                 try: await Workers.here().call(background)
-                except FAILURES as e:
+                except BaseException as e:
                     if is_ending(e): raise
                     self.report(e, request.route, request)
         return run
@@ -549,6 +582,7 @@ class Answering(Pages):
         if endpoint.pull:
             accepted = await ws.pulled()
             if accepted is not None: return accepted
+            if isinstance(ws.answer, BindError): raise HTTPException(ws.answer.status, str(ws.answer)) from ws.answer
             if isinstance(ws.answer, BaseException): raise ws.answer
             if ws.answer is None: raise HTTPException(403, 'the handler did not accept the socket')
             return self.respond(await self._started(request, ws.answer), request)
@@ -602,7 +636,8 @@ class Errors(Answering):
         if not known or error.__cause__ is not None: self.report(error.__cause__ or error, request.route, request)
         try:
             if handler: return await self._handled(handler, request, error)
-        except Exception as e:
+        except BaseException as e:
+            if is_ending(e): raise
             self.report(e, request.route, request)
             error, known = e, False
         if known:
@@ -662,7 +697,9 @@ class Lifespan(Errors):
         ends += [other.shutdown for other in _without(self.mounts.values(), heir and heir.mounts.values())]
         for end in ends:
             try: await _called(end)
-            except Exception as e: self.report(e, None) # The others have to run all the same
+            except BaseException as e:
+                if is_ending(e): raise
+                self.report(e, None) # The others have to run all the same
 
     def on_startup(self, function: F) -> F:
         "Decorator: run it before the first request; at once if the app is being served. From any thread."
@@ -698,7 +735,8 @@ class Running:
     async def _run(self, awaitable: Awaitable[Any]) -> Any:
         with self.app.surroundings.enter(self.app, self._as_route):
             try: return await awaitable
-            except (Exception, SystemExit) as e:
+            except BaseException as e:
+                if is_ending(e): raise
                 asyncio.get_running_loop().call_later(TO_BE_WAITED_FOR, self._tell, e)
                 raise
 
@@ -740,6 +778,7 @@ def below(request: Request, prefix: str, # A mounted app's; without a slash at i
                     peer=request.peer, server=request.server, scheme=request.scheme,
                     root_path=request.root_path + prefix, http_version=request.http_version, upgrade=request.upgrade)
     inner.asgi_scope, inner._state, inner.since = request.asgi_scope, request.state, request.since
+    inner.max_form = request.max_form
     return inner
 
 class Mount:

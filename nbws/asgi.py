@@ -19,7 +19,7 @@ from .data import Headers
 from .messages import (CloseCode, Conn, HTTPException, NbwsError, Payload, PlainTextResponse, Receiver, Reported,
                            Request, Response, Upgrade, reason)
 from .sockets import HIGH_WATER, INBOX
-from .workers import Workers
+from .workers import Workers, is_ending
 
 log = logging.getLogger('nbws')
 
@@ -106,8 +106,9 @@ async def _pump(response: Response, chunks: AsyncIterator[Any], send: Send, gone
             if head: await send(head)
             head = None
             await send(_part(data, True))
-    except Exception as e:
-        if head is None: raise
+    except BaseException as e:
+        if is_ending(e) or (head is None and isinstance(e, Exception)): raise
+        if head is None: raise Reported(f'an answer broke off: {e!r}') from e # It must not end the server
         if not isinstance(e, Reported): log.exception('an answer broke off')
         return await _whole(PlainTextResponse(reason(500), 500), reason(500).encode(), send)
     finally:
@@ -120,7 +121,7 @@ _GATES: WeakKeyDictionary[Any, Gate] = WeakKeyDictionary()
 
 async def _ask(app: Any, request: Request) -> Response:
     gate = _GATES.get(app) or _GATES.setdefault(app, Gate(any_host=True))
-    refusal = gate(request, getattr(app, 'allowed_hosts', ()))
+    refusal = gate(request, getattr(app, 'allowed_hosts', ()), getattr(app, 'allowed_origins', ()))
     response: Response = refusal or await app.http(request)
     return response
 
@@ -260,13 +261,16 @@ async def _lifespan(app: Any, receive: Receive, send: Send) -> None:
     await receive()
     try:
         if app.loop is None: await _started(app)
-    except Exception as e:
+    except BaseException as e:
+        if is_ending(e): raise
         return await send({'type': 'lifespan.startup.failed', 'message': ''.join(users_traceback(e))})
     await send({'type': 'lifespan.startup.complete'})
     await receive()
     ended = {'type': 'lifespan.shutdown.complete'}
     try: await app.shutdown()
-    except Exception as e: ended = {'type': 'lifespan.shutdown.failed', 'message': ''.join(users_traceback(e))}
+    except BaseException as e:
+        if is_ending(e): raise
+        ended = {'type': 'lifespan.shutdown.failed', 'message': ''.join(users_traceback(e))}
     await Workers.here().close()
     await send(ended) # The last thing: some servers cancel us now
 
@@ -374,10 +378,11 @@ class _Call:
         error: BaseException | None = None
         try:
             with self.host.surroundings.enter(self.host, None): await self.host.app(scope, self.receive, self.send)
-        except asyncio.CancelledError:
-            self.finished(NbwsError('the application was cancelled'))
-            raise
-        except (Exception, SystemExit) as e: error = e
+        except BaseException as e:
+            if is_ending(e):
+                self.finished(NbwsError('the application was cancelled'))
+                raise
+            error = e
         if error is not None and self.left and (isinstance(error, OSError) or type(error).__name__ in _LEFT):
             log.debug('%s: the client has left', self.request.path)
             error = None
@@ -578,7 +583,8 @@ class _Lifespan:
 
     async def _run(self) -> None:
         try: await self.app(self.scope, self.receive, self.send)
-        except Exception as e:
+        except BaseException as e:
+            if is_ending(e): raise
             trace = ''.join(users_traceback(e)).rstrip()
             if self.supported: log.error('the lifespan of the application failed\n%s', trace)
         finally: self.changed.set()

@@ -11,6 +11,7 @@ import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import date, datetime
+from reprlib import Repr
 from types import SimpleNamespace, UnionType
 from typing import Any, TypeVar
 
@@ -135,6 +136,8 @@ def _call(kind: Any) -> Callable[[Any], Any]:
 
 # %% ../nbs/03_binding.ipynb #f5779d7b
 _MISSING = object()
+# What a type raises for a value that it cannot be made of: `Decimal` ArithmeticError, `UUID(5)` AttributeError
+REFUSALS = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RecursionError)
 
 def _named(values: Mapping[str, Any], name: str) -> Any:
     value = values.get(name)
@@ -181,15 +184,18 @@ def _named_parameter(p: inspect.Parameter, annotation: Any, where: str) -> Calla
             if not value: raise BindError(f'no value for {name!r}')
             value = value[-1]
         try: return cast(value)
-        except (ValueError, TypeError, KeyError) as e:
+        except REFUSALS as e:
             if value == '' and default is not p.empty: return default # A field that nobody filled in
             raise BindError(f'{name}={_short(value)} cannot be read as {_type_name(annotation)}: {e}',
                             404 if name in s.request.path_params else 400) from None
     return bind
 
 def _short(value: Any) -> str:
-    text = repr(value)
+    text = repr(value[:60]) if isinstance(value, str) else _brief.repr(value) # It may be long, or nested deeply
     return text if len(text) <= 60 else text[:57] + '...'
+
+_brief = Repr()
+_brief.maxstring = _brief.maxother = _brief.maxlong = 60
 
 def _type_name(annotation: Any) -> str: return getattr(annotation, '__name__', None) or str(annotation)
 
@@ -216,7 +222,7 @@ def _record(p: inspect.Parameter, kind: Any, where: str) -> Callable[[Source], A
             given = {k: c for k, c in casts.items() if k in values}
             made = {k: _field(*c, _collect(s, k) if c[1] else values[k]) for k, c in given.items()}
             return kind(**{k: v for k, v in made.items() if v is not _MISSING})
-        except (ValueError, TypeError, KeyError) as e:
+        except REFUSALS as e:
             raise BindError(f'the message does not make a {kind.__name__} for {p.name!r}: {e}') from None
     return bind
 
@@ -224,7 +230,7 @@ def _field(cast: Callable[[Any], Any], many: bool, nullable: bool, value: Any) -
     if value is None and nullable: return None
     if not many and isinstance(value, list) and value and cast in CASTS.values(): value = value[-1]
     try: return cast(value)
-    except (ValueError, TypeError, KeyError):
+    except REFUSALS:
         if value == '': return None if nullable else _MISSING # So the record's own default holds
         raise
 

@@ -22,16 +22,18 @@ from types import CodeType, FrameType, TracebackType
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary, ref
 
-from .app import ASSETS, App, AppBase, Surroundings, first_users, is_ours, is_users
+from .app import (ASSETS, App, AppBase, Surroundings, error_text, excerpt, first_users, is_ours, is_users,
+                  message_of, shortened)
 from .live import Live, script
 from .messages import BindError, NbwsError, Request, Response
 from .prefix import with_script
 from .routing import Owner, Route
 
 # %% auto #0
-__all__ = ['BURST', 'PER_SECOND', 'LINE', 'WAIT', 'SPEAKER', 'HOLD', 'Kernel', 'Outlet', 'Speaking', 'Stream', 'Task',
-           'follow_tasks', 'follow_threads', 'Cells', 'Running', 'NotebookCells', 'IPyKernel', 'users_frames',
-           'without_ours', 'install']
+__all__ = ['BURST', 'PER_SECOND', 'ERRORS', 'ERRORS_PER_SECOND', 'DISPLAYS', 'DISPLAYS_PER_SECOND', 'HALVES', 'LINE', 'LARGEST',
+           'WAIT', 'SPEAKER', 'HOLD', 'Kernel', 'Allowance', 'Outlet', 'Speaking', 'Stream', 'Task', 'follow_tasks',
+           'follow_threads', 'Cells', 'Running', 'NotebookCells', 'IPyKernel', 'users_frames', 'without_ours',
+           'install']
 
 # %% ../nbs/13_cells.ipynb #a24b47af
 class Kernel(Protocol):
@@ -49,65 +51,161 @@ class Kernel(Protocol):
         return []
 
 # %% ../nbs/13_cells.ipynb #3d70629f
-BURST, PER_SECOND = 200, 50 # Lines
+BURST, PER_SECOND = 200, 50 # Lines of 100 characters; a shorter one counts as one
+ERRORS, ERRORS_PER_SECOND = 40, 4
+DISPLAYS, DISPLAYS_PER_SECOND = 20, 2 # Of 100,000 characters; a smaller one counts as one
+HALVES = 10**6 # Characters: each time that a run of a cell has shown so many, it may show half as much a second
 LINE = 2000 # Characters of a line that are shown
+LARGEST = 10**7 # Characters of one display
 WAIT = 0.05 # Seconds
+
+class Allowance:
+    "So much at once, then so much a second. Once it is used up, there is none before a second's worth has come."
+    def __init__(self, burst: float, per_second: float, now: float) -> None:
+        self.burst, self.per_second, self.left, self.at, self.empty = burst, per_second, burst, now, False
+
+    def take(self, cost: float, now: float, share: float, # Of `per_second`
+             ) -> bool:
+        "Take so much, if it is there. What costs more than a burst costs a burst."
+        cost = min(cost, self.burst)
+        self.left = min(self.burst, self.left + (now - self.at) * self.per_second * share)
+        self.at = now
+        self.empty = self.left < max(cost, self.per_second if self.empty else 0)
+        if not self.empty: self.left -= cost
+        return not self.empty
 
 class Outlet:
     "The output of one cell, for the handlers that it defined. From any thread."
     def __init__(self, kernel: Kernel, parent: dict[str, Any], loop: asyncio.AbstractEventLoop,
-                 clock: Callable[[], float] = time.monotonic) -> None:
-        self.kernel, self.parent, self.loop, self.clock = kernel, parent, loop, clock
+                 clock: Callable[[], float] = time.monotonic,
+                 logged: bool = True, # There is an `app.log`
+                 ) -> None:
+        self.kernel, self.parent, self.loop, self.clock, self.logged = kernel, parent, loop, clock, logged
         self._lock = threading.Lock()
-        self._waiting: list[tuple[str, str]] = []
-        self._skipped, self._budget, self._at = 0, float(BURST), clock()
+        self._waiting: list[tuple[str, str]] = [] # Names of streams, and text
+        self._updates: dict[str, tuple[dict[str, Any], float]] = {} # By display: the newest one that waits, its cost
         self._scheduled = False
+        self._begin()
+
+    def _begin(self) -> None:
+        now = self.clock()
+        self._lines, self._errors = Allowance(BURST, PER_SECOND, now), Allowance(ERRORS, ERRORS_PER_SECOND, now)
+        self._displays = Allowance(DISPLAYS, DISPLAYS_PER_SECOND, now)
+        self._shown = 0 # Characters, in this run of the cell
+        self._left_out: dict[str, int] = {} # How many lines, errors and displays
+        self._say_at = 0.0 # When that is said at the latest
 
     def write(self, name: str, text: str) -> None:
         "Show `text` on the stream `name`: stdout or stderr."
+        lines = text.splitlines(keepends=True)
         with self._lock:
-            now = self.clock()
-            self._budget, self._at = min(BURST, self._budget + (now - self._at) * PER_SECOND), now
-            lines = max(text.count('\n'), 1)
-            if self._budget < lines: self._skipped += lines
-            else:
-                self._budget -= lines if '\n' in text else 0
-                if len(text) > LINE * lines: text = f'{text[:LINE]}... ({len(text)} characters)\n'
-                self._waiting.append((name, text))
-            if self._scheduled: return
-            self._scheduled = True
-        try: self.loop.call_soon_threadsafe(self.loop.call_later, WAIT, self.flush)
-        except RuntimeError: self.flush() # The server has stopped: show what there is
+            for n, line in enumerate(lines):
+                end = '\n' if line.endswith('\n') else ''
+                if len(line) > LINE: line = f'{line[:LINE]}... ({len(line)} characters){end}'
+                if not self._take(self._lines, max(len(end), len(line) / 100)):
+                    self._leave_out('lines', len(lines) - n)
+                    break
+                self._add(name, line)
+        self._schedule()
+
+    def error(self, error: BaseException) -> None:
+        "Show a traceback, the user's frames only."
+        with self._lock:
+            shown = self._take(self._errors, 1)
+            if not shown: self._leave_out('errors')
+        if not shown: return self._schedule()
+        lines = excerpt(self.kernel.traceback(error))
+        content = {'ename': type(error).__name__, 'evalue': shortened(message_of(error)), 'traceback': lines}
+        self._send('error', content, sum(map(len, lines)))
+
+    def display(self, content: dict[str, Any]) -> None:
+        "Show something else than text."
+        size = _size(content)
+        with self._lock:
+            shown = size <= LARGEST and self._take(self._displays, max(1, size / 100_000))
+            if not shown: self._leave_out('displays')
+        if shown: self._send('display_data', content, size)
+        else: self._schedule()
+
+    def update(self, content: dict[str, Any]) -> None:
+        "Show something in place of an earlier display; the newest, where they come too fast for all."
+        size = _size(content)
+        with self._lock:
+            if size > LARGEST: self._leave_out('displays')
+            else: self._updates[str(content['transient'].get('display_id'))] = content, max(1, size / 100_000)
+            while len(self._updates) > 100: self._updates.pop(next(iter(self._updates)))
+        self._schedule()
+
+    def clear(self, wait: bool = False) -> None:
+        "Remove what the cell shows; with `wait`, when there is something new."
+        with self._lock:
+            if not self._take(self._lines, 1): return
+            self._shown = 0
+        self._send('clear_output', {'wait': wait}, 0)
+
+    def _take(self, allowance: Allowance, cost: float) -> bool:
+        "May this be shown? What was left out before it is said first. With the lock held, as the next three."
+        if not allowance.take(cost, self.clock(), 0.5 ** (self._shown / HALVES)): return False
+        if self._left_out: self._say()
+        return True
+
+    def _add(self, name: str, text: str) -> None:
+        self._shown += len(text)
+        self._waiting.append((name, text))
+
+    def _leave_out(self, kind: str, count: int = 1) -> None:
+        if not self._left_out: self._say_at = self.clock() + 2 ** min(self._shown / HALVES, 12)
+        self._left_out[kind] = self._left_out.get(kind, 0) + count
+
+    def _say(self) -> None:
+        counts = ', '.join(f'{n} {kind[:-1] if n == 1 else kind}' for kind, n in self._left_out.items())
+        self._left_out = {}
+        where = '; app.log has the last lines and errors' if self.logged else ''
+        self._add('stderr', f'[nbws: {counts} more than a notebook can show{where}]\n')
 
     def turn_to(self, parent: dict[str, Any]) -> None:
         "The cell has run again: what comes from now on is shown by this run."
-        self.flush()
-        with self._lock: self.parent, self._budget, self._skipped = parent, float(BURST), 0
-
-    def flush(self) -> None:
-        "Send what has been collected."
+        self.flush(last=True)
         with self._lock:
-            waiting, self._waiting, self._scheduled = self._waiting, [], False
-            if self._skipped and self._budget >= 1:
-                waiting.append(('stderr', f'[nbws: {self._skipped} lines more than a notebook can show; '
-                                          'app.log has the last ones]\n'))
-                self._skipped = 0
+            self.parent = parent
+            self._begin()
+
+    def _schedule(self) -> None:
+        with self._lock:
+            if self._scheduled: return
+            self._scheduled = True
+        try: self.loop.call_soon_threadsafe(self.loop.call_later, WAIT, self._flush_later)
+        except RuntimeError: # The server has stopped: show what there is
+            self._scheduled = False
+            self.flush(last=True)
+
+    def _flush_later(self) -> None:
+        self._scheduled = False
+        self.flush()
+
+    def flush(self, last: bool = False) -> None:
+        "Send what has been collected; with `last`, also what would wait."
+        with self._lock:
+            due = [i for i, (_, cost) in self._updates.items() if last or self._take(self._displays, cost)]
+            if self._left_out and (last or self.clock() >= self._say_at): self._say()
+            updates = [self._updates.pop(i)[0] for i in due]
+            waiting, self._waiting = self._waiting, []
+            later = self._left_out or self._updates
         while waiting:
             name = waiting[0][0]
             n = next((i for i, w in enumerate(waiting) if w[0] != name), len(waiting))
             self.kernel.send('stream', {'name': name, 'text': ''.join(t for _, t in waiting[:n])}, self.parent)
             waiting = waiting[n:]
+        for content in updates: self.kernel.send('update_display_data', content, self.parent)
+        if later: self._schedule()
 
-    def error(self, error: BaseException) -> None:
-        "Show a traceback, the user's frames only."
-        with self._lock:
-            if self._budget < 5:
-                self._skipped += 1
-                return
-            self._budget -= 5
+    def _send(self, kind: str, content: dict[str, Any], size: int) -> None:
         self.flush()
-        content = {'ename': type(error).__name__, 'evalue': str(error), 'traceback': self.kernel.traceback(error)}
-        self.kernel.send('error', content, self.parent)
+        self._shown += size
+        self.kernel.send(kind, content, self.parent)
+
+def _size(content: dict[str, Any]) -> int:
+    return sum(len(v if isinstance(v, str) else str(v)) for v in content['data'].values())
 
 # %% ../nbs/13_cells.ipynb #bddea780
 class Speaking:
@@ -122,17 +220,12 @@ class Speaking:
         "Pass on whole lines."
         lines, end, rest = (self.begun.pop(name, '') + text).rpartition('\n')
         if end: self._pass(name, lines + end)
-        if rest: self.begun[name] = rest
+        if len(rest) > 10 * LINE: self._pass(name, rest)
+        elif rest: self.begun[name] = rest
 
     def flush(self) -> None:
         "Pass on what has been begun, too."
         for name in list(self.begun): self._pass(name, self.begun.pop(name))
-
-    def show(self, kind: str, content: dict[str, Any]) -> None:
-        "Send another output message, after what was printed before it."
-        self.flush()
-        self.outlet.flush()
-        self.outlet.kernel.send(kind, content, self.outlet.parent)
 
     def fail(self, error: BaseException) -> bool:
         "Tell an error of what it has begun as its own. From any thread. False: the server has stopped."
@@ -149,7 +242,7 @@ class Speaking:
         self.outlet.write(name, text)
         if not isinstance(self.app, App): return # Other people's applications keep no log
         where = self.route.label if self.route else ''
-        for line in text.splitlines(): self.app.log.add(name, where, line)
+        for line in text.splitlines()[-1000:]: self.app.log.add(name, where, line)
 
 SPEAKER: ContextVar[Speaking | None] = ContextVar('nbws_speaker', default=None)
 
@@ -382,7 +475,8 @@ class NotebookCells(Running):
         outlet = self._outlets.get(owner.id)
         loop = asyncio.get_running_loop()
         if outlet is None or outlet.loop is not loop:
-            outlet = self._outlets[owner.id] = Outlet(self.kernel, self._parents[owner.id], loop)
+            outlet = Outlet(self.kernel, self._parents[owner.id], loop, logged=isinstance(app, App))
+            self._outlets[owner.id] = outlet
             follow_tasks(loop)
         return outlet
 
@@ -402,7 +496,7 @@ class NotebookCells(Running):
     def report(self, app: Any, error: BaseException, route: Route | None, what: str) -> None:
         outlet = self.outlet(app, route)
         if outlet is None: super().report(app, error, route, what)
-        elif isinstance(error, BindError): outlet.write('stderr', f'{what}: {error}\n')
+        elif isinstance(error, BindError): outlet.write('stderr', f'{what}: {error_text(error)}\n')
         else: outlet.error(error)
         if app in self.lives: self.lives[app].report(error, what)
 
@@ -418,11 +512,15 @@ class NotebookCells(Running):
         app, route = next(routes, (apps[-1] if apps else None, None))
         if app is None: return
         what = route.label if route else 'An async function'
-        text = (f'{what} keeps everybody waiting, at line {line[1]}: {linecache.getline(*line).strip()}\n'
+        text = (f'{what} keeps everybody waiting, at line {line[1]}: '
+                f'{shortened(linecache.getline(*line).strip(), 200)}\n'
                 'Write `def` instead of `async def`, and it runs in a thread of its own;\n'
                 'or await what takes time, as in `await asyncio.sleep(1)`.\n')
-        if owner := self.speaks_in(app, route): # Sent from here: the loop that an outlet waits for stands still
-            self.kernel.send('stream', {'name': 'stderr', 'text': text}, self._parents[owner.id])
+        owner = self.speaks_in(app, route)
+        if owner and (outlet := self._outlets.get(owner.id)):
+            outlet.write('stderr', text)
+            outlet.flush() # From here: the loop that would do it stands still
+        elif owner: self.kernel.send('stream', {'name': 'stderr', 'text': text}, self._parents[owner.id])
         if isinstance(app, App): app.log.add('stderr', what, text)
 
 # %% ../nbs/13_cells.ipynb #91c26a16
@@ -457,12 +555,14 @@ class IPyKernel:
             if speaker is None: return publish(data, metadata, *args, transient=transient, update=update, **more)
             from ipykernel.jsonutil import encode_images, json_clean
             content = {'data': encode_images(data), 'metadata': metadata or {}, 'transient': transient or {}}
-            speaker.show('update_display_data' if update else 'display_data', json_clean(content))
+            speaker.flush()
+            (speaker.outlet.update if update else speaker.outlet.display)(json_clean(content))
 
         def cleared(wait: bool = False) -> None:
             speaker = SPEAKER.get()
             if speaker is None: return clear_output(wait)
-            speaker.show('clear_output', {'wait': wait})
+            speaker.flush()
+            speaker.outlet.clear(wait)
         pub.publish, pub.clear_output = published, cleared
 
 def users_frames(error: BaseException) -> Any:

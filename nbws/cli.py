@@ -13,10 +13,10 @@ import logging
 import os
 import secrets
 import signal
+import shutil
 import socket
 import sys
-import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ from .server import Server, load_tls
 log = logging.getLogger('nbws')
 
 # %% auto #0
-__all__ = ['log', 'GRACE', 'START', 'NOTHING_THERE', 'SOURCES', 'SHOWN', 'SIZE', 'SECONDS', 'LEVELS', 'CHAT', 'load',
+__all__ = ['log', 'GRACE', 'START', 'NOTHING_THERE', 'SOURCES', 'SHOWN', 'SIZE', 'SECONDS', 'LEVELS', 'DEMO', 'load',
            'Supervisor', 'Help', 'main', 'run', 'demo']
 
 # %% ../nbs/16_cli.ipynb #3febf8c5
@@ -254,15 +254,15 @@ def _server(app: Any, o: dict[str, Any], sockets: list[socket.socket] | None = N
     host, port, path = _bind_option(o['bind'], o['host'], o['port'])
     try:
         limits = Limits(max_body=o['client_max_body_size'], max_headers=o['client_max_header_size'],
-                        max_message=o['ws_max_payload_size'],
+                        max_form=o['client_max_form_size'], max_message=o['ws_max_payload_size'],
                         request_timeout=o['request_timeout'], ws_ping_timeout=o['request_timeout'],
                         keepalive_timeout=o['keepalive_timeout'], shutdown_timeout=o['shutdown_timeout'])
     except ValueError as e: raise click.BadParameter(str(e)) from None
     tls = load_tls(o['ssl_cert'], o['ssl_key'], o['ssl_password']) if o['ssl_cert'] else None
     if o['ssl_key'] and not tls: raise click.BadParameter('--ssl-key needs --ssl-cert')
     if port is None: port = notebook._wanted(None)
-    return Server(app, host, port, unix_socket=path or None, ssl=tls,
-                  sockets=sockets, limits=limits, websockets=o['ws'], backlog=o['backlog'])
+    return Server(app, host, port, unix_socket=path or None, ssl=tls, sockets=sockets, limits=limits,
+                  websockets=o['ws'], backlog=o['backlog'], forwarded_allow_ips=o['forwarded_allow_ips'])
 
 def _announce(url: str) -> None: click.echo(f'nbws serves {url} (Ctrl-C stops it)')
 
@@ -383,12 +383,18 @@ def _option(*names: str, **settings: Any) -> Callable[[Any], Any]:
 @click.option('--ws/--no-ws', default=True, help='Without WebSockets: a handshake is an ordinary request.')
 @_option('--ws-max-payload-size', type=SIZE, default=10 * 2**20, help='A message; beyond it 1009.')
 @_option('--client-max-body-size', type=SIZE, default=100 * 2**20, help='The body of a request; beyond it 413.')
+@_option('--client-max-form-size', type=SIZE, default=2**20,
+         help='Of a body: JSON, or a form without its files; beyond it 413.')
 @_option('--client-max-header-size', type=SIZE, default=8192, help='The header of a request; beyond it 431.')
 @_option('--request-timeout', type=SECONDS, default=30, help='No byte comes or is taken; a silent socket.')
 @_option('--keepalive-timeout', type=SECONDS, default=30, help='Between two requests.')
 @_option('--app-handler-timeout', type=SECONDS, default=120, help='Until a handler answers; beyond it 503.')
 @_option('--shutdown-timeout', type=SECONDS, default=30, help='For running requests when the server stops.')
 @click.option('--root-path', default='', help='The prefix under which a proxy publishes this.')
+@click.option('--forwarded-allow-ips', metavar='ADDRESSES',
+              help='Reverse proxies that are believed what X-Forwarded-For and X-Forwarded-Proto say: addresses and '
+                   'networks with commas between, * for all, nothing for none.  '
+                   '[default: $FORWARDED_ALLOW_IPS or 127.0.0.1]')
 @_option('--backlog', type=SIZE, default=1024, help='Connections that may wait to be accepted.')
 @_option('--log-level', type=click.Choice(LEVELS, case_sensitive=False), default='info')
 @click.option('--debug', is_flag=True, help='Tracebacks in pages; sockets stay open when a handler fails.')
@@ -410,33 +416,38 @@ def run(target: str, inherited: str, **options: Any) -> None:
     except NbwsError as e: raise click.ClickException(str(e)) from None
     sys.exit(code)
 
-# %% ../nbs/16_cli.ipynb #10abb6d0
-def _notebook_of(module: Path) -> dict[str, Any]:
-    "An exported example as a notebook again."
-    parts = module.read_text('utf-8').split('\n# %% ')[1:]
-    sources = [p.partition('\n')[2].strip().replace('from ..', 'from nbws.') for p in parts if not p.startswith('auto')]
-    blank: dict[str, Any] = {'cell_type': 'code', 'metadata': {}, 'execution_count': None, 'outputs': []}
-    cells = [{**blank, 'id': f'cell{i}', 'source': s} for i, s in enumerate(sources)]
-    return {'cells': cells, 'metadata': {}, 'nbformat': 4, 'nbformat_minor': 5}
-
 # %% ../nbs/16_cli.ipynb #46fa0300
-CHAT = 'nbws.examples.chat'
+DEMO = Path(__file__ if '__file__' in globals() else 'nbws/cli.py').parent/'examples'/'demo.ipynb'
 
 @main.command()
 @click.option('--port', type=click.IntRange(0, 65535), help='0: any free one.  [default: 5001, or any free one]')
-@click.option('--lab', is_flag=True, help='Open it as a notebook in JupyterLab, if that is installed.')
-def demo(port: int | None, lab: bool) -> None:
-    "Serve the chat example: open the address twice and talk to yourself."
-    if lab: return _open_lab()
-    app = load(CHAT)
+@click.option('--lab', is_flag=True, help='Open a copy of it in JupyterLab, if that is installed.')
+@click.option('--folder', default='nbws-demo', show_default=True, type=click.Path(path_type=Path),
+              help="The copy's folder; one that is there already is opened as you left it.")
+@click.argument('jupyter', nargs=-1, type=click.UNPROCESSED, metavar='[-- JUPYTERLAB OPTIONS]')
+def demo(port: int | None, lab: bool, folder: Path, jupyter: tuple[str, ...]) -> None:
+    "Serve the demo notebook's app: open the address twice and talk to yourself."
+    if lab: return _open_lab(folder, jupyter)
+    app = load(str(DEMO))
     try: Server(app, port=notebook.PORT if port is None else port).run(lambda s: _announce(s.url))
     except StartError as e:
         if port is not None: raise click.ClickException(e.strerror or str(e)) from None
         Server(app, port=0).run(lambda s: _announce(s.url))
 
-def _open_lab() -> None:
+def _open_lab(folder: Path, options: Sequence[str]) -> None:
+    "JupyterLab takes this process's place, in a folder with nothing but the demo, and asks nothing about news."
     if importlib.util.find_spec('jupyterlab') is None:
         raise click.ClickException("JupyterLab is not installed: pip install 'nbws[demo]', or leave --lab out")
-    path = Path(tempfile.mkdtemp(prefix='nbws-'))/'chat.ipynb'
-    path.write_text(json.dumps(_notebook_of(Path(str(importlib.import_module(CHAT).__file__)))), 'utf-8')
-    os.execv(sys.executable, [sys.executable, '-m', 'jupyterlab', str(path)])
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (path := folder/DEMO.name).exists(): shutil.copyfile(DEMO, path)
+    click.echo(f'JupyterLab opens {path}: choose Run > Run All Cells, and type into the pages under the third cell.\n'
+               'No browser? Open the address that JupyterLab prints. Ctrl+C ends it.')
+    sys.stdout.flush() # The process that takes over knows nothing of what is buffered
+    quiet = folder/'.jupyter'/'labconfig'/'default_setting_overrides.json'
+    quiet.parent.mkdir(parents=True, exist_ok=True)
+    quiet.write_text(json.dumps({'@jupyterlab/apputils-extension:notification': {'fetchNews': 'false'}}))
+    os.environ['JUPYTER_CONFIG_PATH'] = os.pathsep.join(filter(None, [str(quiet.parents[1].resolve()),
+                                                                      os.environ.get('JUPYTER_CONFIG_PATH')]))
+    root = ['--allow-root'] if hasattr(os, 'geteuid') and os.geteuid() == 0 else []
+    os.execv(sys.executable, [sys.executable, '-m', 'jupyterlab', f'--ServerApp.root_dir={folder.resolve()}',
+                              f'--LabApp.default_url=/lab/tree/{path.name}', *root, *options])

@@ -18,6 +18,7 @@ from typing import Any, Optional
 from . import html as _html
 from .app import App, Beforeware, asset
 from .data import Headers, UploadFile, set_cookie
+from .docments import describe, hide
 from .endpoints import FtResponse, Redirect
 from .files import FileResponse, StaticFiles
 from .html import *
@@ -34,12 +35,12 @@ __all__ = ['FastHTML', 'fast_app', 'setup_ws', 'cookie', 'EventStream']
 
 # %% ../nbs/17_common.ipynb #8e8216ef
 def fast_app(*,
-             pico: bool = True, # With Pico's style sheet
+             pico: bool = True, # With Pico's style sheet, and a chat's (`cls='chat'`)
              static_path: str | None = '.', # Files with a known ending are served from here; None: none are
              hdrs: Any = (), **options: Any, # Of `App`
              ) -> tuple[App, Any]:
     "An app and its `route`."
-    styles = [asset('pico.min.css')] if pico else []
+    styles = [asset('pico.min.css'), asset('nbws.css')] if pico else []
     app = App(hdrs=[*styles, *(hdrs if isinstance(hdrs, (list, tuple)) else [hdrs])], **options)
     if static_path is not None:
         files = StaticFiles(static_path)
@@ -60,8 +61,34 @@ def EventStream(s: Any, # An (async) generator of `sse_message`s
     "A response of server-sent events."
     return StreamingResponse(s, media_type='text/event-stream', headers={'cache-control': 'no-cache'})
 
-__all__ = [*_html.__all__, 'Any', 'App', 'Beforeware', 'BindError', 'EventStream', 'FastHTML', 'FileResponse', 'FtResponse',
-           'HTMLResponse', 'HTTPException', 'Headers', 'JSONResponse', 'NbwsError', 'Optional', 'Path', 'PlainTextResponse',
-           'Redirect', 'RedirectResponse', 'Request', 'Response', 'Room', 'StartError', 'StaticFiles', 'StreamingResponse',
-           'UploadFile', 'WebSocket', 'WebSocketDisconnect', 'asdict', 'asyncio', 'cookie', 'dataclass', 'date', 'datetime',
-           'fast_app', 'json', 'os', 'partial', 'random', 'serve', 'setup_ws', 'show', 'stop', 'timedelta']
+# %% ../nbs/17_common.ipynb #64371767
+__all__ = ['A', 'AX', 'Abbr', 'Address', 'Any', 'App', 'Area', 'Article', 'Aside', 'Audio', 'B', 'Base', 'Bdi', 'Bdo',
+           'Beforeware', 'BindError', 'Blockquote', 'Body', 'Br', 'Button', 'Canvas', 'Caption', 'Card', 'CheckboxX',
+           'Cite', 'Code', 'Col', 'Colgroup', 'Comment', 'Container', 'DOCTYPE', 'Data', 'Datalist', 'Dd', 'Del',
+           'Details', 'Dfn', 'Dialog', 'Div', 'Dl', 'Dt', 'Em', 'Embed', 'EventStream', 'FT', 'FastHTML', 'Favicon',
+           'Fencedframe', 'Fieldset', 'Figcaption', 'Figure', 'FileResponse', 'Footer', 'Form', 'Fragment',
+           'FtResponse', 'Grid', 'Group', 'H1', 'H2', 'H3', 'H4', 'H5', 'H6', 'HTMLResponse', 'HTTPException', 'Head',
+           'Header', 'Headers', 'Hgroup', 'Hidden', 'Hr', 'Html', 'HtmxHeaders', 'HtmxResponseHeaders', 'HttpHeader',
+           'I', 'Iframe', 'Img', 'Input', 'Ins', 'JSONResponse', 'Kbd', 'Label', 'Legend', 'Li', 'Link', 'Main', 'Map',
+           'Mark', 'Math', 'Menu', 'Meta', 'Meter', 'Nav', 'Nbsp', 'NbwsError', 'Noscript', 'NotStr', 'Object', 'Ol',
+           'Optgroup', 'Option', 'Optional', 'Output', 'P', 'Param', 'Path', 'Picture', 'PlainTextResponse',
+           'PortalExperimental', 'Pre', 'Progress', 'Q', 'Redirect', 'RedirectResponse', 'Request', 'Response', 'Room',
+           'Rp', 'Rt', 'Ruby', 'S', 'Safe', 'Samp', 'Script', 'Search', 'Section', 'Select', 'Slot', 'Small', 'Source',
+           'Span', 'StartError', 'StaticFiles', 'StreamingResponse', 'Strike', 'Strong', 'Style', 'Sub', 'Summary',
+           'Sup', 'Svg', 'Table', 'Tag', 'Tbody', 'Td', 'Template', 'Textarea', 'Tfoot', 'Th', 'Thead', 'Time',
+           'Title', 'Titled', 'Tr', 'Track', 'U', 'UL', 'Ul', 'UploadFile', 'Var', 'Video', 'Wbr', 'WebSocket',
+           'WebSocketDisconnect', 'asdict', 'asyncio', 'attribute_name', 'cookie', 'dataclass', 'date', 'datetime',
+           'document', 'fast_app', 'fill_form', 'find_inputs', 'fragment', 'ft', 'ft_html', 'ft_hx', 'is_document',
+           'is_elements', 'json', 'os', 'partial', 'random', 'render', 'serve', 'setup_ws', 'show', 'sse_message',
+           'stop', 'timedelta', 'to_xml', 'unqid']
+
+# %% ../nbs/17_common.ipynb #151a308d
+hide(App, ('add', 'adopt', 'changed', 'default_hdrs', 'error_page', 'http', 'loop', 'middlewares', 'module', 'mounts',
+           'page', 'remove', 'renew', 'report', 'respond', 'sessions', 'shutdown', 'shutdown_hooks', 'socket_class',
+           'sockets', 'startup', 'startup_hooks', 'successor', 'surroundings', 'table'))
+hide(WebSocket, ('accepted', 'answer', 'closed', 'conn', 'drained', 'endpoint', 'hold', 'in_thread', 'joined', 'move',
+                 'moving', 'opened', 'pulled', 'received', 'release', 'say', 'source', 'table', 'target', 'turn_to'))
+hide(Request, ('asgi_scope', 'connection', 'out_headers', 'peer', 'route', 'target', 'upgrade'))
+describe(fast_app, setup_ws, cookie, EventStream, serve, show, stop, set_cookie, Titled, document, fragment, render,
+         sse_message, App, FileResponse, FtResponse, HTTPException, Redirect, Request, Response, Room, StaticFiles,
+         UploadFile, WebSocket)

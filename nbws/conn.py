@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
+from .data import MAX_FORM
 from .deflate import WORTH_IT, Deflate, Deflater, Inflate
 from .frames import PING, PONG, Close, Decoder, Event, Failure, Ping, close_frame, encode, frame
 from .messages import CloseCode, Payload, Receiver
@@ -29,6 +30,7 @@ class Limits:
     max_line: int = 8192 # A request's target; beyond it 414
     max_headers: int = 32768 # All header fields of a request; beyond it 431
     max_body: int = 100 * 2**20 # A request's body; beyond it 413. Tornado's own
+    max_form: int = MAX_FORM # Of a body: a form without its files, or JSON; beyond it 413
     max_message: int = 10 * 2**20 # A WebSocket message, decompressed; beyond it 1009. Tornado's own
     max_connections: int = 0 # Open at a time; 0: as many as the process may open files, less a reserve
     header_timeout: float = 10 # From a request's first byte to the end of its header; beyond it 408
@@ -102,7 +104,7 @@ class SocketConn(Outgoing, asyncio.BufferedProtocol):
     "A WebSocket on an asyncio transport; the app's `Conn`. On the server's loop only."
     write_is_quiet = False # Asyncio's logs what is written to a connection that is gone
     __slots__ = ('host', 'transport', 'receiver', 'state', 'code', 'lane', '_link', '_decoder', '_deflater', '_out',
-                 '_waited', '_pinged', '_held', '_above')
+                 '_waited', '_pinged', '_held', '_above', '_unread')
 
     def __init__(self,
                  host: Host,
@@ -118,6 +120,7 @@ class SocketConn(Outgoing, asyncio.BufferedProtocol):
         self._out = None
         self._waited, self._pinged = 0.0, False # Seconds without a byte, or of closing
         self._held, self._above = False, False # The app asks to pause; the write buffer is above its mark
+        self._unread = 0 # Bytes in the write buffer, where reading waits for the client to read our pongs
         self.lane: Lane | None = None # While the socket is open and takes what it is sent
 
     def start(self,
@@ -143,19 +146,21 @@ class SocketConn(Outgoing, asyncio.BufferedProtocol):
         return self._above
 
     def ping(self, data: bytes = b'') -> None:
-        "Send a ping with up to 125 bytes."
-        if not self.state: self._write(encode(PING, data[:125]))
+        "Send a ping with up to 125 bytes; none where much is unsent, behind which it would say nothing."
+        if not (self.state or self._above): self._write(encode(PING, data[:125]))
 
     def pong(self, data: bytes = b'') -> None:
-        "Send a pong that nobody asked for: a sign of life (RFC 6455, section 5.5.3)."
-        if not self.state: self._write(encode(PONG, data[:125]))
+        "Send a pong that nobody asked for: a sign of life (RFC 6455, section 5.5.3); none where much is unsent."
+        if not (self.state or self._above): self._write(encode(PONG, data[:125]))
 
     def close(self, code: int = 1000, reason: str = '') -> None:
         "Send the close frame and wait for the client's. Raises `ValueError` for a code that must not be sent."
         wire = close_frame(code, reason)
         if self.state: return
         self._write(wire)
-        self.pause(False) # Or their close frame would never be read
+        if self._held or self._unread:
+            self._held, self._unread = False, 0 # Or their close frame would never be read
+            self._read_on()
         self._to(CLOSING)
 
     def pause(self, paused: bool) -> None:
@@ -163,7 +168,12 @@ class SocketConn(Outgoing, asyncio.BufferedProtocol):
         if paused is self._held or self.state or self.transport.is_closing(): return
         self._held = paused
         if paused: self.transport.pause_reading()
-        elif self._decoder.more: self.host.loop.call_soon(self._go_on)
+        else: self._read_on()
+
+    def _read_on(self) -> None:
+        "Go on reading, unless the app or an unread pong forbids it; first with what is here already."
+        if self._held or self._unread or self.transport.is_closing(): return
+        if self._decoder.more: self.host.loop.call_soon(self._go_on)
         else: self.transport.resume_reading()
 
     @property
@@ -209,18 +219,20 @@ class SocketConn(Outgoing, asyncio.BufferedProtocol):
             self._finish()
             return
         self._leave()
-        if self._decoder.more and not self._held and not self.transport.is_closing():
+        if (self._decoder.more or self._unread) and not self._held and not self.transport.is_closing():
             self.transport.pause_reading()
-            self.host.loop.call_soon(self._go_on)
+            if not self._unread: self.host.loop.call_soon(self._go_on)
 
     def _go_on(self) -> None:
-        if self.state >= LINGERING or self._held or self.transport.is_closing(): return
+        if self.state >= LINGERING or self._held or self._unread or self.transport.is_closing(): return
         self._handle(self._decoder.feed(b''))
-        if not (self._decoder.more or self._held or self.transport.is_closing()): self.transport.resume_reading()
+        if not self._decoder.more: self._read_on()
 
     def _control(self, event: Event) -> None:
         if isinstance(event, Ping):
-            if not self.state: self._write(encode(PONG, event.data))
+            if self.state: return
+            self._write(encode(PONG, event.data))
+            if self._above: self._unread = self.buffered # Who does not read our pongs may ask no more
         elif isinstance(event, Close):
             if self.state == OPEN: self._write(close_frame(event.code))
             self._end(event.code, event.reason)
@@ -297,11 +309,16 @@ class SocketConn(Outgoing, asyncio.BufferedProtocol):
         self._above = False
         self._take_lane()
         if self.state < LINGERING: self._guard(self.receiver.drained)
+        if self._unread:
+            self._unread = 0
+            self._read_on()
 
     def tick(self, seconds: float) -> None:
         "Called from time to time by the server's one timer."
         limits = self.host.limits
-        if self.state == OPEN and (self._held or self._decoder.more): return # The silence is ours
+        if self._unread:
+            if self._unread != self.buffered: self._unread, self._waited = self.buffered, 0.0 # It reads, if slowly
+        elif self.state == OPEN and (self._held or self._decoder.more): return # The silence is ours
         self._waited += seconds
         if self.state == OPEN:
             if self._waited >= limits.ws_ping_timeout: self.close(CloseCode.TRY_AGAIN_LATER, 'silent for too long')

@@ -5,13 +5,15 @@
 # %% ../nbs/00a_data.ipynb #159592cd
 from __future__ import annotations
 
+import asyncio
 import tempfile
 from collections.abc import AsyncIterable, Iterable, Iterator, Mapping
 from typing import Any, BinaryIO
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import unquote, unquote_to_bytes
 
 # %% auto #0
-__all__ = ['MultiDict', 'parse_query', 'Headers', 'parse_cookies', 'set_cookie', 'UploadFile', 'FormError', 'parse_form']
+__all__ = ['MAX_FIELDS', 'MAX_FILES', 'MAX_FORM', 'IN_MEMORY', 'MultiDict', 'parse_query', 'Headers', 'parse_cookies',
+           'set_cookie', 'UploadFile', 'FormError', 'FormTooLong', 'parse_form']
 
 # %% ../nbs/00a_data.ipynb #74d9c398
 class MultiDict(dict[str, Any]):
@@ -36,8 +38,12 @@ class MultiDict(dict[str, Any]):
 def parse_query(query: str | bytes, # What stands behind the `?`
                 ) -> MultiDict:
     "The parameters of a query string or a urlencoded body (URL Standard, application/x-www-form-urlencoded)."
-    if isinstance(query, bytes): query = query.decode('latin-1')
-    return MultiDict(parse_qsl(query, keep_blank_values=True, errors='replace')) if query else MultiDict()
+    raw = query.encode() if isinstance(query, str) else query
+    pairs = [(name, value) for field in raw.split(b'&') if field for name, _, value in (field.partition(b'='),)]
+    return MultiDict([(_text(_unquoted(name)), _text(_unquoted(value))) for name, value in pairs])
+
+def _unquoted(raw: bytes) -> bytes: return unquote_to_bytes(raw.replace(b'+', b' '))
+def _text(raw: bytes) -> str: return raw.decode('utf-8', 'replace')
 
 # %% ../nbs/00a_data.ipynb #3c77af81
 class Headers(Mapping[str, str]):
@@ -171,48 +177,96 @@ class UploadFile:
         self.file.close()
 
 # %% ../nbs/00a_data.ipynb #2fdab680
+MAX_FIELDS = 1000 # Fields and files of a form
+MAX_FILES = 100 # Files among them
+MAX_FORM = 2**20 # Bytes of a form without its files, or of JSON
+IN_MEMORY = 2**20 # Bytes of a form's files; what is beyond is written to disk
+
 class FormError(ValueError):
     "A form body that cannot be parsed; its text says what is wrong with it."
+    status = 400 # What HTTP answers
+
+class FormTooLong(FormError):
+    "A form body of more bytes than are taken."
+    status = 413
 
 # %% ../nbs/00a_data.ipynb #778081ca
 async def parse_form(content_type: str, # The request's Content-Type
                      chunks: AsyncIterable[bytes], # The body as it comes
-                     max_fields: int = 1000, # More fields or files than this are refused
+                     max_fields: int = MAX_FIELDS, # More fields and files than this are refused
+                     max_files: int = MAX_FILES, # As are more files
+                     max_size: int = MAX_FORM, # And more bytes, those of files left out
                      ) -> MultiDict:
-    "Fields and `UploadFile`s of a urlencoded or multipart body; empty for any other type. Raises `FormError`."
-    kind, _, _ = content_type.partition(';')
-    if kind.strip().lower() == 'application/x-www-form-urlencoded':
-        form = parse_query(b''.join([c async for c in chunks]))
-        if len(form.multi_items()) > max_fields: raise FormError(f'the form has more than {max_fields} fields')
-        return form
-    if kind.strip().lower() == 'multipart/form-data': return await _parse_multipart(content_type, chunks, max_fields)
-    return MultiDict()
+    """Fields and `UploadFile`s of a urlencoded or multipart body; empty for any other type. Raises `FormError`.
 
-async def _parse_multipart(content_type: str, chunks: AsyncIterable[bytes], max_fields: int) -> MultiDict:
+    Refused as soon as a limit is passed. What is long is parsed in steps, between which others on the loop have their
+    turn.
+    """
+    kind = content_type.partition(';')[0].strip().lower()
+    if kind == 'application/x-www-form-urlencoded': return await _parse_urlencoded(chunks, max_fields, max_size)
+    if kind != 'multipart/form-data': return MultiDict()
+    return await _parse_multipart(content_type, chunks, _Parts(max_fields, max_files, max_size))
+
+def _check(fields: int, max_fields: int, what: str = 'fields') -> None:
+    if fields > max_fields: raise FormError(f'the form has more than {max_fields} {what}')
+
+def _check_size(size: int, max_size: int) -> None:
+    if size > max_size: raise FormTooLong(f'the form has more than {max_size} bytes')
+
+async def _parse_urlencoded(chunks: AsyncIterable[bytes], max_fields: int, max_size: int) -> MultiDict:
+    body, fields = bytearray(), 1
+    async for chunk in chunks:
+        body += chunk
+        fields += chunk.count(b'&')
+        _check_size(len(body), max_size)
+        _check(fields, max_fields)
+    if len(body) <= _STEP: return parse_query(bytes(body))
+    pairs = []
+    for field in bytes(body).split(b'&'):
+        name, _, value = field.partition(b'=')
+        if field: pairs.append((await _unquoted_in_steps(name), await _unquoted_in_steps(value)))
+    return MultiDict(pairs)
+
+_STEP = 2**15 # Bytes that are parsed before others have their turn: at worst some milliseconds
+
+async def _unquoted_in_steps(raw: bytes) -> str:
+    parts, at = [], 0
+    while at < len(raw):
+        end = at + _STEP
+        if (cut := raw.rfind(b'%', end - 2, end)) > 0 and end < len(raw): end = cut # No escape is cut
+        parts.append(_unquoted(raw[at:end]))
+        at = end
+        await asyncio.sleep(0)
+    return _text(b''.join(parts))
+
+async def _parse_multipart(content_type: str, chunks: AsyncIterable[bytes], parts: _Parts) -> MultiDict:
     from python_multipart.exceptions import FormParserError
     from python_multipart.multipart import MultipartParser, parse_options_header
     boundary = parse_options_header(content_type)[1].get(b'boundary')
     if not boundary: raise FormError('multipart form without a boundary')
-    parts = _Parts(max_fields)
     try:
         parser = MultipartParser(boundary, parts.callbacks())  # type: ignore[arg-type]
-        async for chunk in chunks: parser.write(chunk)
+        async for chunk in chunks:
+            for at in range(0, len(chunk), _STEP):
+                if at: await asyncio.sleep(0)
+                parser.write(chunk[at:at + _STEP])
         parser.finalize()
+        if not parts.ended: raise FormError('the form breaks off before its last boundary')
     except FormParserError as e:
         parts.close()
         raise FormError(f'the form cannot be read: {e}') from None
     except BaseException:
         parts.close()
         raise
-    if not parts.ended: raise FormError('the form breaks off before its last boundary')
     return MultiDict(parts.pairs)
 
 # %% ../nbs/00a_data.ipynb #70df6d83
 class _Parts:
     "Collects the parser's callbacks into pairs of names and values."
-    def __init__(self, max_fields: int) -> None:
+    def __init__(self, max_fields: int, max_files: int, max_size: int) -> None:
         self.pairs: list[tuple[str, Any]] = []
-        self.max_fields, self.ended = max_fields, False
+        self.max_fields, self.max_files, self.max_size, self.ended = max_fields, max_files, max_size, False
+        self.files = self.size = self.uploaded = 0 # Files; bytes without those of files; bytes of files
         self._field = self._value = b''
         self._fields: list[tuple[bytes, bytes]] = []
         self._target: bytearray | UploadFile = bytearray()
@@ -222,9 +276,22 @@ class _Parts:
         return {n: getattr(self, n) for n in ('on_part_begin', 'on_header_field', 'on_header_value', 'on_header_end',
                                              'on_headers_finished', 'on_part_data', 'on_part_end', 'on_end')}
 
-    def on_part_begin(self) -> None: self._fields, self._field, self._value = [], b'', b''
-    def on_header_field(self, data: bytes, start: int, end: int) -> None: self._field += data[start:end]
-    def on_header_value(self, data: bytes, start: int, end: int) -> None: self._value += data[start:end]
+    def _count(self, n: int) -> None:
+        self.size += n
+        _check_size(self.size, self.max_size)
+
+    def on_part_begin(self) -> None:
+        _check(len(self.pairs) + 1, self.max_fields)
+        self._fields, self._field, self._value = [], b'', b''
+
+    def on_header_field(self, data: bytes, start: int, end: int) -> None:
+        self._count(end - start)
+        self._field += data[start:end]
+
+    def on_header_value(self, data: bytes, start: int, end: int) -> None:
+        self._count(end - start)
+        self._value += data[start:end]
+
     def on_header_end(self) -> None:
         self._fields.append((self._field, self._value))
         self._field = self._value = b''
@@ -234,22 +301,28 @@ class _Parts:
         headers = Headers.from_raw(self._fields)
         _, options = parse_options_header(headers.get('content-disposition', ''))
         if b'name' not in options: raise FormError('a part of the form has no name')
-        self._name = options[b'name'].decode('utf-8', 'replace')
-        if len(self.pairs) >= self.max_fields: raise FormError(f'the form has more than {self.max_fields} fields')
+        self._name = _text(options[b'name'])
         if b'filename' not in options: self._target = bytearray()
         else:
-            self._target = UploadFile(options[b'filename'].decode('utf-8', 'replace'),
+            self.files += 1
+            _check(self.files, self.max_files, 'files')
+            self._target = UploadFile(_text(options[b'filename']),
                                       headers.get('content-type', 'application/octet-stream'), headers=headers)
             self.pairs.append((self._name, self._target))
 
     def on_part_data(self, data: bytes, start: int, end: int) -> None:
-        if isinstance(self._target, bytearray): self._target += data[start:end]
-        else:
-            self._target.size += end - start
-            self._target.file.write(data[start:end])
+        target = self._target
+        if isinstance(target, bytearray):
+            self._count(end - start)
+            target += data[start:end]
+            return
+        self.uploaded += end - start
+        target.size += end - start
+        target.file.write(data[start:end])
+        if self.uploaded > IN_MEMORY: target.file.rollover() # type: ignore[attr-defined] # Spooled; again is harmless
 
     def on_part_end(self) -> None:
-        if isinstance(self._target, bytearray): self.pairs.append((self._name, self._target.decode('utf-8', 'replace')))
+        if isinstance(self._target, bytearray): self.pairs.append((self._name, _text(bytes(self._target))))
         else: self._target.file.seek(0)
 
     def on_end(self) -> None: self.ended = True

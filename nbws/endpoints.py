@@ -5,7 +5,6 @@
 # %% ../nbs/05d_endpoints.ipynb #5f4cc3d0
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -13,19 +12,18 @@ from inspect import isasyncgen, isawaitable
 from typing import Any
 
 from .binding import SPECIAL_NAMES, Plan, Source, plan
-from .data import MultiDict
+from .data import MAX_FORM, MultiDict
 from .files import FileResponse
 from .html import FT, HtmxResponseHeaders, HttpHeader, Safe, fragment, is_elements
 from .messages import (BindError, CloseCode, HTMLResponse, HTTPException, JSONResponse, RedirectResponse, Reported,
-                           Request, Response, SignatureError, WebSocketDisconnect)
+                           Request, Response, SignatureError, WebSocketDisconnect, from_json)
 from .routing import Route
-from .sockets import DONE, WebSocket, is_component, to_payload
-from .workers import Workers
+from .sockets import DONE, HandOver, WebSocket, is_component, to_payload
+from .workers import Workers, is_ending
 
 # %% auto #0
-__all__ = ['FAILURES', 'VARY', 'EMPTY', 'call', 'is_ending', 'pulled', 'is_stream', 'is_awaitable', 'Stream', 'Redirect',
-           'FtResponse', 'wants_fragment', 'to_response', 'source_of', 'HTTPEndpoint', 'parse_message',
-           'SocketEndpoint']
+__all__ = ['VARY', 'EMPTY', 'call', 'pulled', 'is_stream', 'is_awaitable', 'Stream', 'Redirect', 'FtResponse', 'wants_fragment',
+           'to_response', 'source_of', 'HTTPEndpoint', 'parse_message', 'SocketEndpoint']
 
 # %% ../nbs/05d_endpoints.ipynb #9bf8fac9
 async def call(p: Plan, # The function and how to bind it
@@ -37,14 +35,6 @@ async def call(p: Plan, # The function and how to bind it
     elif p.kind == 'sync': result = await Workers.here().threads.run(p.function, **arguments)
     else: result = p.function(**arguments)
     return await result if is_awaitable(result) else result
-
-FAILURES = (Exception, SystemExit, asyncio.CancelledError) # What a handler may raise that ends its call and no more
-
-def is_ending(error: BaseException) -> bool:
-    "Was the running task told to end? Else its handler has waited for another one that was. Python 3.10 cannot tell."
-    if not isinstance(error, asyncio.CancelledError): return False
-    task = asyncio.current_task()
-    return task is None or not hasattr(task, 'cancelling') or task.cancelling() > 0
 
 def pulled(items: Any) -> AsyncIterator[Any]:
     "An async iterator over a generator of either kind; a sync one is pulled in worker threads."
@@ -86,7 +76,7 @@ class Stream:
         try:
             while not data:
                 with self.enter(): data = _to_bytes(await anext(self.items))
-        except FAILURES as e:
+        except BaseException as e:
             if isinstance(e, StopAsyncIteration) or self.failed is None or is_ending(e): raise
             self.failed(e)
             raise Reported(f'an answer broke off: {e}') from e
@@ -182,7 +172,7 @@ async def source_of(p: Plan, request: Request) -> Source:
     if not p.wants_data: return Source(request, EMPTY, message=raw)
     kind = request.headers.get('content-type', '')
     if kind.partition(';')[0].strip().lower().endswith('json'):
-        data = await request.json() if await request.body() else {}
+        data = await request.json() if await request.body(request.max_form) else {}
         return Source(request, data if isinstance(data, dict) else {'data': data}, message=raw)
     return Source(request, await request.form(), message=raw)
 
@@ -214,15 +204,19 @@ class HTTPEndpoint:
 
 # %% ../nbs/05d_endpoints.ipynb #139cb695
 def parse_message(data: str | bytes, # As it came
+                  max_size: int = MAX_FORM, # Characters of JSON
                   ) -> tuple[dict[str, Any], dict[str, Any]]:
     "The fields of a message, and of its header, which htmx calls `HEADERS` (2) or `headers` (4). Raises `BindError`."
     if isinstance(data, bytes):
         raise BindError(f'a binary message of {len(data)} bytes came, '
                         'but no parameter of the handler is annotated with `bytes`')
+    if len(data) > max_size:
+        raise BindError(f'a message of {len(data)} characters came, but only {max_size} are read as JSON: '
+                        'annotate a parameter with `bytes`, or give the server `Limits(max_form=...)`')
     try:
         try: fields, end = _scan(data, 0) # Half of the time of `json.loads` goes to white space that no client sends
-        except (StopIteration, ValueError): fields, end = None, -1
-        if end != len(data): fields = json.loads(data) # It says what is wrong
+        except (StopIteration, ValueError, RecursionError): fields, end = None, -1
+        if end != len(data): fields = from_json(data) # It says what is wrong
     except ValueError as e:
         raise BindError(f'the message is not JSON ({e}): {_short(data)}. '
                         'For plain text, annotate a parameter with `bytes` or loop over `websocket`') from None
@@ -284,14 +278,14 @@ class SocketEndpoint:
             arguments = self._arguments(ws, data)
             result = await p.function(**arguments) if p.kind == 'async' else await self._other(p, ws, arguments)
             if result is not None and (sent := self._reply(ws, result)) is not DONE: await sent
-        except FAILURES as e: self._failed(ws, e)
+        except BaseException as e: self._failed(ws, e)
 
     def _arguments(self, ws: WebSocket, data: str | bytes) -> dict[str, Any]:
         source = ws.source # One for all messages, which are bound one at a time
         if source is None: source = ws.source = Source(ws.request, EMPTY, {}, ws)
         source.message = data
         try:
-            if self.needs_fields: source.data, source.headers = parse_message(data)
+            if self.needs_fields: source.data, source.headers = parse_message(data, ws.request.max_form)
             return self.plan.bind(source)
         finally: source.data, source.headers, source.message = EMPTY, EMPTY, None # An idle socket holds nothing
 
@@ -310,7 +304,7 @@ class SocketEndpoint:
                 arguments = p.bind(source)
                 result = await p.function(**arguments) if p.kind == 'async' else await self._other(p, ws, arguments)
                 if result is not None: await self._reply(ws, result)
-            except FAILURES as e:
+            except BaseException as e:
                 if not quiet or is_ending(e): self._failed(ws, e)
 
     def _reply(self, ws: WebSocket, result: Any) -> Awaitable[None]:
@@ -344,7 +338,8 @@ class SocketEndpoint:
                 else: result = await self._serve_stream(self.plan.function(**arguments), ws)
                 if ws.accepted: await self._reply(ws, result)
                 else: ws.answer = result
-            except FAILURES as e:
+            except HandOver: raise
+            except BaseException as e:
                 if ws.accepted or is_ending(e): self._failed(ws, e, ended=True)
                 else: ws.answer = e
 

@@ -31,7 +31,9 @@ class FileResponse(Response):
         self.path, self.cache = Path(path), cache
         super().__init__(b'', status_code, headers, media_type)
         if filename: self.headers.append(('content-disposition', f"attachment; filename*=UTF-8''{_quoted(filename)}"))
-        if not self.path.is_file(): raise HTTPException(404)
+        try: found = self.path.is_file()
+        except OSError: found = False # The name is too long, for instance
+        if not found: raise HTTPException(404)
 
     def answer(self, request: Request) -> Response:
         "The response to `request`: 200, 206, 304 or 416."

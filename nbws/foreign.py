@@ -18,7 +18,7 @@ from .asgi import ASGIApp, replace_sockets
 from .app import AppBase, Surroundings
 from .files import StaticFiles
 from .messages import HTTPException, NbwsError, PlainTextResponse, Request, Response, reason
-from .workers import Workers
+from .workers import Workers, is_ending
 
 # %% auto #0
 __all__ = ['to_environ', 'WSGIApp', 'as_app', 'serves']
@@ -156,7 +156,8 @@ class WSGIApp:
             if (refused := getattr(getattr(body, 'raw', None), 'refused', None)) is not None: raise refused
         except HTTPException as e: # Of the body: too long, too slow
             return PlainTextResponse(e.detail, e.status_code, e.headers)
-        except (Exception, SystemExit) as e:
+        except BaseException as e:
+            if is_ending(e): raise
             self.surroundings.report(self, e, None, request.path)
             return PlainTextResponse(f'500 {reason(500)}', 500)
         return response

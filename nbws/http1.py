@@ -19,6 +19,7 @@ from .handshake import switching
 from .messages import HTTPException, PlainTextResponse, Reported, Request, Response, Upgrade, reason
 from .parser import BODY, DEAF, HEAD, IDLE, Exchange, RequestParser, StreamedBody
 from .prefix import relocated
+from .workers import is_ending
 
 log = logging.getLogger('nbws')
 
@@ -95,6 +96,7 @@ class _Writer(Outgoing, RequestParser):
 
     async def _stream(self, exchange: Exchange, response: Response, body: Any) -> None:
         "Write an answer as it comes, at the client's pace."
+        response.unbuffered()
         self.flush() # From here on each piece leaves at once: what makes the next one may take its time
         try: head, wants_body, length = self._head(exchange, response, None)
         except ValueError:
@@ -132,7 +134,8 @@ class _Writer(Outgoing, RequestParser):
                 if self._above: await self._drained()
                 elif turn > 65536: turn = await asyncio.sleep(0, 0) # Others have their turn
             if length is not None and sent < length: raise ValueError(f'less than the announced {length} bytes')
-        except Exception as e:
+        except BaseException as e:
+            if is_ending(e): raise
             if self._lost: return
             if not isinstance(e, Reported): log.exception('an answer broke off')
             exchange.keep = False
@@ -167,7 +170,9 @@ async def _close(body: Any) -> None:
     try:
         if hasattr(body, 'aclose'): await body.aclose()
         elif hasattr(body, 'close'): body.close()
-    except Exception: log.exception('an answer could not be closed')
+    except BaseException as e:
+        if is_ending(e): raise
+        log.exception('an answer could not be closed')
 
 # %% ../nbs/07e_http1.ipynb #1e815e53
 _SLICE = 4096
@@ -264,12 +269,12 @@ class _Answers(_Writer):
             return
         request.connection = self._link
         try: response = self.host.refuse(request) or await self.host.app.http(request)
-        except (Exception, SystemExit):
+        except BaseException as e:
+            if is_ending(e): # Nobody is going to answer: the client need not wait
+                self.transport.abort()
+                raise
             log.exception('%s %s failed', request.method, request.path)
             response = PlainTextResponse(reason(500), 500)
-        except asyncio.CancelledError: # Nobody is going to answer: the client need not wait
-            self.transport.abort()
-            raise
         if request.root_path: response = relocated(response, request)
         if isinstance(response, Upgrade) and not self._switch(exchange, request, response): return
         if request.upgrade: exchange.keep = False
@@ -315,7 +320,9 @@ class _Answers(_Writer):
             upgrade.receiver.closed(1006, str(e))
             upgrade.status_code, upgrade.headers, exchange.keep = 500, [], False
             return True
-        if self._lost: upgrade.receiver.closed(1006)
+        if self._lost or self._eof: # Who says no more while the handshake is answered has left
+            upgrade.receiver.closed(1006)
+            self.transport.abort()
         else:
             rest, self._rest, self._lost, self._parser = self._rest, b'', True, None
             self.host.forget(self)

@@ -14,7 +14,7 @@ import socket
 import time
 from datetime import datetime, timedelta, timezone
 from typing import Any
-from urllib.parse import unquote_plus, urlsplit
+from urllib.parse import unquote_plus
 
 from jupyter_server.base.handlers import JupyterHandler
 from tornado import web
@@ -26,8 +26,8 @@ from tornado.iostream import IOStream, StreamClosedError
 from .rendezvous import SECRET_FIELD, SERVER_VARIABLE, Meeting, address, find, meeting_file
 
 # %% auto #0
-__all__ = ['HOP', 'CREDENTIALS', 'FORWARDED', 'COOKIES', 'NOT_FROM_APPS', 'TIMEOUT', 'PIECE', 'TICKET', 'NOTEBOOK', 'SANDBOX',
-           'CROSS', 'EXPLAINED', 'WAITING', 'load_jupyter_server_extension', 'clean_cookies', 'clean_query',
+__all__ = ['HOP', 'CREDENTIALS', 'FORWARDED', 'COOKIES', 'NOT_FROM_APPS', 'TIMEOUT', 'PIECE', 'PORTS', 'TICKET', 'NOTEBOOK',
+           'SANDBOX', 'CROSS', 'EXPLAINED', 'WAITING', 'load_jupyter_server_extension', 'clean_cookies', 'clean_query',
            'request_fields', 'answer_fields', 'connect', 'Upstream', 'Frames', 'close_frame', 'tunnel', 'Tickets',
            'same_origin', 'is_navigation', 'Doors', 'Answering', 'AppHandler']
 
@@ -223,9 +223,16 @@ class Tickets:
         return user if place == where and time.monotonic() < end else None
 
 # %% ../nbs/15_jpserver.ipynb #29c7509f
-def same_origin(origin: str, host: str) -> bool:
-    "Whether a page of this origin belongs to this host and port."
-    return urlsplit(origin.lower()).netloc == host.lower() != ''
+PORTS = {'http': ':80', 'https': ':443'} # That an origin means where it says none
+
+def same_origin(origin: str, # As the browser says it
+                host: str, # The Host field
+                scheme: str = 'http', # By which Jupyter was asked; https pages count where TLS ends in front of it
+                ) -> bool:
+    "Whether a page of this origin belongs to this scheme, host and port (RFC 6454)."
+    said, _, place = origin.lower().partition('://')
+    if said not in (scheme, 'https') or not host: return False
+    return place.removesuffix(PORTS[said]) == host.lower().removesuffix(PORTS[said])
 
 def is_navigation(request: Any) -> bool:
     "Whether a person opens a page, in a tab or a frame; such a request can be answered with a page that explains."
@@ -266,7 +273,9 @@ class Doors(JupyterHandler):
             web.authenticated(lambda handler: None)(self) # Redirects to the login page
             return
         origin = self.request.headers.get('Origin')
-        if origin and not same_origin(origin, self.request.host) and not self._allowed(origin): raise web.HTTPError(403)
+        if origin and not self._own(origin) and not self._allowed(origin): raise web.HTTPError(403)
+
+    def _own(self, origin: str) -> bool: return same_origin(origin, self.request.host, self.request.protocol)
 
     def _allowed(self, origin: str) -> bool:
         "Has the administrator named this other origin? `*` names none, and a token asks for no less."
@@ -291,7 +300,7 @@ class Doors(JupyterHandler):
         "A form of a page on Jupyter's own origin is none from another site; else Jupyter's check decides."
         if not hasattr(self, '_jupyter_current_user'): return # Asked too early: `prepare` asks again
         origin = self.request.headers.get('Origin')
-        if self.ticket or (origin and same_origin(origin, self.request.host)): return
+        if self.ticket or (origin and self._own(origin)): return
         if origin and not self._allowed(origin): raise web.HTTPError(403)
         super().check_xsrf_cookie()
 

@@ -12,16 +12,18 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Ma
 from dataclasses import fields, is_dataclass
 from enum import Enum, IntEnum
 from http import HTTPStatus
+from math import inf
 from types import SimpleNamespace
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import unquote
 
-from .data import FormError, Headers, MultiDict, parse_cookies, parse_form, parse_query, set_cookie
+from .data import (MAX_FIELDS, MAX_FILES, MAX_FORM, FormError, Headers, MultiDict, parse_cookies, parse_form,
+                   parse_query, set_cookie)
 
 # %% auto #0
 __all__ = ['NbwsError', 'BindError', 'SignatureError', 'PatternError', 'StartError', 'Reported', 'HTTPException', 'reason',
            'CloseCode', 'WebSocketDisconnect', 'Body', 'Address', 'URL', 'RequestHead', 'RequestParts', 'Request',
-           'Scope', 'Response', 'HTMLResponse', 'PlainTextResponse', 'JSONResponse', 'RedirectResponse',
+           'from_json', 'Scope', 'Response', 'HTMLResponse', 'PlainTextResponse', 'JSONResponse', 'RedirectResponse',
            'StreamingResponse', 'to_json', 'Payload', 'Lane', 'Conn', 'Receiver', 'Upgrade']
 
 # %% ../nbs/00b_messages.ipynb #a995aca3
@@ -156,7 +158,8 @@ class RequestHead:
     "What a transport knows of a request once its header fields are in."
     __slots__ = ('method', 'target', 'headers', 'peer', 'server', 'scheme', 'root_path', 'http_version', 'upgrade',
                  'app', 'route', 'path_params', 'asgi_scope', 'connection', 'since', '_session',
-                 '_body', '_path', '_query', '_cookies', '_form', '_state', '_out')
+                 'max_form', '_body', '_path', '_query', '_cookies', '_form', '_state', '_out')
+    max_form: int # Bytes of a form without its files, or of JSON; beyond it 413. Middleware may set another
     app: Any # The app that answers, and its route: set by the app
     route: Any
     path_params: dict[str, Any]
@@ -189,7 +192,7 @@ class RequestHead:
         self.headers = headers if isinstance(headers, Headers) else Headers(headers)
         self.peer, self.server, self.scheme, self.root_path = peer, server, scheme, root_path
         self.http_version, self.upgrade, self._body = http_version, upgrade, body
-        self.path_params = {}
+        self.path_params, self.max_form = {}, MAX_FORM
         self.app = self.route = self.asgi_scope = self.connection = self._session = self._path = None
         self._query = self._cookies = self._form = self._state = self._out = self.since = None
 
@@ -274,21 +277,37 @@ class Request(RequestParts):
         source, self._body = self._body, _USED
         async for chunk in source: yield chunk
 
-    async def body(self) -> bytes:
-        "The whole body."
-        if not isinstance(self._body, bytes): self._body = b''.join([c async for c in self.stream()])
-        return self._body
+    async def body(self, max_size: int | None = None, # Bytes; None: as many as the transport takes
+                   ) -> bytes:
+        "The whole body. Raises `HTTPException` 413 for one that is longer than `max_size`."
+        size = len(self._body) if isinstance(self._body, bytes) else 0
+        chunks, bound = [], inf if max_size is None else max_size
+        if not isinstance(self._body, bytes):
+            async for chunk in self.stream():
+                if (size := size + len(chunk)) > bound: break
+                chunks.append(chunk)
+            else: self._body = b''.join(chunks)
+        if size <= bound: return self._body # type: ignore[return-value]
+        what = f'the body has more than {max_size} bytes'
+        raise HTTPException(413, what) from _let_pass(what)
 
-    async def json(self) -> Any:
-        "The body as JSON. Raises `HTTPException` 400 for anything else."
-        try: return json.loads(await self.body())
+    async def json(self, max_size: int | None = None, # Bytes; None: `max_form`
+                   ) -> Any:
+        "The body as JSON. Raises `HTTPException` 400 for anything else, 413 for more than `max_size` bytes."
+        try: return from_json(await self.body(self.max_form if max_size is None else max_size))
         except ValueError as e: raise HTTPException(400, f'the body is not JSON: {e}') from None
 
-    async def form(self) -> MultiDict:
-        "Fields and uploads of a form body. Raises `HTTPException` 400 for one that cannot be read."
+    async def form(self, *, max_fields: int = MAX_FIELDS, # Fields and files; more are refused
+                   max_files: int = MAX_FILES, # Files among them
+                   max_size: int | None = None, # Bytes without those of files; None: `max_form`
+                   ) -> MultiDict:
+        "Fields and uploads of a form body. Raises `HTTPException` 400 for one that cannot be read, 413 where too long."
         if self._form is None:
-            try: self._form = await parse_form(self.headers.get('content-type', ''), self.stream())
-            except FormError as e: raise HTTPException(400, str(e)) from None
+            bound = self.max_form if max_size is None else max_size
+            kind = self.headers.get('content-type', '')
+            try: self._form = await parse_form(kind, self.stream(), max_fields, max_files, bound)
+            except FormError as e:
+                raise HTTPException(e.status, str(e)) from (_let_pass(str(e)) if e.status == 413 else None)
         return self._form
 
     @property
@@ -312,6 +331,15 @@ class Request(RequestParts):
         "Header fields that the app adds to the answer."
         if self._out is None: self._out = []
         return self._out
+
+def from_json(text: str | bytes) -> Any:
+    "What a visitor's JSON says. Raises `ValueError` for what is none, is nested too deeply or has too long a number."
+    try: return json.loads(text)
+    except RecursionError: raise ValueError('it is nested too deeply') from None
+
+def _let_pass(what: str) -> BindError:
+    "What the developer reads in the log where a visitor gets 413."
+    return BindError(f'{what}: `Limits(max_form=...)` of the server lets more pass, or `request.max_form`')
 
 class Scope(dict[str, Any]):
     "A dict whose keys are attributes too, as FastHTML's users know it."
@@ -360,6 +388,11 @@ class Response:
         for k, v in self.headers:
             if k.lower() == name: return v
         return None
+
+    def unbuffered(self) -> None:
+        "Say of a streamed body of no known length that proxies are to pass it on as it comes; nginx waits otherwise."
+        if isinstance(self.body, bytes) or self.header('content-length') or self.header('x-accel-buffering'): return
+        self.headers.append(('x-accel-buffering', 'no'))
 
     def set_cookie(self, name: str, value: str = '', **options: Any) -> None:
         "Add a Set-Cookie field; options as in `nbws.data.set_cookie`."

@@ -11,6 +11,7 @@ import html
 import os
 import sys
 import zlib
+from collections.abc import Iterable
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -130,12 +131,13 @@ def follow_apps(ok: bool = True, # The cell succeeded
 PORT = 5001
 SWITCH_INTERVAL = 0.0003
 
-def _start(app: Any, host: str, port: int | None, name: str = '', cell: str = '') -> Server:
+def _start(app: Any, host: str, port: int | None, name: str = '', cell: str = '', proxies: Any = None) -> Server:
     loopback = is_loopback(host)
     way = opening(name, port is not None or not loopback, cell, hasattr(shell(), 'kernel'))
-    if way.direct: server = _listen(app, host, port, way.options(not loopback))
-    elif way.meeting and not way.meeting.path: server = _served_by(app, '127.0.0.1', 0, **way.options()).start()
-    else: server = _served_by(app, **way.options()).start()
+    options = {**way.options(way.direct and not loopback), 'forwarded_allow_ips': proxies}
+    if way.direct: server = _listen(app, host, port, options)
+    elif way.meeting and not way.meeting.path: server = _served_by(app, '127.0.0.1', 0, **options).start()
+    else: server = _served_by(app, **options).start()
     opened(server, way)
     server.workers.budget = Budget()
     if not SITES: _quicken()
@@ -256,25 +258,29 @@ def serve(app: Any = None, # The app, or its variable's name; by default the cal
           height: int | str = 'auto', # Of the iframe
           n: int = 1, # Clients to show side by side
           reload: bool = False, # In a script, for development: start again when a file is saved; open pages follow
+          forwarded_allow_ips: str | Iterable[str] | None = None, # Proxies to trust, as `nbws run` does
           ) -> None:
     "Serve an app: in the background and under the cell, or in the foreground of a script; not in an imported module."
     caller = _caller(1)
     if LOADING.active or (app is None and not _is_main(caller)): return
     app, name = find_app(caller.f_globals, app)
-    if shell() is not None: return serve_cell(app, name, host, port, path, height, n)
-    if reload: return serve_reloaded(name, host, port)
-    serve_script(app, host, port)
+    proxies = forwarded_allow_ips
+    if shell() is not None: return serve_cell(app, name, host, port, path, height, n, proxies)
+    if reload: return serve_reloaded(name, host, port, proxies)
+    serve_script(app, host, port, proxies)
 
 def serve_cell(app: Any, name: str = '', # Its variable's, by which a cell that is run again finds what it has served
                host: str = '127.0.0.1', port: int | None = None,
-               path: str = '/', height: int | str = 'auto', n: int = 1) -> None:
+               path: str = '/', height: int | str = 'auto', n: int = 1,
+               proxies: str | Iterable[str] | None = None, # None: $FORWARDED_ALLOW_IPS, else nobody
+               ) -> None:
     "Serve an app in the background and show it under the cell; what `serve` does in a notebook."
     cell = cell_id()
     site = site_for(app, name, cell)
     given = site.server.app if site else _served(app)
     App.surroundings.served(given)
     if site is None:
-        site = Site(app, _start(given, host, port, name, cell), name, cell)
+        site = Site(app, _start(given, host, port, name, cell, proxies), name, cell)
         SITES.append(site)
     else: site.take(app)
     site.name, site.cell = name, cell
@@ -286,11 +292,13 @@ def _is_main(caller: FrameType) -> bool:
     above = caller.f_back
     return caller.f_code.co_name == 'main' and above is not None and above.f_globals.get('__name__') == '__main__'
 
-def serve_script(app: Any, host: str = '127.0.0.1', port: int | None = None) -> None:
+def serve_script(app: Any, host: str = '127.0.0.1', port: int | None = None,
+                 proxies: str | Iterable[str] | None = None, # None: $FORWARDED_ALLOW_IPS, else 127.0.0.1
+                 ) -> None:
     "Serve in the foreground until Ctrl-C or SIGTERM. Exits with a message where the server cannot start."
     from nbws.server import Server
     def ready(s: Server) -> None: print(f'nbws serves {s.url} (Ctrl-C stops it)', flush=True)
-    try: Server(_served(app), host, _wanted(port)).run(ready)
+    try: Server(_served(app), host, _wanted(port), forwarded_allow_ips=proxies).run(ready)
     except StartError as e: sys.exit(f'nbws: {e.strerror}')
 
 def program(app: str, # The app's variable
@@ -302,9 +310,12 @@ def program(app: str, # The app's variable
     if app.partition('.')[0] not in vars(main): raise NbwsError('reload needs the app in a variable of the program')
     return f'{spec.name if spec else file}:{app}'
 
-def serve_reloaded(name: str, host: str = '127.0.0.1', port: int | None = None) -> None:
+def serve_reloaded(name: str, host: str = '127.0.0.1', port: int | None = None,
+                   proxies: str | Iterable[str] | None = None) -> None:
     "Let `nbws run --reload` take the place of this program, and serve the app that its variable holds."
     where = ['--host', host, *([] if port is None else ['--port', str(port)])]
+    if proxies is not None:
+        where += ['--forwarded-allow-ips', proxies if isinstance(proxies, str) else ','.join(proxies)]
     os.execv(sys.executable, [sys.executable, '-m', 'nbws', 'run', program(name), *where, '--reload'])
 
 # %% ../nbs/14_notebook.ipynb #336d0f53

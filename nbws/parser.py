@@ -238,10 +238,12 @@ class RequestParser:
             if version != '1.1': raise self._refuse(400, 'Transfer-Encoding in HTTP/1.0')
             if coding.lower() != b'chunked': raise self._refuse(501, 'no transfer coding but chunked is known')
         length = int(watched.get(b'content-length', b'0'))
-        if length > self.host.limits.max_body: raise self._refuse(413)
+        limits = self.host.limits
+        if length > limits.max_body: raise self._refuse(413)
         if (expect := watched.get(b'expect')) is not None and version == '1.1':
             if expect.lower() != b'100-continue': raise self._refuse(417)
             exchange.expects = coding is not None or length > 0
+        request.max_form = limits.max_form
         exchange.deferred = 0 < length <= WAIT_FOR and not exchange.expects
         self._upgrading = self._parser.should_upgrade()
         if b'upgrade' in watched or b'sec-websocket-key' in watched: self._handshake(exchange, request)

@@ -40,13 +40,13 @@ def mend_field(name: str, value: str, prefix: str, host: str) -> str:
     if name == 'set-cookie': return _COOKIE_PATH.sub(lambda m: m[1] + under(prefix, m[2].rstrip()), value)
     if name == 'hx-location' and value.lstrip().startswith('{'):
         try: return json.dumps({k: under(prefix, v, host) if k == 'path' else v for k, v in json.loads(value).items()})
-        except (ValueError, AttributeError): return value
+        except (ValueError, AttributeError, RecursionError): return value
     return under(prefix, value, host) if name in _ADDRESSES else value
 
 _ADDRESSES = frozenset(('location', 'content-location', 'hx-location', 'hx-redirect', 'hx-push-url', 'hx-replace-url'))
 
 # %% ../nbs/05f_prefix.ipynb #4e2c945b
-_OPENS = re.compile(rb'''/\*|["']|(?<![\w-])url\(\s*["']?|@import\s*["']''', re.I)
+_OPENS = re.compile(rb'''/\*|["']|(?<![\w-])url\(\s{,99}["']?|@import\s{,99}["']''', re.I)
 _HALF = re.compile(rb'(?:/|@[a-z]*\s*|[\w-]+)$', re.I) # What may become one of these
 _ENDS = {b'*': re.compile(rb'.*?\*/', re.S), b')': re.compile(rb'[^)\\]*(?:\\.[^)\\]*)*\)', re.S),
          b'"': re.compile(rb'[^"\\\n]*(?:\\.[^"\\\n]*)*["\n]', re.S),
@@ -117,7 +117,7 @@ def import_map(text: bytes, prefix: str, host: str = '') -> bytes:
         known = {k: under(prefix, v, host) if isinstance(v, str) else v for k, v in entries.items()}
         return known | {under(prefix, k, host): v for k, v in known.items()} # By a relative address it has another name
     try: found = json.loads(text)
-    except ValueError: return text
+    except (ValueError, RecursionError): return text
     if not isinstance(found, dict): return text
     found['imports'] = rules(prefix) | moved(found.get('imports'))
     if isinstance(scopes := found.get('scopes'), dict):
@@ -128,18 +128,19 @@ def import_map(text: bytes, prefix: str, host: str = '') -> bytes:
 def _script_json(value: Any) -> bytes: return json.dumps(value).replace('<', '\\u003c').encode()
 
 # %% ../nbs/05f_prefix.ipynb #982e1fe8
-_TAG = re.compile(rb'''<[a-zA-Z](?:[^>"']|"[^"]*"|'[^']*')*>''')
+_TAG = re.compile(rb'''<[a-zA-Z](?:[^>=]|=(?:\s*"[^"]*"|\s*'[^']*'|(?!\s*["'])))*>''')
+_TAG_IN_SCRIPT = re.compile(rb'''<[a-zA-Z](?:[^<>"']|"[^"<]*"|'[^'<]*')*>''')
 _LINK = re.compile(rb'''(\s(?:href|src|action|formaction|poster|data|srcset)\s*=\s*)'''
                    rb'''("[^"]*"|'[^']*'|[^\s"'>]+)''', re.I)
 _START = re.compile(rb'\s*(?:<!--.*?-->\s*)*(<!doctype[^>]*>)?\s*(<html(?:\s[^>]*)?>)?\s*'
                     rb'(<head(?:\s[^>]*)?>)?', re.I | re.S)
 _LONGEST = 8192 # Bytes that wait for the end of a tag
 _LONGEST_MAP = 65536 # Bytes that wait for the end of an import map
-_TOKEN = re.compile(rb'<!--|</head\s*>|' + _TAG.pattern, re.I)
+_TOKEN = re.compile(rb'<!--|</head\s*>|<[a-z]', re.I)
 _TEXTS = {name: re.compile(rb'</' + name, re.I) for name in (b'style', b'script', b'title', b'textarea')} # Hold no tags
 _TEXTS[b'--'] = re.compile(rb'-->')
 _NAME = re.compile(rb'<([a-zA-Z][^\s/>]*)')
-_KIND = re.compile(rb'''\s(?:type|rel)\s*=\s*["']?\s*(module|importmap|modulepreload)[\s"'>/]''', re.I)
+_KIND = re.compile(rb'''\s(?:type|rel)\s*=\s*(?:["']\s*)?(module|importmap|modulepreload)[\s"'>/]''', re.I)
 _STYLE = re.compile(rb'''(\sstyle\s*=\s*)("[^"]*"|'[^']*')''', re.I)
 _STYLE_URL = re.compile(rb'''((?<![\w-])url\(\s*(?:["']|&quot;|&apos;|&#(?:0*3[49]|x0*2[27]);)?)([^)"'\s&]+)''', re.I)
 
@@ -151,7 +152,7 @@ class Rewriter:
         self.prefix, self.host, self.script, self.page = prefix, host, script.encode(), page
         self._rest, self._begun = b'', not script
         self._inside, self._styles = b'', Styles(prefix, host)
-        self._map = b'' # An import map that has yet to be placed
+        self._map, self._last_map = b'', -1 # An import map that has yet to be placed, and where the page names one
 
     def feed(self, piece: bytes) -> bytes:
         "What can go on."
@@ -176,12 +177,12 @@ class Rewriter:
         "Place the script; False while it cannot be told where."
         start = data.lstrip(b'\xef\xbb\xbf \t\r\n')[:9].lower()
         known = start.startswith((b'<!doctype', b'<html'))
-        if not known and (not start or any(t.startswith(start) for t in (b'<!doctype', b'<html'))): return False
-        if known and b'>' not in data and len(data) < _LONGEST: return False
+        waits = b'>' not in data if known else any(t.startswith(start) for t in (b'<!doctype', b'<html'))
+        if waits and len(data) < _LONGEST: return False
         self._begun = True
         if known or self.page:
             at = match.end() if (match := _START.match(data)) and known else 0
-            self._head, self._rest = self._mended(data[:at]) + self.script, data[at:]
+            self._head, self._rest = self._mended(data[:at], True) + self.script, data[at:]
             if self.prefix:
                 self._map = b'<script type="importmap">' + _script_json({'imports': rules(self.prefix)}) + b'</script>'
         return True
@@ -195,11 +196,18 @@ class Rewriter:
         if not self.prefix: return data
         out: list[bytes] = []
         at = 0
+        self._last_map = data.rfind(b'importmap') if self._map else -1
         while at < len(data):
             if self._inside: at = self._text(data, at, last, out)
             elif found := _TOKEN.search(data, at):
+                token = _TAG.match(data, found.start()) if found[0][1:].isalpha() else found
                 out.append(data[at:found.start()])
-                at = self._token(found[0], data, found.start(), last, out)
+                if token is None: # All that follows is a part of it, as browsers read it
+                    at = found.start()
+                    if last or len(data) - at > _LONGEST: break
+                    self._rest = data[at:] + self._rest
+                    return b''.join(out)
+                at = self._token(token[0], data, found.start(), last, out)
             else: break
         out.append(data[at:])
         return b''.join(out)
@@ -208,10 +216,10 @@ class Rewriter:
         "Pass on what holds no tags; where that ends."
         end = _TEXTS[self._inside].search(data, at)
         stop = end.start() if end else len(data)
-        if self._inside == b'--' and not end and not last: stop = max(at, len(data.rstrip(b'-')))
+        if self._inside == b'--' and not end and not last: stop = max(at, len(data) - 2, len(data.rstrip(b'-')))
         text = data[at:stop]
         if self._inside == b'style': text = self._styles.feed(text, last or end is not None)
-        elif self._inside == b'script': text = _TAG.sub(self._tag, text)
+        elif self._inside == b'script': text = _TAG_IN_SCRIPT.sub(self._tag, text)
         out.append(text)
         if end:
             out.append(end[0])
@@ -240,7 +248,7 @@ class Rewriter:
                 out += tag, import_map(data[end:stop.start()], self.prefix, self.host)
                 self._map = b''
                 return stop.start()
-        if special or (kind in (b'/head', b'body') and b'importmap' not in data[end:]):
+        if special or (kind in (b'/head', b'body') and self._last_map < end):
             out.append(self._map)
             self._map = b''
         out.append(self._mended_tag(tag))

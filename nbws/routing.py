@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import count
+from math import inf
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 from uuid import UUID
@@ -16,7 +18,8 @@ from uuid import UUID
 from .messages import PatternError
 
 # %% auto #0
-__all__ = ['PATH_TYPES', 'WEBSOCKET', 'ANY', 'PathType', 'Pattern', 'parse_pattern', 'Owner', 'Stats', 'Route', 'Table']
+__all__ = ['PATH_TYPES', 'WEBSOCKET', 'ANY', 'PathType', 'Pattern', 'SeveralPattern', 'parse_pattern', 'Owner', 'Stats', 'Route',
+           'Table']
 
 # %% ../nbs/02_routing.ipynb #fa41fbec
 class PathType(NamedTuple):
@@ -24,15 +27,22 @@ class PathType(NamedTuple):
     regex: str
     convert: Callable[[str], Any]
     rank: int # Which of two patterns is tried first: the more particular
+    run: str = '' # The regular expression of one character, where any text of such characters matches
+    longest: int = 0 # Characters of the longest text that matches; 0: there is no bound
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if number == inf: raise ValueError('the number is too large')
+    return number
 
 PATH_TYPES: dict[str, PathType] = {
-    'int': PathType('[0-9]+', int, 1),
-    'float': PathType(r'[0-9]+(?:\.[0-9]+)?', float, 2),
-    'uuid': PathType('[0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}', UUID, 1),
-    'static': PathType('ico|gif|jpg|jpeg|webm|css|js|woff2?|png|svg|mp[34]|webp|ttf|otf|eot|map|pdf|html|txt|xml|json',
-                       str, 2),
-    'str': PathType('[^/]+', str, 3),
-    'path': PathType('.*', str, 4),
+    'int': PathType('[0-9]+', int, 1, run='[0-9]'),
+    'float': PathType(r'[0-9]+(?:\.[0-9]+)?', _finite, 2),
+    'uuid': PathType('[0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}', UUID, 1, longest=36),
+    'static': PathType('ico|gif|jpg|jpeg|webm|css|json|js|woff2?|png|svg|mp[34]|webp|ttf|otf|eot|map|pdf|html|txt|xml',
+                       str, 2, longest=5),
+    'str': PathType('[^/]+', str, 3, run='[^/]'),
+    'path': PathType('.*', str, 4, run='(?s:.)'),
 }
 
 # %% ../nbs/02_routing.ipynb #efc38462
@@ -48,7 +58,8 @@ class Pattern:
         "The converted parameters, or None where `path` does not match."
         if self.regex is None: return {} if path == self.text else None
         found = self.regex.fullmatch(path)
-        return found and {k: self.types[k].convert(v) for k, v in found.groupdict().items() if v is not None}
+        try: return found and {k: self.types[k].convert(v) for k, v in found.groupdict().items() if v is not None}
+        except ValueError: return None # Python reads no number of more than 4300 digits
 
     def build(self, **params: Any) -> str:
         "The path with `params` filled in; those that the pattern does not name go to the query. Raises `KeyError`."
@@ -69,6 +80,76 @@ class Pattern:
                      for part in self.text.split('/'))
 
 _PARAM = re.compile(r'\{([^{}]*)\}')
+
+# %% ../nbs/02_routing.ipynb #2ea85e1c
+@dataclass(frozen=True)
+class SeveralPattern(Pattern):
+    "One with several parameters that no `/` divides: the ways to divide a path among them are many for `regex`."
+    @cached_property
+    def short(self) -> int:
+        "Characters of a path that `regex` is quick with, however it is made: it has at most 50,000 ways."
+        return int(50_000 ** (1 / len(self.types)))
+
+    @cached_property
+    def pieces(self) -> list[Any]:
+        "The text between the parameters, and their types, in turns."
+        pieces: list[Any] = _PARAM.split(self.text)
+        pieces[1::2] = self.types.values()
+        return pieces
+
+    def match(self, path: str) -> dict[str, Any] | None:
+        "The converted parameters, or None where `path` does not match."
+        if len(path) <= self.short: return super().match(path)
+        found = _split(self.pieces, path)
+        if found is None: return None
+        try: return {k: t.convert(v) for (k, t), v in zip(self.types.items(), found, strict=True)}
+        except ValueError: return None
+
+def _backtracks(pieces: Sequence[str], # Text and parameters in turns
+                types: dict[str, PathType]) -> bool:
+    "Would a regular expression try all the ways to divide one text among several parameters?"
+    here = paths = 0 # Parameters without a bound: in this segment, and those that go beyond it
+    for text, kind in zip(pieces[::2], types.values(), strict=False): # There is a text behind the last one
+        if '/' in text: here = 0
+        if kind.longest: continue
+        here, paths = here + 1, paths + (kind is PATH_TYPES['path'])
+        if here > 1 or paths > 1: return True
+    return False
+
+def _split(pieces: Sequence[str | PathType], path: str) -> list[str] | None:
+    """The text of each parameter, as long as it can be from the first one on: what a greedy regular expression finds.
+    No piece is tried twice at one place, so the time grows with the path's length and not with a power of it."""
+    failed: set[tuple[int, int]] = set() # Pieces that do not match the rest of the path from a place on
+    tried: dict[tuple[int, int], int] = {} # The same by a piece and where a run of its characters ends: down to where
+    stops: dict[str, list[int]] = {}
+    def ends(n: int, kind: PathType, at: int) -> Iterator[int]:
+        if not kind.run:
+            for end in range(min(at + (kind.longest or 64), len(path)), at, -1):
+                if re.fullmatch(kind.regex, path[at:end]): yield end
+            return
+        if kind.run not in stops: stops[kind.run] = _stops(kind.run, path)
+        stop = stops[kind.run][at]
+        least = at if kind is PATH_TYPES['path'] else at + 1
+        yield from range(min(stop, tried.get((n, stop), stop + 1) - 1), least - 1, -1)
+        tried[n, stop] = least
+    def rest(n: int, at: int) -> list[str] | None:
+        if n == len(pieces): return [] if at == len(path) else None
+        piece = pieces[n]
+        if isinstance(piece, str): return rest(n + 1, at + len(piece)) if path.startswith(piece, at) else None
+        for end in ends(n, piece, at):
+            if (n, end) in failed: continue
+            found = rest(n + 1, end)
+            if found is not None: return [path[at:end], *found]
+            failed.add((n, end))
+        return None
+    last = pieces[-1]
+    return rest(0, 0) if isinstance(last, str) and path.endswith(last) else None
+
+def _stops(run: str, path: str) -> list[int]:
+    "For each place in a path, where the run of such characters ends that it stands in."
+    stops = list(range(len(path) + 1))
+    for found in re.finditer(f'{run}+', path): stops[found.start():found.end()] = [found.end()] * len(found[0])
+    return stops
 
 # %% ../nbs/02_routing.ipynb #b1cab76d
 def parse_pattern(text: str, # '/chat/{room}', '/item/{id:int}', '/files/{name:path}' or '^/regex/(?P<name>.+)'
@@ -92,7 +173,9 @@ def parse_pattern(text: str, # '/chat/{room}', '/item/{id:int}', '/files/{name:p
     pieces = _PARAM.split(text)
     regex = ''.join(translate(p) if i % 2 else re.escape(p) for i, p in enumerate(pieces))
     key = _PARAM.sub(lambda m: '{:' + (m[1].partition(':')[2] or 'str') + '}', text)
-    return Pattern(text, key, re.compile(regex, re.S) if types else None, types)
+    if not types: return Pattern(text, key, None, types)
+    several = _backtracks(pieces, types)
+    return (SeveralPattern if several else Pattern)(text, key, re.compile(regex, re.S), types)
 
 def _parse_regex(text: str) -> Pattern:
     try: regex = re.compile(text, re.S)

@@ -26,18 +26,18 @@ from weakref import WeakKeyDictionary
 from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
 
-from .access import Gate, is_loopback
+from .access import Gate, Proxies, is_loopback
 from .conn import Cast, Lane, Limits
 from .http1 import HttpConn, UvHttpConn
-from .messages import Request, Response, StartError
+from .messages import NbwsError, Request, Response, StartError
 from .prefix import script_file
 from .sessions import as_visitor
-from .workers import Workers
+from .workers import Workers, is_ending
 
 log = logging.getLogger('nbws')
 
 # %% auto #0
-__all__ = ['log', 'FIRST', 'load_tls', 'Server']
+__all__ = ['log', 'FIRST', 'load_tls', 'trusted_proxies', 'Server']
 
 # %% ../nbs/08_server.ipynb #63a37cbb
 def _explain(error: OSError, where: str, port: int) -> StartError:
@@ -151,6 +151,13 @@ def _new_loop(uvloop: bool | str) -> asyncio.AbstractEventLoop:
     return asyncio.new_event_loop()
 
 # %% ../nbs/08_server.ipynb #1316553d
+def trusted_proxies(names: str | Iterable[str] | None, # As for `Proxies`; None: $FORWARDED_ALLOW_IPS, else `usual`
+                    usual: str = '127.0.0.1',
+                    ) -> Proxies:
+    "The reverse proxies that a server trusts. Raises `StartError` for a name that is no address and no network."
+    try: return Proxies(os.environ.get('FORWARDED_ALLOW_IPS', usual) if names is None else names)
+    except NbwsError as e: raise StartError(errno.EINVAL, str(e)) from None
+
 FIRST = 0.2 # Seconds that a new connection has for its first request when the server stops
 
 class Server:
@@ -170,10 +177,12 @@ class Server:
                  uvloop: bool | str = 'auto', # 'auto': where it is installed
                  backlog: int = 1024,
                  gate: Gate | None = None, # Who may come in; None: no other origin's page, on loopback its names only
+                 forwarded_allow_ips: str | Iterable[str] | None = None, # See `trusted_proxies`
                  ) -> None:
         self.app, self.host, self.port = app, host, port
         self.unix_socket, self.backlog, self.gate = unix_socket, backlog, gate or Gate(any_host=True)
         self._own_gate = gate is None # Made when it is known where we listen
+        self.gate.proxies = trusted_proxies(forwarded_allow_ips, '' if self.gate.token else '127.0.0.1')
         self.ssl, self.limits = ssl, limits or Limits()
         self.sockets_enabled, self.context_takeover = websockets, context_takeover
         self.uvloop = uvloop
@@ -232,7 +241,7 @@ class Server:
         self._also = []
         networks = [name for s in self._sockets if isinstance(name := s.getsockname(), tuple)]
         self.port = networks[0][1] if networks else self.port
-        if self._own_gate: self.gate = Gate(any_host=not all(is_loopback(n[0]) for n in networks))
+        if self._own_gate: self.gate.any_host = not all(is_loopback(n[0]) for n in networks)
 
     def _unbind(self) -> None:
         for s in self._sockets: s.close()
@@ -271,7 +280,7 @@ class Server:
 
     def refuse(self, request: Request) -> Response | None:
         "The gate's answer to a request that may not pass, the script for pages behind a prefix, or None."
-        refusal = self.gate(request, getattr(self.app, 'allowed_hosts', ()))
+        refusal = self.gate(request, getattr(self.app, 'allowed_hosts', ()), getattr(self.app, 'allowed_origins', ()))
         if refusal: return refusal
         as_visitor(request)
         return script_file(request) if request.root_path else None
@@ -318,9 +327,10 @@ class Server:
         self._stopped, self.lanes, self.cast = asyncio.Event(), {}, None
         self.bind()
         try: await _call(self.app, 'startup')
-        except BaseException:
+        except BaseException as e:
             self._unbind()
-            raise
+            if isinstance(e, Exception) or is_ending(e): raise
+            raise StartError(errno.ECANCELED, f'the app failed to start up: {e!r}') from e # Others end the loop
         self._listener = _Listener(self)
         self._listener.add_sockets(self._sockets)
         self.running = True
@@ -350,7 +360,9 @@ class Server:
         await self._wait(lambda: not (self.connections or self._accepting), 1.0)
         await self.workers.drain(1.0) # The last `disconn` handlers
         try: await asyncio.wait_for(_call(self.app, 'shutdown'), self.limits.shutdown_timeout)
-        except Exception: log.exception('the app failed to shut down')
+        except BaseException as e:
+            if is_ending(e): raise
+            log.exception('the app failed to shut down')
         _SERVING[self.loop] -= 1
         if not _SERVING[self.loop]: await self.workers.close() # They are the loop's, and another server may use them
         if self._timer: self._timer.cancel()
@@ -404,10 +416,7 @@ class Server:
                 await self._ended.wait()
         asyncio.set_event_loop(loop)
         running = loop.create_task(main())
-        try:
-            while not running.done():
-                try: loop.run_until_complete(running)
-                except SystemExit: log.error('sys.exit() in a task does not end the server: call stop() for that')
+        try: _run(loop, running)
         finally: _end_loop(loop)
 
     def stop(self,
@@ -454,13 +463,22 @@ class Server:
         "Serve in the foreground until SIGINT or SIGTERM. Raises `StartError`."
         loop = _new_loop(self.uvloop)
         asyncio.set_event_loop(loop)
-        try: loop.run_until_complete(self.serve_forever(started))
+        try: _run(loop, loop.create_task(self.serve_forever(started)))
         finally: _end_loop(loop)
 
 _SERVING: WeakKeyDictionary[asyncio.AbstractEventLoop, int] = WeakKeyDictionary() # Servers on a loop
 
 async def _call(app: Any, name: str) -> None:
     if call := getattr(app, name, None): await call()
+
+def _run(loop: asyncio.AbstractEventLoop, task: asyncio.Task[None]) -> None:
+    "Run a task to its end, also where another one raises what ends a loop (`asyncio.Task`)."
+    while not task.done():
+        try: loop.run_until_complete(task)
+        except (SystemExit, KeyboardInterrupt) as e:
+            if is_ending(e) or (task.done() and task.exception() is e): raise
+            what = 'sys.exit()' if isinstance(e, SystemExit) else 'KeyboardInterrupt'
+            log.error('%s in a task does not end the server: call stop() for that', what)
 
 def _end_loop(loop: asyncio.AbstractEventLoop) -> None:
     "Cancel what an app has left on a loop, and close it and tornado's wrapper of it."

@@ -146,4 +146,5 @@ class Sessions:
             text = Session(session.id, {}).text()
             value = self.signer().sign(base64.urlsafe_b64encode(text.encode())).decode()
         session.saved = text
-        return set_cookie(session.cookie, value, max_age=self.max_age, **{'secure': secure, **self.options})
+        options = {**self.options, 'secure': secure or self.options.get('secure', False)}
+        return set_cookie(session.cookie, value, max_age=self.max_age, **options)

@@ -13,12 +13,12 @@ from types import SimpleNamespace
 from typing import Any, Protocol
 
 from .html import FT, render
-from .messages import CloseCode, Conn, Payload, Request, Upgrade, WebSocketDisconnect, to_json
+from .messages import CloseCode, Conn, Payload, Request, Upgrade, WebSocketDisconnect, from_json, to_json
 from .workers import Workers
 
 # %% auto #0
-__all__ = ['INBOX', 'HIGH_WATER', 'OUTBOX', 'OVERFLOW', 'is_component', 'to_payload', 'Endpoint', 'Host', 'HandOver',
-           'SocketBase', 'Sending', 'Receiving', 'WebSocket']
+__all__ = ['INBOX', 'HIGH_WATER', 'OUTBOX', 'OVERFLOW', 'CONNECTING', 'SPEAKING', 'is_component', 'to_payload', 'Endpoint',
+           'Host', 'HandOver', 'SocketBase', 'Sending', 'Receiving', 'WebSocket']
 
 # %% ../nbs/04_sockets.ipynb #72d5ceb5
 def is_component(thing: Any) -> bool:
@@ -49,6 +49,7 @@ class Endpoint(Protocol):
     "The handlers of a socket route. None of these coroutines raises an `Exception`; `serve` lets `HandOver` pass."
     pull: bool
     overflow: str
+    conn: Any # The plan of what runs when a client connects, or None
     async def opened(self, ws: WebSocket) -> None: ...
     async def message(self, ws: WebSocket, data: str | bytes) -> None: ...
     async def closed(self, ws: WebSocket, quiet: bool = False) -> None: ...
@@ -70,6 +71,8 @@ INBOX = 64 # Messages that wait for a busy handler before the transport stops re
 HIGH_WATER = 64 * 1024 # Bytes unsent at which `await send` waits, and messages are kept in our own outbox
 OUTBOX = 1024 * 1024 # Bytes in the outbox at which the overflow policy acts
 OVERFLOW = ('wait', 'drop', 'close')
+CONNECTING = 10.0 # Seconds that the answer to a handshake waits for `conn`
+SPEAKING = 1.0 # The same for an async `conn` that has said something: it may be one that goes on for ever
 
 # %% ../nbs/04_sockets.ipynb #5dd8bf4a
 class _Done:
@@ -93,7 +96,8 @@ class SocketBase:
     __slots__ = ('request', 'app', 'endpoint', 'table', 'conn', 'rooms', 'code', 'reason', 'dropped',
                  'accepted', 'joined', 'moving', 'target', 'answer', 'source',
                  '_loop', '_thread', '_workers', '_inbox', '_busy', '_held', '_paused', '_task',
-                 '_own', '_waiter', '_stale', '_decision', '_outbox', '_unsent', '_lags', '_drain', '__weakref__')
+                 '_own', '_waiter', '_stale', '_decision', '_outbox', '_unsent', '_lags', '_drain', '_early',
+                 '_met', '__weakref__')
 
     def __init__(self, request: Request, app: Host, endpoint: Endpoint) -> None:
         self.request, self.app, self.endpoint, self.table = request, app, endpoint, app.table
@@ -115,11 +119,13 @@ class SocketBase:
         self._decision: asyncio.Future[Upgrade | None] | None = None
         self._outbox: deque[tuple[Any, int]] | None = None
         self._drain: asyncio.Future[None] | None = None
+        self._early: tuple[Any, ...] | None = None # Before the client is told; how to close then, if `conn` said so
+        self._met = False # It has run
 
     @property
     def open(self) -> bool:
         "Messages can be sent."
-        return self.conn is not None and not self.code
+        return (self.conn is not None or self._early == ()) and not self.code
     @property
     def client(self) -> Any: "The peer's host and port."; return self.request.client
     @property
@@ -177,8 +183,10 @@ class Sending(SocketBase):
 
     def _push(self, data: str | bytes | Payload, overflow: str | None = None) -> None:
         conn = self.conn
-        if conn is None or self.code: return
-        if not self._unsent and not (self._lags and conn.buffered > HIGH_WATER):
+        if self.code or conn is None:
+            if not self.open: return
+            self._wake() # The handshake need not wait for long any more
+        elif not self._unsent and not (self._lags and conn.buffered > HIGH_WATER):
             self._lags = conn.send(data)
             return
         if self._outbox is None: self._outbox = deque()
@@ -188,7 +196,7 @@ class Sending(SocketBase):
         while self._unsent > OUTBOX and self._outbox:
             if (overflow or self.endpoint.overflow) != 'drop':
                 self._outbox, self._unsent = None, 0
-                return conn.close(CloseCode.TRY_AGAIN_LATER, 'the client does not read')
+                return self._shut(CloseCode.TRY_AGAIN_LATER, 'the client does not read')
             self._unsent -= self._outbox.popleft()[1]
             self.dropped += 1
 
@@ -201,11 +209,20 @@ class Sending(SocketBase):
             self._lags = self.conn.send(data)
         if not self._unsent and self._drain and not self._drain.done(): self._drain.set_result(None)
 
+    @property
+    def _behind(self) -> bool:
+        "A handler that awaits `send` has to wait. Before the handshake is answered nothing can leave: see `connect`."
+        if self.conn is None: return self.open and self._unsent > HIGH_WATER
+        return self.open and (self._unsent > 0 or self._lags)
+
     async def _until_drained(self) -> None:
         if self.endpoint.overflow == 'close' or asyncio.get_running_loop() is not self._loop: return
-        while self.conn is not None and not self.code and (self._unsent or self._lags):
+        while self._behind:
             if self._drain is None or self._drain.done(): self._drain = self._loop.create_future()
             await asyncio.shield(self._drain)
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done(): self._waiter.set_result(None)
 
     def ping(self, data: bytes = b'') -> Awaitable[None]:
         "Send a ping. From any thread."
@@ -225,6 +242,7 @@ class Sending(SocketBase):
 
     def _shut(self, code: int, reason: str) -> None:
         if self.conn is not None and not self.code: self.conn.close(code, reason)
+        elif self._early == (): self._early = code, reason
 
     def send_text(self, text: str) -> Awaitable[None]: "Send text, empty or not."; return self.send(text or Payload(''))
     def send_bytes(self, data: bytes) -> Awaitable[None]: "The same for bytes."; return self.send(data or Payload(b''))
@@ -235,6 +253,29 @@ class Receiving(Sending):
     "The way in: one message at a time, in order."
     __slots__ = ()
 
+    async def connect(self) -> None:
+        """Run `conn` before the handshake is answered: a client that hears that it is connected is where that put it.
+
+        What it sends waits for the transport. The answer waits for `CONNECTING` seconds at the most, `SPEAKING` where
+        an async `conn` has sent something, and not at all where more than `HIGH_WATER` bytes wait to be sent.
+        """
+        conn = self.endpoint.conn
+        if conn is None or self.endpoint.pull or self._early is not None: return
+        self._early, begin = (), self._loop.time()
+        self.app.sockets.add(self)  # type: ignore[arg-type]
+        self._enqueue(_open)
+        try:
+            while not self._met and self._unsent <= HIGH_WATER:
+                bound = SPEAKING if self._unsent and conn.kind != 'sync' else CONNECTING
+                left = begin + bound - self._loop.time()
+                if left <= 0: break
+                self._waiter = self._loop.create_future()
+                await asyncio.wait((self._waiter,), timeout=left)
+        except BaseException: # The handshake will not be answered
+            self.closed(CloseCode.ABNORMAL)
+            raise
+        finally: self._waiter = None
+
     def opened(self, conn: Conn) -> None:
         "The transport has accepted the handshake."
         self.conn, self.accepted = conn, True
@@ -244,7 +285,11 @@ class Receiving(Sending):
         self.app.sockets.add(self)  # type: ignore[arg-type]
         if self.table is not self.app.table: self.app.align()
         if self._decision is not None: self._wake()
-        else: self._enqueue(_open)
+        elif self._early is None: self._enqueue(_open)
+        else:
+            close, self._early = self._early, None
+            self.drained()
+            if close: conn.close(*close)
 
     def received(self, data: str | bytes) -> None:
         "A message has come."
@@ -275,7 +320,7 @@ class Receiving(Sending):
     def release(self) -> None:
         "Go on with the messages that waited."
         self._held -= 1
-        if not self._held and not self._busy and self._inbox: self._start(self._inbox.popleft())
+        self._resume()
 
     def _queue(self) -> deque[Any]:
         if self._inbox is None: self._inbox = deque()
@@ -299,8 +344,14 @@ class Receiving(Sending):
                 if self.table is not self.app.table: self.app.align()
                 if self._held: return
                 item = self._next()
+        except BaseException: # Its task was told to end: what waits goes on in another one
+            self._loop.call_soon(self._resume)
+            raise
         finally:
             self._busy, self._task = False, None
+
+    def _resume(self) -> None:
+        if self._inbox and not (self._busy or self._held or self._workers.closing): self._start(self._inbox.popleft())
 
     def _next(self) -> Any:
         assert self._inbox
@@ -310,14 +361,13 @@ class Receiving(Sending):
             self.conn.pause(False)
         return item
 
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done(): self._waiter.set_result(None)
-
 _DATA = frozenset((str, bytes))
 
 async def _open(ws: Any) -> None:
     ws.joined = True
     await ws.endpoint.opened(ws)
+    ws._met = True
+    ws._wake() # The handshake may be answered
 
 async def _move(ws: Any) -> None: await ws.move()
 async def _close(ws: Any) -> None: await ws.endpoint.closed(ws)
@@ -418,9 +468,8 @@ class WebSocket(Receiving):
         return message.encode() if isinstance(message, str) else message
 
     async def receive_json(self) -> Any:
-        "The next message, parsed as JSON."
-        import json
-        return json.loads(await self.receive())
+        "The next message, parsed as JSON. Raises `ValueError` for what is none."
+        return from_json(await self.receive())
 
 # %% ../nbs/04_sockets.ipynb #776c07b8
 async def _pull(ws: WebSocket) -> None:

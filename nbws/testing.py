@@ -239,7 +239,7 @@ class AsyncClient:
     @asynccontextmanager
     async def ws(self, path: str, *, headers: Mapping[str, str] | None = None, subprotocols: Iterable[str] = (),
                  ) -> AsyncIterator[AsyncSocket]:
-        "An open socket, whose `conn` has run or takes over a second; closed with 1000 at the end. Raises `Refused`."
+        "An open socket, whose `conn` has run; closed with 1000 at the end. Raises `Refused`."
         await self.__aenter__()
         offered = ', '.join(subprotocols)
         handshake = {'upgrade': 'websocket', 'connection': 'Upgrade', 'sec-websocket-version': '13',
@@ -250,9 +250,6 @@ class AsyncClient:
         if not isinstance(response, Upgrade): raise Refused(await self._read(response))
         self._keep(response.headers)
         socket = AsyncSocket(self.timeout, response)
-        receiver: Any = response.receiver
-        opening = getattr(receiver, '_task', None)
-        if opening and not receiver.endpoint.pull: await asyncio.wait({opening}, timeout=1)
         try: yield socket
         finally:
             await socket.close()

@@ -17,13 +17,15 @@ from tornado.gen import convert_yielded
 from tornado.httputil import (HTTPConnection, HTTPHeaders, HTTPInputError, HTTPServerRequest, RequestStartLine,
                               ResponseStartLine)
 from tornado.iostream import StreamClosedError
-from tornado.web import Application
+from tornado.web import Application, RequestHandler
 from tornado.websocket import WebSocketClosedError, WebSocketHandler, WebSocketProtocol
 
+from .access import is_foreign
 from .app import AppBase, Surroundings
 from .asgi import Chunks, replace_sockets
 from .messages import CloseCode, Conn, HTTPException, PlainTextResponse, Request, Response, Upgrade
 from .sockets import HIGH_WATER, INBOX
+from .workers import is_ending
 
 log = logging.getLogger('nbws')
 
@@ -162,8 +164,10 @@ class Protocol(WebSocketProtocol):
         "Call one of the handler's methods to its end; an error ends the socket. `_run_callback`, without a stream."
         try:
             result = method(*args, **kwargs)
-            if result is not None: await convert_yielded(result)
-        except Exception:
+            if isinstance(result, Awaitable): await result # Not in a task: what is no `Exception` would end the loop
+            elif result is not None: await convert_yielded(result)
+        except BaseException as e:
+            if is_ending(e): raise
             self.handler.log_exception(*sys.exc_info())
             self._abort()
 
@@ -225,6 +229,7 @@ class TornadoApp:
         self.sockets: set[Any] = set()
         self.loop: asyncio.AbstractEventLoop | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._kinds: dict[type[RequestHandler], type[RequestHandler]] = {} # Handlers, as they are called here
 
     def __repr__(self) -> str: return f'<TornadoApp {self.app!r}>'
 
@@ -256,19 +261,35 @@ class TornadoApp:
         except HTTPInputError as e: return PlainTextResponse(str(e), 400)
         delegate: Any = self.app.find_handler(asked)
         kind = getattr(delegate, 'handler_class', None)
-        if isinstance(kind, type) and issubclass(kind, WebSocketHandler):
-            delegate.handler_class = self._ours(kind, connection, request)
+        if isinstance(kind, type) and issubclass(kind, RequestHandler):
+            kind = self._guarded(kind)
+            if issubclass(kind, WebSocketHandler): kind = self._ours(kind, connection, request)
+            delegate.handler_class = kind
         with self.surroundings.enter(self, None):
             task = asyncio.ensure_future(_feed(delegate, line, headers, connection, request))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return await connection.answer
 
+    def _guarded(self, kind: type[RequestHandler]) -> type[RequestHandler]:
+        "The same handler, with an answer to whatever it raises: tornado has one for each `Exception`."
+        async def _execute(handler: Any, *args: Any, **kwargs: Any) -> None:
+            try: await kind._execute(handler, *args, **kwargs)
+            except BaseException as e:
+                if is_ending(e): raise
+                handler._handle_request_exception(e)
+        if kind not in self._kinds:
+            self._kinds[kind] = type(kind.__name__, (kind,), {'_execute': _execute, '__module__': kind.__module__})
+        return self._kinds[kind]
+
     def _ours(self, kind: type[WebSocketHandler], connection: Connection, request: Request) -> type[WebSocketHandler]:
         "The same handler, with our protocol under it."
         def get_websocket_protocol(handler: WebSocketHandler) -> WebSocketProtocol | None:
             return Protocol(handler, connection, request, self.sockets) if request.upgrade else None
-        own = {'get_websocket_protocol': get_websocket_protocol, '__module__': kind.__module__}
+        own: dict[str, Any] = {'get_websocket_protocol': get_websocket_protocol, '__module__': kind.__module__}
+        # Its usual check knows neither the names and origins that we allow nor default ports
+        if kind.check_origin is WebSocketHandler.check_origin:
+            own['check_origin'] = lambda handler, origin: not is_foreign(request)
         return type(kind.__name__, (kind,), own)
 
 async def _feed(delegate: Any, line: RequestStartLine, headers: HTTPHeaders, connection: Connection,
@@ -281,7 +302,8 @@ async def _feed(delegate: Any, line: RequestStartLine, headers: HTTPHeaders, con
     except HTTPException as e:
         connection.refuse(e)
         delegate.on_connection_close()
-    except Exception:
+    except BaseException as e:
+        if is_ending(e): raise
         log.exception('%s: the tornado application failed', request.path)
         connection.refuse(HTTPException(500))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import signal
 import sys
 import threading
 import time
@@ -21,7 +22,7 @@ from typing import Any
 log = logging.getLogger('nbws')
 
 # %% auto #0
-__all__ = ['log', 'Workers', 'Budget', 'Watch', 'Threads']
+__all__ = ['log', 'Workers', 'is_ending', 'Budget', 'Watch', 'Threads']
 
 # %% ../nbs/03b_workers.ipynb #1d456597
 class _Bell:
@@ -78,7 +79,7 @@ class Workers:
         self.threads = Threads(loop, threads)
         self._parked: list[_Bell] = []
         self._tasks: set[asyncio.Task[None]] = set()
-        self._closing = self._hiring = False
+        self.closing = self._hiring = False
         self.budget: Budget | None = None # For a loop beside a thread that has more right to the CPU
 
     @staticmethod
@@ -93,7 +94,7 @@ class Workers:
         "Run `job` now up to its first wait. Returns None if it has ended, else the task that goes on with it."
         if self.budget: self.budget.spend()
         if not self._parked:
-            if not (self._hiring or self._closing):
+            if not (self._hiring or self.closing):
                 self._hiring = True # One at a time: it parks in the next turn
                 self._task(self._park(_Bell(self.loop)))
             return self._task(_guarded(job))
@@ -104,9 +105,9 @@ class Workers:
             return self._task(_guarded(job))
         try: bell.job = _go_on(job, bell.context.run(job.send, None))
         except (StopIteration, asyncio.CancelledError): pass # It has ended
-        except Exception: log.exception('a handler escaped its guard')
+        except BaseException as e: _escaped(e)
         finally: _leave_task(self.loop, bell.task)
-        if bell.job is None and bell.context == bell.clean and not (bell.cancelled or self._closing):
+        if bell.job is None and bell.context == bell.clean and not (bell.cancelled or self.closing):
             self._parked.append(bell)
             return None
         bell.ring() # The task goes on, or ends
@@ -128,7 +129,7 @@ class Workers:
 
     async def _park(self, bell: _Bell) -> None:
         bell.task, bell.clean, self._hiring = asyncio.current_task(), copy_context(), False
-        if self._closing or len(self._parked) >= self.limit: return
+        if self.closing or len(self._parked) >= self.limit: return
         self._parked.append(bell)
         try: await bell
         finally:
@@ -143,7 +144,7 @@ class Workers:
 
     async def close(self, timeout: float = 5.0) -> None:
         "Cancel what still runs and end the threads; `timeout` in seconds bounds each of the two waits."
-        self._closing = True
+        self.closing = True
         self._parked.clear()
         tasks = [t for t in self._tasks if t is not asyncio.current_task()]
         for t in tasks: t.cancel()
@@ -156,7 +157,28 @@ _enter_task, _leave_task = asyncio.tasks._enter_task, asyncio.tasks._leave_task
 
 async def _guarded(job: Coroutine[Any, Any, Any]) -> None:
     try: await job
-    except Exception: log.exception('a handler escaped its guard')
+    except BaseException as e: _escaped(e)
+
+def _escaped(error: BaseException) -> None:
+    if is_ending(error): raise error
+    log.error('a handler escaped its guard', exc_info=error)
+
+def is_ending(error: BaseException) -> bool:
+    """Was the running task told to end, or the whole program, and has to raise this on? Else a handler has raised it.
+
+    An `asyncio.CancelledError` of a task that nobody has cancelled is that of another one, for which a handler has
+    waited (Python 3.10 cannot tell); a `GeneratorExit` ends a coroutine that no task runs any more; and a
+    `KeyboardInterrupt` is Ctrl-C only in the main thread, and where nobody else handles the signal.
+    """
+    if not isinstance(error, (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt)): return False
+    if isinstance(error, KeyboardInterrupt):
+        handled = signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+        return not handled and threading.current_thread() is threading.main_thread()
+    try: task = asyncio.current_task()
+    except RuntimeError: task = None # No loop runs
+    if task is None: return True
+    if isinstance(error, GeneratorExit): return False
+    return not hasattr(task, 'cancelling') or task.cancelling() > 0
 
 # %% ../nbs/03b_workers.ipynb #9c50418d
 class Budget:
@@ -245,7 +267,9 @@ class Threads:
         while (job := self._jobs.get()) is not None:
             future, context, function, args, kwargs = job
             try: outcome: _Outcome = future, context.run(function, *args, **kwargs), None
-            except StopIteration as e: outcome = future, None, RuntimeError(f'a sync handler raised StopIteration: {e}')
+            except (StopIteration, GeneratorExit) as e: # No task can be told of these
+                outcome = future, None, RuntimeError(f'a sync handler raised {type(e).__name__}: {e}')
+                outcome[2].__cause__ = e
             except BaseException as e: outcome = future, None, e
             self._hand_back(outcome)
             del job, future, context, function, args, kwargs, outcome # Idle threads hold nothing of the last call

@@ -45,8 +45,8 @@ def test_help_teaches() -> None:
     code, text = said('run', '--help')
     assert code == 0
     options = """--host --port --bind --worker-num --backlog --ssl-cert --ssl-key --debug --reload --no-ws --log-level
-        --ws-max-payload-size --client-max-body-size --client-max-header-size --request-timeout --keepalive-timeout
-        --app-handler-timeout --shutdown-timeout --root-path"""
+        --ws-max-payload-size --client-max-body-size --client-max-form-size --client-max-header-size
+        --request-timeout --keepalive-timeout --app-handler-timeout --shutdown-timeout --root-path"""
     for option in *options.split(), 'nbws run chat.ipynb': assert option in text
     assert said('--version') == (0, f'nbws {__version__}\n')
 
@@ -206,8 +206,23 @@ def test_tls(more: list[str], tmp_path: Path) -> None:
 
 def test_demo() -> None:
     with running(nbws('demo', '--port', '0')) as process:
-        assert 'ws-connect="/ws"' in process.serves().get('/')[1]
+        assert 'ws-connect="/talk"' in process.serves().get('/')[1]
         assert process.stop(signal.SIGINT) == 0
+
+
+def test_demo_in_jupyterlab(tmp_path: Path) -> None:
+    "A copy, in a folder with nothing else to see; the second time it is opened as it was left. No question about news."
+    command = nbws('demo', '--lab', '--folder', 'mine', '--', '--version')  # JupyterLab says its version, and ends
+    for text in '', 'changed':
+        ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=BOUND)
+        assert ran.returncode == 0, ran.stderr
+        assert 'mine/demo.ipynb' in ran.stdout.splitlines()[0]
+        copy = tmp_path/'mine'/'demo.ipynb'
+        assert text in copy.read_text()
+        copy.write_text('changed')
+    assert [p.name for p in copy.parent.iterdir() if p.name[0] != '.'] == ['demo.ipynb']
+    settings = json.loads((copy.parent/'.jupyter/labconfig/default_setting_overrides.json').read_text())
+    assert settings == {'@jupyterlab/apputils-extension:notification': {'fetchNews': 'false'}}
 
 
 # ---------------------------------------------------------------- how it stops

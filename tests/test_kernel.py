@@ -468,3 +468,68 @@ def test_other_peoples_applications_speak_in_the_cell_that_serves_them(kernel: K
         told = kernel.hear('ZeroDivisionError', run_id)
         assert told.count('printed') >= 1
         assert '1/0' in told
+
+
+FLOOD = """
+import threading
+@app.get('/errors')
+async def errors(n: int):
+    async def fails(i): raise ValueError(f'number {i} ' + 'x' * 10**7)
+    for i in range(n): asyncio.ensure_future(fails(i))
+@app.get('/prints')
+async def prints(n: int):
+    for i in range(n): print(i, 'x' * 10**4)
+@app.get('/shows')
+def shows(n: int):
+    from IPython.display import display, HTML
+    for i in range(n): display(HTML('x' * 10**5))
+"""
+
+
+KINDS = {'errors': ('error', r'(\d+) errors? more than'), 'prints': ('stream', r'(\d+) lines? more than'),
+         'shows': ('display_data', r'(\d+) displays? more than')}
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_a_flood_is_bounded_and_told(kernel: Kernel, kind: str) -> None:
+    "Not all of it is shown, how much is not is told, and what comes later is shown again."
+    kernel.run(APP, 'app')
+    run_id = kernel.start(FLOOD, 'flood')
+    kernel.finish(run_id)
+    port = kernel.port()
+    seen, told = KINDS[kind]
+    shown = missing = size = 0
+    def ask(n: int) -> None:
+        with urlopen(f'http://127.0.0.1:{port}/{kind}?n={n}&{secret(port)}', timeout=BOUND): pass
+    ask(60)
+    until = time.monotonic() + BOUND
+    while shown + missing < 60:
+        message = kernel.client.get_iopub_msg(timeout=until - time.monotonic())
+        if message['parent_header'].get('msg_id') != run_id: continue
+        content = message['content']
+        size += len(json.dumps(content))
+        missing += sum(map(int, re.findall(told, content.get('text', ''))))
+        if message['msg_type'] != seen: continue
+        shown += len(re.findall('^[0-9]+ x', content['text'], re.M)) if kind == 'prints' else 1
+    assert shown + missing == 60
+    assert 0 < shown < 60
+    assert 'app.log' in content['text']
+    assert size < 3 * 10**6
+    def later() -> bool:
+        ask(1)
+        return again(kernel, run_id, seen)
+    ends(later, 'no more is shown, for ever')
+    log = kernel.run('print(max([len(e.text) for e in app.log] + [0]), len(repr(app.log)))').stdout.split()
+    assert int(log[0]) <= 10100
+    assert int(log[1]) <= 300000
+
+
+def again(kernel: Kernel, run_id: str, kind: str) -> bool:
+    "Whether something of this kind is shown in the next half second."
+    until = time.monotonic() + .5
+    while time.monotonic() < until:
+        try: message = kernel.client.get_iopub_msg(timeout=.5)
+        except queue.Empty: return False
+        shown = message['parent_header'].get('msg_id') == run_id and message['msg_type'] == kind
+        if shown and 'more than' not in message['content'].get('text', ''): return True
+    return False

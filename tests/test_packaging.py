@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-STATIC = {'nbws.js', 'prefix.js', 'htmx.min.js', 'ws.js', 'sse.js', 'idiomorph-ext.min.js', 'pico.min.css',
+STATIC = {'nbws.js', 'nbws.css', 'prefix.js', 'htmx.min.js', 'ws.js', 'sse.js', 'idiomorph-ext.min.js', 'pico.min.css',
           'LICENSES.txt', 'LOCK'}
 CONFIG = 'etc/jupyter/jupyter_server_config.d/nbws.json'
 
@@ -54,7 +54,7 @@ def test_wheel(wheel: Path) -> None:
     assert {name.removeprefix('nbws/static/') for name in names if name.startswith('nbws/static/')} == STATIC
     modules = {path.relative_to(ROOT).as_posix() for path in (ROOT/'nbws').rglob('*.py')}
     assert modules <= names
-    assert 'nbws/py.typed' in names
+    assert {'nbws/py.typed', 'nbws/examples/demo.ipynb'} <= names
     assert any(name.endswith(f'.data/data/{CONFIG}') for name in names)
     assert {name.partition('/')[0].partition('-')[0] for name in names} == {'nbws'}, 'nothing else is installed'
 
@@ -69,3 +69,30 @@ def test_installed(wheel: Path, tmp_path: Path) -> None:
                          check=True, capture_output=True, text=True, timeout=20)
     assert run.stdout.split()[1] == str(site/'nbws'/'__init__.py')
     assert (tmp_path/CONFIG).is_file()
+
+
+TYPED = """
+from nbws import App
+from nbws.common import *
+from nbws.tremolo import Tremolo
+
+app, rt = fast_app(exts='ws')
+people = app.room('people', history=10)
+
+@rt('/')
+def index() -> Any: return Titled('Chat', Div(Ul(id='talk'), cls='chat'), Svg(), hx_ext='ws')
+
+@app.ws('/ws', conn=people.join)
+async def talk(msg: str, ws: WebSocket) -> None: await people.send(Ul(Li(msg), id='talk'), skip=ws)
+
+App(debug=True), Tremolo()
+serve(n=2)
+"""
+
+
+def test_a_type_checker_finds_what_the_star_brings(tmp_path: Path) -> None:
+    "In an editable install, too: its finder hides packages from type checkers, a path file does not."
+    (tmp_path/'chat.py').write_text(TYPED)
+    run = subprocess.run([sys.executable, '-m', 'mypy', '--cache-dir', str(tmp_path/'cache'), 'chat.py'],
+                         cwd=tmp_path, capture_output=True, text=True, timeout=100)
+    assert run.returncode == 0, run.stdout + run.stderr

@@ -17,6 +17,7 @@ from nbws.html import P
 from nbws.messages import HTMLResponse, HTTPException, Response, StartError, StreamingResponse
 from nbws.routing import Owner
 from nbws.server import Server
+from nbws.tremolo import Tremolo
 from nbws.workers import Workers
 
 GET = b'GET / HTTP/1.1\r\nhost: x\r\n\r\n'
@@ -422,3 +423,37 @@ def test_hooks_of_a_cell_that_is_run_again_are_replaced():
         async def around(request, call_next): return await call_next(request)
     assert [len(hooks) for hooks in (app.startup_hooks, app.shutdown_hooks, app.middlewares)] == [1, 1, 1]
     assert app.startup_hooks == [start]
+
+
+# Proxies
+
+def test_proxies_are_told_not_to_collect_what_streams(tmp_path):
+    "nginx holds an answer back otherwise; what has a length is left to it, and what the app says stays."
+    (tmp_path/'x.txt').write_text('x' * 100_000)
+    app, field = App(), 'x-accel-buffering'
+    async def events():
+        yield sse_message(P('now'))
+    @app.get('/events')
+    def sse(): return EventStream(events())
+    @app.get('/yields')
+    def yields(): yield 'a'
+    @app.get('/own')
+    def own(): return StreamingResponse(iter('ab'), headers={field: 'yes'})
+    @app.get('/page')
+    def page(): return P('whole')
+    app.static('/files', tmp_path)
+
+    async def theirs(scope, receive, send):
+        if scope['type'] != 'http': return
+        await send({'type': 'http.response.start', 'status': 200, 'headers': [(b'content-type', b'text/event-stream')]})
+        await send({'type': 'http.response.body', 'body': b'data: 1\n\n'})
+    app.mount('/theirs', theirs)
+    tremolo = Tremolo()
+    @tremolo.route('/')
+    async def tells(sse=None): await sse.send('a')
+    with live(app) as c:
+        told = {path: c.get(path).headers.get(field) for path in
+                ('/events', '/yields', '/own', '/theirs/', '/page', '/files/x.txt', '/_nbws/nbws.js')}
+    with live(tremolo) as c: told['tremolo'] = c.get().headers.get(field)
+    assert told == {'/events': 'no', '/yields': 'no', '/own': 'yes', '/theirs/': 'no', '/page': None,
+                    '/files/x.txt': None, '/_nbws/nbws.js': None, 'tremolo': 'no'}

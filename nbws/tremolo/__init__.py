@@ -47,6 +47,8 @@ def flags(o: dict[str, Any]) -> list[str]:
              'keepalive_timeout', 'app_handler_timeout', 'shutdown_timeout', 'backlog')
     found = [part for name in names for part in (f'--{name.replace("_", "-")}', str(o[name]))]
     if o['root_path']: found += ['--root-path', o['root_path']]
+    if (proxies := o['forwarded_allow_ips']) is not None:
+        found += ['--forwarded-allow-ips', proxies if isinstance(proxies, str) else ','.join(proxies)]
     if o['log_level']: found += ['--log-level', o['log_level'].lower()]
     return found + ['--debug'] * bool(o['debug']) + ['--no-ws'] * (not o['ws'])
 
@@ -95,8 +97,9 @@ class Tremolo(TremoloApp):
         def place(host: str | None, port: int | None) -> dict[str, Any]:
             return {'unix_socket': host} if port is None else {'host': host or '127.0.0.1', 'port': port}
         first, *others = self.ports
-        backlog = o['backlog']
-        server = Server(self, ssl=tls, limits=limits(o), websockets=bool(o['ws']), backlog=backlog, **place(*first))
+        backlog, proxies = o['backlog'], o['forwarded_allow_ips']
+        server = Server(self, ssl=tls, limits=limits(o), websockets=bool(o['ws']), backlog=backlog,
+                        forwarded_allow_ips=proxies, **place(*first))
         more = [Server(self, backlog=backlog, **place(*p)) for p in others]
         def started(server: Server) -> None:
             for s in (server, *more): print(f'nbws serves {s.url}')
@@ -147,4 +150,4 @@ def run(app: Any, # An app, or 'module:app': anything that `nbws run` serves
         from nbws.cli import main
         return main()
     if notebook.shell() is not None: return notebook.serve_cell(app, '')
-    return notebook.serve_script(app, host, port)
+    return notebook.serve_script(app, host, port, options.get('forwarded_allow_ips'))

@@ -18,6 +18,7 @@ from ..endpoints import EMPTY, Stream, is_stream, pulled
 from ..messages import HTTPException as AnyHTTPException
 from ..messages import Request, Response, Upgrade
 from ..routing import ANY, WEBSOCKET, Route
+from ..workers import is_ending
 from .binding import Exchange, run_plan, tremolo_plan
 from .endpoints import Paced, TremoloEndpoint, TremoloSocketEndpoint, below_prefix, tremolo_pattern
 from .exceptions import HTTPException, InternalServerError
@@ -186,7 +187,9 @@ class TremoloErrors(TremoloAnswering):
         told = error if not known else error.__cause__
         if told is not None: self.report(told, request.route, request)
         try: return await self._error_page(x, error, status, *handler)
-        except Exception as e: return await super()._error(request, e)
+        except BaseException as e:
+            if is_ending(e): raise
+            return await super()._error(request, e)
 
     async def _error_page(self, x: Exchange, error: BaseException, status: int, p: Plan, options: dict[str, Any],
                           function: Any) -> Response:
@@ -208,7 +211,8 @@ DEFAULTS: dict[str, Any] = { # Of the options that `run` takes, by Tremolo's nam
     'debug': False, 'ws': True,
     'ws_max_payload_size': 2**21, 'client_max_body_size': 2**21, 'client_max_header_size': 8192,
     'request_timeout': 30, 'keepalive_timeout': 30, 'app_handler_timeout': 120, 'app_close_timeout': 30,
-    'shutdown_timeout': 30, 'backlog': 1024, 'root_path': '', 'log_level': None, 'log_fmt': None, 'buffer_size': 16384}
+    'shutdown_timeout': 30, 'backlog': 1024, 'root_path': '', 'forwarded_allow_ips': None,
+    'log_level': None, 'log_fmt': None, 'buffer_size': 16384}
 
 class TremoloApp(TremoloErrors):
     "An app in Tremolo's style."

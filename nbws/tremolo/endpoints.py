@@ -14,7 +14,7 @@ from itertools import count
 from typing import Any
 
 from ..binding import Plan
-from ..endpoints import FAILURES, HTTPEndpoint, SocketEndpoint, Stream, is_stream, pulled, source_of
+from ..endpoints import HTTPEndpoint, SocketEndpoint, Stream, is_stream, pulled, source_of
 from ..messages import BindError, Reported, Request
 from ..messages import HTTPException as AnyHTTPException
 from ..routing import PATH_TYPES, Pattern, parse_pattern
@@ -23,7 +23,7 @@ from .binding import Exchange, exchange_of, run_plan
 from .exceptions import ServiceUnavailable, WebSocketException
 from .requests import Text
 from .responses import SSE, Outgoing
-from ..workers import Workers
+from ..workers import Workers, is_ending
 
 # %% auto #0
 __all__ = ['TremoloEndpoint', 'enter', 'Paced', 'TremoloSocketEndpoint', 'TremoloPattern', 'tremolo_pattern', 'below_prefix']
@@ -75,11 +75,12 @@ class TremoloEndpoint(HTTPEndpoint):
                 if is_stream(result): result = await Stream(pulled(result)).start()
                 if decided.done(): await _rest(x.response, result)
                 else: decided.set_result(result)
-            except asyncio.CancelledError:
-                decided.cancel()
-                if x.response.pipe: x.response.pipe.end()
-                raise
-            except FAILURES as e:
+            except BaseException as e:
+                if is_ending(e):
+                    decided.cancel()
+                    if x.response.pipe: x.response.pipe.end()
+                    raise
+                if isinstance(e, GeneratorExit): e = RuntimeError(repr(e)) # It would close the coroutine that waits
                 if not decided.done(): decided.set_exception(e)
                 elif x.response.pipe and not x.response.pipe.closed:
                     x.app.report(e, x.ours.route, x.ours)

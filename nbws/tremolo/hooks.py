@@ -19,7 +19,7 @@ from ..messages import HTTPException as AnyHTTPException
 from ..routing import Route, parse_pattern
 from .binding import Exchange, run_plan, tremolo_plan
 from .requests import Context
-from ..workers import Workers
+from ..workers import Workers, is_ending
 
 F = TypeVar('F', bound=Callable[..., Any])
 
@@ -40,7 +40,9 @@ class Connection:
 
     async def _connect(self, ready: asyncio.Future[None]) -> None:
         try: await self.app.run_hooks('connect', self.server())
-        except Exception as e: ready.set_exception(e)
+        except BaseException as e:
+            if is_ending(e): raise
+            ready.set_exception(e)
         else: ready.set_result(None)
         if error := ready.exception(): self.app.report(error, None)
 
@@ -66,7 +68,9 @@ class Connection:
         limit = self.app.context.options['app_close_timeout']
         try: await asyncio.wait_for(self.app.run_hooks('close', self.server()), limit)
         except asyncio.TimeoutError: self.app.logger.warning('on_close took more than %s s', limit)
-        except Exception as e: self.app.report(e, None)
+        except BaseException as e:
+            if is_ending(e): raise
+            self.app.report(e, None)
 
 # %% ../../nbs/10e_tremolo_hooks.ipynb #b31a57fe
 class ServerLock:

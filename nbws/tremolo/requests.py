@@ -190,8 +190,7 @@ class Incoming(TremoloRequest):
         if not kind.startswith((b'application/x-www-form-urlencoded', b'multipart/form-data')):
             raise BadRequest('invalid Content-Type')
         if self.content_length > max_size: raise PayloadTooLarge(f'a form of more than {max_size} bytes')
-        pairs = (await self.request.form()).multi_items()
-        if len(pairs) > max_fields: raise BadRequest(f'more than {max_fields} fields')
+        pairs = (await self.request.form(max_fields=max_fields, max_size=max_size)).multi_items()
         files: dict[str, list[dict[str, Any]]] = {}
         for name, value in pairs:
             if not isinstance(value, UploadFile): post.setdefault(name, []).append(value)

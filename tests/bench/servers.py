@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Coroutine
 
 
 def ours(port: int) -> None:
@@ -110,6 +111,10 @@ def _uvloop() -> asyncio.AbstractEventLoop:
     return uvloop.new_event_loop()
 
 
+def _run(main: Coroutine[object, object, None], uvloop: bool) -> None:
+    (_uvloop() if uvloop else asyncio.new_event_loop()).run_until_complete(main)
+
+
 def picows(port: int, uvloop: bool = False) -> None:
     from picows import WSListener, WSMsgType, ws_create_server
     everybody = set()
@@ -127,11 +132,10 @@ def picows(port: int, uvloop: bool = False) -> None:
     async def main():
         server = await ws_create_server(lambda r: Echo() if r.path == b'/echo' else Fanout(), '127.0.0.1', port)
         await server.serve_forever()
-    loop = _uvloop() if uvloop else asyncio.new_event_loop()
-    loop.run_until_complete(main())
+    _run(main(), uvloop)
 
 
-def websockets(port: int) -> None:
+def websockets(port: int, uvloop: bool = False) -> None:
     from websockets.asyncio.server import broadcast, serve
     everybody = set()
 
@@ -146,10 +150,10 @@ def websockets(port: int) -> None:
 
     async def main():
         async with serve(handle, '127.0.0.1', port, compression=None): await asyncio.Future()
-    asyncio.run(main())
+    _run(main(), uvloop)
 
 
-def tornado(port: int) -> None:
+def tornado(port: int, uvloop: bool = False) -> None:
     from tornado.web import Application, RequestHandler
     from tornado.websocket import WebSocketHandler
     everybody = set()
@@ -171,7 +175,7 @@ def tornado(port: int) -> None:
         await asyncio.Future()
     import logging
     logging.disable()
-    asyncio.run(main())
+    _run(main(), uvloop)
 
 
 def tremolo(port: int) -> None:

@@ -1,0 +1,145 @@
+"""What `make demo` opens, used as a person uses it in their first five minutes.
+
+`NBWS_PICTURES=1 pytest e2e/test_demo.py` writes the pictures of README.md; the moving one needs Pillow.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import FrameLocator, expect
+
+from .notebook import Notebook
+from .sockets import connected
+from .test_examples import NOTEBOOKS, find, say
+
+pytestmark = pytest.mark.fresh_page  # in a window of its own size
+
+
+@pytest.fixture
+def browser_context_args(browser_context_args: dict[str, object]) -> dict[str, object]:
+    """A window of the picture's size."""
+    return {**browser_context_args, "viewport": {"width": 960, "height": 680}}
+
+
+def test_five_minutes(open_notebook: Callable[..., Notebook]) -> None:
+    """Run all; two people talk; the function changes while they do; a figure follows the slider and a cell."""
+    nb = open_notebook(NOTEBOOKS / "demo.ipynb")
+    nb.run_all()
+    served = find(nb, "serve(n=2)")
+    ada, grace = nb.frames(served, count=2)
+    connected(ada, grace)
+    said = []
+    for frame, name, text in [
+        (ada, "Ada", "Is anybody here?"),
+        (grace, "Grace", "Yes, in the other page."),
+        (ada, "Ada", "<b>Then</b> we are two."),
+    ]:
+        say(frame, text)
+        said.append(name + text)
+        for each in (ada, grace):
+            expect(each.locator("#talk li")).to_have_text(said)
+        expect(frame.get_by_role("textbox")).to_have_value("")
+        expect(frame.get_by_role("textbox")).to_be_focused()
+    change = find(nb, "# Change me")
+    source = nb._javascript("return cells()[argument].model.sharedModel.source;", change)
+    nb.edit(change, source.replace("text,", "text.upper(),"))
+    say(grace, "louder")
+    said.append("GraceLOUDER")
+    expect(ada.locator("#talk li")).to_have_text(said)
+
+    figure = nb.frame(find(nb, "def wave"))
+    curve = figure.locator("polyline")
+    shown = curve.get_attribute("points")
+    figure.get_by_role("slider").fill("7")
+    expect(curve).not_to_have_attribute("points", shown or "")
+    shown = curve.get_attribute("points")
+    nb.run(find(nb, "for n in range"))
+    expect(curve).not_to_have_attribute("points", shown or "")
+
+
+def visible(frame: FrameLocator) -> list[str]:
+    """The lines that a reader sees, at least in part: a list of more than its box can hold is scrolled."""
+    seen: list[str] = frame.locator(".chat").evaluate(
+        """box => [...box.querySelectorAll('li')].filter(line => {
+        const [a, b] = [box, line].map(e => e.getBoundingClientRect())
+        return b.bottom > a.top + 5 && b.top < a.bottom - 5
+    }).map(line => line.lastChild.textContent)"""
+    )
+    return seen
+
+
+def test_the_list_follows_its_end_unless_the_reader_has_scrolled_up(open_notebook: Callable[..., Notebook]) -> None:
+    """A reader of old lines is left where they are."""
+    nb = open_notebook(NOTEBOOKS / "demo.ipynb")
+    nb.run_all()
+    ada, grace = nb.frames(find(nb, "serve(n=2)"), count=2)
+    connected(ada, grace)
+    for number in range(12):
+        say(ada, f"line {number}")
+        expect(grace.locator("#talk li")).to_have_count(number + 1)
+    for each in (ada, grace):
+        assert visible(each)[-1] == "line 11"
+        assert "line 0" not in visible(each)
+    grace.locator("#talk li").first.scroll_into_view_if_needed()
+    read = visible(grace)
+    say(ada, "one more")
+    expect(grace.locator("#talk li")).to_have_count(13)
+    assert read[0] == "line 0"
+    assert visible(grace) == read
+    expect(ada.locator("#talk li")).to_have_count(13)
+    assert visible(ada)[-1] == "one more"
+
+
+@pytest.mark.skipif("NBWS_PICTURES" not in os.environ, reason="makes README's moving picture")
+def test_moving_picture(open_notebook: Callable[..., Notebook]) -> None:
+    """Two people talk; a cell is changed and run; they talk on, by the same sockets and with the new code."""
+    from PIL import Image
+
+    nb = open_notebook(NOTEBOOKS / "demo.ipynb")
+    nb.run_all()
+    nb._javascript("app.shell.collapseLeft();")
+    change = find(nb, "# Change me")
+    ada, grace = nb.frames(find(nb, "serve(n=2)"), count=2)
+    connected(ada, grace)
+    nb.cell(change).evaluate("cell => cell.scrollIntoView({block: 'end', behavior: 'instant'})")
+    frames: list[tuple[Image.Image, int]] = []
+
+    def take(milliseconds: int) -> None:
+        shot = Image.open(nb.screenshot(f"frame-{len(frames)}")).convert("RGB")
+        frames.append((shot.quantize(64, dither=Image.Dither.NONE), milliseconds))
+
+    def talk(frame: FrameLocator, text: str) -> None:
+        box = frame.get_by_role("textbox")
+        for end in range(4, len(text) + 4, 4):
+            box.fill(text[:end])
+            take(120)
+        count = frame.locator("#talk li").count()
+        box.press("Enter")
+        expect(frame.locator("#talk li")).to_have_count(count + 1)
+        take(900)
+
+    take(800)
+    talk(ada, "Is anybody here?")
+    talk(grace, "Yes. Change something!")
+    source = nb._javascript("return cells()[argument].model.sharedModel.source;", change)
+    nb.cell(change).locator(".cm-content").click()
+    for text in ("text.up", "text.upper()"):
+        nb.set_source(change, source.replace("text,", text + ",").replace(" # Change me", ""))
+        take(700)
+    nb.run(change)
+    take(900)
+    talk(ada, "The same socket")
+    talk(grace, "and new code")
+    take(2500)
+    first, *others = [frame for frame, _ in frames]
+    first.save(
+        NOTEBOOKS / "images" / "live.gif",
+        save_all=True,
+        append_images=others,
+        duration=[ms for _, ms in frames],
+        loop=0,
+        optimize=True,
+    )
