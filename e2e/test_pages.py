@@ -28,7 +28,11 @@ def height(nb: Notebook, index: int) -> float:
 
 # The height of an iframe
 
-SETTLE = "() => new Promise(done => { let n = 30; const step = () => n-- ? requestAnimationFrame(step) : done(); step() })"
+SETTLE = """() => new Promise(done => {
+    let n = 30
+    const step = () => n-- ? requestAnimationFrame(step) : done()
+    step()
+})"""
 TALL = {
     "words": ("return 'plain words'", 20, 60),
     "no-doctype": ("return '<p>one</p><p>two</p>'", 40, 110),
@@ -62,7 +66,8 @@ def test_an_iframe_is_as_high_as_its_content(open_notebook: Open, name: str) -> 
     page.evaluate("body => { window.more = document.createElement('div'); more.style.height = '900px';"
                   " (body.querySelector('[style*=\"100vh\"]') || body).append(more) }")
     if name != "almost-full":  # It scrolls by itself
-        wait_until(lambda: 900 <= height(nb, 0) <= (2010 if name == "half" else before + 960), "room for what was added")
+        most = 2010 if name == "half" else before + 960
+        wait_until(lambda: 900 <= height(nb, 0) <= most, "room for what was added")
     page.evaluate(SETTLE)
     page.evaluate("() => more.remove()")
     if name not in ("footer",):  # Its end is where the frame's end is
@@ -113,8 +118,8 @@ def test_what_the_server_tells_itself_is_not_doubled(open_notebook: Open) -> Non
     """A page that is made from the same list that the sockets are told of."""
     home = """
 @app.get('/')
-def home(): return Titled('HEADING', Ul(*[Li({}) for m in msgs], id='said'), Form(Input(id='msg'), id='form', ws_send=True),
-                          hx_ext='ws', ws_connect='/ws')
+def home(): return Titled('HEADING', Ul(*[Li({}) for m in msgs], id='said'),
+                          Form(Input(id='msg'), id='form', ws_send=True), hx_ext='ws', ws_connect='/ws')
 """
     keeps = WS.replace("people.send", "msgs.append(msg); people.send")
     nb = open_notebook([CHAT.replace(", history=20", "") + "msgs = []", home.format("m"), keeps, "serve()"])
@@ -130,7 +135,7 @@ def home(): return Titled('HEADING', Ul(*[Li({}) for m in msgs], id='said'), For
 
 
 def test_a_socket_that_comes_back_gets_what_it_missed_and_nothing_twice(open_notebook: Open) -> None:
-    """Closed by the server with 1012; said meanwhile; joins that are no history; a handler that leaves and joins again."""
+    """Closed with 1012; something is said meanwhile, part of it no history; a handler that leaves and joins again."""
     cut = """
 async def cut():
     for ws in list(people): ws.close(1012)
@@ -152,7 +157,8 @@ await app.run(cut())
     assert [t for t in texts if t != "somebody is here"] == ["one", *["while it was away", "back"] * 3]
     nb.run(5)  # One who comes late gets all of the history, and nothing else
     expect(lines(nb.frame(5))).to_have_text(["one", *["while it was away", "back"] * 3])
-    leaves = "def came(ws): people.join(ws)\ndef left(ws): people.leave(ws)\n" + WS.replace("people.join", "came, disconn=left")
+    leaves = "def came(ws): people.join(ws)\ndef left(ws): people.leave(ws)\n"
+    leaves += WS.replace("people.join", "came, disconn=left")
     for _ in range(2):
         nb.edit(2, leaves)
     say(frame, "after")
@@ -164,9 +170,10 @@ await app.run(cut())
 
 
 def test_the_apps_cell_alone(open_notebook: Open) -> None:
-    """Imports and `FastHTML()`: rooms, their members and history, routes and state of other cells stay; the head follows."""
+    """Imports and `FastHTML()`: rooms with members and history, and what other cells add, stay; the head follows."""
     state = "app.state.told = 7\n@app.exception_handler(404)\ndef nothing(req, exc): return P('nothing here')"
-    later = "people.send(Ul(Li('from a cell'), hx_swap_oob='beforeend:#said')), len(people), app.state.told, len(app.conns)"
+    later = "people.send(Ul(Li('from a cell'), hx_swap_oob='beforeend:#said'))\n"
+    later += "len(people), app.state.told, len(app.conns)"
     nb = open_notebook([CHAT, HOME, WS, state, "serve()", later, "serve()"])
     for index in range(5):
         nb.run(index)
@@ -176,7 +183,7 @@ def test_the_apps_cell_alone(open_notebook: Open) -> None:
     frame.locator("body").evaluate("() => { window.stayed = true }")
     nb.edit(0, CHAT.replace("exts='ws'", "exts='ws', hdrs=Style('h1 { color: rgb(1, 2, 3) }'), htmlkw={'lang': 'en'}"))
     nb.run(5)
-    assert nb.text_output(5).endswith("1, 7, 1)\n")
+    assert nb.text_output(5).endswith("(1, 7, 1)\n")
     expect(lines(frame)).to_have_text(["one", "from a cell"])
     say(frame, "two")
     expect(lines(frame)).to_have_text(["one", "from a cell", "two"])

@@ -56,7 +56,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                           'nbws.app.AppBase': ('app.html#appbase', 'nbws/app.py'),
                           'nbws.app.AppBase.__init__': ('app.html#appbase.__init__', 'nbws/app.py'),
                           'nbws.app.AppBase._hook': ('app.html#appbase._hook', 'nbws/app.py'),
-                          'nbws.app.AppBase._owned': ('app.html#appbase._owned', 'nbws/app.py'),
+                          'nbws.app.AppBase._note_hook': ('app.html#appbase._note_hook', 'nbws/app.py'),
                           'nbws.app.AppBase.debug': ('app.html#appbase.debug', 'nbws/app.py'),
                           'nbws.app.AppBase.report': ('app.html#appbase.report', 'nbws/app.py'),
                           'nbws.app.AppBase.succeed': ('app.html#appbase.succeed', 'nbws/app.py'),

@@ -282,10 +282,10 @@ class AppBase:
 
     def _hook(self, hooks: list[Callable[..., Any]], function: Callable[..., Any]) -> None:
         "Add a hook; where its cell is run again, in place of the one of the same name."
-        if key := self._owned(function): hooks[:] = [h for h in hooks if self._cells_hooks.get(h) != key]
+        if key := self._note_hook(function): hooks[:] = [h for h in hooks if self._cells_hooks.get(h) != key]
         hooks.append(function)
 
-    def _owned(self, function: Callable[..., Any]) -> tuple[str, str] | None:
+    def _note_hook(self, function: Callable[..., Any]) -> tuple[str, str] | None:
         "Note which cell adds a hook: the cell and the function's name; None outside of cells."
         owner = self.surroundings.owner(function).id
         if owner == getattr(function, '__module__', ''): return None
@@ -665,7 +665,7 @@ class Errors(Answering):
         "Decorator: let a function of (request, error) answer for it."
         def add(function: F) -> F:
             self.exception_handlers[what] = function
-            self._owned(function)
+            self._note_hook(function)
             return function
         return add
 

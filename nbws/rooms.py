@@ -152,8 +152,8 @@ class Room:
         with self._lock:
             while self._line:
                 payload, members, skip = self._line.popleft()
-                once = (payload,)
-                marked = payload.marked() if payload.__class__ is Kept else once
+                once: tuple[Payload, ...] = (payload,)
+                marked = payload.marked() if isinstance(payload, Kept) else once
                 others: Iterable[WebSocket] = members
                 if members is self._snapshot:
                     ways = self._look(here)
@@ -166,7 +166,7 @@ class Room:
                     for p in once if ws.request.since is None else marked:
                         if ws._thread != here: ws._call(ws._push, p, self.overflow)
                         else: ws._push(p, self.overflow)
-                if skip is not None and marked is not once and skip.request.since is not None and skip in members:
+                if skip is not None and isinstance(payload, Kept) and skip.request.since is not None and skip in members:
                     if skip._thread != here: skip._call(skip._push, payload.mark, self.overflow)
                     else: skip._push(payload.mark, self.overflow)
 
