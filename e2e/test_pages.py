@@ -195,3 +195,164 @@ def test_the_apps_cell_alone(open_notebook: Open) -> None:
     expect(lines(frame)).to_have_text(["one", "from a cell", "two", "three"])
     assert frame.locator("body").evaluate("() => window.stayed")
     assert "nothing here" in frame.locator("body").evaluate("() => fetch('/nowhere').then(a => a.text())")
+
+
+# What a page is made of
+
+
+def test_a_page_follows_what_its_handler_is_made_of(open_notebook: Open) -> None:
+    """A helper in another cell, a constant, a class, a module under %autoreload; the same cell again refreshes nothing."""
+    helper = "NAME = '{}'\ndef greet(): return H2('hello ' + NAME)\nclass Card:\n    def __ft__(self): return P('card {}')"
+    home = """
+import made_of_parts
+count = [0]
+@app.get('/')
+def home():
+    count[0] += 1
+    return Titled('parts', greet(), Card(), P(made_of_parts.line(), id='line'), P(str(count[0]), id='count'), Input(id='i'))
+"""
+    nb = open_notebook(["%load_ext autoreload\n%autoreload 2\n" + CHAT, helper.format("one", "a"), home, "serve()", "1"])
+    module = nb.folder / "made_of_parts.py"
+    module.write_text("WORD = 'first'\ndef line(): return WORD\n")
+    for index in range(4):
+        nb.run(index)
+    frame = nb.frame(3)
+    expect(frame.get_by_role("heading", level=2)).to_have_text("hello one")
+    frame.get_by_role("textbox").fill("half typed")
+    nb.edit(1, helper.format("two", "b"))
+    expect(frame.get_by_role("heading", level=2)).to_have_text("hello two")
+    expect(frame.get_by_text("card b")).to_be_visible()
+    module.write_text("WORD = 'the second'\ndef line(): return WORD + ' line'\n")
+    nb.run(4)
+    expect(frame.locator("#line")).to_have_text("the second line")
+    module.write_text("WORD = 'the third one'\ndef line(): return WORD + ' line'\n")
+    nb.run(4)
+    expect(frame.locator("#line")).to_have_text("the third one line")
+    expect(frame.get_by_role("textbox")).to_have_value("half typed")
+    seen = frame.locator("#count").text_content()
+    nb.edit(4, "app.refresh()")  # When one wants it oneself
+    assert nb.text_output(4).strip() == "1"
+    expect(frame.locator("#count")).not_to_have_text(seen or "")
+
+
+# Another view, another notebook
+
+
+def test_another_view_of_an_output_leaves_the_first_alone(open_notebook: Open) -> None:
+    nb = open_notebook([CHAT + HOME + WS + "serve()"])
+    nb.run(0)
+    frame = nb.frame(0)
+    say(frame, "one")
+    expect(lines(frame)).to_have_text(["one"])
+    frame.get_by_role("textbox").fill("half typed")
+    frame.locator("body").evaluate("() => { window.stayed = true }")
+    nb.page.evaluate("jupyterapp.commands.execute('notebook:create-output-view')")
+    view = nb.page.locator(".jp-LinkedOutputView iframe").content_frame
+    expect(lines(view)).to_have_text(["one"])
+    expect(frame.get_by_role("textbox")).to_have_value("half typed")
+    assert frame.locator("body").evaluate("() => window.stayed")
+    say(view, "two")
+    expect(lines(frame)).to_have_text(["one", "two"])
+    nb.screenshot("view")
+
+
+@pytest.mark.fresh_page
+@pytest.mark.parametrize("jupyter", ["lab", "notebook"], indirect=True)
+def test_a_copy_of_a_notebook_does_not_show_the_app_of_the_first(open_notebook: Open) -> None:
+    """It says to run the cell; then it has an app of its own."""
+    nb = open_notebook([CHAT + HOME + WS + "serve()"])
+    nb.run(0)
+    say(nb.frame(0), "one")
+    expect(lines(nb.frame(0))).to_have_text(["one"])
+    nb.save()
+    copy = open_notebook(nb.path, name="copy")
+    expect(copy.output(0)).to_contain_text("Run this cell to see the page.")
+    expect(copy.output(0).locator("iframe:visible")).to_have_count(0)
+    copy.screenshot("copy")
+    copy.run(0)
+    expect(copy.frame(0).get_by_role("heading")).to_have_text("HEADING")
+    expect(lines(copy.frame(0))).to_have_text([])
+    nb.reload()
+    expect(lines(nb.frame(0))).to_have_text(["one"])
+
+
+# What only a page can notice
+
+
+def test_rows_arrive_beside_other_things(open_notebook: Open) -> None:
+    """Over a socket, to a room, in an answer to htmx."""
+    home = """
+app, people = FastHTML(exts='ws'), None
+people = app.room('people')
+@app.get('/')
+def home(): return Titled('rows', Div('?', id='count'), Table(Tbody(Tr(Td('none'), id='row'), id='rows')),
+                          Div(Button('ask', ws_send=True, name='msg', value='1'), hx_ext='ws', ws_connect='/ws'),
+                          Button('fetch', hx_get='/fetched', hx_target='#count', hx_swap='outerHTML'))
+@app.ws('/ws', conn=people.join)
+def ws(msg: str):
+    people.send(Div('2', id='count'), Tr(Td('by the room'), id='row'))
+    return Div('3', id='count'), [Tr(Td('by itself'), id='row')], Tbody(Tr(Td('added')), hx_swap_oob='beforeend:#rows')
+@app.get('/fetched')
+def fetched(): return Div('4', id='count'), Tr(Td('fetched'), id='row', hx_swap_oob='true')
+serve()
+"""
+    nb = open_notebook([IMPORTS + home])
+    nb.run(0)
+    frame = nb.frame(0)
+    frame.get_by_role("button", name="ask").click()
+    expect(frame.locator("td")).to_have_text(["by itself", "added"])
+    expect(frame.locator("#count")).to_have_text("3")
+    frame.get_by_role("button", name="fetch").click()
+    expect(frame.locator("td")).to_have_text(["fetched", "added"])
+    expect(frame.locator("#count")).to_have_text("4")
+    expect(frame.get_by_role("alertdialog")).to_be_hidden()
+
+
+OPEN = "import time\nwhile not app.conns: time.sleep(.01)\n"
+NOTICED = {
+    "no-socket": ("Div(hx_ext='ws', ws_connect='/wz')", "",
+                  "nothing answers sockets at /wz: there is no @app.ws('/wz'), but there is /ws"),
+    "no-attribute": ("Div(ws_connect='/ws')", "", "ws-connect='/ws' does nothing: write hx_ext='ws' on this element"),
+    "no-extension": ("Div(hx_ext='sse', sse_connect='/s')", "", "sse-connect='/s' does nothing: load htmx's extension with the"
+                     " app: FastHTML(exts='sse')"),
+    "no-id": ("Div(hx_ext='ws', ws_connect='/ws')", f"{OPEN}app.to('/ws', Div('lost', id='nowhere'))",
+              "the page has no element with the id 'nowhere', so htmx has dropped what came for it: <div id=\"nowhere\">lost"),
+    "status": ("Button('go', hx_post='/big')", "CLICK", "POST /big was answered with 413, so htmx has changed nothing"),
+    "target": ("Button('go', hx_post='/big', hx_target='#away')", "CLICK", "the page has no #away"),
+    "cut": ("Script(\"window.s = new WebSocket('ws://' + location.host + '/ws')\")", f"{OPEN}app.conns[0].close(4001, 'no more')",
+            "the socket at /ws was closed with 4001: no more"),
+}
+
+
+@pytest.mark.parametrize("name", NOTICED)
+def test_what_only_the_page_notices_is_told(open_notebook: Open, name: str) -> None:
+    """In the cell that made the page, and in the page."""
+    body, act, told = NOTICED[name]
+    home = f"@app.get('/')\ndef home(): return Titled('noticed', {body})"
+    rest = "@app.post('/big')\ndef big(): return Response('', 413)\n@app.ws('/ws')\ndef ws(msg: str): pass\nserve()"
+    nb = open_notebook([IMPORTS + "app = FastHTML(exts='ws')", home, rest, act.replace("CLICK", "")])
+    for index in range(3):
+        nb.run(index)
+    frame = nb.frame(2)
+    expect(frame.get_by_role("heading")).to_have_text("noticed")
+    if act == "CLICK":
+        frame.get_by_role("button", name="go").click()
+    elif act:
+        nb.run(3)
+    expect(nb.output(1)).to_contain_text(told)
+    expect(frame.get_by_role("alertdialog")).to_contain_text(told)
+    nb.screenshot("noticed")
+
+
+def test_what_is_as_it_should_be_is_told_nowhere(open_notebook: Open) -> None:
+    """A chat, whose cells are run again."""
+    nb = open_notebook([CHAT, HOME, WS, "serve()"])
+    nb.run_all()
+    frame = nb.frame(3)
+    say(frame, "one")
+    for index in (0, 1, 2):
+        nb.run(index)
+    say(frame, "two")
+    expect(lines(frame)).to_have_text(["one", "two"])
+    expect(frame.get_by_role("alertdialog")).to_be_hidden()
+    assert [nb.text_output(index) for index in range(3)] == [""] * 3

@@ -15,6 +15,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from .binding import at_once
+from .html import apart
 from .messages import Lane, Payload, Request
 from .sockets import DONE, WebSocket, to_payload
 
@@ -126,7 +127,12 @@ class Room:
              keep: bool = True, # For newcomers too, in a room with a history; False for what holds now only: who is here
              ) -> Awaitable[None]:
         "Send to everybody here: rendered once, framed once. May be awaited, and never waits for a slow member."
-        data = to_payload(content[0] if len(content) == 1 else content)
+        thing = content[0] if len(content) == 1 else content
+        if thing.__class__ in (tuple, list) and (texts := apart(thing)):
+            with self._lock: # Nothing comes in between
+                for text in texts: self.send(text, skip=skip, keep=keep)
+            return DONE
+        data = to_payload(thing)
         if data is None: return DONE
         payload = data if isinstance(data, Payload) else Payload(data)
         with self._lock:

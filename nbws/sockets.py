@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from types import SimpleNamespace
 from typing import Any, Protocol
 
-from .html import FT, render
+from .html import FT, apart, render
 from .messages import CloseCode, Conn, Payload, Request, Upgrade, WebSocketDisconnect, from_json, to_json
 from .workers import Workers
 
@@ -148,13 +148,17 @@ class SocketBase:
     def __repr__(self) -> str: return f'<WebSocket {self.path} {"open" if self.open else self.code or "connecting"}>'
 
 # %% ../nbs/04_sockets.ipynb #559e2016
+_SEVERAL = frozenset((tuple, list))
+
 class Sending(SocketBase):
     "The way out: rendering, threads, and a client that does not read."
     __slots__ = ()
 
     def send(self, *content: Any) -> Awaitable[None]:
         "Send components, text, bytes or data. From any thread; on the server's loop, `await` waits for a slow client."
-        data = to_payload(content[0] if len(content) == 1 else content)
+        thing = content[0] if len(content) == 1 else content
+        if thing.__class__ in _SEVERAL and (texts := apart(thing)): return self._send_all(texts)
+        data = to_payload(thing)
         if data is None: return DONE
         if threading.get_ident() != self._thread:
             if self.code and self._own == threading.get_ident(): raise WebSocketDisconnect(self.code, self.reason)
@@ -167,9 +171,12 @@ class Sending(SocketBase):
 
     def say(self, content: Any) -> Awaitable[None]:
         "Send what a handler returned or yielded; nothing, if the client has left. On the server's loop only."
+        if content.__class__ in _SEVERAL and (texts := apart(content)): return self._send_all(texts)
         data = to_payload(content)
         if data is not None: self._push(data)
         return _Room(self) if self._lags or self._unsent else DONE
+
+    def _send_all(self, texts: list[str]) -> Awaitable[None]: return [self.send(text) for text in texts][-1]
 
     def in_thread(self, function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
         "Call a sync handler of this socket; in a worker thread."
