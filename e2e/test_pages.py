@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import FrameLocator, Locator, expect
@@ -201,17 +203,20 @@ def test_the_apps_cell_alone(open_notebook: Open) -> None:
 
 
 def test_a_page_follows_what_its_handler_is_made_of(open_notebook: Open) -> None:
-    """A helper in another cell, a constant, a class, a module under %autoreload; the same cell again refreshes nothing."""
-    helper = "NAME = '{}'\ndef greet(): return H2('hello ' + NAME)\nclass Card:\n    def __ft__(self): return P('card {}')"
+    """A helper in another cell, a constant, a class, a module under %autoreload."""
+    helper = "NAME = '{}'\ndef greet(): return H2('hello ' + NAME)\n"
+    helper += "class Card:\n    def __ft__(self): return P('card {}')"
     home = """
 import made_of_parts
 count = [0]
 @app.get('/')
 def home():
     count[0] += 1
-    return Titled('parts', greet(), Card(), P(made_of_parts.line(), id='line'), P(str(count[0]), id='count'), Input(id='i'))
+    return Titled('parts', greet(), Card(), P(made_of_parts.line(), id='line'), P(str(count[0]), id='count'),
+                  Input(id='i'))
 """
-    nb = open_notebook(["%load_ext autoreload\n%autoreload 2\n" + CHAT, helper.format("one", "a"), home, "serve()", "1"])
+    begin = "%load_ext autoreload\n%autoreload 2\n" + CHAT
+    nb = open_notebook([begin, helper.format("one", "a"), home, "serve()", "1"])
     module = nb.folder / "made_of_parts.py"
     module.write_text("WORD = 'first'\ndef line(): return WORD\n")
     for index in range(4):
@@ -258,14 +263,14 @@ def test_another_view_of_an_output_leaves_the_first_alone(open_notebook: Open) -
 
 @pytest.mark.fresh_page
 @pytest.mark.parametrize("jupyter", ["lab", "notebook"], indirect=True)
-def test_a_copy_of_a_notebook_does_not_show_the_app_of_the_first(open_notebook: Open) -> None:
+def test_a_copy_of_a_notebook_does_not_show_the_app_of_the_first(open_notebook: Open, tmp_path: Path) -> None:
     """It says to run the cell; then it has an app of its own."""
     nb = open_notebook([CHAT + HOME + WS + "serve()"])
     nb.run(0)
     say(nb.frame(0), "one")
     expect(lines(nb.frame(0))).to_have_text(["one"])
     nb.save()
-    copy = open_notebook(nb.path, name="copy")
+    copy = open_notebook(Path(shutil.copy(nb.path, tmp_path / "copy.ipynb")))
     expect(copy.output(0)).to_contain_text("Run this cell to see the page.")
     expect(copy.output(0).locator("iframe:visible")).to_have_count(0)
     copy.screenshot("copy")
@@ -312,14 +317,18 @@ OPEN = "import time\nwhile not app.conns: time.sleep(.01)\n"
 NOTICED = {
     "no-socket": ("Div(hx_ext='ws', ws_connect='/wz')", "",
                   "nothing answers sockets at /wz: there is no @app.ws('/wz'), but there is /ws"),
-    "no-attribute": ("Div(ws_connect='/ws')", "", "ws-connect='/ws' does nothing: write hx_ext='ws' on this element"),
-    "no-extension": ("Div(hx_ext='sse', sse_connect='/s')", "", "sse-connect='/s' does nothing: load htmx's extension with the"
-                     " app: FastHTML(exts='sse')"),
+    "no-attribute": ("Div(ws_connect='/ws')", "",
+                     "ws-connect='/ws' does nothing: write hx_ext='ws' on this element"),
+    "no-extension": ("Div(hx_ext='sse', sse_connect='/s')", "",
+                     "sse-connect='/s' does nothing: load htmx's extension with the app: FastHTML(exts='sse')"),
     "no-id": ("Div(hx_ext='ws', ws_connect='/ws')", f"{OPEN}app.to('/ws', Div('lost', id='nowhere'))",
-              "the page has no element with the id 'nowhere', so htmx has dropped what came for it: <div id=\"nowhere\">lost"),
-    "status": ("Button('go', hx_post='/big')", "CLICK", "POST /big was answered with 413, so htmx has changed nothing"),
+              "the page has no element with the id 'nowhere', so htmx has dropped what came for it: "
+              '<div id="nowhere">lost'),
+    "status": ("Button('go', hx_post='/big')", "CLICK",
+               "POST /big was answered with 413, so htmx has changed nothing"),
     "target": ("Button('go', hx_post='/big', hx_target='#away')", "CLICK", "the page has no #away"),
-    "cut": ("Script(\"window.s = new WebSocket('ws://' + location.host + '/ws')\")", f"{OPEN}app.conns[0].close(4001, 'no more')",
+    "cut": ("Script(\"window.s = new WebSocket('ws://' + location.host + '/ws')\")",
+            f"{OPEN}app.conns[0].close(4001, 'no more')",
             "the socket at /ws was closed with 4001: no more"),
 }
 

@@ -746,8 +746,8 @@ def fragment(content: Any, # What a handler returned
     "The HTML of `content` and no more; where rows of tables stand beside other things, so that htmx finds them all."
     parts = _parts(content)
     if len(parts) > 1 and len(set(map(_place, parts))) > 1:
-        swapped = [isinstance(part, FT) and 'hx-swap-oob' in part.attrs for part in parts]
-        parts = [p for p, oob in zip(parts, swapped) if not oob] + [Template(p) for p, oob in zip(parts, swapped) if oob]
+        elsewhere = [part for part in parts if isinstance(part, FT) and 'hx-swap-oob' in part.attrs]
+        parts = [part for part in parts if not any(part is e for e in elsewhere)] + [*map(Template, elsewhere)]
     return render(*parts)
 
 def apart(content: Iterable[Any], # What is to be sent over a socket, as one message
