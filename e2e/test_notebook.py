@@ -131,6 +131,39 @@ def test_a_streamed_answer(open_notebook: Open) -> None:
     assert answers.count() == 2
 
 
+# What is shown
+
+
+def test_show(open_notebook: Open) -> None:
+    """A path, a function that answers one, and a component: in a page of the app, where htmx works."""
+    button = "Button('more', hx_get='/more', hx_swap='outerHTML')"
+    nb = open_notebook(
+        [
+            IMPORTS,
+            "show(Div('no app', id='bare'))",
+            "app, rt = fast_app()\n@rt\ndef more(): return P('some more')\nserve()",
+            f"show({button})",
+            "show(more)",
+            "show((H1('two'), P('elements')))",
+            "show(len)",
+            "len([r for r in app.routes if r.name == 'show'])",
+        ]
+    )
+    for index in range(6):
+        nb.run(index)
+    expect(nb.output(1).locator("#bare")).to_have_text("no app")
+    nb.frame(3).get_by_role("button", name="more").click()
+    expect(nb.frame(3).get_by_text("some more")).to_be_visible()
+    expect(nb.frame(4).get_by_text("some more")).to_be_visible()
+    expect(nb.frame(5).get_by_role("heading")).to_have_text("two")
+    nb.run(6, fails=True)
+    assert "len() answers no path" in nb.text_output(6)
+    nb.run(3)  # A page of its own again, in the other one's place
+    expect(nb.frame(3).get_by_role("button", name="more")).to_be_visible()
+    nb.run(7)
+    assert nb.text_output(7).strip() == "2"
+
+
 # Mistakes
 
 

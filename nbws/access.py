@@ -5,6 +5,7 @@
 # %% ../nbs/05e_access.ipynb #f8b3cb20
 from __future__ import annotations
 
+import copy
 import os
 import re
 from collections.abc import Iterable
@@ -164,8 +165,10 @@ class Gate:
                  secret: str = '', # What the Jupyter server says; '': none is expected
                  token: str = '', # What visitors of a notebook's direct address need; '': nothing
                  proxies: Proxies | None = None, # Which peers speak for visitors; None: nobody
+                 cookies: Any = None, # Tells Jupyter's, which reach that address, too: `nbws.rendezvous.Cookies`
                  ) -> None:
         self.any_host, self.secret, self.token, self.proxies = any_host, secret.encode(), token, proxies
+        self.cookies = cookies
         self.fields = [('content-security-policy', FRAMES), ('x-content-type-options', 'nosniff'),
                        ('referrer-policy', 'same-origin')] if token else []
         self._known: set[bytes] = set() # Host fields that were found right
@@ -247,8 +250,23 @@ class Gate:
 
     def _dress(self, request: Request) -> None:
         "Let the app see no cookie of Jupyter's, and its answer say who may frame it."
-        _without_jupyters_cookies(request)
-        request.out_headers.extend(self.fields)
+        request.leave = self._leave
+        raw = []
+        for name, value in request.headers.raw:
+            if name == b'cookie': value = self._of_app(value.decode('latin-1'), request.host).encode('latin-1')
+            if value or name != b'cookie': raw.append((name, value))
+        request.headers, request._cookies = Headers.from_raw(raw), None
+
+    def _of_app(self, field: str, host: str) -> str:
+        if self.cookies: field = self.cookies.of_app(field, host)
+        return '; '.join(p for p in field.split('; ') if not _NOTEBOOKS.match(p))
+
+    def _leave(self, response: Response) -> Response:
+        for name, value in response.headers if self.cookies else ():
+            if name.lower() == 'set-cookie': self.cookies.note(value)
+        response = copy.copy(response)
+        response.headers = [*response.headers, *self.fields]
+        return response
 
     def _pass_once(self, request: Request) -> None:
         "No browser: a program would have no use for a redirect and a cookie."
@@ -271,17 +289,7 @@ class Gate:
         return Response(b'', 303, [('location', where + (f'?{rest}' if rest else '')), ('cache-control', 'no-store'),
                                    ('set-cookie', cookie)])
 
-_JUPYTERS = re.compile(r'_xsrf$|username-|jupyter|nbws-\d+$')
-
-def _without_jupyters_cookies(request: Request) -> None:
-    "Jupyter on another port of this host shares its cookies with us: no app should see them."
-    raw = []
-    for name, value in request.headers.raw:
-        if name == b'cookie':
-            parts = [p.strip() for p in value.decode('latin-1').split(';')]
-            value = '; '.join(p for p in parts if not _JUPYTERS.match(p.partition('=')[0])).encode('latin-1')
-        if value or name != b'cookie': raw.append((name, value))
-    request.headers, request._cookies = Headers.from_raw(raw), None
+_NOTEBOOKS = re.compile(r'nbws-\d+=') # The cookies of direct addresses: this one, and other notebooks'
 
 def _foreign(request: Request) -> Response:
     origin = request.headers.get('origin')

@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable,
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from inspect import signature
 from pathlib import Path
 from types import FrameType, SimpleNamespace
 from typing import Any, NamedTuple, TypeVar
@@ -25,10 +26,11 @@ from .access import host_names, origin_names
 from .binding import SPECIAL_NAMES, SPECIAL_TYPES, plan
 from .endpoints import HTTPEndpoint, SocketEndpoint, Stream, call, is_stream, pulled, source_of, to_response
 from .files import StaticFiles
-from .html import Link, Meta, Pre, Safe, Script, Tbody, Td, Th, Thead, Tr, document, is_document, render
+from .html import (Link, Meta, Pre, Safe, Script, Tbody, Td, Th, Thead, Tr, attribute_name, document, is_document,
+                       render)
 from .html import Table as HtmlTable
-from .messages import (BindError, HTMLResponse, HTTPException, NbwsError, PlainTextResponse, Request, Response,
-                           Upgrade, reason)
+from .messages import (BindError, HTMLResponse, HTTPException, NbwsError, OptionError, PlainTextResponse, Request,
+                           Response, Upgrade, reason)
 from .rooms import Room, take_since
 from .routing import ANY, WEBSOCKET, Owner, Pattern, Route, Table, parse_pattern
 from .sessions import Sessions
@@ -41,8 +43,8 @@ F = TypeVar('F', bound=Callable[..., Any])
 # %% auto #0
 __all__ = ['log', 'F', 'ASSETS', 'CDN', 'EXTENSIONS', 'STATIC', 'VERBS', 'TO_BE_WAITED_FOR', 'SPECIAL_TYPES', 'Surroundings',
            'is_ours', 'is_users', 'first_users', 'users_traceback', 'shortened', 'excerpt', 'message_of', 'error_text',
-           'Entry', 'Log', 'Listing', 'asset', 'AppBase', 'Beforeware', 'Routing', 'Pages', 'Answering', 'Errors',
-           'Lifespan', 'Running', 'below', 'Mount', 'Mounting', 'App']
+           'Entry', 'Log', 'Listing', 'asset', 'AppBase', 'check_options', 'Beforeware', 'Routing', 'Pages',
+           'Answering', 'Errors', 'Lifespan', 'Running', 'below', 'Mount', 'Mounting', 'App']
 
 # %% ../nbs/06_app.ipynb #2ad64855
 class Surroundings:
@@ -242,15 +244,17 @@ class AppBase:
                  body_wrap: Callable[..., Any] | None = None, # Wraps the content of every page
                  live: bool = True, # In a notebook: open pages follow the code
                  htmlkw: dict[str, Any] | None = None, # Attributes of `html`
-                 **bodykw: Any, # Attributes of `body`
+                 bodykw: dict[str, Any] | None = None, # Attributes of `body`
+                 **attributes: Any, # The same, by keywords that are attributes: hx_boost, cls, id, onload...
                  ) -> None:
+        check_options(attributes)
         self._debug, self.title, self.hdrs, self.ftrs = debug, title, _many(hdrs), _many(ftrs)
         self.exts = [*_many(exts), *(['ws'] if ws_hdr else [])]
         if unknown := [e for e in self.exts if e not in EXTENSIONS]:
             raise NbwsError(f'the htmx extension {unknown[0]!r} is not known: {", ".join(EXTENSIONS)} are; '
                             'add others by hdrs=Script(src=...)')
         self.htmx, self.default_hdrs, self.body_wrap = htmx, default_hdrs, body_wrap
-        self.htmlkw, self.bodykw = htmlkw or {}, bodykw
+        self.htmlkw, self.bodykw = htmlkw or {}, {**(bodykw or {}), **attributes}
         self.allowed_hosts, self.allowed_origins = host_names(allowed_hosts), origin_names(allowed_origins)
         self.table = Table()
         self.before, self.after = [_beforeware(b) for b in _many(before)], [plan(a) for a in _many(after)]
@@ -315,6 +319,32 @@ class AppBase:
         where = route.label if route else getattr(subject, 'path', 'nbws')
         self.log.add('error', where, error_text(error))
         self.surroundings.report(self, error, route, where)
+
+_GLOBAL = frozenset('''accesskey autocapitalize autocorrect autofocus class contenteditable dir draggable enterkeyhint
+    exportparts hidden id inert inputmode is itemid itemprop itemref itemscope itemtype lang nonce part popover role
+    slot spellcheck style tabindex translate ws-connect ws-send sse-connect sse-swap sse-close'''.split())
+_FAMILIES = re.compile('(data|aria|hx|x|v)-.+|on(?!startup|shutdown)[a-z]+')
+_INSTEAD = {'middleware': 'decorate a function with @app.middleware, or name it in `before`',
+            'routes': 'decorate functions with @app.route'}
+
+def _is_attribute(keyword: str) -> bool:
+    "Whether a keyword of an app names an attribute of HTML, and is no slip of a parameter's name."
+    if not keyword.isidentifier() or keyword == '_': return True # '@click', 'hx-on:click'; hyperscript
+    name = attribute_name(keyword)
+    return keyword.startswith('_at_') or name in _GLOBAL or bool(_FAMILIES.fullmatch(name))
+
+def check_options(options: Iterable[str], # Keywords that are none of an app's parameters
+                  *own: str, # Parameters besides: of the function that makes the app
+                  ) -> None:
+    "Raises `OptionError` for the first that is no attribute of `body` either: it would have no effect."
+    unknown = next((o for o in options if not _is_attribute(o)), None)
+    if unknown is None: return
+    from difflib import get_close_matches
+    known = [*own, *(p for p in signature(AppBase.__init__).parameters if p not in ('self', 'attributes'))]
+    near = get_close_matches(unknown, known, 1)
+    means = _INSTEAD.get(unknown) or (f'did you mean {near[0]!r}?' if near else f'there are {", ".join(known)}')
+    raise OptionError(f'an app has no parameter {unknown!r}: {means}\n'
+                      f'For an attribute of <body>: bodykw={{{unknown!r}: ...}}')
 
 def _defining_module() -> str:
     "The module that is making an app."

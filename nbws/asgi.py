@@ -18,7 +18,7 @@ from .app import AppBase, Surroundings, users_traceback
 from .data import Headers
 from .messages import (CloseCode, Conn, HTTPException, NbwsError, Payload, PlainTextResponse, Receiver, Reported,
                            Request, Response, Upgrade, reason)
-from .sockets import HIGH_WATER, INBOX
+from .sockets import HIGH_WATER, Inbox, Quota
 from .workers import Workers, is_ending
 
 log = logging.getLogger('nbws')
@@ -118,6 +118,7 @@ async def _pump(response: Response, chunks: AsyncIterator[Any], send: Send, gone
 
 # %% ../nbs/09_asgi.ipynb #1e6436a8
 _GATES: WeakKeyDictionary[Any, Gate] = WeakKeyDictionary()
+_QUOTAS: WeakKeyDictionary[Any, Quota] = WeakKeyDictionary() # Of what may wait at an app's sockets
 
 async def _ask(app: Any, request: Request) -> Response:
     gate = _GATES.get(app) or _GATES.setdefault(app, Gate(any_host=True))
@@ -161,7 +162,8 @@ async def _send(response: Response, request: Request, incoming: _Incoming, send:
 class _Socket:
     "The app's `Conn` over an ASGI server."
     lane = transport = None
-    def __init__(self, receiver: Receiver, receive: Receive, send: Send) -> None:
+    def __init__(self, receiver: Receiver, receive: Receive, send: Send, quota: Quota) -> None:
+        self.quota = quota
         self.receiver, self._receive, self._send = receiver, receive, send
         self._queue: deque[Message] = deque()
         self._wake, self._reading, self.buffered = asyncio.Event(), asyncio.Event(), 0
@@ -245,7 +247,7 @@ async def _connect(app: Any, scope: Scope, receive: Receive, send: Send) -> None
             raise NbwsError(f'the client did not offer the subprotocol {chosen!r}, but {request.subprotocols}')
         await send({'type': 'websocket.accept', 'subprotocol': chosen,
                     'headers': [(k.lower().encode('latin-1'), v.encode('latin-1')) for k, v in response.headers]})
-        ended = await _Socket(receiver, receive, send).run()
+        ended = await _Socket(receiver, receive, send, _QUOTAS.setdefault(app, Quota())).run()
     finally: receiver.closed(*ended)
 
 async def _refuse(response: Response, scope: Scope, send: Send) -> None:
@@ -470,29 +472,29 @@ class _SocketCall(_Call):
         super().__init__(host, request)
         self.conn: Conn | None = None
         self.ended: tuple[int, str] | None = None
-        self.closing = self.asked = self._paused = False
+        self.closing = self.asked = False
         self._denial: tuple[Message, list[bytes]] | None = None
-        self._inbox: deque[str | bytes] = deque()
+        self._inbox = Inbox()
         self._moved = asyncio.Event()
 
     # The transport's side
 
     def opened(self, conn: Conn) -> None:
         self.conn = conn
+        self._inbox.attach(conn)
         self.host.sockets.add(self)
         self._moved.set()
 
     def received(self, data: str | bytes) -> None:
-        self._inbox.append(data)
-        if len(self._inbox) >= INBOX and not self._paused and self.conn:
-            self._paused = True
-            self.conn.pause(True)
+        self._inbox.put(data)
         self._moved.set()
 
+    def arriving(self, size: int) -> None: self._inbox.arriving(size)
     def drained(self) -> None: self._moved.set()
 
     def closed(self, code: int, reason: str = '') -> None:
         self.ended, self.left = (code or CloseCode.ABNORMAL, reason), True
+        self._inbox.ended()
         self.host.sockets.discard(self)
         self._moved.set()
 
@@ -512,11 +514,9 @@ class _SocketCall(_Call):
             return {'type': 'websocket.connect'}
         while not self._inbox:
             if self.ended: return {'type': 'websocket.disconnect', 'code': int(self.ended[0]), 'reason': self.ended[1]}
+            self._inbox.idle()
             await self._wait()
-        data = self._inbox.popleft()
-        if self._paused and self.conn and len(self._inbox) < INBOX // 4:
-            self._paused = False
-            self.conn.pause(False)
+        data = self._inbox.take()
         return {'type': 'websocket.receive', 'text' if isinstance(data, str) else 'bytes': data}
 
     async def send(self, message: Message) -> None:
@@ -569,6 +569,7 @@ class _SocketCall(_Call):
         if error is None and not self.answer.done():
             error = ProtocolError('the application returned without answering the handshake')
         if error is not None: self.failed(error)
+        self._inbox.drop()
         self.close(CloseCode.INTERNAL_ERROR if error is not None else CloseCode.NORMAL)
 
 # %% ../nbs/09_asgi.ipynb #e621f075

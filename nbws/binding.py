@@ -169,6 +169,13 @@ def _collect(s: Source, name: str) -> list[Any] | None:
     return None
 
 # %% ../nbs/03_binding.ipynb #81dbe20c
+def _missing(s: Source, name: str) -> BindError:
+    "What the developer needs to see a slip of the pen: the names that came, a few of them and no long ones."
+    names = dict.fromkeys([*(s.request.path_params or ()), *s.request.query_params, *s.data])
+    came = [repr(str(n)[:40]) for n in names]
+    shown = ', '.join(came[:8]) + (', ...' if len(came) > 8 else '')
+    return BindError(f"no value for {name!r}; {f'what came is called {shown}' if came else 'nothing came'}")
+
 def _named_parameter(p: inspect.Parameter, annotation: Any, where: str) -> Callable[[Source], Any]:
     name, default, find = p.name, p.default, _finder(p.name)
     cast, many, nullable = caster(annotation, where)
@@ -179,9 +186,9 @@ def _named_parameter(p: inspect.Parameter, annotation: Any, where: str) -> Calla
         if value.__class__ is as_it_is: return value
         if value is None:
             if default is not p.empty: return default
-            raise BindError(f'no value for {name!r}')
+            raise _missing(s, name)
         if not many and type(value) is list and annotation is not Any and annotation is not p.empty:
-            if not value: raise BindError(f'no value for {name!r}')
+            if not value: raise _missing(s, name)
             value = value[-1]
         try: return cast(value)
         except REFUSALS as e:

@@ -29,7 +29,7 @@ from .conn import Limits
 from .live import Development, Followed
 from .loading import LOADING, LoadFailed, NothingThere, load_app
 from .messages import NbwsError, PlainTextResponse, Request, Response, StartError
-from .server import Server, load_tls
+from .server import TLS_PASSWORD, Server, load_tls
 
 log = logging.getLogger('nbws')
 
@@ -270,6 +270,7 @@ def _serve(target: str, o: dict[str, Any], inherited: str = '') -> int:
     "Serve in this process: alone, or as a child of `Supervisor`. Returns the exit code."
     if inherited: return _serve_child(target, o, inherited)
     server = _server(None, o)
+    os.environ.pop(TLS_PASSWORD, None) # It is no business of the app's
     _put(server, target, o)
     server.run(lambda server: _announce(server.url))
     return 0
@@ -306,6 +307,7 @@ def _serve_child(target: str, o: dict[str, Any], inherited: str, # Descriptors: 
     serving: list[bool] = []
     try:
         server = _server(None, o, [socket.socket(fileno=int(fd)) for fd in fds.split(',')])
+        os.environ.pop(TLS_PASSWORD, None) # It is no business of the app's
         _put(server, target, o, development)
         server.run(started)
     except Exception as e:
@@ -330,6 +332,15 @@ def _folders(target: str) -> tuple[Path, ...]:
     here = Path.cwd()
     return (here,) if not path.is_file() or here in path.parents else (here, path.parent)
 
+def _arguments(o: dict[str, Any]) -> list[str]:
+    "This command's arguments for its children, who find the password of the key in their environment."
+    if o['ssl_password']: os.environ[TLS_PASSWORD] = o['ssl_password']
+    found = sys.argv[1:]
+    while '--ssl-password' in found:
+        at = found.index('--ssl-password')
+        found[at:at + 2] = []
+    return [a for a in found if not a.startswith('--ssl-password=')]
+
 def _supervise(target: str, o: dict[str, Any]) -> int:
     "Serve in children. Returns the exit code."
     if sys.platform == 'win32':
@@ -341,7 +352,7 @@ def _supervise(target: str, o: dict[str, Any]) -> int:
     try:
         folders = _folders(target) if o['reload'] else ()
         async def main() -> int:
-            supervisor = Supervisor(sys.argv[1:], server._sockets, o['shutdown_timeout'], o['workers'], folders)
+            supervisor = Supervisor(_arguments(o), server._sockets, o['shutdown_timeout'], o['workers'], folders)
             return await supervisor.run(lambda: _announce(server.url))
         return asyncio.run(main())
     finally: server._unbind()
@@ -379,13 +390,14 @@ def _option(*names: str, **settings: Any) -> Callable[[Any], Any]:
          help='Processes. Each has its own variables: rooms and users are not shared.')
 @click.option('--ssl-cert', type=click.Path(), help='PEM file with the certificate: serve HTTPS.')
 @click.option('--ssl-key', type=click.Path(), help='PEM file with its key, if it is in another file.')
-@click.option('--ssl-password', help='Of the key.')
+@click.option('--ssl-password', envvar=TLS_PASSWORD, show_envvar=True,
+              help='Of the key. As a variable it stands in no list of processes.')
 @click.option('--ws/--no-ws', default=True, help='Without WebSockets: a handshake is an ordinary request.')
 @_option('--ws-max-payload-size', type=SIZE, default=10 * 2**20, help='A message; beyond it 1009.')
 @_option('--client-max-body-size', type=SIZE, default=100 * 2**20, help='The body of a request; beyond it 413.')
 @_option('--client-max-form-size', type=SIZE, default=2**20,
          help='Of a body: JSON, or a form without its files; beyond it 413.')
-@_option('--client-max-header-size', type=SIZE, default=8192, help='The header of a request; beyond it 431.')
+@_option('--client-max-header-size', type=SIZE, default=32768, help='The header of a request; beyond it 431.')
 @_option('--request-timeout', type=SECONDS, default=30, help='No byte comes or is taken; a silent socket.')
 @_option('--keepalive-timeout', type=SECONDS, default=30, help='Between two requests.')
 @_option('--app-handler-timeout', type=SECONDS, default=120, help='Until a handler answers; beyond it 503.')

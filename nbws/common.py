@@ -12,11 +12,12 @@ import random
 from dataclasses import asdict, dataclass
 from datetime import date, datetime, timedelta
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import Any, Optional
 
 from . import html as _html
-from .app import App, Beforeware, asset
+from .app import App, Beforeware, asset, check_options
 from .data import Headers, UploadFile, set_cookie
 from .docments import describe, hide
 from .endpoints import FtResponse, Redirect
@@ -39,7 +40,8 @@ def fast_app(*,
              static_path: str | None = '.', # Files with a known ending are served from here; None: none are
              hdrs: Any = (), **options: Any, # Of `App`
              ) -> tuple[App, Any]:
-    "An app and its `route`."
+    "An app and its `route`. Raises `OptionError` for a keyword that is no parameter and no attribute of `body`."
+    check_options(options.keys() - signature(App).parameters.keys(), 'pico', 'static_path')
     styles = [asset('pico.min.css'), asset('nbws.css')] if pico else []
     app = App(hdrs=[*styles, *(hdrs if isinstance(hdrs, (list, tuple)) else [hdrs])], **options)
     if static_path is not None:

@@ -15,6 +15,7 @@ from .data import MAX_FORM
 from .deflate import WORTH_IT, Deflate, Deflater, Inflate
 from .frames import PING, PONG, Close, Decoder, Event, Failure, Ping, close_frame, encode, frame
 from .messages import CloseCode, Payload, Receiver
+from .sockets import SMALL, Quota
 from .workers import Workers
 
 log = logging.getLogger('nbws')
@@ -32,6 +33,8 @@ class Limits:
     max_body: int = 100 * 2**20 # A request's body; beyond it 413. Tornado's own
     max_form: int = MAX_FORM # Of a body: a form without its files, or JSON; beyond it 413
     max_message: int = 10 * 2**20 # A WebSocket message, decompressed; beyond it 1009. Tornado's own
+    max_waiting: int = 2**20 # Messages for one socket's busy handler, in memory; beyond it reading pauses
+    max_waiting_total: int = 2**28 # The same for all sockets; beyond it those pause that hold more than 64 KiB
     max_connections: int = 0 # Open at a time; 0: as many as the process may open files, less a reserve
     header_timeout: float = 10 # From a request's first byte to the end of its header; beyond it 408
     keepalive_timeout: float = 30 # Idle between two requests
@@ -60,6 +63,7 @@ class Host(Protocol):
     buffer: memoryview # What is read from any connection, for as long as it is handled
     lanes: dict[int, Lane] # By what is agreed on for compression
     cast: Cast | None # The last broadcast that waits for the end of this turn
+    quota: Quota # What may wait at its sockets
     def refuse(self, request: Any) -> Any: "The answer to a request that may not pass, or None."
     def remember(self, connection: Any) -> None: "The connection stands."
     def forget(self, connection: Any) -> None: "The connection is gone."
@@ -104,7 +108,7 @@ class SocketConn(Outgoing, asyncio.BufferedProtocol):
     "A WebSocket on an asyncio transport; the app's `Conn`. On the server's loop only."
     write_is_quiet = False # Asyncio's logs what is written to a connection that is gone
     __slots__ = ('host', 'transport', 'receiver', 'state', 'code', 'lane', '_link', '_decoder', '_deflater', '_out',
-                 '_waited', '_pinged', '_held', '_above', '_unread')
+                 '_waited', '_pinged', '_held', '_above', '_unread', '_told')
 
     def __init__(self,
                  host: Host,
@@ -121,6 +125,7 @@ class SocketConn(Outgoing, asyncio.BufferedProtocol):
         self._waited, self._pinged = 0.0, False # Seconds without a byte, or of closing
         self._held, self._above = False, False # The app asks to pause; the write buffer is above its mark
         self._unread = 0 # Bytes in the write buffer, where reading waits for the client to read our pongs
+        self._told = False # The receiver knows of a message that has not ended
         self.lane: Lane | None = None # While the socket is open and takes what it is sent
 
     def start(self,
@@ -177,6 +182,9 @@ class SocketConn(Outgoing, asyncio.BufferedProtocol):
         else: self.transport.resume_reading()
 
     @property
+    def quota(self) -> Quota: "What may wait at all sockets of the server."; return self.host.quota
+
+    @property
     def buffered(self) -> int:
         "Bytes that wait to be sent."
         return len(self._out or b'') + (self.transport.get_write_buffer_size() if self.state < CLOSED else 0)
@@ -206,6 +214,7 @@ class SocketConn(Outgoing, asyncio.BufferedProtocol):
 
     def _handle(self, events: list[Event]) -> None:
         self._collect()
+        if self._told and events: self._tell_of(0)
         received = self.receiver.received
         for event in events:
             kind = event.__class__
@@ -219,9 +228,15 @@ class SocketConn(Outgoing, asyncio.BufferedProtocol):
             self._finish()
             return
         self._leave()
+        if self._decoder.partial > SMALL and not self.state: self._tell_of(self._decoder.partial)
         if (self._decoder.more or self._unread) and not self._held and not self.transport.is_closing():
             self.transport.pause_reading()
             if not self._unread: self.host.loop.call_soon(self._go_on)
+
+    def _tell_of(self, size: int) -> None:
+        "So many bytes of a message are here, which has not ended: the receiver may pause us."
+        self._told = size > 0
+        if arriving := getattr(self.receiver, 'arriving', None): self._guard(arriving, size)
 
     def _go_on(self) -> None:
         if self.state >= LINGERING or self._held or self._unread or self.transport.is_closing(): return
@@ -395,6 +410,7 @@ class _Nobody:
     "The receiver of a socket that has ended."
     def opened(self, conn: Any) -> None: ...
     def received(self, data: str | bytes) -> None: ...
+    def arriving(self, size: int) -> None: ...
     def drained(self) -> None: ...
     def closed(self, code: int, reason: str = '') -> None: ...
 

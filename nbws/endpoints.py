@@ -269,13 +269,16 @@ class SocketEndpoint:
         return self._speaking(ws, data) if self.app.surroundings.speaks else self._message(ws, data)
 
     async def _speaking(self, ws: WebSocket, data: str | bytes) -> None:
-        with self.app.surroundings.enter(self.app, self.route): await self._message(ws, data)
+        handling = self._message(ws, data)
+        del data
+        with self.app.surroundings.enter(self.app, self.route): await handling
 
     async def _message(self, ws: WebSocket, data: str | bytes) -> None:
         p = self.plan
         if self.route: self.route.stats.hits += 1
         try:
             arguments = self._arguments(ws, data)
+            del data # It may be long, and so may the handler's work
             result = await p.function(**arguments) if p.kind == 'async' else await self._other(p, ws, arguments)
             if result is not None and (sent := self._reply(ws, result)) is not DONE: await sent
         except BaseException as e: self._failed(ws, e)

@@ -20,8 +20,8 @@ except ImportError: # pragma: no cover
         return (int.from_bytes(data, 'little') ^ int.from_bytes(pad, 'little')).to_bytes(n, 'little')
 
 # %% auto #0
-__all__ = ['CONTINUATION', 'TEXT', 'BINARY', 'CLOSE', 'PING', 'PONG', 'Event', 'encode', 'frame', 'sendable', 'close_frame',
-           'Ping', 'Pong', 'Close', 'Failure', 'FrameError', 'Inflater', 'Decoder']
+__all__ = ['CONTINUATION', 'TEXT', 'BINARY', 'CLOSE', 'PING', 'PONG', 'Event', 'ENOUGH', 'encode', 'frame', 'sendable',
+           'close_frame', 'Ping', 'Pong', 'Close', 'Failure', 'FrameError', 'Inflater', 'Decoder']
 
 # %% ../nbs/07_frames.ipynb #d2f07954
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
@@ -115,23 +115,28 @@ def _close_event(payload: bytes) -> Close:
     return Close(code, why)
 
 # %% ../nbs/07_frames.ipynb #8cb3bcc2
+ENOUGH = 2**18 # Bytes that `feed` decompresses, after which it returns: whoever calls may have to wait
+_SLICE = 1024 # Compressed bytes that are looked at together: they inflate to 1 MiB at the most
+
 class Decoder:
     "Turns what a client sends into events; keeps half-received frames and messages. Nothing is read or written here."
-    __slots__ = ('limit', 'more', '_inflater', '_data', '_at', '_ended', '_opcode', '_fin', '_left', '_mask',
-                 '_kind', '_packed', '_message', '_control', '_utf8')
+    __slots__ = ('limit', 'more', 'partial', '_inflater', '_data', '_at', '_ended', '_opcode', '_fin', '_left', '_mask',
+                 '_kind', '_packed', '_message', '_control', '_utf8', '_grown')
 
     def __init__(self,
                  limit: int = 10 * 2**20, # Bytes that a message may have, decompressed
                  inflater: Inflater | None = None, # Where permessage-deflate is agreed on
                  ) -> None:
         self.limit, self._inflater = limit, inflater
-        self.more = False # The budget ran out: `feed(b'')` goes on
+        self.more = False # The budget ran out, or `ENOUGH` was decompressed: `feed(b'')` goes on
+        self.partial = 0 # Bytes held of a message that has not ended, decompressed
         self._data, self._at, self._ended = b'', 0, False # Not yet decoded, from here
         self._opcode, self._fin, self._left, self._mask = 0, False, -1, b'' # The frame; -1: between two
         self._kind, self._packed = 0, False # The message: TEXT, BINARY, or 0 between two
         self._message: bytearray | None = None
         self._control: bytes = b''
         self._utf8: Any = None # Checks a text message that comes in pieces
+        self._grown = 0 # Bytes decompressed by this call of `feed`
 
     def feed(self,
              data: bytes, # As it came from the client, cut anywhere
@@ -141,7 +146,7 @@ class Decoder:
         events: list[Event] = []
         if self._ended: return events
         if self._data: data = self._data + data if data else self._data
-        at, end, limit = self._at, len(data), self.limit
+        at, end, limit, enough = self._at, len(data), self.limit, False
         try:
             while at < end and len(events) < budget:
                 if self._left < 0:
@@ -161,14 +166,18 @@ class Decoder:
                     at += head
                 at = self._payload(data, at, end, events)
                 if self._ended: break
+                if self._grown > ENOUGH:
+                    enough = True
+                    break
         except (FrameError, UnicodeDecodeError) as e: events.append(self._fail(e))
-        self.more = at < end and len(events) >= budget and not self._ended
+        self._grown = 0
+        self.more = at < end and (enough or len(events) >= budget) and not self._ended
         if self.more: self._data, self._at = data, at
         else: self._data, self._at = b'' if self._ended else data[at:], 0
         return events
 
     def _fail(self, error: FrameError | UnicodeDecodeError) -> Failure:
-        self._ended, self._message, self._utf8 = True, None, None
+        self._ended, self._message, self._utf8, self.partial = True, None, None, 0
         if isinstance(error, FrameError): return Failure(error.code, error.reason)
         return Failure(CloseCode.INVALID_DATA, 'the text is not UTF-8')
 
@@ -221,6 +230,7 @@ class Decoder:
     def _payload(self, data: bytes, at: int, end: int, events: list[Event]) -> int:
         "Take what has come of the payload; where the frame is complete, end it. Returns the place behind it."
         stop = min(at + self._left, end)
+        if self._packed and self._opcode < 8: stop = min(stop, at + _SLICE)
         if stop > at:
             chunk = websocket_mask(self._mask, data[at:stop])
             turn = (stop - at) & 3
@@ -238,20 +248,23 @@ class Decoder:
         "Add a piece of a message: inflated, checked for UTF-8, within the limit."
         message = self._message
         assert message is not None
-        if self._packed and self._inflater: chunk = self._inflater.feed(chunk, self.limit - len(message))
+        if self._packed and self._inflater:
+            chunk = self._inflater.feed(chunk, self.limit - len(message))
+            self._grown += len(chunk)
         self._add(message, chunk)
 
     def _add(self, message: bytearray, chunk: bytes) -> None:
         if len(message) + len(chunk) > self.limit: raise self._too_long()
         if self._utf8: self._utf8.decode(chunk)
         message += chunk
+        self.partial = len(message)
 
     def _end_message(self) -> str | bytes:
         message, kind = self._message, self._kind
         assert message is not None
         if self._packed and self._inflater: self._add(message, self._inflater.end(self.limit - len(message)))
         if self._utf8: self._utf8.decode(b'', True)
-        self._message, self._kind, self._packed, self._utf8 = None, 0, False, None
+        self._message, self._kind, self._packed, self._utf8, self.partial = None, 0, False, None, 0
         return message.decode() if kind == TEXT else bytes(message)
 
     def _end_control(self) -> Event:

@@ -276,6 +276,7 @@ class _Answers(_Writer):
             log.exception('%s %s failed', request.method, request.path)
             response = PlainTextResponse(reason(500), 500)
         if request.root_path: response = relocated(response, request)
+        if request.leave: response = request.leave(response)
         if isinstance(response, Upgrade) and not self._switch(exchange, request, response): return
         if request.upgrade: exchange.keep = False
         if isinstance(response.body, bytes) or self._lost:

@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import asyncio
+import binascii
 import json
 import os
 import re
 import secrets
 import socket
 import time
+from collections.abc import Iterable
 from datetime import datetime, timedelta, timezone
 from typing import Any
 from urllib.parse import unquote_plus
@@ -23,50 +25,82 @@ from tornado.http1connection import HTTP1Connection, HTTP1ConnectionParameters
 from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, RequestStartLine
 from tornado.iostream import IOStream, StreamClosedError
 
-from .rendezvous import SECRET_FIELD, SERVER_VARIABLE, Meeting, address, find, meeting_file
+from .rendezvous import SECRET_FIELD, SERVER_VARIABLE, XSRF, Cookies, Meeting, address, find, meeting_file, pairs
 
 # %% auto #0
-__all__ = ['HOP', 'CREDENTIALS', 'FORWARDED', 'COOKIES', 'NOT_FROM_APPS', 'TIMEOUT', 'PIECE', 'PORTS', 'TICKET', 'NOTEBOOK',
-           'SANDBOX', 'CROSS', 'EXPLAINED', 'WAITING', 'load_jupyter_server_extension', 'clean_cookies', 'clean_query',
-           'request_fields', 'answer_fields', 'connect', 'Upstream', 'Frames', 'close_frame', 'tunnel', 'Tickets',
-           'same_origin', 'is_navigation', 'Doors', 'Answering', 'AppHandler']
+__all__ = ['HOP', 'FORWARDED', 'NOT_FROM_APPS', 'TIMEOUT', 'PIECE', 'PORTS', 'TICKET', 'NOTEBOOK', 'SANDBOX', 'CROSS',
+           'EXPLAINED', 'WAITING', 'load_jupyter_server_extension', 'bare', 'unmasked', 'Jupyters', 'request_fields',
+           'answer_fields', 'connect', 'Upstream', 'Frames', 'close_frame', 'tunnel', 'Tickets', 'same_origin',
+           'is_navigation', 'Doors', 'Answering', 'AppHandler']
 
 # %% ../nbs/15_jpserver.ipynb #b266c397
 HOP = frozenset(('connection', 'keep-alive', 'proxy-authenticate', 'proxy-authorization', 'proxy-connection', 'te',
                  'trailer', 'transfer-encoding', 'upgrade', 'expect'))
-CREDENTIALS = frozenset(('authorization', 'x-xsrftoken', 'x-csrftoken', SECRET_FIELD.lower()))
 FORWARDED = frozenset(('forwarded', 'x-forwarded-prefix', 'x-forwarded-proto', 'x-forwarded-for', 'x-forwarded-host',
-                       'x-proxycontextpath', 'x-forwarded-context', 'x-scheme', 'x-real-ip'))
-COOKIES = re.compile(r'_xsrf$|username-|jupyter-?hub-|jupyter')
+                       'x-proxycontextpath', 'x-forwarded-context', 'x-scheme', 'x-real-ip', SECRET_FIELD.lower()))
+_SCHEME = re.compile(r'(?:token|bearer|basic)\s+(.+)', re.I | re.S)
 
-def clean_cookies(field: str, own: str = '') -> str:
-    "A Cookie field without those that are Jupyter's; `own` is the name that this server's login cookie has."
-    parts = (part.strip() for part in field.split(';'))
-    return '; '.join(p for p in parts if p and not _is_jupyters(p.partition('=')[0].strip(), own))
+def bare(value: str) -> str:
+    "Credentials without their scheme."
+    match = _SCHEME.fullmatch(value.strip())
+    return match[1].strip() if match else value.strip()
 
-def _is_jupyters(name: str, own: str) -> bool: return bool(COOKIES.match(name)) or bool(own and name == own)
+def unmasked(value: str) -> bytes:
+    "An XSRF value as it is compared: tornado masks it anew for each page."
+    try:
+        version, mask, masked, _ = value.split('|')
+        key, data = binascii.unhexlify(mask), binascii.unhexlify(masked)
+        if version == '2' and len(key) == 4: return bytes(b ^ key[i % 4] for i, b in enumerate(data))
+    except ValueError: pass
+    return value.encode()
 
-def clean_query(url: str) -> str:
-    "A target or a URL without `token` and `_xsrf` in its query."
-    path, mark, query = url.partition('?')
-    if not mark: return url
-    kept = '&'.join(p for p in query.split('&') if unquote_plus(p.partition('=')[0]) not in ('token', '_xsrf'))
-    return f'{path}?{kept}' if kept else path
+class Jupyters:
+    "What is Jupyter's own in a request, and stays here; all else is the app's."
+    def __init__(self, headers: HTTPHeaders, # The request's
+                 cookies: Cookies, app: str = '', # Whose cookies are the app's; the app's segment of the path
+                 tokens: Iterable[str] = (), # That let one into Jupyter
+                 logins: Iterable[str] = (), # Names of cookies that do
+                 ) -> None:
+        self.cookies, self.app, self.host = cookies, app, headers.get('Host', '')
+        self.logins = frozenset(filter(None, logins))
+        self.secrets = {t.encode() for t in tokens if t}
+        for name, _, value in pairs(headers.get('Cookie', '')):
+            if name != XSRF or not value or not self.has_cookie(name, value): continue
+            self.secrets |= {value.encode(), unmasked(value)}
+
+    def has(self, value: str) -> bool:
+        "Is this a token or an XSRF value of Jupyter's?"
+        return bool(value) and (value.encode() in self.secrets or unmasked(value) in self.secrets)
+
+    def has_cookie(self, name: str, value: str) -> bool:
+        "Is this cookie Jupyter's?"
+        if name in self.logins or self.cookies.is_jupyters(name, value, self.host, self.app): return True
+        return name != XSRF and self.has(value.strip('"'))
+
+    def without_cookies(self, field: str) -> str:
+        "A Cookie field with the app's alone."
+        return '; '.join(n + equals + v for n, equals, v in pairs(field) if not self.has_cookie(n, v))
+
+    def without_query(self, url: str) -> str:
+        "A target or a URL without Jupyter's values in its query."
+        path, mark, query = url.partition('?')
+        if not mark: return url
+        kept = '&'.join(p for p in query.split('&') if not self.has(unquote_plus(p.partition('=')[2])))
+        return f'{path}?{kept}' if kept else path
 
 # %% ../nbs/15_jpserver.ipynb #a59b3768
 def request_fields(headers: HTTPHeaders, # The browser's
                    forwarded: dict[str, str], # What the app should know of the way, and the secret
                    upgrade: bool, # A WebSocket handshake
-                   own_cookie: str = '', # The name of this server's login cookie
-                   ) -> HTTPHeaders:
+                   jupyters: Jupyters) -> HTTPHeaders:
     "The header fields for the app."
-    dropped = HOP | CREDENTIALS | FORWARDED | {t.strip().lower() for t in headers.get('Connection', '').split(',')}
+    dropped = HOP | FORWARDED | {t.strip().lower() for t in headers.get('Connection', '').split(',')}
     fields = HTTPHeaders()
     for name, value in headers.get_all():
         low = name.lower()
-        if low in dropped: continue
-        if low == 'cookie': value = clean_cookies(value, own_cookie)
-        elif low == 'referer': value = clean_query(value)
+        if low in dropped or jupyters.has(bare(value)): continue
+        if low == 'cookie': value = jupyters.without_cookies(value)
+        elif low == 'referer': value = jupyters.without_query(value)
         if value or low != 'cookie': fields.add(name, value)
     for name, value in forwarded.items(): fields[name] = value
     fields['Connection'] = 'Upgrade' if upgrade else 'close'
@@ -76,12 +110,24 @@ def request_fields(headers: HTTPHeaders, # The browser's
 # %% ../nbs/15_jpserver.ipynb #01310ebb
 NOT_FROM_APPS = frozenset(('clear-site-data', 'service-worker-allowed', 'strict-transport-security', 'public-key-pins',
                            'alt-svc', 'server', 'date', 'x-content-type-options'))
+_COOKIE_PATH = re.compile(r';\s*path\s*=\s*([^;\s]*)', re.I)
 
-def answer_fields(headers: HTTPHeaders, own_cookie: str = '') -> list[tuple[str, str]]:
+def answer_fields(headers: HTTPHeaders, jupyters: Jupyters, prefix: str, # The app's
+                  ) -> list[tuple[str, str]]:
     "The header fields of an app's answer that reach the browser."
-    dropped = HOP | NOT_FROM_APPS
-    return [(name, value) for name, value in headers.get_all() if name.lower() not in dropped
-            and not (name.lower() == 'set-cookie' and _is_jupyters(value.partition('=')[0].strip(), own_cookie))]
+    dropped, passed = HOP | NOT_FROM_APPS, []
+    for name, value in headers.get_all():
+        if name.lower() in dropped or (name.lower() == 'set-cookie' and not _may_set(value, jupyters, prefix)): continue
+        passed.append((name, value))
+    return passed
+
+def _may_set(field: str, jupyters: Jupyters, prefix: str) -> bool:
+    name, _, value = (part.strip() for part in field.partition(';')[0].partition('='))
+    if name != XSRF: return not jupyters.has_cookie(name, value)
+    paths = _COOKIE_PATH.findall(field)
+    if paths and not f'{paths[-1]}/'.startswith(f'{prefix}/'): return False
+    jupyters.cookies.note(field, jupyters.app)
+    return True
 
 # %% ../nbs/15_jpserver.ipynb #85bb6abd
 TIMEOUT = 5.0 # Seconds to connect
@@ -266,6 +312,9 @@ class Doors(JupyterHandler):
         self.used()
 
     async def _by_login(self) -> None:
+        token = self.identity_provider.token
+        if token and bare(self.request.headers.get('Authorization', '')) == token:
+            self.request.arguments.pop('token', None) # The app's own: Jupyter would look at nothing else
         await super().prepare(_redirect_to_login=is_navigation(self.request))
         if self._finished: return
         if not self.current_user:
@@ -457,12 +506,37 @@ class AppHandler(Answering):
         request, upgrade = self.request, self.request.headers.get('Upgrade', '').lower() == 'websocket'
         forwarded = {SECRET_FIELD: meeting.secret, 'X-Forwarded-Prefix': self.prefix,
                      'X-Forwarded-Proto': request.protocol, 'X-Forwarded-For': request.remote_ip or ''}
-        fields = request_fields(request.headers, forwarded, upgrade, self.identity_provider.get_cookie_name(self))
+        self.jupyters = await self._jupyters()
+        fields = request_fields(request.headers, forwarded, upgrade, self.jupyters)
         self._body = 'Content-Length' in fields or request.method in ('POST', 'PUT', 'PATCH')
-        line = RequestStartLine(request.method or '', clean_query(self.rest), '')
+        line = RequestStartLine(request.method or '', self.jupyters.without_query(self.rest), '')
         try: await upstream.connection.write_headers(line, fields)
         except StreamClosedError: raise web.HTTPError(502) from None
         self._reading = asyncio.ensure_future(upstream.read())
+
+    async def _jupyters(self) -> Jupyters:
+        "What is Jupyter's in this request."
+        provider: Any = self.identity_provider
+        hub: Any = getattr(provider, 'hub_auth', None) or self.settings.get('hub_auth')
+        logins = {provider.get_cookie_name(self), getattr(hub, 'cookie_name', '')}
+        tokens = {provider.token, getattr(hub, 'api_token', '')}
+        credentials = self.request.headers.get('Authorization', '')
+        pieces = (p.partition('=') for p in self.rest.partition('?')[2].split('&'))
+        given = {unquote_plus(value) for name, _, value in pieces if unquote_plus(name) == 'token'} - {''}
+        if hub:
+            bearer = set() if credentials.lower().startswith('basic ') else {bare(credentials)} - {''}
+            tokens |= {t for t in (given | bearer) - tokens if await self._is_hubs(hub, t)}
+        if credentials: given.add(bare(credentials))
+        how = getattr(provider, 'get_secure_cookie_kwargs', {})
+        by_cookie = any(self.get_secure_cookie(name, **how) for name in logins if name)
+        if not (self.ticket or given & tokens or by_cookie) and getattr(provider, 'auth_enabled', True):
+            tokens |= given # Nothing else can have let this request in: this provider takes what we do not know
+        return Jupyters(self.request.headers, self.settings['nbws_cookies'], self.where, tokens, logins)
+
+    async def _is_hubs(self, hub: Any, token: str) -> bool:
+        "Does the hub know this token, of whichever user? It has been asked for most already, and keeps its answers."
+        try: return bool(await hub.user_for_token(token, session_id=hub.get_session_id(self), sync=False))
+        except Exception: return True # It does not answer: rather no token than one too many
 
     async def data_received(self, chunk: bytes) -> None:
         "Pass on a piece of the request's body."
@@ -494,8 +568,7 @@ class AppHandler(Answering):
     async def _answer(self, upstream: Upstream, code: int, reason: str, headers: HTTPHeaders) -> None:
         self.set_status(code, reason)
         self.clear_header('Content-Type')
-        own = self.identity_provider.get_cookie_name(self)
-        for name, value in answer_fields(headers, own): self.add_header(name, value)
+        for name, value in answer_fields(headers, self.jupyters, self.prefix): self.add_header(name, value)
         if self.ticket: self.sandbox()
         upstream.sink = self._piece
         try:
@@ -514,8 +587,8 @@ class AppHandler(Answering):
             if self.upstream: self.upstream.close()
 
     async def _tunnel(self, upstream: Upstream, headers: HTTPHeaders) -> None:
-        own = self.identity_provider.get_cookie_name(self)
-        fields = ''.join(f'{name}: {value}\r\n' for name, value in answer_fields(headers, own))
+        passed = answer_fields(headers, self.jupyters, self.prefix)
+        fields = ''.join(f'{name}: {value}\r\n' for name, value in passed)
         browser = self.detach()
         browser.set_nodelay(True)
         head = f'HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n{fields}\r\n'
@@ -533,19 +606,32 @@ class AppHandler(Answering):
         if self.upstream and not self.upstream.complete: self.upstream.close()
 
     def _log(self) -> None:
-        "A kernel that is away is no error of Jupyter's."
-        if self.get_status() not in (502, 503): super()._log()
+        "A kernel that is away is no error of Jupyter's. A ticket is a secret, and stands in no log."
+        if self.get_status() in (502, 503): return
+        self._hide_ticket()
+        super()._log()
+
+    def _request_summary(self) -> str:
+        self._hide_ticket()
+        return super()._request_summary()
+
+    def _hide_ticket(self) -> None:
+        request = self.request
+        request.uri = _TICKET.sub(r'\1[secret]', request.uri or '')
+        if referer := request.headers.get('Referer'): request.headers['Referer'] = _TICKET.sub(r'\1[secret]', referer)
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
         "What is answered with a status is no news for Jupyter's log."
         if not isinstance(value, web.HTTPError): super().log_exception(typ, value, tb)
+
+_TICKET = re.compile(r'(/nbws/[\w~-]+/~)(?!(?:ticket|notebook)(?:[?#]|$))[^/?#]+')
 
 # %% ../nbs/15_jpserver.ipynb #c6945707
 def _jupyter_server_extension_points() -> list[dict[str, str]]: return [{'module': 'nbws.jpserver'}]
 
 def _load_jupyter_server_extension(serverapp: Any) -> None:
     app = serverapp.web_app
-    app.settings['nbws_tickets'] = Tickets()
+    app.settings['nbws_tickets'], app.settings['nbws_cookies'] = Tickets(), Cookies()
     app.settings.setdefault('last_activity_times', {})
     base = app.settings['base_url']
     app.add_handlers('.*$', [(rf'{re.escape(base)}nbws/(?P<where>[\w-]+(?:~\w+)?)(?:/.*)?', AppHandler)])

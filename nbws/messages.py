@@ -21,10 +21,10 @@ from .data import (MAX_FIELDS, MAX_FILES, MAX_FORM, FormError, Headers, MultiDic
                    parse_query, set_cookie)
 
 # %% auto #0
-__all__ = ['NbwsError', 'BindError', 'SignatureError', 'PatternError', 'StartError', 'Reported', 'HTTPException', 'reason',
-           'CloseCode', 'WebSocketDisconnect', 'Body', 'Address', 'URL', 'RequestHead', 'RequestParts', 'Request',
-           'from_json', 'Scope', 'Response', 'HTMLResponse', 'PlainTextResponse', 'JSONResponse', 'RedirectResponse',
-           'StreamingResponse', 'to_json', 'Payload', 'Lane', 'Conn', 'Receiver', 'Upgrade']
+__all__ = ['NbwsError', 'BindError', 'SignatureError', 'PatternError', 'OptionError', 'StartError', 'Reported', 'HTTPException',
+           'reason', 'CloseCode', 'WebSocketDisconnect', 'Body', 'Address', 'URL', 'RequestHead', 'RequestParts',
+           'Request', 'from_json', 'Scope', 'Response', 'HTMLResponse', 'PlainTextResponse', 'JSONResponse',
+           'RedirectResponse', 'StreamingResponse', 'to_json', 'Payload', 'Lane', 'Conn', 'Receiver', 'Upgrade']
 
 # %% ../nbs/00b_messages.ipynb #a995aca3
 class NbwsError(Exception):
@@ -41,6 +41,9 @@ class SignatureError(NbwsError, TypeError):
 
 class PatternError(NbwsError, ValueError):
     "A path pattern that does not parse; raised where the route is added."
+
+class OptionError(NbwsError, TypeError):
+    "A keyword that is not known, or that has no effect here; raised where it is given."
 
 class StartError(NbwsError, OSError):
     "The server cannot start: the port is taken, the host is unknown, the certificate cannot be read."
@@ -158,7 +161,8 @@ class RequestHead:
     "What a transport knows of a request once its header fields are in."
     __slots__ = ('method', 'target', 'headers', 'peer', 'server', 'scheme', 'root_path', 'http_version', 'upgrade',
                  'app', 'route', 'path_params', 'asgi_scope', 'connection', 'since', '_session',
-                 'max_form', '_body', '_path', '_query', '_cookies', '_form', '_state', '_out')
+                 'max_form', '_body', '_path', '_query', '_cookies', '_form', '_state', '_out',
+                 'leave')
     max_form: int # Bytes of a form without its files, or of JSON; beyond it 413. Middleware may set another
     app: Any # The app that answers, and its route: set by the app
     route: Any
@@ -173,6 +177,7 @@ class RequestHead:
     _form: MultiDict | None
     _state: SimpleNamespace | None
     _out: list[tuple[str, str]] | None
+    leave: Any # Called with the answer, whichever app gave it; returns what leaves
 
     def __init__(self,
                  method: str = 'GET', # Upper case
@@ -194,7 +199,7 @@ class RequestHead:
         self.http_version, self.upgrade, self._body = http_version, upgrade, body
         self.path_params, self.max_form = {}, MAX_FORM
         self.app = self.route = self.asgi_scope = self.connection = self._session = self._path = None
-        self._query = self._cookies = self._form = self._state = self._out = self.since = None
+        self._query = self._cookies = self._form = self._state = self._out = self.leave = self.since = None
 
     def __repr__(self) -> str: return f'<{type(self).__name__} {self.method} {self.target.decode("latin-1")}>'
 
@@ -487,6 +492,9 @@ class Conn(Protocol):
     def buffered(self) -> int:
         "Bytes that wait to be sent because the client does not read."
         return 0
+    @property
+    def quota(self) -> Any:
+        "What may wait at all sockets of this transport, a `nbws.sockets.Quota`; a socket without one has its own."
 
 # %% ../nbs/00b_messages.ipynb #f9b28912
 class Receiver(Protocol):
@@ -495,6 +503,8 @@ class Receiver(Protocol):
         "The handshake is written: the socket is open."
     def received(self, data: str | bytes) -> None:
         "A whole message: text or binary."
+    def arriving(self, size: int) -> None:
+        "So many bytes of a message that has not ended are here, from 64 KiB on; 0: it has. Not every receiver has it."
     def drained(self) -> None:
         "What was buffered has gone out, after `conn.buffered` had been above the transport's high-water mark."
     def closed(self, code: int, reason: str = '') -> None:

@@ -12,11 +12,13 @@ import os
 import sys
 import zlib
 from collections.abc import Iterable
+from inspect import isroutine
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from .app import App
 from .access import is_loopback
+from .html import Safe, render, unqid
 from .loading import LOADING
 from .messages import NbwsError, StartError
 from .ways import Doctor, attributes, closed, diagnosis, finder, opened, opening, prepare, url_of
@@ -208,7 +210,6 @@ class Page:
     def __repr__(self) -> str: return url_of(self.site.server, self.path)
 
     def _repr_html_(self) -> str:
-        from nbws.html import unqid
         auto, mark = self.height == 'auto', unqid()
         height = '150px' if auto else f'{self.height}px' if isinstance(self.height, int) else str(self.height)
         frame = FRAME.format(attributes=attributes(mark, self.sandbox), height=html.escape(height))
@@ -223,20 +224,40 @@ def _display(thing: Any) -> None:
         display(thing)
     else: print(thing)
 
-def show(path: str = '/', # The page
+def show(what: Any = '/', # A path, a function that answers one, or a component, which gets a page of its own
          height: int | str = 'auto', # Pixels, any CSS height, or 'auto': as high as the page
          n: int = 1, # So many clients side by side
          app: Any = None, # By default the app that is served, or the caller's `app` if there are several
          sandbox: bool = False, # The page has an origin of its own: it can do nothing in Jupyter, and has no cookies
-         ) -> Page | None:
-    "The page of an app that is being served, to be shown under the cell. Raises `NbwsError` where none is."
+         ) -> Page | Safe | None:
+    """A page of an app that is being served, to be shown under the cell. A component needs no app: without one it is
+    shown as it stands. Raises `NbwsError` where a page is asked for and no app is served."""
     if LOADING.active: return None
-    if not SITES: raise NbwsError('no app is being served: call serve() first')
-    if app is None and len(SITES) == 1: return Page(SITES[0], path, height, n, sandbox)
-    app, _ = find_app(_caller(1).f_globals, app)
-    site = next((s for s in SITES if s.app is app), None)
-    if site is None: raise NbwsError('this app is not being served: call serve(app) first')
-    return Page(site, path, height, n, sandbox)
+    if not SITES:
+        if not isinstance(what, str) and not isroutine(what): return Safe(render(what))
+        raise NbwsError('no app is being served: call serve() first')
+    site = SITES[0] if app is None and len(SITES) == 1 else _site_of(find_app(_caller(1).f_globals, app)[0])
+    return Page(site, what if isinstance(what, str) else _path_of(site.app, what), height, n, sandbox)
+
+def _site_of(app: Any) -> Site:
+    if site := next((s for s in SITES if s.app is app), None): return site
+    raise NbwsError('this app is not being served: call serve(app) first')
+
+def _path_of(app: Any, what: Any) -> str:
+    "The path that a function answers, or that of a new page for a component, which is the running cell's."
+    if not isinstance(app, App): raise NbwsError('this app has pages at paths only: show("/path")')
+    if not isroutine(what):
+        def page() -> Any: return what
+        page.__module__ = '__main__' # As if it stood in the cell: it goes when the cell is run again
+        path = f'/_show/{unqid()}'
+        app.get(path, name='show')(page)
+        return path
+    route = next((r for r in app.table if getattr(r.endpoint, 'function', None) is what and 'GET' in r.methods), None)
+    name = getattr(what, '__name__', repr(what))
+    if route is None: raise NbwsError(f'{name}() answers no path: decorate it, or show what it returns: show({name}())')
+    try: return app.url(route.name)
+    except Exception as e:
+        raise NbwsError(f'{route.label} needs values for its path: show(app.url({name!r}, ...)) ({e})')
 
 def doctor(app: Any) -> Doctor:
     "`app.doctor()`: which way leads to this app, and whether answers and sockets pass."

@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import socket
 import stat
 import sys
 import tempfile
+from base64 import b64decode
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 # %% auto #0
-__all__ = ['SECRET_FIELD', 'SERVER_VARIABLE', 'MAX_SOCKET_PATH', 'Meeting', 'kernel_id', 'address', 'meeting_file', 'socket_path',
-           'new_meeting', 'announce', 'withdraw', 'find']
+__all__ = ['SECRET_FIELD', 'SERVER_VARIABLE', 'MAX_SOCKET_PATH', 'XSRF', 'Meeting', 'kernel_id', 'address', 'meeting_file',
+           'socket_path', 'new_meeting', 'announce', 'withdraw', 'find', 'Cookies', 'pairs']
 
 # %% ../nbs/12_rendezvous.ipynb #f845856c
 SECRET_FIELD = 'X-Nbws-Secret' # The header field in which the Jupyter server says the secret
@@ -107,3 +109,52 @@ def find(file: Path) -> Meeting | None:
             if hasattr(os, 'geteuid') and (found.st_uid != os.geteuid() or found.st_mode & 0o077): return None
             return Meeting(**json.load(f))
     except (OSError, ValueError, TypeError): return None
+
+# %% ../nbs/12_rendezvous.ipynb #c00c1e02
+XSRF = '_xsrf'
+_HUBS = re.compile(r'(__Host-)?jupyterhub-(user-.+|session-id|hub-login|services)$|jupyter-?hub-token')
+_LOGIN = re.compile(r'username-(localhost|\d+-\d+-\d+-\d+|---1-)(-\d+)?$') # At a name of loopback, or an address
+_SIGNED = re.compile(r'"?2\|1:\d+\|\d+:\d+\|\d+:([^|]*)\|\d+:([^|]*)\|[0-9a-f]{64}"?$') # tornado's, version 2
+
+def _is_login(name: str, value: str, host: str) -> bool:
+    "Is this the login cookie of a Jupyter server, this one or another?"
+    if not name.startswith('username-'): return False
+    here = re.sub('[^A-Za-z0-9]', '-', re.sub(r':\d+$', '', host))
+    if _LOGIN.match(name) or re.match(rf'username-{re.escape(here)}(-\d+)?$', name): return True
+    signed = _SIGNED.match(value)
+    if signed is None or signed[1] != name: return False
+    try: return b'"username"' in b64decode(signed[2])
+    except ValueError: return False
+
+class Cookies:
+    "Tells Jupyter's cookies from those of apps that share its host. On one thread."
+    def __init__(self, limit: int = 1000, # Values that are remembered; the oldest goes first
+                 ) -> None:
+        self.limit = limit
+        self._apps: dict[tuple[str, str], None] = {} # What an app has set under the name that Jupyter uses, too
+
+    def note(self, field: str, # A Set-Cookie field's value
+             app: str = '', # Who sets it
+             ) -> None:
+        "An app sets a cookie."
+        name, _, value = field.partition(';')[0].partition('=')
+        if name.strip() != XSRF: return
+        key = app, value.strip()
+        self._apps.pop(key, None)
+        self._apps[key] = None
+        while len(self._apps) > self.limit: self._apps.pop(next(iter(self._apps)))
+
+    def is_jupyters(self, name: str, value: str, host: str, # Of the request, with its port
+                    app: str = '') -> bool:
+        "Is this a cookie of a Jupyter server or of a hub, rather than the app's?"
+        if name == XSRF: return (app, value) not in self._apps
+        return bool(_HUBS.match(name)) or _is_login(name, value, host)
+
+    def of_app(self, field: str, host: str, app: str = '') -> str:
+        "A Cookie field without Jupyter's."
+        return '; '.join(f'{n}={v}' if eq else n for n, eq, v in pairs(field) if not self.is_jupyters(n, v, host, app))
+
+def pairs(field: str) -> list[tuple[str, str, str]]:
+    "The cookies of a Cookie field: name, `=` or nothing, value."
+    split = (part.partition('=') for part in field.split(';') if part.strip())
+    return [(name.strip(), equals, value.strip()) for name, equals, value in split]

@@ -32,12 +32,13 @@ from .http1 import HttpConn, UvHttpConn
 from .messages import NbwsError, Request, Response, StartError
 from .prefix import script_file
 from .sessions import as_visitor
+from .sockets import Quota
 from .workers import Workers, is_ending
 
 log = logging.getLogger('nbws')
 
 # %% auto #0
-__all__ = ['log', 'FIRST', 'load_tls', 'trusted_proxies', 'Server']
+__all__ = ['log', 'TLS_PASSWORD', 'FIRST', 'load_tls', 'trusted_proxies', 'Server']
 
 # %% ../nbs/08_server.ipynb #63a37cbb
 def _explain(error: OSError, where: str, port: int) -> StartError:
@@ -51,6 +52,8 @@ def _explain(error: OSError, where: str, port: int) -> StartError:
     return StartError(code, f'{where} {text}')
 
 # %% ../nbs/08_server.ipynb #ef90561d
+TLS_PASSWORD = 'NBWS_SSL_PASSWORD' # The variable that brings a key's password: everybody can list a process's arguments
+
 def load_tls(cert: str | os.PathLike[str], # PEM file with the certificate and its chain
              key: str | os.PathLike[str] | None = None, # PEM file with the private key; None: in the same file
              password: str | None = None, # Of the key
@@ -198,6 +201,7 @@ class Server:
         self._accepting: dict[Any, asyncio.Task[Any]] = {} # Connections in their TLS handshake, or about to stand
         self.lanes: dict[int, Lane] = {}
         self.cast: Cast | None = None
+        self.quota = Quota(self.limits.max_waiting, self.limits.max_waiting_total)
         self._waiting: list[Any] = [] # Connections and broadcasts that are written at the end of this turn
         self._conn: type[HttpConn] = HttpConn
         self._stopped = asyncio.Event()
@@ -316,6 +320,7 @@ class Server:
             except Exception:
                 log.exception('a connection cannot be kept')
                 connection.abort()
+        self.quota.tick(self._interval, self.limits.request_timeout)
 
     # On a loop that is there
 

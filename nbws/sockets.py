@@ -17,8 +17,8 @@ from .messages import CloseCode, Conn, Payload, Request, Upgrade, WebSocketDisco
 from .workers import Workers
 
 # %% auto #0
-__all__ = ['INBOX', 'HIGH_WATER', 'OUTBOX', 'OVERFLOW', 'CONNECTING', 'SPEAKING', 'is_component', 'to_payload', 'Endpoint',
-           'Host', 'HandOver', 'SocketBase', 'Sending', 'Receiving', 'WebSocket']
+__all__ = ['INBOX', 'SMALL', 'HIGH_WATER', 'OUTBOX', 'OVERFLOW', 'CONNECTING', 'SPEAKING', 'TINY', 'is_component', 'to_payload',
+           'Endpoint', 'Host', 'HandOver', 'Quota', 'Inbox', 'SocketBase', 'Sending', 'Receiving', 'WebSocket']
 
 # %% ../nbs/04_sockets.ipynb #72d5ceb5
 def is_component(thing: Any) -> bool:
@@ -68,11 +68,143 @@ class HandOver(BaseException):
 
 # %% ../nbs/04_sockets.ipynb #fc62cdfd
 INBOX = 64 # Messages that wait for a busy handler before the transport stops reading
+SMALL = 64 * 1024 # Bytes that a socket may always hold of messages: no matter what others hold
 HIGH_WATER = 64 * 1024 # Bytes unsent at which `await send` waits, and messages are kept in our own outbox
 OUTBOX = 1024 * 1024 # Bytes in the outbox at which the overflow policy acts
 OVERFLOW = ('wait', 'drop', 'close')
 CONNECTING = 10.0 # Seconds that the answer to a handshake waits for `conn`
 SPEAKING = 1.0 # The same for an async `conn` that has said something: it may be one that goes on for ever
+
+# %% ../nbs/04_sockets.ipynb #f63d3d23
+TINY = 512 # Characters or bytes of a message that does not count: `INBOX` of these are little
+_DATA = frozenset((str, bytes))
+
+class Quota:
+    "How much of messages may wait, in bytes of memory: at one socket, and at all of one server. On its loop only."
+    __slots__ = ('each', 'total', 'used', '_holders', '_waiting', '_since')
+
+    def __init__(self,
+                 each: int = 2**20, # At one, for a busy handler; beyond it reading pauses
+                 total: int = 2**28, # At all; beyond it those pause that hold more than `SMALL`
+                 ) -> None:
+        self.each, self.total, self.used = each, total, 0
+        self._holders: dict[Inbox, None] = {} # Who counts
+        self._waiting: dict[Inbox, None] = {} # Who reads on when others hold less, in order
+        self._since = 0.0 # Seconds since one of these last could go on
+
+    @property
+    def full(self) -> bool: "All together hold as much as they may."; return self.used > self.total
+
+    def count(self, inbox: Inbox, size: int) -> None:
+        "Let `inbox` count with `size` bytes."
+        less = size < inbox.counted
+        self.used += size - inbox.counted
+        inbox.counted = size
+        if size: self._holders[inbox] = None
+        else:
+            self._holders.pop(inbox, None)
+            self._waiting.pop(inbox, None)
+        if less: self.go_on()
+
+    def wait(self, inbox: Inbox, waits: bool) -> None:
+        "Let `inbox` stand in the line of those that go on when there is room, or no more."
+        if waits: self._waiting[inbox] = None
+        else: self._waiting.pop(inbox, None)
+
+    def go_on(self) -> None:
+        "Let the first of those who wait read on, if there is room."
+        if not self._waiting or self.full: return
+        inbox = next(iter(self._waiting))
+        del self._waiting[inbox]
+        self._since = 0.0
+        inbox.look()
+
+    def tick(self, seconds: float, patience: float) -> None:
+        "Called from time to time: where nobody could go on for `patience` seconds, who holds most is closed (1013)."
+        self.go_on()
+        self._since = self._since + seconds if self._waiting else 0.0
+        if self._since < patience: return
+        self._since = 0.0
+        max(self._holders, key=lambda inbox: inbox.counted).give_up()
+
+class Inbox(deque[Any]):
+    """What waits for a socket's handler, in order: messages, and steps that are no messages.
+
+    Its transport pauses reading while that is too much: `INBOX` messages, or so many bytes as the transport's `quota`
+    says. A message that is still on its way counts, too. On the server's loop only.
+    """
+    __slots__ = ('conn', 'quota', 'size', 'partial', 'counted', 'busy', 'paused')
+    __hash__, __eq__ = object.__hash__, object.__eq__  # type: ignore[assignment]
+
+    def __init__(self, conn: Any = None) -> None:
+        super().__init__()
+        self.size = self.partial = self.counted = 0 # Bytes: of messages here, of one on its way, of both in the quota
+        self.busy, self.paused = True, False # The handler is at work; reading pauses
+        self.attach(conn)
+
+    def attach(self, conn: Any, # The transport's end; None: it is not open yet, or not any more
+               ) -> None:
+        "Begin to pause and to count."
+        self.conn = conn
+        self.quota: Quota = getattr(conn, 'quota', None) or Quota()
+
+    def put(self, data: str | bytes) -> None:
+        "A message has come while the handler is busy."
+        self.append(data)
+        self.busy = True
+        if len(data) > TINY: self.size += data.__sizeof__()
+        if self.size > SMALL or len(self) >= INBOX: self.look()
+
+    def take(self) -> Any:
+        "What is first; the handler is busy with it from now on."
+        item = self.popleft()
+        self.busy = True
+        if self.size or self.paused:
+            if item.__class__ in _DATA and len(item) > TINY: self.size -= item.__sizeof__()
+            if self.paused or self.counted: self.look()
+        return item
+
+    def idle(self) -> None:
+        "The handler waits for a message: however long, it may come."
+        self.busy = False
+        if self.paused: self.look()
+
+    def arriving(self, size: int) -> None:
+        "So many bytes have come of a message that has not ended; 0: it has."
+        self.partial = size
+        self.look()
+        self.quota.go_on()
+
+    def look(self) -> None:
+        "Pause reading, or go on."
+        quota, waits = self.quota, self.size + self.partial
+        quota.count(self, waits if waits > SMALL else 0)
+        crowded = waits > SMALL and quota.full
+        if self.paused: pause = len(self) >= INBOX // 4 or (self.busy and waits > quota.each // 4) or crowded
+        else: pause = len(self) >= INBOX or (self.busy and waits > quota.each) or crowded
+        quota.wait(self, crowded)
+        if pause is self.paused: return
+        self.paused = pause
+        if self.conn is not None: self.conn.pause(pause)
+
+    def drop(self) -> None:
+        "Forget the messages; steps stay."
+        steps = [item for item in self if item.__class__ not in _DATA]
+        self.clear()
+        self.extend(steps)
+        self.size = 0
+        self.look()
+
+    def give_up(self) -> None:
+        "Forget the messages and close the socket: it holds more than any other, and there is no room for others."
+        if self.conn is not None: self.conn.close(CloseCode.TRY_AGAIN_LATER, 'too much waits here')
+        self.partial = 0
+        self.drop()
+
+    def ended(self) -> None:
+        "The socket is closed; what is here may still be taken."
+        self.conn, self.partial = None, 0
+        self.look()
 
 # %% ../nbs/04_sockets.ipynb #5dd8bf4a
 class _Done:
@@ -95,7 +227,7 @@ class SocketBase:
     "The facts about a socket, by the names that Starlette gives them."
     __slots__ = ('request', 'app', 'endpoint', 'table', 'conn', 'rooms', 'code', 'reason', 'dropped',
                  'accepted', 'joined', 'moving', 'target', 'answer', 'source',
-                 '_loop', '_thread', '_workers', '_inbox', '_busy', '_held', '_paused', '_task',
+                 '_loop', '_thread', '_workers', '_inbox', '_busy', '_held', '_task',
                  '_own', '_waiter', '_stale', '_decision', '_outbox', '_unsent', '_lags', '_drain', '_early',
                  '_met', '__weakref__')
 
@@ -110,8 +242,8 @@ class SocketBase:
         self.source: Any = None # What its messages are bound from
         self._workers = Workers.here()
         self._loop, self._thread = self._workers.loop, threading.get_ident()
-        self._inbox: deque[Any] | None = None
-        self._busy = self._paused = self._stale = False
+        self._inbox: Inbox | None = None
+        self._busy = self._stale = False
         self._lags = False # Much was unsent after the last message
         self._held = self._unsent = self._own = 0
         self._task: asyncio.Task[None] | None = None
@@ -286,6 +418,7 @@ class Receiving(Sending):
     def opened(self, conn: Conn) -> None:
         "The transport has accepted the handshake."
         self.conn, self.accepted = conn, True
+        if self._inbox is not None: self._inbox.attach(conn)
         self.request.headers.compact()
         while self.app.successor: # Its cell was run again during the handshake
             self.app = self.request.app = self.app.successor
@@ -302,18 +435,21 @@ class Receiving(Sending):
         "A message has come."
         if self.table is not self.app.table: self.app.align()
         if self._busy or self._held:
-            inbox = self._queue()
-            inbox.append(data)
-            if len(inbox) >= INBOX and not self._paused and self.conn:
-                self._paused = True
-                self.conn.pause(True)
+            self._queue().put(data)
             self._wake()
         else: self._start(data)
+
+    def arriving(self, size: int) -> None:
+        "So many bytes of a message have come, and it has not ended; 0: it has. Told from `SMALL` on."
+        inbox = self._queue()
+        inbox.busy = bool(self._held) or (self._busy and self._waiter is None)
+        inbox.arriving(size)
 
     def closed(self, code: int, reason: str = '') -> None:
         "The socket has ended."
         self.code, self.reason = code or CloseCode.ABNORMAL, reason
         self.app.sockets.discard(self)
+        if self._inbox is not None: self._inbox.ended()
         for room in self.rooms: room.leave(self)
         self._outbox, self._unsent = None, 0
         if self._drain and not self._drain.done(): self._drain.set_result(None)
@@ -329,8 +465,8 @@ class Receiving(Sending):
         self._held -= 1
         self._resume()
 
-    def _queue(self) -> deque[Any]:
-        if self._inbox is None: self._inbox = deque()
+    def _queue(self) -> Inbox:
+        if self._inbox is None: self._inbox = Inbox(self.conn)
         return self._inbox
 
     def _enqueue(self, step: Any, first: bool = False) -> None:
@@ -345,30 +481,27 @@ class Receiving(Sending):
     async def _run(self, item: Any) -> None:
         try:
             while True:
-                if item.__class__ in _DATA: await self.endpoint.message(self, item)
+                if item.__class__ in _DATA:
+                    handling, item = self.endpoint.message(self, item), None # Nobody but the handler keeps it
+                    await handling
                 else: await item(self)
                 if not self._inbox: return
                 if self.table is not self.app.table: self.app.align()
                 if self._held: return
-                item = self._next()
+                item = self._inbox.take()
         except BaseException: # Its task was told to end: what waits goes on in another one
             self._loop.call_soon(self._resume)
             raise
         finally:
             self._busy, self._task = False, None
+            if self._inbox is not None and not self._held: self._inbox.idle()
 
     def _resume(self) -> None:
-        if self._inbox and not (self._busy or self._held or self._workers.closing): self._start(self._inbox.popleft())
+        if self._inbox and not (self._busy or self._held or self._workers.closing): self._start(self._inbox.take())
+        elif self._inbox is not None and not (self._busy or self._held): self._inbox.idle()
 
-    def _next(self) -> Any:
-        assert self._inbox
-        item = self._inbox.popleft()
-        if self._paused and len(self._inbox) < INBOX // 4 and self.conn:
-            self._paused = False
-            self.conn.pause(False)
-        return item
-
-_DATA = frozenset((str, bytes))
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done(): self._waiter.set_result(None)
 
 async def _open(ws: Any) -> None:
     ws.joined = True
@@ -412,12 +545,13 @@ class WebSocket(Receiving):
             if self._stale: raise HandOver
             if self.code: raise WebSocketDisconnect(self.code, self.reason)
             await self._wait(timeout)
-        message: str | bytes = self._next()
+        message: str | bytes = self._inbox.take()
         return message
 
     async def _wait(self, timeout: float | None) -> None:
         if self._waiter is not None:
             raise RuntimeError('another task waits for this socket: let one task receive, and give to the others')
+        if self._inbox is not None: self._inbox.idle()
         self._waiter = self._loop.create_future()
         try: await (asyncio.wait_for(self._waiter, timeout) if timeout is not None else self._waiter)
         except asyncio.TimeoutError: raise TimeoutError(f'no message within {timeout} s') from None
@@ -487,6 +621,7 @@ async def _pull(ws: WebSocket) -> None:
         except HandOver: continue
         if ws._decision is not None and not ws._decision.done(): ws._decision.set_result(None)
         elif not ws.code: ws._shut(CloseCode.NORMAL, '')
+        if ws._inbox is not None: ws._inbox.drop() # Nobody is going to receive them
         return await endpoint.closed(ws)
     # The route is push-style now: messages go the usual way
     decision, ws._decision, ws._stale = ws._decision, None, False

@@ -20,6 +20,7 @@ from .data import Headers
 from .foreign import as_app
 from .loading import load_app
 from .messages import CloseCode, NbwsError, Payload, Request, Response, Upgrade, WebSocketDisconnect
+from .sockets import Quota
 from .workers import Workers
 
 # %% auto #0
@@ -76,6 +77,7 @@ class AsyncSocket:
     def __init__(self, timeout: float, upgrade: Upgrade) -> None:
         self.timeout, self.subprotocol, self.headers = timeout, upgrade.subprotocol, Headers(upgrade.headers)
         self.code, self.reason = 0, '' # How it ended
+        self._paused = False # The app reads no more for now
         self._receiver: Any = upgrade.receiver
         self._inbox: deque[str | bytes] = deque()
         self._moved = asyncio.Event()
@@ -83,7 +85,14 @@ class AsyncSocket:
         upgrade.receiver.opened(self._conn)
 
     async def send(self, data: str | bytes) -> None:
-        "Send a text or a binary message. Raises `WebSocketDisconnect` once the socket is closed."
+        """Send a text or a binary message; waits while the app has too many or too long ones that wait.
+
+        Raises `WebSocketDisconnect` once the socket is closed, and `TimeoutError`.
+        """
+        if self._paused:
+            try: await asyncio.wait_for(self._until(lambda: not self._paused or bool(self.code)), self.timeout)
+            except asyncio.TimeoutError:
+                raise TimeoutError(f'the app has read nothing for {self.timeout:g} s: its handler is busy') from None
         if self.code: raise WebSocketDisconnect(self.code, self.reason)
         self._receiver.received(data)
 
@@ -131,12 +140,14 @@ class AsyncSocket:
 class _AppsEnd:
     "What the app may do with a socket."
     buffered, lane, transport = 0, None, None
-    def __init__(self, socket: AsyncSocket) -> None: self._socket = socket
+    def __init__(self, socket: AsyncSocket) -> None: self._socket, self.quota = socket, Quota()
     def send(self, data: str | bytes | Payload) -> bool:
         self._socket._deliver(data)
         return False
     def ping(self, data: bytes = b'') -> None: pass
-    def pause(self, paused: bool) -> None: pass
+    def pause(self, paused: bool) -> None:
+        self._socket._paused = paused
+        self._socket._moved.set()
     def close(self, code: int = 1000, reason: str = '') -> None: self._socket._end(code, reason)
 
 # %% ../nbs/11b_testing.ipynb #04f5e3b5

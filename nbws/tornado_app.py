@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections import deque
 from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
 from typing import Any
@@ -24,7 +23,7 @@ from .access import is_foreign
 from .app import AppBase, Surroundings
 from .asgi import Chunks, replace_sockets
 from .messages import CloseCode, Conn, HTTPException, PlainTextResponse, Request, Response, Upgrade
-from .sockets import HIGH_WATER, INBOX
+from .sockets import HIGH_WATER, Inbox
 from .workers import is_ending
 
 log = logging.getLogger('nbws')
@@ -113,8 +112,8 @@ class Protocol(WebSocketProtocol):
         connection.protocol = self
         self._request, self._sockets, self._chosen = request, sockets, None
         self._conn: Conn | None = None
-        self._inbox: deque[str | bytes] = deque()
-        self._moved, self._ended, self._paused = asyncio.Event(), (0, ''), False
+        self._inbox = Inbox()
+        self._moved, self._ended = asyncio.Event(), (0, '')
     _chosen: str | None
     _ended: tuple[int, str]
 
@@ -127,20 +126,20 @@ class Protocol(WebSocketProtocol):
 
     def opened(self, conn: Conn) -> None:
         self._conn = conn
+        self._inbox.attach(conn)
         self._sockets.add(self)
         self._moved.set()
 
     def received(self, data: str | bytes) -> None:
-        self._inbox.append(data)
-        if len(self._inbox) >= INBOX and not self._paused and self._conn:
-            self._paused = True
-            self._conn.pause(True)
+        self._inbox.put(data)
         self._moved.set()
 
+    def arriving(self, size: int) -> None: self._inbox.arriving(size)
     def drained(self) -> None: self._moved.set()
 
     def closed(self, code: int, reason: str = '') -> None:
         self._ended = code or CloseCode.ABNORMAL, reason
+        self._inbox.ended()
         self._sockets.discard(self)
         self._moved.set()
 
@@ -178,13 +177,10 @@ class Protocol(WebSocketProtocol):
     async def _receive_frame_loop(self) -> None:
         while not self._ended[0] or self._inbox:
             if not self._inbox:
+                self._inbox.idle()
                 await self._wait()
                 continue
-            data = self._inbox.popleft()
-            if self._paused and self._conn and len(self._inbox) < INBOX // 4:
-                self._paused = False
-                self._conn.pause(False)
-            await self._call(self.handler.on_message, data)
+            await self._call(self.handler.on_message, self._inbox.take())
 
     def write_message(self, message: str | bytes | dict[str, Any], binary: bool = False) -> asyncio.Future[None]:
         "Send; the future ends when a slow client has read."

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 from .access import JSP, TOKEN, Gate, is_loopback
 from .app import ASSETS, App
 from .messages import NbwsError, Request
-from .rendezvous import SERVER_VARIABLE, Meeting, announce, find, meeting_file, new_meeting, socket_path, withdraw
+from .rendezvous import (SERVER_VARIABLE, Cookies, Meeting, announce, find, meeting_file, new_meeting,
+                             socket_path, withdraw)
 from .sessions import VISITOR
 
 if TYPE_CHECKING: from nbws.server import Server # Imported when something is served: it brings tornado
@@ -59,7 +60,8 @@ class Opening:
     def options(self, any_host: bool = False) -> dict[str, Any]:
         "For `Server`: where to listen, and who may come in."
         any_host = any_host or 'COLAB_RELEASE_TAG' in os.environ # Its proxy's names are many; the secret decides
-        gate = Gate(any_host, self.meeting.secret if self.meeting else '', self.token) if self.token else None
+        secret = self.meeting.secret if self.meeting else ''
+        gate = Gate(any_host, secret, self.token, cookies=Cookies()) if self.token else None
         if self.meeting is None: return {'gate': gate}
         if not self.meeting.path: return {'gate': gate} # Windows: a port, which serves both
         if not self.direct: return {'gate': gate, 'unix_socket': self.meeting.path}

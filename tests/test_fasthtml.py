@@ -297,7 +297,7 @@ def test_another_socket_does_not_wait(served: Callable[..., Say]) -> None:
 # Do better: what a client sends does not end its socket
 
 WRONG = [
-    ('missing', {'other': 1}, "no value for 'n'"),
+    ('missing', {'other': 1}, "no value for 'n'; what came is called 'other'"),
     ('cast', {'n': 'many'}, "n='many' cannot be read as int"),
     ('json', '{"n": ', 'the message is not JSON'),
     ('list', [1, 2], 'the message is a JSON list'),

@@ -11,12 +11,13 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import quote
 
 import pytest
-from jupyters import BOUND, Answer, Jupyter, Kernel, ask
+from jupyters import BOUND, Answer, Jupyter, Kernel, ask, until
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
@@ -135,23 +136,217 @@ def test_what_the_app_sees(kernel: Kernel) -> None:
     jupyter = kernel.jupyter
     secret = jupyter.token
     login = jupyter.log_in()
-    cookie, referer = login + '; jupyterhub-session-id=1; mine=2', f'http://127.0.0.1:{jupyter.port}/?token={secret}'
-    with ask(jupyter.port, 'GET', f'{kernel.base}/?token={secret}&a=1&_xsrf=x', cookie=cookie, referer=referer,
-             x_forwarded_prefix='/forged', x_custom='kept') as answer:
-        assert answer.status == 200
-        cookies = [v for k, v in answer.fields if k == 'set-cookie']
-    assert [c.partition(';')[0] for c in cookies] == ['mine=yes']
-    assert f'Path={kernel.base}/' in cookies[0]
+    xsrf = value(login, '_xsrf')
+    cookie = f'{login}; jupyterhub-session-id=1; jupyterhub-user-alice=x; mine=2; theirs={secret}'
+    referer = f'http://127.0.0.1:{jupyter.port}/?token={secret}&b=2'
+    for field in ('authorization', 'x_token'):
+        target = f'{kernel.base}/?token={secret}&a=1&_xsrf={quote(xsrf)}&other={secret}'
+        with ask(jupyter.port, 'GET', target, cookie=cookie, referer=referer, x_forwarded_prefix='/forged',
+                 x_custom='kept', x_xsrftoken=xsrf, x_csrftoken=masked_anew(xsrf),
+                 **{field: f'Token {secret}'}) as answer:
+            assert answer.status == 200
+            cookies = [v for k, v in answer.fields if k == 'set-cookie']
+        with get(kernel, '/told') as told: text = told.read().decode()
+        assert secret not in text
+        for name in ('username-', '_xsrf', 'x-xsrftoken', 'x-csrftoken', 'jupyterhub', 'x-nbws-secret', 'forged',
+                     'theirs'):
+            assert name not in text
+        for kept in ('"cookie":"mine=2"', '"a=1"', 'b=2"', f'"{kernel.base}"', '"x-custom":"kept"', '"127.0.0.1"'):
+            assert kept in text
+    assert [c.partition(';')[0] for c in cookies] == ['mine=yes', '_xsrf=evil']
+    assert all(f'Path={kernel.base}/' in c for c in cookies)  # Below the app's own path, where Jupyter's is not
     assert answer.field('x-content-type-options') == 'nosniff'
     assert "frame-ancestors 'self'" in answer.field('content-security-policy')
-    with get(kernel, '/told') as told: text = told.read().decode()
-    assert secret not in text
-    assert 'username-' not in text
-    assert '_xsrf' not in text
-    assert 'x-nbws-secret' not in text
-    assert 'forged' not in text
-    for kept in ('"cookie":"mine=2"', '"a=1"', f'"{kernel.base}"', '"x-custom":"kept"', '"127.0.0.1"'):
-        assert kept in text
+
+
+def value(cookies: str, name: str) -> str: return dict(c.split('=', 1) for c in cookies.split('; '))[name]
+
+
+def masked_anew(xsrf: str) -> str:
+    "The same XSRF value as another page of Jupyter's would have it."
+    _, mask, masked, at = xsrf.split('|')
+    flipped = bytes(b ^ 0xff for b in bytes.fromhex(masked)).hex()
+    return f"2|{bytes(b ^ 0xff for b in bytes.fromhex(mask)).hex()}|{flipped}|{at}"
+
+
+BEARER = """
+from fastapi import Depends, FastAPI, WebSocket
+from fastapi.security import HTTPBearer
+app = FastAPI()
+@app.get('/')
+def home(credentials=Depends(HTTPBearer())): return credentials.credentials
+@app.post('/csrf')
+def csrf(request: __import__('fastapi').Request):
+    fields = [request.headers.get(name) for name in ('x-csrftoken', 'x-xsrftoken')]
+    return [*fields, request.cookies, str(request.query_params)]
+@app.websocket('/ws')
+async def ws(websocket: WebSocket, token: str):
+    await websocket.accept()
+    await websocket.send_text(f"{token} {websocket.headers.get('authorization')}")
+from nbws import serve
+serve(app)
+"""
+
+
+@pytest.fixture(scope='module')
+def bearer(jupyter: Jupyter) -> Kernel:
+    made = Kernel(jupyter)
+    made.run(BEARER)
+    return made
+
+
+@pytest.mark.parametrize('scheme', ['Bearer', 'token'])
+def test_an_apps_own_tokens(bearer: Kernel, scheme: str) -> None:
+    "FastAPI's HTTPBearer, and a socket's ?token=: what is not Jupyter's arrives, beside what is Jupyter's."
+    jupyter, login = bearer.jupyter, bearer.jupyter.log_in()
+    for fields, target in (({'cookie': login}, '/'), ({}, f'/?token={jupyter.token}')):
+        with ask(jupyter.port, 'GET', bearer.base + target, authorization=f'{scheme} the-apps', **fields) as answer:
+            if scheme == 'Bearer': assert (answer.status, answer.read()) == (200, b'"the-apps"')
+            else: assert (answer.status, b'Not authenticated' in answer.read()) == (401, True)  # FastAPI's answer
+    url = f'ws://127.0.0.1:{jupyter.port}{bearer.base}/ws?token='
+    fields = {'Cookie': login, 'Authorization': f'{scheme} the-apps'}
+    with connect(f'{url}the-apps', additional_headers=fields, open_timeout=BOUND) as ws:
+        assert ws.recv(BOUND) == f'the-apps {scheme} the-apps'
+    fields = {'Authorization': f'{scheme} {jupyter.token}'}
+    with connect(f'{url}the-apps', additional_headers=fields, open_timeout=BOUND) as ws:
+        assert ws.recv(BOUND) == 'the-apps None'
+    with pytest.raises(InvalidStatus, match='403'), connect(f'{url}the-apps'): pass
+
+
+def test_an_apps_own_cookies_and_fields(bearer: Kernel) -> None:
+    "Django's X-CSRFToken, a field called _xsrf, cookies that begin as Jupyter's do."
+    jupyter, login = bearer.jupyter, bearer.jupyter.log_in()
+    origin = f'http://127.0.0.1:{jupyter.port}'
+    cookie = f'username-theme=dark; csrftoken=abc; {login}; jupyter-theme=light'
+    with ask(jupyter.port, 'POST', f'{bearer.base}/csrf?_xsrf=mine&token=mine', cookie=cookie, origin=origin,
+             x_csrftoken='abc', x_xsrftoken='def') as answer:
+        told = json.loads(answer.read())
+    assert told == ['abc', 'def', {'username-theme': 'dark', 'csrftoken': 'abc', 'jupyter-theme': 'light'},
+                    '_xsrf=mine&token=mine']
+
+
+TORNADO = """
+from tornado.web import Application, RequestHandler
+class Home(RequestHandler):
+    def get(self): self.write(self.xsrf_token)
+    def post(self): self.write(', '.join(sorted(self.request.cookies)))
+app = Application([('/', Home)], xsrf_cookies=True)
+from nbws import serve
+serve(app, port=0)
+"""
+
+
+@pytest.mark.parametrize('direct', [False, True], ids=['proxied', 'direct'])
+def test_a_tornado_applications_own_xsrf_check(jupyter: Jupyter, direct: bool) -> None:
+    "By a field of the form and by a header; and Jupyter's value of the same name does not arrive."
+    kernel = Kernel(jupyter)
+    where = 'from nbws.ways import of\nfrom nbws.notebook import SITES\ns = SITES[0].server\nprint(s.port, of(s).token)'
+    at, token = kernel.run(TORNADO + where).split()[-2:]
+    port, base = (int(at), '') if direct else (jupyter.port, kernel.base)
+    login = jupyter.log_in()
+    if direct: login = f'nbws-{port}={token}; {login}'
+    origin = f'http://127.0.0.1:{port}'
+    with ask(port, 'GET', f'{base}/', cookie=login) as answer:
+        assert answer.status == 200
+        masked = answer.read().decode()
+        own = next(v for k, v in answer.fields if k == 'set-cookie' and v.startswith('_xsrf=')).partition(';')[0]
+        assert 'frame-ancestors' in answer.field('content-security-policy')  # Not our app, and framed as ours
+    cookie = f'{own}; {login}'
+    as_form = {'content_type': 'application/x-www-form-urlencoded'}
+    for how in ({'x_xsrftoken': masked}, {'x_csrftoken': masked}):
+        with ask(port, 'POST', f'{base}/', cookie=cookie, origin=origin, **how) as answer:
+            assert (answer.status, answer.read()) == (200, b'_xsrf')
+    body = f'_xsrf={quote(masked)}'.encode()
+    with ask(port, 'POST', f'{base}/', body, cookie=cookie, origin=origin, **as_form) as answer:
+        assert (answer.status, answer.read()) == (200, b'_xsrf')
+    body = f"_xsrf={quote(value(login, '_xsrf'))}".encode()
+    with ask(port, 'POST', f'{base}/', body, cookie=login, origin=origin, **as_form) as answer:
+        assert answer.status == 403  # With Jupyter's alone there is none
+
+
+class FakeHub(BaseHTTPRequestHandler):
+    "The one question that a JupyterHub's servers ask: whose token is this?"
+    known: ClassVar = {'of-alice': ['access:servers'], 'of-bob': [], 'of-the-server': ['access:servers']}
+    asked: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        token = self.headers['Authorization'].removeprefix('token ')
+        self.asked.append(token)
+        found = token in self.known
+        body = json.dumps({'name': 'alice', 'kind': 'user', 'admin': False, 'scopes': self.known.get(token)})
+        self.send_response(200 if found else 403)
+        self.send_header('Content-Length', str(len(body)))
+        self.end_headers()
+        self.wfile.write(body.encode())
+
+    def log_message(self, *_: Any) -> None: pass
+
+
+@pytest.fixture
+def under_a_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Jupyter]:
+    "A server with JupyterHub's own identity provider."
+    hub = ThreadingHTTPServer(('127.0.0.1', 0), FakeHub)
+    thread = threading.Thread(target=hub.serve_forever, args=(.05,))
+    thread.start()
+    for name, text in {'API_URL': f'http://127.0.0.1:{hub.server_port}/hub/api', 'API_TOKEN': 'of-the-server',
+                       'USER': 'alice', 'CLIENT_ID': 'jupyterhub-user-alice', 'SERVICE_PREFIX': '/user/alice/',
+                       'SERVER_NAME': '', 'OAUTH_ACCESS_SCOPES': '["access:servers"]', 'BASE_URL': '/'}.items():
+        monkeypatch.setenv(f'JUPYTERHUB_{name}', text)
+    (tmp_path/'config').mkdir(mode=0o700)
+    provider = 'from jupyterhub.singleuser.extension import JupyterHubIdentityProvider as Hubs\n'
+    (tmp_path/'config'/'jupyter_server_config.py').write_text(f'{provider}c.ServerApp.identity_provider_class = Hubs\n')
+    try:
+        made = Jupyter(tmp_path, '/user/alice/', '--ServerApp.allow_unauthenticated_access=True')
+        made.token = 'of-alice'
+        try: yield made
+        finally: made.stop()
+    finally:
+        hub.shutdown()
+        hub.server_close()
+        thread.join(BOUND)
+
+
+def test_a_hubs_tokens_and_cookies(under_a_hub: Jupyter) -> None:
+    "Anybody's tokens that the hub knows, and the server's own, stay outside; the app's arrive."
+    kernel = Kernel(under_a_hub)
+    kernel.run(BEARER)
+    port, url = under_a_hub.port, f'{kernel.base}/csrf'
+    cookie = 'jupyterhub-session-id=1; jupyterhub-user-alice=x; jupyterhub-hub-login=y; mine=2'
+    origin, enters = f'http://127.0.0.1:{port}', {'authorization': 'token of-alice'}
+    for token in ('of-alice', 'of-bob', 'of-the-server', 'the-apps'):
+        arrives = token == 'the-apps'
+        with ask(port, 'POST', f'{url}?token={token}&a=1', cookie=cookie, origin=origin, x_csrftoken=token,
+                 **enters) as answer:
+            header, _, cookies, query = json.loads(answer.read())
+        assert cookies == {'mine': '2'}
+        assert query == ('token=the-apps&a=1' if arrives else 'a=1')
+        assert header == (token if arrives else None)
+    with ask(port, 'GET', f'{kernel.base}/', **enters) as answer: assert answer.status == 401  # The app got no token
+    under = {'Authorization': 'Bearer the-apps'}
+    with pytest.raises(InvalidStatus, match='403'), connect(f'ws://127.0.0.1:{port}{kernel.base}/ws?token=of-bob',
+                                                            additional_headers=under): pass
+    with connect(f'ws://127.0.0.1:{port}{kernel.base}/ws?token=x&token=of-alice',
+                 additional_headers={**under, 'Sec-Fetch-Mode': 'websocket'}) as ws:
+        assert ws.recv(BOUND) == 'x Bearer the-apps'
+
+
+def test_no_log_has_a_ticket(kernel: Kernel) -> None:
+    "Nor another secret: Jupyter logs each address that it answers with 4xx, and where the visitor came from."
+    jupyter = kernel.jupyter
+    with get(kernel, '/~ticket', 'POST', origin=f'http://127.0.0.1:{jupyter.port}') as answer:
+        ticket = json.loads(answer.read())['path'].strip('~/')
+    at = f'http://127.0.0.1:{jupyter.port}{kernel.base}/~{ticket}/'
+    target = f'{kernel.base}/~{ticket}/nothing?nbws_token=told'
+    with ask(jupyter.port, 'GET', target, origin='null', referer=at) as answer:
+        assert answer.status == 404
+    with ask(jupyter.port, 'GET', f'{kernel.base}/~{ticket}', origin='http://evil.example', referer=at) as answer:
+        assert answer.status == 403
+    with get(kernel, f'/nothing?token={jupyter.token}', referer=at) as answer: assert answer.status == 404
+    log = until(lambda: 'nothing?token' in (text := jupyter.log.read_text()) and text, 'the log')
+    assert '/~[secret]/nothing' in log
+    assert ticket not in log
+    assert 'told' not in log
+    assert jupyter.token not in log.partition(' /nothing')[2]
 
 
 def test_redirects_and_types(kernel: Kernel) -> None:

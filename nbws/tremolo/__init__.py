@@ -9,18 +9,20 @@ import inspect
 import logging
 import os
 import sys
+from difflib import get_close_matches
 from typing import Any
 
 from .. import __version__, notebook
 from ..conn import Limits
+from ..foreign import as_app
 from ..loading import LOADING
-from ..messages import NbwsError, StartError
-from ..server import Server, load_tls
+from ..messages import NbwsError, OptionError, StartError
+from ..server import TLS_PASSWORD, Server, load_tls
 from . import exceptions
 from .app import DEFAULTS, TremoloApp
 
 # %% auto #0
-__all__ = ['NO_EFFECT', 'IN_A_CELL', 'Application', 'settled', 'limits', 'flags', 'Tremolo', 'run']
+__all__ = ['NO_EFFECT', 'IN_A_CELL', 'Application', 'OF_ANY', 'settled', 'tls_of', 'limits', 'flags', 'Tremolo', 'command', 'run']
 
 # %% ../../nbs/17a_tremolo.ipynb #913ab365
 NO_EFFECT = frozenset((
@@ -28,10 +30,22 @@ NO_EFFECT = frozenset((
     'loop', 'experimental', 'server_name', 'reuse_port', 'app_dir', 'module_name'))
 
 def settled(options: dict[str, Any]) -> dict[str, Any]:
-    "The options with their defaults. Raises `TypeError` for one that does not exist."
+    "The options with their defaults. Raises `OptionError` for one that does not exist."
     unknown = options.keys() - DEFAULTS.keys() - NO_EFFECT
-    if unknown: raise TypeError(f'run() has no option {min(unknown)!r}: there are {", ".join(sorted(DEFAULTS))}')
+    if unknown:
+        name, known = min(unknown), ['host', 'port', 'worker_num', 'reload', 'ssl', *sorted(DEFAULTS)]
+        near = get_close_matches(name, known, 1)
+        raise OptionError(f'run() has no option {name!r}: ' +
+                          (f'did you mean {near[0]!r}?' if near else f'there are {", ".join(known)}'))
     return {**DEFAULTS, **options}
+
+def tls_of(ssl: dict[str, Any] | None, # cert, key, password
+           ) -> dict[str, Any]:
+    "The same, checked. Raises `OptionError`."
+    unknown = (ssl or {}).keys() - {'cert', 'key', 'password'}
+    if unknown: raise OptionError(f'ssl has no {min(unknown)!r}: there are cert, key and password')
+    if ssl and not ssl.get('cert'): raise OptionError('ssl needs the path of a certificate: ssl={"cert": ...}')
+    return {k: v for k, v in (ssl or {}).items() if v}
 
 def limits(o: dict[str, Any]) -> Limits:
     "The server's limits, by Tremolo's names."
@@ -73,7 +87,7 @@ class Tremolo(TremoloApp):
         "Serve: in a script's foreground until Ctrl-C or SIGTERM, in a notebook's background. Coroutines: `App.run`."
         if inspect.isawaitable(host): return super().run(host)
         if LOADING.active: return None # `nbws run` serves it
-        o = settled(options)
+        o, tls = settled(options), tls_of(ssl)
         if self.mounted: raise RuntimeError('cannot run this app. mounted somewhere?')
         self.context.options.update(options)
         if o['debug']: self.debug = True
@@ -82,8 +96,8 @@ class Tremolo(TremoloApp):
         elif not self.ports: raise ValueError('with host=None, listen() must be called first')
         _log(self.logger, o)
         try:
-            if reload or worker_num > 1 or worker_num < 0: return self._supervised(o, reload, worker_num, ssl or {})
-            return self._in_script(o, ssl or {})
+            if reload or worker_num > 1 or worker_num < 0: return self._supervised(o, reload, worker_num, tls)
+            return self._in_script(o, tls)
         except StartError as e: sys.exit(f'nbws: {e.strerror}')
 
     def _in_cell(self, variables: dict[str, Any]) -> None:
@@ -92,14 +106,13 @@ class Tremolo(TremoloApp):
         name = next((k for k, v in variables.items() if v is self and not k.startswith('_')), '')
         notebook.serve_cell(self, name)
 
-    def _in_script(self, o: dict[str, Any], ssl: dict[str, Any]) -> None:
-        tls = load_tls(ssl.get('cert') or '', ssl.get('key'), ssl.get('password')) if ssl else None
+    def _in_script(self, o: dict[str, Any], tls: dict[str, Any]) -> None:
         def place(host: str | None, port: int | None) -> dict[str, Any]:
             return {'unix_socket': host} if port is None else {'host': host or '127.0.0.1', 'port': port}
         first, *others = self.ports
         backlog, proxies = o['backlog'], o['forwarded_allow_ips']
-        server = Server(self, ssl=tls, limits=limits(o), websockets=bool(o['ws']), backlog=backlog,
-                        forwarded_allow_ips=proxies, **place(*first))
+        server = Server(self, ssl=load_tls(**tls) if tls else None, limits=limits(o), websockets=bool(o['ws']),
+                        backlog=backlog, forwarded_allow_ips=proxies, **place(*first))
         more = [Server(self, backlog=backlog, **place(*p)) for p in others]
         def started(server: Server) -> None:
             for s in (server, *more): print(f'nbws serves {s.url}')
@@ -111,7 +124,7 @@ class Tremolo(TremoloApp):
         finally:
             for s in more: s._unbind()
 
-    def _supervised(self, o: dict[str, Any], reload: bool, workers: int, ssl: dict[str, Any]) -> None:
+    def _supervised(self, o: dict[str, Any], reload: bool, workers: int, tls: dict[str, Any]) -> None:
         program = sys.modules['__main__']
         file = getattr(program, '__file__', None)
         if not file: raise NbwsError('reload and worker_num need a program in a file: there is none to start again')
@@ -119,12 +132,18 @@ class Tremolo(TremoloApp):
         if len(self.ports) > 1: raise NbwsError('reload and worker_num need one address: listen() has named more')
         (host, port), = self.ports
         where = ['--host', host or '127.0.0.1', '--port', str(port)] if port is not None else ['--bind', f'unix:{host}']
-        tls = [part for key in ('cert', 'key', 'password') if ssl.get(key) for part in (f'--ssl-{key}', str(ssl[key]))]
-        if workers < 0: workers = os.cpu_count() or 1
-        how = ['--workers', str(workers or 1), *(['--reload'] if reload else [])]
-        sys.argv[1:] = ['run', f'{file}:{name}', *where, *tls, *flags(o), *how]
-        from nbws.cli import main
-        main()
+        command([f'{file}:{name}', *where], o, reload, workers, tls)
+
+def command(what: list[str], # The application and where to serve it, as arguments
+            o: dict[str, Any], reload: bool, workers: int, tls: dict[str, Any]) -> None:
+    "Let `nbws run` do it, in this process."
+    if workers < 0: workers = os.cpu_count() or 1
+    how = ['--workers', str(workers or 1), *(['--reload'] if reload else [])]
+    keys = [part for key in ('cert', 'key') if key in tls for part in (f'--ssl-{key}', str(tls[key]))]
+    if 'password' in tls: os.environ[TLS_PASSWORD] = tls['password']
+    sys.argv[1:] = ['run', *what, *keys, *flags(o), *how]
+    from nbws.cli import main
+    main()
 
 def _log(logger: logging.Logger, o: dict[str, Any]) -> None:
     "Let the app's logger speak at its level, on standard error, where nobody has set logging up."
@@ -140,14 +159,27 @@ Application = Tremolo
 __all__ = ['Application', 'Tremolo', '__version__', 'exceptions', 'run']
 
 def run(app: Any, # An app, or 'module:app': anything that `nbws run` serves
-        host: str = '127.0.0.1', port: int = 8000, **options: Any) -> None:
-    "Serve any application in the foreground."
+        host: str = '127.0.0.1', port: int = 8000, *,
+        worker_num: int = 1, reload: bool = False, ssl: dict[str, Any] | None = None, # As for `Tremolo.run`
+        **options: Any) -> None:
+    "Serve any application in the foreground. Raises `OptionError` for an option that would have no effect."
     if isinstance(app, Tremolo):
-        app.run(host, port, **options)
+        app.run(host, port, worker_num=worker_num, reload=reload, ssl=ssl, **options)
         return
-    if isinstance(app, str):
-        sys.argv[1:] = ['run', app, '--host', host, '--port', str(port), *flags(settled(options))]
-        from nbws.cli import main
-        return main()
+    o, tls = settled(options), tls_of(ssl)
+    if isinstance(app, str): return command([app, '--host', host, '--port', str(port)], o, reload, worker_num, tls)
     if notebook.shell() is not None: return notebook.serve_cell(app, '')
-    return notebook.serve_script(app, host, port, options.get('forwarded_allow_ips'))
+    idle = [*(name for name in options if name not in OF_ANY), *['reload'] * reload,
+            *['worker_num'] * (worker_num not in (0, 1))]
+    if idle: raise OptionError(f'run() of an object has no {idle[0]!r}: name the app, such as run("module:app", ...)')
+    _log(logging.getLogger('nbws'), o)
+    try:
+        context = load_tls(**tls) if tls else None
+        Server(as_app(app), host, port, ssl=context, limits=limits(o), websockets=bool(o['ws']), backlog=o['backlog'],
+               forwarded_allow_ips=o['forwarded_allow_ips']).run(_announce)
+    except StartError as e: sys.exit(f'nbws: {e.strerror}')
+
+OF_ANY = {'ws', 'ws_max_payload_size', 'client_max_body_size', 'client_max_header_size', 'request_timeout', 'backlog',
+          'keepalive_timeout', 'shutdown_timeout', 'forwarded_allow_ips', 'debug', 'log_level', 'log_fmt', *NO_EFFECT}
+
+def _announce(server: Server) -> None: print(f'nbws serves {server.url} (Ctrl-C stops it)', flush=True)

@@ -16,7 +16,7 @@ from ..app import ASSETS
 from ..binding import Plan, Source
 from ..endpoints import EMPTY, Stream, is_stream, pulled
 from ..messages import HTTPException as AnyHTTPException
-from ..messages import Request, Response, Upgrade
+from ..messages import OptionError, Request, Response, Upgrade
 from ..routing import ANY, WEBSOCKET, Route
 from ..workers import is_ending
 from .binding import Exchange, run_plan, tremolo_plan
@@ -47,7 +47,10 @@ class TremoloRouting(Hooks):
 
     def add_route(self, func: Any, path: str = '/', **options: Any) -> None:
         "Let `func` answer at `path`. A class's or module's public functions answer the methods they are named after."
-        if callable(func) and not isinstance(func, type): return self._add(func, path, [ANY])
+        if callable(func) and not isinstance(func, type):
+            if options: raise OptionError(f'route() has no option {min(options)!r} for a function: there are methods, '
+                                          "name and before; Tremolo's own are defaults of the function's parameters")
+            return self._add(func, path, [ANY])
         made = func(**options) if isinstance(func, type) else func
         module = func.__module__ if isinstance(func, type) else func.__name__
         for name in dir(made):
@@ -73,12 +76,12 @@ class TremoloRouting(Hooks):
         super().add(*routes)
         if self.mounted: self.mounted[0].add(*[_moved(r, self.mounted[1]) for r in routes])
 
-    def mount(self, prefix: str, app: Any, *args: Any, **options: Any) -> Any: # type: ignore[override]
+    def mount(self, prefix: str, app: Any, name: str | None = None) -> Any:
         "Let another app's routes and hooks be this one's, under a prefix; later routes, too. Other kinds: as `App`."
         if not prefix.startswith('/') or len(prefix) > 255:
             raise ValueError('prefix must start with "/" and <=255 in length')
         if app is self: raise ValueError('invalid app')
-        if not isinstance(app, TremoloRouting): return super().mount(prefix, app, *args, **options)
+        if not isinstance(app, TremoloRouting): return super().mount(prefix, app, name)
         prefix = prefix.rstrip('/')
         app.mounted = self, prefix
         self.add(*[_moved(r, prefix) for r in app.table if not r.path.startswith(ASSETS)])
@@ -229,7 +232,8 @@ class TremoloApp(TremoloErrors):
         super().__init__(**{'htmx': False, **options})
 
     def listen(self, port: int | str, host: str | None = None, **options: Any) -> bool:
-        "Another address to serve at, for `run`; a path for a Unix socket. Says whether it is new."
+        "Another address to serve at, for `run`; a path for a Unix socket. Says whether it is new. No options."
+        if options: raise OptionError(f'listen() has no option {min(options)!r}: run() takes them, for all addresses')
         key = (host, port) if isinstance(port, int) else (port, None)
         return self.ports.setdefault(key, options) is options
 
