@@ -131,19 +131,24 @@ FIND = '''<script>(async () => {
     catch (e) { return location.protocol === 'vscode-webview:' }
   };
   const xsrf = () => (document.cookie.match(/(?:^|; )_xsrf=([^;]*)/) || [])[1] || '';
-  const here = () => { // The notebook that this output stands in, as Jupyter names it; '': it cannot be told
+  const here = async () => { // The notebook that this output stands in, as Jupyter names it; '': it cannot be told
+    const alone = location.pathname.match(/\\/(?:notebooks|doc\\/tree)\\/(.*\\.ipynb)$/);
+    if (alone) return decodeURIComponent(alone[1]);
     const panel = frames[0] && frames[0].closest('.jp-NotebookPanel');
-    const tab = panel && document.querySelector('.lm-TabBar-tab[data-id="' + CSS.escape(panel.id) + '"]');
-    const told = tab && (tab.title || tab.querySelector('[title]')?.title) || '';
-    const path = told.split('\\n').map(text => text.replace(/^[^:：]*[:：]\\s*/, '')).filter(text => text.endsWith('.ipynb')).pop();
-    return path || decodeURIComponent((location.pathname.match(/\\/(?:notebooks|doc\\/tree)\\/(.*\\.ipynb)$/) || [])[1] || '');
+    for (let n = 0; panel && n < 30; n++) { // JupyterLab writes it on the tab a little later, in lines such as `Path: a/b.ipynb`
+      const tab = document.querySelector('.lm-TabBar-tab[data-id="' + CSS.escape(panel.id) + '"]');
+      const told = tab ? tab.title.split('\\n').map(text => text.match(/^[^:：]*[:：]\\s*(.*\\.ipynb)$/)).filter(Boolean) : [];
+      if (told.length) return told.pop()[1];
+      await new Promise(done => setTimeout(done, 50));
+    }
+    return '';
   };
   const whose = async at => { // Another one has this app if it is a copy of it
-    const mine = here();
-    const answer = mine && await fetch(at + '/~notebook').catch(() => null);
+    const mine = await here(), answer = mine && await fetch(at + '/~notebook').catch(() => null);
     const theirs = answer && answer.ok && (await answer.json().catch(() => ({}))).notebook || '';
     const plain = path => path.replace(/^\\w+:/, '');
-    if (theirs && plain(theirs) !== plain(mine)) throw new Error('Run this cell to see the page.');
+    if (theirs && plain(theirs) !== plain(mine)) throw new Error('Run this cell to see the page. The app that was saved here is that of '
+      + theirs + '.');
   };
   const secret = path => path + (path.includes('?') ? '&' : '?') + facts.parameter + '=' + facts.token;
   const find = async () => {
