@@ -299,7 +299,7 @@ class AppBase:
     def succeed(self, old: AppBase, cell: str, # The cell that has made both
                 theirs: Callable[[Route], bool], # Does a route belong to another cell?
                 ) -> None:
-        "Begin with what does not belong to the cell that makes this app: rooms, state, and what other cells have added."
+        "Begin with what is not of the cell that makes this app: rooms, state, and what other cells have added."
         self.rooms, self.state, self.log, self.lineage = old.rooms, old.state, old.log, old.lineage
         self.table = self.table.add(*(r for r in old.table if theirs(r)))
         hooks = {f: key for f, key in old._cells_hooks.items() if key[0] != cell}

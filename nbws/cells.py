@@ -376,8 +376,8 @@ class Cells(Surroundings):
         if old is not None: app.succeed(old, cell, lambda r: self._belongs_elsewhere(r, cell))
 
     def _belongs_elsewhere(self, route: Route, cell: str) -> bool:
-        ours = route.path.startswith(ASSETS) or route.owner is None
-        return not ours and route.owner.id != cell and self._adders.get(route.serial) != cell  # type: ignore[union-attr]
+        if route.path.startswith(ASSETS) or route.owner is None: return False
+        return route.owner.id != cell and self._adders.get(route.serial) != cell
 
     def _by_cell(self) -> bool:
         "Is it the running cell's own code that runs, and no handler's?"

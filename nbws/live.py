@@ -81,8 +81,8 @@ def _parts_of(thing: Any) -> Iterator[tuple[Any, Any]]:
     elif isinstance(thing, type):
         if not _is_users_module(thing.__module__): return
         for name, member in tuple(vars(thing).items()):
-            function = getattr(member, '__func__', getattr(member, 'fget', member))
-            if isinstance(function, FunctionType): yield ('member', thing.__module__, thing.__qualname__, name), function
+            inner = getattr(member, '__func__', getattr(member, 'fget', member))
+            if isinstance(inner, FunctionType): yield ('member', thing.__module__, thing.__qualname__, name), inner
     if isinstance(wrapped := inspect.getattr_static(thing, '__wrapped__', None), FunctionType):
         yield ('wrapped', id(wrapped)), wrapped
 
@@ -160,7 +160,8 @@ class Live:
         elif self.error and self.error['at'] > since: ws.send(self.error)
 
     async def _left(self, ws: WebSocket) -> None: self.pages.discard(ws)
-    async def _heard(self, ws: WebSocket, type: str, data: Any) -> dict[str, Any] | None:  # noqa: A002 (the message's field)
+    async def _heard(self, ws: WebSocket, type: str, data: Any,  # noqa: A002 (the message's field)
+                     ) -> dict[str, Any] | None:
         if type != 'noticed': return {'type': 'pong'}
         ws.state.noticed += 1
         return self._noticed(ws.query_params.get('page', '/'), data) if ws.state.noticed <= NOTICES else None
@@ -195,10 +196,11 @@ class Live:
         code, why = facts.get('code'), facts.get('reason')
         if facts.get('opened'): return f'the socket at {path} was closed with {code}' + (f': {why}' if why else '')
         app, route = self.route_of(path, WEBSOCKET)
-        if route: return f'the socket at {path} could not be opened: {route.label} has refused it, or something in between'
+        if route: return f'the socket at {path} could not be opened: {route.label}, or something in between, refused it'
         if self.app is not app or not len(self.app.table) > 1: return f'nothing answers sockets at {path}'
         known = ', '.join(r.path for r in app.routes if WEBSOCKET in r.methods)
-        return f'nothing answers sockets at {path}: there is no @app.ws({path!r})' + (f', but there is {known}' if known else '')
+        known = f', but there is {known}' if known else ''
+        return f'nothing answers sockets at {path}: there is no @app.ws({path!r}){known}'
 
     def refresh(self) -> int:
         "Let every page load what has changed; how many there are. From any thread."

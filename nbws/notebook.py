@@ -74,7 +74,7 @@ class Site:
         self.watch = Watch(server.loop, App.surroundings.held)
         module = sys.modules.get(getattr(app, 'module', ''))
         names = list(vars(module).items()) if module else ()
-        self.variable = next((k for k, v in names if v is app and not k.startswith('_')), '') # Its name where it is made
+        self.variable = next((k for k, v in names if v is app and k[0] != '_'), '') # Its name where it is made
         self.noted: Any = None # Another app in this variable, of which the cell has been told
 
     def __repr__(self) -> str: return f'<Site {self.name or "app"} at {url_of(self.server, secret=False)}>'

@@ -37,14 +37,14 @@ class Kept(Payload):
     def marked(self) -> tuple[Payload, ...]:
         "What sockets get that resume: a text with its position, bytes with the position behind them."
         if not self._marked:
-            text = isinstance(self.data, str)
-            self._marked = (Payload(self.data + self.mark.data),) if text else (self, self.mark)  # type: ignore[operator]
+            text = self.data if isinstance(self.data, str) else None
+            self._marked = (self, self.mark) if text is None else (Payload(text + str(self.mark.data)),)
         return self._marked
 
 _SINCE = re.compile(rb'(?P<rest>.*)[?&]nbws-since=(?P<positions>(?:[0-9a-f]{8}:[0-9]{1,15}\.?){0,20})', re.S)
 
 def take_since(request: Request) -> None:
-    "Take the parameter `nbws-since` from the query of a handshake: the page's script has added it, handlers do not see it."
+    "Take `nbws-since` from a handshake's query: the page's script has added it, and handlers do not see it."
     if found := _SINCE.fullmatch(request.target):
         pairs = (p.split(':') for p in found['positions'].decode().split('.') if p)
         request.target, request._query = found['rest'], None
@@ -124,7 +124,7 @@ class Room:
 
     def send(self, *content: Any, # Anything that a socket can send
              skip: WebSocket | None = None, # One who is not to get it: usually the sender
-             keep: bool = True, # For newcomers too, in a room with a history; False for what holds now only: who is here
+             keep: bool = True, # In the history, if there is one; False for what holds now only: who is here
              ) -> Awaitable[None]:
         "Send to everybody here: rendered once, framed once. May be awaited, and never waits for a slow member."
         thing = content[0] if len(content) == 1 else content
@@ -172,19 +172,21 @@ class Room:
                     for p in once if ws.request.since is None else marked:
                         if ws._thread != here: ws._call(ws._push, p, self.overflow)
                         else: ws._push(p, self.overflow)
-                if skip is not None and isinstance(payload, Kept) and skip.request.since is not None and skip in members:
+                if skip is None or not isinstance(payload, Kept) or skip.request.since is None: continue
+                if skip in members: # It has this message in its own way
                     if skip._thread != here: skip._call(skip._push, payload.mark, self.overflow)
                     else: skip._push(payload.mark, self.overflow)
 
     def _look(self, here: int) -> _Ways:
         "Who is reached how: kept until members come or go, or lanes change."
-        ways = self._ways
-        if ways and ways.thread == here and all(lane.changes == n for lane, n, _, _ in ways.lanes): return ways
+        kept = self._ways
+        if kept and kept.thread == here and all(lane.changes == n for lane, n, _, _ in kept.lanes): return kept
         lanes: dict[tuple[Lane, bool], list[Any]] = {}
         others = []
         for ws in self._snapshot:
             conn = ws.conn if ws._thread == here else None
             if conn is None or conn.lane is None: others.append(ws)
             else: lanes.setdefault((conn.lane, ws.request.since is not None), []).append(conn.transport)
-        self._ways = _Ways(here, [(lane, lane.changes, found, resumes) for (lane, resumes), found in lanes.items()], others)
+        ways = [(lane, lane.changes, transports, resumes) for (lane, resumes), transports in lanes.items()]
+        self._ways = _Ways(here, ways, others)
         return self._ways

@@ -135,9 +135,10 @@ FIND = '''<script>(async () => {
     const alone = location.pathname.match(/\\/(?:notebooks|doc\\/tree)\\/(.*\\.ipynb)$/);
     if (alone) return decodeURIComponent(alone[1]);
     const panel = frames[0] && frames[0].closest('.jp-NotebookPanel');
-    for (let n = 0; panel && n < 30; n++) { // JupyterLab writes it on the tab a little later, in lines such as `Path: a/b.ipynb`
+    const named = text => text.match(/^[^:：]*[:：]\\s*(.*\\.ipynb)$/); // `Path: a/b.ipynb`
+    for (let n = 0; panel && n < 30; n++) { // JupyterLab writes it on the tab a little later
       const tab = document.querySelector('.lm-TabBar-tab[data-id="' + CSS.escape(panel.id) + '"]');
-      const told = tab ? tab.title.split('\\n').map(text => text.match(/^[^:：]*[:：]\\s*(.*\\.ipynb)$/)).filter(Boolean) : [];
+      const told = tab ? tab.title.split('\\n').map(named).filter(Boolean) : [];
       if (told.length) return told.pop()[1];
       await new Promise(done => setTimeout(done, 50));
     }
@@ -147,8 +148,8 @@ FIND = '''<script>(async () => {
     const mine = await here(), answer = mine && await fetch(at + '/~notebook').catch(() => null);
     const theirs = answer && answer.ok && (await answer.json().catch(() => ({}))).notebook || '';
     const plain = path => path.replace(/^\\w+:/, '');
-    if (theirs && plain(theirs) !== plain(mine)) throw new Error('Run this cell to see the page. The app that was saved here is that of '
-      + theirs + '.');
+    if (!theirs || plain(theirs) === plain(mine)) return;
+    throw new Error('Run this cell to see the page. The app that was saved here is that of ' + theirs + '.');
   };
   const secret = path => path + (path.includes('?') ? '&' : '?') + facts.parameter + '=' + facts.token;
   const find = async () => {
