@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import re
 import sys
 import sysconfig
@@ -30,10 +31,10 @@ from .html import (Link, Meta, Pre, Safe, Script, Tbody, Td, Th, Thead, Tr, attr
                        render)
 from .html import Table as HtmlTable
 from .messages import (BindError, HTMLResponse, HTTPException, NbwsError, OptionError, PlainTextResponse, Request,
-                           Response, Upgrade, reason)
+                           Response, Upgrade, printable, reason)
 from .rooms import Room, take_since
 from .routing import ANY, WEBSOCKET, Owner, Pattern, Route, Table, parse_pattern
-from .sessions import Sessions
+from .sessions import Session, Sessions
 from .sockets import WebSocket
 from .workers import Workers, is_ending
 
@@ -41,10 +42,10 @@ log = logging.getLogger('nbws')
 F = TypeVar('F', bound=Callable[..., Any])
 
 # %% auto #0
-__all__ = ['log', 'F', 'ASSETS', 'CDN', 'EXTENSIONS', 'STATIC', 'VERBS', 'TO_BE_WAITED_FOR', 'SPECIAL_TYPES', 'Surroundings',
-           'is_ours', 'is_users', 'first_users', 'users_traceback', 'shortened', 'excerpt', 'message_of', 'error_text',
-           'Entry', 'Log', 'Listing', 'asset', 'AppBase', 'check_options', 'Beforeware', 'Routing', 'Pages',
-           'Answering', 'Errors', 'Lifespan', 'Running', 'below', 'Mount', 'Mounting', 'App']
+__all__ = ['log', 'F', 'ASSETS', 'CDN', 'EXTENSIONS', 'STATIC', 'VERBS', 'TO_BE_WAITED_FOR', 'WAKES', 'SPECIAL_TYPES',
+           'Surroundings', 'is_ours', 'is_users', 'first_users', 'users_traceback', 'shortened', 'excerpt',
+           'message_of', 'error_text', 'Entry', 'Log', 'Listing', 'asset', 'AppBase', 'check_options', 'Beforeware',
+           'Routing', 'Pages', 'Answering', 'Errors', 'Lifespan', 'Running', 'below', 'Mount', 'Mounting', 'App']
 
 # %% ../nbs/06_app.ipynb #2ad64855
 class Surroundings:
@@ -118,8 +119,13 @@ def users_traceback(error: BaseException) -> list[str]:
     "The traceback in lines, from the user's first frame on; the whole of it where no frame is the user's."
     frames = traceback.extract_tb(error.__traceback__)
     start = first_users([f.filename for f in frames])
-    lines = traceback.format_list(frames[start:])
-    return excerpt(['Traceback (most recent call last):\n', *lines, *traceback.format_exception_only(error)])
+    lines, says = traceback.format_list(frames[start:]), map(_escaped, traceback.format_exception_only(error))
+    return excerpt(['Traceback (most recent call last):\n', *lines, *says])
+
+def _escaped(says: str) -> str:
+    "What an error says, which may be a visitor's text: no line of it can pass for a line of the log."
+    first, *more = says.rstrip('\n').split('\n')
+    return '\n'.join([printable(first), *('  ' + printable(line) for line in more)]) + '\n'
 
 def shortened(text: str, limit: int = 2000, # Characters
               ) -> str:
@@ -139,7 +145,7 @@ def message_of(error: BaseException) -> str:
 
 def error_text(error: BaseException) -> str:
     "What the developer reads: a line for what is wrong with a request, a traceback for what is wrong with the code."
-    if isinstance(error, BindError): return shortened(message_of(error))
+    if isinstance(error, BindError): return printable(shortened(message_of(error)))
     return ''.join(users_traceback(error)).rstrip()
 
 # %% ../nbs/06_app.ipynb #e6054034
@@ -236,6 +242,7 @@ class AppBase:
                  on_startup: Any = (), on_shutdown: Any = (), # Functions, sync or async
                  lifespan: Callable[..., Any] | None = None, # Makes an async generator or context manager of the app
                  secret_key: str | None = None, # Signs sessions; by default a key in the user's data folder
+                 session_salt: str | None = None, # With the same key, too, apps share sessions; None: with no other app
                  session_cookie: str = 'session_', max_age: int | None = 365 * 24 * 3600,
                  sess_path: str = '/', same_site: str = 'lax',
                  sess_https_only: bool = False, sess_domain: str | None = None,
@@ -260,8 +267,9 @@ class AppBase:
         self.before, self.after = [_beforeware(b) for b in _many(before)], [plan(a) for a in _many(after)]
         self.middlewares: list[Callable[..., Awaitable[Any]]] = []
         self.exception_handlers = dict(exception_handlers or {})
-        self.sessions = Sessions(secret_key, session_cookie, max_age, path=sess_path, samesite=same_site,
-                                 secure=sess_https_only, domain=sess_domain)
+        self.session_salt, self._made = session_salt, _made_by()
+        self.sessions = Sessions(secret_key, session_cookie, max_age, salt=self._salt, path=sess_path,
+                                 samesite=same_site, secure=sess_https_only, domain=sess_domain)
         self.sockets: set[WebSocket] = set()
         self.rooms: dict[str, Room] = {}
         self.state = SimpleNamespace()
@@ -274,7 +282,7 @@ class AppBase:
         self.successor: Any = None # The app that has taken over
         self.lineage = SimpleNamespace(served=None) # Of all apps that one cell makes, one after the other
         self.mounts: dict[str, Any] = {} # Other apps, by their prefix
-        self.live, self.log, self.module = live, Log(), _defining_module()
+        self.live, self.log, self.module = live, Log(), self._made.module
         self.surroundings.created(self)
 
     @property
@@ -316,9 +324,25 @@ class AppBase:
         if route:
             route.stats.errors += 1
             route.stats.last_error = shortened(f'{type(error).__name__}: {message_of(error)}', 200)
-        where = route.label if route else getattr(subject, 'path', 'nbws')
+        where = route.label if route else printable(getattr(subject, 'path', 'nbws'))
         self.log.add('error', where, error_text(error))
         self.surroundings.report(self, error, route, where)
+
+    def _salt(self) -> str:
+        "What tells this app's sessions from those of others, and is the same in each process that runs its program."
+        if self.session_salt is not None: return self.session_salt
+        made, called = self._made, (k for k, v in tuple(self._made.variables.items()) if v is self and k[0] != '_')
+        # A key that is the app's own may go with it to another folder or machine
+        files = made.files if self.sessions.key is None else [Path(f).stem for f in made.files]
+        return ' '.join([*files, next(called, f'number {made.number}')])
+
+    def _share_sessions(self, sessions: Sessions) -> None:
+        "Let an app that is mounted have the sessions of the whole, unless it has a key, a salt or a cookie of its own."
+        own = self.sessions
+        if self.session_salt is not None or (own.key, own.cookie) != (sessions.key, sessions.cookie): return
+        self.sessions = sessions
+        for app in self.mounts.values():
+            if isinstance(app, AppBase): app._share_sessions(sessions)
 
 _GLOBAL = frozenset('''accesskey autocapitalize autocorrect autofocus class contenteditable dir draggable enterkeyhint
     exportparts hidden id inert inputmode is itemid itemprop itemref itemscope itemtype lang nonce part popover role
@@ -346,11 +370,28 @@ def check_options(options: Iterable[str], # Keywords that are none of an app's p
     raise OptionError(f'an app has no parameter {unknown!r}: {means}\n'
                       f'For an attribute of <body>: bodykw={{{unknown!r}: ...}}')
 
-def _defining_module() -> str:
-    "The module that is making an app."
+class _Made(NamedTuple):
+    "Where an app was made."
+    module: str # The name of the module whose code calls the class
+    files: tuple[str, str] # Of the module or notebook that runs, and of the code that calls the class: often the same
+    variables: dict[str, Any] # Of the module that runs
+    number: int # How many apps this process has made there
+
+_MADE: dict[tuple[str, str], int] = {}
+
+def _made_by() -> _Made:
     frame = sys._getframe(2)
     while frame.f_back and str(frame.f_globals.get('__name__', '')).startswith('nbws.'): frame = frame.f_back
-    return str(frame.f_globals.get('__name__', ''))
+    caller = frame.f_globals
+    while frame.f_back and frame.f_locals is not frame.f_globals: frame = frame.f_back
+    files = _file_of(frame.f_globals), _file_of(caller)
+    _MADE[files] = number = _MADE.get(files, 0) + 1
+    return _Made(str(caller.get('__name__', '')), files, frame.f_globals, number)
+
+def _file_of(variables: dict[str, Any]) -> str:
+    "The file of a module or a notebook: as `nbws run`, VS Code and Jupyter call it; else the current folder."
+    names = (variables.get(n) for n in ('__file__', '__notebook__', '__vsc_ipynb_file__'))
+    return os.path.realpath(next(filter(None, names), os.environ.get('JPY_SESSION_NAME', '')))
 
 def _many(items: Any) -> list[Any]:
     if items is None or items == (): return []
@@ -557,6 +598,7 @@ class Answering(Pages):
             response = await self._error(request, e)
         if request.upgrade and isinstance(response, Upgrade) and isinstance(response.receiver, WebSocket):
             await response.receiver.connect()
+        request.answered = True
         if request._session is not None and (cookie := self.sessions.save(request._session, request.scheme == 'https')):
             response.headers.append(('set-cookie', cookie))
         if request._out: response.headers += request._out
@@ -610,7 +652,10 @@ class Answering(Pages):
         if not request.upgrade: return PlainTextResponse('This path is for WebSockets.', 426, {'upgrade': 'websocket'})
         ws = self.socket_class(request, self, endpoint)
         if endpoint.pull:
-            accepted = await ws.pulled()
+            try: accepted = await ws.pulled()
+            except asyncio.CancelledError: # The client has left; the handler hears of it at `accept`
+                ws.closed(1006)
+                raise
             if accepted is not None: return accepted
             if isinstance(ws.answer, BindError): raise HTTPException(ws.answer.status, str(ws.answer)) from ws.answer
             if isinstance(ws.answer, BaseException): raise ws.answer
@@ -777,18 +822,34 @@ class Running:
 
     def __await__(self) -> Generator[Any, None, Any]:
         self.waited_for = True
-        return asyncio.wrap_future(self.future).__await__()
+        return self._ended().__await__()
+
+    async def _ended(self) -> Any:
+        "What it returns. Where the waiting is cancelled, by an interrupt of the cell for instance, so is what runs."
+        waiting, loop = asyncio.wrap_future(self.future), asyncio.get_running_loop()
+        timer: Any = None
+        def look() -> None: # ipykernel's handler of an interrupt asks something of its loop, and does not wake it
+            nonlocal timer
+            timer = loop.call_later(WAKES, look)
+        if loop is not self.loop: look()
+        try: return await waiting
+        finally:
+            if timer: timer.cancel()
 
     def result(self, timeout: float | None = 10) -> Any:
-        "Wait for it at most `timeout` seconds, from a thread that has no loop. Raises `TimeoutError`."
+        "Wait for it at most `timeout` seconds, from a thread that has no loop. Raises `TimeoutError`. Ctrl-C ends it."
         self.waited_for = True
-        return self.future.result(timeout)
+        try: return self.future.result(timeout)
+        except KeyboardInterrupt:
+            self.cancel()
+            raise
 
     def cancel(self) -> None:
         "End it where it waits; harmless if it has ended. From any thread."
         if not self.loop.is_closed(): self.future.cancel()
 
 TO_BE_WAITED_FOR = 1.0 # Seconds: `await app.run(...)` may fail before the awaiting begins
+WAKES = 0.2 # Seconds between two looks of a waiting loop at whether it was interrupted
 
 def _without(things: Iterable[Any], others: Iterable[Any] | None) -> list[Any]:
     others = list(others or ())
@@ -816,7 +877,9 @@ class Mount:
     def __init__(self, prefix: str, app: Any) -> None: self.prefix, self.app = prefix, app
     async def answer(self, request: Request) -> Response:
         "What the other app answers."
-        response: Response = await self.app.http(below(request, self.prefix))
+        inner = below(request, self.prefix)
+        if getattr(self.app, 'sessions', None) is request.app.sessions: inner._session = request._session
+        response: Response = await self.app.http(inner)
         return response
 
 class Mounting(Lifespan):
@@ -829,6 +892,7 @@ class Mounting(Lifespan):
         "Let another app answer everything below `path`; again, to replace it. From any thread. Raises `NbwsError`."
         from nbws.foreign import as_app
         prefix, other = path.rstrip('/'), as_app(app)
+        if isinstance(other, AppBase): other._share_sessions(self.sessions)
         route = self._route(prefix + '/{path:path}', [ANY], Mount(prefix, other), self.mount, name or f'mount {prefix}')
         if self.loop is None:
             self.mounts[prefix] = other
@@ -889,6 +953,7 @@ class App(Mounting):
     def adopt(self, old: App) -> None:
         "Take over the open sockets, rooms and sessions of another app: its cell was run again. On the server's loop."
         self.sessions.adopt(old.sessions)
+        if self._made.files == old._made.files: self._made = self._made._replace(number=old._made.number)
         old.successor = self
         for name, room in tuple(old.rooms.items()):
             if (mine := self.rooms.setdefault(name, room)) is not room: mine.take_over(room)
@@ -929,5 +994,6 @@ def _of_page(name: str) -> Callable[[Any], Any]:
         return copies[name]
     return get
 
-SPECIAL_TYPES += [(AppBase, lambda s: s.request.app), (WebSocket, lambda s: s.ws)]
+SPECIAL_TYPES += [(AppBase, lambda s: s.request.app), (WebSocket, lambda s: s.ws),
+                  (Session, lambda s: s.request.session)]
 SPECIAL_NAMES.update({name: _of_page(name) for name in ('hdrs', 'ftrs', 'htmlkw', 'bodykw')})

@@ -17,7 +17,7 @@ from .access import Gate
 from .app import AppBase, Surroundings, users_traceback
 from .data import Headers
 from .messages import (CloseCode, Conn, HTTPException, NbwsError, Payload, PlainTextResponse, Receiver, Reported,
-                           Request, Response, Upgrade, reason)
+                           Request, Response, Upgrade, printable, reason)
 from .sockets import HIGH_WATER, Inbox, Quota
 from .workers import Workers, is_ending
 
@@ -55,24 +55,41 @@ def _address(pair: Any) -> Any:
 
 # %% ../nbs/09_asgi.ipynb #29ae8182
 class _Incoming:
-    "A request's body on its way in."
+    "A request's body on its way in, and whether the client has left: two tasks may ask, and one of them receives."
     def __init__(self, receive: Receive, request: Request) -> None:
-        self.receive, self.ended = receive, asyncio.Event()
+        self.receive, self.gone = receive, False # The client has left
         framed = {'content-length', 'transfer-encoding'} & set(request.headers)
-        if framed or request.method not in ('GET', 'HEAD'): request._body = self
-        else: self.ended.set()
+        self.ended = not framed and request.method in ('GET', 'HEAD') # The body has
+        if not self.ended: request._body = self
+        self._chunks: deque[bytes] = deque()
+        self._lock, self._taken = asyncio.Lock(), asyncio.Event()
+
+    async def _next(self) -> None:
+        message = await self.receive()
+        if message['type'] == 'http.disconnect': self.gone = True
+        elif not self.ended:
+            if message.get('body'): self._chunks.append(message['body'])
+            self.ended = not message.get('more_body')
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        while not self.ended.is_set():
-            message = await self.receive()
-            if message['type'] == 'http.disconnect': raise HTTPException(400, 'the client has left')
-            if not message.get('more_body'): self.ended.set()
-            if message.get('body'): yield message['body']
+        while True:
+            if self._chunks:
+                self._taken.set()
+                yield self._chunks.popleft()
+            elif self.ended: return
+            elif self.gone: raise HTTPException(400, 'the client has left')
+            else:
+                async with self._lock:
+                    if not (self._chunks or self.ended or self.gone): await self._next()
 
     async def left(self) -> None:
-        "Wait until the client has left."
-        await self.ended.wait()
-        while (await self.receive())['type'] != 'http.disconnect': pass
+        "Wait until the client has left. Of a body that nobody reads some 64 KiB are taken to see it."
+        while not self.gone:
+            while sum(map(len, self._chunks)) > HIGH_WATER:
+                self._taken.clear()
+                await self._taken.wait()
+            async with self._lock:
+                if not self.gone: await self._next()
 
 # %% ../nbs/09_asgi.ipynb #482e10e8
 _HOPS = {'connection', 'keep-alive', 'transfer-encoding', 'upgrade'}
@@ -126,11 +143,44 @@ async def _ask(app: Any, request: Request) -> Response:
     response: Response = refusal or await app.http(request)
     return response
 
+PATIENCE = 0.05 # Seconds that an answer takes before anybody looks whether the client is still there
+
+async def _attended(answering: Awaitable[Response], incoming: _Incoming) -> Response | None:
+    "The answer; None where the client leaves before: then what makes it is cancelled, as `asyncio.timeout` does."
+    task, loop, cancelled = asyncio.current_task(), asyncio.get_running_loop(), False
+    watch: asyncio.Task[None] | None = None
+    response: Response | None
+    def look() -> None:
+        nonlocal watch
+        watch = loop.create_task(incoming.left())
+        watch.add_done_callback(leave)
+    def leave(ended: asyncio.Task[None]) -> None:
+        nonlocal cancelled
+        if task is None or ended.cancelled() or ended.exception(): return
+        cancelled = True
+        task.cancel()
+    timer = loop.call_later(PATIENCE, look)
+    try: response = await answering
+    except asyncio.CancelledError:
+        if not cancelled: raise
+        response = None
+    finally:
+        timer.cancel()
+        if watch is not None:
+            watch.remove_done_callback(leave)
+            watch.cancel()
+            await asyncio.wait({watch})
+            if not watch.cancelled(): watch.exception() # Looked at, so that it is not told
+    uncancel = getattr(task, 'uncancel', None) # Python 3.10 has none
+    if cancelled and uncancel and uncancel(): raise asyncio.CancelledError
+    return response
+
 # %% ../nbs/09_asgi.ipynb #891ef6cf
 async def _answer(app: Any, scope: Scope, receive: Receive, send: Send) -> None:
     request = to_request(scope)
     incoming = _Incoming(receive, request)
-    response = await _ask(app, request)
+    response = await _attended(_ask(app, request), incoming)
+    if response is None: return
     await _send(response, request, incoming, send)
     if response.background is None: return
     if asyncio.iscoroutinefunction(response.background): await response.background()
@@ -373,6 +423,10 @@ class _Call:
     async def send(self, message: Message) -> None: raise NotImplementedError
     def finished(self, error: BaseException | None) -> None: raise NotImplementedError
 
+    def leave(self) -> None:
+        "The client has left."
+        raise NotImplementedError
+
     def decide(self, response: Response) -> None:
         if not self.answer.done(): self.answer.set_result(response)
 
@@ -386,13 +440,13 @@ class _Call:
                 raise
             error = e
         if error is not None and self.left and (isinstance(error, OSError) or type(error).__name__ in _LEFT):
-            log.debug('%s: the client has left', self.request.path)
+            log.debug('%s: the client has left', printable(self.request.path))
             error = None
         self.finished(error)
 
     def failed(self, error: BaseException) -> None:
         "Tell the developer, and answer if nothing is answered."
-        self.host.report(error, self.request.path)
+        self.host.report(error, printable(self.request.path))
         detail = ''.join(users_traceback(error)) if self.host.debug else ''
         self.decide(PlainTextResponse(f'500 {reason(500)}' + (f'\n\n{detail}' if detail else ''), 500))
 
@@ -497,6 +551,8 @@ class _SocketCall(_Call):
         self._inbox.ended()
         self.host.sockets.discard(self)
         self._moved.set()
+
+    def leave(self) -> None: self.closed(CloseCode.ABNORMAL)
 
     def close(self, code: int = CloseCode.NORMAL, reason: str = '') -> None:
         "Close it from outside of the application."
@@ -654,7 +710,10 @@ class ASGIApp:
         task = asyncio.ensure_future(call.run(self.scope(request)))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return await call.answer
+        try: return await call.answer
+        except asyncio.CancelledError: # The client has left: the application hears of it by http.disconnect
+            call.leave()
+            raise
 
     def scope(self, request: Request) -> Scope:
         "What ASGI calls the head of a request."

@@ -32,7 +32,7 @@ from .routing import Owner, Route
 # %% auto #0
 __all__ = ['BURST', 'PER_SECOND', 'ERRORS', 'ERRORS_PER_SECOND', 'DISPLAYS', 'DISPLAYS_PER_SECOND', 'HALVES', 'LINE', 'LARGEST',
            'WAIT', 'SPEAKER', 'HOLD', 'Kernel', 'Allowance', 'Outlet', 'Speaking', 'Stream', 'Task', 'follow_tasks',
-           'follow_threads', 'Cells', 'Running', 'NotebookCells', 'IPyKernel', 'users_frames', 'without_ours',
+           'follow_threads', 'Run', 'Cells', 'Running', 'NotebookCells', 'IPyKernel', 'users_frames', 'without_ours',
            'install']
 
 # %% ../nbs/13_cells.ipynb #a24b47af
@@ -315,6 +315,17 @@ def _speak(speaker: Speaking, run: Callable[[], None]) -> None:
 # %% ../nbs/13_cells.ipynb #19ade4da
 HOLD = 1.0 # Seconds that messages may wait for their cell to end
 
+class Run:
+    "One run of a cell, with what is run inside it: `run_cell` and `%rerun` are the cell's own doing."
+    def __init__(self, cell: str, # Its id
+                 ) -> None:
+        self.cell, self.thread = cell, threading.current_thread()
+        self.depth, self.failed = 0, False
+        self.defined: set[Route] = set()
+        self.begun: list[Any] = [] # By `app.run`
+        self.made: list[ref[App]] = [] # Apps
+        self.release: list[Callable[[], None]] = [] # Lets messages go on that wait for its end
+
 class Cells(Surroundings):
     "The surroundings of apps in a notebook. From any thread."
     debug = True
@@ -325,14 +336,10 @@ class Cells(Surroundings):
         self._homes: WeakKeyDictionary[Any, Owner] = WeakKeyDictionary() # The cells that serve apps
         self._outlets: dict[str, Outlet] = {}
         self._parents: dict[str, dict[str, Any]] = {}
-        self._running: str | None = None # The id of the cell that runs
-        self._defined: set[Route] = set() # What it has defined so far
-        self._begun: list[Any] = [] # What it has begun so far by `app.run`
-        self._made: list[ref[App]] = [] # The apps that it has made so far
+        self._runs: dict[str, Run] = {} # By their request: subshells run cells beside each other
         self._apps: dict[str, list[ref[App]]] = {} # Those that each cell made when it ran last
         self._adders: dict[int, str] = {} # By serial of a route whose function is a module's: the cell that added it
-        self._going_on: list[tuple[str, Any]] = [] # The same of all cells, with the cell's id
-        self._release: list[Callable[[], None]] = []
+        self._going_on: list[tuple[str, Any]] = [] # What cells have begun by `app.run`, with the cell's id
         self.after_hooks: list[Callable[[bool], None]] = [] # Called when a cell has ended, with whether it succeeded
 
     def cell(self) -> Owner:
@@ -343,6 +350,8 @@ class Cells(Surroundings):
     def cell_id(self) -> str:
         "What the front end calls the cell that runs; '' where it gives no ids."
         return str((self.kernel.parent().get('metadata') or {}).get('cellId') or '')
+
+    def _request(self) -> str: return str((self.kernel.parent().get('header') or {}).get('msg_id') or '')
 
     def owner(self, function: Callable[..., Any]) -> Owner:
         "The running cell, for a function that is defined in it; else the function's module."
@@ -368,74 +377,87 @@ class Cells(Surroundings):
 
     def created(self, app: App) -> None:
         self.lives[app] = Live(app)
-        cell = self._running
-        if not (cell and self._by_cell()): return
-        self._made.append(ref(app))
-        before = self._apps.get(cell, [])[len(self._made) - 1:]
+        run = self._run_here()
+        if run is None: return
+        run.made.append(ref(app))
+        before = self._apps.get(run.cell, [])[len(run.made) - 1:]
         old = before[0]() if before else None
-        if old is not None: app.succeed(old, cell, lambda r: self._belongs_elsewhere(r, cell))
+        if old is not None: app.succeed(old, run.cell, partial(self._belongs_elsewhere, run.cell))
 
-    def _belongs_elsewhere(self, route: Route, cell: str) -> bool:
+    def _belongs_elsewhere(self, cell: str, route: Route) -> bool:
         if route.path.startswith(ASSETS) or route.owner is None: return False
         return route.owner.id != cell and self._adders.get(route.serial) != cell
 
-    def _by_cell(self) -> bool:
-        "Is it the running cell's own code that runs, and no handler's?"
-        return threading.current_thread() is threading.main_thread() and SPEAKER.get() is None
+    def _run_here(self) -> Run | None:
+        "The run of a cell whose own code runs here, and no handler's; None where there is none."
+        run = self._runs.get(self._request())
+        return run if run and run.cell and run.thread is threading.current_thread() and SPEAKER.get() is None else None
 
     def refresh(self, app: Any) -> int: return self.lives[app].refresh() if app in self.lives else 0
     def dress(self, request: Request, response: Response) -> Response:
         return with_script(response, request, script(request))
 
     def defined(self, app: App, routes: Sequence[Route], replaced: Sequence[Route]) -> None:
-        self._defined.update(routes)
+        for each in list(self._runs.values()): each.defined.update(r for r in routes if _owns(each.cell, r))
         for old in replaced: self._adders.pop(old.serial, None)
-        if self._running and self._by_cell():
-            self._adders.update((r.serial, self._running) for r in routes if r.owner and r.owner.id != self._running)
+        if run := self._run_here():
+            self._adders.update((r.serial, run.cell) for r in routes if r.owner and r.owner.id != run.cell)
         for old in replaced:
             mine = routes[0].owner
             if old.owner and mine and old.owner.id != mine.id:
                 print(f'{old.path} is answered by this cell now, no longer by {old.owner.label}')
-        if self._running is None and app in self.lives: self.lives[app].check()
+        if self._request() not in self._runs and app in self.lives: self.lives[app].check()
 
     def begun(self, running: Any) -> None:
-        if not (self._running and self._by_cell()): return
-        self._begun.append(running)
-        self._going_on.append((self._running, running))
+        run = self._run_here()
+        if run is None: return
+        run.begun.append(running)
+        self._going_on.append((run.cell, running))
 
 # %% ../nbs/13_cells.ipynb #5fe20948
 class Running(Cells):
     "What happens before and after a cell runs."
     def before_cell(self, *_: Any) -> None:
         "A cell begins."
-        self._running, self._defined, self._begun, self._made = self.cell_id(), set(), [], []
+        request, here = self._request(), threading.current_thread()
+        for key, old in list(self._runs.items()): # One whose end was not told
+            if old.thread is here and key != request: self._end(self._runs.pop(key))
+        run = self._runs.setdefault(request, Run(self.cell_id()))
+        run.depth += 1
+        if run.depth > 1: return
         for app in list(self.lives):
-            held = {ws for ws in tuple(app.sockets) if _owns(self._running, ws.request.route)}
-            if held and app.loop: self._release.append(_hold(app.loop, held))
+            held = {ws for ws in tuple(app.sockets) if _owns(run.cell, ws.request.route)}
+            if held and app.loop: run.release.append(_hold(app.loop, held))
 
     def after_cell(self, result: Any = None) -> None:
         "A cell has ended; where it succeeded, the routes that it no longer defines are removed."
-        cell, self._running = self._running, None
-        ok = result is None or (result.error_before_exec is None and result.error_in_exec is None)
+        run = self._runs.get(self._request()) or Run('')
+        run.failed |= not (result is None or (result.error_before_exec is None and result.error_in_exec is None))
+        run.depth -= 1
+        if run.depth > 0: return # A cell within a cell
+        self._runs.pop(self._request(), None)
+        ok = run.cell and not run.failed
         try:
-            if cell and self._made: self._apps[cell] = self._made
-            for hook in self.after_hooks: hook(ok)
+            if run.cell and run.made: self._apps[run.cell] = run.made
+            for hook in self.after_hooks: hook(not run.failed)
             for app, live in list(self.lives.items()):
                 app.renew()
-                if ok and cell: self._prune(app, cell)
+                if ok: self._prune(app, run)
                 live.check()
-            if ok and cell: self._make_way(cell)
-        finally:
-            while self._release: self._release.pop()()
+            if ok: self._make_way(run)
+        finally: self._end(run)
 
-    def _prune(self, app: App, cell: str) -> None:
-        stale = [r for r in app.table if _owns(cell, r) and r not in self._defined]
+    def _end(self, run: Run) -> None:
+        while run.release: run.release.pop()()
+
+    def _prune(self, app: App, run: Run) -> None:
+        stale = [r for r in app.table if _owns(run.cell, r) and r not in run.defined]
         if stale: app.remove(stale)
 
-    def _make_way(self, cell: str) -> None:
+    def _make_way(self, run: Run) -> None:
         "What an earlier run of this cell has begun makes way for what this one has."
         for owner, running in self._going_on:
-            if owner == cell and running not in self._begun: running.cancel()
+            if owner == run.cell and running not in run.begun: running.cancel()
         self._going_on = [g for g in self._going_on if not g[1].future.done()]
 
 def _owns(cell: str | None, route: Route | None) -> bool:
@@ -604,7 +626,7 @@ def install(shell: Any) -> NotebookCells:
     kernel = IPyKernel(shell)
     kernel.redirect_display()
     cells = NotebookCells(kernel)
-    cells._running = cells.cell_id() # The cell that imports us is running
+    cells.before_cell() # The cell that imports us is running
     if not shell.custom_exceptions: shell.set_custom_exc((NbwsError,), _shown)
     shell.events.register('pre_run_cell', cells.before_cell)
     shell.events.register('post_run_cell', cells.after_cell)

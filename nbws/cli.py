@@ -28,7 +28,7 @@ from .app import AppBase, below, users_traceback
 from .conn import Limits
 from .live import Development, Followed
 from .loading import LOADING, LoadFailed, NothingThere, load_app
-from .messages import NbwsError, PlainTextResponse, Request, Response, StartError
+from .messages import NbwsError, PlainTextResponse, Request, Response, StartError, printable
 from .server import TLS_PASSWORD, Server, load_tls
 
 log = logging.getLogger('nbws')
@@ -70,7 +70,7 @@ class _Edge:
         except asyncio.CancelledError:
             if not late: raise
             if hasattr(task, 'uncancel'): task.uncancel() # type: ignore[union-attr]
-            log.warning('%s took longer than %g s', request.path, self.timeout)
+            log.warning('%s took longer than %g s', printable(request.path), self.timeout)
             return PlainTextResponse('503 The answer took too long', 503)
         finally: timer.cancel()
 

@@ -12,11 +12,28 @@ from typing import Any, BinaryIO
 from urllib.parse import unquote, unquote_to_bytes
 
 # %% auto #0
-__all__ = ['MAX_FIELDS', 'MAX_FILES', 'MAX_FORM', 'IN_MEMORY', 'MultiDict', 'parse_query', 'Headers', 'parse_cookies',
-           'set_cookie', 'UploadFile', 'FormError', 'FormTooLong', 'parse_form']
+__all__ = ['MAX_FIELDS', 'MAX_FILES', 'MAX_FORM', 'IN_MEMORY', 'FromVisitor', 'Fields', 'FieldName', 'MultiDict', 'parse_query',
+           'Headers', 'parse_cookies', 'set_cookie', 'UploadFile', 'FormError', 'FormTooLong', 'parse_form']
+
+# %% ../nbs/00a_data.ipynb #a638f997
+class FromVisitor:
+    "What names were chosen by a visitor: as a child of an element such a mapping is text, and never attributes."
+    __slots__ = ()
+
+class Fields(FromVisitor, dict[str, Any]):
+    "An object of a visitor's JSON, the fields of a message, cookies: a dict, as its copies and unions are."
+    __slots__ = ()
+
+    def copy(self) -> Fields: return Fields(self)
+    def __or__(self, other: Any) -> Any: return Fields(dict.__or__(self, other))
+    def __ror__(self, other: Any) -> Any: return Fields(dict.__ror__(self, other))
+
+class FieldName(FromVisitor, str):
+    "A name among those that `**` collects: the dict that a function gets there is a plain one."
+    __slots__ = ()
 
 # %% ../nbs/00a_data.ipynb #74d9c398
-class MultiDict(dict[str, Any]):
+class MultiDict(FromVisitor, dict[str, Any]):
     "A dict of last values that also remembers every pair in order, for query strings and forms."
     __slots__ = ('_pairs',)
 
@@ -46,7 +63,7 @@ def _unquoted(raw: bytes) -> bytes: return unquote_to_bytes(raw.replace(b'+', b'
 def _text(raw: bytes) -> str: return raw.decode('utf-8', 'replace')
 
 # %% ../nbs/00a_data.ipynb #3c77af81
-class Headers(Mapping[str, str]):
+class Headers(FromVisitor, Mapping[str, str]):
     "Header fields: case-insensitive, repeatable, in order, decoded (latin-1) only when asked for. RFC 9110, section 5."
     __slots__ = ('raw', '_index')
 
@@ -102,7 +119,7 @@ class Headers(Mapping[str, str]):
 def parse_cookies(header: str, # The value of a Cookie field
                   ) -> dict[str, str]:
     "The cookies of a Cookie header. The first of a repeated name, which has the longest path, wins (RFC 6265, 5.4)."
-    found: dict[str, str] = {}
+    found = Fields()
     for part in header.split(';'):
         name, eq, value = part.partition('=')
         if eq: found.setdefault(name.strip(), unquote(value.strip().strip('"')))

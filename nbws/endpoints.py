@@ -12,7 +12,7 @@ from inspect import isasyncgen, isawaitable
 from typing import Any
 
 from .binding import SPECIAL_NAMES, Plan, Source, plan
-from .data import MAX_FORM, MultiDict
+from .data import MAX_FORM, Fields, MultiDict
 from .files import FileResponse
 from .html import FT, HtmxResponseHeaders, HttpHeader, Safe, fragment, is_elements
 from .messages import (BindError, CloseCode, HTMLResponse, HTTPException, JSONResponse, RedirectResponse, Reported,
@@ -205,6 +205,7 @@ class HTTPEndpoint:
 # %% ../nbs/05d_endpoints.ipynb #139cb695
 def parse_message(data: str | bytes, # As it came
                   max_size: int = MAX_FORM, # Characters of JSON
+                  objects: bool = True, # Somebody may keep one of its objects: they are `Fields`
                   ) -> tuple[dict[str, Any], dict[str, Any]]:
     "The fields of a message, and of its header, which htmx calls `HEADERS` (2) or `headers` (4). Raises `BindError`."
     if isinstance(data, bytes):
@@ -214,7 +215,8 @@ def parse_message(data: str | bytes, # As it came
         raise BindError(f'a message of {len(data)} characters came, but only {max_size} are read as JSON: '
                         'annotate a parameter with `bytes`, or give the server `Limits(max_form=...)`')
     try:
-        try: fields, end = _scan(data, 0) # Half of the time of `json.loads` goes to white space that no client sends
+        # Half of the time of `json.loads` goes to white space that no client sends
+        try: fields, end = (_scan_fields if objects else _scan)(data, 0)
         except (StopIteration, ValueError, RecursionError): fields, end = None, -1
         if end != len(data): fields = from_json(data) # It says what is wrong
     except ValueError as e:
@@ -228,6 +230,7 @@ def parse_message(data: str | bytes, # As it came
     return fields, {k.lower(): v for k, v in headers.items() if v is not None} if isinstance(headers, dict) else {}
 
 _scan: Any = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
+_scan_fields: Any = json.JSONDecoder(object_hook=Fields).scan_once  # type: ignore[attr-defined]
 
 def _short(text: str) -> str: return repr(text if len(text) <= 80 else text[:77] + '...')
 
@@ -288,7 +291,8 @@ class SocketEndpoint:
         if source is None: source = ws.source = Source(ws.request, EMPTY, {}, ws)
         source.message = data
         try:
-            if self.needs_fields: source.data, source.headers = parse_message(data, ws.request.max_form)
+            if self.needs_fields:
+                source.data, source.headers = parse_message(data, ws.request.max_form, self.plan.takes_objects)
             return self.plan.bind(source)
         finally: source.data, source.headers, source.message = EMPTY, EMPTY, None # An idle socket holds nothing
 

@@ -17,7 +17,7 @@ from typing import Any
 from .asgi import ASGIApp, replace_sockets
 from .app import AppBase, Surroundings
 from .files import StaticFiles
-from .messages import HTTPException, NbwsError, PlainTextResponse, Request, Response, reason
+from .messages import HTTPException, NbwsError, PlainTextResponse, Request, Response, printable, reason
 from .workers import Workers, is_ending
 
 # %% auto #0
@@ -158,7 +158,7 @@ class WSGIApp:
             return PlainTextResponse(e.detail, e.status_code, e.headers)
         except BaseException as e:
             if is_ending(e): raise
-            self.surroundings.report(self, e, None, request.path)
+            self.surroundings.report(self, e, None, printable(request.path))
             return PlainTextResponse(f'500 {reason(500)}', 500)
         return response
 

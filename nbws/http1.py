@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import select
 import socket
 import struct
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -16,7 +17,7 @@ from typing import Any
 
 from .conn import Host, Outgoing, SocketConn, UvSocketConn
 from .handshake import switching
-from .messages import HTTPException, PlainTextResponse, Reported, Request, Response, Upgrade, reason
+from .messages import HTTPException, PlainTextResponse, Reported, Request, Response, Upgrade, printable, reason
 from .parser import BODY, DEAF, HEAD, IDLE, Exchange, RequestParser, StreamedBody
 from .prefix import relocated
 from .workers import is_ending
@@ -47,12 +48,13 @@ def split_fields(*headers: tuple[str, str]) -> tuple[str, dict[str, str]]:
 # %% ../nbs/07e_http1.ipynb #4ad6b8e7
 class _Writer(Outgoing, RequestParser):
     "How answers are written."
-    __slots__ = ('transport', '_out', '_lost', '_eof', '_above', '_drain', '_task')
+    __slots__ = ('transport', '_out', '_rest', '_lost', '_eof', '_above', '_drain', '_task')
 
     def __init__(self, host: Host) -> None:
         super().__init__(host)
         self.transport: Any = None
         self._out = None
+        self._rest = b'' # Came behind what is being answered, not yet parsed
         self._lost = self._eof = False # Nothing can be written any more; nothing more comes
         self._above = False # The write buffer is above its mark
         self._drain: asyncio.Future[None] | None = None # Until the write buffer is low again
@@ -63,7 +65,8 @@ class _Writer(Outgoing, RequestParser):
         "The head of the answer, whether a body may follow, and the length that it says. Raises `ValueError`."
         status, request = response.status_code, exchange.request
         text, framing = split_fields(*response.headers)
-        goes_on = exchange.keep and exchange.complete and not (self._eof or self.host.stopping)
+        last = (self._eof and not (self.queue or self._rest)) or self.host.stopping
+        goes_on = exchange.keep and exchange.complete and not last
         if goes_on and exchange.usual and status in _USUAL and length is not None and not framing:
             usual = f'{_STATUS[status]}date: {self.host.date}\r\n{text}content-length: {length}\r\n\r\n'
             return usual.encode('latin-1'), True, length
@@ -165,6 +168,14 @@ def _reset(transport: Any) -> None:
             same.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
     transport.abort()
 
+def _hung_up(transport: Any) -> bool:
+    "Has the client closed a connection that nobody reads from now? The loop does not see it; Windows cannot tell."
+    own = transport.get_extra_info('socket')
+    if own is None or own.fileno() < 0 or not hasattr(select, 'poll'): return False
+    poll = select.poll()
+    poll.register(own.fileno(), getattr(select, 'POLLRDHUP', 0)) # POLLHUP and POLLERR are told in any case
+    return bool(poll.poll(0))
+
 async def _close(body: Any) -> None:
     "End an iterable that may not have ended."
     try:
@@ -176,17 +187,17 @@ async def _close(body: Any) -> None:
 
 # %% ../nbs/07e_http1.ipynb #1e815e53
 _SLICE = 4096
+PATIENCE = 0.5 # Seconds that an answer may still take when the client says no more
 
 class _Answers(_Writer):
     "What happens between a read and a write: one exchange at a time."
     socket_conn = SocketConn
-    __slots__ = ('_current', '_rest', '_full', '_paused', '_advancing', '_served', '_lingering', '_waited', '_buffered',
+    __slots__ = ('_current', '_full', '_paused', '_advancing', '_served', '_lingering', '_waited', '_buffered',
                  '_link')
 
     def __init__(self, host: Host) -> None:
         super().__init__(host)
         self._current: Exchange | None = None
-        self._rest = b'' # Came behind what is being answered, not yet parsed
         self._full, self._paused = False, False # The app lags behind with a body; reading is paused
         self._waited = 0.0 # Seconds since there was something to wait for
         self._buffered = 0 # The write buffer's size at the last tick
@@ -212,9 +223,8 @@ class _Answers(_Writer):
     def _feed(self, data: bytes) -> None:
         if self.stage == IDLE and self.idle and self.again(data): return self._advance()
         at, end = 0, len(data)
-        view = data if end <= _SLICE else memoryview(data)
         while at < end and self.stage != DEAF and not self._busy():
-            at += self.parse(view if end <= _SLICE and not at else view[at:at + _SLICE])
+            at += self.parse(data[at:at + _SLICE])
             if self.stage == DEAF: # Frames come next, or nothing that could be parsed
                 self._rest, at = data[at:] if self._awaits_frames() else b'', end
             if self.queue: self._advance()
@@ -234,7 +244,8 @@ class _Answers(_Writer):
             if exchange.deferred and not exchange.complete and not exchange.refusal: break
             self._current = self.queue.pop(0)
             if not exchange.complete and not exchange.refusal: self._open_body(exchange)
-            self.host.workers.start(self._answer(exchange))
+            task = self.host.workers.start(self._answer(exchange))
+            if self._current is exchange: self._task = task
         self._advancing = False
 
     def _open_body(self, exchange: Exchange) -> None:
@@ -273,7 +284,7 @@ class _Answers(_Writer):
             if is_ending(e): # Nobody is going to answer: the client need not wait
                 self.transport.abort()
                 raise
-            log.exception('%s %s failed', request.method, request.path)
+            log.exception('%s %s failed', request.method, printable(request.path))
             response = PlainTextResponse(reason(500), 500)
         if request.root_path: response = relocated(response, request)
         if request.leave: response = request.leave(response)
@@ -289,6 +300,7 @@ class _Answers(_Writer):
             await self.host.workers.call(response.background)
 
     def _done(self, exchange: Exchange) -> None:
+        self._task = None # What comes behind the answer is not for the client
         if self._lost: return
         self._current, self._served, self._waited = None, True, 0.0
         if not (exchange.keep and exchange.complete) or exchange.refusal or self.host.stopping: self._shut()
@@ -376,17 +388,33 @@ class HttpConn(_Answers, asyncio.BufferedProtocol):
         if self.stage == HEAD != stage: self._waited = 0.0
 
     def eof_received(self) -> bool:
+        "The client says no more: it has left, or waits for what it has asked for. Nobody can tell which."
         self.flush()
         self._eof = True
         answers = not self.idle and not self.incoming
-        return answers and not self._lingering and bool(self.transport.can_write_eof())
+        waits = answers and not self._lingering and bool(self.transport.can_write_eof())
+        if waits: self.host.loop.call_later(PATIENCE, self._take_for_gone)
+        return waits
+
+    def _take_for_gone(self) -> None:
+        if self._lost or self._lingering or self.transport.is_closing(): return
+        if not self._above: self.transport.abort()
+        else: self.host.loop.call_later(PATIENCE, self._take_for_gone) # It reads, or `tick` notices that it does not
+
+    @property
+    def left(self) -> bool:
+        "Whether the client has left, as far as one can tell, while its answer is being made."
+        return not self.idle and (self._eof or _hung_up(self.transport))
 
     def connection_lost(self, error: Exception | None) -> None:
+        "The connection is closed. A handler that waits for the body gets an error, any other is cancelled."
         if not self._lost: self.host.forget(self)
         self._lost, self._parser = True, None
-        if self.incoming and self.incoming.body: self.incoming.body.end(HTTPException(400, 'the client has left'))
+        body = self.incoming.body if self.incoming else None
+        told = body is not None and body.awaited # By the error that follows
+        if body is not None: body.end(HTTPException(400, 'the client has left'))
         self._wake()
-        if self._task: self._task.cancel()
+        if self._task and not told: self._task.cancel()
         if self._link is not None: self._link.closed()
 
     def pause_writing(self) -> None: self._above = True
@@ -422,9 +450,10 @@ class HttpConn(_Answers, asyncio.BufferedProtocol):
         elif self._above: self._tick_write(limits.request_timeout)
         elif exchange and not exchange.complete and not exchange.refusal:
             if not self._full: self._tick_body(exchange, seconds, limits.request_timeout)
+            elif self._waited >= PATIENCE + seconds and _hung_up(self.transport): self.transport.abort()
         elif exchange:
-            if self._eof and self._task and self._waited >= 1: self.transport.abort()
-            elif not self._eof: self._waited = 0.0 # The app's time
+            if not (self._paused and _hung_up(self.transport)): self._waited = 0.0 # The app's time
+            elif self._waited >= PATIENCE + seconds: self.transport.abort()
         elif self.stage == HEAD:
             if self._waited >= limits.header_timeout: self._time_out()
         elif self._waited >= (limits.keepalive_timeout if self._served else limits.header_timeout): self._shut()

@@ -96,7 +96,8 @@ def run_notebook(path: Path, stay: bool = False, # Leave the process in the note
         from traitlets.config import Config
     except ImportError: raise LoadFailed("a notebook needs IPython: pip install 'nbws[notebook]'") from None
     config = Config(HistoryManager={'enabled': False}, InteractiveShell={'colors': 'nocolor', 'xmode': 'Plain'})
-    main = ModuleType('__main__')
+    main: Any = ModuleType('__main__')
+    main.__notebook__ = str(path.resolve()) # Not `__file__`: code asks by that whether it is in a notebook
     with _at(path.resolve().parent, main, stay):
         shell: Any = InteractiveShell(config=config, user_module=main)
         shell.loop_runner = _await

@@ -17,14 +17,15 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import unquote
 
-from .data import (MAX_FIELDS, MAX_FILES, MAX_FORM, FormError, Headers, MultiDict, parse_cookies, parse_form,
+from .data import (MAX_FIELDS, MAX_FILES, MAX_FORM, Fields, FormError, Headers, MultiDict, parse_cookies, parse_form,
                    parse_query, set_cookie)
 
 # %% auto #0
 __all__ = ['NbwsError', 'BindError', 'SignatureError', 'PatternError', 'OptionError', 'StartError', 'Reported', 'HTTPException',
-           'reason', 'CloseCode', 'WebSocketDisconnect', 'Body', 'Address', 'URL', 'RequestHead', 'RequestParts',
-           'Request', 'from_json', 'Scope', 'Response', 'HTMLResponse', 'PlainTextResponse', 'JSONResponse',
-           'RedirectResponse', 'StreamingResponse', 'to_json', 'Payload', 'Lane', 'Conn', 'Receiver', 'Upgrade']
+           'reason', 'printable', 'CloseCode', 'WebSocketDisconnect', 'Body', 'Address', 'URL', 'RequestHead',
+           'RequestParts', 'Request', 'from_json', 'Scope', 'Response', 'HTMLResponse', 'PlainTextResponse',
+           'JSONResponse', 'RedirectResponse', 'StreamingResponse', 'to_json', 'Payload', 'Lane', 'Conn', 'Receiver',
+           'Upgrade']
 
 # %% ../nbs/00b_messages.ipynb #a995aca3
 class NbwsError(Exception):
@@ -70,6 +71,11 @@ def reason(status: int) -> str:
     "The phrase of a status code (RFC 9110, section 15)."
     try: return HTTPStatus(status).phrase
     except ValueError: return 'Unknown'
+
+def printable(text: str) -> str:
+    "A visitor's text for a log or a terminal: in one line, and what cannot be seen is escaped as in Python's literals."
+    if text.isprintable(): return text
+    return ''.join(c if c.isprintable() else c.encode('unicode_escape').decode() for c in text)
 
 # %% ../nbs/00b_messages.ipynb #9a2aa10d
 class CloseCode(IntEnum):
@@ -121,6 +127,11 @@ class Body:
         self._ended, self._error = True, error
         self._wake()
 
+    @property
+    def awaited(self) -> bool:
+        "Whether the app waits for more of it."
+        return self._waiter is not None
+
     def _wake(self) -> None:
         if self._waiter and not self._waiter.done(): self._waiter.set_result(None)
 
@@ -160,7 +171,7 @@ class URL(str):
 class RequestHead:
     "What a transport knows of a request once its header fields are in."
     __slots__ = ('method', 'target', 'headers', 'peer', 'server', 'scheme', 'root_path', 'http_version', 'upgrade',
-                 'app', 'route', 'path_params', 'asgi_scope', 'connection', 'since', '_session',
+                 'app', 'route', 'path_params', 'asgi_scope', 'connection', 'since', 'answered', '_session',
                  'max_form', '_body', '_path', '_query', '_cookies', '_form', '_state', '_out',
                  'leave')
     max_form: int # Bytes of a form without its files, or of JSON; beyond it 413. Middleware may set another
@@ -170,6 +181,7 @@ class RequestHead:
     connection: Any # What the app's `connected` made of the connection, where the transport tells of it
     asgi_scope: dict[str, Any] | None
     since: dict[str, int] | None # What a page that opens its socket again has seen: see `nbws.rooms`; set by the app
+    answered: bool | None # No cookie can be set any more
     _session: Any
     _path: str | None
     _query: MultiDict | None
@@ -198,10 +210,11 @@ class RequestHead:
         self.peer, self.server, self.scheme, self.root_path = peer, server, scheme, root_path
         self.http_version, self.upgrade, self._body = http_version, upgrade, body
         self.path_params, self.max_form = {}, MAX_FORM
-        self.app = self.route = self.asgi_scope = self.connection = self._session = self._path = None
+        self.app = self.route = self.asgi_scope = self.connection = self.answered = self._session = self._path = None
         self._query = self._cookies = self._form = self._state = self._out = self.leave = self.since = None
 
-    def __repr__(self) -> str: return f'<{type(self).__name__} {self.method} {self.target.decode("latin-1")}>'
+    def __repr__(self) -> str:
+        return f'<{type(self).__name__} {printable(self.method)} {printable(self.target.decode("latin-1"))}>'
 
 # %% ../nbs/00b_messages.ipynb #ac6f4ca5
 class RequestParts(RequestHead):
@@ -339,7 +352,7 @@ class Request(RequestParts):
 
 def from_json(text: str | bytes) -> Any:
     "What a visitor's JSON says. Raises `ValueError` for what is none, is nested too deeply or has too long a number."
-    try: return json.loads(text)
+    try: return json.loads(text, object_hook=Fields)
     except RecursionError: raise ValueError('it is nested too deeply') from None
 
 def _let_pass(what: str) -> BindError:

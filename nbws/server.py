@@ -267,8 +267,9 @@ class Server:
         return bool(idle)
 
     def _idle(self) -> list[HttpConn]:
-        "Connections that wait for a request, the longest first."
-        return sorted((c for c in self.connections if isinstance(c, HttpConn) and c.idle), key=lambda c: -c.waited)
+        "Connections that can be spared: of clients that have left, then those that wait for a request, longest first."
+        spare = (c for c in self.connections if isinstance(c, HttpConn) and (c.idle or c.left))
+        return sorted(spare, key=lambda c: (c.idle, -c.waited))
 
     def _adopt(self, accepted: socket.socket) -> None:
         options = {'ssl': self.ssl, 'ssl_handshake_timeout': self.limits.header_timeout} if self.ssl else {}

@@ -11,18 +11,27 @@ import logging
 import os
 import re
 import secrets
+import stat
 import sys
+import threading
+import time
+import zlib
 from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
+from weakref import WeakValueDictionary, ref
 
-from .data import set_cookie
-from .messages import Request
+from .data import Fields, FromVisitor, set_cookie
+from .messages import NbwsError, Request
 
 log = logging.getLogger('nbws')
 
 # %% auto #0
-__all__ = ['log', 'VISITOR', 'data_dir', 'secret_key', 'as_visitor', 'visitor_of', 'Session', 'Sessions']
+__all__ = ['log', 'SHORTEST_KEY', 'VISITOR', 'LOGIN', 'ENDED', 'LATE', 'FITS', 'LARGEST', 'data_dir', 'secret_key', 'as_visitor',
+           'visitor_of', 'Session', 'Sessions']
 
 # %% ../nbs/05b_sessions.ipynb #96e09419
 def data_dir() -> Path:
@@ -32,22 +41,48 @@ def data_dir() -> Path:
     else: base = Path(os.environ.get('XDG_DATA_HOME') or Path.home() / '.local/share')
     return base / 'nbws'
 
+SHORTEST_KEY = 16 # Characters
+
 def secret_key(path: Path | None = None) -> str:
-    "The key from $NBWS_SECRET_KEY, or from a file of mode 0600 that is made when it is missing."
-    if key := os.environ.get('NBWS_SECRET_KEY'): return key
+    "The key from $NBWS_SECRET_KEY, or from a file of mode 0600, which is made where it is missing. Raises `NbwsError`."
+    if key := os.environ.get('NBWS_SECRET_KEY', '').strip(): return key
     path = path or data_dir() / 'session.key'
     try:
-        if path.exists() and (key := path.read_text().strip()): return key
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        fresh = path.with_name(f'{path.name}.{secrets.token_hex(4)}')
-        fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with open(fd, 'w') as f: f.write(secrets.token_urlsafe(32))
-        try: os.link(fresh, path) # Whoever comes first wins; nobody sees half a key
-        except FileExistsError: pass
-        finally: fresh.unlink()
-        return path.read_text().strip()
-    except OSError:
-        return secrets.token_urlsafe(32) # A home that cannot be written: sessions last as long as this process
+        if not path.exists(): _make_key(path)
+    except OSError as e:
+        log.warning('sessions last as long as this process: %s cannot be written (%s)', path, e.strerror or e)
+        return secrets.token_urlsafe(32)
+    return _read_key(path)
+
+def _make_key(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    fresh = path.with_name(f'{path.name}.{secrets.token_hex(4)}')
+    fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with open(fd, 'w') as f: f.write(secrets.token_urlsafe(32))
+    try: os.link(fresh, path) # Whoever comes first wins; nobody sees half a key
+    except FileExistsError: pass
+    finally: fresh.unlink()
+
+def _read_key(path: Path) -> str:
+    "The key in a file that is nobody else's. Raises `NbwsError` with what to do."
+    def refused(why: str, cure: str) -> NbwsError:
+        return NbwsError(f'sessions cannot be signed with the key in {path}: {why}. {cure}, '
+                         'or set NBWS_SECRET_KEY, or give the app a secret_key')
+    anew = f'Delete it (rm {path}), and a new one is made; all visitors begin new sessions then'
+    try:
+        with path.open() as f: status, key = os.fstat(f.fileno()), f.read(10_000).strip()
+        folder = path.parent.stat()
+    except (OSError, ValueError) as e: raise refused(f'it cannot be read ({e})', 'Make it readable for you') from None
+    if len(key) < SHORTEST_KEY: raise refused('it is empty' if not key else 'it is too short to be secret', anew)
+    if not hasattr(os, 'geteuid'): return key # Windows: the user's own folder is what keeps others out
+    if status.st_uid != os.geteuid(): raise refused('it belongs to another user', anew)
+    mode, place = stat.S_IMODE(status.st_mode), stat.S_IMODE(folder.st_mode)
+    if mode & 0o077: raise refused(f'its mode is {mode:04o}, so others may know it', anew)
+    if folder.st_uid not in (os.geteuid(), 0): raise refused('its folder belongs to another user', 'Move it')
+    if place & 0o022 and not place & stat.S_ISVTX:
+        raise refused(f'others can replace it, for its folder has the mode {place:04o}',
+                      f'Take that right from them (chmod go-w {path.parent})')
+    return key
 
 # %% ../nbs/05b_sessions.ipynb #479e2f76
 VISITOR = '/_nbws/as/'
@@ -64,18 +99,215 @@ def visitor_of(request: Request) -> str:
     return request.root_path.rpartition(VISITOR)[2] if VISITOR in request.root_path else ''
 
 # %% ../nbs/05b_sessions.ipynb #12bcc0cd
-class Session(dict[str, Any]):
-    "A visitor's data; values are what JSON can say."
-    __slots__ = ('id', 'saved', 'touched', 'cookie', '__weakref__')
+LOGIN = frozenset(('auth', 'user', 'user_id', 'uid', 'login', 'logged_in', 'admin', 'is_admin'))
+_LOCK = threading.RLock() # Handlers on any thread write to sessions
 
-    def __init__(self, sid: str, data: dict[str, Any], saved: str = '', cookie: str = '') -> None:
-        super().__init__(data)
-        self.id, self.saved, self.cookie = sid, saved, cookie # `saved`: what the cookie says
+class _Shared:
+    "What all who hold one session share: its id, and its data while nobody holds it."
+    __slots__ = ('id', 'data', 'holders', 'carried', 'peer', 'given', 'back', 'ended', 'touched', '__weakref__')
+
+    def __init__(self, data: dict[str, Any], sid: str = '') -> None:
+        self.id, self.data = sid or secrets.token_urlsafe(16), data
+        self.holders: list[ref[Session]] = []
+        self.carried = '' # The text that a cookie or the store carries
+        self.peer = '' # Whose request made it
+        self.given = self.back = False # A browser was given the id; and has come back with it
+        self.ended = False # Its id was: nothing of it is kept
         self.touched = False # A socket relies on the id
 
-    def text(self) -> str:
-        "What the cookie should carry."
-        return json.dumps({**self, '_id': self.id}, separators=(',', ':'), default=str)
+    def copies(self) -> Iterator[dict[str, Any]]:
+        yield self.data
+        for holder in self.holders:
+            if (session := holder()) is not None: yield session
+
+    @property
+    def held(self) -> bool: return any(h() is not None for h in self.holders)
+
+    def text(self) -> str: return _text(self.data, self.id)
+
+def _text(data: dict[str, Any], sid: str) -> str:
+    return json.dumps({**data, '_id': sid}, separators=(',', ':'), default=str)
+
+class Session(FromVisitor, dict[str, Any]):
+    "A visitor's data, as one request or socket holds it; values are what JSON can say. From any thread."
+    __slots__ = ('_shared', '_sessions', 'cookie', 'saved', 'answered', '__weakref__')
+
+    def __init__(self, shared: _Shared, sessions: Sessions, cookie: str, saved: str = '',
+                 answered: bool = False) -> None:
+        super().__init__(shared.data)
+        self._sessions, self.cookie, self.saved = sessions, cookie, saved # `saved`: what the browser's cookie says
+        self.answered = answered # No cookie can be set any more: of a socket, or of an answer that has begun
+        self._hold(shared)
+
+    def _hold(self, shared: _Shared) -> None:
+        shared.holders = [h for h in shared.holders if h() is not None] + [ref(self)]
+        self._shared = shared
+
+    @property
+    def id(self) -> str:
+        "What the visitor's browser and the server call this session."
+        return self._shared.id
+
+    def renew(self) -> None:
+        "Go on under a new id. The old one is dead: who else holds it, or comes with its cookie, has an empty session."
+        with _LOCK:
+            if self._shared.given or self._shared.ended: self._part(end=True, empty=True)
+
+    def _part(self, end: bool, empty: bool) -> None:
+        "Leave the others who hold this session; they keep a copy of what it was, or nothing."
+        old, fresh = self._shared, _Shared(dict(self))
+        fresh.peer = old.peer
+        old.holders = [h for h in old.holders if h() is not self]
+        # Not what is inside of our values
+        kept = {} if empty else json.loads(json.dumps(old.data, default=str), object_hook=Fields)
+        for copy in old.copies():
+            dict.clear(copy)
+            dict.update(copy, kept)
+        self._hold(fresh)
+        if end: self._sessions.end(old)
+
+    def _before(self, key: str, value: Any) -> None:
+        "A login begins, becomes another, or ends."
+        shared, had = self._shared, self.get(key)
+        if key not in LOGIN or value == had or not (value or had) or not (shared.given or shared.ended): return
+        if value: self._part(end=not self.answered, empty=any(self.get(k) for k in LOGIN))
+        else: self._sessions.rename(shared)
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        with _LOCK:
+            self._before(key, value)
+            for copy in self._shared.copies(): dict.__setitem__(copy, key, value)
+
+    def __delitem__(self, key: str) -> None:
+        with _LOCK:
+            if key not in self: raise KeyError(key)
+            self._before(key, None)
+            for copy in self._shared.copies(): dict.pop(copy, key, None)
+
+    def pop(self, key: str, *default: Any) -> Any:
+        "As `dict.pop`."
+        with _LOCK:
+            if key not in self and default: return default[0]
+            value = self[key]
+            del self[key]
+            return value
+
+    def popitem(self) -> tuple[str, Any]:
+        "As `dict.popitem`."
+        with _LOCK:
+            key = next(reversed(self), None)
+            if key is None: raise KeyError('the session is empty')
+            return key, self.pop(key)
+
+    def clear(self) -> None:
+        "Forget everything."
+        with _LOCK:
+            for key in LOGIN: self._before(key, None)
+            for copy in self._shared.copies(): dict.clear(copy)
+
+    def update(self, *args: Any, **more: Any) -> None:
+        "As `dict.update`."
+        for key, value in dict(*args, **more).items(): self[key] = value
+
+    def __ior__(self, other: Any) -> Session: # type: ignore[override,misc]
+        self.update(other)
+        return self
+
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        "As `dict.setdefault`."
+        with _LOCK:
+            if key not in self: self[key] = default
+            return self[key]
+
+    def __reduce__(self) -> Any: return Fields, (dict(self),) # A copy is no session
+
+# %% ../nbs/05b_sessions.ipynb #dce9a77c
+class _Texts:
+    "Sessions that no cookie carries, by their ids; bounded, and who has brought most gives way first."
+    def __init__(self, limit: int, # Characters, and some for each session
+                 ) -> None:
+        self.limit, self.total = limit, 0
+        self.found: dict[str, tuple[str, str]] = {} # Text and peer
+        self.sizes: dict[str, int] = {} # By peer
+        self.order: dict[str, tuple[dict[str, None], dict[str, None]]] = {} # Of a peer's: never back, and back
+
+    def __contains__(self, sid: str) -> bool: return sid in self.found
+
+    def get(self, sid: str) -> str: return self.found.get(sid, ('', ''))[0]
+
+    def put(self, sid: str, text: str, peer: str, back: bool) -> bool:
+        "Keep a text in place of an older one; False where it is too long for that."
+        self.pop(sid)
+        if len(text) > self.limit // 16: return False
+        self.found[sid] = text, peer
+        self.sizes[peer] = self.sizes.get(peer, 0) + len(text) + 500
+        self.total += len(text) + 500
+        self.order.setdefault(peer, ({}, {}))[back][sid] = None
+        while self.total > self.limit: self.pop(self._next(sid))
+        return True
+
+    def _next(self, newest: str) -> str:
+        "Of the peer that has most: the newest whose visitor has never come back, else the one longest unused."
+        never, back = self.order[max(self.sizes, key=self.sizes.__getitem__)]
+        return next((s for s in reversed(never) if s != newest), '') or next((s for s in back if s != newest), newest)
+
+    def pop(self, sid: str) -> None:
+        "Forget one."
+        text, peer = self.found.pop(sid, ('', ''))
+        if not text: return
+        self.total -= len(text) + 500
+        self.sizes[peer] -= len(text) + 500
+        for order in self.order[peer]: order.pop(sid, None)
+        if not self.sizes[peer]: del self.sizes[peer], self.order[peer]
+
+class _Store:
+    "The sessions of an app that are in memory. Under the lock."
+    def __init__(self, live: int, largest: int) -> None:
+        self.limit = live
+        self.held: WeakValueDictionary[str, _Shared] = WeakValueDictionary() # All that somebody holds
+        self.live: OrderedDict[str, tuple[_Shared, int]] = OrderedDict() # Used last, and their sizes
+        self.size, self.largest = 0, largest
+        self.texts = _Texts(largest)
+        self.ended: OrderedDict[str, float] = OrderedDict() # Ids that are dead, and since when
+
+    def find(self, sid: str) -> _Shared | None: return self.held.get(sid)
+
+    def keep(self, shared: _Shared, size: int = 0) -> None:
+        "Keep it for some time after its last holder."
+        _, before = self.live.pop(shared.id, (None, 0))
+        self.held[shared.id], self.live[shared.id] = shared, (shared, size or before or 500)
+        self.size += self.live[shared.id][1] - before
+        for _ in range(8):
+            if len(self.live) <= self.limit and self.size <= self.largest: return
+            sid, (oldest, size) = self.live.popitem(last=False)
+            if oldest.held: self.live[sid] = oldest, size # Sockets and requests hold it anyway
+            else: self._let_go(oldest, size)
+
+    def _let_go(self, shared: _Shared, size: int) -> None:
+        self.size -= size
+        if (text := shared.text()) != shared.carried: self.texts.put(shared.id, text, shared.peer, shared.back)
+
+    def drop(self, sid: str) -> None:
+        "Forget one."
+        self.size -= self.live.pop(sid, (None, 0))[1]
+        self.held.pop(sid, None)
+        self.texts.pop(sid)
+
+    def end(self, sid: str) -> None:
+        "Let an id be dead."
+        self.drop(sid)
+        self.ended[sid] = time.monotonic()
+        while len(self.ended) > ENDED: self.ended.popitem(last=False)
+
+    def take_over(self, old: _Store) -> None:
+        "Go on with the sessions of another store."
+        for shared, size in old.live.values(): self.keep(shared, size)
+        self.held.update(old.held)
+        for sid, (text, peer) in old.texts.found.items(): self.texts.put(sid, text, peer, True)
+        self.ended.update(old.ended)
+
+ENDED = 20_000 # Dead ids that are remembered
+LATE = 60.0 # Seconds in which requests with a dead id may come that a page sent before it heard of the new one
 
 # %% ../nbs/05b_sessions.ipynb #c679a4d0
 class Sessions:
@@ -84,12 +316,14 @@ class Sessions:
                  key: str | None = None, # Signs the cookies; `secret_key()` by default, at the first use
                  cookie: str = 'session_', # The cookie's name
                  max_age: int | None = 365 * 24 * 3600, # Seconds; None: until the browser closes
-                 live: int = 10_000, # Visitors kept in memory at the most
+                 live: int = 10_000, # Sessions kept in memory at the most, beside those that are too large for a cookie
+                 salt: Callable[[], str] = str, # What tells this app from others; asked at the first use
                  **options: Any, # Of the cookie: path, domain, samesite, secure, partitioned
                  ) -> None:
-        self.key, self.cookie, self.max_age, self.limit, self.options = key, cookie, max_age, live, options
-        self._live: OrderedDict[str, Session] = OrderedDict()
+        self.key, self.cookie, self.max_age, self.salt, self.options = key, cookie, max_age, salt, options
+        self.store = _Store(live, LARGEST)
         self._signer: Any = None
+        self._told = False # That a session is too large for a cookie
 
     def signer(self) -> Any:
         "The signer, made at the first use: `itsdangerous` and the key's file are only touched where sessions are used."
@@ -97,54 +331,117 @@ class Sessions:
             import hashlib
 
             from itsdangerous import TimestampSigner
-            self._signer = TimestampSigner(self.key or secret_key(), salt='nbws.session', digest_method=hashlib.sha256)
+            salt = f'nbws.session {self.cookie} {self.salt()}'
+            self._signer = TimestampSigner(self.key or secret_key(), salt=salt, digest_method=hashlib.sha256)
         return self._signer
 
     def load(self, request: Request) -> Session:
-        "The visitor's session: from memory while it is live, else from a signed and fresh cookie, else a new one."
-        cookie = self.cookie + visitor_of(request)
-        given = request.cookies.get(cookie)
-        if not given: return Session(secrets.token_urlsafe(16), {}, cookie=cookie)
-        from itsdangerous import BadSignature
-        try: saved = base64.urlsafe_b64decode(self.signer().unsign(given, max_age=self.max_age)).decode()
-        except (BadSignature, ValueError): return Session(secrets.token_urlsafe(16), {}, cookie=cookie)
-        data = json.loads(saved)
-        sid = data.pop('_id')
-        if sid in self._live:
-            self._live.move_to_end(sid)
-            session = self._live[sid]
-            session.saved = saved
-            return session
-        return self._keep(Session(sid, data, saved, cookie))
+        "The visitor's session: from memory while it is there, else from a signed and fresh cookie, else a new one."
+        signer, usual = self.signer(), self.cookie + visitor_of(request)
+        other = f'{usual}_{zlib.crc32(signer.salt):08x}' # Cookies know no ports: another app may have the usual one
+        late, free = False, usual
+        with _LOCK:
+            for name, given in _cookies(request, usual, other):
+                saved = self._opened(signer, given)
+                if saved is None: free = other
+                if not saved: continue
+                data = json.loads(saved, object_hook=Fields)
+                sid = data.pop('_id')
+                if (ended := self.store.ended.get(sid)) is not None: late |= time.monotonic() - ended < LATE
+                else: return Session(self._found(sid, data, saved), self, name, saved, bool(request.answered))
+            shared = _Shared({})
+            shared.peer, shared.ended = _peer(request), late # Its answer must not take the new cookie's place
+            return Session(shared, self, free, '', bool(request.answered))
 
-    def _keep(self, session: Session) -> Session:
-        self._live[session.id] = session
-        while len(self._live) > self.limit: self._live.popitem(last=False)
-        return session
+    def _opened(self, signer: Any, given: str) -> str | None:
+        "What a cookie says; '' where it is too old, None where it is not ours."
+        from itsdangerous import BadSignature
+        try:
+            signed, at = signer.unsign(given, return_timestamp=True)
+            # A signature from the future is ours, too: the clock was set back
+            if self.max_age is not None and time.time() - at.timestamp() > self.max_age: return ''
+            return base64.urlsafe_b64decode(signed).decode()
+        except (BadSignature, ValueError, OverflowError): return None
+
+    def _found(self, sid: str, data: dict[str, Any], saved: str) -> _Shared:
+        shared, store = self.store.find(sid), self.store
+        if shared is None:
+            if text := store.texts.get(sid):
+                data, saved = json.loads(text, object_hook=Fields), text
+                del data['_id']
+            shared = _Shared(data, sid)
+            shared.carried, shared.peer = saved, store.texts.found.get(sid, ('', ''))[1]
+        shared.given = shared.back = True
+        if sid in store.texts: store.texts.put(sid, store.texts.get(sid), shared.peer, True) # Used now
+        store.keep(shared, len(shared.carried) + 500)
+        return shared
 
     def adopt(self, old: Sessions) -> None:
-        "Go on with the live sessions of another app."
-        for session in old._live.values(): self._keep(session)
+        "Go on with the sessions of another app."
+        with _LOCK:
+            if old.store is not self.store: self.store.take_over(old.store)
+            old.store = self.store
 
     def touch(self, session: Session) -> None:
         "Keep this session, though it may be empty: a socket is about to rely on it."
-        session.touched = True
-        self._keep(session)
+        with _LOCK:
+            session._shared.touched = True
+            self.store.keep(session._shared)
+
+    def end(self, shared: _Shared) -> None:
+        "Let a session's id be dead. Under the lock."
+        shared.ended = True
+        self.store.end(shared.id)
+
+    def rename(self, shared: _Shared) -> None:
+        "Let a session go on under a new id for all who hold it. Under the lock."
+        if shared.ended: return
+        self.store.end(shared.id)
+        shared.id = secrets.token_urlsafe(16)
+        self.store.keep(shared)
 
     def save(self, session: Session, secure: bool = False) -> str | None:
         "The Set-Cookie value that brings the browser up to date, or None where nothing changed."
-        if not session and not session.touched:
-            if not session.saved: return None
-            self._live.pop(session.id, None)
-            return set_cookie(session.cookie, '', max_age=0, **self.options)
-        text = session.text()
-        if text == session.saved: return None
-        self._keep(session)
-        value = self.signer().sign(base64.urlsafe_b64encode(text.encode())).decode()
-        if len(value) > 4000:
-            log.warning('the session holds %d bytes, more than a cookie can: it is kept in memory only', len(text))
-            text = Session(session.id, {}).text()
-            value = self.signer().sign(base64.urlsafe_b64encode(text.encode())).decode()
-        session.saved = text
-        options = {**self.options, 'secure': secure or self.options.get('secure', False)}
-        return set_cookie(session.cookie, value, max_age=self.max_age, **options)
+        with _LOCK:
+            shared, session.answered = session._shared, True
+            options = {**self.options, 'secure': secure or self.options.get('secure', False)}
+            if shared.ended: return None
+            if not session and not shared.touched:
+                self.store.drop(shared.id)
+                return set_cookie(session.cookie, '', max_age=0, **options) if session.saved else None
+            text = told = shared.text()
+            fits = len(text) < FITS
+            if not fits: told = _text({}, shared.id)
+            if text != shared.carried: self._carry(shared, text, fits)
+            self.store.keep(shared, len(text) + 500)
+            if told == session.saved: return None
+            session.saved, shared.given = told, True
+            value = self.signer().sign(base64.urlsafe_b64encode(told.encode())).decode()
+            return set_cookie(session.cookie, value, max_age=self.max_age, **options)
+
+    def _carry(self, shared: _Shared, text: str, fits: bool) -> None:
+        "See to it that a text outlives its place among the sessions used last."
+        shared.carried = text
+        if fits: self.store.texts.pop(shared.id)
+        elif not self.store.texts.put(shared.id, text, shared.peer, shared.back):
+            log.error('a session of %d characters is larger than sessions may be, %d, and will be lost', len(text),
+                      LARGEST // 16)
+        elif not self._told:
+            self._told = True
+            log.warning('a session of %d characters is more than a cookie can hold: such sessions are kept in memory, '
+                        'and end with this process', len(text))
+
+FITS = 2900 # Characters that a cookie can hold, in base64 and signed
+LARGEST = 16 * 2**20 # Characters of sessions in memory: of those used last, and of those that no cookie can hold
+
+def _cookies(request: Request, *names: str) -> Iterator[tuple[str, str]]:
+    "The names and values of all cookies of these names: one of another path or domain may come first."
+    for part in '; '.join(request.headers.getlist('cookie')).split(';'):
+        name, _, value = part.partition('=')
+        if name.strip() in names: yield name.strip(), unquote(value.strip().strip('"'))
+
+def _peer(request: Request) -> str:
+    "The visitor's address; of IPv6 the network, for a visitor has all addresses of one."
+    host = str(request.peer[0])
+    try: return IPv6Address(host).exploded[:19] if ':' in host else host
+    except ValueError: return host

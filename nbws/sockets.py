@@ -12,8 +12,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from types import SimpleNamespace
 from typing import Any, Protocol
 
-from .html import FT, apart, render
-from .messages import CloseCode, Conn, Payload, Request, Upgrade, WebSocketDisconnect, from_json, to_json
+from .html import FT, apart, is_element, render
+from .messages import CloseCode, Conn, Payload, Request, Upgrade, WebSocketDisconnect, from_json, printable, to_json
 from .workers import Workers
 
 # %% auto #0
@@ -24,8 +24,7 @@ __all__ = ['INBOX', 'SMALL', 'HIGH_WATER', 'OUTBOX', 'OVERFLOW', 'CONNECTING', '
 def is_component(thing: Any) -> bool:
     "Is it something to render as HTML: ours, fastcore's, or any object with `__ft__` or `__html__`?"
     kind = type(thing)
-    return isinstance(thing, FT) or hasattr(kind, '__ft__') or hasattr(kind, '__html__') or (
-        hasattr(thing, 'tag') and hasattr(thing, 'attrs') and hasattr(thing, 'children'))
+    return is_element(thing) or hasattr(kind, '__ft__') or hasattr(kind, '__html__')
 
 def to_payload(content: Any, # What a handler returned, yielded or sent
                ) -> str | bytes | Payload | None:
@@ -277,7 +276,8 @@ class SocketBase:
     @property
     def state(self) -> SimpleNamespace: "What handlers want to keep with this socket."; return self.request.state
 
-    def __repr__(self) -> str: return f'<WebSocket {self.path} {"open" if self.open else self.code or "connecting"}>'
+    def __repr__(self) -> str:
+        return f'<WebSocket {printable(self.path)} {"open" if self.open else self.code or "connecting"}>'
 
 # %% ../nbs/04_sockets.ipynb #559e2016
 _SEVERAL = frozenset((tuple, list))

@@ -46,10 +46,11 @@ class Kernel:
     @property
     def process(self) -> psutil.Process: return psutil.Process(self.manager.provisioner.pid)  # type: ignore[union-attr]
 
-    def start(self, code: str, cell: str = '') -> str:
+    def start(self, code: str, cell: str = '', subshell: str = '') -> str:
         "Run a cell as JupyterLab does, and do not wait; its message's id."
         content = {'code': code, 'silent': False, 'store_history': True, 'user_expressions': {}, 'allow_stdin': False}
         message = self.client.session.msg('execute_request', content, metadata={'cellId': cell} if cell else {})
+        if subshell: message['header']['subshell_id'] = subshell
         self.client.shell_channel.send(message)
         return str(message['header']['msg_id'])
 
@@ -360,6 +361,77 @@ await app.run(asyncio.sleep(0))
 running.cancel()
 assert ended.wait(10)
 """)
+
+
+ROUTE = "@app.get('/{0}')\ndef {0}(): return '{0}'\n"
+PATHS = "print(*sorted(r.path for r in app.routes))"
+NESTED = {'run_cell': "get_ipython().run_cell({!r})", 'rerun': "get_ipython().run_line_magic('rerun', '2')"}
+
+
+@pytest.mark.parametrize('code', NESTED.values(), ids=NESTED)
+def test_a_cell_within_a_cell(kernel: Kernel, code: str) -> None:
+    "What both define is the outer one's, and stays until its next run does not define it."
+    kernel.run(APP, 'app')
+    kernel.run(ROUTE.format('within'), 'source')
+    for _ in range(2):
+        kernel.run(ROUTE.format('before') + code.format(ROUTE.format('within')) + '\n' + ROUTE.format('after'), 'outer')
+        assert kernel.run(PATHS).stdout == '/ /after /before /within\n'
+    kernel.run(ROUTE.format('after'), 'outer')
+    assert kernel.run(PATHS).stdout == '/ /after\n'
+
+
+SLOWLY = ROUTE.format('first') + """
+go.clear()
+async def ticker(name):
+    try: await asyncio.Event().wait()
+    finally: ended.append(name)
+app.run(ticker('outer'))
+begun.set()
+assert go.wait(10)
+""" + ROUTE.format('last')
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason='its ipykernel has no subshells')
+def test_a_subshell_beside_a_cell(kernel: Kernel) -> None:
+    "Each owns what it defines and begins, though they run at once."
+    kernel.run(APP + 'import threading\nended = []\nbegun, go = threading.Event(), threading.Event()', 'app')
+    kernel.client.control_channel.send(kernel.client.session.msg('create_subshell_request', {}))
+    subshell = kernel.client.get_control_msg(timeout=BOUND)['content']['subshell_id']
+    kernel.finish(kernel.start(ROUTE.format('mine'), 'mine', subshell))
+    for n in range(3):
+        outer = kernel.start(SLOWLY, 'outer')
+        inner = kernel.start(f"begun.wait(10)\nbegun.clear()\napp.run(ticker('mine {n}'))\n{ROUTE.format('mine')}"
+                             f"{ROUTE.format(f'only_{n}')}{PATHS}\ngo.set()", 'mine', subshell)
+        told, left = '', {outer, inner}
+        while left:
+            message = kernel.client.get_iopub_msg(timeout=BOUND)
+            told += message['content'].get('text', '') + '\n'.join(message['content'].get('traceback', []))
+            if message['content'].get('execution_state') == 'idle': left.discard(message['parent_header'].get('msg_id'))
+        assert '/ /first' in told, told
+        paths = kernel.run(PATHS, 'other').stdout
+        assert paths == f'/ /first /last /mine /only_{n}\n'
+    ends(lambda: kernel.run('print(sorted(ended))', 'other').stdout == "['mine 0', 'mine 1', 'outer', 'outer']\n",
+         'a ticker of an earlier run goes on')
+
+
+INTERRUPTED = """
+async def forever():
+    print('begun', flush=True)
+    try: await asyncio.Event().wait()
+    finally: ended.set()
+{}
+"""
+
+
+@pytest.mark.parametrize('wait', ['await app.run(forever())', 'app.run(forever()).result(60)'])
+def test_an_interrupt_ends_what_is_waited_for(kernel: Kernel, wait: str) -> None:
+    "At once, though nothing else wakes the kernel's loop; and what runs on the server's loop ends, too."
+    kernel.run(APP + 'import threading\nended = threading.Event()', 'app')
+    run_id = kernel.start(INTERRUPTED.format(wait), 'waits')
+    kernel.hear('begun', run_id)
+    kernel.manager.interrupt_kernel()
+    assert re.search('KeyboardInterrupt|CancelledError', kernel.finish(run_id).error)  # As for each cell that awaits
+    assert kernel.run('print(ended.wait(10))').stdout == 'True\n'
 
 
 TICKER = """
