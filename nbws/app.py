@@ -11,6 +11,7 @@ import os
 import re
 import sys
 import sysconfig
+import threading
 import time
 import traceback
 from collections import deque
@@ -23,7 +24,7 @@ from pathlib import Path
 from types import FrameType, SimpleNamespace
 from typing import Any, NamedTuple, TypeVar
 
-from .access import host_names, origin_names
+from .access import hidden, host_names, is_hidden, origin_names
 from .binding import SPECIAL_NAMES, SPECIAL_TYPES, plan
 from .endpoints import HTTPEndpoint, SocketEndpoint, Stream, call, is_stream, pulled, source_of, to_response
 from .files import StaticFiles
@@ -32,7 +33,7 @@ from .html import (Link, Meta, Pre, Safe, Script, Tbody, Td, Th, Thead, Tr, attr
 from .html import Table as HtmlTable
 from .messages import (BindError, HTMLResponse, HTTPException, NbwsError, OptionError, PlainTextResponse, Request,
                            Response, Upgrade, printable, reason)
-from .rooms import Room, take_since
+from .rooms import Room, Rooms, take_since
 from .routing import ANY, WEBSOCKET, Owner, Pattern, Route, Table, parse_pattern
 from .sessions import Session, Sessions
 from .sockets import WebSocket
@@ -129,7 +130,8 @@ def _escaped(says: str) -> str:
 
 def shortened(text: str, limit: int = 2000, # Characters
               ) -> str:
-    "The beginning and the end of a longer text, with its length between them."
+    "The beginning and the end of a longer text, with its length between them; what cannot be encoded is escaped."
+    if not text.isascii(): text = text.encode('utf-8', 'backslashreplace').decode()
     if len(text) <= limit: return text
     return f'{text[:limit // 2]} ... ({len(text)} characters) ... {text[-(limit // 2):]}'
 
@@ -271,7 +273,7 @@ class AppBase:
         self.sessions = Sessions(secret_key, session_cookie, max_age, salt=self._salt, path=sess_path,
                                  samesite=same_site, secure=sess_https_only, domain=sess_domain)
         self.sockets: set[WebSocket] = set()
-        self.rooms: dict[str, Room] = {}
+        self.rooms = Rooms()
         self.state = SimpleNamespace()
         self.startup_hooks, self.shutdown_hooks = _many(on_startup), _many(on_shutdown)
         self.lifespan = lifespan
@@ -554,6 +556,9 @@ class Pages(Routing):
         if self.default_hdrs:
             viewport = 'width=device-width, initial-scale=1, viewport-fit=cover'
             parts += [Meta(charset='utf-8'), Meta(name='viewport', content=viewport)]
+        if self.htmx and 'ws' in self.exts: # Before htmx
+            parts.append(Script(src=f'{prefix}{ASSETS}/sockets.js', data_rooms=True))
+        if self.default_hdrs:
             if self.htmx: parts.append(asset('htmx.min.js', prefix))
         if self.htmx: parts += [asset(EXTENSIONS[e], prefix) for e in self.exts]
         head = Safe(render(*parts, *elements))
@@ -573,6 +578,7 @@ class Pages(Routing):
 
     def error_page(self, request: Request, status: int, detail: str, trace: str = '') -> Response:
         "A page for an error; a fragment of text for everything that is not a browser's navigation."
+        detail = shortened(detail)
         if 'text/html' not in request.headers.get('accept', ''):
             return PlainTextResponse(f'{status} {detail}' + (f'\n\n{trace}' if trace else ''), status)
         from nbws.html import H1, Main, P, Title
@@ -614,6 +620,8 @@ class Answering(Pages):
         if found and path.startswith(ASSETS) and not found[0].path.startswith(ASSETS): found = None # By a catch-all
         if not found: return await self._unrouted(request)
         request.route, request.path_params = found
+        if found[0].may_change and not request.vouched and is_hidden(request, self.allowed_hosts, self.allowed_origins):
+            return hidden(request)
         if self.before and (early := await self._before(request)) is not None: return self.respond(early, request)
         endpoint = request.route.endpoint
         if isinstance(endpoint, SocketEndpoint): return await self._upgrade(request, endpoint)
@@ -869,15 +877,17 @@ def below(request: Request, prefix: str, # A mounted app's; without a slash at i
                     peer=request.peer, server=request.server, scheme=request.scheme,
                     root_path=request.root_path + prefix, http_version=request.http_version, upgrade=request.upgrade)
     inner.asgi_scope, inner._state, inner.since = request.asgi_scope, request.state, request.since
-    inner.max_form = request.max_form
+    inner.max_form, inner.vouched = request.max_form, request.vouched
     return inner
 
 class Mount:
     "The endpoint of everything below a prefix."
+    passes_on = True
     def __init__(self, prefix: str, app: Any) -> None: self.prefix, self.app = prefix, app
     async def answer(self, request: Request) -> Response:
         "What the other app answers."
-        inner = below(request, self.prefix)
+        outer, inner = request.app, below(request, self.prefix)
+        inner.vouched |= not is_hidden(request, outer.allowed_hosts, outer.allowed_origins) # Of whoever may send to it
         if getattr(self.app, 'sessions', None) is request.app.sessions: inner._session = request._session
         response: Response = await self.app.http(inner)
         return response
@@ -955,8 +965,7 @@ class App(Mounting):
         self.sessions.adopt(old.sessions)
         if self._made.files == old._made.files: self._made = self._made._replace(number=old._made.number)
         old.successor = self
-        for name, room in tuple(old.rooms.items()):
-            if (mine := self.rooms.setdefault(name, room)) is not room: mine.take_over(room)
+        self.rooms.take_over(old.rooms)
         for ws in tuple(old.sockets):
             old.sockets.discard(ws)
             self.sockets.add(ws)
@@ -970,11 +979,16 @@ class App(Mounting):
 
     def room(self, name: str, history: int | None = None, # How many of the last messages newcomers get
              overflow: str | None = None) -> Room:
-        "The room called `name`, made at the first call. From any thread."
-        room = self.rooms.get(name)
-        if room is None: room = self.rooms.setdefault(name, Room(name, history or 0, overflow))
-        elif history is not None: room.keep(history)
-        return room
+        """The room called `name`, made at the first call. From any thread.
+
+        One that a handler made is forgotten when nobody is in it, nothing refers to it and it has no history.
+        """
+        return self.rooms.call(name, history, overflow, program=not self._handles())
+
+    def _handles(self) -> bool:
+        "Is this a handler's call: on the server's loop, or in a worker's thread? Else it is a cell or a module."
+        if self.loop is None: return False
+        return _on_loop(self.loop) or threading.current_thread() is not threading.main_thread()
 
     def setup_ws(self, f: Callable[..., Any] = lambda: None, path: str = '/ws') -> Callable[..., Awaitable[None]]:
         "FastHTML's shortcut: a socket route whose clients all get what the returned `send` is given."

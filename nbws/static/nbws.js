@@ -4,7 +4,7 @@
   if (window.nbws) return
   const base = document.currentScript.src.replace(/\/_nbws\/nbws\.js.*$/, '')
   const page = location.pathname.slice(new URL(base + '/').pathname.length - 1) || '/'
-  const { boot, made = 0, at = Infinity, rooms } = document.currentScript.dataset
+  const { boot, made = 0, at = Infinity } = document.currentScript.dataset
   const nbws = window.nbws = { base, page, boot, made, since: at, peer: 'kernel', lost: [] }
 
   // What nbws itself says stands outside the body, in a shadow root: the page's styles and swaps do not touch it.
@@ -117,53 +117,22 @@
   }
 
   // The page's own sockets are watched, to know when they need help to come back.
-  const Native = window.WebSocket
+  const Native = window.WebSocket // Which `sockets.js` watches
+  const { htmxs } = nbwsSockets // Those come back by themselves
   const watched = new Set()
   window.WebSocket = new Proxy(Native, { construct(target, args, self) {
-    const socket = resume(args, to => Reflect.construct(target, to, self))
+    const socket = Reflect.construct(target, args, self)
     watched.add(socket)
     let opened = false
     socket.addEventListener('open', () => { opened = true })
     socket.addEventListener('close', e => {
       watched.delete(socket)
-      if (![1000, 1001, 1005, 1012].includes(e.code)) notice('socket', { path: local(socket.url), opened, code: e.code, reason: e.reason })
-      const meant = e.code === 1000 || e.code === 1005, returns = [1006, 1011, 1012, 1013].includes(e.code) && htmxs.has(socket)
-      if (!meant && !returns) nbws.lost.push(socket)
+      if (e.isTrusted && ![1000, 1001, 1005, 1012].includes(e.code))
+        notice('socket', { path: local(socket.url), opened, code: e.code, reason: e.reason })
+      if (e.code !== 1000 && e.code !== 1005 && !htmxs.has(socket)) nbws.lost.push(socket)
     })
     return socket
   } })
-
-  // A room with a history tells the position of each message to the sockets that ask for it (see rooms.py). One that opens
-  // again says what this page has seen, unless it was the page itself that closed it: then it begins anew.
-  const seen = [] // Of each socket: its address, the socket, and the last position by epoch
-  const resume = ([url, ...rest], open) => {
-    let address
-    try { address = new URL(url, location.href) } catch (e) {}
-    if (rooms === undefined || !address || address.host !== location.host || address.hash) return open([url, ...rest])
-    const before = seen.findIndex(s => s.url === String(url) && s.socket.readyState > 1)
-    const last = before < 0 ? new Map() : seen.splice(before, 1)[0].last
-    const positions = [...last].slice(-20).map(position => position.join(':')).join('.')
-    const socket = open([url + (address.search ? '&' : '?') + 'nbws-since=' + positions, ...rest])
-    const entry = { url: String(url), socket, last }
-    seen.push(entry)
-    if (seen.length > 100) seen.shift()
-    const shown = socket.url.replace(/[?&]nbws-since=.*/, '')
-    Object.defineProperty(socket, 'url', { value: shown })
-    socket.close = (...how) => {
-      if (seen.includes(entry)) seen.splice(seen.indexOf(entry), 1)
-      Native.prototype.close.apply(socket, how)
-    }
-    socket.addEventListener('message', e => {
-      const found = typeof e.data === 'string' && /\x1e([0-9a-f]{8}):(\d+)$/.exec(e.data.slice(-40))
-      if (!found) return
-      last.delete(found[1])
-      last.set(found[1], found[2])
-      const text = e.data.slice(0, -found[0].length)
-      if (text) Object.defineProperty(e, 'data', { value: text })
-      else e.stopImmediatePropagation()
-    })
-    return socket
-  }
 
   // What only the page can know is told to whoever writes it, once: in the cell, and here.
   const noticed = new Set(), unsaid = []
@@ -205,15 +174,6 @@
     document.addEventListener('htmx:load', () => setTimeout(unconnected))
   })
 
-  const htmxs = new WeakSet() // Sockets of the htmx extension
-  const htmxReconnects = () => {
-    if (!window.htmx) return
-    htmx.config.wsReconnectDelay = n => Math.min(1000, 100 * 2 ** n)
-    const create = htmx.createWebSocket
-    if (create) htmx.createWebSocket = url => { const socket = create(url); htmxs.add(socket); return socket }
-  }
-  document.addEventListener('DOMContentLoaded', htmxReconnects) // Before htmx, which listens there too
-
   // Some changes take effect only where a page is loaded again, perhaps at another address. What was typed into it stays.
   const dirty = e => (e.localName === 'textarea' || e.localName === 'input') && (e.value !== e.defaultValue || e.checked !== e.defaultChecked)
   const boxes = () => [...document.querySelectorAll('textarea, input:not([type=file], [type=password])')]
@@ -239,17 +199,12 @@
     if (now[kept.focus]) now[kept.focus].focus({ preventScroll: true })
   })
 
-  // After the server was away: htmx opens its sockets again by itself after most closes, but not after 1001. A page that
-  // has opened one itself, and not again, starts anew.
+  // After the server was away: a page that has opened a socket itself, and not again, starts anew.
   const revive = () => {
     const lost = nbws.lost.splice(0)
     if (!lost.length) return
     const again = old => [...watched].some(s => s.url === old.url && s.readyState < 2)
-    if (lost.some(old => !htmxs.has(old) && !again(old))) return startAnew()
-    for (const element of document.querySelectorAll('[ws-connect],[data-ws-connect]')) {
-      const own = (element['htmx-internal-data'] || {}).webSocket
-      if (own && lost.includes(own.socket)) own.init()
-    }
+    if (lost.some(old => !again(old))) startAnew()
   }
 
   // Changes: fetch the page again and morph it, so that typed text, scroll position and open sockets stay.
@@ -336,7 +291,8 @@
   const sandboxed = self.origin === 'null'
   const outside = window.nbwsOutside || { fetch: (...args) => fetch(...args), leave: url => location.replace(url) }
   const ask = async () => {
-    const answer = await outside.fetch(door + '/~notebook' + (nbws.notebook ? '?path=' + encodeURIComponent(nbws.notebook) : ''))
+    const path = nbws.notebook ? '?path=' + encodeURIComponent(nbws.notebook) : ''
+    const answer = await outside.fetch(door + '/~notebook' + path, { signal: AbortSignal.timeout(3000) })
     if (answer.status === 403 || (answer.redirected && answer.url.includes('login'))) return { out: true }
     if (!answer.ok || answer.redirected) return {}
     const known = await answer.json()
@@ -350,7 +306,7 @@
   // Is there anything to connect to? Goes where the app is served now, or says what a person can do.
   const passable = async () => {
     slow = false
-    if (!door) return true
+    if (!door) return await nbwsSockets.reachable()
     if (sandboxed) { // Its ticket has ended with the kernel or with Jupyter, and there is no other without a login
       slow = [403, 404].includes((await fetch(base + '/_nbws/nbws.js', { method: 'HEAD' })).status)
       if (slow) say('this page has expired: run its cell again')
@@ -384,7 +340,7 @@
     pong() { clearTimeout(waiting); waiting = 0; say('') },
     refresh, error,
   }
-  const again = () => setTimeout(connect, slow ? 5000 : Math.min(1000, 100 * 1.5 ** tries++))
+  const again = () => setTimeout(connect, slow ? 5000 : Math.min(500, 100 * 1.5 ** tries++))
   const connect = async () => {
     if (tries) {
       let open = false
@@ -394,7 +350,10 @@
     const line = wire = new Native(base.replace(/^http/, 'ws') + '/_nbws/live?made=' + nbws.made + '&since=' + nbws.since + '&page=' + encodeURIComponent(page))
     const ping = setInterval(() => {
       if (line.readyState !== 1 || waiting) return
-      waiting = setTimeout(() => say('the ' + nbws.peer + ' is busy'), 1000)
+      waiting = setTimeout(() => {
+        say('the ' + nbws.peer + ' is busy')
+        nbwsSockets.doubt(line) // Unless nobody is there any more at its other end: then it closes, and another is tried
+      }, 1000)
       line.send('{"type": "ping"}')
     }, 2000)
     line.onopen = () => {
