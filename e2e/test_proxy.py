@@ -432,6 +432,43 @@ def by_relay(nb: Notebook, jupyter: JupyterServer) -> Iterator[tuple[Relay, Page
         network.close()
 
 
+@pytest.mark.allow_jupyter_log(r"proxy/\d+/|Traceback|\] \{$")  # While the kernel is away, jupyter-server-proxy answers 500
+@pytest.mark.parametrize(
+    ("jupyter", "expected"),
+    [
+        pytest.param("lab", "proxied", id="own-extension"),
+        pytest.param(JupyterSettings(base_url="/user/alice/", flags=OFF), "jupyter-server-proxy", id="other-proxy"),
+        pytest.param(JupyterSettings(flags=BOTH_OFF), "direct", id="direct"),
+    ],
+    indirect=["jupyter"],
+)
+def test_each_way_passes_many_messages_and_outlives_a_restart(open_notebook: Open, expected: str) -> None:
+    """Short and long ones, in both directions; the page comes back when the kernel was started again."""
+    nb = open_notebook([CHAT])
+    nb.run(0)
+    expect(nb.frame(0).get_by_role("textbox")).to_be_visible()
+    assert way(nb, 0) == expected
+    connected(nb.frame(0))
+    for n in range(5):
+        say(nb.frame(0), f"message {n} " + "and on " * (n * 400))
+        expect(lines(nb.frame(0)).nth(n)).to_contain_text(f"message {n} ")
+    nb.restart()
+    nb.run(0)
+    expect(nb.frame(0).get_by_role("textbox")).to_be_visible()
+    until_it_passes(nb.frame(0), "after the restart")
+    until_it_passes(nb.frame(0), "and once more")
+
+
+def test_a_connection_is_forgotten_on_the_way(open_notebook: Open, jupyter: JupyterServer) -> None:
+    """Nobody says so; the page asks by another connection, and comes back."""
+    nb = open_notebook([CHAT])
+    nb.run(0)
+    with by_relay(nb, jupyter) as (network, page):
+        network.forget()
+        until_it_passes(page, "after")
+        expect(page.get_by_role("status")).to_be_hidden()
+
+
 def test_the_network_is_away_for_five_seconds(open_notebook: Open, jupyter: JupyterServer) -> None:
     """The page's socket comes back by itself."""
     nb = open_notebook([CHAT])

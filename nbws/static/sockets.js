@@ -16,7 +16,12 @@
   const plain = new Set() // Addresses where somebody else answers, who does not know the subprotocol
   const pause = ms => new Promise(done => setTimeout(done, ms))
 
-  const reachable = async () => {
+  let asking = null // Whoever asks within a moment gets the same answer
+  const reachable = () => {
+    if (!asking) asking = knock().finally(() => setTimeout(() => { asking = null }, 200))
+    return asking
+  }
+  const knock = async () => {
     try {
       const signal = AbortSignal.timeout(PATIENCE)
       const answer = await fetch(base + '/_nbws/sockets.js', { method: 'HEAD', cache: 'no-store', signal })
