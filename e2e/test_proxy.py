@@ -432,7 +432,7 @@ def by_relay(nb: Notebook, jupyter: JupyterServer) -> Iterator[tuple[Relay, Page
         network.close()
 
 
-@pytest.mark.allow_jupyter_log(r"proxy/\d+/|Traceback|\] \{$")  # While the kernel is away, jupyter-server-proxy answers 500
+@pytest.mark.allow_jupyter_log(r"proxy/\d+/|Traceback|\] \{$")  # What the other proxy says meanwhile
 @pytest.mark.parametrize(
     ("jupyter", "expected"),
     [
@@ -457,6 +457,72 @@ def test_each_way_passes_many_messages_and_outlives_a_restart(open_notebook: Ope
     expect(nb.frame(0).get_by_role("textbox")).to_be_visible()
     until_it_passes(nb.frame(0), "after the restart")
     until_it_passes(nb.frame(0), "and once more")
+
+
+STREAMS = """
+from nbws.common import *
+import asyncio
+app = FastHTML(exts='sse')
+seen = []
+
+async def ticks(n, start):
+    for i in range(start, start + 3): yield f'id: {i}\\nevent: tick\\ndata: {n}.{i} é\\n\\n'
+    yield 'retry: 100\\n: a comment\\n\\ndata: two\\ndata: lines\\n\\n'
+    if n: await asyncio.sleep(3600)
+
+@app.get('/')
+def page(): return [Div(hx_ext='sse', sse_connect=f'/ticks/{n}', sse_swap='tick', id=f's{n}') for n in range(1, 9)]
+@app.get('/ticks/{n}')
+def stream(n: int, request):
+    last = request.headers.get('last-event-id', '')
+    seen.append(last)
+    return EventStream(ticks(n, int(last or 0) + 1 if last or n else 1))
+@app.get('/plain')
+def plain(): return 'plain'
+serve()
+"""
+LISTEN = """() => new Promise(done => {
+    const source = new EventSource('/ticks/0'), heard = []
+    const facts = () => [source instanceof EventSource, source.readyState, new URL(source.url).pathname.endsWith('/ticks/0')]
+    source.onopen = () => heard.push('open')
+    source.addEventListener('tick', e => heard.push(e.data + ' ' + e.lastEventId))
+    source.onmessage = e => heard.push(e.data)
+    source.onerror = () => heard.push('error ' + source.readyState)
+    const look = setInterval(() => {
+        if (heard.filter(h => h === 'two\\nlines').length < 2) return
+        clearInterval(look)
+        const then = facts()
+        source.close()
+        done([heard, then, source.readyState])
+    }, 20)
+})"""
+NONE = """() => new Promise(done => {
+    const source = new EventSource('/none')
+    source.onerror = () => done(source.readyState)
+})"""
+
+
+@AT_ALICES
+def test_event_streams_do_not_take_jupyters_connections(open_notebook: Open) -> None:
+    """Eight in one page, where a browser has six connections: the page and Jupyter go on."""
+    nb = open_notebook([STREAMS, "print(seen)"])
+    nb.run(0)
+    frame = nb.frame(0)
+    for n in range(1, 9):
+        expect(frame.locator(f"#s{n}")).to_have_text(f"{n}.3 é")
+    body = frame.locator("body")
+    assert body.evaluate("() => fetch('/plain').then(a => a.text())") == "plain"
+    heard, facts, closed = body.evaluate(LISTEN)
+    first = ["open", "0.1 é 1", "0.2 é 2", "0.3 é 3", "two\nlines", "error 0"]
+    again = ["open", "0.4 é 4", "0.5 é 5", "0.6 é 6", "two\nlines"]
+    assert heard[: len(first) + len(again)] == first + again
+    assert facts[0]
+    assert facts[2]
+    assert closed == 2
+    assert body.evaluate(NONE) == 2
+    nb.save()
+    nb.run(1)
+    assert "'3'" in nb.text_output(1)
 
 
 def test_a_connection_is_forgotten_on_the_way(open_notebook: Open, jupyter: JupyterServer) -> None:

@@ -166,5 +166,5 @@
   }
   if (document.readyState === 'loading') document.addEventListener('DOMContentLoaded', adopt); else adopt()
 
-  window.nbwsSockets = { Native, htmxs, reachable, ask, doubt, wake }
+  window.nbwsSockets = { Native, Socket: window.WebSocket, htmxs, reachable, ask, doubt, wake }
 })()
