@@ -483,7 +483,8 @@ serve()
 """
 LISTEN = """() => new Promise(done => {
     const source = new EventSource('/ticks/0'), heard = []
-    const facts = () => [source instanceof EventSource, source.readyState, new URL(source.url).pathname.endsWith('/ticks/0')]
+    const at = new URL(source.url).pathname
+    const facts = () => [source instanceof EventSource, source.readyState, at.endsWith('/ticks/0')]
     source.onopen = () => heard.push('open')
     source.addEventListener('tick', e => heard.push(e.data + ' ' + e.lastEventId))
     source.onmessage = e => heard.push(e.data)

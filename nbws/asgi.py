@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -15,7 +16,7 @@ from weakref import WeakKeyDictionary
 
 from .access import Gate
 from .app import AppBase, Surroundings, users_traceback
-from .data import Headers, sendable_fields
+from .data import BODY_RATE, BODY_SILENCE, Headers, sendable_fields
 from .alive import PAUSE, PING, PONG, RESUME, farewell, stays_alive
 from .messages import (ALIVE, CloseCode, Conn, HTTPException, NbwsError, Payload, PlainTextResponse, Receiver,
                            Reported, Request, Response, Upgrade, encodable, printable, reason)
@@ -58,7 +59,7 @@ def _address(pair: Any) -> Any:
 class _Incoming:
     "A request's body on its way in, and whether the client has left: two tasks may ask, and one of them receives."
     def __init__(self, receive: Receive, request: Request) -> None:
-        self.receive, self.gone = receive, False # The client has left
+        self.receive, self.gone, self.size = receive, False, 0 # The client has left; bytes that came
         framed = {'content-length', 'transfer-encoding'} & set(request.headers)
         self.ended = not framed and request.method in ('GET', 'HEAD') # The body has
         if not self.ended: request._body = self
@@ -70,9 +71,11 @@ class _Incoming:
         if message['type'] == 'http.disconnect': self.gone = True
         elif not self.ended:
             if message.get('body'): self._chunks.append(message['body'])
+            self.size += len(message.get('body') or b'')
             self.ended = not message.get('more_body')
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
+        seconds = 0.0 # That we have waited: what the app does meanwhile does not count
         while True:
             if self._chunks:
                 self._taken.set()
@@ -80,8 +83,14 @@ class _Incoming:
             elif self.ended: return
             elif self.gone: raise HTTPException(400, 'the client has left')
             else:
-                async with self._lock:
-                    if not (self._chunks or self.ended or self.gone): await self._next()
+                began, wait = time.monotonic(), min(BODY_SILENCE, BODY_SILENCE + self.size / BODY_RATE - seconds)
+                try: await asyncio.wait_for(self._more(), wait)
+                except asyncio.TimeoutError: raise HTTPException(408) from None
+                seconds += time.monotonic() - began
+
+    async def _more(self) -> None:
+        async with self._lock:
+            if not (self._chunks or self.ended or self.gone): await self._next()
 
     async def left(self) -> None:
         "Wait until the client has left. Of a body that nobody reads some 64 KiB are taken to see it."
@@ -193,8 +202,7 @@ async def _answer(app: Any, scope: Scope, receive: Receive, send: Send) -> None:
 async def _send(response: Response, request: Request, incoming: _Incoming, send: Send) -> None:
     body = response.body
     if isinstance(body, bytes): return await _whole(response, body, send)
-    is_async = hasattr(body, '__aiter__')
-    chunks = body.__aiter__() if is_async else Workers.here().threads.iterate(body) # type: ignore[union-attr,arg-type]
+    chunks = body.__aiter__() if hasattr(body, '__aiter__') else Workers.here().threads.iterate(body)
     if request.method == 'HEAD' or response.status_code in (204, 304):
         if hasattr(chunks, 'aclose'): await chunks.aclose()
         await send(_head(response, None))
@@ -204,7 +212,7 @@ async def _send(response: Response, request: Request, incoming: _Incoming, send:
     try: await asyncio.wait({pump, watch}, return_when=asyncio.FIRST_COMPLETED)
     finally:
         gone.set()
-        if is_async and not pump.done(): pump.cancel() # A thread cannot be cancelled
+        pump.cancel()
         watch.cancel()
         await asyncio.wait({pump, watch})
         if not watch.cancelled(): watch.exception() # Looked at, so that it is not told

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
-from .data import MAX_FORM
+from .data import BODY_RATE, BODY_SILENCE, MAX_FORM
 from .deflate import WORTH_IT, Deflate, Deflater, Inflate
 from .frames import PING, PONG, Close, Decoder, Event, Failure, Ping, close_frame, encode, frame
 from .alive import PAUSE, RESUME, farewell
@@ -41,7 +41,8 @@ class Limits:
     max_connections: int = 0 # Open at a time; 0: as many as the process may open files, less a reserve
     header_timeout: float = 10 # From a request's first byte to the end of its header; beyond it 408
     keepalive_timeout: float = 30 # Idle between two requests
-    request_timeout: float = 30 # No byte of a body comes, or no byte of an answer is taken
+    request_timeout: float = BODY_SILENCE # No byte of a body comes, or no byte of an answer is taken
+    body_rate: float = BODY_RATE # Bytes of a body a second, after `request_timeout` seconds of grace; slower: 408
     ws_ping_timeout: float = 30 # A silent socket: pinged at the half, closed at the whole
     close_timeout: float = 5 # The other end's part in closing a connection
     shutdown_timeout: float = 5 # Requests and closing handshakes when the server stops
@@ -300,7 +301,7 @@ class SocketConn(Outgoing, asyncio.BufferedProtocol):
             except OSError: transport.abort()
             else: transport.resume_reading()
 
-    def stop(self) -> None:
+    def stop(self, late: bool = False) -> None:
         "The server stops: close with 1012, which clients take as a reason to come again, as uvicorn does."
         if self.state == LINGERING: self.transport.close()
         if self.state: return
@@ -311,6 +312,9 @@ class SocketConn(Outgoing, asyncio.BufferedProtocol):
     def ending(self) -> bool:
         "Whether nothing is left to do but to wait for the client's end."
         return self.state >= LINGERING
+
+    @property
+    def doing(self) -> str: "What it is busy with, for the log."; return 'a socket that closes'
 
     def abort(self) -> None:
         "Drop the connection at once."

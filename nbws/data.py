@@ -14,9 +14,9 @@ from typing import Any, BinaryIO
 from urllib.parse import quote, unquote, unquote_to_bytes
 
 # %% auto #0
-__all__ = ['MAX_FIELDS', 'MAX_FILES', 'MAX_FORM', 'IN_MEMORY', 'FromVisitor', 'Fields', 'FieldName', 'MultiDict', 'parse_query',
-           'Headers', 'ascii_field', 'sendable_fields', 'parse_cookies', 'set_cookie', 'UploadFile', 'FormError',
-           'FormTooLong', 'parse_form']
+__all__ = ['BODY_SILENCE', 'BODY_RATE', 'MAX_FIELDS', 'MAX_FILES', 'MAX_FORM', 'IN_MEMORY', 'FromVisitor', 'Fields', 'FieldName',
+           'MultiDict', 'parse_query', 'Headers', 'ascii_field', 'sendable_fields', 'parse_cookies', 'set_cookie',
+           'UploadFile', 'FormError', 'FormTooLong', 'parse_form']
 
 # %% ../nbs/00a_data.ipynb #a638f997
 class FromVisitor:
@@ -227,6 +227,8 @@ class UploadFile:
         self.file.close()
 
 # %% ../nbs/00a_data.ipynb #2fdab680
+BODY_SILENCE = 30.0 # Seconds in which no byte of a body comes, and of grace before it has to come at a rate of
+BODY_RATE = 1024.0 # bytes a second
 MAX_FIELDS = 1000 # Fields and files of a form
 MAX_FILES = 100 # Files among them
 MAX_FORM = 2**20 # Bytes of a form without its files, or of JSON

@@ -176,7 +176,7 @@ class RequestHead:
     __slots__ = ('method', 'target', 'headers', 'peer', 'server', 'scheme', 'root_path', 'http_version', 'upgrade',
                  'app', 'route', 'path_params', 'asgi_scope', 'connection', 'answered', '_session',
                  'max_form', '_body', '_path', '_query', '_cookies', '_form', '_state', '_out',
-                 'leave')
+                 'leave', 'vouched')
     max_form: int # Bytes of a form without its files, or of JSON; beyond it 413. Middleware may set another
     app: Any # The app that answers, and its route: set by the app
     route: Any
@@ -192,6 +192,7 @@ class RequestHead:
     _state: SimpleNamespace | None
     _out: list[tuple[str, str]] | None
     leave: Any # Called with the answer, whichever app gave it; returns what leaves
+    vouched: bool # Whoever let it in has settled that no other site's page is behind it
 
     def __init__(self,
                  method: str = 'GET', # Upper case
@@ -211,7 +212,7 @@ class RequestHead:
         self.headers = headers if isinstance(headers, Headers) else Headers(headers)
         self.peer, self.server, self.scheme, self.root_path = peer, server, scheme, root_path
         self.http_version, self.upgrade, self._body = http_version, upgrade, body
-        self.path_params, self.max_form = {}, MAX_FORM
+        self.path_params, self.max_form, self.vouched = {}, MAX_FORM, False
         self.app = self.route = self.asgi_scope = self.connection = self.answered = self._session = self._path = None
         self._query = self._cookies = self._form = self._state = self._out = self.leave = None
 
@@ -534,7 +535,7 @@ class Conn(Protocol):
         "Send a text or a binary message; never waits. True: much is unsent now, and `drained` tells when it has gone."
         return False
     def ping(self, data: bytes = b'') -> None:
-        "Send a ping, where the transport can (RFC 6455, section 5.5.2)."
+        "Send a ping, where the transport can and little is unsent (RFC 6455, section 5.5.2)."
     def close(self, code: int = 1000, reason: str = '') -> None:
         "Start the closing handshake; the transport ends it within a bound."
     def pause(self, paused: bool) -> None:
