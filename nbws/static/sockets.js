@@ -150,6 +150,18 @@
     hurry()
     for (const socket of states.keys()) ask(socket, 1000)
   }
+  // A handler that answers with a fresh `Input`, to empty it, replaces the element that somebody types into.
+  let typing = ''
+  document.addEventListener('htmx:oobBeforeSwap', e => {
+    const focused = document.activeElement
+    typing = focused && focused.id && e.detail.target.contains(focused) ? focused.id : ''
+  })
+  document.addEventListener('htmx:oobAfterSwap', () => {
+    const fresh = typing && document.getElementById(typing)
+    if (fresh && document.activeElement !== fresh) fresh.focus({ preventScroll: true })
+    typing = ''
+  })
+
   addEventListener('online', wake)
   addEventListener('pageshow', wake)
   document.addEventListener('visibilitychange', () => document.hidden || wake())
