@@ -507,10 +507,11 @@ class Routing(AppBase):
     def conns(self) -> Listing:
         "The open sockets, as a list and as a table. From any thread."
         def row(ws: WebSocket) -> tuple[Any, ...]:
-            client, rooms = ':'.join(map(str, ws.client)), ' '.join(r.name for r in ws.rooms)
-            return ws.path, client, rooms, ws.conn.buffered if ws.conn else 0, ws.dropped
+            host, port = ws.client[:2]
+            client, rooms = f'{host}:{port}' if port else host, ' '.join(r.name for r in ws.rooms)
+            return ws.path, client, _visitor(ws), rooms, ws.conn.buffered if ws.conn else 0, ws.dropped
         theirs = [ws for ws in tuple(self.sockets) if not ws.path.startswith(ASSETS)]
-        return Listing(theirs, ('path', 'client', 'rooms', 'unsent bytes', 'dropped'), row)
+        return Listing(theirs, ('path', 'client', 'visitor', 'rooms', 'unsent bytes', 'dropped'), row)
 
     def to(self, path: str, *content: Any) -> int:
         "Send to every client whose socket is at `path`; says to how many. From any thread."
@@ -536,6 +537,11 @@ class Routing(AppBase):
 def _linked(function: Any, route: Route) -> None:
     try: function.to = route.pattern.build
     except AttributeError: pass # A method or a builtin
+
+def _visitor(ws: WebSocket) -> str:
+    "Who that is, by the session: its login, or the beginning of its id. A proxy gives all the same address."
+    session = ws.request._session # Not the property, which would begin one
+    return '' if session is None else str(session.get('auth') or session.id[:6])
 
 # %% ../nbs/06_app.ipynb #7bdab100
 class Pages(Routing):

@@ -67,12 +67,16 @@ class Opening:
     meeting: Meeting | None = None
     why: str = '' # The Jupyter server could forward and does not, for a reason
 
+    def gate(self, any_host: bool) -> Gate | None:
+        "Who may come in: who has the secret of this opening; None where it has none."
+        secret = self.meeting.secret if self.meeting else ''
+        cookies = Cookies(tokens=jupyters_tokens())
+        return Gate(any_host, secret, self.token, cookies=cookies) if self.token else None
+
     def options(self, any_host: bool = False) -> dict[str, Any]:
         "For `Server`: where to listen, and who may come in."
         any_host = any_host or 'COLAB_RELEASE_TAG' in os.environ # Its proxy's names are many; the secret decides
-        secret = self.meeting.secret if self.meeting else ''
-        cookies = Cookies(tokens=jupyters_tokens())
-        gate = Gate(any_host, secret, self.token, cookies=cookies) if self.token else None
+        gate = self.gate(any_host)
         if self.meeting is None: return {'gate': gate}
         if not self.meeting.path: return {'gate': gate} # Windows: a port, which serves both
         if not self.direct: return {'gate': gate, 'unix_socket': self.meeting.path}
@@ -85,11 +89,13 @@ def opening(name: str = '', # The app's variable
             wanted: bool = False, # A port was asked for
             cell: str = '', # The running cell
             kernel: bool = True, # There is a kernel, not only a shell
+            token: str = '', # Of a server whose place this one takes; '': a new one
             ) -> Opening:
     "How to serve an app here. From the main thread."
     file = connection_file() if kernel else ''
-    if not file: return Opening(token=secrets.token_urlsafe(24) if kernel else '')
-    base, token = jupyter_base(), secrets.token_urlsafe(24)
+    token = token or (secrets.token_urlsafe(24) if kernel else '')
+    if not file: return Opening(token=token)
+    base = jupyter_base()
     if not base: return Opening(token=token)
     name, n = name if name.isidentifier() else '', 2
     at = meeting_place(file, name)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import psutil
 import pytest
@@ -152,6 +152,43 @@ def page(port: int) -> str:
 
 def refused(port: int) -> bool:
     with socket.socket() as s: return s.connect_ex(('127.0.0.1', port)) != 0
+
+
+def test_serve_at_another_place(kernel: Kernel) -> None:
+    "A running app is asked to listen elsewhere: it does, and says so; where it cannot, all is as it was."
+    first = kernel.run(APP, 'app')
+    kernel.run(COUNT.format('async def'), 'count')
+    port = kernel.port()
+    assert 'Open to the network' not in first.html
+    with socket.create_server(('127.0.0.1', 0)) as other, dial(port) as ws:
+        wish = other.getsockname()[1]
+        failed = kernel.run(f'serve(port={wish})', 'again', fails=True)
+        assert f'port {wish}' in failed.error
+        assert page(port) == 'a page'
+        with pytest.raises(ConnectionClosed) as closed: ws.recv(10) # Its page comes back by itself
+        assert closed.value.rcvd
+        assert closed.value.rcvd.code == 1012
+    kernel.run(f'serve(port={wish})', 'again')
+    assert kernel.port() == wish
+    assert page(wish) == 'a page'
+    assert refused(port)
+    kernel.run('serve()', 'again')
+    assert kernel.port() == wish, 'no wish is no change'
+    kernel.run("import os; del os.environ['NBWS_ALLOWED_HOSTS']")  # that of these tests
+    shared = kernel.run('serve(share=True)', 'again')
+    assert kernel.port() == wish
+    assert 'until stop()' in shared.html or 'no address on a network' in shared.html
+    with urlopen(Request(f'http://127.0.0.1:{wish}/?{secret(wish)}', headers={'Host': '192.0.2.7'})) as answer:
+        assert answer.read() == b'a page'
+    with pytest.raises(HTTPError) as away: urlopen(Request(f'http://127.0.0.1:{wish}/', headers={'Host': '192.0.2.7'}))
+    assert away.value.code == 403
+    away.value.close()
+    with dial(wish) as ws:
+        ws.send('{"n": 1}')
+        assert json.loads(ws.recv(10))['n'] == 1
+        assert '127.0.0.1:' in kernel.run('print(app.conns._repr_html_())').stdout
+    kernel.run('stop()')
+    assert refused(wish)
 
 
 def test_serve_again_and_stop(kernel: Kernel) -> None:
