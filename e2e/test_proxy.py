@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import socket
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +13,7 @@ from playwright.sync_api import BrowserContext, FrameLocator, Page, expect
 
 from .jupyter import JupyterServer, JupyterSettings
 from .notebook import Notebook
+from .relay import Relay
 from .seeds import CHAT, HELLO
 from .sockets import connected, own_socket_opens
 from .test_chat import greet, lines, say, talk
@@ -414,59 +413,6 @@ def until_it_passes(page: Page | FrameLocator, text: str) -> None:
             continue
         return
     raise AssertionError("the page did not find its way back")
-
-
-class Relay:
-    """A network between the browser and Jupyter that can be cut."""
-
-    def __init__(self, port: int) -> None:
-        self.target, self.open = port, True
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self.listener.getsockname()[1]
-        self.sockets: set[socket.socket] = set()
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                ours, _ = self.listener.accept()
-            except OSError:
-                return
-            if not self.open:
-                ours.close()
-                continue
-            theirs = socket.create_connection(("127.0.0.1", self.target))
-            self.sockets |= {ours, theirs}
-            for a, b in ((ours, theirs), (theirs, ours)):
-                threading.Thread(target=self._pass, args=(a, b), daemon=True).start()
-
-    def _pass(self, a: socket.socket, b: socket.socket) -> None:
-        try:
-            while data := a.recv(65536):
-                b.sendall(data)
-        except OSError:
-            pass
-        for s in (a, b):
-            try:
-                s.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
-            s.close()
-
-    def cut(self) -> None:
-        """Drop everything, and refuse what is new."""
-        self.open = False
-        for s in tuple(self.sockets):
-            try:
-                s.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass  # Closed already
-        self.sockets.clear()
-
-    def close(self) -> None:
-        """The end."""
-        self.cut()
-        self.listener.close()
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -15,9 +16,10 @@ from weakref import WeakKeyDictionary
 
 from .access import Gate
 from .app import AppBase, Surroundings, users_traceback
-from .data import Headers
-from .messages import (CloseCode, Conn, HTTPException, NbwsError, Payload, PlainTextResponse, Receiver, Reported,
-                           Request, Response, Upgrade, reason)
+from .data import BODY_RATE, BODY_SILENCE, Headers, sendable_fields
+from .alive import PAUSE, PING, PONG, RESUME, farewell, stays_alive
+from .messages import (ALIVE, CloseCode, Conn, HTTPException, NbwsError, Payload, PlainTextResponse, Receiver,
+                           Reported, Request, Response, Upgrade, encodable, printable, reason)
 from .sockets import HIGH_WATER, Inbox, Quota
 from .workers import Workers, is_ending
 
@@ -55,30 +57,56 @@ def _address(pair: Any) -> Any:
 
 # %% ../nbs/09_asgi.ipynb #29ae8182
 class _Incoming:
-    "A request's body on its way in."
+    "A request's body on its way in, and whether the client has left: two tasks may ask, and one of them receives."
     def __init__(self, receive: Receive, request: Request) -> None:
-        self.receive, self.ended = receive, asyncio.Event()
+        self.receive, self.gone, self.size = receive, False, 0 # The client has left; bytes that came
         framed = {'content-length', 'transfer-encoding'} & set(request.headers)
-        if framed or request.method not in ('GET', 'HEAD'): request._body = self
-        else: self.ended.set()
+        self.ended = not framed and request.method in ('GET', 'HEAD') # The body has
+        if not self.ended: request._body = self
+        self._chunks: deque[bytes] = deque()
+        self._lock, self._taken = asyncio.Lock(), asyncio.Event()
+
+    async def _next(self) -> None:
+        message = await self.receive()
+        if message['type'] == 'http.disconnect': self.gone = True
+        elif not self.ended:
+            if message.get('body'): self._chunks.append(message['body'])
+            self.size += len(message.get('body') or b'')
+            self.ended = not message.get('more_body')
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        while not self.ended.is_set():
-            message = await self.receive()
-            if message['type'] == 'http.disconnect': raise HTTPException(400, 'the client has left')
-            if not message.get('more_body'): self.ended.set()
-            if message.get('body'): yield message['body']
+        seconds = 0.0 # That we have waited: what the app does meanwhile does not count
+        while True:
+            if self._chunks:
+                self._taken.set()
+                yield self._chunks.popleft()
+            elif self.ended: return
+            elif self.gone: raise HTTPException(400, 'the client has left')
+            else:
+                began, wait = time.monotonic(), min(BODY_SILENCE, BODY_SILENCE + self.size / BODY_RATE - seconds)
+                try: await asyncio.wait_for(self._more(), wait)
+                except asyncio.TimeoutError: raise HTTPException(408) from None
+                seconds += time.monotonic() - began
+
+    async def _more(self) -> None:
+        async with self._lock:
+            if not (self._chunks or self.ended or self.gone): await self._next()
 
     async def left(self) -> None:
-        "Wait until the client has left."
-        await self.ended.wait()
-        while (await self.receive())['type'] != 'http.disconnect': pass
+        "Wait until the client has left. Of a body that nobody reads some 64 KiB are taken to see it."
+        while not self.gone:
+            while sum(map(len, self._chunks)) > HIGH_WATER:
+                self._taken.clear()
+                await self._taken.wait()
+            async with self._lock:
+                if not self.gone: await self._next()
 
 # %% ../nbs/09_asgi.ipynb #482e10e8
 _HOPS = {'connection', 'keep-alive', 'transfer-encoding', 'upgrade'}
 
 def _head(response: Response, length: int | None) -> Message:
-    fields = [(k.lower().encode('latin-1'), v.encode('latin-1')) for k, v in response.headers if k.lower() not in _HOPS]
+    fields = [(k.lower().encode('latin-1'), v.encode('latin-1')) for k, v in sendable_fields(response.headers)
+              if k.lower() not in _HOPS]
     bare = response.status_code < 200 or response.status_code in (204, 304)
     if length is not None and not bare and not response.header('content-length'):
         fields.append((b'content-length', b'%d' % length))
@@ -126,11 +154,44 @@ async def _ask(app: Any, request: Request) -> Response:
     response: Response = refusal or await app.http(request)
     return response
 
+PATIENCE = 0.05 # Seconds that an answer takes before anybody looks whether the client is still there
+
+async def _attended(answering: Awaitable[Response], incoming: _Incoming) -> Response | None:
+    "The answer; None where the client leaves before: then what makes it is cancelled, as `asyncio.timeout` does."
+    task, loop, cancelled = asyncio.current_task(), asyncio.get_running_loop(), False
+    watch: asyncio.Task[None] | None = None
+    response: Response | None
+    def look() -> None:
+        nonlocal watch
+        watch = loop.create_task(incoming.left())
+        watch.add_done_callback(leave)
+    def leave(ended: asyncio.Task[None]) -> None:
+        nonlocal cancelled
+        if task is None or ended.cancelled() or ended.exception(): return
+        cancelled = True
+        task.cancel()
+    timer = loop.call_later(PATIENCE, look)
+    try: response = await answering
+    except asyncio.CancelledError:
+        if not cancelled: raise
+        response = None
+    finally:
+        timer.cancel()
+        if watch is not None:
+            watch.remove_done_callback(leave)
+            watch.cancel()
+            await asyncio.wait({watch})
+            if not watch.cancelled(): watch.exception() # Looked at, so that it is not told
+    uncancel = getattr(task, 'uncancel', None) # Python 3.10 has none
+    if cancelled and uncancel and uncancel(): raise asyncio.CancelledError
+    return response
+
 # %% ../nbs/09_asgi.ipynb #891ef6cf
 async def _answer(app: Any, scope: Scope, receive: Receive, send: Send) -> None:
     request = to_request(scope)
     incoming = _Incoming(receive, request)
-    response = await _ask(app, request)
+    response = await _attended(_ask(app, request), incoming)
+    if response is None: return
     await _send(response, request, incoming, send)
     if response.background is None: return
     if asyncio.iscoroutinefunction(response.background): await response.background()
@@ -141,8 +202,7 @@ async def _answer(app: Any, scope: Scope, receive: Receive, send: Send) -> None:
 async def _send(response: Response, request: Request, incoming: _Incoming, send: Send) -> None:
     body = response.body
     if isinstance(body, bytes): return await _whole(response, body, send)
-    is_async = hasattr(body, '__aiter__')
-    chunks = body.__aiter__() if is_async else Workers.here().threads.iterate(body) # type: ignore[union-attr,arg-type]
+    chunks = body.__aiter__() if hasattr(body, '__aiter__') else Workers.here().threads.iterate(body)
     if request.method == 'HEAD' or response.status_code in (204, 304):
         if hasattr(chunks, 'aclose'): await chunks.aclose()
         await send(_head(response, None))
@@ -152,7 +212,7 @@ async def _send(response: Response, request: Request, incoming: _Incoming, send:
     try: await asyncio.wait({pump, watch}, return_when=asyncio.FIRST_COMPLETED)
     finally:
         gone.set()
-        if is_async and not pump.done(): pump.cancel() # A thread cannot be cancelled
+        pump.cancel()
         watch.cancel()
         await asyncio.wait({pump, watch})
         if not watch.cancelled(): watch.exception() # Looked at, so that it is not told
@@ -162,8 +222,8 @@ async def _send(response: Response, request: Request, incoming: _Incoming, send:
 class _Socket:
     "The app's `Conn` over an ASGI server."
     lane = transport = None
-    def __init__(self, receiver: Receiver, receive: Receive, send: Send, quota: Quota) -> None:
-        self.quota = quota
+    def __init__(self, receiver: Receiver, receive: Receive, send: Send, quota: Quota, alive: bool = False) -> None:
+        self.quota, self._alive = quota, alive
         self.receiver, self._receive, self._send = receiver, receive, send
         self._queue: deque[Message] = deque()
         self._wake, self._reading, self.buffered = asyncio.Event(), asyncio.Event(), 0
@@ -172,6 +232,7 @@ class _Socket:
 
     def send(self, data: str | bytes | Payload) -> bool:
         if isinstance(data, Payload): data = data.data
+        else: encodable(data)
         key = 'text' if isinstance(data, str) else 'bytes'
         if self.ended is None: self._put({'type': 'websocket.send', key: data}, len(data))
         return self.buffered > HIGH_WATER
@@ -179,10 +240,13 @@ class _Socket:
     def ping(self, data: bytes = b'') -> None: pass
 
     def close(self, code: int = 1000, reason: str = '') -> None:
-        if self.ended is None: self.ended = int(code), reason
+        if self.ended is None:
+            if self._alive: self.send(farewell(code, reason))
+            self.ended = int(code), reason
         self._wake.set()
 
     def pause(self, paused: bool) -> None:
+        if self._alive: self.send(PAUSE if paused else RESUME)
         if paused: self._reading.clear()
         else: self._reading.set()
 
@@ -213,7 +277,9 @@ class _Socket:
             if message['type'] != 'websocket.receive':
                 return message.get('code') or CloseCode.NO_STATUS, message.get('reason') or ''
             text = message.get('text')
-            if self.ended is None: self.receiver.received(text if text is not None else message['bytes'])
+            if self._alive and text == PING:
+                if self.buffered <= HIGH_WATER: self.send(PONG)
+            elif self.ended is None: self.receiver.received(text if text is not None else message['bytes'])
 
     async def run(self) -> tuple[int, str]:
         "Both, until one ends. Returns the code and the reason."
@@ -245,9 +311,11 @@ async def _connect(app: Any, scope: Scope, receive: Receive, send: Send) -> None
     try:
         if chosen is not None and chosen not in request.subprotocols:
             raise NbwsError(f'the client did not offer the subprotocol {chosen!r}, but {request.subprotocols}')
-        await send({'type': 'websocket.accept', 'subprotocol': chosen,
-                    'headers': [(k.lower().encode('latin-1'), v.encode('latin-1')) for k, v in response.headers]})
-        ended = await _Socket(receiver, receive, send, _QUOTAS.setdefault(app, Quota())).run()
+        alive = stays_alive(request, chosen)
+        await send({'type': 'websocket.accept', 'subprotocol': ALIVE if alive else chosen,
+                    'headers': [(k.lower().encode('latin-1'), v.encode('latin-1'))
+                                for k, v in sendable_fields(response.headers)]})
+        ended = await _Socket(receiver, receive, send, _QUOTAS.setdefault(app, Quota()), alive).run()
     finally: receiver.closed(*ended)
 
 async def _refuse(response: Response, scope: Scope, send: Send) -> None:
@@ -373,6 +441,10 @@ class _Call:
     async def send(self, message: Message) -> None: raise NotImplementedError
     def finished(self, error: BaseException | None) -> None: raise NotImplementedError
 
+    def leave(self) -> None:
+        "The client has left."
+        raise NotImplementedError
+
     def decide(self, response: Response) -> None:
         if not self.answer.done(): self.answer.set_result(response)
 
@@ -386,13 +458,13 @@ class _Call:
                 raise
             error = e
         if error is not None and self.left and (isinstance(error, OSError) or type(error).__name__ in _LEFT):
-            log.debug('%s: the client has left', self.request.path)
+            log.debug('%s: the client has left', printable(self.request.path))
             error = None
         self.finished(error)
 
     def failed(self, error: BaseException) -> None:
         "Tell the developer, and answer if nothing is answered."
-        self.host.report(error, self.request.path)
+        self.host.report(error, printable(self.request.path))
         detail = ''.join(users_traceback(error)) if self.host.debug else ''
         self.decide(PlainTextResponse(f'500 {reason(500)}' + (f'\n\n{detail}' if detail else ''), 500))
 
@@ -497,6 +569,8 @@ class _SocketCall(_Call):
         self._inbox.ended()
         self.host.sockets.discard(self)
         self._moved.set()
+
+    def leave(self) -> None: self.closed(CloseCode.ABNORMAL)
 
     def close(self, code: int = CloseCode.NORMAL, reason: str = '') -> None:
         "Close it from outside of the application."
@@ -654,7 +728,10 @@ class ASGIApp:
         task = asyncio.ensure_future(call.run(self.scope(request)))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return await call.answer
+        try: return await call.answer
+        except asyncio.CancelledError: # The client has left: the application hears of it by http.disconnect
+            call.leave()
+            raise
 
     def scope(self, request: Request) -> Scope:
         "What ASGI calls the head of a request."

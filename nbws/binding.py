@@ -15,7 +15,7 @@ from reprlib import Repr
 from types import SimpleNamespace, UnionType
 from typing import Any, TypeVar
 
-from .data import UploadFile
+from .data import FieldName, Fields, UploadFile
 from .html import HtmxHeaders
 from .messages import BindError, Request, SignatureError
 
@@ -43,7 +43,12 @@ class Source:
 
     def merged(self) -> dict[str, Any]:
         "The message with the query's parameters: what `data` is."
-        return {**self.data, **self.request.query_params} if self.request.target.find(b'?') >= 0 else dict(self.data)
+        query = self.request.target.find(b'?') >= 0
+        return Fields({**self.data, **self.request.query_params} if query else self.data)
+
+    def rest(self) -> dict[str, Any]:
+        "The same for a `**` parameter."
+        return {FieldName(k): v for k, v in self.merged().items()}
 
 # %% ../nbs/03_binding.ipynb #18a2f01e
 def _htmx(s: Source) -> HtmxHeaders: return HtmxHeaders.from_headers(s.headers)
@@ -131,6 +136,8 @@ def _call(kind: Any) -> Callable[[Any], Any]:
     def cast(value: Any) -> Any:
         if is_class and isinstance(value, kind): return value
         if is_class and issubclass(kind, enum.Enum) and value in kind.__members__: return kind[value]
+        if is_class and issubclass(kind, dict): # Made of pairs, or of another kind of dict
+            return Fields(value) if kind is dict else kind({FieldName(k): v for k, v in dict(value).items()})
         return kind(value)
     return cast
 
@@ -225,13 +232,20 @@ def _record(p: inspect.Parameter, kind: Any, where: str) -> Callable[[Source], A
         data = {**s.merged(), **s.request.path_params}
         values = {k.replace('-', '_'): v for k, v in data.items()} | data
         try:
-            if not casts: return kind(**values)
+            if not casts: return _fields_of(kind(**values))
             given = {k: c for k, c in casts.items() if k in values}
             made = {k: _field(*c, _collect(s, k) if c[1] else values[k]) for k, c in given.items()}
-            return kind(**{k: v for k, v in made.items() if v is not _MISSING})
+            return _fields_of(kind(**{k: v for k, v in made.items() if v is not _MISSING}))
         except REFUSALS as e:
             raise BindError(f'the message does not make a {kind.__name__} for {p.name!r}: {e}') from None
     return bind
+
+def _fields_of(made: Any) -> Any:
+    "A record whose own dicts are known for a visitor's: a `TypedDict`, and what pydantic copies."
+    if made.__class__ is dict: return Fields({k: _fields_of(v) for k, v in made.items()})
+    if made.__class__ is list: return [_fields_of(v) for v in made]
+    if hasattr(made, '__pydantic_fields_set__'): vars(made).update({k: _fields_of(v) for k, v in vars(made).items()})
+    return made
 
 def _field(cast: Callable[[Any], Any], many: bool, nullable: bool, value: Any) -> Any:
     if value is None and nullable: return None
@@ -252,6 +266,7 @@ class Plan:
     names: frozenset[str]
     wants_data: bool # A parameter may come from the form or the message: it has to be parsed
     wants_raw: bool # A parameter is the body or the message as it came
+    takes_objects: bool = True # A parameter may be an object of JSON: those have to be known for a visitor's
     code: Any = None # What the function ran when it was read
 
     @property
@@ -303,7 +318,7 @@ def plan(function: Callable[..., Any], # The handler
             raise SignatureError(f'{name} takes *{p.name}, but values are bound by name: use **{p.name}')
         if p.kind is p.POSITIONAL_ONLY:
             raise SignatureError(f'{where} is positional-only, but values are bound by name: drop the "/"')
-        if p.kind is p.VAR_KEYWORD: rest = rest or Source.merged
+        if p.kind is p.VAR_KEYWORD: rest = rest or Source.rest
         elif p.name in names and hints.get(p.name, p.annotation) in (p.empty, Any): # `ws: Any` says no more than `ws`
             if p.name == 'send' and not socket:
                 raise SignatureError(f'{where}: only sockets can send; use @app.ws for this handler')
@@ -313,9 +328,17 @@ def plan(function: Callable[..., Any], # The handler
     if not any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values()): rest = None
     bound = frozenset(n for n, _ in parameters)
     raw = {n for n in bound if hints.get(n) is bytes} | (plain & {'body'})
-    wants_data = bool(rest is Source.merged or bound - plain - raw or 'data' in plain)
-    return Plan(function, kind_of(function), tuple(parameters), rest, bound, wants_data, bool(raw),
+    wants_data = bool(rest is Source.rest or bound - plain - raw or 'data' in plain)
+    takes_objects = bool(rest or 'data' in plain or not all(_is_flat(hints.get(n)) for n in bound - plain))
+    return Plan(function, kind_of(function), tuple(parameters), rest, bound, wants_data, bool(raw), takes_objects,
                 getattr(function, '__code__', None))
+
+def _is_flat(annotation: Any) -> bool:
+    "Whether an object of JSON can never come through an annotation."
+    args = typing.get_args(annotation)
+    if args: return all(map(_is_flat, args))
+    special = isinstance(annotation, type) and any(issubclass(annotation, kind) for kind, _ in SPECIAL_TYPES)
+    return special or annotation in (str, int, float, bool, bytes, date, datetime, UploadFile, type(None))
 
 def _with_default(get: Callable[[Source], Any], p: inspect.Parameter) -> Callable[[Source], Any]:
     if p.default is p.empty: return get

@@ -12,11 +12,11 @@ from inspect import isasyncgen, isawaitable
 from typing import Any
 
 from .binding import SPECIAL_NAMES, Plan, Source, plan
-from .data import MAX_FORM, MultiDict
+from .data import MAX_FORM, Fields, MultiDict, ascii_field
 from .files import FileResponse
 from .html import FT, HtmxResponseHeaders, HttpHeader, Safe, fragment, is_elements
 from .messages import (BindError, CloseCode, HTMLResponse, HTTPException, JSONResponse, RedirectResponse, Reported,
-                           Request, Response, SignatureError, WebSocketDisconnect, from_json)
+                           Request, Response, SignatureError, WebSocketDisconnect, from_json, whole_pairs)
 from .routing import Route
 from .sockets import DONE, HandOver, WebSocket, is_component, to_payload
 from .workers import Workers, is_ending
@@ -113,7 +113,7 @@ class FtResponse:
         "A whole page or a fragment, as for the content alone."
         response = to_response(self.content, request, page)
         response.status_code, response.background = self.status_code, self.background
-        response.headers += [(k.lower(), str(v)) for k, v in self.headers.items()]
+        response.headers += [(k.lower(), ascii_field(k, str(v))) for k, v in self.headers.items()]
         return response
 
 def wants_fragment(request: Request) -> bool:
@@ -155,7 +155,7 @@ def _components(result: Any, request: Request, page: Callable[[Any, Request], st
     elif isinstance(result, (set, frozenset, range)): return JSONResponse(list(result))
     elif isinstance(result, (bool, int, float)) and not is_component(result): return HTMLResponse(json.dumps(result))
     elif not is_component(result): return HTMLResponse(fragment(str(result)))
-    return _html(result, request, page, [(k.lower(), str(v)) for k, v in fields])
+    return _html(result, request, page, [(k.lower(), ascii_field(k, str(v))) for k, v in fields])
 
 def _html(content: Any, request: Request, page: Callable[[Any, Request], str],
           fields: Iterable[tuple[str, str]]) -> Response:
@@ -205,6 +205,7 @@ class HTTPEndpoint:
 # %% ../nbs/05d_endpoints.ipynb #139cb695
 def parse_message(data: str | bytes, # As it came
                   max_size: int = MAX_FORM, # Characters of JSON
+                  objects: bool = True, # Somebody may keep one of its objects: they are `Fields`
                   ) -> tuple[dict[str, Any], dict[str, Any]]:
     "The fields of a message, and of its header, which htmx calls `HEADERS` (2) or `headers` (4). Raises `BindError`."
     if isinstance(data, bytes):
@@ -214,7 +215,9 @@ def parse_message(data: str | bytes, # As it came
         raise BindError(f'a message of {len(data)} characters came, but only {max_size} are read as JSON: '
                         'annotate a parameter with `bytes`, or give the server `Limits(max_form=...)`')
     try:
-        try: fields, end = _scan(data, 0) # Half of the time of `json.loads` goes to white space that no client sends
+        if '\\u' in data: data = whole_pairs(data)
+        # Half of the time of `json.loads` goes to white space that no client sends
+        try: fields, end = (_scan_fields if objects else _scan)(data, 0)
         except (StopIteration, ValueError, RecursionError): fields, end = None, -1
         if end != len(data): fields = from_json(data) # It says what is wrong
     except ValueError as e:
@@ -228,6 +231,7 @@ def parse_message(data: str | bytes, # As it came
     return fields, {k.lower(): v for k, v in headers.items() if v is not None} if isinstance(headers, dict) else {}
 
 _scan: Any = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
+_scan_fields: Any = json.JSONDecoder(object_hook=Fields).scan_once  # type: ignore[attr-defined]
 
 def _short(text: str) -> str: return repr(text if len(text) <= 80 else text[:77] + '...')
 
@@ -288,7 +292,8 @@ class SocketEndpoint:
         if source is None: source = ws.source = Source(ws.request, EMPTY, {}, ws)
         source.message = data
         try:
-            if self.needs_fields: source.data, source.headers = parse_message(data, ws.request.max_form)
+            if self.needs_fields:
+                source.data, source.headers = parse_message(data, ws.request.max_form, self.plan.takes_objects)
             return self.plan.bind(source)
         finally: source.data, source.headers, source.message = EMPTY, EMPTY, None # An idle socket holds nothing
 

@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass, fields, is_dataclass
 from keyword import iskeyword
 from typing import TYPE_CHECKING, Any, Protocol
 
+from .data import FromVisitor
+
 # %% auto #0
 __all__ = ['NotStr', 'ft_hx', 'ft_html', 'Head', 'Title', 'Base', 'Link', 'Meta', 'Body', 'Article', 'Section', 'Nav', 'Aside',
            'H1', 'H2', 'H3', 'H4', 'H5', 'H6', 'Hgroup', 'Header', 'Footer', 'Address', 'Main', 'Search', 'Div', 'P',
@@ -21,9 +23,9 @@ __all__ = ['NotStr', 'ft_hx', 'ft_html', 'Head', 'Title', 'Base', 'Link', 'Meta'
            'Video', 'Audio', 'Track', 'Map', 'Area', 'Svg', 'Math', 'Canvas', 'Table', 'Caption', 'Colgroup', 'Col',
            'Thead', 'Tbody', 'Tfoot', 'Tr', 'Th', 'Td', 'Label', 'Input', 'Button', 'Select', 'Datalist', 'Optgroup',
            'Option', 'Textarea', 'Output', 'Progress', 'Meter', 'Fieldset', 'Legend', 'Details', 'Summary', 'Dialog',
-           'Noscript', 'Template', 'Slot', 'DOCTYPE', 'Safe', 'attribute_name', 'FT', 'unqid', 'render', 'to_xml',
-           'Tag', 'ft', 'A', 'AX', 'Form', 'Hidden', 'CheckboxX', 'Script', 'Style', 'Html', 'Titled', 'Fragment',
-           'Comment', 'Nbsp', 'Favicon', 'Card', 'Group', 'Grid', 'Container', 'fill_form', 'find_inputs',
+           'Noscript', 'Template', 'Slot', 'DOCTYPE', 'Safe', 'attribute_name', 'FT', 'unqid', 'is_element', 'render',
+           'to_xml', 'Tag', 'ft', 'A', 'AX', 'Form', 'Hidden', 'CheckboxX', 'Script', 'Style', 'Html', 'Titled',
+           'Fragment', 'Comment', 'Nbsp', 'Favicon', 'Card', 'Group', 'Grid', 'Container', 'fill_form', 'find_inputs',
            'is_elements', 'is_document', 'fragment', 'document', 'sse_message', 'HtmxHeaders', 'HttpHeader',
            'HtmxResponseHeaders']
 
@@ -70,13 +72,16 @@ def _value(name: str, value: Any) -> Any:
     if isinstance(value, Mapping):
         if not value: return None
         if name == 'style': return '; '.join(f'{k}:{v}' for k, v in value.items())
-        import json
-        return json.dumps(value)
+        return _json(value)
     if isinstance(value, FT):
         if name in _BY_SELECTOR and value.id: return f'#{value.id}'
         if name in _BY_ID and value.id: return value.id
         return render(value)
     return value
+
+def _json(value: Any) -> str:
+    import json
+    return json.dumps(value, default=str)
 
 _BY_SELECTOR = frozenset('hx-target hx-include hx-select hx-indicator hx-disabled-elt'.split())
 _BY_ID = frozenset('id for form list popovertarget aria-labelledby aria-describedby aria-controls'.split())
@@ -88,7 +93,7 @@ def _attribute(name: str, value: Any) -> str:
         value = _value(name, value)
         if value is True: return f' {name}="true"' if name.startswith(('hx-', 'aria-')) else f' {name}'
         if value is None or value is False: return ''
-    text = str(value.__html__()) if hasattr(value, '__html__') else _escape(_text(value))
+    text = str(value.__html__()) if hasattr(type(value), '__html__') else _escape(_text(value))
     if '"' not in text: return f' {name}="{text}"'
     if "'" not in text: return f" {name}='{text}'"
     return f''' {name}="{text.replace('"', '&quot;')}"'''
@@ -96,6 +101,7 @@ def _attribute(name: str, value: Any) -> str:
 def _text(value: Any) -> str:
     if isinstance(value, str): return str.__str__(value)
     if isinstance(value, bytes): return value.decode('utf-8', 'replace')
+    if isinstance(value, dict): return _json(value)
     to = getattr(value, 'to', None) if callable(value) else None
     return str(to() if callable(to) else value)
 
@@ -164,11 +170,11 @@ class FT:
     def children(self, children: Iterable[Any]) -> None: self._children = list(children)
 
     def _settle(self) -> None:
-        "Make a list of the children: iterators can be read once, and mappings among them are attributes."
+        "Make a list of the children: iterators can be read once, and a developer's mappings among them are attributes."
         self._children = list(_flat(self._children))
-        given = [c for c in self._children if c.__class__ is not FT and isinstance(c, Mapping)]
+        given = [c for c in self._children if c.__class__ is not FT and _are_attributes(c)]
         for mapping in given: self.attrs.update(_translated(mapping))
-        if given: self._children = [c for c in self._children if not isinstance(c, Mapping)]
+        if given: self._children = [c for c in self._children if c.__class__ is FT or not _are_attributes(c)]
 
     def __call__(self, *children: Any, **attrs: Any) -> FT:
         "Add children and attributes; returns the element itself."
@@ -217,6 +223,11 @@ def _translated(given: Mapping[str, Any]) -> dict[str, Any]:
         value = _value(name, value)
         if value is not None: attrs[name] = value
     return attrs
+
+def _are_attributes(child: Any) -> bool:
+    "Is it a mapping whose names the developer wrote? Those that a visitor chose could be `onclick`."
+    if not isinstance(child, Mapping) or isinstance(child, FromVisitor): return False
+    return not any(isinstance(name, FromVisitor) for name in child)
 
 def unqid() -> str:
     "A random id for an element; `id=True` asks for one."
@@ -325,7 +336,7 @@ def _lasting(child: Any) -> bool:
     "Can `child` be rendered twice, and is it a child?"
     if child.__class__ is str or child.__class__ is FT or child.__class__ in _PLAIN: return True
     if isinstance(child, (list, tuple)): return all(map(_lasting, child))
-    return not isinstance(child, (Iterator, Mapping))
+    return not (isinstance(child, Iterator) or _are_attributes(child))
 
 def _any_text(thing: Any) -> str:
     kind = thing.__class__
@@ -341,7 +352,7 @@ def _other_text(thing: Any) -> str:
     if hasattr(kind, '__ft__'): return _any_text(thing.__ft__())
     if (el := _own(thing)) is not None: return _element_text(el)
     if hasattr(kind, '__html__'): return str(thing.__html__())
-    if isinstance(thing, (str, bytes)): return _escape(_text(thing))
+    if isinstance(thing, (str, bytes, dict)): return _escape(_text(thing))
     if hasattr(kind, '_repr_html_') and isinstance(html := thing._repr_html_(), str): return html
     if isinstance(thing, _MANY) or (kind.__module__.startswith('fastcore.') and hasattr(kind, '__iter__')): # its L
         return ''.join(map(_any_text, thing))
@@ -349,11 +360,15 @@ def _other_text(thing: Any) -> str:
         raise TypeError(f'{kind.__name__} {getattr(thing, "__name__", "")} cannot be rendered: await it first')
     return _escape(str(thing))
 
+def is_element(thing: Any) -> bool:
+    "Is it an element: ours, or fastcore's? What only looks like one, with a `tag` and `attrs`, may be a visitor's."
+    return isinstance(thing, FT) or any(c.__name__ == 'FT' for c in type(thing).__mro__)
+
 def _own(thing: Any) -> FT | None:
-    "An element of ours for another library's that has `tag`, `children` and `attrs`, as fastcore's have."
+    "An element of ours for fastcore's."
     if isinstance(thing, FT): return thing
-    tag, attrs = getattr(thing, 'tag', None), getattr(thing, 'attrs', None)
-    if not isinstance(tag, str) or not isinstance(attrs, Mapping) or not hasattr(thing, 'children'): return None
+    if not is_element(thing): return None
+    tag, attrs = thing.tag, thing.attrs
     el = FT()
     el.tag, el._children = tag, tuple(thing.children)
     el.attrs = {k: v for k, v in attrs.items() if k == '_' or k[-1:] != '_'} # others are fastcore's own notes
@@ -371,7 +386,7 @@ def _preformatted(el: FT) -> str:
 
 def _raw_text(el: FT) -> str:
     start, _, closing, _ = _SHAPES[el.tag]
-    parts = [str(c.__html__()) if hasattr(c, '__html__') else _text(c) for c in _flat(el.children)]
+    parts = [str(c.__html__()) if hasattr(type(c), '__html__') else _text(c) for c in _flat(el.children)]
     text = _END.sub(r'<\\/', ''.join(parts))
     if '<!--' in text and '<script' in text.lower(): text = text.replace('<!--', r'\u003C!--')
     return _opening(el, start) + text + closing
@@ -766,7 +781,9 @@ def sse_message(content: Any, # What to send
                 event: str = 'message', # What the page listens to
                 ) -> str:
     "`content` as an event of an event stream."
-    data = '\n'.join(f'data: {line}' for line in fragment(content).splitlines())
+    text = fragment(content)
+    if not text.isascii(): text.encode() # What cannot be sent is refused here, where it is said
+    data = '\n'.join(f'data: {line}' for line in text.splitlines())
     return f'{data}\n\n' if event == 'message' else f'event: {event}\n{data}\n\n'
 
 # %% ../nbs/01_html.ipynb #919950cb

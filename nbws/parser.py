@@ -29,6 +29,7 @@ class Exchange:
     complete = deferred = expects = False # All is here; a short body is awaited; 100 is awaited
     usual = False # Nothing about it changes how an answer is framed
     plain = False # Nor how it is framed itself
+    length = 0 # Of the body, as Content-Length says
     size, seconds = 0, 0.0 # Of the body: bytes that came, and how long they took
     chunks: list[bytes] | None = None # Of the body, until it is complete or streamed
     body: Body | None = None
@@ -64,12 +65,14 @@ _WATCHED = frozenset((b'host', b'content-length', b'transfer-encoding', b'expect
 _HOST = re.compile(rb"[A-Za-z0-9\-._~%!$&'()*+,;=:\[\]]*")
 _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?#]+)(.*)", re.S)
 _PLAIN = re.compile(rb'GET (/[!$-~]*) HTTP/1\.1')
+_LINE = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+ [^\s]+ HTTP/[0-9]\.[0-9]\r\n") # RFC 9112, section 3
+_EMPTY = re.compile(rb'\r?\n(?:\r\n)?') # The rest of an empty line, and perhaps of the line before it
 _METHOD = re.compile(rb"\s*[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32} \S+ HTTP/")
 
 class RequestParser:
     "Turns bytes into exchanges in a queue."
-    __slots__ = ('host', 'queue', 'incoming', 'stage', '_parser', '_peer', '_local', '_target', '_fields', '_fed',
-                 '_bare', '_refusal', '_upgrading', '_known_host', '_last')
+    __slots__ = ('host', 'queue', 'incoming', 'stage', '_parser', '_peer', '_local', '_line', '_target', '_fields',
+                 '_fed', '_bare', '_refusal', '_upgrading', '_known_host', '_last')
 
     def __init__(self, host: Host) -> None:
         self.host = host
@@ -79,7 +82,8 @@ class RequestParser:
         self._parser: Any = HttpRequestParser(self)
         self._peer: tuple[str, int] = ('', 0)
         self._local: tuple[str, int | None] = ('', None)
-        self._target, self._fed = b'', 0 # Of the header on its way: the target, and bytes in slices before this one
+        self._line = b'' # The next request's, as it came: llhttp does not tell of its spaces
+        self._target, self._fed = b'', 0 # Of the header on its way: the target, and bytes in pieces before this one
         self._fields: list[tuple[bytes, bytes]] = []
         self._bare = False # The parser is being told a framing
         self._refusal: HTTPException | None = None
@@ -91,7 +95,7 @@ class RequestParser:
     def again(self, data: bytes) -> bool:
         "Take a whole request that differs from the last plain one in its target only. False: it has to be parsed."
         line, _, fields = data.partition(b'\r\n')
-        if not fields or fields != self._last[0] or not (plain := _PLAIN.fullmatch(line)): return False
+        if not fields or fields != self._last[0] or self._line or not (plain := _PLAIN.fullmatch(line)): return False
         if len(plain[1]) > self.host.limits.max_line: return False
         request = Request('GET', plain[1], Headers.from_raw(list(self._last[1])), peer=self._peer, server=self._local,
                           scheme=self.host.scheme)
@@ -106,9 +110,25 @@ class RequestParser:
         if exchange.plain and exchange.keep and exchange.request and _PLAIN.fullmatch(line):
             self._last = fields, tuple(exchange.request.headers.raw)
 
-    def parse(self, piece: bytes | memoryview) -> int:
-        "Feed a slice, and return how many of its bytes were taken: fewer only behind the header of an upgrade."
+    def parse(self, data: bytes) -> int:
+        "Feed what came, and return how many of its bytes were taken: fewer only behind a handshake."
+        at, end = 0, len(data)
+        while at < end and self.stage != DEAF:
+            piece = data[at:self._end_of_piece(data, at)]
+            at += len(piece) if self.stage == IDLE and self.again(piece) else self._parse(piece)
+        return at
+
+    def _end_of_piece(self, data: bytes, at: int) -> int:
+        "Where to cut, so that each request begins a piece: behind an empty line at the latest."
+        if self.incoming is not None and (left := self.incoming.length - self.incoming.size) > 0: return at + left
+        if not at and self.stage != IDLE and (rest := _EMPTY.match(data)): return rest.end()
+        end = data.find(b'\r\n\r\n', at) + 4
+        return end if end > 3 else len(data)
+
+    def _parse(self, piece: bytes) -> int:
         whole = self.stage == IDLE and not self.queue # As far as we know: what came last ended there
+        if self.stage < BODY and b'\n' not in self._line: self._take_line(piece)
+        body, size = self.incoming, self.incoming.size if self.incoming else 0
         try: self._parser.feed_data(piece)
         except HttpParserUpgrade as e:
             taken: int = e.args[0]
@@ -120,10 +140,23 @@ class RequestParser:
             limits = self.host.limits
             if len(self._target) > limits.max_line: self.give_up(HTTPException(414))
             elif self._fed > limits.max_headers + limits.max_line: self.give_up(HTTPException(431))
-        elif whole and self.stage == IDLE and len(self.queue) == 1: self._note(bytes(piece), self.queue[0])
+        elif self.stage == BODY:
+            if body is not None and body is self.incoming and body.size == size: # A chunk's head, or a trailer
+                self._fed += len(piece)
+                if self._fed > self.host.limits.max_headers: self.give_up(HTTPException(431))
+            else: self._fed = 0
+        elif self._line: # Nothing but a bare CR, over and over
+            if len(self._line) > self.host.limits.max_line: self.give_up(HTTPException(400))
+        elif whole and self.stage == IDLE and len(self.queue) == 1: self._note(piece, self.queue[0])
         return len(piece)
 
-    def _broken(self, error: HttpParserError, piece: bytes | memoryview) -> None:
+    def _take_line(self, piece: bytes) -> None:
+        line = self._line + piece
+        while line.startswith(b'\r\n'): line = line[2:] # RFC 9112, section 2.2, lets empty lines come before
+        end = line.find(b'\n') + 1
+        self._line = line[:end] if end else line
+
+    def _broken(self, error: HttpParserError, piece: bytes) -> None:
         refusal, self._refusal = self._refusal, None
         if not refusal:
             status = 505 if 'HTTP version' in str(error) else 400
@@ -165,22 +198,28 @@ class RequestParser:
         if self.stage == HEAD: self._target += part
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self.stage == HEAD: self._fields.append((name, value)) # Else a trailer: RFC 9110, 6.5.1, lets us drop it
+        if self.stage == HEAD: self._fields.append((name, value))
+        else: # A trailer: RFC 9110, 6.5.1, lets us drop it
+            self._fed += len(name) + len(value) + 4
+            if self._fed > self.host.limits.max_headers: raise self._refuse(431)
 
     def on_headers_complete(self) -> None:
         if self._bare: return
         parser, limits = self._parser, self.host.limits
         version, method = parser.get_http_version(), parser.get_method().decode()
         if version not in ('1.1', '1.0'): raise self._refuse(505)
-        fields, watched = [], {}
+        line, self._line = self._line, b''
+        if not _LINE.fullmatch(line): raise self._refuse(400, 'the request line is malformed')
+        fields: list[tuple[bytes, bytes]] = []
+        watched: dict[bytes, bytes] = {}
         for name, value in self._fields:
             name, value = name.lower(), value.rstrip()
             if name in _WATCHED:
                 if name == b'host' and name in watched: raise self._refuse(400, 'more than one Host')
-                watched[name] = value
+                watched[name] = watched[name] + b', ' + value if name in watched else value # RFC 9110, section 5.3
             fields.append((name, value))
         if len(self._target) > limits.max_line: raise self._refuse(414)
-        if self._fed or limits.max_headers < 4096: # Only what came in several slices can be too long for the default
+        if self._fed or limits.max_headers < 4096: # Only what came in several pieces can be too long for the default
             if sum(len(k) + len(v) + 4 for k, v in fields) > limits.max_headers: raise self._refuse(431)
         if self._target[0] != 47 or b'#' in self._target: fields = self._other_target(method, version, fields, watched)
         self._check_host(watched.get(b'host'), version)
@@ -190,7 +229,7 @@ class RequestParser:
         exchange.usual = version == '1.1' and method != 'HEAD'
         exchange.plain = len(watched) == 1 and exchange.usual
         if len(watched) > 1 or version == '1.0': self._framing(exchange, request, version, watched)
-        self.incoming, self.stage, self._fields = exchange, BODY, []
+        self.incoming, self.stage, self._fields, self._fed = exchange, BODY, [], 0
         self.queue.append(exchange)
 
     def on_body(self, chunk: bytes) -> None:
@@ -237,11 +276,12 @@ class RequestParser:
         if (coding := watched.get(b'transfer-encoding')) is not None:
             if version != '1.1': raise self._refuse(400, 'Transfer-Encoding in HTTP/1.0')
             if coding.lower() != b'chunked': raise self._refuse(501, 'no transfer coding but chunked is known')
-        length = int(watched.get(b'content-length', b'0'))
+        digits = watched.get(b'content-length', b'0').lstrip(b'0')
+        exchange.length = length = int(digits[:20] or b'0') # Longer ones are too long in any case
         limits = self.host.limits
         if length > limits.max_body: raise self._refuse(413)
         if (expect := watched.get(b'expect')) is not None and version == '1.1':
-            if expect.lower() != b'100-continue': raise self._refuse(417)
+            if {e.strip() for e in expect.lower().split(b',')} != {b'100-continue'}: raise self._refuse(417)
             exchange.expects = coding is not None or length > 0
         request.max_form = limits.max_form
         exchange.deferred = 0 < length <= WAIT_FOR and not exchange.expects

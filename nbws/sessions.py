@@ -24,7 +24,7 @@ from typing import Any
 from urllib.parse import unquote
 from weakref import WeakValueDictionary, ref
 
-from .data import set_cookie
+from .data import Fields, FromVisitor, set_cookie
 from .messages import NbwsError, Request
 
 log = logging.getLogger('nbws')
@@ -135,7 +135,9 @@ class _Shared:
 
 def _text(data: dict[str, Any]) -> str: return json.dumps(data, separators=(',', ':'), default=str)
 
-class Session(dict[str, Any]):
+def _loaded(text: str) -> Any: return json.loads(text, object_hook=Fields)
+
+class Session(FromVisitor, dict[str, Any]):
     "A visitor's data, as one request or socket holds it; values are what JSON can say. From any thread."
     __slots__ = ('_shared', '_sessions', 'cookie', 'saved', 'answered', '__weakref__')
 
@@ -165,7 +167,7 @@ class Session(dict[str, Any]):
         old, fresh = self._shared, _Shared(dict(self))
         fresh.peer = old.peer
         old.holders = [h for h in old.holders if h() is not self]
-        old.become({} if empty else json.loads(_text(old.data))) # Not what is inside of our values
+        old.become({} if empty else _loaded(_text(old.data))) # Not what is inside of our values
         self._hold(fresh)
         if end: self._sessions.end(old)
 
@@ -222,7 +224,7 @@ class Session(dict[str, Any]):
             if key not in self: self[key] = default
             return self[key]
 
-    def __reduce__(self) -> Any: return dict, (dict(self),) # A copy is a plain dict
+    def __reduce__(self) -> Any: return Fields, (dict(self),) # A copy is no session
 
 # %% ../nbs/05b_sessions.ipynb #dce9a77c
 class _Texts:
@@ -448,7 +450,7 @@ LARGEST = 16 * 2**20 # Characters of all sessions that no cookie carries; a sixt
 LIVE = 2**19 # Characters of the sessions used last: lists of lists take 20 times as much in memory
 
 def _parsed(text: str) -> tuple[str, int, dict[str, Any]]:
-    data = json.loads(text)
+    data = _loaded(text)
     return data.pop('_id'), data.pop('_version'), data
 
 def _cookies(request: Request, *names: str) -> Iterator[tuple[str, str]]:

@@ -12,8 +12,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from types import SimpleNamespace
 from typing import Any, Protocol
 
-from .html import FT, render
-from .messages import CloseCode, Conn, Payload, Request, Upgrade, WebSocketDisconnect, from_json, to_json
+from .html import FT, is_element, render
+from .messages import (CloseCode, Conn, Payload, Request, Upgrade, WebSocketDisconnect, encodable, from_json,
+                           printable, to_json)
 from .workers import Workers
 
 # %% auto #0
@@ -24,8 +25,7 @@ __all__ = ['INBOX', 'SMALL', 'HIGH_WATER', 'OUTBOX', 'OVERFLOW', 'CONNECTING', '
 def is_component(thing: Any) -> bool:
     "Is it something to render as HTML: ours, fastcore's, or any object with `__ft__` or `__html__`?"
     kind = type(thing)
-    return isinstance(thing, FT) or hasattr(kind, '__ft__') or hasattr(kind, '__html__') or (
-        hasattr(thing, 'tag') and hasattr(thing, 'attrs') and hasattr(thing, 'children'))
+    return is_element(thing) or hasattr(kind, '__ft__') or hasattr(kind, '__html__')
 
 def to_payload(content: Any, # What a handler returned, yielded or sent
                ) -> str | bytes | Payload | None:
@@ -277,7 +277,8 @@ class SocketBase:
     @property
     def state(self) -> SimpleNamespace: "What handlers want to keep with this socket."; return self.request.state
 
-    def __repr__(self) -> str: return f'<WebSocket {self.path} {"open" if self.open else self.code or "connecting"}>'
+    def __repr__(self) -> str:
+        return f'<WebSocket {printable(self.path)} {"open" if self.open else self.code or "connecting"}>'
 
 # %% ../nbs/04_sockets.ipynb #559e2016
 class Sending(SocketBase):
@@ -290,6 +291,7 @@ class Sending(SocketBase):
         if data is None: return DONE
         if threading.get_ident() != self._thread:
             if self.code and self._own == threading.get_ident(): raise WebSocketDisconnect(self.code, self.reason)
+            encodable(data) # Here, where whoever says it hears of it
             self._call(self._push, data)
             return DONE
         if self.code and self._task is not None and asyncio.current_task() is self._task:
@@ -321,6 +323,7 @@ class Sending(SocketBase):
         elif not self._unsent and not (self._lags and conn.buffered > HIGH_WATER):
             self._lags = conn.send(data)
             return
+        encodable(data)
         if self._outbox is None: self._outbox = deque()
         size = len(data.data if isinstance(data, Payload) else data)
         self._outbox.append((data, size))
@@ -357,7 +360,7 @@ class Sending(SocketBase):
         if self._waiter is not None and not self._waiter.done(): self._waiter.set_result(None)
 
     def ping(self, data: bytes = b'') -> Awaitable[None]:
-        "Send a ping. From any thread."
+        "Send a ping; none while much is unsent, behind which it would say nothing. From any thread."
         self._call(self._ping, data)
         return DONE
 

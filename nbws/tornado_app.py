@@ -20,9 +20,9 @@ from tornado.web import Application, RequestHandler
 from tornado.websocket import WebSocketClosedError, WebSocketHandler, WebSocketProtocol
 
 from .access import is_foreign
-from .app import AppBase, Surroundings
+from .app import AppBase, Surroundings, error_text
 from .asgi import Chunks, replace_sockets
-from .messages import CloseCode, Conn, HTTPException, PlainTextResponse, Request, Response, Upgrade
+from .messages import CloseCode, Conn, HTTPException, PlainTextResponse, Request, Response, Upgrade, printable
 from .sockets import HIGH_WATER, Inbox
 from .workers import is_ending
 
@@ -265,7 +265,10 @@ class TornadoApp:
             task = asyncio.ensure_future(_feed(delegate, line, headers, connection, request))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return await connection.answer
+        try: return await connection.answer
+        except asyncio.CancelledError: # The client has left: the handler hears of it by `on_connection_close`
+            connection.leave()
+            raise
 
     def _guarded(self, kind: type[RequestHandler]) -> type[RequestHandler]:
         "The same handler, with an answer to whatever it raises: tornado has one for each `Exception`."
@@ -300,7 +303,7 @@ async def _feed(delegate: Any, line: RequestStartLine, headers: HTTPHeaders, con
         delegate.on_connection_close()
     except BaseException as e:
         if is_ending(e): raise
-        log.exception('%s: the tornado application failed', request.path)
+        log.error('%s: the tornado application failed\n%s', printable(request.path), error_text(e))
         connection.refuse(HTTPException(500))
 
 async def _maybe(result: Awaitable[None] | None) -> None:

@@ -41,6 +41,7 @@ SEEDS = {
     'http': [GET, GET * 3, POST + b'Content-Length: 3\r\n\r\nabc' + GET,
              b'HEAD http://x/ HTTP/1.0\r\nConnection: keep-alive\r\n\r\n', handshake() + text('Hello') + close(),
              POST + b'Transfer-Encoding: chunked\r\n\r\n3;a=b\r\nabc\r\n0\r\nA: b\r\n\r\n' + GET,
+             POST + b'Transfer-Encoding: chunked\r\n\r\n4\r\n\r\n\r\n\r\n0\r\n\r\nGET  / HTTP/1.1\r\nHost: x\r\n\r\n',
              handshake(sec_websocket_extensions='permessage-deflate') + text(PACKED, rsv=4),
              POST + b'Expect: 100-continue\r\nContent-Length: 3\r\n\r\nabc',
              POST + b'Connection: upgrade\r\nUpgrade: h2c\r\nContent-Length: 3\r\n\r\nabc' + GET],

@@ -158,6 +158,7 @@ def test_request_facts(serve: Callable[..., Server]) -> None:
 
 # What is refused
 
+CODED = b'Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n'
 REFUSED: dict[str, tuple[int, bytes]] = {
     'no host': (400, b'GET / HTTP/1.1\r\n\r\n'),
     'two hosts': (400, b'GET / HTTP/1.1\r\nHost: x\r\nHost: x\r\n\r\n'),
@@ -177,6 +178,8 @@ REFUSED: dict[str, tuple[int, bytes]] = {
     'chunked in two fields': (400, POST + b'Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n'),
     'identity': (501, POST + b'Transfer-Encoding: identity\r\n\r\nabc'),
     'gzip': (501, POST + b'Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n'),
+    'gzip, and chunked in another field': (501, POST + b'Transfer-Encoding: gzip\r\n' + CODED),
+    'identity, and chunked in another field': (501, POST + b'Transfer-Encoding: identity\r\n' + CODED),
     'not quite chunked': (501, POST + b'Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n'),
     'chunked with a vertical tab': (400, POST + b'Transfer-Encoding: \x0bchunked\r\n\r\n0\r\n\r\n'),
     'chunked in 1.0': (400, b'POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n'),
@@ -193,6 +196,14 @@ REFUSED: dict[str, tuple[int, bytes]] = {
     'no name': (400, POST + b': a\r\n\r\n'),
     'no colon': (400, POST + b'X\r\n\r\n'),
     'a fragment': (400, b'GET /a#b HTTP/1.1\r\nHost: x\r\n\r\n'),
+    'two spaces before the target': (400, b'GET  / HTTP/1.1\r\nHost: x\r\n\r\n'),
+    'two spaces behind the target': (400, b'GET /  HTTP/1.1\r\nHost: x\r\n\r\n'),
+    'a space at the end of the line': (400, b'GET / HTTP/1.1 \r\nHost: x\r\n\r\n'),
+    'a bare CR first': (400, b'\rGET / HTTP/1.1\r\nHost: x\r\n\r\n'),
+    'a bare CR behind an empty line': (400, b'\r\n\rGET / HTTP/1.1\r\nHost: x\r\n\r\n'),
+    'a bare LF first': (400, b'\nGET / HTTP/1.1\r\nHost: x\r\n\r\n'),
+    'nothing but CR': (400, b'\r' * 20_000),
+    'another protocol': (400, b'DESCRIBE / RTSP/1.0\r\nHost: x\r\n\r\n'),
     'a space in the target': (400, b'GET /a b HTTP/1.1\r\nHost: x\r\n\r\n'),
     'a raw byte in the target': (400, b'GET /\xe9 HTTP/1.1\r\nHost: x\r\n\r\n'),
     'a relative target': (400, b'GET a HTTP/1.1\r\nHost: x\r\n\r\n'),
@@ -221,6 +232,13 @@ REFUSED: dict[str, tuple[int, bytes]] = {
     'a folded trailer': (400, CHUNKED + b'3\r\nabc\r\n0\r\nX: a\r\n b\r\n\r\n'),
     'a length in the trailer': (400, CHUNKED + b'3\r\nabc\r\n0\r\nContent-Length: 3\r\n\r\n'),
     'an unknown expectation': (417, POST + b'Expect: wonders\r\nContent-Length: 3\r\n\r\n'),
+    'two expectations': (417, POST + b'Expect: x\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n'),
+    'many trailers': (431, CHUNKED + b'3\r\nabc\r\n0\r\n' + b'X: a\r\n' * 6_000 + b'\r\n'),
+    'a long trailer': (431, CHUNKED + b'3\r\nabc\r\n0\r\nX: ' + b'a' * 32768 + b'\r\n\r\n'),
+    'a long trailer without an end': (431, CHUNKED + b'3\r\nabc\r\n0\r\nX: ' + b'a' * 60_000),
+    'a long name of a trailer': (431, CHUNKED + b'3\r\nabc\r\n0\r\n' + b'X' * 60_000),
+    'a long chunk extension': (431, CHUNKED + b'3;a=' + b'b' * 60_000),
+    'a long chunk size': (431, CHUNKED + b'0' * 60_000),
     'a long target': (414, b'GET /' + b'a' * 8192 + b' HTTP/1.1\r\nHost: x\r\n\r\n'),
     'a long target without an end': (414, b'GET /' + b'a' * 20000),
     'a long header': (431, b'GET / HTTP/1.1\r\nHost: x\r\n' + b'X: %s\r\n' % (b'a' * 1000) * 40 + b'\r\n'),
@@ -243,12 +261,48 @@ def test_refused(server: Server, name: str) -> None:
         assert raw.rest() == b''
 
 
-@pytest.mark.parametrize('name', ['two lengths', 'bare LF', 'garbage', 'an unknown method', 'a folded trailer'])
+@pytest.mark.parametrize('name', ['two lengths', 'bare LF', 'garbage', 'an unknown method', 'a folded trailer',
+                                  'two spaces before the target', 'a bare CR first', 'a long trailer'])
 def test_refused_behind_good_ones(server: Server, name: str) -> None:
     with Raw(server) as raw:
         raw.send(GET * 2 + REFUSED[name][1])
         assert [raw.response()[0] for _ in range(2)] == [200] * 2
         assert raw.response()[0] in (REFUSED[name][0], 400)  # 501 needs to see the method, which began elsewhere
+        assert raw.rest() == b''
+
+
+@pytest.mark.parametrize('before', [GET, POST + b'Content-Length: 3\r\n\r\nabc',
+                                    POST + b'Content-Length: 3\r\n\r\n\r\n\r' + b'\r\n',
+                                    CHUNKED + b'3\r\n\r\n\r\r\n0\r\n\r\n',
+                                    CHUNKED + b'19\r\n\r\n\r\nGET / HTTP/1.1\r\nHost:\r\n0\r\nA: b\r\n\r\n'])
+@pytest.mark.parametrize('line', [b'GET  / HTTP/1.1', b'\rGET / HTTP/1.1', b'GET / HTTP/1.1'])
+def test_every_request_line_is_read(server: Server, before: bytes, line: bytes) -> None:
+    "Wherever the request begins, and however it is cut."
+    data = before + line + b'\r\nHost: x\r\n\r\n'
+    for cut in (1, 2, 3, 7, len(before) - 1, len(before) + 1, len(data)):
+        with Raw(server) as raw:
+            for i in range(0, len(data), cut): raw.send(data[i:i + cut])
+            assert raw.response()[0] == 200
+            assert raw.response()[0] == (200 if line == GET[:14] else 400)
+
+
+def test_a_chunked_body_may_be_cut_up(server: Server) -> None:
+    "Extensions and chunks of a byte, again and again, are within the limits."
+    body = b'1;' + b'x' * 1000 + b'\r\na\r\n'
+    with Raw(server) as raw:
+        threading.Thread(target=raw.send, args=(CHUNKED + body * 200 + b'0\r\nX: a\r\n\r\n' + GET,)).start()
+        assert raw.response()[2] == b'POST / ' + b'a' * 200
+        assert raw.response()[0] == 200
+
+
+def test_long_trailers_reach_an_app_that_reads(serve: Callable[..., Server]) -> None:
+    async def answer(request: Any) -> Response:
+        try: return Response(await request.body())
+        except HTTPException as e: return Response(e.detail, e.status_code)
+    with Raw(serve(answer, max_headers=300)) as raw:
+        raw.send(CHUNKED + b'3\r\nabc\r\n')
+        raw.send(b'0\r\n' + b'X: a\r\n' * 80)
+        assert raw.response()[0] == 431
         assert raw.rest() == b''
 
 

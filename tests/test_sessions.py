@@ -15,6 +15,7 @@ from processes import asgi_server, nbws, running
 from raw import Raw, text
 
 from nbws import App
+from nbws.data import Fields
 from nbws.messages import NbwsError, Request
 from nbws.server import Server
 from nbws.sessions import ENDED, LARGEST, LIVE, Session, Sessions, secret_key
@@ -297,7 +298,7 @@ def test_a_session_is_a_dict() -> None:
     session.update([('a', 1)], b=2)
     session |= {'c': 3}
     assert session.setdefault('c', 4) == 3
-    assert (type(copy.deepcopy(session)), copy.copy(session), session | {'d': 4}) == (dict, {'a': 1, 'b': 2, 'c': 3},
+    assert (type(copy.deepcopy(session)), copy.copy(session), session | {'d': 4}) == (Fields, {'a': 1, 'b': 2, 'c': 3},
                                                                                       {'a': 1, 'b': 2, 'c': 3, 'd': 4})
     session.clear()
     assert not session
