@@ -19,8 +19,8 @@ from .messages import HTMLResponse, NbwsError, PlainTextResponse, Request, Respo
 
 # %% auto #0
 __all__ = ['PORTS', 'FORWARDED', 'SECRET', 'SAFE', 'TOKEN', 'JSP', 'FRAMED', 'FRAMES', 'OURS', 'is_loopback', 'split_host',
-           'allows', 'listed', 'host_names', 'split_origin', 'allows_origin', 'origin_names', 'is_foreign', 'Proxies',
-           'Gate']
+           'allows', 'listed', 'host_names', 'split_origin', 'allows_origin', 'origin_names', 'is_foreign', 'is_hidden',
+           'Proxies', 'Gate', 'hidden']
 
 # %% ../nbs/05e_access.ipynb #b20a8726
 _LOOPBACK = re.compile(r'(::1|localhost|[\w.-]+\.localhost|127(\.\d{1,3}){3}|\[::1\])\.?', re.I)
@@ -91,14 +91,29 @@ def is_foreign(request: Request,
     "Whether a page of another origin is behind a request."
     origin, site = request.headers.get('origin'), request.headers.get('sec-fetch-site')
     if site in ('same-origin', 'none'): return False
-    if origin is None: return site is not None
+    return site is not None if origin is None else not _may_send(request, origin, hosts, origins)
+
+def _may_send(request: Request, origin: str, hosts: Iterable[str], origins: Iterable[str]) -> bool:
     scheme, name, port = split_origin(origin)
     if scheme in PORTS and name and (scheme == 'https' or request.scheme == 'http'):
         host, at = split_host(request.host)
         same = name == host or (is_loopback(name) and is_loopback(host))
-        if same and port == (at or PORTS[scheme]): return False
-        if allows([n for n in (*hosts, *listed('NBWS_ALLOWED_HOSTS')) if n != '*'], name): return False
-    return not allows_origin((*origins, *listed('NBWS_ALLOWED_ORIGINS')), origin)
+        if same and port == (at or PORTS[scheme]): return True
+        if allows([n for n in (*hosts, *listed('NBWS_ALLOWED_HOSTS')) if n != '*'], name): return True
+    return allows_origin((*origins, *listed('NBWS_ALLOWED_ORIGINS')), origin)
+
+def is_hidden(request: Request, hosts: Iterable[str] = (), origins: Iterable[str] = ()) -> bool:
+    """Whether a page of another origin makes a visitor's browser ask, and the visitor cannot see it: for an image, a
+    script, a fetch or a frame (Fetch Metadata). What opens a page in a tab, such as a link, is not hidden."""
+    get = request.headers.get
+    site, origin = get('sec-fetch-site'), get('origin')
+    if site in ('same-origin', 'none') or (site is None and origin is None): return False
+    opens = get('sec-fetch-mode') == 'navigate' and get('sec-fetch-dest') == 'document'
+    if opens and 'sec-purpose' not in request.headers: return False # Else it is fetched before anybody has clicked
+    if origin is None and (page := _PAGE.match(get('referer', ''))): origin = page[0]
+    return origin is None or not _may_send(request, origin, hosts, origins)
+
+_PAGE = re.compile(r'[a-z][a-z\d+.-]*://[^/?#]+', re.I)
 
 # %% ../nbs/05e_access.ipynb #2a51d4af
 FORWARDED = frozenset((b'x-forwarded-for', b'x-forwarded-proto'))
@@ -210,6 +225,7 @@ class Gate:
     def _forwarded(self, request: Request) -> None:
         headers = request.headers
         request.root_path = headers.get('x-forwarded-prefix', '').rstrip('/')
+        request.vouched = '/~' in request.root_path # By a ticket: to itself it is another origin
         if headers.get('x-forwarded-proto') in ('http', 'https'): request.scheme = headers['x-forwarded-proto']
         request.peer = (headers.get('x-forwarded-for', ''), 0)
         request.headers = Headers.from_raw([f for f in headers.raw if f[0] != SECRET])
@@ -229,6 +245,7 @@ class Gate:
             if request.headers.get('sec-fetch-mode') == 'navigate' and TOKEN in request.query_params:
                 return self._let_in(request)
             request.root_path = request.headers.get(JSP, '').rstrip('/')
+            request.vouched = request.headers.get('sec-fetch-mode') == 'navigate' # A notebook shows it in a frame
             self._dress(request)
             return None
         given = request.query_params.get(TOKEN, '')
@@ -244,7 +261,7 @@ class Gate:
         first, slash, rest = request.target[2:].partition(b'/')
         if not slash or not compare_digest(first, self.token.encode()): return False
         if request.headers.get('origin', 'null') != 'null': return False
-        request.root_path, request.target = f'/~{self.token}', b'/' + rest
+        request.root_path, request.target, request.vouched = f'/~{self.token}', b'/' + rest, True
         self._dress(request)
         return True
 
@@ -290,6 +307,15 @@ class Gate:
                                    ('set-cookie', cookie)])
 
 _NOTEBOOKS = re.compile(r'nbws-\d+=') # The cookies of direct addresses: this one, and other notebooks'
+
+def hidden(request: Request) -> Response:
+    "The answer to a request that `is_hidden`. In a frame it has a link: following it is no other page's doing."
+    if request.headers.get('sec-fetch-dest') not in ('iframe', 'frame'): return _foreign(request)
+    text = 'A page of another site shows this one in a frame.'
+    more = 'App(allowed_origins=[...]) or the variable NBWS_ALLOWED_ORIGINS names sites that may do so at once.'
+    head = '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>nbws</title></head>'
+    link = f'{text} <a href="">Open it</a>' # To itself: that request is its own
+    return HTMLResponse(f'{head}<body><p>{link}</p><p><small>{more}</small></p></body></html>', 403)
 
 def _foreign(request: Request) -> Response:
     origin = request.headers.get('origin')

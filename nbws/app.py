@@ -11,6 +11,7 @@ import os
 import re
 import sys
 import sysconfig
+import threading
 import time
 import traceback
 from collections import deque
@@ -23,7 +24,7 @@ from pathlib import Path
 from types import FrameType, SimpleNamespace
 from typing import Any, NamedTuple, TypeVar
 
-from .access import host_names, origin_names
+from .access import hidden, host_names, is_hidden, origin_names
 from .binding import SPECIAL_NAMES, SPECIAL_TYPES, plan
 from .endpoints import HTTPEndpoint, SocketEndpoint, Stream, call, is_stream, pulled, source_of, to_response
 from .files import StaticFiles
@@ -32,7 +33,7 @@ from .html import (Link, Meta, Pre, Safe, Script, Tbody, Td, Th, Thead, Tr, attr
 from .html import Table as HtmlTable
 from .messages import (BindError, HTMLResponse, HTTPException, NbwsError, OptionError, PlainTextResponse, Request,
                            Response, Upgrade, printable, reason)
-from .rooms import Room
+from .rooms import Room, Rooms
 from .routing import ANY, WEBSOCKET, Owner, Pattern, Route, Table, parse_pattern
 from .sessions import Session, Sessions
 from .sockets import WebSocket
@@ -42,10 +43,11 @@ log = logging.getLogger('nbws')
 F = TypeVar('F', bound=Callable[..., Any])
 
 # %% auto #0
-__all__ = ['log', 'F', 'ASSETS', 'CDN', 'EXTENSIONS', 'STATIC', 'VERBS', 'TO_BE_WAITED_FOR', 'WAKES', 'SPECIAL_TYPES',
-           'Surroundings', 'is_ours', 'is_users', 'first_users', 'users_traceback', 'shortened', 'excerpt',
-           'message_of', 'error_text', 'Entry', 'Log', 'Listing', 'asset', 'AppBase', 'check_options', 'Beforeware',
-           'Routing', 'Pages', 'Answering', 'Errors', 'Lifespan', 'Running', 'below', 'Mount', 'Mounting', 'App']
+__all__ = ['log', 'F', 'WITHOUT_A_LOOP', 'ASSETS', 'CDN', 'EXTENSIONS', 'STATIC', 'VERBS', 'TO_BE_WAITED_FOR', 'WAKES',
+           'SPECIAL_TYPES', 'Surroundings', 'is_ours', 'is_users', 'first_users', 'users_traceback', 'shortened',
+           'excerpt', 'message_of', 'advise', 'error_text', 'Entry', 'Log', 'Listing', 'asset', 'AppBase',
+           'check_options', 'Beforeware', 'Routing', 'Pages', 'Answering', 'Errors', 'Lifespan', 'Running', 'below',
+           'Mount', 'Mounting', 'App']
 
 # %% ../nbs/06_app.ipynb #2ad64855
 class Surroundings:
@@ -89,6 +91,7 @@ class Surroundings:
 
     def report(self, app: Any, error: BaseException, route: Route | None, what: str) -> None:
         "Tell the developer."
+        advise(error)
         if isinstance(error, BindError): log.warning('%s: %s', what, error_text(error))
         else: log.error('%s\n%s', what, error_text(error))
 
@@ -125,7 +128,8 @@ def _escaped(says: str) -> str:
 
 def shortened(text: str, limit: int = 2000, # Characters
               ) -> str:
-    "The beginning and the end of a longer text, with its length between them."
+    "The beginning and the end of a longer text, with its length between them; what cannot be encoded is escaped."
+    if not text.isascii(): text = text.encode('utf-8', 'backslashreplace').decode()
     if len(text) <= limit: return text
     return f'{text[:limit // 2]} ... ({len(text)} characters) ... {text[-(limit // 2):]}'
 
@@ -138,6 +142,19 @@ def message_of(error: BaseException) -> str:
     "What an error says; its `__str__` is the user's, and may fail."
     try: return str(error)
     except Exception: return f'<a {type(error).__name__} that cannot be printed>'
+
+_LOOPS = re.compile("cannot be called from a running event loop|event loop is already running|Can't patch loop|"
+                    'while another loop is running')
+
+def advise(error: BaseException) -> None:
+    "Let an error that one meets in handlers say what to do. Again is harmless."
+    if not isinstance(error, (RuntimeError, ValueError)) or len(error.args) != 1: return
+    said = message_of(error)
+    if not _LOOPS.search(said) or WITHOUT_A_LOOP in said: return
+    error.args = (f'{said}. {WITHOUT_A_LOOP}',)
+
+WITHOUT_A_LOOP = ('An async handler runs on the event loop of the server: await there, `await f()` in place of '
+                  '`asyncio.run(f())`; or write `def` in place of `async def`, which runs in a thread without a loop')
 
 def error_text(error: BaseException) -> str:
     "What the developer reads: a line for what is wrong with a request, a traceback for what is wrong with the code."
@@ -267,7 +284,7 @@ class AppBase:
         self.sessions = Sessions(secret_key, session_cookie, max_age, salt=self._salt, path=sess_path,
                                  samesite=same_site, secure=sess_https_only, domain=sess_domain)
         self.sockets: set[WebSocket] = set()
-        self.rooms: dict[str, Room] = {}
+        self.rooms = Rooms()
         self.state = SimpleNamespace()
         self.startup_hooks, self.shutdown_hooks = _many(on_startup), _many(on_shutdown)
         self.lifespan = lifespan
@@ -298,6 +315,7 @@ class AppBase:
 
     def report(self, error: BaseException, route: Route | None, subject: Any = None) -> None:
         "Count an error and tell the developer. From any thread."
+        advise(error)
         if route:
             route.stats.errors += 1
             route.stats.last_error = shortened(f'{type(error).__name__}: {message_of(error)}', 200)
@@ -489,10 +507,11 @@ class Routing(AppBase):
     def conns(self) -> Listing:
         "The open sockets, as a list and as a table. From any thread."
         def row(ws: WebSocket) -> tuple[Any, ...]:
-            client, rooms = ':'.join(map(str, ws.client)), ' '.join(r.name for r in ws.rooms)
-            return ws.path, client, rooms, ws.conn.buffered if ws.conn else 0, ws.dropped
+            host, port = ws.client[:2]
+            client, rooms = f'{host}:{port}' if port else host, ' '.join(r.name for r in ws.rooms)
+            return ws.path, client, _visitor(ws), rooms, ws.conn.buffered if ws.conn else 0, ws.dropped
         theirs = [ws for ws in tuple(self.sockets) if not ws.path.startswith(ASSETS)]
-        return Listing(theirs, ('path', 'client', 'rooms', 'unsent bytes', 'dropped'), row)
+        return Listing(theirs, ('path', 'client', 'visitor', 'rooms', 'unsent bytes', 'dropped'), row)
 
     def to(self, path: str, *content: Any) -> int:
         "Send to every client whose socket is at `path`; says to how many. From any thread."
@@ -519,6 +538,11 @@ def _linked(function: Any, route: Route) -> None:
     try: function.to = route.pattern.build
     except AttributeError: pass # A method or a builtin
 
+def _visitor(ws: WebSocket) -> str:
+    "Who that is, by the session: its login, or the beginning of its id. A proxy gives all the same address."
+    session = ws.request._session # Not the property, which would begin one
+    return '' if session is None else str(session.get('auth') or session.id[:6])
+
 # %% ../nbs/06_app.ipynb #7bdab100
 class Pages(Routing):
     "Making whole pages of what handlers return."
@@ -531,6 +555,8 @@ class Pages(Routing):
         if self.default_hdrs:
             viewport = 'width=device-width, initial-scale=1, viewport-fit=cover'
             parts += [Meta(charset='utf-8'), Meta(name='viewport', content=viewport)]
+        if self.htmx and 'ws' in self.exts: parts.append(Script(src=f'{prefix}{ASSETS}/sockets.js')) # Before htmx
+        if self.default_hdrs:
             if self.htmx: parts.append(asset('htmx.min.js', prefix))
         if self.htmx: parts += [asset(EXTENSIONS[e], prefix) for e in self.exts]
         head = Safe(render(*parts, *elements))
@@ -550,6 +576,7 @@ class Pages(Routing):
 
     def error_page(self, request: Request, status: int, detail: str, trace: str = '') -> Response:
         "A page for an error; a fragment of text for everything that is not a browser's navigation."
+        detail = shortened(detail)
         if 'text/html' not in request.headers.get('accept', ''):
             return PlainTextResponse(f'{status} {detail}' + (f'\n\n{trace}' if trace else ''), status)
         from nbws.html import H1, Main, P, Title
@@ -590,6 +617,8 @@ class Answering(Pages):
         if found and path.startswith(ASSETS) and not found[0].path.startswith(ASSETS): found = None # By a catch-all
         if not found: return await self._unrouted(request)
         request.route, request.path_params = found
+        if found[0].may_change and not request.vouched and is_hidden(request, self.allowed_hosts, self.allowed_origins):
+            return hidden(request)
         if self.before and (early := await self._before(request)) is not None: return self.respond(early, request)
         endpoint = request.route.endpoint
         if isinstance(endpoint, SocketEndpoint): return await self._upgrade(request, endpoint)
@@ -833,14 +862,17 @@ def below(request: Request, prefix: str, # A mounted app's; without a slash at i
                     peer=request.peer, server=request.server, scheme=request.scheme,
                     root_path=request.root_path + prefix, http_version=request.http_version, upgrade=request.upgrade)
     inner.asgi_scope, inner._state, inner.max_form = request.asgi_scope, request.state, request.max_form
+    inner.vouched = request.vouched
     return inner
 
 class Mount:
     "The endpoint of everything below a prefix."
+    passes_on = True
     def __init__(self, prefix: str, app: Any) -> None: self.prefix, self.app = prefix, app
     async def answer(self, request: Request) -> Response:
         "What the other app answers."
-        inner = below(request, self.prefix)
+        outer, inner = request.app, below(request, self.prefix)
+        inner.vouched |= not is_hidden(request, outer.allowed_hosts, outer.allowed_origins) # Of whoever may send to it
         if getattr(self.app, 'sessions', None) is request.app.sessions: inner._session = request._session
         response: Response = await self.app.http(inner)
         return response
@@ -924,11 +956,16 @@ class App(Mounting):
 
     def room(self, name: str, history: int | None = None, # How many of the last messages newcomers get
              overflow: str | None = None) -> Room:
-        "The room called `name`, made at the first call. From any thread."
-        room = self.rooms.get(name)
-        if room is None: room = self.rooms.setdefault(name, Room(name, history or 0, overflow))
-        elif history is not None: room.keep(history)
-        return room
+        """The room called `name`, made at the first call. From any thread.
+
+        One that a handler made is forgotten when nobody is in it, nothing refers to it and it has no history.
+        """
+        return self.rooms.call(name, history, overflow, program=not self._handles())
+
+    def _handles(self) -> bool:
+        "Is this a handler's call: on the server's loop, or in a worker's thread? Else it is a cell or a module."
+        if self.loop is None: return False
+        return _on_loop(self.loop) or threading.current_thread() is not threading.main_thread()
 
     def setup_ws(self, f: Callable[..., Any] = lambda: None, path: str = '/ws') -> Callable[..., Awaitable[None]]:
         "FastHTML's shortcut: a socket route whose clients all get what the returned `send` is given."

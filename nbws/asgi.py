@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -15,9 +16,10 @@ from weakref import WeakKeyDictionary
 
 from .access import Gate
 from .app import AppBase, Surroundings, users_traceback
-from .data import Headers
-from .messages import (CloseCode, Conn, HTTPException, NbwsError, Payload, PlainTextResponse, Receiver, Reported,
-                           Request, Response, Upgrade, printable, reason)
+from .data import BODY_RATE, BODY_SILENCE, Headers, sendable_fields
+from .alive import PAUSE, PING, PONG, RESUME, farewell, stays_alive
+from .messages import (ALIVE, CloseCode, Conn, HTTPException, NbwsError, Payload, PlainTextResponse, Receiver,
+                           Reported, Request, Response, Upgrade, encodable, printable, reason)
 from .sockets import HIGH_WATER, Inbox, Quota
 from .workers import Workers, is_ending
 
@@ -57,7 +59,7 @@ def _address(pair: Any) -> Any:
 class _Incoming:
     "A request's body on its way in, and whether the client has left: two tasks may ask, and one of them receives."
     def __init__(self, receive: Receive, request: Request) -> None:
-        self.receive, self.gone = receive, False # The client has left
+        self.receive, self.gone, self.size = receive, False, 0 # The client has left; bytes that came
         framed = {'content-length', 'transfer-encoding'} & set(request.headers)
         self.ended = not framed and request.method in ('GET', 'HEAD') # The body has
         if not self.ended: request._body = self
@@ -69,9 +71,11 @@ class _Incoming:
         if message['type'] == 'http.disconnect': self.gone = True
         elif not self.ended:
             if message.get('body'): self._chunks.append(message['body'])
+            self.size += len(message.get('body') or b'')
             self.ended = not message.get('more_body')
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
+        seconds = 0.0 # That we have waited: what the app does meanwhile does not count
         while True:
             if self._chunks:
                 self._taken.set()
@@ -79,8 +83,14 @@ class _Incoming:
             elif self.ended: return
             elif self.gone: raise HTTPException(400, 'the client has left')
             else:
-                async with self._lock:
-                    if not (self._chunks or self.ended or self.gone): await self._next()
+                began, wait = time.monotonic(), min(BODY_SILENCE, BODY_SILENCE + self.size / BODY_RATE - seconds)
+                try: await asyncio.wait_for(self._more(), wait)
+                except asyncio.TimeoutError: raise HTTPException(408) from None
+                seconds += time.monotonic() - began
+
+    async def _more(self) -> None:
+        async with self._lock:
+            if not (self._chunks or self.ended or self.gone): await self._next()
 
     async def left(self) -> None:
         "Wait until the client has left. Of a body that nobody reads some 64 KiB are taken to see it."
@@ -95,7 +105,8 @@ class _Incoming:
 _HOPS = {'connection', 'keep-alive', 'transfer-encoding', 'upgrade'}
 
 def _head(response: Response, length: int | None) -> Message:
-    fields = [(k.lower().encode('latin-1'), v.encode('latin-1')) for k, v in response.headers if k.lower() not in _HOPS]
+    fields = [(k.lower().encode('latin-1'), v.encode('latin-1')) for k, v in sendable_fields(response.headers)
+              if k.lower() not in _HOPS]
     bare = response.status_code < 200 or response.status_code in (204, 304)
     if length is not None and not bare and not response.header('content-length'):
         fields.append((b'content-length', b'%d' % length))
@@ -191,8 +202,7 @@ async def _answer(app: Any, scope: Scope, receive: Receive, send: Send) -> None:
 async def _send(response: Response, request: Request, incoming: _Incoming, send: Send) -> None:
     body = response.body
     if isinstance(body, bytes): return await _whole(response, body, send)
-    is_async = hasattr(body, '__aiter__')
-    chunks = body.__aiter__() if is_async else Workers.here().threads.iterate(body) # type: ignore[union-attr,arg-type]
+    chunks = body.__aiter__() if hasattr(body, '__aiter__') else Workers.here().threads.iterate(body)
     if request.method == 'HEAD' or response.status_code in (204, 304):
         if hasattr(chunks, 'aclose'): await chunks.aclose()
         await send(_head(response, None))
@@ -202,7 +212,7 @@ async def _send(response: Response, request: Request, incoming: _Incoming, send:
     try: await asyncio.wait({pump, watch}, return_when=asyncio.FIRST_COMPLETED)
     finally:
         gone.set()
-        if is_async and not pump.done(): pump.cancel() # A thread cannot be cancelled
+        pump.cancel()
         watch.cancel()
         await asyncio.wait({pump, watch})
         if not watch.cancelled(): watch.exception() # Looked at, so that it is not told
@@ -212,8 +222,8 @@ async def _send(response: Response, request: Request, incoming: _Incoming, send:
 class _Socket:
     "The app's `Conn` over an ASGI server."
     lane = transport = None
-    def __init__(self, receiver: Receiver, receive: Receive, send: Send, quota: Quota) -> None:
-        self.quota = quota
+    def __init__(self, receiver: Receiver, receive: Receive, send: Send, quota: Quota, alive: bool = False) -> None:
+        self.quota, self._alive = quota, alive
         self.receiver, self._receive, self._send = receiver, receive, send
         self._queue: deque[Message] = deque()
         self._wake, self._reading, self.buffered = asyncio.Event(), asyncio.Event(), 0
@@ -222,6 +232,7 @@ class _Socket:
 
     def send(self, data: str | bytes | Payload) -> bool:
         if isinstance(data, Payload): data = data.data
+        else: encodable(data)
         key = 'text' if isinstance(data, str) else 'bytes'
         if self.ended is None: self._put({'type': 'websocket.send', key: data}, len(data))
         return self.buffered > HIGH_WATER
@@ -229,10 +240,13 @@ class _Socket:
     def ping(self, data: bytes = b'') -> None: pass
 
     def close(self, code: int = 1000, reason: str = '') -> None:
-        if self.ended is None: self.ended = int(code), reason
+        if self.ended is None:
+            if self._alive: self.send(farewell(code, reason))
+            self.ended = int(code), reason
         self._wake.set()
 
     def pause(self, paused: bool) -> None:
+        if self._alive: self.send(PAUSE if paused else RESUME)
         if paused: self._reading.clear()
         else: self._reading.set()
 
@@ -263,7 +277,9 @@ class _Socket:
             if message['type'] != 'websocket.receive':
                 return message.get('code') or CloseCode.NO_STATUS, message.get('reason') or ''
             text = message.get('text')
-            if self.ended is None: self.receiver.received(text if text is not None else message['bytes'])
+            if self._alive and text == PING:
+                if self.buffered <= HIGH_WATER: self.send(PONG)
+            elif self.ended is None: self.receiver.received(text if text is not None else message['bytes'])
 
     async def run(self) -> tuple[int, str]:
         "Both, until one ends. Returns the code and the reason."
@@ -295,9 +311,11 @@ async def _connect(app: Any, scope: Scope, receive: Receive, send: Send) -> None
     try:
         if chosen is not None and chosen not in request.subprotocols:
             raise NbwsError(f'the client did not offer the subprotocol {chosen!r}, but {request.subprotocols}')
-        await send({'type': 'websocket.accept', 'subprotocol': chosen,
-                    'headers': [(k.lower().encode('latin-1'), v.encode('latin-1')) for k, v in response.headers]})
-        ended = await _Socket(receiver, receive, send, _QUOTAS.setdefault(app, Quota())).run()
+        alive = stays_alive(request, chosen)
+        await send({'type': 'websocket.accept', 'subprotocol': ALIVE if alive else chosen,
+                    'headers': [(k.lower().encode('latin-1'), v.encode('latin-1'))
+                                for k, v in sendable_fields(response.headers)]})
+        ended = await _Socket(receiver, receive, send, _QUOTAS.setdefault(app, Quota()), alive).run()
     finally: receiver.closed(*ended)
 
 async def _refuse(response: Response, scope: Scope, send: Send) -> None:

@@ -29,12 +29,12 @@ from .conn import Limits
 from .live import Development, Followed
 from .loading import LOADING, LoadFailed, NothingThere, load_app
 from .messages import NbwsError, PlainTextResponse, Request, Response, StartError, printable
-from .server import TLS_PASSWORD, Server, load_tls
+from .server import FIRST, TLS_PASSWORD, Server, load_tls
 
 log = logging.getLogger('nbws')
 
 # %% auto #0
-__all__ = ['log', 'GRACE', 'START', 'NOTHING_THERE', 'SOURCES', 'SHOWN', 'SIZE', 'SECONDS', 'LEVELS', 'DEMO', 'load',
+__all__ = ['log', 'GRACE', 'START', 'PAUSES', 'NOTHING_THERE', 'SOURCES', 'SHOWN', 'SIZE', 'SECONDS', 'LEVELS', 'DEMO', 'load',
            'Supervisor', 'Help', 'main', 'run', 'demo']
 
 # %% ../nbs/16_cli.ipynb #3febf8c5
@@ -75,8 +75,9 @@ class _Edge:
         finally: timer.cancel()
 
 # %% ../nbs/16_cli.ipynb #577ce338
-GRACE = 3.0 # Seconds beyond the shutdown timeout that a child has
+GRACE = 8.0 # Seconds beyond the shutdown timeouts (for requests, and for the app's hooks) that a child has
 START = 60.0 # Seconds that a child has to start up
+PAUSES = 1.0, 30.0 # Seconds between attempts to start one in place of another: at first, doubled up to the last
 NOTHING_THERE = 2 # Its exit code where no change of a file could help
 SOURCES = ('.py', '.ipynb') # A change of these starts a new child,
 SHOWN = ('.css', '.js', '.html') # and one of these is news for the pages only
@@ -93,105 +94,153 @@ class Supervisor:
         self.arguments, self.sockets, self.timeout = arguments, sockets, timeout
         self.workers, self.folders = workers, folders
         self.boot = secrets.token_hex(8) # Of the state of the program that children serve
-        self.children: set[asyncio.subprocess.Process] = set()
+        self.children: set[asyncio.subprocess.Process] = set() # Those that serve
+        self.old: dict[asyncio.subprocess.Process, asyncio.Task[None]] = {} # Those that are stopping
         self.lines: dict[int, int] = {} # The pipes that children hear us by, by their process ids
-        self.old: set[asyncio.Task[bool]] = set() # Children that are stopping
         self.trouble, self.code = '', 0 # Why the last child could not serve, and what it ended with
         self.clean = True # Every child ended by itself when it was told to
-        self.stopping, self.serving = asyncio.Event(), asyncio.Event()
+        self.changing = asyncio.Lock() # One renews or replaces children at a time
+        self.waits: set[asyncio.Task[None]] = set() # For the end of each that serves
+        self.stopping, self.serving, self.lost = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     async def run(self, started: Callable[[], None]) -> int:
         "Serve until SIGINT or SIGTERM. Returns the exit code."
         loop, self.started = asyncio.get_running_loop(), started
-        for s in (signal.SIGINT, signal.SIGTERM): loop.add_signal_handler(s, self.stopping.set)
+        def told() -> None:
+            if self.stopping.is_set(): # Again: it is urgent
+                for child in self.old:
+                    with suppress(ProcessLookupError): child.send_signal(signal.SIGTERM)
+            self.stopping.set()
+        for s in (signal.SIGINT, signal.SIGTERM): loop.add_signal_handler(s, told)
+        serving = loop.create_task(self.serve())
+        stopping = loop.create_task(self.stopping.wait())
+        try:
+            await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            return serving.result() if serving.done() else 0 if await self.end(serving) else 1
+        finally:
+            stopping.cancel()
+            await self.end(serving)
+
+    async def end(self, serving: asyncio.Task[int]) -> bool:
+        "Stop serving. Says whether every child has ended by itself."
+        self.stopping.set()
+        serving.cancel()
+        await asyncio.wait({serving}, timeout=GRACE)
+        for child in self.old: self.say(child, {'type': 'stop'}) # Whoever waits there for a request waits no longer
+        for child in tuple(self.children): self.stop(child)
+        if self.old: await asyncio.wait(self.old.values())
+        return self.clean
+
+    async def serve(self) -> int:
+        "Start children, and others in their place. Returns the exit code where none could be started."
         watching: asyncio.Task[None] | None = None
         try:
             if self.folders:
-                watching = loop.create_task(self.watch())
+                watching = asyncio.ensure_future(self.watch())
                 await asyncio.sleep(0) # It watches from here on: what is saved while the children start counts
-            if await self.fill(): started()
+            if await self.fill(): self.started()
             elif not self.folders or self.code == NOTHING_THERE: return self.code
             else: click.echo('nbws: not started: waiting for a change', err=True)
             self.serving.set()
-            return await self.stay()
+            await self.replace()
         finally:
-            self.stopping.set()
-            self.serving.set() # Or the watch would wait for it
-            if watching: await asyncio.wait({watching}, timeout=GRACE)
-            for child in tuple(self.children): self.stop(child)
-            if self.old: await asyncio.wait(self.old)
+            if watching:
+                watching.cancel()
+                await asyncio.wait({watching})
+        return 0
 
-    async def stay(self) -> int:
-        "Replace children that end, until it is time to stop."
-        stopping = asyncio.ensure_future(self.stopping.wait())
-        while not self.stopping.is_set():
-            ended = {asyncio.ensure_future(c.wait()): c for c in self.children}
-            changed = asyncio.ensure_future(asyncio.sleep(1)) # `children` may be others now
-            await asyncio.wait({stopping, changed, *ended}, return_when=asyncio.FIRST_COMPLETED)
-            changed.cancel()
-            for task, child in ended.items():
-                task.cancel()
-                if child.returncode is None or child not in self.children: continue
-                self.children.discard(child)
-                if self.stopping.is_set(): continue
-                click.echo(f'nbws: worker {child.pid} ended by itself with code {child.returncode}', err=True)
-                if not self.folders and not await self.start(): return 1
-        for child in tuple(self.children): self.stop(child)
-        if self.old: await asyncio.wait(self.old)
-        return 0 if self.clean else 1
+    async def replace(self) -> None:
+        "Start another child for each that ends by itself; for ever."
+        (pause, last), instead = PAUSES, 'nbws: no worker could be started in its place'
+        while True:
+            await self.lost.wait()
+            self.lost.clear()
+            async with self.changing: full = await self.fill()
+            if full: pause = PAUSES[0]
+            elif self.folders: click.echo(f'{instead}: waiting for a change', err=True)
+            else:
+                click.echo(f'{instead}: the next attempt is in {pause:g} s', err=True)
+                with suppress(asyncio.TimeoutError): await asyncio.wait_for(self.lost.wait(), pause)
+                pause = min(2 * pause, last)
+                self.lost.set()
 
-    async def fill(self) -> bool:
-        "Start as many children as there are to be; True when all of them serve."
-        for _ in range(self.workers):
+    async def fill(self, besides: frozenset[asyncio.subprocess.Process] = frozenset()) -> bool:
+        "Start as many children as there are to be, `besides` those; True when all of them serve."
+        while len(self.children - besides) < self.workers:
             if not await self.start(): return False
         return True
 
     async def start(self) -> bool:
-        "Start a child; True when it serves."
+        "Start a child; True when it serves. Raises nothing: `trouble` says why it does not."
+        child: asyncio.subprocess.Process | None = None
         ready, said = os.pipe()
         line, own = os.pipe()
         os.set_blocking(own, False)
         fds = [s.fileno() for s in self.sockets]
         inherited = f'{",".join(map(str, fds))}:{said}:{line}:{self.boot}'
         command = [sys.executable, '-m', 'nbws', *self.arguments, '--inherited', inherited]
-        child = await asyncio.create_subprocess_exec(*command, pass_fds=[*fds, said, line])
-        self.lines[child.pid] = own
-        for fd in said, line: os.close(fd)
-        try: self.trouble = await asyncio.wait_for(_said(ready), START)
+        try:
+            try: child = await asyncio.create_subprocess_exec(*command, pass_fds=[*fds, said, line])
+            finally:
+                for fd in said, line: os.close(fd)
+            self.lines[child.pid] = own
+            self.trouble = await asyncio.wait_for(_said(ready), START)
         except asyncio.TimeoutError: self.trouble = f'It is not up after {START:g} s.'
-        finally: os.close(ready)
-        if not self.trouble: self.children.add(child)
+        except OSError as e: self.trouble = f'The system starts no process: {e.strerror or e}'
+        except asyncio.CancelledError: # We stop
+            if child: self.stop(child)
+            raise
+        finally:
+            os.close(ready)
+            if not child: os.close(own)
+        if not self.trouble:
+            assert child
+            self.children.add(child)
+            self.waits.add(task := asyncio.ensure_future(self.until_lost(child)))
+            task.add_done_callback(self.waits.discard)
         else:
             self.code = 1
-            with suppress(asyncio.TimeoutError): self.code = await asyncio.wait_for(child.wait(), GRACE) or 1
-            self.stop(child)
+            if child:
+                try: self.code = await asyncio.wait_for(child.wait(), GRACE) or 1
+                except asyncio.TimeoutError: pass
+                finally: self.stop(child)
         return not self.trouble
+
+    async def until_lost(self, child: asyncio.subprocess.Process) -> None:
+        "Wait for a child's end, and have it replaced unless it was told to end."
+        await child.wait()
+        if child not in self.children: return
+        self.stop(child)
+        click.echo(f'nbws: worker {child.pid} ended by itself with code {child.returncode}', err=True)
+        self.lost.set()
 
     def tell(self, message: dict[str, Any]) -> None:
         "Let the pages of all children know."
-        for child in self.children:
-            with suppress(BlockingIOError, BrokenPipeError): # It hangs, or it has ended
-                os.write(self.lines[child.pid], json.dumps(message).encode() + b'\n')
+        for child in self.children: self.say(child, message)
 
-    def stop(self, child: asyncio.subprocess.Process) -> None:
-        "Tell a child to stop, and kill it when it does not."
+    def say(self, child: asyncio.subprocess.Process, message: dict[str, Any]) -> bool:
+        "Say something to a child. False where it cannot hear: it hangs, or it has ended."
+        line = self.lines.get(child.pid)
+        try: return line is not None and os.write(line, json.dumps(message).encode() + b'\n') > 0
+        except (BlockingIOError, BrokenPipeError): return False
+
+    def stop(self, child: asyncio.subprocess.Process, replaced: bool = False) -> None:
+        "Tell a child to stop, and kill it when it does not. Where it is `replaced`, it may take its time."
         self.children.discard(child)
-        task = asyncio.ensure_future(self._stop(child))
-        self.old.add(task)
-        task.add_done_callback(self.old.discard)
+        task = self.old[child] = asyncio.ensure_future(self._stop(child, replaced))
+        task.add_done_callback(lambda _: self.old.pop(child))
 
-    async def _stop(self, child: asyncio.subprocess.Process) -> bool:
-        if child.returncode is None:
+    async def _stop(self, child: asyncio.subprocess.Process, replaced: bool) -> None:
+        if child.returncode is None and not (replaced and self.say(child, {'type': 'replaced'})):
             try: child.send_signal(signal.SIGTERM)
             except ProcessLookupError: pass
-        try: await asyncio.wait_for(child.wait(), self.timeout + GRACE)
+        try: await asyncio.wait_for(child.wait(), 2 * self.timeout + GRACE)
         except asyncio.TimeoutError:
             click.echo(f'nbws: worker {child.pid} does not stop and is killed', err=True)
             child.kill()
             await child.wait()
             self.clean = False
         finally: os.close(self.lines.pop(child.pid))
-        return self.clean
 
     async def watch(self) -> None:
         "Let children and pages follow each change."
@@ -201,7 +250,7 @@ class Supervisor:
             ignore_dirs = (*DefaultFilter.ignore_dirs, '.ipynb_checkpoints')
             def __call__(self, change: Any, path: str) -> bool:
                 return path.endswith((*SOURCES, *SHOWN)) and super().__call__(change, path)
-        changed = awatch(*self.folders, watch_filter=Sources(), stop_event=self.stopping, step=50, debounce=400)
+        changed = awatch(*self.folders, watch_filter=Sources(), step=50, debounce=400)
         async for changes in changed:
             await self.serving.wait()
             if self.stopping.is_set(): return
@@ -213,14 +262,15 @@ class Supervisor:
     async def renew(self, names: list[str], # Of the files that have changed
                     ) -> None:
         "Start new children, and stop the old ones once the new ones serve."
-        old, boot = set(self.children), self.boot
-        self.boot = secrets.token_hex(8)
-        if await self.fill():
-            for child in old: self.stop(child)
-            if not old: self.started()
-            return
-        for child in self.children - old: self.stop(child)
-        self.boot = boot
+        async with self.changing:
+            old, boot = frozenset(self.children), self.boot
+            self.boot = secrets.token_hex(8)
+            if await self.fill(old):
+                for child in old & self.children: self.stop(child, replaced=True)
+                if not old: self.started()
+                return
+            for child in self.children - old: self.stop(child)
+            self.boot = boot
         if not old: return click.echo('nbws: not started: waiting for a change', err=True)
         click.echo('nbws: not reloaded: what was there before goes on', err=True)
         self.tell({'type': 'error', 'where': f'{", ".join(names)}: not reloaded', 'text': self.trouble})
@@ -298,18 +348,23 @@ def _serve_child(target: str, o: dict[str, Any], inherited: str, # Descriptors: 
             server.loop.remove_reader(int(line))
             return os.kill(os.getpid(), signal.SIGTERM)
         *messages, rest = (rest + data).split(b'\n')
-        for message in messages:
-            if development: development.hear(json.loads(message))
+        for message in map(json.loads, messages):
+            if message['type'] == 'replaced': # Others serve already: who has connected here may take his time to ask
+                server.first = server.limits.header_timeout
+                os.kill(os.getpid(), signal.SIGTERM)
+            elif message['type'] == 'stop': server.first = FIRST
+            elif development: development.hear(message)
     def started(server: Server) -> None:
         server.loop.add_reader(int(line), hear)
         serving.append(True)
         say()
     serving: list[bool] = []
+    signal.signal(signal.SIGINT, lambda *_: None) # A terminal's Ctrl-C reaches us, too: the supervisor decides
     try:
         server = _server(None, o, [socket.socket(fileno=int(fd)) for fd in fds.split(',')])
         os.environ.pop(TLS_PASSWORD, None) # It is no business of the app's
         _put(server, target, o, development)
-        server.run(started)
+        server.run(started, (signal.SIGTERM,))
     except Exception as e:
         if serving: raise
         why = _why(e) or repr(e)

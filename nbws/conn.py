@@ -11,9 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
-from .data import MAX_FORM
+from .data import BODY_RATE, BODY_SILENCE, MAX_FORM
 from .deflate import WORTH_IT, Deflate, Deflater, Inflate
 from .frames import PING, PONG, Close, Decoder, Event, Failure, Ping, close_frame, encode, frame
+from .alive import PAUSE, RESUME, farewell
+from .alive import PING as ALIVE_PING
+from .alive import PONG as ALIVE_PONG
 from .messages import CloseCode, Payload, Receiver
 from .sockets import SMALL, Quota
 from .workers import Workers
@@ -21,8 +24,8 @@ from .workers import Workers
 log = logging.getLogger('nbws')
 
 # %% auto #0
-__all__ = ['log', 'OPEN', 'CLOSING', 'LINGERING', 'CLOSED', 'FEW', 'Limits', 'Host', 'Outgoing', 'SocketConn', 'UvSocketConn',
-           'Lane', 'Cast']
+__all__ = ['log', 'OPEN', 'CLOSING', 'LINGERING', 'CLOSED', 'RELAYED', 'FEW', 'Limits', 'Host', 'Outgoing', 'SocketConn',
+           'UvSocketConn', 'RelayedConn', 'UvRelayedConn', 'Lane', 'Cast']
 
 # %% ../nbs/07c_conn.ipynb #90e75127
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,8 @@ class Limits:
     max_connections: int = 0 # Open at a time; 0: as many as the process may open files, less a reserve
     header_timeout: float = 10 # From a request's first byte to the end of its header; beyond it 408
     keepalive_timeout: float = 30 # Idle between two requests
-    request_timeout: float = 30 # No byte of a body comes, or no byte of an answer is taken
+    request_timeout: float = BODY_SILENCE # No byte of a body comes, or no byte of an answer is taken
+    body_rate: float = BODY_RATE # Bytes of a body a second, after `request_timeout` seconds of grace; slower: 408
     ws_ping_timeout: float = 30 # A silent socket: pinged at the half, closed at the whole
     close_timeout: float = 5 # The other end's part in closing a connection
     shutdown_timeout: float = 5 # Requests and closing handshakes when the server stops
@@ -108,7 +112,7 @@ class SocketConn(Outgoing, asyncio.BufferedProtocol):
     "A WebSocket on an asyncio transport; the app's `Conn`. On the server's loop only."
     write_is_quiet = False # Asyncio's logs what is written to a connection that is gone
     __slots__ = ('host', 'transport', 'receiver', 'state', 'code', 'lane', '_link', '_decoder', '_deflater', '_out',
-                 '_waited', '_pinged', '_held', '_above', '_unread', '_told')
+                 '_waited', '_pinged', '_held', '_above', '_unread', '_told', '_alive')
 
     def __init__(self,
                  host: Host,
@@ -116,8 +120,9 @@ class SocketConn(Outgoing, asyncio.BufferedProtocol):
                  receiver: Receiver,
                  agreed: Deflate | None = None, # Compression
                  link: Any = None, # What the app made of the connection
+                 alive: bool = False, # A page of ours that asks whether it lives: see `nbws.alive`
                  ) -> None:
-        self.host, self.transport, self.receiver, self._link = host, transport, receiver, link
+        self.host, self.transport, self.receiver, self._link, self._alive = host, transport, receiver, link, alive
         self.state, self.code = OPEN, 0 # The code we would tell the receiver; 0: none yet
         self._decoder = Decoder(host.limits.max_message, Inflate(agreed) if agreed else None)
         self._deflater = Deflater(agreed) if agreed else None
@@ -162,6 +167,7 @@ class SocketConn(Outgoing, asyncio.BufferedProtocol):
         "Send the close frame and wait for the client's. Raises `ValueError` for a code that must not be sent."
         wire = close_frame(code, reason)
         if self.state: return
+        if self._alive: self._write(frame(farewell(code, reason)))
         self._write(wire)
         if self._held or self._unread:
             self._held, self._unread = False, 0 # Or their close frame would never be read
@@ -172,6 +178,7 @@ class SocketConn(Outgoing, asyncio.BufferedProtocol):
         "Stop reading, or go on."
         if paused is self._held or self.state or self.transport.is_closing(): return
         self._held = paused
+        if self._alive: self._write(frame(PAUSE if paused else RESUME))
         if paused: self.transport.pause_reading()
         else: self._read_on()
 
@@ -215,7 +222,7 @@ class SocketConn(Outgoing, asyncio.BufferedProtocol):
     def _handle(self, events: list[Event]) -> None:
         self._collect()
         if self._told and events: self._tell_of(0)
-        received = self.receiver.received
+        received = self._answer if self._alive else self.receiver.received
         for event in events:
             kind = event.__class__
             if kind is str or kind is bytes:
@@ -242,6 +249,10 @@ class SocketConn(Outgoing, asyncio.BufferedProtocol):
         if self.state >= LINGERING or self._held or self._unread or self.transport.is_closing(): return
         self._handle(self._decoder.feed(b''))
         if not self._decoder.more: self._read_on()
+
+    def _answer(self, data: str | bytes) -> None:
+        if data != ALIVE_PING: self.receiver.received(data)
+        elif not self._above: self._write(frame(ALIVE_PONG))
 
     def _control(self, event: Event) -> None:
         if isinstance(event, Ping):
@@ -290,7 +301,7 @@ class SocketConn(Outgoing, asyncio.BufferedProtocol):
             except OSError: transport.abort()
             else: transport.resume_reading()
 
-    def stop(self) -> None:
+    def stop(self, late: bool = False) -> None:
         "The server stops: close with 1012, which clients take as a reason to come again, as uvicorn does."
         if self.state == LINGERING: self.transport.close()
         if self.state: return
@@ -301,6 +312,9 @@ class SocketConn(Outgoing, asyncio.BufferedProtocol):
     def ending(self) -> bool:
         "Whether nothing is left to do but to wait for the client's end."
         return self.state >= LINGERING
+
+    @property
+    def doing(self) -> str: "What it is busy with, for the log."; return 'a socket that closes'
 
     def abort(self) -> None:
         "Drop the connection at once."
@@ -346,6 +360,29 @@ class UvSocketConn(SocketConn, asyncio.Protocol):
     "The same for uvloop."
     __slots__ = ()
     write_is_quiet = True
+
+RELAYED = 10 * 2**20 # Bytes: tornado's default, with which jupyter-server-proxy drops a connection without a word
+
+class _Relayed:
+    "A socket behind jupyter-server-proxy."
+    __slots__ = ()
+    def send(self, data: str | bytes | Payload) -> bool:
+        "The same as `SocketConn.send`; what the proxy would not pass on is not sent, and the developer is told."
+        text = data.data if isinstance(data, Payload) else data
+        if len(text) > RELAYED // 4 and (size := len(text.encode() if isinstance(text, str) else text)) > RELAYED:
+            log.error('a message of %s bytes was not sent: jupyter-server-proxy passes %s on at the most. '
+                      'Send it in parts, or let the page fetch it', size, RELAYED)
+            return self._above # type: ignore[attr-defined]
+        return super().send(data) # type: ignore[misc]
+    def _take_lane(self) -> None: "Broadcasts are measured, too."
+
+class RelayedConn(_Relayed, SocketConn):
+    "A WebSocket behind jupyter-server-proxy, on asyncio's transport."
+    __slots__ = ()
+
+class UvRelayedConn(_Relayed, UvSocketConn):
+    "The same for uvloop."
+    __slots__ = ()
 
 FEW = 64 # Transports that are written to at once
 

@@ -6,14 +6,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 import tempfile
 from collections.abc import AsyncIterable, Iterable, Iterator, Mapping
 from typing import Any, BinaryIO
-from urllib.parse import unquote, unquote_to_bytes
+from urllib.parse import quote, unquote, unquote_to_bytes
 
 # %% auto #0
-__all__ = ['MAX_FIELDS', 'MAX_FILES', 'MAX_FORM', 'IN_MEMORY', 'FromVisitor', 'Fields', 'FieldName', 'MultiDict', 'parse_query',
-           'Headers', 'parse_cookies', 'set_cookie', 'UploadFile', 'FormError', 'FormTooLong', 'parse_form']
+__all__ = ['BODY_SILENCE', 'BODY_RATE', 'MAX_FIELDS', 'MAX_FILES', 'MAX_FORM', 'IN_MEMORY', 'FromVisitor', 'Fields', 'FieldName',
+           'MultiDict', 'parse_query', 'Headers', 'ascii_field', 'sendable_fields', 'parse_cookies', 'set_cookie',
+           'UploadFile', 'FormError', 'FormTooLong', 'parse_form']
 
 # %% ../nbs/00a_data.ipynb #a638f997
 class FromVisitor:
@@ -115,6 +118,36 @@ class Headers(FromVisitor, Mapping[str, str]):
         "Every value of `name`, in order."
         return list(self.index().get(name.lower(), ()))
 
+# %% ../nbs/00a_data.ipynb #b5a0bfd8
+_URLS = frozenset(('location', 'content-location', 'hx-location', 'hx-redirect', 'hx-push-url', 'hx-replace-url'))
+_EVENTS = frozenset(('hx-trigger', 'hx-trigger-after-settle', 'hx-trigger-after-swap'))
+_FOREIGN = re.compile(r'[^\x00-\x7f]+')
+
+def _percent(text: str) -> str: return _FOREIGN.sub(lambda m: quote(m[0]), text)
+
+def ascii_field(name: str, value: str) -> str:
+    """A header field's value with what is not ASCII written as the field allows: in a URL as percent-encoded UTF-8
+    (RFC 3986, section 2.5), in htmx's JSON as an escape. Raises `ValueError` for others beyond latin-1.
+    """
+    if value.isascii(): return value
+    low = name.lower()
+    if low in _EVENTS or (low == 'hx-location' and value.lstrip().startswith('{')):
+        if not value.lstrip().startswith('{'): value = json.dumps({n.strip(): None for n in value.split(',')})
+        return _FOREIGN.sub(lambda m: json.dumps(m[0])[1:-1], value)
+    if low in _URLS: return _percent(value)
+    try: value.encode('latin-1')
+    except UnicodeEncodeError as e:
+        raise ValueError(f'the header field {name} cannot carry {value[e.start]!r}: header fields are latin-1 '
+                         f'(RFC 9110, section 5.5). Percent-encode it: urllib.parse.quote(...)') from None
+    return value
+
+def sendable_fields(fields: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The fields, with what is beyond latin-1 as in `ascii_field`. Latin-1 stays: from an application of ASGI or WSGI
+    it stands for bytes. Raises `ValueError`.
+    """
+    return [(k, ascii_field(k, v)) if isinstance(v, str) and not v.isascii() and max(v) > '\xff' else (k, v)
+            for k, v in fields]
+
 # %% ../nbs/00a_data.ipynb #52c732b4
 def parse_cookies(header: str, # The value of a Cookie field
                   ) -> dict[str, str]:
@@ -142,7 +175,7 @@ def set_cookie(name: str, # A token (RFC 6265, section 4.1.1)
         raise ValueError(f'{name!r} cannot be a cookie name: use letters, digits, "-" and "_"')
     if any(c in ';\r\n' for c in f'{path}{domain or ""}{samesite or ""}'):
         raise ValueError('a cookie attribute cannot contain ";" or a line break')
-    out = f'{name}={_quote(value)}; Path={path}'
+    out = f'{name}={_quote(value)}; Path={_percent(path)}'
     if max_age is not None: out += f'; Max-Age={int(max_age)}'
     if domain: out += f'; Domain={domain}'
     if secure: out += '; Secure'
@@ -194,6 +227,8 @@ class UploadFile:
         self.file.close()
 
 # %% ../nbs/00a_data.ipynb #2fdab680
+BODY_SILENCE = 30.0 # Seconds in which no byte of a body comes, and of grace before it has to come at a rate of
+BODY_RATE = 1024.0 # bytes a second
 MAX_FIELDS = 1000 # Fields and files of a form
 MAX_FILES = 100 # Files among them
 MAX_FORM = 2**20 # Bytes of a form without its files, or of JSON

@@ -12,11 +12,11 @@ from inspect import isasyncgen, isawaitable
 from typing import Any
 
 from .binding import SPECIAL_NAMES, Plan, Source, plan
-from .data import MAX_FORM, Fields, MultiDict
+from .data import MAX_FORM, Fields, MultiDict, ascii_field
 from .files import FileResponse
 from .html import FT, HtmxResponseHeaders, HttpHeader, Safe, fragment, is_elements
 from .messages import (BindError, CloseCode, HTMLResponse, HTTPException, JSONResponse, RedirectResponse, Reported,
-                           Request, Response, SignatureError, WebSocketDisconnect, from_json)
+                           Request, Response, SignatureError, WebSocketDisconnect, from_json, whole_pairs)
 from .routing import Route
 from .sockets import DONE, HandOver, WebSocket, is_component, to_payload
 from .workers import Workers, is_ending
@@ -113,7 +113,7 @@ class FtResponse:
         "A whole page or a fragment, as for the content alone."
         response = to_response(self.content, request, page)
         response.status_code, response.background = self.status_code, self.background
-        response.headers += [(k.lower(), str(v)) for k, v in self.headers.items()]
+        response.headers += [(k.lower(), ascii_field(k, str(v))) for k, v in self.headers.items()]
         return response
 
 def wants_fragment(request: Request) -> bool:
@@ -155,7 +155,7 @@ def _components(result: Any, request: Request, page: Callable[[Any, Request], st
     elif isinstance(result, (set, frozenset, range)): return JSONResponse(list(result))
     elif isinstance(result, (bool, int, float)) and not is_component(result): return HTMLResponse(json.dumps(result))
     elif not is_component(result): return HTMLResponse(fragment(str(result)))
-    return _html(result, request, page, [(k.lower(), str(v)) for k, v in fields])
+    return _html(result, request, page, [(k.lower(), ascii_field(k, str(v))) for k, v in fields])
 
 def _html(content: Any, request: Request, page: Callable[[Any, Request], str],
           fields: Iterable[tuple[str, str]]) -> Response:
@@ -215,6 +215,7 @@ def parse_message(data: str | bytes, # As it came
         raise BindError(f'a message of {len(data)} characters came, but only {max_size} are read as JSON: '
                         'annotate a parameter with `bytes`, or give the server `Limits(max_form=...)`')
     try:
+        if '\\u' in data: data = whole_pairs(data)
         # Half of the time of `json.loads` goes to white space that no client sends
         try: fields, end = (_scan_fields if objects else _scan)(data, 0)
         except (StopIteration, ValueError, RecursionError): fields, end = None, -1

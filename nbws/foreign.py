@@ -12,7 +12,8 @@ import sys
 from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from contextvars import copy_context
-from typing import Any
+from tempfile import TemporaryFile
+from typing import IO, Any
 
 from .asgi import ASGIApp, replace_sockets
 from .app import AppBase, Surroundings
@@ -24,25 +25,22 @@ from .workers import Workers, is_ending
 __all__ = ['to_environ', 'WSGIApp', 'as_app', 'serves']
 
 # %% ../nbs/09c_foreign.ipynb #cd55870a
-class _Input(io.RawIOBase):
-    "A request's body as a file; read in a worker thread."
-    def __init__(self, request: Request, loop: asyncio.AbstractEventLoop) -> None:
-        self._stream, self._loop, self._rest = request.stream(), loop, b''
-        self.refused: HTTPException | None = None # Why the body is not read on: an application may hide it in a 500
+SPOOLED = 512 * 1024 # Bytes of a body that are kept in memory; a longer one is in a temporary file
 
-    def readable(self) -> bool: return True
-
-    async def _next(self) -> bytes:
-        try: return await anext(self._stream, b'')
-        except HTTPException as e:
-            self.refused = e
-            raise
-
-    def readinto(self, buffer: Any) -> int:
-        if not self._rest: self._rest = asyncio.run_coroutine_threadsafe(self._next(), self._loop).result()
-        n = min(len(buffer), len(self._rest))
-        buffer[:n], self._rest = self._rest[:n], self._rest[n:]
-        return n
+async def _whole(request: Request) -> IO[bytes]:
+    "The whole body of a request, as a file. Raises what `request.stream` raises."
+    if isinstance(request._body, bytes): return io.BytesIO(request._body)
+    body: IO[bytes] = io.BytesIO()
+    try:
+        async for chunk in request.stream():
+            if body.tell() <= SPOOLED < body.tell() + len(chunk):
+                memory, body = body, TemporaryFile() # Closed with the answer
+                body.write(memory.getvalue())  # type: ignore[attr-defined]
+            body.write(chunk)
+    except BaseException:
+        body.close()
+        raise
+    return body
 
 class _Errors(io.StringIO):
     "Where an application writes its errors: the process's own standard error, whatever that is now."
@@ -51,7 +49,7 @@ class _Errors(io.StringIO):
 
 # %% ../nbs/09c_foreign.ipynb #ccbecbe1
 def to_environ(request: Request, # As it came
-               body: Any = None, # A file
+               body: IO[bytes] | None = None, # The whole of it, as a file that was just written
                ) -> dict[str, Any]:
     "What WSGI calls a request (PEP 3333)."
     def native(text: str) -> str: return text.encode().decode('latin-1')
@@ -64,10 +62,14 @@ def to_environ(request: Request, # As it came
                'wsgi.input': body, 'wsgi.input_terminated': True,
                'wsgi.errors': _Errors(), 'wsgi.multithread': True, 'wsgi.multiprocess': False, 'wsgi.run_once': False}
     for name in request.headers:
-        if '_' in name or name == 'proxy': continue # X_Y would pass for X-Y, and Proxy for HTTP_PROXY
+        # X_Y would pass for X-Y, and Proxy for HTTP_PROXY; and the body is chunked no more
+        if '_' in name or name in ('proxy', 'transfer-encoding'): continue
         key = name.upper().replace('-', '_')
         environ[key if key in ('CONTENT_TYPE', 'CONTENT_LENGTH') else f'HTTP_{key}'] = (
             '; ' if name == 'cookie' else ', ').join(request.headers.getlist(name))
+    if body is not None:
+        if 'transfer-encoding' in request.headers: environ['CONTENT_LENGTH'] = str(body.seek(0, io.SEEK_END))
+        body.seek(0)
     return environ
 
 # %% ../nbs/09c_foreign.ipynb #789bbaf7
@@ -77,7 +79,7 @@ class _Answer:
         self.app, self.environ = app, environ
         self.status, self.fields = 0, []
         self.written: list[bytes] = []
-        self.sent = False # The head has left
+        self.sent = self.left = False # The head has left; the client has
         self.context = copy_context()
     fields: list[tuple[str, str]]
 
@@ -102,22 +104,25 @@ class _Answer:
             first = next((x for x in items if x), b'')
             if not self.status: raise NbwsError('the application returned without calling start_response')
             whole = isinstance(result, (list, tuple)) or not first
-            body = b''.join([*self.written, first, *items]) if whole else self._rest(result, first, items)
+            body: Any = b''.join([*self.written, first, *items]) if whole else self._rest(result, first, items)
+            if not whole: next(body) # From here on it is closed properly, whoever drops it
         except BaseException:
-            _close(result)
+            self._end(result)
             raise
         self.sent = True
-        if isinstance(body, bytes): _close(result)
+        if isinstance(body, bytes) or self.left: self._end(result)
         return Response(body, self.status, self.fields)
 
     def _rest(self, result: Any, first: bytes, items: Iterator[bytes]) -> Generator[bytes, None, None]:
         try:
+            yield b''
             yield b''.join([*self.written, first])
             while (item := self.context.run(next, items, None)) is not None: yield item
-        finally: self.context.run(_close, result)
+        finally: self.context.run(self._end, result)
 
-def _close(result: Any) -> None:
-    if hasattr(result, 'close'): result.close()
+    def _end(self, result: Any) -> None:
+        self.environ['wsgi.input'].close()
+        if hasattr(result, 'close'): result.close()
 
 # %% ../nbs/09c_foreign.ipynb #37ba14e9
 class WSGIApp:
@@ -147,17 +152,18 @@ class WSGIApp:
     async def http(self, request: Request) -> Response:
         "Answer a request. WSGI knows no sockets: a handshake is a request like any other."
         request.app = self
-        loop, threads = asyncio.get_running_loop(), Workers.here().threads
-        body: Any = request._body
-        body = io.BytesIO(body) if isinstance(body, bytes) else io.BufferedReader(_Input(request, loop))
-        try:
-            with self.surroundings.enter(self, None):
-                response: Response = await threads.run(_Answer(self.app, to_environ(request, body)).call)
-            if (refused := getattr(getattr(body, 'raw', None), 'refused', None)) is not None: raise refused
+        try: body = await _whole(request)
         except HTTPException as e: # Of the body: too long, too slow
             return PlainTextResponse(e.detail, e.status_code, e.headers)
+        answer: _Answer | None = None
+        try:
+            with self.surroundings.enter(self, None):
+                answer = _Answer(self.app, to_environ(request, body))
+                response: Response = await Workers.here().threads.run(answer.call)
         except BaseException as e:
-            if is_ending(e): raise
+            if is_ending(e):
+                if answer: answer.left = True
+                raise
             self.surroundings.report(self, e, None, printable(request.path))
             return PlainTextResponse(f'500 {reason(500)}', 500)
         return response

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from hashlib import sha1
 
 from .data import Headers
-from .messages import HTTPException, Request
+from .messages import ALIVE, HTTPException, Request
 
 # %% auto #0
 __all__ = ['tokens', 'opens_socket', 'check_handshake', 'accept_key', 'switching']
@@ -54,7 +54,7 @@ def switching(request: Request, # A valid handshake
               headers: Iterable[tuple[str, str]] = (),
               ) -> list[tuple[str, str]]:
     "The header fields of the 101 answer. Raises `ValueError` for a subprotocol that the client did not offer."
-    if subprotocol is not None and subprotocol not in request.subprotocols:
+    if subprotocol not in (None, ALIVE, *request.subprotocols):
         raise ValueError(f'the client did not offer the subprotocol {subprotocol!r}, but {request.subprotocols}')
     fields = [('upgrade', 'websocket'), ('connection', 'Upgrade'),
               ('sec-websocket-accept', accept_key(request.headers['sec-websocket-key']))]

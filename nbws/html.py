@@ -781,7 +781,9 @@ def sse_message(content: Any, # What to send
                 event: str = 'message', # What the page listens to
                 ) -> str:
     "`content` as an event of an event stream."
-    data = '\n'.join(f'data: {line}' for line in fragment(content).splitlines())
+    text = fragment(content)
+    if not text.isascii(): text.encode() # What cannot be sent is refused here, where it is said
+    data = '\n'.join(f'data: {line}' for line in text.splitlines())
     return f'{data}\n\n' if event == 'message' else f'event: {event}\n{data}\n\n'
 
 # %% ../nbs/01_html.ipynb #919950cb

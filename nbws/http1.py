@@ -15,9 +15,13 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from functools import lru_cache
 from typing import Any
 
-from .conn import Host, Outgoing, SocketConn, UvSocketConn
+from .access import JSP
+from .conn import Host, Outgoing, RelayedConn, SocketConn, UvRelayedConn, UvSocketConn
+from .alive import stays_alive
 from .handshake import switching
-from .messages import HTTPException, PlainTextResponse, Reported, Request, Response, Upgrade, printable, reason
+from .data import sendable_fields
+from .messages import (ALIVE, HTTPException, PlainTextResponse, Reported, Request, Response, Upgrade, printable,
+                           reason)
 from .parser import BODY, DEAF, HEAD, IDLE, Exchange, RequestParser, StreamedBody
 from .prefix import relocated
 from .workers import is_ending
@@ -37,7 +41,7 @@ def split_fields(*headers: tuple[str, str]) -> tuple[str, dict[str, str]]:
     "The fields as they go out, and apart from them those that the transport decides on. Raises `ValueError`."
     lines: list[str] = []
     framing: dict[str, str] = {}
-    for name, value in headers:
+    for name, value in sendable_fields(headers):
         if (low := name.lower()) in _FRAMING: framing[low] = value
         else: lines.append(f'{name}: {value}\r\n')
     text = ''.join(lines)
@@ -48,7 +52,7 @@ def split_fields(*headers: tuple[str, str]) -> tuple[str, dict[str, str]]:
 # %% ../nbs/07e_http1.ipynb #4ad6b8e7
 class _Writer(Outgoing, RequestParser):
     "How answers are written."
-    __slots__ = ('transport', '_out', '_rest', '_lost', '_eof', '_above', '_drain', '_task')
+    __slots__ = ('transport', '_out', '_rest', '_lost', '_eof', '_above', '_drain', '_task', '_events')
 
     def __init__(self, host: Host) -> None:
         super().__init__(host)
@@ -59,7 +63,7 @@ class _Writer(Outgoing, RequestParser):
         self._above = False # The write buffer is above its mark
         self._drain: asyncio.Future[None] | None = None # Until the write buffer is low again
         self._task: asyncio.Task[Any] | None = None # Streams an answer
-
+        self._events = False # Of events: it has no end of its own, and who listens comes again
 
     def _head(self, exchange: Exchange, response: Response, length: int | None) -> tuple[bytes, bool, int | None]:
         "The head of the answer, whether a body may follow, and the length that it says. Raises `ValueError`."
@@ -110,17 +114,20 @@ class _Writer(Outgoing, RequestParser):
             self._write(head)
             return await _close(body)
         chunked = b'\r\ntransfer-encoding: chunked\r\n' in head
-        if (response.header('content-type') or '').startswith('text/event-stream'):
+        self._events = (response.header('content-type') or '').startswith('text/event-stream')
+        if self._events:
             self._write(head) # Whoever listens to events wants to know that the stream is open
             head = b''
         chunks = _chunks(body, self.host.workers)
-        if hasattr(body, '__aiter__'): self._task = asyncio.current_task() # A thread cannot be cancelled
-        try: await self._pump(exchange, chunks, head, length, chunked)
+        self._task = asyncio.current_task()
+        try:
+            if not (self._events and self.host.stopping): await self._pump(exchange, chunks, head, length, chunked)
         except asyncio.CancelledError:
-            if not self._lost: raise
+            if not (self._lost or self._events and self.host.stopping): raise
         finally:
-            self._task = None
+            self._task, events, self._events = None, self._events, False
             await _close(chunks)
+        if events and self.host.stopping and chunked: self._write(b'0\r\n\r\n')
 
     async def _pump(self, exchange: Exchange, chunks: AsyncIterator[Any], head: bytes, length: int | None,
                     chunked: bool) -> None:
@@ -160,6 +167,14 @@ def _chunks(body: Any, workers: Any) -> AsyncIterator[Any]:
 async def _each(items: Iterable[Any]) -> AsyncIterator[Any]:
     for item in items: yield item
 
+def _unread(transport: Any) -> bool:
+    "Has anything come that the loop has not read yet? Windows cannot tell."
+    own = transport.get_extra_info('socket')
+    if own is None or own.fileno() < 0 or not hasattr(select, 'poll'): return False
+    poll = select.poll()
+    poll.register(own.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
+
 def _reset(transport: Any) -> None:
     "Drop the connection so that the client sees a failure: without the linger option it would see an end."
     own = transport.get_extra_info('socket')
@@ -191,7 +206,8 @@ PATIENCE = 0.5 # Seconds that an answer may still take when the client says no m
 
 class _Answers(_Writer):
     "What happens between a read and a write: one exchange at a time."
-    socket_conn = SocketConn
+    socket_conn: type[SocketConn] = SocketConn
+    relayed_conn: type[SocketConn] = RelayedConn
     __slots__ = ('_current', '_full', '_paused', '_advancing', '_served', '_lingering', '_waited', '_buffered',
                  '_link')
 
@@ -320,10 +336,11 @@ class _Answers(_Writer):
 
     def _switch(self, exchange: Exchange, request: Request, upgrade: Upgrade) -> bool:
         "Turn this connection into a socket. Returns True where that cannot be, and the app's answer is an error."
-        agreed = exchange.agreed
+        agreed, alive = exchange.agreed, stays_alive(request, upgrade.subprotocol)
         try:
             if not request.upgrade: raise ValueError('the request is no WebSocket handshake')
-            fields = switching(request, upgrade.subprotocol, agreed.answer if agreed else None, upgrade.headers)
+            chosen = ALIVE if alive else upgrade.subprotocol
+            fields = switching(request, chosen, agreed.answer if agreed else None, upgrade.headers)
             lines = [f'{name}: {value}\r\n' for name, value in fields]
             if ''.join(lines).count('\n') != len(lines) or any(line.count('\r') > 1 for line in lines):
                 raise ValueError('a header field contains a line break')
@@ -342,7 +359,8 @@ class _Answers(_Writer):
             self.flush()
             if self._paused: self.transport.resume_reading()
             self._paused = False
-            self.socket_conn(self.host, self.transport, upgrade.receiver, agreed, self._link).start(head, rest)
+            conn = self.relayed_conn if JSP in request.headers else self.socket_conn
+            conn(self.host, self.transport, upgrade.receiver, agreed, self._link, alive).start(head, rest)
         return False
 
 def _refused(refusal: HTTPException | None) -> Response:
@@ -427,10 +445,16 @@ class HttpConn(_Answers, asyncio.BufferedProtocol):
     def _wake(self) -> None:
         if self._drain and not self._drain.done(): self._drain.set_result(None)
 
-    def stop(self) -> None:
-        "The server stops: close unless a request is being answered, which then is the last one."
+    def stop(self, late: bool = False) -> None:
+        """The server stops: the request that is being answered is the last one, and a stream of events ends.
+
+        An idle connection is closed, unless a request has come that is not read yet: it would be reset (RFC 2525,
+        section 2.17). One that has not asked yet is about to: it is closed when it is `late`.
+        """
         self.flush()
-        if self.idle and not self._lingering: self.transport.close()
+        if self._task and self._events and not late: self._task.cancel()
+        elif self.idle and self.stage == IDLE and not self._rest and (self._served or late):
+            if not _unread(self.transport): self._shut()
 
     @property
     def ending(self) -> bool:
@@ -441,6 +465,12 @@ class HttpConn(_Answers, asyncio.BufferedProtocol):
         "Drop the connection at once."
         self.transport.abort()
 
+    @property
+    def doing(self) -> str:
+        "What it is busy with, for the log."
+        request = self._current.request if self._current else None
+        return f'{request.method} {printable(request.path)}' if request else 'a request on its way'
+
     def tick(self, seconds: float) -> None:
         "Called from time to time by the server's one timer."
         limits, exchange = self.host.limits, self._current or (self.queue[0] if self.queue else None)
@@ -449,7 +479,7 @@ class HttpConn(_Answers, asyncio.BufferedProtocol):
             if self._waited >= limits.close_timeout: self.transport.abort()
         elif self._above: self._tick_write(limits.request_timeout)
         elif exchange and not exchange.complete and not exchange.refusal:
-            if not self._full: self._tick_body(exchange, seconds, limits.request_timeout)
+            if not self._full: self._tick_body(exchange, seconds)
             elif self._waited >= PATIENCE + seconds and _hung_up(self.transport): self.transport.abort()
         elif exchange:
             if not (self._paused and _hung_up(self.transport)): self._waited = 0.0 # The app's time
@@ -463,9 +493,11 @@ class HttpConn(_Answers, asyncio.BufferedProtocol):
         if size != self._buffered: self._buffered, self._waited = size, 0.0
         elif self._waited >= timeout: self.transport.abort()
 
-    def _tick_body(self, exchange: Exchange, seconds: float, timeout: float) -> None:
+    def _tick_body(self, exchange: Exchange, seconds: float) -> None:
+        limits = self.host.limits
         exchange.seconds += seconds
-        if self._waited >= timeout or exchange.seconds >= timeout + exchange.size / 1024: self._time_out()
+        longest = limits.request_timeout + exchange.size / limits.body_rate
+        if self._waited >= limits.request_timeout or exchange.seconds >= longest: self._time_out()
 
     def _time_out(self) -> None:
         self.give_up(HTTPException(408))
@@ -474,7 +506,7 @@ class HttpConn(_Answers, asyncio.BufferedProtocol):
 class UvHttpConn(HttpConn, asyncio.Protocol):
     "The same for uvloop."
     __slots__ = ()
-    socket_conn = UvSocketConn
+    socket_conn, relayed_conn = UvSocketConn, UvRelayedConn
 
 def _address(name: Any) -> tuple[Any, Any]:
     return name[:2] if isinstance(name, tuple) else ('', 0)

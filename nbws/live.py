@@ -88,8 +88,9 @@ class Live:
 def script(request: Request, boot: str = BOOT) -> str:
     "The element that ties a page to this line, and says who made the page, and when: a successor may answer the line."
     made = request.route.serial if request.route and request.method == 'GET' else 0
-    return render(Script(src=f'{request.root_path}{ASSETS}/nbws.js', data_boot=boot, data_made=made or None,
-                         data_at=time.time()))
+    folder = request.root_path + ASSETS
+    return render(Script(src=f'{folder}/sockets.js', data_all=True),
+                  Script(src=f'{folder}/nbws.js', data_boot=boot, data_made=made or None, data_at=time.time()))
 
 # %% ../nbs/12b_live.ipynb #b3e9ec9c
 class Development(Surroundings):

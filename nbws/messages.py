@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping, MappingView, Sequence, Set
 from dataclasses import fields, is_dataclass
@@ -17,15 +18,15 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import unquote
 
-from .data import (MAX_FIELDS, MAX_FILES, MAX_FORM, Fields, FormError, Headers, MultiDict, parse_cookies, parse_form,
-                   parse_query, set_cookie)
+from .data import (MAX_FIELDS, MAX_FILES, MAX_FORM, Fields, FormError, Headers, MultiDict, ascii_field,
+                       parse_cookies, parse_form, parse_query, sendable_fields, set_cookie)
 
 # %% auto #0
-__all__ = ['NbwsError', 'BindError', 'SignatureError', 'PatternError', 'OptionError', 'StartError', 'Reported', 'HTTPException',
-           'reason', 'printable', 'CloseCode', 'WebSocketDisconnect', 'Body', 'Address', 'URL', 'RequestHead',
-           'RequestParts', 'Request', 'from_json', 'Scope', 'Response', 'HTMLResponse', 'PlainTextResponse',
-           'JSONResponse', 'RedirectResponse', 'StreamingResponse', 'to_json', 'Payload', 'Lane', 'Conn', 'Receiver',
-           'Upgrade']
+__all__ = ['ALIVE', 'NbwsError', 'BindError', 'SignatureError', 'PatternError', 'OptionError', 'StartError', 'Reported',
+           'HTTPException', 'reason', 'printable', 'CloseCode', 'WebSocketDisconnect', 'Body', 'Address', 'URL',
+           'RequestHead', 'RequestParts', 'Request', 'from_json', 'Scope', 'whole_pairs', 'encodable', 'Response',
+           'HTMLResponse', 'PlainTextResponse', 'JSONResponse', 'RedirectResponse', 'StreamingResponse', 'to_json',
+           'Payload', 'Lane', 'Conn', 'Receiver', 'Upgrade']
 
 # %% ../nbs/00b_messages.ipynb #a995aca3
 class NbwsError(Exception):
@@ -64,7 +65,7 @@ class HTTPException(Exception):
                  ) -> None:
         self.status_code = status_code or self.status_code
         self.detail = detail or reason(self.status_code)
-        self.headers = dict(headers or {})
+        self.headers = {k: ascii_field(k, v) for k, v in (headers or {}).items()}
         super().__init__(self.detail)
 
 def reason(status: int) -> str:
@@ -168,12 +169,14 @@ class URL(str):
     query = property(lambda self: self._split().query)
 
 # %% ../nbs/00b_messages.ipynb #49a612c4
+ALIVE = 'nbws.alive' # A subprotocol of our own, which apps do not see: see `nbws.alive`
+
 class RequestHead:
     "What a transport knows of a request once its header fields are in."
     __slots__ = ('method', 'target', 'headers', 'peer', 'server', 'scheme', 'root_path', 'http_version', 'upgrade',
                  'app', 'route', 'path_params', 'asgi_scope', 'connection', 'answered', '_session',
                  'max_form', '_body', '_path', '_query', '_cookies', '_form', '_state', '_out',
-                 'leave')
+                 'leave', 'vouched')
     max_form: int # Bytes of a form without its files, or of JSON; beyond it 413. Middleware may set another
     app: Any # The app that answers, and its route: set by the app
     route: Any
@@ -189,6 +192,7 @@ class RequestHead:
     _state: SimpleNamespace | None
     _out: list[tuple[str, str]] | None
     leave: Any # Called with the answer, whichever app gave it; returns what leaves
+    vouched: bool # Whoever let it in has settled that no other site's page is behind it
 
     def __init__(self,
                  method: str = 'GET', # Upper case
@@ -208,7 +212,7 @@ class RequestHead:
         self.headers = headers if isinstance(headers, Headers) else Headers(headers)
         self.peer, self.server, self.scheme, self.root_path = peer, server, scheme, root_path
         self.http_version, self.upgrade, self._body = http_version, upgrade, body
-        self.path_params, self.max_form = {}, MAX_FORM
+        self.path_params, self.max_form, self.vouched = {}, MAX_FORM, False
         self.app = self.route = self.asgi_scope = self.connection = self.answered = self._session = self._path = None
         self._query = self._cookies = self._form = self._state = self._out = self.leave = None
 
@@ -263,8 +267,16 @@ class RequestParts(RequestHead):
     @property
     def subprotocols(self) -> list[str]:
         "The subprotocols that a socket's client offers, in its order of preference (RFC 6455, section 11.3.4)."
+        return [p for p in self._offers() if p != ALIVE]
+
+    def _offers(self) -> list[str]:
         offers = ','.join(self.headers.getlist('sec-websocket-protocol'))
         return [p for offer in offers.split(',') if (p := offer.strip())]
+
+    @property
+    def offers_alive(self) -> bool:
+        "The client is a page of ours that wants to know whether its socket lives: see `nbws.alive`."
+        return 'sec-websocket-protocol' in self.headers and ALIVE in self._offers()
 
     @property
     def session(self) -> Any:
@@ -350,8 +362,12 @@ class Request(RequestParts):
         return self._out
 
 def from_json(text: str | bytes) -> Any:
-    "What a visitor's JSON says. Raises `ValueError` for what is none, is nested too deeply or has too long a number."
-    try: return json.loads(text, object_hook=Fields)
+    """What a visitor's JSON says, with U+FFFD for half a surrogate pair.
+
+    Raises `ValueError` for what is none, is nested too deeply or has too long a number.
+    """
+    if not isinstance(text, str): text = text.decode(json.detect_encoding(text))
+    try: return json.loads(whole_pairs(text) if '\\u' in text else text, object_hook=Fields)
     except RecursionError: raise ValueError('it is nested too deeply') from None
 
 def _let_pass(what: str) -> BindError:
@@ -372,6 +388,29 @@ class _Used:
     def __aiter__(self) -> AsyncIterator[bytes]: return _used()
 _USED = _Used()
 
+# %% ../nbs/00b_messages.ipynb #6624d937
+def whole_pairs(text: str, # JSON
+                ) -> str:
+    r"""The same with `\ufffd` for each escaped half of a surrogate pair, which is no character.
+
+    `"\ud83d"` is JSON (RFC 8259, section 8.2), but what it stands for has no UTF-8: no socket, page or file takes it.
+    Browsers replace it, too, where text leaves them (USVString in Web IDL).
+    """
+    return _HALVES.sub(lambda m: f'{m[1]}ufffd' if m[2] else m[0], text)
+
+# An odd number of backslashes, and behind `u` a pair or half of one
+_HALVES = re.compile(r'(?<!\\)(\\(?:\\\\)*)u(?:[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}'
+                     r'|([dD][89a-fA-F][0-9a-fA-F]{2}))')
+
+def encodable(data: Any) -> None:
+    "Raises `UnicodeEncodeError`, which says what to do, for text with half a surrogate pair: it cannot be sent."
+    if not isinstance(data, str) or data.isascii(): return
+    try: data.encode()
+    except UnicodeEncodeError as e:
+        e.reason = ("half a surrogate pair is no character; text.encode('utf-16', 'surrogatepass')"
+                    ".decode('utf-16', 'replace') makes it one")
+        raise
+
 # %% ../nbs/00b_messages.ipynb #007da485
 class Response:
     "An HTTP answer: what `app.http` returns to a transport, and what a handler may return itself."
@@ -386,7 +425,7 @@ class Response:
                  ) -> None:
         self.status_code, self.background = status_code, background
         if headers.__class__ is not tuple and isinstance(headers, Mapping): headers = headers.items()
-        self.headers: list[tuple[str, str]] = list(headers or ())
+        self.headers: list[tuple[str, str]] = sendable_fields(headers) if headers else []
         self.body: bytes | AsyncIterable[Any] | Iterable[Any] = self.render(content)
         kind = media_type or self.media_type
         if kind and not (self.headers and self.header('content-type')):
@@ -439,7 +478,7 @@ class RedirectResponse(Response):
     "Send the browser elsewhere: 307 keeps the method, 303 turns it into GET."
     def __init__(self, url: str, status_code: int = 307, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(b'', status_code, headers)
-        self.headers.append(('location', str(url)))
+        self.headers.append(('location', ascii_field('location', str(url))))
 
 class StreamingResponse(Response):
     "Chunks as they come, from a sync or async iterable."
@@ -473,6 +512,7 @@ class Payload:
     __slots__ = ('data', 'wire')
 
     def __init__(self, data: str | bytes) -> None:
+        encodable(data) # Before a history or another member has it
         self.data = data
         self.wire: bytes | None = None
 
@@ -495,7 +535,7 @@ class Conn(Protocol):
         "Send a text or a binary message; never waits. True: much is unsent now, and `drained` tells when it has gone."
         return False
     def ping(self, data: bytes = b'') -> None:
-        "Send a ping, where the transport can (RFC 6455, section 5.5.2)."
+        "Send a ping, where the transport can and little is unsent (RFC 6455, section 5.5.2)."
     def close(self, code: int = 1000, reason: str = '') -> None:
         "Start the closing handshake; the transport ends it within a bound."
     def pause(self, paused: bool) -> None:

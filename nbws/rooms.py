@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Awaitable, Iterable, Iterator
+from collections.abc import Awaitable, Iterable, Iterator, MutableMapping
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakValueDictionary
 
 from .binding import at_once
 from .messages import Lane, Payload
 from .sockets import DONE, WebSocket, to_payload
 
 # %% auto #0
-__all__ = ['Room']
+__all__ = ['Room', 'Rooms']
 
 # %% ../nbs/05_rooms.ipynb #15155db1
 @dataclass(slots=True)
@@ -40,6 +41,7 @@ class Room:
         self._lock = threading.RLock()
         self._snapshot: tuple[WebSocket, ...] = ()
         self._ways: _Ways | None = None # Of the snapshot
+        self.home: Rooms | None = None # Where it is found by its name
 
     @property
     def members(self) -> list[WebSocket]:
@@ -66,6 +68,7 @@ class Room:
         "Change how many of the last messages newcomers get."
         with self._lock:
             if history != self.history.maxlen: self.history = deque(self.history, maxlen=history)
+            if self.home is not None: self.home.hold(self, bool(self.history))
 
     @at_once
     def leave(self, ws: WebSocket) -> None:
@@ -84,12 +87,16 @@ class Room:
         if data is None: return DONE
         payload = data if isinstance(data, Payload) else Payload(data)
         with self._lock:
-            self.history.append(payload)
+            if self.history.maxlen: self._remember(payload)
             members = self._snapshot
             if not members: return DONE
             self._line.append((payload, members, skip))
         self._deliver_from(members[0])
         return DONE
+
+    def _remember(self, payload: Payload) -> None:
+        if not self.history and self.home is not None: self.home.hold(self, True)
+        self.history.append(payload)
 
     def _deliver_from(self, ws: WebSocket) -> None:
         if threading.get_ident() == ws._thread: self._deliver()
@@ -123,3 +130,48 @@ class Room:
             else: lanes.setdefault(conn.lane, []).append(conn.transport)
         self._ways = _Ways(here, [(lane, lane.changes, transports) for lane, transports in lanes.items()], others)
         return self._ways
+
+# %% ../nbs/05_rooms.ipynb #c32528c8
+class Rooms(MutableMapping[str, Room]):
+    """The rooms of an app by name: those that somebody is in or refers to, that remember something for newcomers, and
+    those that the program has set up. From any thread.
+    """
+    def __init__(self) -> None:
+        self._found: WeakValueDictionary[str, Room] = WeakValueDictionary()
+        self._held: dict[Room, set[str]] = {} # Why it stays where nobody refers to it: 'history', 'program'
+        self._lock = threading.RLock()
+
+    def hold(self, room: Room, holds: bool, why: str = 'history') -> None:
+        "Let a room stay for this reason, or no longer."
+        with self._lock:
+            reasons = self._held.get(room, set()) | {why} if holds else self._held.get(room, set()) - {why}
+            if reasons: self._held[room] = reasons
+            else: self._held.pop(room, None)
+
+    def call(self, name: str, history: int | None, overflow: str | None,
+             program: bool, # The program sets it up, not a visitor by his request
+             ) -> Room:
+        "The room of this name, made if it is not there."
+        with self._lock:
+            room = self._found.get(name)
+            if made := room is None: room = self._found[name] = Room(name, history or 0, overflow)
+            room.home = self
+            if program and (history or overflow): self.hold(room, True, 'program')
+        if history is not None and not made: room.keep(history) # Without our lock: it takes its own, and then ours
+        return room
+
+    def __getitem__(self, name: str) -> Room: return self._found[name]
+    def __iter__(self) -> Iterator[str]: return iter(list(self._found))
+    def __len__(self) -> int: return len(self._found)
+    def __repr__(self) -> str: return f'<Rooms {", ".join(self)}>'
+
+    def __setitem__(self, name: str, room: Room) -> None:
+        with self._lock:
+            room.home, self._found[name] = self, room
+            self.hold(room, True, 'program')
+
+    def __delitem__(self, name: str) -> None:
+        with self._lock:
+            room = self._found.pop(name)
+            room.home = None
+            self._held.pop(room, None)

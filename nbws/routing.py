@@ -209,6 +209,12 @@ class Route:
     owner: Owner | None = None
     stats: Stats = field(default_factory=Stats)
     serial: int = field(default_factory=count(1).__next__, init=False)
+    may_change: bool = field(default=False, init=False) # It answers GET, and a method that changes things as well
+
+    def __post_init__(self) -> None:
+        passes_on = getattr(self.endpoint, 'passes_on', False) # To another application, whose own routes tell
+        changes = self.methods & {'GET', ANY} and self.methods - {'GET', 'HEAD', 'OPTIONS', 'TRACE', WEBSOCKET}
+        object.__setattr__(self, 'may_change', bool(changes) and not passes_on)
 
     @property
     def path(self) -> str: return self.pattern.text

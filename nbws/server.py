@@ -14,6 +14,7 @@ import socket
 import ssl
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
@@ -28,6 +29,7 @@ from tornado.ioloop import IOLoop
 
 from .access import Gate, Proxies, is_loopback
 from .conn import Cast, Lane, Limits
+from .events import events
 from .http1 import HttpConn, UvHttpConn
 from .messages import NbwsError, Request, Response, StartError
 from .prefix import script_file
@@ -38,7 +40,7 @@ from .workers import Workers, is_ending
 log = logging.getLogger('nbws')
 
 # %% auto #0
-__all__ = ['log', 'TLS_PASSWORD', 'FIRST', 'load_tls', 'trusted_proxies', 'Server']
+__all__ = ['log', 'TLS_PASSWORD', 'FIRST', 'SILENCE', 'ENDING', 'load_tls', 'trusted_proxies', 'Server']
 
 # %% ../nbs/08_server.ipynb #63a37cbb
 def _explain(error: OSError, where: str, port: int) -> StartError:
@@ -162,6 +164,8 @@ def trusted_proxies(names: str | Iterable[str] | None, # As for `Proxies`; None:
     except NbwsError as e: raise StartError(errno.EINVAL, str(e)) from None
 
 FIRST = 0.2 # Seconds that a new connection has for its first request when the server stops
+SILENCE = 1.0 # Seconds of stopping after which it is said what is waited for
+ENDING = 1.0 # Seconds for what is left when all has been told to end: tasks, threads
 
 class Server:
     "Serves an app over HTTP and WebSockets. `app` may be replaced at any time; each request reads it anew."
@@ -194,8 +198,9 @@ class Server:
         self.workers: Workers = None # type: ignore[assignment]
         self.buffer = memoryview(bytearray(2**18))
         self.connections: set[Any] = set() # On the loop only; its length may be read anywhere
-        self.running = self.stopping = False
+        self.running = self.stopping = self._foreground = False
         self.date = formatdate(usegmt=True)
+        self.first = FIRST # Seconds that a new connection has for its first request when the server stops
         self._sockets, self._also = list(sockets or ()), list(also)
         self._listener: _Listener | None = None
         self._accepting: dict[Any, asyncio.Task[Any]] = {} # Connections in their TLS handshake, or about to stand
@@ -288,7 +293,7 @@ class Server:
         refusal = self.gate(request, getattr(self.app, 'allowed_hosts', ()), getattr(self.app, 'allowed_origins', ()))
         if refusal: return refusal
         as_visitor(request)
-        return script_file(request) if request.root_path else None
+        return (script_file(request) if request.root_path else None) or events(self.app, request)
 
     def remember(self, connection: Any) -> None:
         "A connection stands. From here on it counts once, though the task that made it has yet to end."
@@ -347,37 +352,60 @@ class Server:
     async def astop(self,
                     timeout: float | None = None, # Seconds for requests and closing handshakes; None: as in `limits`
                     ) -> None:
-        "Stop on the loop it was started on: everything it has opened is closed when this returns."
+        """Stop on the loop it was started on: everything it has opened is closed when this returns.
+
+        Listening ends at once, sockets and event streams too. What is being answered has until `timeout`, and who has
+        just connected `first` seconds for a request. What still runs then is cancelled; the hooks that shut the app
+        down have the `shutdown_timeout` of `limits`, and the rest two seconds. Waiting for long is told in the log.
+        """
         if self.stopping: await self._stopped.wait() # Somebody else has begun
         if not self.running: return
         self.stopping = True
         if self._listener: self._listener.stop()
         self._unbind()
-        if self._accepting or any(isinstance(c, HttpConn) and c.fresh for c in self.connections):
-            await asyncio.sleep(FIRST) # Whoever has connected last is about to ask
+        bound = self.limits.shutdown_timeout if timeout is None else timeout
+        began = self.loop.time()
         for connection in list(self.connections): connection.stop()
+        await self._wait(lambda: not (self._accepting or any(isinstance(c, HttpConn) and c.fresh
+                                                             for c in self.connections)),
+                         lambda: began + min(self.first, bound))
+        for connection in list(self.connections): connection.stop(late=True)
         for task in list(self._accepting.values()): task.cancel() # TLS handshakes
-        await self._wait(lambda: all(c.ending for c in self.connections),
-                         self.limits.shutdown_timeout if timeout is None else timeout)
+        told = self.loop.call_later(SILENCE, self._tell, bound)
+        await self._wait(lambda: all(c.ending for c in self.connections), lambda: began + bound)
+        told.cancel()
         for connection in list(self.connections):
             if not connection.ending: connection.abort()
-        await self._wait(lambda: not (self.connections or self._accepting), 0.5) # Clients close what we have shut
+        await self._until_closed(0.5) # Clients close what we have shut
         for connection in list(self.connections): connection.abort()
-        await self._wait(lambda: not (self.connections or self._accepting), 1.0)
-        await self.workers.drain(1.0) # The last `disconn` handlers
-        try: await asyncio.wait_for(_call(self.app, 'shutdown'), self.limits.shutdown_timeout)
+        await self._until_closed(ENDING)
+        await self.workers.drain(ENDING) # The last `disconn` handlers
+        hooks = self.limits.shutdown_timeout
+        try: await asyncio.wait_for(_call(self.app, 'shutdown'), hooks)
+        except asyncio.TimeoutError: log.warning('the hooks that shut the app down take over %g s: cancelled', hooks)
         except BaseException as e:
             if is_ending(e): raise
             log.exception('the app failed to shut down')
         _SERVING[self.loop] -= 1
-        if not _SERVING[self.loop]: await self.workers.close() # They are the loop's, and another server may use them
+        if not _SERVING[self.loop]: await self.workers.close(ENDING) # They are the loop's: another server may use them
         if self._timer: self._timer.cancel()
         self._listener, self._timer, self.running = None, None, False
         self._stopped.set()
 
-    async def _wait(self, condition: Callable[[], bool], timeout: float) -> None:
+    async def _wait(self, condition: Callable[[], bool], end: Callable[[], float]) -> None:
+        while not condition() and self.loop.time() < end(): await asyncio.sleep(0.01) # noqa: ASYNC110 # Bounded
+
+    async def _until_closed(self, timeout: float) -> None:
         end = self.loop.time() + timeout
-        while not condition() and self.loop.time() < end: await asyncio.sleep(0.01) # noqa: ASYNC110 # Bounded
+        await self._wait(lambda: not (self.connections or self._accepting), lambda: end)
+
+    def _tell(self, bound: float) -> None:
+        "Say what stopping waits for."
+        doing = Counter(c.doing for c in self.connections if not c.ending)
+        what = ', '.join(f'{n} times {name}' if n > 1 else name for name, n in doing.most_common(3))
+        if len(doing) > 3: what += f' and {len(doing) - 3} more'
+        hurry = '; Ctrl-C (or SIGTERM) again ends it now' if self._foreground else ''
+        if what: log.warning('stopping: waiting for %s, at most %g s%s', what, bound, hurry)
 
     # On a thread of its own
 
@@ -440,7 +468,7 @@ class Server:
             return
         with self._lock:
             if not self.running: return # Another thread was faster
-            try: asyncio.run_coroutine_threadsafe(end(), loop).result(bound + 12)
+            try: asyncio.run_coroutine_threadsafe(end(), loop).result(bound + self.limits.shutdown_timeout + 5)
             except FutureTimeout: log.warning('the server does not stop: a handler holds its loop and does not return')
             thread.join(5)
             if not thread.is_alive(): self._thread = None
@@ -450,26 +478,32 @@ class Server:
 
     # In the foreground
 
-    async def serve_forever(self, started: Callable[[Server], Any] | None = None) -> None:
-        "Serve on the running loop until SIGINT or SIGTERM, then stop in order. A second signal ends the waiting."
+    async def serve_forever(self, started: Callable[[Server], Any] | None = None, # Called when it listens
+                            signals: tuple[signal.Signals, ...] = (signal.SIGINT, signal.SIGTERM),
+                            ) -> None:
+        "Serve on the running loop until one of the `signals`, then stop in order. A second one ends the waiting."
         await self.astart()
+        self._foreground = True
         if started: started(self)
         ended = asyncio.Event()
-        restore = _on_signals(self.loop, ended.set)
+        restore = _on_signals(self.loop, ended.set, signals)
         try: await ended.wait()
         finally:
             stop = self.loop.create_task(self.astop())
-            hurry = _on_signals(self.loop, lambda: [c.abort() for c in list(self.connections)])
+            hurry = _on_signals(self.loop, lambda: [c.abort() for c in list(self.connections)], signals)
             try: await asyncio.shield(stop)
             finally:
+                self._foreground = False
                 hurry()
                 restore()
 
-    def run(self, started: Callable[[Server], Any] | None = None) -> None:
-        "Serve in the foreground until SIGINT or SIGTERM. Raises `StartError`."
+    def run(self, started: Callable[[Server], Any] | None = None, # Called when it listens
+            signals: tuple[signal.Signals, ...] = (signal.SIGINT, signal.SIGTERM),
+            ) -> None:
+        "Serve in the foreground until one of the `signals`. Raises `StartError`."
         loop = _new_loop(self.uvloop)
         asyncio.set_event_loop(loop)
-        try: _run(loop, loop.create_task(self.serve_forever(started)))
+        try: _run(loop, loop.create_task(self.serve_forever(started, signals)))
         finally: _end_loop(loop)
 
 _SERVING: WeakKeyDictionary[asyncio.AbstractEventLoop, int] = WeakKeyDictionary() # Servers on a loop
@@ -498,10 +532,11 @@ def _end_loop(loop: asyncio.AbstractEventLoop) -> None:
         loop.close()
     getattr(IOLoop, '_ioloop_for_asyncio', {}).pop(loop, None) # Else it stays until the next IOLoop is made
 
-def _on_signals(loop: asyncio.AbstractEventLoop, call: Callable[[], Any]) -> Callable[[], None]:
-    "Let SIGINT and SIGTERM call `call` on the loop; returns what undoes it. Does nothing outside the main thread."
+def _on_signals(loop: asyncio.AbstractEventLoop, call: Callable[[], Any],
+                signals: tuple[signal.Signals, ...]) -> Callable[[], None]:
+    "Let `signals` call `call` on the loop; returns what undoes it. Does nothing outside the main thread."
     if threading.current_thread() is not threading.main_thread(): return lambda: None
-    before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
+    before = {s: signal.getsignal(s) for s in signals}
     for s in before: signal.signal(s, lambda *_: loop.call_soon_threadsafe(call))
     def undo() -> None:
         for s, handler in before.items(): signal.signal(s, handler)

@@ -13,7 +13,8 @@ from types import SimpleNamespace
 from typing import Any, Protocol
 
 from .html import FT, is_element, render
-from .messages import CloseCode, Conn, Payload, Request, Upgrade, WebSocketDisconnect, from_json, printable, to_json
+from .messages import (CloseCode, Conn, Payload, Request, Upgrade, WebSocketDisconnect, encodable, from_json,
+                           printable, to_json)
 from .workers import Workers
 
 # %% auto #0
@@ -290,6 +291,7 @@ class Sending(SocketBase):
         if data is None: return DONE
         if threading.get_ident() != self._thread:
             if self.code and self._own == threading.get_ident(): raise WebSocketDisconnect(self.code, self.reason)
+            encodable(data) # Here, where whoever says it hears of it
             self._call(self._push, data)
             return DONE
         if self.code and self._task is not None and asyncio.current_task() is self._task:
@@ -321,6 +323,7 @@ class Sending(SocketBase):
         elif not self._unsent and not (self._lags and conn.buffered > HIGH_WATER):
             self._lags = conn.send(data)
             return
+        encodable(data)
         if self._outbox is None: self._outbox = deque()
         size = len(data.data if isinstance(data, Payload) else data)
         self._outbox.append((data, size))
@@ -357,7 +360,7 @@ class Sending(SocketBase):
         if self._waiter is not None and not self._waiter.done(): self._waiter.set_result(None)
 
     def ping(self, data: bytes = b'') -> Awaitable[None]:
-        "Send a ping. From any thread."
+        "Send a ping; none while much is unsent, behind which it would say nothing. From any thread."
         self._call(self._ping, data)
         return DONE
 

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from .data import Headers
+from .data import Headers, sendable_fields
 from .foreign import as_app
 from .loading import load_app
-from .messages import CloseCode, NbwsError, Payload, Request, Response, Upgrade, WebSocketDisconnect
+from .messages import (CloseCode, NbwsError, Payload, Request, Response, Upgrade, WebSocketDisconnect,
+                           encodable)
 from .sockets import Quota
 from .workers import Workers
 
@@ -30,7 +31,8 @@ __all__ = ['Reply', 'multipart', 'Refused', 'AsyncSocket', 'AsyncClient', 'Socke
 class Reply:
     "An answer, read to its end."
     def __init__(self, status: int, headers: Iterable[tuple[str, str]], content: bytes) -> None:
-        self.status, self.headers, self.content = status, Headers([(k.lower(), v) for k, v in headers]), content
+        self.status, self.content = status, content
+        self.headers = Headers([(k.lower(), v) for k, v in sendable_fields(headers)])
 
     @property
     def status_code(self) -> int:
@@ -94,6 +96,7 @@ class AsyncSocket:
             except asyncio.TimeoutError:
                 raise TimeoutError(f'the app has read nothing for {self.timeout:g} s: its handler is busy') from None
         if self.code: raise WebSocketDisconnect(self.code, self.reason)
+        encodable(data)
         self._receiver.received(data)
 
     async def send_json(self, data: Any) -> None:
@@ -128,7 +131,9 @@ class AsyncSocket:
 
     def _deliver(self, data: str | bytes | Payload) -> None:
         if self.code: return
-        self._inbox.append(data.data if isinstance(data, Payload) else data)
+        data = data.data if isinstance(data, Payload) else data
+        encodable(data)
+        self._inbox.append(data)
         self._moved.set()
 
     def _end(self, code: int, reason: str) -> None:

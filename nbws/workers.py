@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterable
 from contextvars import Context, copy_context
 from queue import SimpleQueue
@@ -21,8 +21,13 @@ from typing import Any
 
 log = logging.getLogger('nbws')
 
+THREADS = 32 # Threads of a loop that sync functions keep busy
+MOST = 256 # Threads in all, where they only wait: for a queue, a lock, a sleep
+ABANDONED = 512 # And that many besides, which nobody waits for any more
+LOOK = 0.05 # Seconds that a function waits for a thread before there are more of them
+
 # %% auto #0
-__all__ = ['log', 'Workers', 'is_ending', 'Budget', 'Watch', 'Threads']
+__all__ = ['log', 'THREADS', 'MOST', 'ABANDONED', 'LOOK', 'Workers', 'is_ending', 'Budget', 'Watch', 'Threads']
 
 # %% ../nbs/03b_workers.ipynb #1d456597
 class _Bell:
@@ -72,7 +77,7 @@ class Workers:
     "Runs coroutines on one event loop, each at once up to its first real wait. On that loop's thread only."
     def __init__(self,
                  loop: asyncio.AbstractEventLoop, # The loop that runs the handlers
-                 threads: int = 32, # Sync handlers that can run at a time
+                 threads: int = THREADS, # Sync handlers that can compute at a time; see `Threads`
                  parked: int = 8, # Idle tasks to keep
                  ) -> None:
         self.loop, self.limit = loop, parked
@@ -233,50 +238,124 @@ class Watch:
         self._thread.join(self.patience)
 
 # %% ../nbs/03b_workers.ipynb #cb9f3df8
-_Outcome = tuple[asyncio.Future[Any], Any, BaseException | None]
+class _Job:
+    "A function that runs in a thread, or is about to."
+    __slots__ = ('future', 'call', 'begun', 'value', 'error')
+    call: tuple[Any, ...]
+    value: Any
+    error: BaseException | None
+
+    def __init__(self, future: asyncio.Future[Any], function: Callable[..., Any], args: Any, kwargs: Any) -> None:
+        self.future, self.call, self.begun = future, (copy_context(), function, args, kwargs), False
+        self.value = self.error = None
+
+    @property
+    def given_up(self) -> bool: "Nobody waits for it any more."; return self.future.cancelled()
+
+    def run(self) -> None:
+        "In a thread."
+        self.begun = True
+        call = self.call
+        try:
+            if not self.given_up: self.value = call[0].run(call[1], *call[2], **call[3])
+        except (StopIteration, GeneratorExit) as e: # No task can be told of these
+            self.error = RuntimeError(f'a sync handler raised {type(e).__name__}: {e}')
+            self.error.__cause__ = e
+        except BaseException as e: self.error = e
+
+    @property
+    def name(self) -> str:
+        "What the user calls the function."
+        if not self.call: return 'nothing'
+        _, function, args, _ = self.call
+        if args and callable(args[0]): function = args[0]
+        function = getattr(getattr(function, '__self__', None), 'iterator', function)
+        return str(getattr(function, '__qualname__', type(function).__name__)).removeprefix('<locals>.')
 
 class Threads:
-    "A few daemon threads that run sync functions for a loop, with one wake-up for many results."
+    """Daemon threads that run sync functions for a loop, with one wake-up for many results. On the loop's thread only.
+
+    As many as `limit` are made at once. Where functions still wait for a thread, those that run may only be waiting:
+    then there are more, up to `most`. A function whose caller was cancelled is given up, for nothing can end a thread:
+    it does not count any more, up to `abandoned` of them. What waits beyond these bounds waits in order.
+    """
     def __init__(self,
                  loop: asyncio.AbstractEventLoop, # The loop that awaits the results
-                 limit: int = 32, # Threads at the most; more jobs wait in order
+                 limit: int = THREADS, # Threads at the most where they compute
+                 most: int = MOST, # Threads at the most where they wait
+                 abandoned: int = ABANDONED, # Threads besides that were given up
                  ) -> None:
-        self.loop, self.limit = loop, limit
-        self._jobs: SimpleQueue[Any] = SimpleQueue()
-        self._done: deque[_Outcome | None] = deque()
-        self._threads: list[threading.Thread] = []
-        self._pending = 0 # Jobs that run or wait; the loop's thread only
-        self._waking = False
-        self._left = 0 # Threads that have ended
+        self.loop, self.limit, self.most, self.abandoned = loop, limit, most, abandoned
+        self._jobs: SimpleQueue[_Job | None] = SimpleQueue() # None: a thread has to end
+        self._done: deque[_Job | threading.Thread] = deque() # Jobs that were run, and threads that have ended
+        self._threads: set[threading.Thread] = set()
+        self._running: dict[threading.Thread, _Job] = {} # Written by the threads
+        self._pending = 0 # Jobs that run or wait
+        self._ending = 0 # Threads that were told to end
+        self._ended = self._serial = 0 # Jobs that have ended since the last look; threads that were made
+        self._waking = self._told = False
+        self._looking: asyncio.TimerHandle | None = None
+        self._looked = 0.0, 0.0 # When, by the clock, and the CPU time of this process then
         self._gone: asyncio.Event | None = None
 
     async def run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         "Call `function` in a thread, in a copy of the caller's context, and return what it returns."
         future: asyncio.Future[Any] = self.loop.create_future()
         self._pending += 1
-        if self._pending > len(self._threads) < self.limit: self._spawn()
-        self._jobs.put((future, copy_context(), function, args, kwargs))
-        return await future
+        if self._pending > len(self._threads): self._grow()
+        job = _Job(future, function, args, kwargs)
+        self._jobs.put(job)
+        try: return await future
+        finally:
+            if job.given_up and not job.begun: job.call = () # It may wait for long: it need not hold the request
 
-    def _spawn(self) -> None:
-        thread = threading.Thread(target=self._work, name=f'nbws-worker-{len(self._threads)}', daemon=True)
-        self._threads.append(thread)
-        Context().run(thread.start) # Not as a part of the handler that happens to need it
+    def _grow(self) -> None:
+        "All threads have something to do."
+        if len(self._threads) < self.limit: self._spawn(1)
+        elif self._looking is None:
+            self._ended, self._looked = 0, (time.monotonic(), time.process_time())
+            self._looking = self.loop.call_later(LOOK, self._look)
+
+    def _look(self) -> None:
+        "More threads, where no function has come to its end for a moment; but one by one while this process computes."
+        (at, cpu), self._looked = self._looked, (time.monotonic(), time.process_time())
+        n = len(self._threads)
+        waiting, self._looking = self._pending - n, None
+        if waiting <= 0: return
+        given_up = sum(job.given_up for job in tuple(self._running.values()))
+        room = self.most - n + min(given_up, self.abandoned)
+        if room <= 0: self._tell()
+        elif not self._ended:
+            idle = self._looked[1] - cpu < (self._looked[0] - at) / 2
+            self._spawn(min(waiting, room) if idle else 1)
+        self._ended, self._looking = 0, self.loop.call_later(LOOK, self._look)
+
+    def _tell(self) -> None:
+        if self._told: return
+        self._told = True
+        names = Counter(job.name for job in tuple(self._running.values())).most_common(3)
+        log.warning('all %d threads are taken, by %s: other sync handlers wait. What waits for long is better an '
+                    '`async def`', len(self._threads), ', '.join(f'{name} ({n} times)' for name, n in names))
+
+    def _spawn(self, n: int) -> None:
+        for _ in range(n):
+            thread = threading.Thread(target=self._work, name=f'nbws-worker-{self._serial}', daemon=True)
+            self._serial += 1
+            self._threads.add(thread)
+            Context().run(thread.start) # Not as a part of the handler that happens to need it
 
     def _work(self) -> None:
+        this = threading.current_thread()
         while (job := self._jobs.get()) is not None:
-            future, context, function, args, kwargs = job
-            try: outcome: _Outcome = future, context.run(function, *args, **kwargs), None
-            except (StopIteration, GeneratorExit) as e: # No task can be told of these
-                outcome = future, None, RuntimeError(f'a sync handler raised {type(e).__name__}: {e}')
-                outcome[2].__cause__ = e
-            except BaseException as e: outcome = future, None, e
-            self._hand_back(outcome)
-            del job, future, context, function, args, kwargs, outcome # Idle threads hold nothing of the last call
-        self._hand_back(None)
+            self._running[this] = job
+            job.run()
+            del self._running[this]
+            self._hand_back(job)
+            del job # Idle threads hold nothing of the last call
+        self._hand_back(this)
 
-    def _hand_back(self, outcome: _Outcome | None) -> None:
-        self._done.append(outcome)
+    def _hand_back(self, done: _Job | threading.Thread) -> None:
+        self._done.append(done)
         if self._waking: return
         self._waking = True
         try: self.loop.call_soon_threadsafe(self._deliver)
@@ -285,33 +364,81 @@ class Threads:
     def _deliver(self) -> None:
         self._waking = False
         while self._done:
-            outcome = self._done.popleft()
-            if outcome is None:
-                self._left += 1
-                if self._gone and self._left == len(self._threads): self._gone.set()
+            done = self._done.popleft()
+            if isinstance(done, threading.Thread):
+                self._threads.discard(done)
+                self._ending -= 1
+                if self._gone and not self._threads: self._gone.set()
+                elif self._pending > len(self._threads): self._grow()
                 continue
-            future, value, error = outcome
             self._pending -= 1
-            if future.done(): continue
-            if error is None: future.set_result(value)
-            else: future.set_exception(error)
+            self._ended += 1
+            if done.given_up: continue
+            if done.error is None: done.future.set_result(done.value)
+            else: done.future.set_exception(done.error)
+        idle = len(self._threads) - self._ending - max(self._pending, self.limit)
+        if idle > 0:
+            self._told = False
+            self._end(idle)
+
+    def _end(self, n: int) -> None:
+        self._ending += n
+        for _ in range(n): self._jobs.put(None)
 
     async def iterate(self, items: Iterable[Any]) -> AsyncIterator[Any]:
-        "Pull a sync iterable in threads, one item at a time; a generator left early is closed there too."
-        iterator, end = iter(items), object()
-        try:
-            while (item := await self.run(next, iterator, end)) is not end: yield item
-        finally:
-            if isinstance(iterator, Generator): await self.run(iterator.close)
+        """Pull a sync iterable in threads, one item at a time; a generator left early is closed there too.
 
-    async def close(self, timeout: float = 5.0) -> None:
-        "End the threads; one that is stuck in a handler is left behind after `timeout` seconds, as a daemon."
-        if not self._threads: return
+        A generator that waits when it is left is closed when it has come to its next `yield`; nobody waits for that.
+        """
+        steps = _Steps(items)
+        try:
+            while (item := await self.run(steps.step)) is not _END: yield item
+        finally:
+            if steps.leave(): await self.run(steps.close)
+
+    async def close(self, timeout: float = 1.0) -> None:
+        "End the threads. One that still runs something after `timeout` seconds is left behind, and told in the log."
+        if self._looking: self._looking.cancel()
+        threads = tuple(self._threads)
+        if not threads: return
         self._gone = asyncio.Event()
-        for _ in self._threads: self._jobs.put(None)
+        self._end(len(threads) - self._ending)
         try: await asyncio.wait_for(self._gone.wait(), timeout)
         except asyncio.TimeoutError:
-            log.warning('a sync handler is still running after %s s and is left behind', timeout)
-        else:
-            for t in self._threads: t.join()
-        self._threads, self._left, self._gone = [], 0, None
+            names = Counter(job.name for job in tuple(self._running.values()))
+            what = ', '.join(f'{name} ({n} times)' if n > 1 else name for name, n in names.most_common(3))
+            if what: log.warning('sync handlers still run and are left behind: %s', what)
+        for t in threads:
+            if t not in self._threads: t.join()
+        self._threads, self._gone = set(), None
+
+_END = object()
+
+class _Steps:
+    "A sync iterator, one item at a time; its steps are made in threads, and it is left on the loop."
+    def __init__(self, items: Iterable[Any]) -> None:
+        self.iterator, self._lock = iter(items), threading.Lock()
+        self._busy = self._left = False
+
+    def step(self) -> Any:
+        "The next item, or `_END`."
+        with self._lock:
+            if self._left: return _END
+            self._busy = True
+        try:
+            item = next(self.iterator, _END)
+            self._left = self._left or item is _END # A generator that has ended is closed
+            return item
+        finally:
+            with self._lock: self._busy, left = False, self._left
+            if left: # Meanwhile: nobody gets the item, and nobody else closes the generator
+                try: self.close()
+                except BaseException: log.exception('a generator that was left could not be closed')
+
+    def leave(self) -> bool:
+        "No more steps. True: the caller has to close it, for no step is under way that does."
+        with self._lock: over, self._left = self._left or self._busy, True
+        return not over and isinstance(self.iterator, Generator)
+
+    def close(self) -> None:
+        if isinstance(self.iterator, Generator): self.iterator.close()

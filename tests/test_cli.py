@@ -1,6 +1,7 @@
 """The command: what it serves, what it says to mistakes, and how it stops and reloads. Real processes, real sockets."""
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import re
@@ -10,12 +11,14 @@ import ssl
 import subprocess
 import sys
 import threading
+import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from click.testing import CliRunner
 from processes import BOUND, Process, get, listening, nbws, running
@@ -301,6 +304,112 @@ def home(): return str(os.getpid())
         assert process.stop() == 0
 
 
+def test_workers_that_die_leave_no_descriptor_behind(tmp_path: Path) -> None:
+    (tmp_path/'mortal.py').write_text(MORTAL)
+    with running(nbws('run', 'mortal', '--port', '0', '--workers', '2'), cwd=tmp_path) as process:
+        process.serves()
+        supervisor = psutil.Process(process.popen.pid)
+        before = supervisor.num_fds()
+        for n in range(5):
+            os.kill(int(process.get('/')[1]), signal.SIGKILL)
+            process.says('ended by itself', times=n + 1)
+            until(lambda: len(supervisor.children()) == 2 and supervisor.num_fds() <= before)
+        assert process.stop() == 0
+
+
+MORTAL = """
+import os
+from pathlib import Path
+from nbws import App
+if Path('broken').exists(): 1/0
+app = App()
+@app.get('/')
+def home(): return str(os.getpid())
+"""
+
+
+@pytest.mark.parametrize('workers', ['1', '2'])
+def test_a_worker_that_dies_while_the_file_cannot_be_loaded(workers: str, tmp_path: Path) -> None:
+    "The service goes on with what is left of it, if only its port, and is whole again when the file can be loaded."
+    (tmp_path/'mortal.py').write_text(MORTAL)
+    more = ['--workers', workers, *(['--reload'] if workers == '1' else [])]
+    with running(nbws('run', 'mortal', '--port', '0', *more), cwd=tmp_path) as process:
+        process.serves()
+        (tmp_path/'broken').touch()
+        first = process.get('/')[1]
+        os.kill(int(first), signal.SIGKILL)
+        process.says('no worker could be started in its place')
+        if workers == '2': assert process.get('/')[0] == 200
+        (tmp_path/'broken').unlink()
+        if workers == '1': (tmp_path/'mortal.py').write_text(MORTAL + '# saved')
+        assert process.get('/')[1] != first
+        if workers == '2': until(lambda: len(psutil.Process(process.popen.pid).children()) == 2)
+        assert process.stop() == 0
+    assert 'ZeroDivisionError' in process.output
+
+
+def test_a_worker_that_dies_is_replaced_under_reload(tmp_path: Path) -> None:
+    (tmp_path/'mortal.py').write_text(MORTAL)
+    with running(nbws('run', 'mortal', '--port', '0', '--reload'), cwd=tmp_path) as process:
+        process.serves()
+        first = process.get('/')[1]
+        os.kill(int(first), signal.SIGKILL)
+        process.says('ended by itself')
+        assert process.get('/')[1] != first
+        assert process.stop() == 0
+
+
+def test_a_start_that_takes_long_can_be_ended(tmp_path: Path) -> None:
+    (tmp_path/'slow.py').write_text("print('loading', flush=True)\nimport time\ntime.sleep(600)\n")
+    with running(nbws('run', 'slow', '--port', '0', '--workers', '2'), cwd=tmp_path) as process:
+        process.says('loading')
+        assert process.stop() == 0
+
+
+def test_ctrl_c_in_a_terminal_lets_workers_answer(tmp_path: Path) -> None:
+    "It reaches every process of the group: the supervisor alone decides."
+    (tmp_path/'slow.py').write_text(SLOW)
+    with running(nbws('run', 'slow', '--port', '0', '--workers', '2'), cwd=tmp_path) as process:
+        process.serves()
+        answers: list[Any] = []
+        asking = threading.Thread(target=lambda: answers.append(process.get('/slow')), daemon=True)
+        asking.start()
+        process.says('slow has begun')
+        os.killpg(process.popen.pid, signal.SIGINT)
+        asking.join(BOUND)
+        assert answers == [(200, 'answered')]
+        assert process.ends() == 0
+
+
+@pytest.mark.parametrize('more', [[], ['--workers', '2']])
+def test_an_open_stream_is_told_of_and_a_second_ctrl_c_ends_it(more: list[str], tmp_path: Path) -> None:
+    (tmp_path/'stream.py').write_text("""
+import queue
+from nbws import App
+app = App()
+@app.get('/stream')
+def stream():
+    yield 'begun'
+    queue.Queue().get()
+""")
+    with running(nbws('run', 'stream', '--port', '0', *more), cwd=tmp_path) as process:
+        process.serves()
+        with socket.create_connection(('127.0.0.1', process.port), BOUND) as s:
+            s.sendall(b'GET /stream HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n')
+            heard = b''
+            while b'begun' not in heard: heard += s.recv(4096)
+            os.killpg(process.popen.pid, signal.SIGINT)
+            process.says('stopping: waiting for GET /stream, at most 30 s; Ctrl-C (or SIGTERM) again ends it now')
+            os.killpg(process.popen.pid, signal.SIGINT)
+            assert process.ends() == 0
+    assert 'left behind: stream' in process.output
+
+
+def until(true: Any) -> None:
+    "Wait until it is; bounded by the test's own timeout."
+    while not true(): time.sleep(.01)
+
+
 def test_children_end_with_their_parent(tmp_path: Path) -> None:
     (tmp_path/'slow.py').write_text(SLOW)
     with running(nbws('run', 'slow', '--port', '0', '--workers', '2'), cwd=tmp_path) as process:
@@ -343,6 +452,33 @@ def test_reload_refuses_no_request(tmp_path: Path) -> None:
         assert {status for status, _ in seen} == {200}
         assert process.stop() == 0
     assert 'ZeroDivisionError' in process.output
+
+
+def test_a_reload_serves_who_has_connected_before(tmp_path: Path) -> None:
+    "Whoever the old program has accepted may ask long after the new one serves: it was reset."
+    def write(n: int) -> None:
+        (tmp_path/'new').write_text(
+            f"from nbws import App\napp = App()\n@app.get('/')\ndef home(): return 'version {n}'\n"
+            "@app.ws('/ws')\ndef ws(msg: str): return msg\n")
+        os.replace(tmp_path/'new', tmp_path/'page.py')
+    write(1)
+    with running(nbws('run', 'page', '--port', '0', '--reload'), cwd=tmp_path) as process, ExitStack() as stack:
+        process.serves()
+        early = [stack.enter_context(socket.create_connection(('127.0.0.1', process.port), BOUND)) for _ in range(20)]
+        kept = stack.enter_context(closing(http.client.HTTPConnection('127.0.0.1', process.port, timeout=BOUND)))
+        kept.request('GET', '/')
+        assert kept.getresponse().read() == b'version 1'
+        ws = stack.enter_context(process.ws('/ws')) # The old program has accepted all that came before
+        write(2)
+        with pytest.raises(ConnectionClosed): ws.recv(BOUND) # It stops
+        assert process.get('/') == (200, 'version 2')
+        time.sleep(1) # Five times what they had
+        for s in early: s.sendall(b'GET / HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n')
+        for s in early:
+            answer = b''.join(iter(lambda s=s: s.recv(4096), b''))
+            assert answer.startswith(b'HTTP/1.1 200') and answer.endswith(b'version 1')
+        assert kept.sock.recv(1) == b'' # Closed, and not reset
+        assert process.stop() == 0
 
 
 def test_reload_hears_of_what_is_saved_while_it_starts(tmp_path: Path) -> None:

@@ -8,11 +8,13 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
+from live import live
 from raw import Raw, serving, text, until
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 from websockets.sync.client import connect
 
 from nbws import App
+from nbws.rooms import Room
 from nbws.server import Server
 from nbws.testing import Client
 
@@ -193,3 +195,44 @@ def test_what_has_to_be_awaited_may_be_returned(handler: Any, answer: str) -> No
         for _ in range(2):
             ws.send_json({'msg': 'hi'})
             assert ws.receive() == answer
+
+
+# Rooms by name
+
+@pytest.mark.parametrize('kind', ['async', 'sync'])
+def test_rooms_that_nobody_is_in_are_forgotten(kind: str) -> None:
+    "Each name that was ever asked for took 2.2 KiB for good."
+    app = App()
+    room = app.room('all') # The program has it
+    def ask(name: str) -> Any:
+        for n in range(100): app.room(f'{name} {n}', history=10)
+        return app.room(name, history=10)
+    if kind == 'async':
+        async def conn(ws: Any, name: str) -> None: ask(name).join(ws)
+    else:
+        def conn(ws: Any, name: str) -> None: ask(name).join(ws)
+    @app.ws('/{name}', conn=conn)
+    async def ws(name: str, msg: str) -> None: app.room(name).send(msg)
+    app.room('lobby', history=5) # Set up by the program, which has not kept it
+    with live(app) as c:
+        with c.ws('/ann') as ann, c.ws('/bob') as bob:
+            ann.send('{"msg": "hello"}')
+            assert ann.recv(BOUND) == 'hello'
+            bob.ping().wait(BOUND)
+            assert sorted(app.rooms) == ['all', 'ann', 'bob', 'lobby']
+        until(lambda: not app.sockets)
+        c.wait(asyncio.sleep(0)) # The last `disconn` has run
+        assert sorted(app.rooms) == ['all', 'ann', 'lobby'] # Ann's has a history: who comes later hears it
+        with c.ws('/ann') as late: assert late.recv(BOUND) == 'hello'
+    app.rooms['ann'].keep(0)
+    assert sorted(app.rooms) == ['all', 'lobby']
+    assert app.room('lobby').history.maxlen == 5
+    assert app.room('all') is room
+
+
+def test_what_is_put_among_the_rooms_stays() -> None:
+    app = App()
+    app.rooms['mine'] = Room('mine')
+    assert app.room('mine') is app.rooms['mine']
+    assert app.rooms.pop('mine').name == 'mine'
+    assert 'mine' not in app.rooms

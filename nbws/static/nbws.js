@@ -49,26 +49,18 @@
   new ResizeObserver(measure).observe(document.documentElement)
 
   // The page's own sockets are watched, to know when they need help to come back.
-  const Native = window.WebSocket
+  const Native = window.WebSocket // Which `sockets.js` watches
+  const { htmxs } = nbwsSockets // Those come back by themselves
   const watched = new Set()
   window.WebSocket = new Proxy(Native, { construct(target, args) {
     const socket = new target(...args)
     watched.add(socket)
     socket.addEventListener('close', e => {
       watched.delete(socket)
-      const meant = e.code === 1000 || e.code === 1005, returns = [1006, 1011, 1012, 1013].includes(e.code) && htmxs.has(socket)
-      if (!meant && !returns) nbws.lost.push(socket)
+      if (e.code !== 1000 && e.code !== 1005 && !htmxs.has(socket)) nbws.lost.push(socket)
     })
     return socket
   } })
-  const htmxs = new WeakSet() // Sockets of the htmx extension
-  const htmxReconnects = () => {
-    if (!window.htmx) return
-    htmx.config.wsReconnectDelay = n => Math.min(1000, 100 * 2 ** n)
-    const create = htmx.createWebSocket
-    if (create) htmx.createWebSocket = url => { const socket = create(url); htmxs.add(socket); return socket }
-  }
-  document.addEventListener('DOMContentLoaded', htmxReconnects) // Before htmx, which listens there too
 
   // Some changes take effect only where a page is loaded again, perhaps at another address. What was typed into it stays.
   const dirty = e => (e.localName === 'textarea' || e.localName === 'input') && (e.value !== e.defaultValue || e.checked !== e.defaultChecked)
@@ -95,17 +87,12 @@
     if (now[kept.focus]) now[kept.focus].focus({ preventScroll: true })
   })
 
-  // After the server was away: htmx opens its sockets again by itself after most closes, but not after 1001. A page that
-  // has opened one itself, and not again, starts anew.
+  // After the server was away: a page that has opened a socket itself, and not again, starts anew.
   const revive = () => {
     const lost = nbws.lost.splice(0)
     if (!lost.length) return
     const again = old => [...watched].some(s => s.url === old.url && s.readyState < 2)
-    if (lost.some(old => !htmxs.has(old) && !again(old))) return startAnew()
-    for (const element of document.querySelectorAll('[ws-connect],[data-ws-connect]')) {
-      const own = (element['htmx-internal-data'] || {}).webSocket
-      if (own && lost.includes(own.socket)) own.init()
-    }
+    if (lost.some(old => !again(old))) startAnew()
   }
 
   // Changes: fetch the page again and morph it, so that typed text, scroll position and open sockets stay.
@@ -146,7 +133,8 @@
   const sandboxed = self.origin === 'null'
   const outside = window.nbwsOutside || { fetch: (...args) => fetch(...args), leave: url => location.replace(url) }
   const ask = async () => {
-    const answer = await outside.fetch(door + '/~notebook' + (nbws.notebook ? '?path=' + encodeURIComponent(nbws.notebook) : ''))
+    const path = nbws.notebook ? '?path=' + encodeURIComponent(nbws.notebook) : ''
+    const answer = await outside.fetch(door + '/~notebook' + path, { signal: AbortSignal.timeout(3000) })
     if (answer.status === 403 || (answer.redirected && answer.url.includes('login'))) return { out: true }
     if (!answer.ok || answer.redirected) return {}
     const known = await answer.json()
@@ -160,7 +148,7 @@
   // Is there anything to connect to? Goes where the app is served now, or says what a person can do.
   const passable = async () => {
     slow = false
-    if (!door) return true
+    if (!door) return await nbwsSockets.reachable()
     if (sandboxed) { // Its ticket has ended with the kernel or with Jupyter, and there is no other without a login
       slow = [403, 404].includes((await fetch(base + '/_nbws/nbws.js', { method: 'HEAD' })).status)
       if (slow) say('this page has expired: run its cell again')
@@ -194,7 +182,7 @@
     pong() { clearTimeout(waiting); waiting = 0; say('') },
     refresh, error,
   }
-  const again = () => setTimeout(connect, slow ? 5000 : Math.min(1000, 100 * 1.5 ** tries++))
+  const again = () => setTimeout(connect, slow ? 5000 : Math.min(500, 100 * 1.5 ** tries++))
   const connect = async () => {
     if (tries) {
       let open = false
@@ -204,7 +192,10 @@
     const line = new Native(base.replace(/^http/, 'ws') + '/_nbws/live?made=' + nbws.made + '&since=' + nbws.since + '&page=' + encodeURIComponent(page))
     const ping = setInterval(() => {
       if (line.readyState !== 1 || waiting) return
-      waiting = setTimeout(() => say('the ' + nbws.peer + ' is busy'), 1000)
+      waiting = setTimeout(() => {
+        say('the ' + nbws.peer + ' is busy')
+        nbwsSockets.doubt(line) // Unless nobody is there any more at its other end: then it closes, and another is tried
+      }, 1000)
       line.send('{"type": "ping"}')
     }, 2000)
     line.onopen = () => { tries = 0; learn() }

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..data import ascii_field
 from ..messages import HTTPException as _HTTPException
 from ..messages import WebSocketDisconnect
 
@@ -42,8 +43,11 @@ class HTTPException(TremoloException, _HTTPException):
         self.code, self.message = code or self.code, message or self.message
         self.content_type, self.options = content_type or self.content_type, options
         if cause is not None and cause is not self: self.__cause__ = cause
-        values = {k: v.decode('latin-1') if isinstance(v, bytes) else str(v) for k, v in options.items()}
-        self.headers = {k.replace('_', '-'): v for k, v in values.items()}
+        self.headers: dict[str, str] = {}
+        for name, value in options.items():
+            name = name.replace('_', '-')
+            text = value.decode('latin-1') if isinstance(value, bytes) else ascii_field(name, str(value))
+            self.headers[name] = text
 
     @property
     def status_code(self) -> int: # type: ignore[override]

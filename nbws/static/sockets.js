@@ -1,0 +1,182 @@
+// Keeps a page's sockets alive. One that is lost comes back within a second of the network's return, if it is the htmx
+// extension's, and one whose other end has gone without a word (a laptop that slept, a router that forgot it) is noticed.
+// Every page with htmx's sockets loads this, before htmx.
+(() => {
+  if (window.nbwsSockets) return
+  const { src, dataset } = document.currentScript
+  const base = src.replace(/\/_nbws\/sockets\.js.*$/, '')
+  const ALIVE = 'nbws.alive' // The subprotocol in which a page may ask; see nbws/alive.py
+  const QUIET = 10000 // Milliseconds without a message after which it asks
+  const PATIENCE = 2000 // That it waits for an answer, to what it sent or asked
+  const NEVER = 2 ** 31 - 1
+  const LOSSES = [1001, 1006, 1011, 1012, 1013, 1014] // Codes with which nobody means a page to stay away
+  const Native = window.WebSocket
+  const states = new Map() // Of the sockets that are opening or open
+  const htmxs = new WeakSet() // Those of the htmx extension on our own server
+  const plain = new Set() // Addresses where somebody else answers, who does not know the subprotocol
+  const pause = ms => new Promise(done => setTimeout(done, ms))
+
+  let asking = null // Whoever asks within a moment gets the same answer
+  const reachable = () => {
+    if (!asking) asking = knock().finally(() => setTimeout(() => { asking = null }, 200))
+    return asking
+  }
+  const knock = async () => {
+    try {
+      const signal = AbortSignal.timeout(PATIENCE)
+      const answer = await fetch(base + '/_nbws/sockets.js', { method: 'HEAD', cache: 'no-store', signal })
+      return answer.ok && !answer.redirected
+    } catch (e) { return false }
+  }
+
+  const isOurs = url => {
+    try { return new URL(url, location.href).host === new URL(base).host } catch (e) { return false }
+  }
+  let making = false // The htmx extension is making one
+  window.WebSocket = new Proxy(Native, { construct(target, args, self) {
+    const [url, protocols] = args
+    const bare = protocols === undefined || (Array.isArray(protocols) && !protocols.length)
+    const offers = bare && (making || 'all' in dataset) && isOurs(url) && !plain.has(String(url))
+    const socket = Reflect.construct(target, offers ? [url, ALIVE] : args, self)
+    if (making && isOurs(url)) htmxs.add(socket)
+    watch(socket, String(url), offers)
+    return socket
+  } })
+
+  const watch = (socket, url, offers) => {
+    const state = { url, offers, alive: false, opened: 0, heard: Date.now(), sent: 0, asked: 0, paused: false, said: null, over: false }
+    states.set(socket, state)
+    socket.send = data => {
+      if (!state.sent) state.sent = Date.now()
+      Native.prototype.send.call(socket, data)
+    }
+    const hear = () => Object.assign(state, { heard: Date.now(), sent: 0, asked: 0 })
+    socket.addEventListener('open', () => {
+      hear()
+      state.opened = state.heard
+      state.alive = socket.protocol === ALIVE
+    })
+    socket.addEventListener('message', e => {
+      hear()
+      const told = state.alive && typeof e.data === 'string' && /^nbws (pong|pause|resume|close) ?(\d*) ?(.*)$/s.exec(e.data)
+      if (!told) return
+      e.stopImmediatePropagation()
+      if (told[1] === 'close') state.said = { code: Number(told[2]), reason: told[3] }
+      else if (told[1] !== 'pong') state.paused = told[1] === 'pause'
+    })
+    socket.addEventListener('close', e => {
+      if (state.over && e.isTrusted) return e.stopImmediatePropagation() // It was given up before
+      if (e.isTrusted && state.alive && e.code === 1005) { // A proxy has dropped the code; without a farewell it is a loss
+        e.stopImmediatePropagation()
+        state.over = true
+        return socket.dispatchEvent(new CloseEvent('close', { wasClean: Boolean(state.said), ...state.said || { code: 1006 } }))
+      }
+      states.delete(socket)
+      ending = socket
+      if (htmxs.has(socket) && LOSSES.includes(e.code)) lose(socket, state)
+    })
+  }
+
+  // Is it alive? Who is silent for long is asked; who does not answer is given up once the server answers elsewhere.
+  const ask = (socket, patience = PATIENCE) => {
+    const state = states.get(socket)
+    if (!state || !state.alive || state.paused || socket.readyState !== 1 || state.asked) return
+    state.asked = Date.now() - PATIENCE + patience
+    Native.prototype.send.call(socket, 'nbws ping')
+  }
+  const doubt = async socket => {
+    const state = states.get(socket)
+    if (!state || state.doubted) return
+    const { heard } = state
+    const silent = () => state.heard === heard && !state.over && !state.paused && socket.readyState < 2
+    state.doubted = true
+    while (silent()) {
+      if (!await reachable()) await pause(300)
+      else if (await pause(300), silent()) giveUp(socket, state)
+    }
+    state.doubted = false
+  }
+  const giveUp = (socket, state) => {
+    state.over = true
+    Native.prototype.close.call(socket) // The browser waits for an answer to that, perhaps for a minute
+    socket.dispatchEvent(new CloseEvent('close', { code: 1006, reason: 'no answer' }))
+    for (const other of states.keys()) ask(other, 1000)
+  }
+  let looked = Date.now()
+  const look = () => {
+    const now = Date.now()
+    if (now - looked > 5000) wake()
+    looked = now
+    for (const [socket, state] of states) {
+      if (socket.readyState === 0 ? now - state.heard > 2 * PATIENCE : state.asked && now - state.asked > PATIENCE) doubt(socket)
+      else if (now - state.heard > QUIET || (state.sent && now - state.sent > PATIENCE)) ask(socket)
+    }
+  }
+  setInterval(look, 1000)
+
+  // Back again: htmx would wait for up to a minute, and browsers let sockets wait that have failed often. So the page asks by
+  // HTTP whether somebody is there, and opens the sockets then.
+  const lost = new Map()
+  let ending = null, failures = 0, coming = false, hurry = () => {}
+  const lose = (socket, state) => {
+    lost.set(socket, state)
+    if (state.opened && Date.now() - state.opened > 2000) failures = 0
+    comeBack()
+  }
+  const comeBack = async () => {
+    if (coming) return
+    coming = true
+    for (let n = 0; lost.size; n++) {
+      const wait = failures ? Math.min(5000, 100 * 2 ** failures) : n && Math.min(500, 50 * 2 ** n)
+      await Promise.race([pause(wait * (.5 + Math.random() / 2)), new Promise(now => { hurry = now })])
+      if (!await reachable()) { failures = 0; continue }
+      failures++
+      for (const [socket, state] of lost) {
+        lost.delete(socket)
+        if (state.offers && !state.opened) plain.add(state.url); else plain.delete(state.url)
+        open(socket)
+      }
+    }
+    coming = false
+  }
+  const open = socket => {
+    for (const element of document.querySelectorAll('[ws-connect],[data-ws-connect],[hx-ws],[data-hx-ws]')) {
+      const own = (element['htmx-internal-data'] || {}).webSocket
+      if (own && own.socket === socket) own.init()
+    }
+  }
+  const wake = () => {
+    failures = 0
+    hurry()
+    for (const socket of states.keys()) ask(socket, 1000)
+  }
+  // A handler that answers with a fresh `Input`, to empty it, replaces the element that somebody types into.
+  let typing = ''
+  document.addEventListener('htmx:oobBeforeSwap', e => {
+    const focused = document.activeElement
+    typing = focused && focused.id && e.detail.target.contains(focused) ? focused.id : ''
+  })
+  document.addEventListener('htmx:oobAfterSwap', () => {
+    const fresh = typing && document.getElementById(typing)
+    if (fresh && document.activeElement !== fresh) fresh.focus({ preventScroll: true })
+    typing = ''
+  })
+
+  addEventListener('online', wake)
+  addEventListener('pageshow', wake)
+  document.addEventListener('visibilitychange', () => document.hidden || wake())
+
+  const adopt = () => { // The htmx extension, once it is there
+    if (!window.htmx || !htmx.createWebSocket) return
+    const { createWebSocket, config } = htmx, theirs = config.wsReconnectDelay
+    htmx.createWebSocket = url => {
+      making = true
+      try { return createWebSocket(url) } finally { making = false }
+    }
+    config.wsReconnectDelay = n => htmxs.has(ending) ? NEVER
+      : typeof theirs === 'function' ? theirs(n) : 1000 * 2 ** Math.min(n, 6) * Math.random()
+  }
+  if (document.readyState === 'loading') document.addEventListener('DOMContentLoaded', adopt); else adopt()
+
+  window.nbwsSockets = { Native, Socket: window.WebSocket, htmxs, reachable, ask, doubt, wake }
+})()
