@@ -24,9 +24,9 @@ from .sessions import VISITOR
 if TYPE_CHECKING: from nbws.server import Server # Imported when something is served: it brings tornado
 
 # %% auto #0
-__all__ = ['OPENINGS', 'SHARED', 'FIND', 'LINE', 'SANDBOX', 'EXAMINE', 'connection_file', 'jupyter_base', 'in_vscode', 'Opening',
-           'opening', 'opened', 'closed', 'of', 'url_of', 'attributes', 'finder', 'Doctor', 'way_of', 'prepare',
-           'diagnosis']
+__all__ = ['OPENINGS', 'SHARED', 'FIND', 'LINE', 'SANDBOX', 'EXAMINE', 'connection_file', 'jupyters_tokens', 'jupyter_base',
+           'in_vscode', 'Opening', 'opening', 'opened', 'closed', 'of', 'url_of', 'attributes', 'finder', 'Doctor',
+           'way_of', 'prepare', 'diagnosis']
 
 # %% ../nbs/13b_ways.ipynb #7b045f4e
 def connection_file() -> str:
@@ -35,6 +35,14 @@ def connection_file() -> str:
     from ipykernel.connect import get_connection_file
     try: return str(get_connection_file())
     except RuntimeError: return ''
+
+def jupyters_tokens() -> list[str]:
+    "What lets one into the Jupyter server that started this kernel, or its hub, as far as it is known here."
+    found = [os.environ.get('JUPYTERHUB_API_TOKEN', '')]
+    file = Path(connection_file()).parent/f'jpserver-{os.environ.get("JPY_PARENT_PID")}.json'
+    try: found.append(str(json.loads(file.read_text())['token']))
+    except (OSError, ValueError, KeyError, TypeError): pass
+    return found
 
 def jupyter_base() -> str:
     "The base URL of the Jupyter server that forwards to this kernel; '' where none does."
@@ -62,7 +70,8 @@ class Opening:
     def gate(self, any_host: bool) -> Gate | None:
         "Who may come in: who has the secret of this opening; None where it has none."
         secret = self.meeting.secret if self.meeting else ''
-        return Gate(any_host, secret, self.token, cookies=Cookies()) if self.token else None
+        cookies = Cookies(tokens=jupyters_tokens())
+        return Gate(any_host, secret, self.token, cookies=cookies) if self.token else None
 
     def options(self, any_host: bool = False) -> dict[str, Any]:
         "For `Server`: where to listen, and who may come in."
