@@ -677,6 +677,7 @@ class Answering(Pages):
             query = f'?{request.query_string}' if request.query_string else ''
             target = request.target.partition(b'?')[0].decode('latin-1')
             target = target[:-1] if target.endswith('/') else target + '/'
+            target = '/' + target.lstrip('/\\') # Two of either kind would name another host (URL Standard, 4.4)
             return Response(b'', 307, {'location': f'{request.root_path}{target}{query}'})
         raise HTTPException(404)
 
