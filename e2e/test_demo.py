@@ -93,6 +93,31 @@ def test_the_list_follows_its_end_unless_the_reader_has_scrolled_up(open_noteboo
     assert visible(ada)[-1] == "one more"
 
 
+FRESH = """from nbws.common import *
+app, rt = fast_app(exts='ws')
+def box(): return Input(id='msg', placeholder='Say something', hx_swap_oob='true')
+@rt('/')
+def index(): return Titled('Chat', Ul(id='talk'), Form(box(), ws_send=True), hx_ext='ws', ws_connect='/ws')
+@app.ws('/ws')
+async def ws(msg: str): return Ul(Li(msg), id='talk', hx_swap_oob='beforeend'), box()
+serve()"""
+
+
+def test_a_fresh_input_keeps_the_focus(open_notebook: Callable[..., Notebook]) -> None:
+    """FastHTML's way to empty a box: the handler sends another one. Who types goes on typing."""
+    nb = open_notebook([FRESH])
+    nb.run(0)
+    frame = nb.frame(0)
+    connected(frame)
+    frame.get_by_role("textbox").click()
+    for number, text in enumerate(["one", "two"], 1):
+        nb.page.keyboard.type(text)
+        nb.page.keyboard.press("Enter")
+        expect(frame.locator("#talk li")).to_have_count(number)
+        expect(frame.get_by_role("textbox")).to_have_value("")
+        expect(frame.get_by_role("textbox")).to_be_focused()
+
+
 @pytest.mark.skipif("NBWS_PICTURES" not in os.environ, reason="makes README's moving picture")
 def test_moving_picture(open_notebook: Callable[..., Notebook]) -> None:
     """Two people talk; a cell is changed and run; they talk on, by the same sockets and with the new code."""

@@ -43,10 +43,11 @@ log = logging.getLogger('nbws')
 F = TypeVar('F', bound=Callable[..., Any])
 
 # %% auto #0
-__all__ = ['log', 'F', 'ASSETS', 'CDN', 'EXTENSIONS', 'STATIC', 'VERBS', 'TO_BE_WAITED_FOR', 'WAKES', 'SPECIAL_TYPES',
-           'Surroundings', 'is_ours', 'is_users', 'first_users', 'users_traceback', 'shortened', 'excerpt',
-           'message_of', 'error_text', 'Entry', 'Log', 'Listing', 'asset', 'AppBase', 'check_options', 'Beforeware',
-           'Routing', 'Pages', 'Answering', 'Errors', 'Lifespan', 'Running', 'below', 'Mount', 'Mounting', 'App']
+__all__ = ['log', 'F', 'WITHOUT_A_LOOP', 'ASSETS', 'CDN', 'EXTENSIONS', 'STATIC', 'VERBS', 'TO_BE_WAITED_FOR', 'WAKES',
+           'SPECIAL_TYPES', 'Surroundings', 'is_ours', 'is_users', 'first_users', 'users_traceback', 'shortened',
+           'excerpt', 'message_of', 'advise', 'error_text', 'Entry', 'Log', 'Listing', 'asset', 'AppBase',
+           'check_options', 'Beforeware', 'Routing', 'Pages', 'Answering', 'Errors', 'Lifespan', 'Running', 'below',
+           'Mount', 'Mounting', 'App']
 
 # %% ../nbs/06_app.ipynb #2ad64855
 class Surroundings:
@@ -90,6 +91,7 @@ class Surroundings:
 
     def report(self, app: Any, error: BaseException, route: Route | None, what: str) -> None:
         "Tell the developer."
+        advise(error)
         if isinstance(error, BindError): log.warning('%s: %s', what, error_text(error))
         else: log.error('%s\n%s', what, error_text(error))
 
@@ -140,6 +142,19 @@ def message_of(error: BaseException) -> str:
     "What an error says; its `__str__` is the user's, and may fail."
     try: return str(error)
     except Exception: return f'<a {type(error).__name__} that cannot be printed>'
+
+_LOOPS = re.compile("cannot be called from a running event loop|event loop is already running|Can't patch loop|"
+                    'while another loop is running')
+
+def advise(error: BaseException) -> None:
+    "Let an error that one meets in handlers say what to do. Again is harmless."
+    if not isinstance(error, (RuntimeError, ValueError)) or len(error.args) != 1: return
+    said = message_of(error)
+    if not _LOOPS.search(said) or WITHOUT_A_LOOP in said: return
+    error.args = (f'{said}. {WITHOUT_A_LOOP}',)
+
+WITHOUT_A_LOOP = ('An async handler runs on the event loop of the server: await there, `await f()` in place of '
+                  '`asyncio.run(f())`; or write `def` in place of `async def`, which runs in a thread without a loop')
 
 def error_text(error: BaseException) -> str:
     "What the developer reads: a line for what is wrong with a request, a traceback for what is wrong with the code."
@@ -300,6 +315,7 @@ class AppBase:
 
     def report(self, error: BaseException, route: Route | None, subject: Any = None) -> None:
         "Count an error and tell the developer. From any thread."
+        advise(error)
         if route:
             route.stats.errors += 1
             route.stats.last_error = shortened(f'{type(error).__name__}: {message_of(error)}', 200)
@@ -491,10 +507,11 @@ class Routing(AppBase):
     def conns(self) -> Listing:
         "The open sockets, as a list and as a table. From any thread."
         def row(ws: WebSocket) -> tuple[Any, ...]:
-            client, rooms = ':'.join(map(str, ws.client)), ' '.join(r.name for r in ws.rooms)
-            return ws.path, client, rooms, ws.conn.buffered if ws.conn else 0, ws.dropped
+            host, port = ws.client[:2]
+            client, rooms = f'{host}:{port}' if port else host, ' '.join(r.name for r in ws.rooms)
+            return ws.path, client, _visitor(ws), rooms, ws.conn.buffered if ws.conn else 0, ws.dropped
         theirs = [ws for ws in tuple(self.sockets) if not ws.path.startswith(ASSETS)]
-        return Listing(theirs, ('path', 'client', 'rooms', 'unsent bytes', 'dropped'), row)
+        return Listing(theirs, ('path', 'client', 'visitor', 'rooms', 'unsent bytes', 'dropped'), row)
 
     def to(self, path: str, *content: Any) -> int:
         "Send to every client whose socket is at `path`; says to how many. From any thread."
@@ -520,6 +537,11 @@ class Routing(AppBase):
 def _linked(function: Any, route: Route) -> None:
     try: function.to = route.pattern.build
     except AttributeError: pass # A method or a builtin
+
+def _visitor(ws: WebSocket) -> str:
+    "Who that is, by the session: its login, or the beginning of its id. A proxy gives all the same address."
+    session = ws.request._session # Not the property, which would begin one
+    return '' if session is None else str(session.get('auth') or session.id[:6])
 
 # %% ../nbs/06_app.ipynb #7bdab100
 class Pages(Routing):

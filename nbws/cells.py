@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import asyncio
+import builtins
+import getpass
 import inspect
 import linecache
 import logging
@@ -13,6 +15,7 @@ import sys
 import threading
 import time
 import traceback
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
@@ -22,18 +25,19 @@ from types import CodeType, FrameType, TracebackType
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
-from .app import (App, AppBase, Surroundings, error_text, excerpt, first_users, is_ours, is_users,
+from .app import (App, AppBase, Surroundings, advise, error_text, excerpt, first_users, is_ours, is_users,
                   message_of, shortened)
 from .live import Live, script
 from .messages import BindError, NbwsError, Request, Response
 from .prefix import with_script
 from .routing import Owner, Route
+from .workers import Workers
 
 # %% auto #0
 __all__ = ['BURST', 'PER_SECOND', 'ERRORS', 'ERRORS_PER_SECOND', 'DISPLAYS', 'DISPLAYS_PER_SECOND', 'HALVES', 'LINE', 'LARGEST',
-           'WAIT', 'SPEAKER', 'HOLD', 'Kernel', 'Allowance', 'Outlet', 'Speaking', 'Stream', 'Task', 'follow_tasks',
-           'follow_threads', 'Run', 'Cells', 'Running', 'NotebookCells', 'IPyKernel', 'users_frames', 'without_ours',
-           'install']
+           'WAIT', 'SPEAKER', 'HOLD', 'ASK', 'LOOK', 'Kernel', 'Allowance', 'Outlet', 'Speaking', 'Stream', 'Task',
+           'follow_tasks', 'follow_threads', 'Figures', 'follow_figures', 'adopt_figures', 'show_figures', 'Run',
+           'Cells', 'Running', 'is_program', 'NotebookCells', 'IPyKernel', 'users_frames', 'without_ours', 'install']
 
 # %% ../nbs/13_cells.ipynb #a24b47af
 class Kernel(Protocol):
@@ -210,11 +214,12 @@ def _size(content: dict[str, Any]) -> int:
 # %% ../nbs/13_cells.ipynb #bddea780
 class Speaking:
     "A handler that runs, and what it has begun: an app's code with its way to a cell."
-    __slots__ = ('app', 'route', 'outlet', 'begun')
+    __slots__ = ('app', 'route', 'outlet', 'begun', 'figures')
 
     def __init__(self, app: Any, route: Route | None, outlet: Outlet) -> None:
         self.app, self.route, self.outlet = app, route, outlet
         self.begun: dict[str, str] = {} # Lines without their end yet: `print` writes each of its arguments apart
+        self.figures: OrderedDict[Any, Any] | None = None # Of matplotlib's pyplot
 
     def write(self, name: str, text: str) -> None:
         "Pass on whole lines."
@@ -312,6 +317,45 @@ def _speak(speaker: Speaking, run: Callable[[], None]) -> None:
         if not speaker.fail(e): raise
     finally: speaker.flush()
 
+# %% ../nbs/13_cells.ipynb #f19e0002
+class Figures:
+    "Stands in for pyplot's list of figures: in a handler it is the handler's own."
+    def __init__(self, figures: OrderedDict[Any, Any]) -> None: self._cells = figures
+
+    def _now(self) -> OrderedDict[Any, Any]:
+        speaker = SPEAKER.get()
+        if speaker is None: return self._cells
+        if speaker.figures is None: speaker.figures = OrderedDict()
+        return speaker.figures
+
+    def __getattr__(self, name: str) -> Any: return getattr(self._now(), name)
+    def __getitem__(self, number: Any) -> Any: return self._now()[number]
+    def __setitem__(self, number: Any, manager: Any) -> None: self._now()[number] = manager
+    def __delitem__(self, number: Any) -> None: del self._now()[number]
+    def __contains__(self, number: Any) -> bool: return number in self._now()
+    def __iter__(self) -> Iterator[Any]: return iter(self._now())
+    def __reversed__(self) -> Iterator[Any]: return reversed(self._now())
+    def __len__(self) -> int: return len(self._now())
+
+def follow_figures() -> bool:
+    "Let each handler have its own figures, once pyplot is imported. True the first time."
+    helpers: Any = sys.modules.get('matplotlib._pylab_helpers')
+    figures = getattr(getattr(helpers, 'Gcf', None), 'figs', None)
+    if not isinstance(figures, OrderedDict): return False
+    helpers.Gcf.figs = Figures(helpers.Gcf.figs)
+    return True
+
+def adopt_figures(speaking: Speaking) -> None:
+    "A handler was the first to import pyplot: what is there is its own."
+    figures: Any = sys.modules['matplotlib._pylab_helpers'].Gcf.figs
+    speaking.figures, figures._cells = figures._cells, OrderedDict()
+
+def show_figures() -> None:
+    "Show and close the figures of the handler that this is called for."
+    inline, pyplot = (sys.modules.get(name) for name in ('matplotlib_inline.backend_inline', 'matplotlib.pyplot'))
+    if inline: inline.show(True)
+    elif pyplot: pyplot.close('all')
+
 # %% ../nbs/13_cells.ipynb #19ade4da
 HOLD = 1.0 # Seconds that messages may wait for their cell to end
 
@@ -337,6 +381,8 @@ class Cells(Surroundings):
         self._parents: dict[str, dict[str, Any]] = {}
         self._runs: dict[str, Run] = {} # By their request: subshells run cells beside each other
         self._going_on: list[tuple[str, Any]] = [] # What cells have begun by `app.run`, with the cell's id
+        self._held: deque[tuple[str, dict[str, Any]]] = deque(maxlen=1000) # Output that waits for a cell to run
+        self._showing: set[Any] = set() # Tasks
         self.after_hooks: list[Callable[[], None]] = [] # Called when a cell has ended
 
     def cell(self) -> Owner:
@@ -347,6 +393,26 @@ class Cells(Surroundings):
     def cell_id(self) -> str:
         "What the front end calls the cell that runs; '' where it gives no ids."
         return str((self.kernel.parent().get('metadata') or {}).get('cellId') or '')
+
+    # As a kernel for outlets
+
+    def parent(self) -> dict[str, Any]:
+        "The execute request that is running, or ran last."
+        return self.kernel.parent()
+
+    def count(self) -> int:
+        "The number of the cell that is running."
+        return self.kernel.count()
+
+    def traceback(self, error: BaseException) -> list[str]:
+        "The traceback as the notebook shows it."
+        return self.kernel.traceback(error)
+
+    def send(self, kind: str, content: dict[str, Any], parent: dict[str, Any]) -> None:
+        "Publish for the cell of `parent`. A program that runs notebooks hears only the running cell: then for that."
+        if not is_program(parent): self.kernel.send(kind, content, parent)
+        elif self._runs: self.kernel.send(kind, content, self.kernel.parent())
+        else: self._held.append((kind, content))
 
     def _request(self) -> str: return str((self.kernel.parent().get('header') or {}).get('msg_id') or '')
 
@@ -402,6 +468,8 @@ class Running(Cells):
         run = self._runs.setdefault(request, Run(self.cell_id()))
         run.depth += 1
         if run.depth > 1: return
+        follow_figures()
+        while self._held: self.kernel.send(*self._held.popleft(), self.kernel.parent())
         for app in list(self.lives):
             held = {ws for ws in tuple(app.sockets) if _owns(run.cell, ws.request.route)}
             if held and app.loop: run.release.append(_hold(app.loop, held))
@@ -412,6 +480,8 @@ class Running(Cells):
         run.failed |= not (result is None or (result.error_before_exec is None and result.error_in_exec is None))
         run.depth -= 1
         if run.depth > 0: return # A cell within a cell
+        for outlet in list(self._outlets.values()):
+            if is_program(outlet.parent): outlet.flush()
         self._runs.pop(self._request(), None)
         ok = run.cell and not run.failed
         try:
@@ -435,6 +505,11 @@ class Running(Cells):
         for owner, running in self._going_on:
             if owner == run.cell and running not in run.begun: running.cancel()
         self._going_on = [g for g in self._going_on if not g[1].future.done()]
+
+def is_program(parent: dict[str, Any], # An execute request
+               ) -> bool:
+    "Does a program execute the cells, as nbclient and nbconvert do? It answers no questions, and has no ids of cells."
+    return parent.get('content', {}).get('allow_stdin') is False and 'cellId' not in (parent.get('metadata') or {})
 
 def _owns(cell: str | None, route: Route | None) -> bool:
     return route is not None and route.owner is not None and route.owner.id == cell
@@ -473,7 +548,7 @@ class NotebookCells(Running):
         outlet = self._outlets.get(owner.id)
         loop = asyncio.get_running_loop()
         if outlet is None or outlet.loop is not loop:
-            outlet = Outlet(self.kernel, self._parents[owner.id], loop, logged=isinstance(app, App))
+            outlet = Outlet(self, self._parents[owner.id], loop, logged=isinstance(app, App))
             self._outlets[owner.id] = outlet
             follow_tasks(loop)
         return outlet
@@ -485,7 +560,18 @@ class NotebookCells(Running):
         try: yield
         finally:
             speaking.flush()
+            if follow_figures() and not self._runs: adopt_figures(speaking) # It has imported pyplot
+            if speaking.figures: self._show(speaking)
             SPEAKER.reset(token)
+
+    def _show(self, speaking: Speaking) -> None:
+        "Show the figures that a handler has left open; in a thread, for it takes a while."
+        async def shown() -> None:
+            try: await Workers.here().threads.run(show_figures)
+            except Exception as e: speaking.fail(e)
+        task = asyncio.ensure_future(shown())
+        self._showing.add(task)
+        task.add_done_callback(self._showing.discard)
 
     def enter(self, app: Any, route: Route | None) -> AbstractContextManager[Any]:
         outlet = self.outlet(app, route)
@@ -493,6 +579,7 @@ class NotebookCells(Running):
 
     def report(self, app: Any, error: BaseException, route: Route | None, what: str) -> None:
         outlet = self.outlet(app, route)
+        advise(error)
         if outlet is None: super().report(app, error, route, what)
         elif isinstance(error, BindError): outlet.write('stderr', f'{what}: {error_text(error)}\n')
         else: outlet.error(error)
@@ -518,7 +605,7 @@ class NotebookCells(Running):
         if owner and (outlet := self._outlets.get(owner.id)):
             outlet.write('stderr', text)
             outlet.flush() # From here: the loop that would do it stands still
-        elif owner: self.kernel.send('stream', {'name': 'stderr', 'text': text}, self._parents[owner.id])
+        elif owner: self.send('stream', {'name': 'stderr', 'text': text}, self._parents[owner.id])
         if isinstance(app, App): app.log.add('stderr', what, text)
 
 # %% ../nbs/13_cells.ipynb #91c26a16
@@ -563,6 +650,32 @@ class IPyKernel:
             speaker.outlet.clear(wait)
         pub.publish, pub.clear_output = published, cleared
 
+    def refuse_questions(self) -> None:
+        "Let `input`, `getpass` and `breakpoint` in a handler say that nobody can answer there."
+        def guarded(ask: Callable[..., Any], name: str) -> Callable[..., Any]:
+            def asked(*args: Any, **kwargs: Any) -> Any:
+                if SPEAKER.get() is not None: raise NbwsError(f'{name}() in a handler has nobody to ask. {ASK}')
+                return ask(*args, **kwargs)
+            return asked
+        # While a cell runs, the kernel puts its own in place of Python's, and keeps these
+        for module, name, own, kept in ((builtins, 'input', 'raw_input', '_sys_raw_input'),
+                                        (getpass, 'getpass', 'getpass', '_save_getpass')):
+            now, kernels, pythons = getattr(module, name), getattr(self.kernel, own), getattr(self.kernel, kept, None)
+            setattr(self.kernel, own, guarded(kernels, name))
+            setattr(module, name, guarded(now, name))
+            if now == kernels and pythons: setattr(self.kernel, kept, guarded(pythons, name))
+
+        hook = sys.breakpointhook
+        def broke(*args: Any, **kwargs: Any) -> Any:
+            if SPEAKER.get() is None: return hook(*args, **kwargs)
+            at = sys._getframe(1)
+            print(f'breakpoint() at line {at.f_lineno} of {at.f_code.co_name} was passed by: a handler cannot stop for '
+                  f'you to look. {LOOK}', file=sys.stderr)
+        sys.breakpointhook = broke
+
+ASK = 'Let the page ask, by a form or a socket; or ask in a cell, before.'
+LOOK = 'Print what you want to see, or call the handler in a cell: there breakpoint() stops.'
+
 def users_frames(error: BaseException) -> Any:
     "The traceback from the user's first frame on."
     tb = error.__traceback__
@@ -601,6 +714,7 @@ def install(shell: Any) -> NotebookCells:
     if isinstance(App.surroundings, NotebookCells): return App.surroundings
     kernel = IPyKernel(shell)
     kernel.redirect_display()
+    kernel.refuse_questions()
     cells = NotebookCells(kernel)
     cells.before_cell() # The cell that imports us is running
     if not shell.custom_exceptions: shell.set_custom_exc((NbwsError,), _shown)

@@ -155,13 +155,14 @@ class WSGIApp:
         try: body = await _whole(request)
         except HTTPException as e: # Of the body: too long, too slow
             return PlainTextResponse(e.detail, e.status_code, e.headers)
-        answer = _Answer(self.app, to_environ(request, body))
+        answer: _Answer | None = None
         try:
             with self.surroundings.enter(self, None):
+                answer = _Answer(self.app, to_environ(request, body))
                 response: Response = await Workers.here().threads.run(answer.call)
         except BaseException as e:
             if is_ending(e):
-                answer.left = True
+                if answer: answer.left = True
                 raise
             self.surroundings.report(self, e, None, printable(request.path))
             return PlainTextResponse(f'500 {reason(500)}', 500)

@@ -25,7 +25,7 @@ from tornado.http1connection import HTTP1Connection, HTTP1ConnectionParameters
 from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, RequestStartLine
 from tornado.iostream import IOStream, StreamClosedError
 
-from .rendezvous import SECRET_FIELD, SERVER_VARIABLE, XSRF, Cookies, Meeting, address, find, meeting_file, pairs
+from .rendezvous import SECRET_FIELD, SERVER_VARIABLE, XSRF, Cookies, Meeting, address, announced, pairs
 
 # %% auto #0
 __all__ = ['HOP', 'FORWARDED', 'NOT_FROM_APPS', 'TIMEOUT', 'PIECE', 'PORTS', 'TICKET', 'NOTEBOOK', 'SANDBOX', 'CROSS',
@@ -444,8 +444,9 @@ class AppHandler(Answering):
         self.request.connection.set_max_body_size(2**62) # type: ignore[union-attr]
         await super().prepare()
         if self._finished or await self._special(): return
-        meeting = find(meeting_file(self.kernel.connection_file, self.where.partition('~')[2]))
-        if meeting is None: raise web.HTTPError(503)
+        told = announced(self.kernel.connection_file, self.where.partition('~')[2])
+        if told is None: raise web.HTTPError(503)
+        meeting = told[1]
         try: stream = await connect(meeting)
         except (OSError, StreamClosedError, asyncio.TimeoutError): raise web.HTTPError(503) from None
         await self._ask(stream, meeting)
@@ -497,8 +498,8 @@ class AppHandler(Answering):
         "When a kernel's app was announced, in seconds; 0: it is not."
         found = self._kernel(kernel)
         if found is None: return 0.0
-        file = meeting_file(found.connection_file, app)
-        try: return file.stat().st_mtime if find(file) else 0.0
+        told = announced(found.connection_file, app)
+        try: return told[0].stat().st_mtime if told else 0.0
         except OSError: return 0.0 # Withdrawn in this moment
 
     async def _ask(self, stream: IOStream, meeting: Meeting) -> None:

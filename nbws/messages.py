@@ -535,7 +535,7 @@ class Conn(Protocol):
         "Send a text or a binary message; never waits. True: much is unsent now, and `drained` tells when it has gone."
         return False
     def ping(self, data: bytes = b'') -> None:
-        "Send a ping, where the transport can (RFC 6455, section 5.5.2)."
+        "Send a ping, where the transport can and little is unsent (RFC 6455, section 5.5.2)."
     def close(self, code: int = 1000, reason: str = '') -> None:
         "Start the closing handshake; the transport ends it within a bound."
     def pause(self, paused: bool) -> None:

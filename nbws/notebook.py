@@ -9,6 +9,7 @@ import atexit
 import errno
 import html
 import os
+import secrets
 import sys
 import zlib
 from collections.abc import Iterable
@@ -17,11 +18,12 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from .app import App
-from .access import is_loopback
+from .access import TOKEN, is_loopback
 from .html import Safe, render, unqid
 from .loading import LOADING
 from .messages import NbwsError, StartError
-from .ways import Doctor, attributes, closed, diagnosis, finder, opened, opening, prepare, url_of
+from .sharing import Invitation, network_addresses
+from .ways import Doctor, Opening, attributes, closed, diagnosis, finder, of, opened, opening, prepare, url_of
 from .workers import Budget, Watch
 
 if TYPE_CHECKING: from nbws.server import Server # Imported when something is served: it brings tornado
@@ -70,11 +72,15 @@ def find_app(variables: dict[str, Any], # The caller's globals
 class Site:
     "An app on a running server: ours, or any that `nbws.foreign.as_app` knows."
     def __init__(self, app: Any, server: Server, name: str, cell: str) -> None:
-        self.app, self.server, self.name, self.cell = app, server, name, cell
-        self.watch = Watch(server.loop, App.surroundings.held)
+        self.app, self.name, self.cell = app, name, cell
+        self.turn_to(server)
         module = sys.modules.get(getattr(app, 'module', ''))
         names = vars(module).items() if module else ()
         self.variable = next((k for k, v in names if v is app), '') # Its name where it is made
+
+    def turn_to(self, server: Server) -> None:
+        "Be served by this server, which runs, and whose loop is watched."
+        self.server, self.watch = server, Watch(server.loop, App.surroundings.held)
 
     def __repr__(self) -> str: return f'<Site {self.name or "app"} at {url_of(self.server, secret=False)}>'
 
@@ -127,9 +133,10 @@ def follow_modules() -> None:
 PORT = 5001
 SWITCH_INTERVAL = 0.0003
 
-def _start(app: Any, host: str, port: int | None, name: str = '', cell: str = '', proxies: Any = None) -> Server:
+def _start(app: Any, host: str, port: int | None, name: str = '', cell: str = '', proxies: Any = None,
+           token: str = '') -> Server:
     loopback = is_loopback(host)
-    way = opening(name, port is not None or not loopback, cell, hasattr(shell(), 'kernel'))
+    way = opening(name, port is not None or not loopback, cell, hasattr(shell(), 'kernel'), token)
     options = {**way.options(way.direct and not loopback), 'forwarded_allow_ips': proxies}
     if way.direct: server = _listen(app, host, port, options)
     elif way.meeting and not way.meeting.path: server = _served_by(app, '127.0.0.1', 0, **options).start()
@@ -268,25 +275,26 @@ def _caller(depth: int) -> FrameType: return sys._getframe(depth + 1)
 # %% ../nbs/14_notebook.ipynb #9062329f
 def serve(app: Any = None, # The app, or its variable's name; by default the caller's `app`
           *,
-          host: str = '127.0.0.1', # Where to listen: this machine only. '0.0.0.0' opens it to the network
+          host: str | None = None, # Where to listen: this machine only. '0.0.0.0' opens it to the network
           port: int | None = None, # By default none in a notebook behind Jupyter's proxy, else $PORT or 5001
           path: str = '/', # The page to show in a notebook
           height: int | str = 'auto', # Of the iframe
           n: int = 1, # Clients to show side by side
           reload: bool = False, # In a script, for development: start again when a file is saved; open pages follow
           forwarded_allow_ips: str | Iterable[str] | None = None, # Proxies to trust, as `nbws run` does
+          share: bool = False, # host='0.0.0.0', with the addresses for other people on the network
           ) -> None:
     "Serve an app: in the background and under the cell, or in the foreground of a script; not in an imported module."
     caller = _caller(1)
     if LOADING.active or (app is None and not _is_main(caller)): return
     app, name = find_app(caller.f_globals, app)
-    proxies = forwarded_allow_ips
+    proxies, host = forwarded_allow_ips, host or ('0.0.0.0' if share else None)
     if shell() is not None: return serve_cell(app, name, host, port, path, height, n, proxies)
-    if reload: return serve_reloaded(name, host, port, proxies)
-    serve_script(app, host, port, proxies)
+    if reload: return serve_reloaded(name, host or '127.0.0.1', port, proxies)
+    serve_script(app, host or '127.0.0.1', port, proxies, share)
 
 def serve_cell(app: Any, name: str = '', # Its variable's, by which a cell that is run again finds what it has served
-               host: str = '127.0.0.1', port: int | None = None,
+               host: str | None = None, port: int | None = None, # None: as it is, or this machine, on its usual port
                path: str = '/', height: int | str = 'auto', n: int = 1,
                proxies: str | Iterable[str] | None = None, # None: $FORWARDED_ALLOW_IPS, else nobody
                ) -> None:
@@ -296,11 +304,41 @@ def serve_cell(app: Any, name: str = '', # Its variable's, by which a cell that 
     given = site.server.app if site else _served(app)
     App.surroundings.served(given)
     if site is None:
-        site = Site(app, _start(given, host, port, name, cell, proxies), name, cell)
+        site = Site(app, _start(given, host or '127.0.0.1', port, name, cell, proxies), name, cell)
         SITES.append(site)
-    else: site.take(app)
+    else:
+        site.take(app)
+        if _elsewhere(site.server, host, port): _move(site, host, port, proxies)
     site.name, site.cell = name, cell
+    if invitation := _invitation(site.server): _display(invitation)
     _display(Page(site, path, height, n))
+
+def _elsewhere(server: Server, host: str | None, port: int | None) -> bool:
+    "Does a running server listen at another place than a later `serve` asks for?"
+    direct = of(server).direct
+    return bool((host and (host != server.host if direct else not is_loopback(host)))
+                or (port and (not direct or port != server.port)))
+
+def _move(site: Site, host: str | None, port: int | None, proxies: Any) -> None:
+    "Listen at another place: sockets are closed with 1012, and come back. Where that fails, all is as it was."
+    old = site.server
+    app, token, was = old.app, of(old).token, (old.host, old.port if of(old).direct else None)
+    asked = (host or old.host, port if port is not None or not of(old).direct else old.port)
+    site.watch.stop()
+    closed(old)
+    old.stop(timeout=2)
+    try: site.turn_to(_start(app, *asked, site.name, site.cell, proxies, token))
+    except BaseException:
+        site.turn_to(_start(app, *was, site.name, site.cell, proxies, token))
+        raise
+
+def _invitation(server: Server) -> Invitation | None:
+    "What to give away, of a server that others can reach."
+    if not of(server).direct or is_loopback(server.host): return None
+    token = of(server).token
+    hosts = network_addresses() if server.host in ('', '0.0.0.0', '::') else [server.host]
+    return Invitation([f'{server.scheme}://{h}:{server.port}/{f"?{TOKEN}={token}" if token else ""}' for h in hosts],
+                      bool(token))
 
 def _is_main(caller: FrameType) -> bool:
     "Is the caller the program itself, or a function `main` that the program calls?"
@@ -310,11 +348,16 @@ def _is_main(caller: FrameType) -> bool:
 
 def serve_script(app: Any, host: str = '127.0.0.1', port: int | None = None,
                  proxies: str | Iterable[str] | None = None, # None: $FORWARDED_ALLOW_IPS, else 127.0.0.1
+                 share: bool = False, # Who comes in needs the secret of the address that is printed
                  ) -> None:
     "Serve in the foreground until Ctrl-C or SIGTERM. Exits with a message where the server cannot start."
     from nbws.server import Server
-    def ready(s: Server) -> None: print(f'nbws serves {s.url} (Ctrl-C stops it)', flush=True)
-    try: Server(_served(app), host, _wanted(port), forwarded_allow_ips=proxies).run(ready)
+    way = Opening(token=secrets.token_urlsafe(24) if share else '')
+    def ready(s: Server) -> None:
+        opened(s, way)
+        print(f'nbws serves {url_of(s)} (Ctrl-C stops it)', flush=True)
+        if invitation := _invitation(s): print(invitation, flush=True)
+    try: Server(_served(app), host, _wanted(port), forwarded_allow_ips=proxies, gate=way.gate(True)).run(ready)
     except StartError as e: sys.exit(f'nbws: {e.strerror}')
 
 def program(app: str, # The app's variable

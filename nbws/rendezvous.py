@@ -5,6 +5,7 @@
 # %% ../nbs/12_rendezvous.ipynb #0f3804c6
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -19,7 +20,8 @@ from pathlib import Path
 
 # %% auto #0
 __all__ = ['SECRET_FIELD', 'SERVER_VARIABLE', 'MAX_SOCKET_PATH', 'XSRF', 'Meeting', 'kernel_id', 'address', 'meeting_file',
-           'socket_path', 'new_meeting', 'announce', 'withdraw', 'find', 'Cookies', 'pairs']
+           'meeting_files', 'meeting_place', 'socket_path', 'new_meeting', 'announce', 'withdraw', 'find', 'announced',
+           'Cookies', 'pairs']
 
 # %% ../nbs/12_rendezvous.ipynb #f845856c
 SECRET_FIELD = 'X-Nbws-Secret' # The header field in which the Jupyter server says the secret
@@ -49,7 +51,14 @@ def address(kernel: str, # The kernel's id
 
 def meeting_file(connection_file: str | os.PathLike[str], app: str = '') -> Path:
     "The file that tells where an app of this kernel listens."
-    return Path(connection_file).parent / 'nbws' / f'{address(kernel_id(connection_file), app)}.json'
+    return meeting_files(connection_file, app)[0]
+
+def meeting_files(connection_file: str | os.PathLike[str], app: str = '') -> tuple[Path, Path]:
+    "Where that file may be: beside the connection file, or where that folder keeps no modes, among temporary files."
+    folder, name = Path(connection_file).parent, f'{address(kernel_id(connection_file), app)}.json'
+    mark = hashlib.sha256(os.fsencode(os.path.abspath(folder))).hexdigest()[:16]
+    user = os.geteuid() if hasattr(os, 'geteuid') else ''
+    return folder/'nbws'/name, Path(tempfile.gettempdir())/f'nbws-{user}-{mark}'/name
 
 # %% ../nbs/12_rendezvous.ipynb #3fbf2229
 def _private(folder: Path) -> bool:
@@ -61,8 +70,24 @@ def _private(folder: Path) -> bool:
     if not stat.S_ISDIR(found.st_mode): return False
     if not hasattr(os, 'geteuid'): return True # Windows: the profile's own rights hold
     if found.st_uid != os.geteuid(): return False
-    if found.st_mode & 0o077: folder.chmod(0o700)
-    return True
+    if found.st_mode & 0o077 == 0: return True
+    try: folder.chmod(0o700)
+    except OSError: return False
+    return folder.lstat().st_mode & 0o077 == 0 # Some file systems keep no modes, and say nothing
+
+def meeting_place(connection_file: str | os.PathLike[str], app: str = '') -> Path | None:
+    "Where this process can tell of an app so that nobody else can read it; None: nowhere."
+    return next((f for f in meeting_files(connection_file, app) if _keeps_modes(f.parent)), None)
+
+def _keeps_modes(folder: Path) -> bool:
+    "Is a file of mode 0600 in this folder really that, and ours?"
+    if not _private(folder): return False
+    probe = folder/secrets.token_hex(8)
+    try:
+        with open(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)) as f: found = os.fstat(f.fileno())
+        probe.unlink()
+    except OSError: return False
+    return not hasattr(os, 'geteuid') or (found.st_uid == os.geteuid() and found.st_mode & 0o077 == 0)
 
 def socket_path(file: Path, # A meeting file
                 ) -> str:
@@ -92,6 +117,13 @@ def withdraw(file: Path, meeting: Meeting) -> None:
     "Take the announcement back, and the socket's own folder with it; harmless when another process has replaced it."
     if os.getpid() != meeting.pid: return # A fork
     if find(file) == meeting: file.unlink(missing_ok=True)
+    try: _withdraw_socket(file, meeting)
+    finally:
+        if file.parent.name != 'nbws': # Not Jupyter's runtime folder
+            try: file.parent.rmdir()
+            except OSError: pass # There is another app's file
+
+def _withdraw_socket(file: Path, meeting: Meeting) -> None:
     if not meeting.path: return
     try: os.unlink(meeting.path)
     except OSError: pass # The server has removed it
@@ -109,6 +141,10 @@ def find(file: Path) -> Meeting | None:
             if hasattr(os, 'geteuid') and (found.st_uid != os.geteuid() or found.st_mode & 0o077): return None
             return Meeting(**json.load(f))
     except (OSError, ValueError, TypeError): return None
+
+def announced(connection_file: str | os.PathLike[str], app: str = '') -> tuple[Path, Meeting] | None:
+    "What an app of this kernel has announced, and in which file; or None."
+    return next(((f, m) for f in meeting_files(connection_file, app) if (m := find(f))), None)
 
 # %% ../nbs/12_rendezvous.ipynb #c00c1e02
 XSRF = '_xsrf'

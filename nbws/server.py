@@ -30,6 +30,7 @@ from tornado.ioloop import IOLoop
 
 from .access import Gate, Proxies, is_loopback
 from .conn import Cast, Lane, Limits
+from .events import events
 from .http1 import HttpConn, UvHttpConn
 from .messages import NbwsError, Request, Response, StartError
 from .prefix import script_file
@@ -309,7 +310,7 @@ class Server:
         refusal = self.gate(request, getattr(self.app, 'allowed_hosts', ()), getattr(self.app, 'allowed_origins', ()))
         if refusal: return refusal
         as_visitor(request)
-        return script_file(request) if request.root_path else None
+        return (script_file(request) if request.root_path else None) or events(self.app, request)
 
     def remember(self, connection: Any) -> None:
         "A connection stands. From here on it counts once, though the task that made it has yet to end."

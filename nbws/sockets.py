@@ -360,7 +360,7 @@ class Sending(SocketBase):
         if self._waiter is not None and not self._waiter.done(): self._waiter.set_result(None)
 
     def ping(self, data: bytes = b'') -> Awaitable[None]:
-        "Send a ping. From any thread."
+        "Send a ping; none while much is unsent, behind which it would say nothing. From any thread."
         self._call(self._ping, data)
         return DONE
 

@@ -10,22 +10,23 @@ import json
 import os
 import secrets
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .access import JSP, TOKEN, Gate, is_loopback
 from .app import ASSETS, App
-from .messages import NbwsError, Request
-from .rendezvous import (SERVER_VARIABLE, Cookies, Meeting, announce, find, meeting_file, new_meeting,
-                             socket_path, withdraw)
+from .messages import NbwsError, PlainTextResponse, Request
+from .rendezvous import (SERVER_VARIABLE, Cookies, Meeting, announce, find, meeting_place, new_meeting, socket_path,
+                             withdraw)
 from .sessions import VISITOR
 
 if TYPE_CHECKING: from nbws.server import Server # Imported when something is served: it brings tornado
 
 # %% auto #0
-__all__ = ['OPENINGS', 'FIND', 'LINE', 'SANDBOX', 'EXAMINE', 'connection_file', 'jupyter_base', 'in_vscode', 'Opening', 'opening',
-           'opened', 'closed', 'of', 'url_of', 'attributes', 'finder', 'Doctor', 'way_of', 'prepare', 'diagnosis']
+__all__ = ['OPENINGS', 'SHARED', 'FIND', 'LINE', 'SANDBOX', 'EXAMINE', 'connection_file', 'jupyter_base', 'in_vscode', 'Opening',
+           'opening', 'opened', 'closed', 'of', 'url_of', 'attributes', 'finder', 'Doctor', 'way_of', 'prepare',
+           'diagnosis']
 
 # %% ../nbs/13b_ways.ipynb #7b045f4e
 def connection_file() -> str:
@@ -51,17 +52,22 @@ class Opening:
     "How an app of this kernel is reached."
     segment: str = '' # The path segment behind `{base_url}nbws/`; '': the Jupyter server does not forward
     base: str = '' # The Jupyter server's base URL
-    token: str = '' # What the direct address needs; '': nothing, for there is no notebook
+    token: str = field(default='', repr=False) # What the direct address needs; '': nothing, for there is no notebook
     direct: bool = True # Listen on a port, too
     port: int = 0 # That port, once it is known
     file: Path | None = None
     meeting: Meeting | None = None
+    why: str = '' # The Jupyter server could forward and does not, for a reason
+
+    def gate(self, any_host: bool) -> Gate | None:
+        "Who may come in: who has the secret of this opening; None where it has none."
+        secret = self.meeting.secret if self.meeting else ''
+        return Gate(any_host, secret, self.token, cookies=Cookies()) if self.token else None
 
     def options(self, any_host: bool = False) -> dict[str, Any]:
         "For `Server`: where to listen, and who may come in."
         any_host = any_host or 'COLAB_RELEASE_TAG' in os.environ # Its proxy's names are many; the secret decides
-        secret = self.meeting.secret if self.meeting else ''
-        gate = Gate(any_host, secret, self.token, cookies=Cookies()) if self.token else None
+        gate = self.gate(any_host)
         if self.meeting is None: return {'gate': gate}
         if not self.meeting.path: return {'gate': gate} # Windows: a port, which serves both
         if not self.direct: return {'gate': gate, 'unix_socket': self.meeting.path}
@@ -74,19 +80,25 @@ def opening(name: str = '', # The app's variable
             wanted: bool = False, # A port was asked for
             cell: str = '', # The running cell
             kernel: bool = True, # There is a kernel, not only a shell
+            token: str = '', # Of a server whose place this one takes; '': a new one
             ) -> Opening:
     "How to serve an app here. From the main thread."
     file = connection_file() if kernel else ''
-    if not file: return Opening(token=secrets.token_urlsafe(24) if kernel else '')
-    base, token = jupyter_base(), secrets.token_urlsafe(24)
+    token = token or (secrets.token_urlsafe(24) if kernel else '')
+    if not file: return Opening(token=token)
+    base = jupyter_base()
     if not base: return Opening(token=token)
     name, n = name if name.isidentifier() else '', 2
-    at = meeting_file(file, name)
-    while (found := find(at)) and found.pid == os.getpid(): # Another app without a name
-        at, n = meeting_file(file, f'{name}_{n}'), n + 1
+    at = meeting_place(file, name)
+    while at and (found := find(at)) and found.pid == os.getpid(): # Another app without a name
+        at, n = meeting_place(file, f'{name}_{n}'), n + 1
+    if at is None: return Opening(token=token, why=SHARED.format(Path(file).parent))
     path = socket_path(at)
     segment = at.stem
     return Opening(segment, base, token, wanted or in_vscode(cell), 0, at, new_meeting(path))
+
+SHARED = ('The Jupyter server could forward to this kernel, but the two cannot tell each other anything that others '
+          'could not read: neither {} nor the folder for temporary files keeps the modes of files.')
 
 def opened(server: Server, o: Opening) -> None:
     "The server listens: tell the Jupyter server. Raises `NbwsError` where that cannot be."
@@ -203,10 +215,12 @@ EXAMINE = '''<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>n
 <script>
 (async () => {
   const tell = (id, text) => { document.getElementById(id).textContent = text }
+  let seen = '' // The Host that the app sees
   const ms = start => (performance.now() - start).toFixed(1) + ' ms'
   try {
     const start = performance.now(), answer = await fetch('/_nbws/ping', {cache: 'no-store'})
     const said = await answer.text()
+    seen = answer.headers.get('x-nbws-host') || ''
     const status = answer.status
     tell('http', answer.ok && said === 'pong' ? 'HTTP: answers, ' + ms(start)
       : answer.ok ? 'HTTP: something else answers, such as a login page. Reload the notebook.'
@@ -220,20 +234,28 @@ EXAMINE = '''<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>n
   const late = setTimeout(() => tell('socket', held), 5000)
   socket.onopen = () => socket.send('ping')
   socket.onmessage = () => { clearTimeout(late); tell('socket', 'WebSocket: answers, ' + ms(begun)); socket.close() }
+  const allow = JUPYTER ? "c.ServerApp.allow_origin = '" + location.origin + "' in Jupyter's configuration."
+    : "App(allowed_origins=['" + location.origin + "'])."
+  const renamed = () => 'WebSocket: refused. A proxy between this browser and the app changes the Host field: the app '
+    + 'sees ' + seen + ', and this page is at ' + location.host + ", so the socket seems to be another site's. Let the "
+    + 'proxy pass Host on (nginx: proxy_set_header Host $http_host). Where that cannot be: ' + allow
   const blocked = /googleusercontent|colab/.test(location.hostname)
     ? 'WebSocket: blocked. Colab passes no sockets on. Pages with htmx and fetch() work.'
     : 'WebSocket: blocked. If HTTP answers, a proxy between this browser and Jupyter does not pass upgrades on '
       + '(nginx: proxy_http_version 1.1, and the headers Upgrade and Connection).'
-  socket.onerror = () => { clearTimeout(late); tell('socket', blocked) }
+  socket.onerror = () => { clearTimeout(late); tell('socket', seen && seen !== location.host ? renamed() : blocked) }
 })()
 </script></body></html>'''
 
 def prepare(app: App) -> None:
     "Add what the doctor's page asks for. Again and again: the cell that asks owns these routes."
-    async def ping() -> str: return 'pong'
+    async def ping(request: Any) -> Any: return PlainTextResponse('pong', headers={'x-nbws-host': request.host})
     async def echo(websocket: Any) -> None:
         async for message in websocket: await websocket.send(message)
-    async def examine(request: Any) -> str: return EXAMINE.replace('WAY', html.escape(way_of(request)))
+    async def examine(request: Any) -> str:
+        way = way_of(request)
+        jupyter = 'true' if way.startswith('through') else 'false'
+        return EXAMINE.replace('WAY', html.escape(way)).replace('JUPYTER', jupyter)
     app.get(f'{ASSETS}/ping', name='nbws ping')(ping)
     app.ws(f'{ASSETS}/echo', name='nbws echo')(echo)
     app.get(f'{ASSETS}/doctor', name='nbws doctor')(examine)
@@ -243,6 +265,7 @@ def diagnosis(server: Server | None) -> list[str]:
     if server is None: return ['This app is not being served. Call serve(), or serve(my_app) if there are several.']
     o = of(server)
     if o.segment: lines = [f'The Jupyter server forwards {o.base}nbws/{o.segment}/ to this app.']
+    elif o.why: lines = [o.why]
     elif 'COLAB_RELEASE_TAG' in os.environ:
         lines = ["This is Colab: pages come through Colab's own proxy, which passes no WebSockets on."]
     elif jupyter_base(): lines = ['The Jupyter server can forward to this kernel, but did not when serving began. '

@@ -4,6 +4,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import select
+import socket
 import threading
 import tracemalloc
 import zlib
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 import raw
 from raw import BINARY, CLOSE, PING, PONG, TEXT, App, Raw, frame, serving, text, until
+from tornado.iostream import IOStream
 from tornado.web import Application
 from tornado.websocket import WebSocketHandler
 
@@ -21,6 +23,7 @@ from nbws.app import App as AnyApp
 from nbws.asgi import asgi as served_by_asgi
 from nbws.conn import Limits
 from nbws.foreign import as_app
+from nbws.jpserver import tunnel
 from nbws.messages import Response
 from nbws.testing import AsyncClient
 from nbws.tremolo import Tremolo
@@ -330,3 +333,23 @@ def test_messages_behind_the_end_of_a_handler_that_pulls_call_it_no_more() -> No
         client.send(raw.close())
         assert client.rest() == b''
     assert calls == ['0']
+
+
+@pytest.mark.parametrize('outward', [True, False])
+def test_jupyters_proxy_keeps_little_of_what_nobody_reads(outward: bool) -> None:
+    "In both directions the tunnel reads no more than it can pass on: pings, pongs and messages alike."
+    async def run() -> int:
+        (browser, there), (app, here) = socket.socketpair(), socket.socketpair()
+        passing = asyncio.ensure_future(tunnel(IOStream(browser), IOStream(app), lambda: None))
+        source = here if outward else there
+        source.setblocking(False)
+        sent = quiet = 0
+        while quiet < 50 and sent < 64 * MIB:
+            try: sent += source.send(frame(PING, b'p' * 120) * 500)
+            except BlockingIOError: quiet += 1
+            else: quiet = 0
+            await asyncio.sleep(.002)
+        for end in here, there: end.close()
+        await asyncio.wait_for(passing, raw.TIMEOUT)
+        return sent
+    assert asyncio.run(run()) < 4 * MIB # Most of it is in the kernel

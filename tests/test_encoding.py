@@ -92,6 +92,25 @@ def test_json_bodies() -> None:
         assert c.post('/raw', content=b'{"msg": "\xed\xa0\xbd"}').status_code == 400
 
 
+def test_half_a_pair_comes_in_by_no_other_way() -> None:
+    "As bytes it is no UTF-8: in a path, a query, a form, an upload's name, a cookie."
+    app = App()
+    @app.route('/{word}', methods=['get', 'post'])
+    async def all_of_it(request: Any, word: str) -> Any:
+        form = await request.form()
+        files = [f.filename for f in form.values() if hasattr(f, 'filename')]
+        return JSONResponse([word, *request.query_params.values(), *files, *(v for v in form.values() if v not in files
+                             and isinstance(v, str)), *request.cookies.values()])
+    half = '%ED%A0%BD'
+    part = b'--x\r\nContent-Disposition: form-data; name="f"; filename="\xed\xa0\xbd"\r\n\r\nx\r\n--x--\r\n'
+    with live(app) as c:
+        for kind, content in (('application/x-www-form-urlencoded', f'a={half}'.encode()),
+                              ('multipart/form-data; boundary=x', part)):
+            reply = c.post(f'/{half}?q={half}', content=content, headers={'content-type': kind, 'cookie': f'c={half}'})
+            assert reply.status_code == 200
+            assert [set(value) for value in reply.json()] == [{'\ufffd'}] * 4
+
+
 def test_events(expect_log: ExpectLog) -> None:
     "The generator gets the error at its own line."
     app = App()

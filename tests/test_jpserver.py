@@ -559,6 +559,32 @@ print(app.doctor())
 """
 
 
+def test_a_runtime_folder_that_keeps_no_modes(tmp_path: Path) -> None:
+    "Another's folder, as NFS makes one for root: the two meet among the temporary files, and nothing is left there."
+    jupyter = Jupyter(tmp_path)
+    try:
+        (jupyter.runtime/'nbws').write_text('no folder')
+        kernel = Kernel(jupyter)
+        told = kernel.run(APP + 'print(app.doctor())')
+        assert 'The Jupyter server forwards' in told
+        with get(kernel, '/') as answer: assert (answer.status, answer.read()) == (200, b'the page')
+        with dial(kernel) as ws:
+            ws.send('by another folder')
+            assert ws.recv(BOUND) == 'by another folder'
+        folders = kernel.run('from nbws.ways import of\nfrom nbws.notebook import SITES\no = of(SITES[0].server)\n'
+                             'print(o.file.parent, o.file.parent.stat().st_mode & 0o777)\nstop()').split()
+        assert folders[1] == str(0o700)
+        assert not Path(folders[0]).exists()
+        # Where that is taken by somebody, too, there is a port; and the doctor says why
+        Path(folders[0]).write_text('no folder')
+        try: told = kernel.run('serve()\nprint(app.doctor())\nprint(of(SITES[0].server).port)')
+        finally: Path(folders[0]).unlink()
+        assert 'keeps the modes of files' in told
+        assert int(told.split()[-1]) > 0
+        with get(kernel, '/') as answer: assert answer.status == 503
+    finally: jupyter.stop()
+
+
 def test_without_unix_sockets(jupyter: Jupyter) -> None:
     "A port on loopback, as on Windows, for the Jupyter server alone: it says the secret, and nobody else gets in."
     kernels = [Kernel(jupyter) for _ in range(2)]

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import psutil
 import pytest
@@ -152,6 +152,43 @@ def page(port: int) -> str:
 
 def refused(port: int) -> bool:
     with socket.socket() as s: return s.connect_ex(('127.0.0.1', port)) != 0
+
+
+def test_serve_at_another_place(kernel: Kernel) -> None:
+    "A running app is asked to listen elsewhere: it does, and says so; where it cannot, all is as it was."
+    first = kernel.run(APP, 'app')
+    kernel.run(COUNT.format('async def'), 'count')
+    port = kernel.port()
+    assert 'Open to the network' not in first.html
+    with socket.create_server(('127.0.0.1', 0)) as other, dial(port) as ws:
+        wish = other.getsockname()[1]
+        failed = kernel.run(f'serve(port={wish})', 'again', fails=True)
+        assert f'port {wish}' in failed.error
+        assert page(port) == 'a page'
+        with pytest.raises(ConnectionClosed) as closed: ws.recv(10) # Its page comes back by itself
+        assert closed.value.rcvd
+        assert closed.value.rcvd.code == 1012
+    kernel.run(f'serve(port={wish})', 'again')
+    assert kernel.port() == wish
+    assert page(wish) == 'a page'
+    assert refused(port)
+    kernel.run('serve()', 'again')
+    assert kernel.port() == wish, 'no wish is no change'
+    kernel.run("import os; del os.environ['NBWS_ALLOWED_HOSTS']")  # that of these tests
+    shared = kernel.run('serve(share=True)', 'again')
+    assert kernel.port() == wish
+    assert 'until stop()' in shared.html or 'no address on a network' in shared.html
+    with urlopen(Request(f'http://127.0.0.1:{wish}/?{secret(wish)}', headers={'Host': '192.0.2.7'})) as answer:
+        assert answer.read() == b'a page'
+    with pytest.raises(HTTPError) as away: urlopen(Request(f'http://127.0.0.1:{wish}/', headers={'Host': '192.0.2.7'}))
+    assert away.value.code == 403
+    away.value.close()
+    with dial(wish) as ws:
+        ws.send('{"n": 1}')
+        assert json.loads(ws.recv(10))['n'] == 1
+        assert '127.0.0.1:' in kernel.run('print(app.conns._repr_html_())').stdout
+    kernel.run('stop()')
+    assert refused(wish)
 
 
 def test_serve_again_and_stop(kernel: Kernel) -> None:
@@ -546,7 +583,7 @@ FLOOD = """
 import threading
 @app.get('/errors')
 async def errors(n: int):
-    async def fails(i): raise ValueError(f'number {i} ' + 'x' * 10**7)
+    async def fails(i): raise ValueError(f'number {i} ' + 'x' * 10**6)
     for i in range(n): asyncio.ensure_future(fails(i))
 @app.get('/prints')
 async def prints(n: int):
@@ -605,3 +642,96 @@ def again(kernel: Kernel, run_id: str, kind: str) -> bool:
         shown = message['parent_header'].get('msg_id') == run_id and message['msg_type'] == kind
         if shown and 'more than' not in message['content'].get('text', ''): return True
     return False
+
+
+DRAWS = """
+@app.get('/draws')
+{} draws():
+    import matplotlib.pyplot as plt
+    plt.figure()
+    plt.plot([1, 2])
+    return str(plt.get_fignums())
+"""
+
+
+@pytest.mark.parametrize('kind', ['async def', 'def'])
+def test_a_handlers_figure_is_shown_in_its_cell(kernel: Kernel, kind: str) -> None:
+    "And not under the cell that runs next, whose own figures it leaves alone."
+    pytest.importorskip('matplotlib')
+    kernel.run(APP, 'app')
+    run_id = kernel.start(DRAWS.format(kind), 'draws')
+    kernel.finish(run_id)
+    port = kernel.port()
+    for _ in range(2):  # The first time it imports matplotlib
+        with urlopen(f'http://127.0.0.1:{port}/draws?{secret(port)}', timeout=BOUND) as answer:
+            assert answer.read() == b'[1]'
+        until = time.monotonic() + BOUND
+        while True:
+            message = kernel.client.get_iopub_msg(timeout=until - time.monotonic())
+            if message['msg_type'] != 'display_data': continue
+            assert message['parent_header']['msg_id'] == run_id
+            assert 'image/png' in message['content']['data']
+            break
+        other = kernel.run("import matplotlib.pyplot as plt\nplt.plot([1])\nprint(plt.get_fignums())", 'other')
+        assert other.stdout == '[1]\n'
+
+
+ASKS = """
+import getpass
+@app.get('/asks')
+async def asks(): return {}
+"""
+
+
+@pytest.mark.parametrize('kind', ['async def', 'def'])
+@pytest.mark.parametrize(('call', 'told'), {
+    'input()': r'input\(\) in a handler has nobody to ask',
+    'getpass.getpass()': r'getpass\(\) in a handler has nobody to ask',
+    'breakpoint()': r'breakpoint\(\) at line \d+ of asks was passed by',
+}.items())
+def test_a_handler_that_asks_is_told_what_to_do(kernel: Kernel, call: str, told: str, kind: str) -> None:
+    kernel.run(APP, 'app')
+    run_id = kernel.start(ASKS.format(call).replace('async def', kind), 'asks')
+    kernel.finish(run_id)
+    port = kernel.port()
+    for _ in range(2):  # After another cell has run, too
+        try:
+            with urlopen(f'http://127.0.0.1:{port}/asks?{secret(port)}', timeout=BOUND): assert 'breakpoint' in call
+        except HTTPError as e:
+            with e: assert 'breakpoint' not in call
+        kernel.hear(told, run_id)
+        kernel.run('1')
+
+
+def test_asyncio_run_in_an_async_handler(kernel: Kernel) -> None:
+    kernel.run(APP, 'app')
+    run_id = kernel.start("@app.get('/runs')\nasync def runs(): asyncio.run(asyncio.sleep(0))", 'runs')
+    kernel.finish(run_id)
+    port = kernel.port()
+    with pytest.raises(HTTPError, match='500') as refused_: page_at(port, 'runs')
+    refused_.value.close()
+    kernel.hear('await there', run_id)
+    assert 'await there' in kernel.run('print(app.log)').stdout
+
+
+def page_at(port: int, path: str) -> bytes:
+    with urlopen(f'http://127.0.0.1:{port}/{path}?{secret(port)}', timeout=BOUND) as answer: return bytes(answer.read())
+
+
+def test_a_program_that_executes_a_notebook_hears_handlers(kernel: Kernel) -> None:
+    "nbclient and nbconvert keep what has the running cell for its parent."
+    import nbformat
+    from nbclient import NotebookClient
+    sources = [APP + "@app.get('/says')\nasync def says(): print('said by a handler'); 1/0",
+               'from nbws.notebook import SITES; from nbws.ways import of; from urllib.request import urlopen\n'
+               'from urllib.error import HTTPError\n'
+               "at = f'http://127.0.0.1:{SITES[0].server.port}/says?nbws_token={of(SITES[0].server).token}'",
+               'try: urlopen(at, timeout=10)\nexcept HTTPError as e: print(e.code)', '"the last"']
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(s) for s in sources])
+    client = NotebookClient(notebook, km=kernel.manager, timeout=BOUND)
+    client.kc = kernel.client
+    kernel.client.allow_stdin = False
+    for index, cell in enumerate(notebook.cells): client.execute_cell(cell, index)
+    outputs = [str(cell.outputs) for cell in notebook.cells]
+    assert ['said by a handler' in text for text in outputs] == [False, False, True, False]
+    assert ['ZeroDivisionError' in text for text in outputs] == [False, False, True, False]

@@ -16,7 +16,12 @@
   const plain = new Set() // Addresses where somebody else answers, who does not know the subprotocol
   const pause = ms => new Promise(done => setTimeout(done, ms))
 
-  const reachable = async () => {
+  let asking = null // Whoever asks within a moment gets the same answer
+  const reachable = () => {
+    if (!asking) asking = knock().finally(() => setTimeout(() => { asking = null }, 200))
+    return asking
+  }
+  const knock = async () => {
     try {
       const signal = AbortSignal.timeout(PATIENCE)
       const answer = await fetch(base + '/_nbws/sockets.js', { method: 'HEAD', cache: 'no-store', signal })
@@ -145,6 +150,18 @@
     hurry()
     for (const socket of states.keys()) ask(socket, 1000)
   }
+  // A handler that answers with a fresh `Input`, to empty it, replaces the element that somebody types into.
+  let typing = ''
+  document.addEventListener('htmx:oobBeforeSwap', e => {
+    const focused = document.activeElement
+    typing = focused && focused.id && e.detail.target.contains(focused) ? focused.id : ''
+  })
+  document.addEventListener('htmx:oobAfterSwap', () => {
+    const fresh = typing && document.getElementById(typing)
+    if (fresh && document.activeElement !== fresh) fresh.focus({ preventScroll: true })
+    typing = ''
+  })
+
   addEventListener('online', wake)
   addEventListener('pageshow', wake)
   document.addEventListener('visibilitychange', () => document.hidden || wake())
@@ -161,5 +178,5 @@
   }
   if (document.readyState === 'loading') document.addEventListener('DOMContentLoaded', adopt); else adopt()
 
-  window.nbwsSockets = { Native, htmxs, reachable, ask, doubt, wake }
+  window.nbwsSockets = { Native, Socket: window.WebSocket, htmxs, reachable, ask, doubt, wake }
 })()
