@@ -527,8 +527,8 @@ _SERVING: WeakKeyDictionary[asyncio.AbstractEventLoop, int] = WeakKeyDictionary(
 _BOUND: WeakSet[Server] = WeakSet() # Servers that have taken their port
 
 def _forked() -> None:
-    """Let go of ports and clients in a child of `os.fork` (multiprocessing's, mostly). No thread serves them there, and as
-    long as it lived, ports would not be free, and clients would not see that they are disconnected."""
+    """Let go of ports and clients in a child of `os.fork` (multiprocessing's, mostly). No thread serves them there, and
+    as long as it lived, ports would not be free, and clients would not see that they are disconnected."""
     null = os.open(os.devnull, os.O_RDWR)
     for server in list(_BOUND):
         known = [getattr(c, 'transport', None) for c in (*server.connections, *server._accepting)]
