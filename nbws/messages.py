@@ -237,7 +237,7 @@ class RequestParts(RequestHead):
 
     @property
     def route_path(self) -> str:
-        "The path for a route to match: `%2F` is not a slash that divides it (RFC 3986, section 2.2), but `ENCODED_SLASH`."
+        "The path that a route matches: `%2F` is no slash that divides it (RFC 3986, 2.2) but `ENCODED_SLASH`."
         if b'%2' not in self.target: return self.path
         raw = self.target.partition(b'?')[0].decode('latin-1')
         return ENCODED_SLASH.join(unquote(part) for part in re.split('%2[Ff]', raw))
