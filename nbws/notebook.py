@@ -194,6 +194,7 @@ def stop(app: Any = None, # One app; every app by default
     if not SITES and _before: sys.setswitchinterval(_before.pop())
 
 atexit.register(stop)
+if hasattr(os, 'register_at_fork'): os.register_at_fork(after_in_child=SITES.clear) # A child has nothing to stop
 
 # %% ../nbs/14_notebook.ipynb #1a398a87
 FRAME = '''<iframe {attributes} style="width:100%;height:{height};border:1px solid #ddd;border-radius:4px"
