@@ -174,7 +174,7 @@ ALIVE = 'nbws.alive' # A subprotocol of our own, which apps do not see: see `nbw
 class RequestHead:
     "What a transport knows of a request once its header fields are in."
     __slots__ = ('method', 'target', 'headers', 'peer', 'server', 'scheme', 'root_path', 'http_version', 'upgrade',
-                 'app', 'route', 'path_params', 'asgi_scope', 'connection', 'answered', '_session',
+                 'app', 'route', 'path_params', 'asgi_scope', 'connection', 'since', 'answered', '_session',
                  'max_form', '_body', '_path', '_query', '_cookies', '_form', '_state', '_out',
                  'leave', 'vouched')
     max_form: int # Bytes of a form without its files, or of JSON; beyond it 413. Middleware may set another
@@ -183,6 +183,7 @@ class RequestHead:
     path_params: dict[str, Any]
     connection: Any # What the app's `connected` made of the connection, where the transport tells of it
     asgi_scope: dict[str, Any] | None
+    since: dict[str, int] | None # What a page that opens its socket again has seen: see `nbws.rooms`; set by the app
     answered: bool | None # No cookie can be set any more
     _session: Any
     _path: str | None
@@ -214,7 +215,7 @@ class RequestHead:
         self.http_version, self.upgrade, self._body = http_version, upgrade, body
         self.path_params, self.max_form, self.vouched = {}, MAX_FORM, False
         self.app = self.route = self.asgi_scope = self.connection = self.answered = self._session = self._path = None
-        self._query = self._cookies = self._form = self._state = self._out = self.leave = None
+        self._query = self._cookies = self._form = self._state = self._out = self.leave = self.since = None
 
     def __repr__(self) -> str:
         return f'<{type(self).__name__} {printable(self.method)} {printable(self.target.decode("latin-1"))}>'

@@ -167,6 +167,7 @@ def test_unix_socket(uvloop: bool, tmp_path: Path) -> None:
 def test_a_unix_socket_that_was_taken_over(tmp_path: Path) -> None:
     path = tmp_path/'socket'
     with serving(unix_socket=path) as first:
+        path.unlink()
         with serving(unix_socket=path) as second:
             first.stop()  # It must not unlink what is not its own any more
             with Raw(second) as raw: assert raw.get(GET)[0] == 200
