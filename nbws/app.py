@@ -637,8 +637,9 @@ class Answering(Pages):
 
     async def _answer(self, request: Request) -> Response:
         path = request.path
-        found = self.table.match(WEBSOCKET, path) if request.upgrade else None
-        found = found or self.table.match(request.method, path)
+        wanted = request.route_path
+        found = self.table.match(WEBSOCKET, wanted) if request.upgrade else None
+        found = found or self.table.match(request.method, wanted)
         if found and path.startswith(ASSETS) and not found[0].path.startswith(ASSETS): found = None # By a catch-all
         if not found: return await self._unrouted(request)
         request.route, request.path_params = found
@@ -712,7 +713,7 @@ class Answering(Pages):
         return result
 
     async def _unrouted(self, request: Request) -> Response:
-        path, methods = request.path, self.table.methods(request.path)
+        path, methods = request.path, self.table.methods(request.route_path)
         if path.startswith(ASSETS + '/'): return StaticFiles(STATIC).find(path[len(ASSETS) + 1:]).answer(request)
         if methods - {WEBSOCKET}:
             allow = {'allow': ', '.join(sorted(methods - {WEBSOCKET} | {'OPTIONS'}))}
@@ -966,7 +967,7 @@ class App(Mounting):
         for ws in tuple(self.sockets):
             if ws.table is table: continue
             ws.table = table
-            found = table.match(WEBSOCKET, ws.path)
+            found = table.match(WEBSOCKET, ws.request.route_path)
             if not found or not isinstance(found[0].endpoint, SocketEndpoint):
                 ws.close(1012, 'the route is gone')
                 continue

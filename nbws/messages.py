@@ -22,11 +22,11 @@ from .data import (MAX_FIELDS, MAX_FILES, MAX_FORM, Fields, FormError, Headers, 
                        parse_cookies, parse_form, parse_query, sendable_fields, set_cookie)
 
 # %% auto #0
-__all__ = ['ALIVE', 'NbwsError', 'BindError', 'SignatureError', 'PatternError', 'OptionError', 'StartError', 'Reported',
-           'HTTPException', 'reason', 'printable', 'CloseCode', 'WebSocketDisconnect', 'Body', 'Address', 'URL',
-           'RequestHead', 'RequestParts', 'Request', 'from_json', 'Scope', 'whole_pairs', 'encodable', 'Response',
-           'HTMLResponse', 'PlainTextResponse', 'JSONResponse', 'RedirectResponse', 'StreamingResponse', 'to_json',
-           'Payload', 'Lane', 'Conn', 'Receiver', 'Upgrade']
+__all__ = ['ALIVE', 'ENCODED_SLASH', 'NbwsError', 'BindError', 'SignatureError', 'PatternError', 'OptionError', 'StartError',
+           'Reported', 'HTTPException', 'reason', 'printable', 'CloseCode', 'WebSocketDisconnect', 'Body', 'Address',
+           'URL', 'RequestHead', 'RequestParts', 'Request', 'from_json', 'Scope', 'whole_pairs', 'encodable',
+           'Response', 'HTMLResponse', 'PlainTextResponse', 'JSONResponse', 'RedirectResponse', 'StreamingResponse',
+           'to_json', 'Payload', 'Lane', 'Conn', 'Receiver', 'Upgrade']
 
 # %% ../nbs/00b_messages.ipynb #a995aca3
 class NbwsError(Exception):
@@ -221,6 +221,8 @@ class RequestHead:
         return f'<{type(self).__name__} {printable(self.method)} {printable(self.target.decode("latin-1"))}>'
 
 # %% ../nbs/00b_messages.ipynb #ac6f4ca5
+ENCODED_SLASH = '\udc2f' # Stands in a path for `%2F`; nothing else decodes to half a surrogate pair
+
 class RequestParts(RequestHead):
     "The parts of a request by name, decoded when they are asked for."
     __slots__ = ()
@@ -232,6 +234,13 @@ class RequestParts(RequestHead):
             raw = self.target.partition(b'?')[0].decode('latin-1')
             self._path = unquote(raw) if '%' in raw else raw
         return self._path
+
+    @property
+    def route_path(self) -> str:
+        "The path that a route matches: `%2F` is no slash that divides it (RFC 3986, 2.2) but `ENCODED_SLASH`."
+        if b'%2' not in self.target: return self.path
+        raw = self.target.partition(b'?')[0].decode('latin-1')
+        return ENCODED_SLASH.join(unquote(part) for part in re.split('%2[Ff]', raw))
 
     @property
     def client(self) -> Address:
