@@ -169,6 +169,23 @@ def masked_anew(xsrf: str) -> str:
     return f"2|{bytes(b ^ 0xff for b in bytes.fromhex(mask)).hex()}|{flipped}|{at}"
 
 
+@pytest.mark.parametrize('proxied', [False, True], ids=['direct', 'jupyter-server-proxy'])
+def test_what_an_app_sees_at_its_own_port(jupyter: Jupyter, proxied: bool) -> None:
+    "Jupyter's cookies come there by themselves, its token through jupyter-server-proxy."
+    kernel = Kernel(jupyter)
+    where = 'from nbws.ways import of\nfrom nbws.notebook import SITES\ns = SITES[0].server\nprint(s.port, of(s).token)'
+    at, token = kernel.run(APP.replace('serve()', 'serve(port=0)') + where).split()[-2:]
+    port, base = (jupyter.port, f'{jupyter.base}proxy/{at}') if proxied else (int(at), '')
+    cookie = f'nbws-{at}={token}; {jupyter.log_in()}; jupyterhub-session-id=1; mine=2; username-theme=dark'
+    referer = f'http://127.0.0.1:{jupyter.port}/lab?token={jupyter.token}'
+    with ask(port, 'GET', f'{base}/?token={jupyter.token}&token=own', cookie=cookie, referer=referer, x_custom='kept',
+             authorization=f'token {jupyter.token}') as answer:
+        assert answer.status == 200
+    with ask(port, 'GET', f'{base}/told', cookie=cookie) as answer: told = answer.read().decode()
+    for secret in (jupyter.token, 'username-127', '_xsrf', 'jupyterhub', f'nbws-{at}'): assert secret not in told
+    for kept in ('"cookie":"mine=2; username-theme=dark"', '"token=own"', '"x-custom":"kept"'): assert kept in told
+
+
 BEARER = """
 from fastapi import Depends, FastAPI, WebSocket
 from fastapi.security import HTTPBearer
