@@ -136,9 +136,14 @@ def url_of(server: Server, path: str = '/', secret: bool = True) -> str:
 
 # %% ../nbs/13b_ways.ipynb #43a92f2f
 FIND = '''<script>(async () => {
-  const facts = %s, frames = document.querySelectorAll('iframe[data-nbws="' + facts.id + '"]');
-  const line = document.querySelector('[data-nbws-line="' + facts.id + '"]');
-  const say = text => { if (line) { line.textContent = text; line.hidden = !text } };
+  const facts = %s;
+  const take = selector => { // What another view of this output has taken stays as it is
+    const found = [...document.querySelectorAll(selector)].filter(e => !('nbwsTaken' in e.dataset));
+    found.forEach(e => { e.dataset.nbwsTaken = '' });
+    return found;
+  };
+  const frames = take('iframe[data-nbws="' + facts.id + '"]'), lines = take('[data-nbws-line="' + facts.id + '"]');
+  const say = text => { for (const line of lines) { line.textContent = text; line.hidden = !text } };
   const config = document.getElementById('jupyter-config-data');
   const jupyter = () => { try { return JSON.parse(config.textContent).baseUrl } catch (e) {} };
   const known = async url => { try { return (await fetch(url)).headers.has('x-nbws') } catch (e) { return false } };
@@ -147,11 +152,32 @@ FIND = '''<script>(async () => {
     catch (e) { return location.protocol === 'vscode-webview:' }
   };
   const xsrf = () => (document.cookie.match(/(?:^|; )_xsrf=([^;]*)/) || [])[1] || '';
+  const here = async () => { // The notebook that this output stands in, as Jupyter names it; '': it cannot be told
+    const alone = location.pathname.match(/\\/(?:notebooks|doc\\/tree)\\/(.*\\.ipynb)$/);
+    if (alone) return decodeURIComponent(alone[1]);
+    const panel = frames[0] && frames[0].closest('.jp-NotebookPanel');
+    const named = text => text.match(/^[^:：]*[:：]\\s*(.*\\.ipynb)$/); // `Path: a/b.ipynb`
+    for (let n = 0; panel && n < 30; n++) { // JupyterLab writes it on the tab a little later
+      const tab = document.querySelector('.lm-TabBar-tab[data-id="' + CSS.escape(panel.id) + '"]');
+      const told = tab ? tab.title.split('\\n').map(named).filter(Boolean) : [];
+      if (told.length) return told.pop()[1];
+      await new Promise(done => setTimeout(done, 50));
+    }
+    return '';
+  };
+  const whose = async at => { // Another one has this app if it is a copy of it
+    const mine = await here(), answer = mine && await fetch(at + '/~notebook').catch(() => null);
+    const theirs = answer && answer.ok && (await answer.json().catch(() => ({}))).notebook || '';
+    const plain = path => path.replace(/^\\w+:/, '');
+    if (!theirs || plain(theirs) === plain(mine)) return;
+    throw new Error('Run this cell to see the page. The app that was saved here is that of ' + theirs + '.');
+  };
   const secret = path => path + (path.includes('?') ? '&' : '?') + facts.parameter + '=' + facts.token;
   const find = async () => {
     const base = jupyter();
     if (base && facts.segment) {
       const at = base + 'nbws/' + facts.segment;
+      if (frames[0] && !frames[0].dataset.way) await whose(at);
       if (!facts.sandbox) return ['proxied', at + facts.path];
       const answer = await fetch(at + '/~ticket', {method: 'POST', headers: {'X-XSRFToken': xsrf()}});
       if (!answer.ok) throw new Error('Jupyter issued no ticket (' + answer.status + ')');
