@@ -1382,6 +1382,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                              'nbws.server._new_loop': ('server.html#_new_loop', 'nbws/server.py'),
                              'nbws.server._on_signals': ('server.html#_on_signals', 'nbws/server.py'),
                              'nbws.server._open_files': ('server.html#_open_files', 'nbws/server.py'),
+                             'nbws.server._probe': ('server.html#_probe', 'nbws/server.py'),
                              'nbws.server._run': ('server.html#_run', 'nbws/server.py'),
                              'nbws.server.load_tls': ('server.html#load_tls', 'nbws/server.py'),
                              'nbws.server.trusted_proxies': ('server.html#trusted_proxies', 'nbws/server.py')},

@@ -122,6 +122,20 @@ def _bind(host: str, port: int, backlog: int) -> list[socket.socket]:
         raise
     return bound
 
+def _probe(listening: socket.socket, seconds: float) -> None:
+    """Let the kernel end a connection whose other end is gone without a word, an idle event stream for example.
+
+    It asks after half of the time in silence, and gives up when nothing is acknowledged for the whole of it. What a
+    system does not know is left out; accepted sockets inherit it from the one that listens.
+    """
+    if listening.family not in (socket.AF_INET, socket.AF_INET6): return
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    part = max(int(seconds / 6), 1)
+    for name, value in (('TCP_KEEPIDLE', 3 * part), ('TCP_KEEPINTVL', part), ('TCP_KEEPCNT', 3),
+                        ('TCP_USER_TIMEOUT', int(seconds * 1000))):
+        if (option := getattr(socket, name, None)) is not None:
+            with suppress(OSError): listening.setsockopt(socket.IPPROTO_TCP, option, value)
+
 def _bind_unix(path: str | os.PathLike[str], backlog: int) -> socket.socket:
     "Listen on a path, for this user only: nobody can connect before `listen`, so the mode is set in time."
     bound = socket.socket(socket.AF_UNIX)
@@ -262,6 +276,7 @@ class Server:
             except UnicodeError: raise StartError(errno.EINVAL, f'{where}: the host is not known') from None
         self._sockets += self._also
         self._also = []
+        for s in self._sockets: _probe(s, self.limits.request_timeout)
         for s in self._sockets: s.set_inheritable(False) # By programs that handlers start; a supervisor passes them on
         _BOUND.add(self)
         networks = [name for s in self._sockets if isinstance(name := s.getsockname(), tuple)]

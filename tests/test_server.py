@@ -917,3 +917,18 @@ def test_no_file_left(uvloop: bool) -> None:
     done = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True, timeout=30)
     assert done.stdout == 'done\n', done.stderr
     assert done.stderr.count('too many files open') in (1, 2)
+
+
+# An end that is gone without a word
+
+@pytest.mark.skipif(not hasattr(socket, 'TCP_USER_TIMEOUT'), reason='only Linux has it')
+def test_the_system_watches_connections(uvloop: bool) -> None:
+    "An idle event stream would be kept for ever; accepted connections inherit what the listening socket has."
+    app = App()
+    with serving(app, uvloop=uvloop, limits=Limits(request_timeout=12)) as server, Raw(server) as raw:
+        raw.open()
+        transport = next(iter(server.connections)).transport
+        with socket.socket(fileno=os.dup(transport.get_extra_info('socket').fileno())) as accepted:
+            assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+            names = socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT, socket.TCP_USER_TIMEOUT
+            assert [accepted.getsockopt(socket.IPPROTO_TCP, name) for name in names] == [6, 2, 3, 12_000]
