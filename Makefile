@@ -85,7 +85,7 @@ demo: $(VENV)/.demo jupyter-conf ## open the demo notebook in JupyterLab, in you
 # ---------------------------------------------------------------- check it
 
 .PHONY: test
-test: $(VENV)/.dev jupyter-conf chromium hub lint check-export check-readme notebooks unit e2e ## everything: lint, types, notebooks, tests, a real JupyterLab
+test: $(VENV)/.dev jupyter-conf chromium hub lint check-export check-readme notebooks unit lowest e2e ## everything: lint, types, notebooks, tests, a real JupyterLab
 	@echo "==> make test: all passed"
 
 .PHONY: lint
@@ -134,6 +134,35 @@ unit: $(VENV)/.dev jupyter-conf ## tests/: real sockets, a real kernel, the rule
 e2e: $(VENV)/.dev jupyter-conf chromium hub ## e2e/: JupyterLab and Chromium as a person uses them
 	@echo "==> pytest e2e"
 	@if ls e2e/test_*.py > /dev/null 2>&1; then $(PY) -m pytest e2e -n $(BROWSERS) --dist worksteal $(PYTEST_FLAGS); else echo "there are no tests in e2e/ yet"; fi
+
+# What reads from the network, and refuses: where an older parser would let something pass. LOWEST=tests runs all that the
+# packages installed here allow.
+LOWEST ?= tests/test_http1.py tests/test_conformance.py tests/test_bad_input.py tests/test_frames.py tests/test_streaming.py
+LOWEST_VENV := .venv-lowest
+
+$(LOWEST_VENV)/.done: $(INSTALL_FILES) tests/lowest.py
+	@echo "==> the environment: $(LOWEST_VENV), with the lowest versions that settings.ini allows"
+	@$(PYTHON) -m venv --clear $(LOWEST_VENV)
+	@$(PYTHON) tests/lowest.py > $(LOWEST_VENV)/constraints.txt
+	$(LOWEST_VENV)/bin/python -m pip install -q -c $(LOWEST_VENV)/constraints.txt -e '.[notebook,reload,speed]' \
+	  pytest pytest-timeout pytest-xdist psutil httpx websockets wsproto hypothesis nbclient
+	@touch $@
+
+.PHONY: lowest
+lowest: $(LOWEST_VENV)/.done ## what reads from the network, on the lowest versions that settings.ini allows
+	@echo "==> pytest, on the lowest versions"
+	$(LOWEST_VENV)/bin/python -m pytest $(LOWEST) -n $(WORKERS) --dist loadfile -m 'not timed' $(PYTEST_FLAGS)
+
+PYTHONS ?= python3.10 python3.11 python3.12 python3.13 python3.14 $(wildcard $(HOME)/.pyenv/versions/3.1[0-9]*/bin/python3)
+.PHONY: pythons
+pythons: ## the unit tests on each Python that is found, from 3.10 on; each has a venv of its own
+	@tried=" "; for python in $(PYTHONS); do \
+	  version=$$($$python -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2> /dev/null) || continue; \
+	  case "$$tried" in *" $$version "*) continue;; esac; tried="$$tried$$version "; \
+	  echo "==> Python $$version: $$python"; \
+	  $(MAKE) VENV=.venv-$$version PYTHON=$$python unit || { echo "==> Python $$version failed"; exit 1; }; \
+	done; [ "$$tried" != " " ] || { echo "no Python was found: make pythons PYTHONS=/path/to/python3"; exit 1; }; \
+	echo "==> make pythons: all passed:$$tried"
 
 TIMES ?= 20
 .PHONY: repeat
@@ -184,5 +213,5 @@ bench: $(VENV)/.dev ## nbws beside its peers, on Linux with gcc; options: make b
 .PHONY: clean
 clean: ## remove .venv, the browser files and everything that runs leave behind
 	find nbws/static -type f ! -name nbws.js ! -name prefix.js ! -name sockets.js ! -name nbws.css -delete
-	rm -rf $(VENV) .venv-bench build dist *.egg-info _proc e2e/artefacts .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-bench .venv-lowest .venv-3.* build dist *.egg-info _proc e2e/artefacts .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find nbws tests e2e nbs -name __pycache__ -prune -exec rm -rf {} +

@@ -432,6 +432,110 @@ def by_relay(nb: Notebook, jupyter: JupyterServer) -> Iterator[tuple[Relay, Page
         network.close()
 
 
+@pytest.mark.allow_jupyter_log(r"proxy/\d+/|Traceback|\] \{$")  # What the other proxy says meanwhile
+@pytest.mark.parametrize(
+    ("jupyter", "expected"),
+    [
+        pytest.param("lab", "proxied", id="own-extension"),
+        pytest.param(JupyterSettings(base_url="/user/alice/", flags=OFF), "jupyter-server-proxy", id="other-proxy"),
+        pytest.param(JupyterSettings(flags=BOTH_OFF), "direct", id="direct"),
+    ],
+    indirect=["jupyter"],
+)
+def test_each_way_passes_many_messages_and_outlives_a_restart(open_notebook: Open, expected: str) -> None:
+    """Short and long ones, in both directions; the page comes back when the kernel was started again."""
+    nb = open_notebook([CHAT])
+    nb.run(0)
+    expect(nb.frame(0).get_by_role("textbox")).to_be_visible()
+    assert way(nb, 0) == expected
+    connected(nb.frame(0))
+    for n in range(5):
+        say(nb.frame(0), f"message {n} " + "and on " * (n * 400))
+        expect(lines(nb.frame(0)).nth(n)).to_contain_text(f"message {n} ")
+    nb.restart()
+    nb.run(0)
+    expect(nb.frame(0).get_by_role("textbox")).to_be_visible()
+    until_it_passes(nb.frame(0), "after the restart")
+    until_it_passes(nb.frame(0), "and once more")
+
+
+STREAMS = """
+from nbws.common import *
+import asyncio
+app = FastHTML(exts='sse')
+seen = []
+
+async def ticks(n, start):
+    for i in range(start, start + 3): yield f'id: {i}\\nevent: tick\\ndata: {n}.{i} é\\n\\n'
+    yield 'retry: 100\\n: a comment\\n\\ndata: two\\ndata: lines\\n\\n'
+    if n: await asyncio.sleep(3600)
+
+@app.get('/')
+def page(): return [Div(hx_ext='sse', sse_connect=f'/ticks/{n}', sse_swap='tick', id=f's{n}') for n in range(1, 9)]
+@app.get('/ticks/{n}')
+def stream(n: int, request):
+    last = request.headers.get('last-event-id', '')
+    seen.append(last)
+    return EventStream(ticks(n, int(last or 0) + 1 if last or n else 1))
+@app.get('/plain')
+def plain(): return 'plain'
+serve()
+"""
+LISTEN = """() => new Promise(done => {
+    const source = new EventSource('/ticks/0'), heard = []
+    const at = new URL(source.url).pathname
+    const facts = () => [source instanceof EventSource, source.readyState, at.endsWith('/ticks/0')]
+    source.onopen = () => heard.push('open')
+    source.addEventListener('tick', e => heard.push(e.data + ' ' + e.lastEventId))
+    source.onmessage = e => heard.push(e.data)
+    source.onerror = () => heard.push('error ' + source.readyState)
+    const look = setInterval(() => {
+        if (heard.filter(h => h === 'two\\nlines').length < 2) return
+        clearInterval(look)
+        const then = facts()
+        source.close()
+        done([heard, then, source.readyState])
+    }, 20)
+})"""
+NONE = """() => new Promise(done => {
+    const source = new EventSource('/none')
+    source.onerror = () => done(source.readyState)
+})"""
+
+
+@AT_ALICES
+def test_event_streams_do_not_take_jupyters_connections(open_notebook: Open) -> None:
+    """Eight in one page, where a browser has six connections: the page and Jupyter go on."""
+    nb = open_notebook([STREAMS, "print(seen)"])
+    nb.run(0)
+    frame = nb.frame(0)
+    for n in range(1, 9):
+        expect(frame.locator(f"#s{n}")).to_have_text(f"{n}.3 é")
+    body = frame.locator("body")
+    assert body.evaluate("() => fetch('/plain').then(a => a.text())") == "plain"
+    heard, facts, closed = body.evaluate(LISTEN)
+    first = ["open", "0.1 é 1", "0.2 é 2", "0.3 é 3", "two\nlines", "error 0"]
+    again = ["open", "0.4 é 4", "0.5 é 5", "0.6 é 6", "two\nlines"]
+    assert heard[: len(first) + len(again)] == first + again
+    assert facts[0]
+    assert facts[2]
+    assert closed == 2
+    assert body.evaluate(NONE) == 2
+    nb.save()
+    nb.run(1)
+    assert "'3'" in nb.text_output(1)
+
+
+def test_a_connection_is_forgotten_on_the_way(open_notebook: Open, jupyter: JupyterServer) -> None:
+    """Nobody says so; the page asks by another connection, and comes back."""
+    nb = open_notebook([CHAT])
+    nb.run(0)
+    with by_relay(nb, jupyter) as (network, page):
+        network.forget()
+        until_it_passes(page, "after")
+        expect(page.get_by_role("status")).to_be_hidden()
+
+
 def test_the_network_is_away_for_five_seconds(open_notebook: Open, jupyter: JupyterServer) -> None:
     """The page's socket comes back by itself."""
     nb = open_notebook([CHAT])

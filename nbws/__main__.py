@@ -5,6 +5,11 @@
 # %% ../nbs/16b_main.ipynb #b8822f15
 from __future__ import annotations
 
+import os
+import sys
+
+if sys.path[:1] in ([''], [os.getcwd()]): del sys.path[0] # A file html.py there would be everybody's: see `load_module`
+
 from .cli import main
 
 # %% auto #0

@@ -271,8 +271,13 @@ class Gate:
         raw = []
         for name, value in request.headers.raw:
             if name == b'cookie': value = self._of_app(value.decode('latin-1'), request.host).encode('latin-1')
+            elif self.cookies and self.cookies.holds_token(value): continue # Through jupyter-server-proxy
             if value or name != b'cookie': raw.append((name, value))
         request.headers, request._cookies = Headers.from_raw(raw), None
+        if self.cookies and self.cookies.holds_token(request.target):
+            path, _, query = request.target.partition(b'?')
+            kept = b'&'.join(p for p in query.split(b'&') if not self.cookies.holds_token(p))
+            request.target, request._query = path + (b'?' + kept if kept else b''), None
 
     def _of_app(self, field: str, host: str) -> str:
         if self.cookies: field = self.cookies.of_app(field, host)

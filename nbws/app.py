@@ -33,7 +33,7 @@ from .html import (Link, Meta, Pre, Safe, Script, Tbody, Td, Th, Thead, Tr, attr
 from .html import Table as HtmlTable
 from .messages import (BindError, HTMLResponse, HTTPException, NbwsError, OptionError, PlainTextResponse, Request,
                            Response, Upgrade, printable, reason)
-from .rooms import Room, Rooms
+from .rooms import Room, Rooms, take_since
 from .routing import ANY, WEBSOCKET, Owner, Pattern, Route, Table, parse_pattern
 from .sessions import Session, Sessions
 from .sockets import WebSocket
@@ -77,6 +77,10 @@ class Surroundings:
 
     def begun(self, running: Any) -> None:
         "Something was begun by `app.run`."
+
+    def refresh(self, app: Any) -> int:
+        "Let an app's open pages load what has changed; how many there are."
+        return 0
 
     def dress(self, request: Request, response: Response) -> Response:
         "What leaves in place of an app's answer. On the server's loop."
@@ -293,6 +297,7 @@ class AppBase:
         self._cells_hooks: dict[Callable[..., Any], tuple[str, str]] = {} # Hooks that cells added: cell and name
         self.loop: asyncio.AbstractEventLoop | None = None # That of the server, while the app is served
         self.successor: Any = None # The app that has taken over
+        self.lineage = SimpleNamespace(served=None) # Of all apps that one cell makes, one after the other
         self.mounts: dict[str, Any] = {} # Other apps, by their prefix
         self.live, self.log, self.module = live, Log(), self._made.module
         self.surroundings.created(self)
@@ -306,12 +311,30 @@ class AppBase:
 
     def _hook(self, hooks: list[Callable[..., Any]], function: Callable[..., Any]) -> None:
         "Add a hook; where its cell is run again, in place of the one of the same name."
-        owner = self.surroundings.owner(function).id
-        if owner != getattr(function, '__module__', ''):
-            key = owner, getattr(function, '__qualname__', '')
-            hooks[:] = [h for h in hooks if self._cells_hooks.get(h) != key]
-            self._cells_hooks[function] = key
+        if key := self._note_hook(function): hooks[:] = [h for h in hooks if self._cells_hooks.get(h) != key]
         hooks.append(function)
+
+    def _note_hook(self, function: Callable[..., Any]) -> tuple[str, str] | None:
+        "Note which cell adds a hook: the cell and the function's name; None outside of cells."
+        owner = self.surroundings.owner(function).id
+        if owner == getattr(function, '__module__', ''): return None
+        key = self._cells_hooks[function] = owner, getattr(function, '__qualname__', '')
+        return key
+
+    def succeed(self, old: AppBase, cell: str, # The cell that has made both
+                theirs: Callable[[Route], bool], # Does a route belong to another cell?
+                ) -> None:
+        "Begin with what is not of the cell that makes this app: rooms, state, and what other cells have added."
+        self.rooms, self.state, self.log, self.lineage = old.rooms, old.state, old.log, old.lineage
+        self.table = self.table.add(*(r for r in old.table if theirs(r)))
+        hooks = {f: key for f, key in old._cells_hooks.items() if key[0] != cell}
+        self._cells_hooks |= hooks
+        for name in ('startup_hooks', 'shutdown_hooks', 'middlewares'):
+            getattr(self, name).extend(f for f in getattr(old, name) if f in hooks)
+        others = {what: f for what, f in old.exception_handlers.items() if f in hooks}
+        self.exception_handlers = others | self.exception_handlers
+        mounted = [getattr(r.endpoint, 'app', None) for r in self.table]
+        self.mounts = {prefix: app for prefix, app in old.mounts.items() if app in mounted}
 
     def report(self, error: BaseException, route: Route | None, subject: Any = None) -> None:
         "Count an error and tell the developer. From any thread."
@@ -427,9 +450,9 @@ class Routing(AppBase):
 
     def changed(self) -> None:
         "Tell the loops of open sockets that the table has changed."
-        for ws in {s._loop: s for s in tuple(self.sockets)}.values(): ws._call(self.refresh)
+        for ws in {s._loop: s for s in tuple(self.sockets)}.values(): ws._call(self.align)
 
-    def refresh(self) -> None: raise NotImplementedError
+    def align(self) -> None: raise NotImplementedError
 
     def _route(self, path: str, methods: Iterable[str], endpoint: Any, function: Callable[..., Any],
                name: str | None) -> Route:
@@ -555,7 +578,8 @@ class Pages(Routing):
         if self.default_hdrs:
             viewport = 'width=device-width, initial-scale=1, viewport-fit=cover'
             parts += [Meta(charset='utf-8'), Meta(name='viewport', content=viewport)]
-        if self.htmx and 'ws' in self.exts: parts.append(Script(src=f'{prefix}{ASSETS}/sockets.js')) # Before htmx
+        if self.htmx and 'ws' in self.exts: # Before htmx
+            parts.append(Script(src=f'{prefix}{ASSETS}/sockets.js', data_rooms=True))
         if self.default_hdrs:
             if self.htmx: parts.append(asset('htmx.min.js', prefix))
         if self.htmx: parts += [asset(EXTENSIONS[e], prefix) for e in self.exts]
@@ -592,6 +616,7 @@ class Answering(Pages):
     async def http(self, request: Request) -> Response:
         "Answer a request, or a handshake with an `Upgrade`. Raises nothing but what ends the task that calls it."
         request.app = self
+        if request.upgrade: take_since(request)
         try:
             answer = self._answer
             for middleware in self.middlewares: answer = _around(middleware, answer)
@@ -612,8 +637,9 @@ class Answering(Pages):
 
     async def _answer(self, request: Request) -> Response:
         path = request.path
-        found = self.table.match(WEBSOCKET, path) if request.upgrade else None
-        found = found or self.table.match(request.method, path)
+        wanted = request.route_path
+        found = self.table.match(WEBSOCKET, wanted) if request.upgrade else None
+        found = found or self.table.match(request.method, wanted)
         if found and path.startswith(ASSETS) and not found[0].path.startswith(ASSETS): found = None # By a catch-all
         if not found: return await self._unrouted(request)
         request.route, request.path_params = found
@@ -687,7 +713,7 @@ class Answering(Pages):
         return result
 
     async def _unrouted(self, request: Request) -> Response:
-        path, methods = request.path, self.table.methods(request.path)
+        path, methods = request.path, self.table.methods(request.route_path)
         if path.startswith(ASSETS + '/'): return StaticFiles(STATIC).find(path[len(ASSETS) + 1:]).answer(request)
         if methods - {WEBSOCKET}:
             allow = {'allow': ', '.join(sorted(methods - {WEBSOCKET} | {'OPTIONS'}))}
@@ -699,6 +725,7 @@ class Answering(Pages):
             query = f'?{request.query_string}' if request.query_string else ''
             target = request.target.partition(b'?')[0].decode('latin-1')
             target = target[:-1] if target.endswith('/') else target + '/'
+            target = '/' + target.lstrip('/\\') # Two of either kind would name another host (URL Standard, 4.4)
             return Response(b'', 307, {'location': f'{request.root_path}{target}{query}'})
         raise HTTPException(404)
 
@@ -745,6 +772,7 @@ class Errors(Answering):
         "Decorator: let a function of (request, error) answer for it."
         def add(function: F) -> F:
             self.exception_handlers[what] = function
+            self._note_hook(function)
             return function
         return add
 
@@ -754,8 +782,11 @@ class Lifespan(Errors):
     async def startup(self) -> None:
         "Run the start-up hooks; called by the transport, on its loop, before it listens."
         self.loop = asyncio.get_running_loop()
-        for other in tuple(self.mounts.values()): await other.startup()
-        for hook in self.startup_hooks: await _called(hook)
+        for route in self.table: # Perhaps another cell's, made for the app before this one
+            if isinstance(route.endpoint, SocketEndpoint): route.endpoint.app = self
+        before, self.lineage.served = self.lineage.served, self # What goes on with the app before need not begin
+        for other in _without(self.mounts.values(), before and before.mounts.values()): await other.startup()
+        for hook in _without(self.startup_hooks, before and before.startup_hooks): await _called(hook)
         if self.lifespan is None: return
         self._running = self.lifespan(self)
         await (self._running.__aenter__() if hasattr(self._running, '__aenter__') else anext(self._running))
@@ -767,7 +798,11 @@ class Lifespan(Errors):
         def leave() -> Any:
             return running.__aexit__(None, None, None) if hasattr(running, '__aexit__') else anext(running, None)
         ends = [leave] if running is not None else []
-        for end in (*ends, *self.shutdown_hooks, *(other.shutdown for other in tuple(self.mounts.values()))):
+        heir = self.lineage.served
+        if heir is self: heir = self.lineage.served = None
+        ends += _without(self.shutdown_hooks, heir and heir.shutdown_hooks)
+        ends += [other.shutdown for other in _without(self.mounts.values(), heir and heir.mounts.values())]
+        for end in ends:
             try: await _called(end)
             except BaseException as e:
                 if is_ending(e): raise
@@ -848,6 +883,10 @@ class Running:
 TO_BE_WAITED_FOR = 1.0 # Seconds: `await app.run(...)` may fail before the awaiting begins
 WAKES = 0.2 # Seconds between two looks of a waiting loop at whether it was interrupted
 
+def _without(things: Iterable[Any], others: Iterable[Any] | None) -> list[Any]:
+    others = list(others or ())
+    return [x for x in things if not any(x is o for o in others)]
+
 async def _called(hook: Callable[..., Any]) -> None:
     result = hook()
     if isinstance(result, Awaitable): await result
@@ -861,8 +900,8 @@ def below(request: Request, prefix: str, # A mounted app's; without a slash at i
     inner = Request(request.method, rest + mark + query, request.headers, request._body,
                     peer=request.peer, server=request.server, scheme=request.scheme,
                     root_path=request.root_path + prefix, http_version=request.http_version, upgrade=request.upgrade)
-    inner.asgi_scope, inner._state, inner.max_form = request.asgi_scope, request.state, request.max_form
-    inner.vouched = request.vouched
+    inner.asgi_scope, inner._state, inner.since = request.asgi_scope, request.state, request.since
+    inner.max_form, inner.vouched = request.max_form, request.vouched
     return inner
 
 class Mount:
@@ -915,13 +954,20 @@ def _on_loop(loop: Any) -> bool:
 # %% ../nbs/06_app.ipynb #4b6c0c07
 class App(Mounting):
     "A live web app: routes and sockets that may change while they are served. Its parameters are FastHTML's."
-    def refresh(self) -> None:
+    def refresh(self) -> int:
+        """Let open pages fetch themselves and take over what has changed; what was typed and sent into them stays.
+
+        Says how many pages: in a notebook and under `--reload`, for in production none listens. From any thread.
+        """
+        return self.surroundings.refresh(self)
+
+    def align(self) -> None:
         "Bring every open socket in line with the table. On the server's loop."
         table, moving = self.table, []
         for ws in tuple(self.sockets):
             if ws.table is table: continue
             ws.table = table
-            found = table.match(WEBSOCKET, ws.path)
+            found = table.match(WEBSOCKET, ws.request.route_path)
             if not found or not isinstance(found[0].endpoint, SocketEndpoint):
                 ws.close(1012, 'the route is gone')
                 continue
@@ -939,15 +985,16 @@ class App(Mounting):
             for ws in moving: ws.release()
 
     def adopt(self, old: App) -> None:
-        "Take over the open sockets and sessions of another app: its cell was run again. On the server's loop."
+        "Take over the open sockets, rooms and sessions of another app: its cell was run again. On the server's loop."
         self.sessions.adopt(old.sessions)
         if self._made.files == old._made.files: self._made = self._made._replace(number=old._made.number)
         old.successor = self
+        self.rooms.take_over(old.rooms)
         for ws in tuple(old.sockets):
             old.sockets.discard(ws)
             self.sockets.add(ws)
             ws.app = ws.request.app = self
-        self.refresh()
+        self.align()
 
     def middleware(self, function: F) -> F:
         "Decorator: wrap every answer and handshake in `async def f(request, call_next)`; the last one is outermost."

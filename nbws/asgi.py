@@ -89,6 +89,7 @@ class _Incoming:
                 seconds += time.monotonic() - began
 
     async def _more(self) -> None:
+        if self._chunks or self.ended or self.gone: return # It came meanwhile, and `left` waits for the end by now
         async with self._lock:
             if not (self._chunks or self.ended or self.gone): await self._next()
 

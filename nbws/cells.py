@@ -23,9 +23,10 @@ from contextvars import Context, ContextVar, copy_context
 from functools import partial
 from types import CodeType, FrameType, TracebackType
 from typing import Any, Protocol
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
-from .app import (App, AppBase, Surroundings, advise, error_text, excerpt, first_users, is_ours, is_users,
+from .app import (ASSETS, App, AppBase, Surroundings, advise, error_text, excerpt, first_users, is_ours,
+                  is_users,
                   message_of, shortened)
 from .live import Live, script
 from .messages import BindError, NbwsError, Request, Response
@@ -367,6 +368,7 @@ class Run:
         self.depth, self.failed = 0, False
         self.defined: set[Route] = set()
         self.begun: list[Any] = [] # By `app.run`
+        self.made: list[ref[App]] = [] # Apps
         self.release: list[Callable[[], None]] = [] # Lets messages go on that wait for its end
 
 class Cells(Surroundings):
@@ -380,10 +382,12 @@ class Cells(Surroundings):
         self._outlets: dict[str, Outlet] = {}
         self._parents: dict[str, dict[str, Any]] = {}
         self._runs: dict[str, Run] = {} # By their request: subshells run cells beside each other
+        self._apps: dict[str, list[ref[App]]] = {} # Those that each cell made when it ran last
+        self._adders: dict[int, str] = {} # By serial of a route whose function is a module's: the cell that added it
         self._going_on: list[tuple[str, Any]] = [] # What cells have begun by `app.run`, with the cell's id
         self._held: deque[tuple[str, dict[str, Any]]] = deque(maxlen=1000) # Output that waits for a cell to run
         self._showing: set[Any] = set() # Tasks
-        self.after_hooks: list[Callable[[], None]] = [] # Called when a cell has ended
+        self.after_hooks: list[Callable[[bool], None]] = [] # Called when a cell has ended, with whether it succeeded
 
     def cell(self) -> Owner:
         "The cell that runs, or ran last."
@@ -438,12 +442,33 @@ class Cells(Surroundings):
         self._homes[app] = self._here() if old is None or old not in self._homes else self._homes[old]
         if old is not app and old in self.lives: self.lives[old].retire()
 
-    def created(self, app: App) -> None: self.lives[app] = Live(app)
+    def created(self, app: App) -> None:
+        self.lives[app] = Live(app)
+        run = self._run_here()
+        if run is None: return
+        run.made.append(ref(app))
+        before = self._apps.get(run.cell, [])[len(run.made) - 1:]
+        old = before[0]() if before else None
+        if old is not None: app.succeed(old, run.cell, partial(self._belongs_elsewhere, run.cell))
+
+    def _belongs_elsewhere(self, cell: str, route: Route) -> bool:
+        if route.path.startswith(ASSETS) or route.owner is None: return False
+        return route.owner.id != cell and self._adders.get(route.serial) != cell
+
+    def _run_here(self) -> Run | None:
+        "The run of a cell whose own code runs here, and no handler's; None where there is none."
+        run = self._runs.get(self._request())
+        return run if run and run.cell and run.thread is threading.current_thread() and SPEAKER.get() is None else None
+
+    def refresh(self, app: Any) -> int: return self.lives[app].refresh() if app in self.lives else 0
     def dress(self, request: Request, response: Response) -> Response:
         return with_script(response, request, script(request))
 
     def defined(self, app: App, routes: Sequence[Route], replaced: Sequence[Route]) -> None:
-        for run in list(self._runs.values()): run.defined.update(r for r in routes if _owns(run.cell, r))
+        for each in list(self._runs.values()): each.defined.update(r for r in routes if _owns(each.cell, r))
+        for old in replaced: self._adders.pop(old.serial, None)
+        if run := self._run_here():
+            self._adders.update((r.serial, run.cell) for r in routes if r.owner and r.owner.id != run.cell)
         for old in replaced:
             mine = routes[0].owner
             if old.owner and mine and old.owner.id != mine.id:
@@ -451,9 +476,8 @@ class Cells(Surroundings):
         if self._request() not in self._runs and app in self.lives: self.lives[app].check()
 
     def begun(self, running: Any) -> None:
-        run = self._runs.get(self._request())
-        by_cell = run and run.cell and threading.current_thread() is run.thread and SPEAKER.get() is None
-        if run is None or not by_cell: return
+        run = self._run_here()
+        if run is None: return
         run.begun.append(running)
         self._going_on.append((run.cell, running))
 
@@ -485,7 +509,8 @@ class Running(Cells):
         self._runs.pop(self._request(), None)
         ok = run.cell and not run.failed
         try:
-            for hook in self.after_hooks: hook()
+            if run.cell and run.made: self._apps[run.cell] = run.made
+            for hook in self.after_hooks: hook(not run.failed)
             for app, live in list(self.lives.items()):
                 app.renew()
                 if ok: self._prune(app, run)

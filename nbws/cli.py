@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import importlib
 import importlib.util
 import json
@@ -27,15 +28,15 @@ from . import __version__, notebook
 from .app import AppBase, below, users_traceback
 from .conn import Limits
 from .live import Development, Followed
-from .loading import LOADING, LoadFailed, NothingThere, load_app
+from .loading import LOADING, LoadFailed, NothingThere, code_cells, load_app
 from .messages import NbwsError, PlainTextResponse, Request, Response, StartError, printable
 from .server import FIRST, TLS_PASSWORD, Server, load_tls
 
 log = logging.getLogger('nbws')
 
 # %% auto #0
-__all__ = ['log', 'GRACE', 'START', 'PAUSES', 'NOTHING_THERE', 'SOURCES', 'SHOWN', 'SIZE', 'SECONDS', 'LEVELS', 'DEMO', 'load',
-           'Supervisor', 'Help', 'main', 'run', 'demo']
+__all__ = ['log', 'GRACE', 'START', 'PAUSES', 'NOTHING_THERE', 'SOURCES', 'SHOWN', 'LARGE', 'SIZE', 'SECONDS', 'LEVELS', 'DEMO',
+           'load', 'code_of', 'Supervisor', 'Help', 'main', 'run', 'demo']
 
 # %% ../nbs/16_cli.ipynb #3febf8c5
 def load(target: str) -> Any:
@@ -82,6 +83,16 @@ NOTHING_THERE = 2 # Its exit code where no change of a file could help
 SOURCES = ('.py', '.ipynb') # A change of these starts a new child,
 SHOWN = ('.css', '.js', '.html') # and one of these is news for the pages only
 
+LARGE = 2**25 # Bytes of a file at which every save is taken for a change
+
+def code_of(path: Path) -> bytes | None:
+    "A digest of what runs of a file: of a notebook, its code cells. None where it cannot be read."
+    try: data = path.read_bytes() if path.stat().st_size < LARGE else os.urandom(8)
+    except OSError: return None
+    if path.suffix == '.ipynb':
+        with suppress(NbwsError): data = '\0'.join(code_cells(path)).encode(errors='surrogatepass')
+    return hashlib.sha256(data).digest()
+
 class Supervisor:
     "Starts children that serve the same listening sockets."
     def __init__(self,
@@ -97,6 +108,7 @@ class Supervisor:
         self.children: set[asyncio.subprocess.Process] = set() # Those that serve
         self.old: dict[asyncio.subprocess.Process, asyncio.Task[None]] = {} # Those that are stopping
         self.lines: dict[int, int] = {} # The pipes that children hear us by, by their process ids
+        self.codes: dict[Path, bytes | None] = {} # What the files were that are watched, at the last look
         self.trouble, self.code = '', 0 # Why the last child could not serve, and what it ended with
         self.clean = True # Every child ended by itself when it was told to
         self.changing = asyncio.Lock() # One renews or replaces children at a time
@@ -250,14 +262,25 @@ class Supervisor:
             ignore_dirs = (*DefaultFilter.ignore_dirs, '.ipynb_checkpoints')
             def __call__(self, change: Any, path: str) -> bool:
                 return path.endswith((*SOURCES, *SHOWN)) and super().__call__(change, path)
-        changed = awatch(*self.folders, watch_filter=Sources(), step=50, debounce=400)
-        async for changes in changed:
+        sources = Sources()
+        for folder in self.folders:
+            for place, folders, files in os.walk(folder):
+                folders[:] = [f for f in folders if f not in sources.ignore_dirs]
+                for path in (Path(place, f) for f in files):
+                    if sources(None, str(path)): self.codes[path] = code_of(path)
+        async for changes in awatch(*self.folders, watch_filter=sources, step=50, debounce=400):
             await self.serving.wait()
-            if self.stopping.is_set(): return
-            names = sorted({Path(p).name for _, p in changes})
+            names = sorted({path.name for path in map(Path, {p for _, p in changes}) if self.differs(path)})
+            if not names: continue
             click.echo(f'nbws: {", ".join(names)} changed')
             if any(n.endswith(SOURCES) for n in names): await self.renew(names)
             else: self.tell({'type': 'refresh', 'files': names})
+
+    def differs(self, path: Path) -> bool:
+        "Does something else run of a file than before? Where nothing is served, one that is saved may be meant so."
+        before, now = self.codes.get(path), code_of(path)
+        self.codes[path] = now
+        return now != before or not self.children or bool(self.trouble)
 
     async def renew(self, names: list[str], # Of the files that have changed
                     ) -> None:

@@ -26,7 +26,7 @@ __all__ = ['NotStr', 'ft_hx', 'ft_html', 'Head', 'Title', 'Base', 'Link', 'Meta'
            'Noscript', 'Template', 'Slot', 'DOCTYPE', 'Safe', 'attribute_name', 'FT', 'unqid', 'is_element', 'render',
            'to_xml', 'Tag', 'ft', 'A', 'AX', 'Form', 'Hidden', 'CheckboxX', 'Script', 'Style', 'Html', 'Titled',
            'Fragment', 'Comment', 'Nbsp', 'Favicon', 'Card', 'Group', 'Grid', 'Container', 'fill_form', 'find_inputs',
-           'is_elements', 'is_document', 'fragment', 'document', 'sse_message', 'HtmxHeaders', 'HttpHeader',
+           'is_elements', 'is_document', 'fragment', 'apart', 'document', 'sse_message', 'HtmxHeaders', 'HttpHeader',
            'HtmxResponseHeaders']
 
 # %% ../nbs/01_html.ipynb #e49187bf
@@ -747,10 +747,39 @@ def is_document(content: Any, # What a handler returned
         return _text(content[:100]).lstrip().lower().startswith(('<!doctype', '<html'))
     return any(getattr(part, 'tag', None) == 'html' for part in _parts(content))
 
+_PLACES = {'tr': 'tr', 'td': 'td', 'th': 'td', 'col': 'col',
+           **dict.fromkeys(('tbody', 'thead', 'tfoot', 'caption', 'colgroup'), 'table')}
+_TAGGED = re.compile(r'\s*<([a-zA-Z]+)')
+
+def _place(part: Any) -> str:
+    "Where in a table a part has to stand, or '': an HTML template has one such place (HTML standard, 13.2.6.4.22)."
+    if isinstance(part, Safe): return _PLACES.get(found[1].lower(), '') if (found := _TAGGED.match(part)) else ''
+    return _PLACES.get(part.tag.lower(), '') if is_element(part) else ''
+
 def fragment(content: Any, # What a handler returned
              ) -> str:
-    "The HTML of `content` and no more."
-    return render(*_parts(content))
+    "The HTML of `content` and no more; where rows of tables stand beside other things, so that htmx finds them all."
+    parts = _parts(content)
+    if len(parts) > 1 and len(set(map(_place, parts))) > 1:
+        elsewhere = [part for part in parts if isinstance(part, FT) and 'hx-swap-oob' in part.attrs]
+        parts = [part for part in parts if not any(part is e for e in elsewhere)] + [*map(Template, elsewhere)]
+    return render(*parts)
+
+def apart(content: Iterable[Any], # What is to be sent over a socket, as one message
+          ) -> list[str]:
+    """The HTML of components in several messages, so that htmx finds them all; [] where one message will do.
+
+    htmx reads a message as an HTML template, and a `Tr` beside a `Div` is lost in one without a word. Messages, unlike
+    answers over HTTP, may not wrap it in a template of its own.
+    """
+    if not any(x.__class__ is not FT or x.tag in _PLACES for x in content): return []
+    if not any(is_element(x) or hasattr(type(x), '__ft__') for x in content): return []
+    groups: list[tuple[str, list[Any]]] = []
+    for part in _parts(tuple(content)):
+        place = _place(part)
+        if groups and groups[-1][0] == place: groups[-1][1].append(part)
+        else: groups.append((place, [part]))
+    return [render(*parts) for _, parts in groups]
 
 def document(content: Any, # What a handler returned
              *,

@@ -5,29 +5,118 @@
 # %% ../nbs/12b_live.ipynb #f443a108
 from __future__ import annotations
 
+import inspect
 import secrets
+import sys
 import time
 from collections import deque
+from collections.abc import Iterator
+from functools import partial
 from math import inf
+from types import CodeType, FunctionType, MethodType, ModuleType, SimpleNamespace
 from typing import Any
 
-from .app import ASSETS, App, Surroundings, error_text
+from .app import ASSETS, App, Mount, Surroundings, error_text, is_users
 from .binding import plan
 from .endpoints import SocketEndpoint
 from .html import Script, render
-from .messages import Request, Response
+from .messages import BindError, Request, Response
 from .prefix import with_script
 from .routing import WEBSOCKET, Route, parse_pattern
 from .sockets import WebSocket
 
 # %% auto #0
-__all__ = ['PATH', 'BOOT', 'RETIRED', 'Live', 'script', 'Development', 'Followed']
+__all__ = ['PATH', 'BOOT', 'RETIRED', 'MOST', 'NOTICES', 'CONNECTS', 'made_of', 'PageError', 'Live', 'script', 'Development',
+           'Followed']
 
 # %% ../nbs/12b_live.ipynb #30d86862
 PATH = ASSETS + '/live'
 BOOT = secrets.token_hex(8) # Tells a page that it talks to another process than the one that made it
 
 RETIRED: deque[int] = deque(maxlen=1000) # Routes that are gone: a page that one of them made may not have loaded yet
+
+MOST = 10_000 # Things that are looked at to see what a page is made of
+
+def made_of(*functions: Any) -> dict[Any, Any]:
+    """What functions are made of, to be compared with what it was: their code, and what they find by global names.
+
+    Followed through the functions, classes and modules that the user wrote. Functions are compared by their code and
+    their defaults, numbers and texts by their value, all else by whether it is the same thing. From any thread.
+    """
+    found: dict[Any, Any] = {}
+    waiting: list[tuple[Any, Any]] = [((i,), f) for i, f in enumerate(functions)]
+    while waiting and len(found) < MOST:
+        name, thing = waiting.pop()
+        if name in found: continue
+        found[name] = _Same(thing)
+        waiting += _parts_of(thing)
+    return found
+
+class _Same:
+    "Equal to what stands for the same thing."
+    __slots__ = ('thing',)
+    def __init__(self, thing: Any) -> None: self.thing = thing
+    __hash__ = None  # type: ignore[assignment]
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _Same): return NotImplemented
+        a, b = self.thing, other.thing
+        if a is b: return True
+        if type(a) is not type(b): return False
+        return isinstance(a, FunctionType) or (isinstance(a, _PLAIN) and a == b) # A function's parts are there, too
+
+_PLAIN = (str, int, float, bytes, bool, CodeType)
+
+def _parts_of(thing: Any) -> Iterator[tuple[Any, Any]]:
+    if isinstance(thing, (MethodType, partial)):
+        inner = thing.func if isinstance(thing, partial) else thing.__func__
+        yield ('inner', id(inner)), inner
+    elif isinstance(thing, FunctionType):
+        if not is_users(thing.__code__.co_filename): return
+        own = id(thing.__globals__), thing.__qualname__, thing.__code__.co_firstlineno
+        yield ('code', own), thing.__code__
+        values = [*(thing.__defaults__ or ()), *(thing.__kwdefaults__ or {}).values(), *_cells_of(thing)]
+        yield from ((('value', own, i), v) for i, v in enumerate(values))
+        names = set(_names(thing.__code__))
+        for name in names: yield from _global(name, thing.__globals__, names)
+    elif isinstance(thing, type):
+        if not _is_users_module(thing.__module__): return
+        for name, member in tuple(vars(thing).items()):
+            inner = getattr(member, '__func__', getattr(member, 'fget', member))
+            if isinstance(inner, FunctionType): yield ('member', thing.__module__, thing.__qualname__, name), inner
+    if isinstance(wrapped := inspect.getattr_static(thing, '__wrapped__', None), FunctionType):
+        yield ('wrapped', id(wrapped)), wrapped
+
+def _global(name: str, variables: dict[str, Any], names: set[str]) -> Iterator[tuple[Any, Any]]:
+    "A variable, if it is one; of a module, those of its variables that may be meant."
+    value = variables.get(name)
+    if isinstance(value, ModuleType):
+        if not _is_users_module(value.__name__): return
+        for attribute in names - {name}: yield from _global(attribute, vars(value), names - {name})
+    elif value is not None:
+        yield ('global', id(variables), name), value
+        if not isinstance(value, (type, FunctionType, *_PLAIN)): yield ('type', id(variables), name), type(value)
+
+def _names(code: CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for inner in code.co_consts:
+        if isinstance(inner, CodeType): yield from _names(inner)
+
+def _cells_of(function: Any) -> Iterator[Any]:
+    for cell in function.__closure__ or ():
+        try: yield cell.cell_contents
+        except ValueError: pass # Not yet filled
+
+def _is_users_module(name: str) -> bool:
+    file = getattr(sys.modules.get(name), '__file__', None)
+    return is_users(file) if file else name == '__main__'
+
+class PageError(BindError):
+    "What only a page has noticed: what it was sent has no place in it, or what it asks for is not answered."
+
+NOTICES = 50 # That are taken from one page
+CONNECTS = {'htmx': 'htmx is not loaded', 'extension': "load htmx's extension with the app: FastHTML(exts={ext!r})",
+            'attribute': 'write hx_ext={ext!r} on this element, or on one around it',
+            'outside': 'it needs an element around it with ws_connect'}
 
 class Live:
     "The pages of one app, as far as they are open. On the server's loop, but for `check` and `tell`."
@@ -44,24 +133,83 @@ class Live:
         app.table = app.table.add(endpoint.route) # Not `app.add`: this is nobody's route
 
     def handler_of(self, page: str) -> Any:
-        "The function that makes the page at this path now."
-        found = self.app.table.match('GET', page)
-        function = found and getattr(found[0].endpoint, 'function', None)
-        return function, getattr(function, '__code__', None) # %autoreload replaces the code and keeps the function
+        "The function that makes the page at this path now, and what that is made of."
+        app, route = self.route_of(page)
+        function = getattr(route.endpoint, 'function', None) if route else None
+        if function is None: return None, {}
+        around = [plan.function for plan, *_ in app.before] + [plan.function for plan in app.after]
+        return function, made_of(function, app.body_wrap, *around)
+
+    def route_of(self, path: str, method: str = 'GET') -> tuple[Any, Route | None]:
+        "The route that answers at this path, and its app: this one, or one that is mounted below it."
+        app: Any = self.app
+        while True:
+            found = app.table.match(method, path)
+            if not found or not isinstance(found[0].endpoint, Mount): return app, found[0] if found else None
+            mount = found[0].endpoint
+            if not isinstance(mount.app, App): return mount.app, found[0]
+            app, path = mount.app, path[len(mount.prefix):] or '/'
 
     async def _joined(self, ws: WebSocket, page: str = '/', made: int = 0, since: float = inf) -> None:
         self.pages.add(ws)
         if not hasattr(ws.state, 'handler'): ws.state.handler, ws.state.made = self.handler_of(page), made
+        ws.state.noticed = 0
         ws.send({'type': 'hello', 'boot': self.boot, 'peer': self.peer})
         self._look(ws, page) # It may have come over from an app that was replaced
         if self.trouble: ws.send(self.trouble)
         elif self.error and self.error['at'] > since: ws.send(self.error)
 
     async def _left(self, ws: WebSocket) -> None: self.pages.discard(ws)
-    async def _heard(self, type: str) -> dict[str, str]: return {'type': 'pong'}  # noqa: A002 (the message's field)
+    async def _heard(self, ws: WebSocket, type: str, data: Any,  # noqa: A002 (the message's field)
+                     ) -> dict[str, Any] | None:
+        if type != 'noticed': return {'type': 'pong'}
+        ws.state.noticed += 1
+        return self._noticed(ws.query_params.get('page', '/'), data) if ws.state.noticed <= NOTICES else None
 
-    def _look(self, ws: WebSocket, page: str) -> None:
-        handler = self.handler_of(page)
+    def _noticed(self, page: str, facts: dict[str, Any]) -> dict[str, Any] | None:
+        "Tell the developer what only a page has noticed; what the page is to show."
+        facts = {k: v[:300] if isinstance(v, str) else v for k, v in facts.items()}
+        _, route = self.route_of(page)
+        text = self._told(facts)
+        if text is None: return None
+        self.app.report(PageError(text), route, SimpleNamespace(path=page))
+        return {'type': 'error', 'where': f'The page {page}', 'text': text}
+
+    def _told(self, facts: dict[str, Any]) -> str | None:
+        what, path = facts.get('what'), str(facts.get('path') or '')
+        if what == 'oob':
+            what = f'no element with the id {facts["id"]!r}' if facts.get('id') else 'no such place'
+            return f'the page has {what}, so htmx has dropped what came for it: {facts.get("element")}'
+        if what == 'connect':
+            attribute = str(facts.get('attribute'))
+            why = CONNECTS.get(str(facts.get('reason')), '').format(ext=attribute.partition('-')[0])
+            return f'{attribute}{f"={path!r}" if path else ""} does nothing: {why}'
+        if what == 'response':
+            _, route = self.route_of(path.partition('?')[0], str(facts.get('verb')).upper())
+            if self.error and route and self.error['where'] == route.label: return None # The error itself has been told
+            return f'{facts.get("verb")} {path} was answered with {facts.get("status")}, so htmx has changed nothing'
+        if what == 'send': return f'{facts.get("verb")} {path} got no answer ({facts.get("reason")})'
+        if what == 'socket': return self._told_of_socket(path, facts)
+        return f'htmx says {facts.get("name")} {facts.get("detail") or ""}'.rstrip()
+
+    def _told_of_socket(self, path: str, facts: dict[str, Any]) -> str:
+        code, why = facts.get('code'), facts.get('reason')
+        if facts.get('opened'): return f'the socket at {path} was closed with {code}' + (f': {why}' if why else '')
+        app, route = self.route_of(path, WEBSOCKET)
+        if route: return f'the socket at {path} could not be opened: {route.label}, or something in between, refused it'
+        if self.app is not app or not len(self.app.table) > 1: return f'nothing answers sockets at {path}'
+        known = ', '.join(r.path for r in app.routes if WEBSOCKET in r.methods)
+        known = f', but there is {known}' if known else ''
+        return f'nothing answers sockets at {path}: there is no @app.ws({path!r}){known}'
+
+    def refresh(self) -> int:
+        "Let every page load what has changed; how many there are. From any thread."
+        pages = tuple(self.pages)
+        for ws in pages: ws.send({'type': 'refresh'})
+        return len(pages)
+
+    def _look(self, ws: WebSocket, page: str, handler: Any = None) -> None:
+        handler = handler or self.handler_of(page)
         if ws.state.handler == handler and ws.state.made not in RETIRED: return
         ws.state.handler, ws.state.made = handler, 0
         if self.app.live: ws.send({'type': 'refresh'})
@@ -70,7 +218,9 @@ class Live:
         "Let those pages refresh whose handler is another one than when they were made. From any thread."
         before, self.routes = self.routes, frozenset(self.app.table)
         RETIRED.extend(r.serial for r in before - self.routes)
-        for ws in tuple(self.pages): self._look(ws, ws.query_params.get('page', '/'))
+        paths = {ws: ws.query_params.get('page', '/') for ws in tuple(self.pages)}
+        handlers = {path: self.handler_of(path) for path in set(paths.values())}
+        for ws, path in paths.items(): self._look(ws, path, handlers[path])
 
     def retire(self) -> None:
         "The app was replaced by another. From any thread."
@@ -81,7 +231,8 @@ class Live:
         for ws in tuple(self.pages): ws.send(message)
 
     def report(self, error: BaseException, where: str) -> None:
-        "Show every page an error. From any thread."
+        "Show every page an error; what a page has noticed is its own. From any thread."
+        if isinstance(error, PageError): return
         self.error = {'type': 'error', 'where': where, 'text': error_text(error), 'at': time.time()}
         self.tell(self.error)
 
@@ -89,7 +240,7 @@ def script(request: Request, boot: str = BOOT) -> str:
     "The element that ties a page to this line, and says who made the page, and when: a successor may answer the line."
     made = request.route.serial if request.route and request.method == 'GET' else 0
     folder = request.root_path + ASSETS
-    return render(Script(src=f'{folder}/sockets.js', data_all=True),
+    return render(Script(src=f'{folder}/sockets.js', data_all=True, data_rooms=isinstance(request.app, App)),
                   Script(src=f'{folder}/nbws.js', data_boot=boot, data_made=made or None, data_at=time.time()))
 
 # %% ../nbs/12b_live.ipynb #b3e9ec9c
@@ -102,6 +253,7 @@ class Development(Surroundings):
         self.line = App()
         self.live = Live(self.line, 'app', boot)
 
+    def refresh(self, app: Any) -> int: return self.live.refresh()
     def report(self, app: Any, error: BaseException, route: Route | None, what: str) -> None:
         super().report(app, error, route, what)
         self.live.report(error, what)

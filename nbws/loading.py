@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import importlib.util
 import json
 import os
+import re
 import sys
 import traceback
 from collections.abc import Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import reduce
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -21,6 +23,7 @@ from typing import Any
 
 from .app import App
 from .messages import NbwsError
+from .workers import is_ending
 
 # %% auto #0
 __all__ = ['LOADING', 'NothingThere', 'LoadFailed', 'load_module', 'code_cells', 'run_notebook', 'find_among', 'load_app']
@@ -46,14 +49,34 @@ def load_module(name: str, # 'package.module', or the path of a Python file
     "Import a module and return its variables. Raises `NothingThere` and `LoadFailed`."
     path = Path(name)
     if path.suffix == '.py' and not path.is_file(): raise NothingThere(f'there is no file {name}')
+    if path.suffix == '.py' and path.stem in sys.stdlib_module_names:
+        with suppress(ImportError): importlib.import_module(path.stem) # Whoever wants Python's own gets it
     _on_path(path.resolve().parent if path.suffix == '.py' else Path.cwd())
     module = path.stem if path.suffix == '.py' else name
-    try: return vars(importlib.import_module(module))
+    try: return vars(_from_file(path.resolve()) if path.suffix == '.py' else importlib.import_module(module))
     except ModuleNotFoundError as e:
-        if e.name and (module == e.name or module.startswith(e.name + '.')):
+        if path.suffix != '.py' and e.name and (module == e.name or module.startswith(e.name + '.')):
             raise NothingThere(f'there is no module {e.name!r} here or among what is installed') from None
         raise LoadFailed(f'{name} cannot be imported:\n{_trace(e)}') from None
-    except (Exception, SystemExit) as e: raise LoadFailed(f'{name} cannot be imported:\n{_trace(e)}') from None
+    except BaseException as e:
+        if is_ending(e): raise
+        raise LoadFailed(f'{name} cannot be imported:\n{_trace(e)}') from None
+
+def _from_file(path: Path) -> ModuleType:
+    "The module in a file: by its name as others import it, unless it has none (my.app.py) or another has it (html.py)."
+    if path.stem.isidentifier():
+        module = sys.modules.get(path.stem) or importlib.import_module(path.stem)
+        if Path(getattr(module, '__file__', None) or '.').resolve() == path: return module
+    name = re.sub(r'\W', '_', path.stem)
+    while name in sys.modules or name == path.stem: name += '_'
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec and spec.loader
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    try: spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
 
 def _on_path(folder: Path) -> None:
     if str(folder) not in sys.path: sys.path.insert(0, str(folder))

@@ -22,11 +22,11 @@ from .data import (MAX_FIELDS, MAX_FILES, MAX_FORM, Fields, FormError, Headers, 
                        parse_cookies, parse_form, parse_query, sendable_fields, set_cookie)
 
 # %% auto #0
-__all__ = ['ALIVE', 'NbwsError', 'BindError', 'SignatureError', 'PatternError', 'OptionError', 'StartError', 'Reported',
-           'HTTPException', 'reason', 'printable', 'CloseCode', 'WebSocketDisconnect', 'Body', 'Address', 'URL',
-           'RequestHead', 'RequestParts', 'Request', 'from_json', 'Scope', 'whole_pairs', 'encodable', 'Response',
-           'HTMLResponse', 'PlainTextResponse', 'JSONResponse', 'RedirectResponse', 'StreamingResponse', 'to_json',
-           'Payload', 'Lane', 'Conn', 'Receiver', 'Upgrade']
+__all__ = ['ALIVE', 'ENCODED_SLASH', 'NbwsError', 'BindError', 'SignatureError', 'PatternError', 'OptionError', 'StartError',
+           'Reported', 'HTTPException', 'reason', 'printable', 'CloseCode', 'WebSocketDisconnect', 'Body', 'Address',
+           'URL', 'RequestHead', 'RequestParts', 'Request', 'from_json', 'Scope', 'whole_pairs', 'encodable',
+           'Response', 'HTMLResponse', 'PlainTextResponse', 'JSONResponse', 'RedirectResponse', 'StreamingResponse',
+           'to_json', 'Payload', 'Lane', 'Conn', 'Receiver', 'Upgrade']
 
 # %% ../nbs/00b_messages.ipynb #a995aca3
 class NbwsError(Exception):
@@ -174,7 +174,7 @@ ALIVE = 'nbws.alive' # A subprotocol of our own, which apps do not see: see `nbw
 class RequestHead:
     "What a transport knows of a request once its header fields are in."
     __slots__ = ('method', 'target', 'headers', 'peer', 'server', 'scheme', 'root_path', 'http_version', 'upgrade',
-                 'app', 'route', 'path_params', 'asgi_scope', 'connection', 'answered', '_session',
+                 'app', 'route', 'path_params', 'asgi_scope', 'connection', 'since', 'answered', '_session',
                  'max_form', '_body', '_path', '_query', '_cookies', '_form', '_state', '_out',
                  'leave', 'vouched')
     max_form: int # Bytes of a form without its files, or of JSON; beyond it 413. Middleware may set another
@@ -183,6 +183,7 @@ class RequestHead:
     path_params: dict[str, Any]
     connection: Any # What the app's `connected` made of the connection, where the transport tells of it
     asgi_scope: dict[str, Any] | None
+    since: dict[str, int] | None # What a page that opens its socket again has seen: see `nbws.rooms`; set by the app
     answered: bool | None # No cookie can be set any more
     _session: Any
     _path: str | None
@@ -214,12 +215,14 @@ class RequestHead:
         self.http_version, self.upgrade, self._body = http_version, upgrade, body
         self.path_params, self.max_form, self.vouched = {}, MAX_FORM, False
         self.app = self.route = self.asgi_scope = self.connection = self.answered = self._session = self._path = None
-        self._query = self._cookies = self._form = self._state = self._out = self.leave = None
+        self._query = self._cookies = self._form = self._state = self._out = self.leave = self.since = None
 
     def __repr__(self) -> str:
         return f'<{type(self).__name__} {printable(self.method)} {printable(self.target.decode("latin-1"))}>'
 
 # %% ../nbs/00b_messages.ipynb #ac6f4ca5
+ENCODED_SLASH = '\udc2f' # Stands in a path for `%2F`; nothing else decodes to half a surrogate pair
+
 class RequestParts(RequestHead):
     "The parts of a request by name, decoded when they are asked for."
     __slots__ = ()
@@ -231,6 +234,13 @@ class RequestParts(RequestHead):
             raw = self.target.partition(b'?')[0].decode('latin-1')
             self._path = unquote(raw) if '%' in raw else raw
         return self._path
+
+    @property
+    def route_path(self) -> str:
+        "The path that a route matches: `%2F` is no slash that divides it (RFC 3986, 2.2) but `ENCODED_SLASH`."
+        if b'%2' not in self.target: return self.path
+        raw = self.target.partition(b'?')[0].decode('latin-1')
+        return ENCODED_SLASH.join(unquote(part) for part in re.split('%2[Ff]', raw))
 
     @property
     def client(self) -> Address:

@@ -30,7 +30,7 @@ if TYPE_CHECKING: from nbws.server import Server # Imported when something is se
 
 # %% auto #0
 __all__ = ['SITES', 'PORT', 'SWITCH_INTERVAL', 'FRAME', 'FIT', 'MAX_HEIGHT', 'shell', 'cell_id', 'find_app', 'Site',
-           'asyncio_result', 'site_for', 'follow_modules', 'stop', 'Page', 'show', 'doctor', 'serve', 'serve_cell',
+           'asyncio_result', 'site_for', 'follow_apps', 'stop', 'Page', 'show', 'doctor', 'serve', 'serve_cell',
            'serve_script', 'program', 'serve_reloaded']
 
 # %% ../nbs/14_notebook.ipynb #26a41c41
@@ -75,8 +75,9 @@ class Site:
         self.app, self.name, self.cell = app, name, cell
         self.turn_to(server)
         module = sys.modules.get(getattr(app, 'module', ''))
-        names = vars(module).items() if module else ()
-        self.variable = next((k for k, v in names if v is app), '') # Its name where it is made
+        names = list(vars(module).items()) if module else ()
+        self.variable = next((k for k, v in names if v is app and k[0] != '_'), '') # Its name where it is made
+        self.noted: Any = None # Another app in this variable, of which the cell has been told
 
     def turn_to(self, server: Server) -> None:
         "Be served by this server, which runs, and whose loop is watched."
@@ -120,14 +121,19 @@ def site_for(app: Any, name: str, cell: str) -> Site | None:
             or next((s for s in SITES if name and s.name == name), None))
 
 # %% ../nbs/14_notebook.ipynb #7f4d1f92
-def follow_modules() -> None:
-    "Serve the apps that reloaded modules have now. Called after each cell."
-    for site in SITES:
+def follow_apps(ok: bool = True, # The cell succeeded
+                ) -> None:
+    "Serve the app that a variable holds now: its cell was run again, or its module reloaded. Called after each cell."
+    for site in tuple(SITES):
         name = getattr(site.app, 'module', '')
-        module = sys.modules.get(name)
-        if module is None or name == '__main__': continue
-        now = getattr(module, site.variable, None)
-        if isinstance(now, App) and now is not site.app: site.take(now)
+        now = getattr(sys.modules.get(name), site.variable or '-', None)
+        if not isinstance(now, App) or now is site.app: continue
+        if name != '__main__' or (ok and now.lineage is site.app.lineage): site.take(now)
+        elif ok and site.noted is not now:
+            site.noted = now
+            owners = dict.fromkeys(r.owner.label for r in site.app.routes if r.owner and r.owner.id != cell_id())
+            cells = f', after the cells that add to it: {", ".join(owners)}' if owners else ''
+            print(f'{site.variable} is another app now. What is served is the one before, until serve() is run{cells}')
 
 # %% ../nbs/14_notebook.ipynb #4626979c
 PORT = 5001
@@ -188,6 +194,7 @@ def stop(app: Any = None, # One app; every app by default
     if not SITES and _before: sys.setswitchinterval(_before.pop())
 
 atexit.register(stop)
+if hasattr(os, 'register_at_fork'): os.register_at_fork(after_in_child=SITES.clear) # A child has nothing to stop
 
 # %% ../nbs/14_notebook.ipynb #1a398a87
 FRAME = '''<iframe {attributes} style="width:100%;height:{height};border:1px solid #ddd;border-radius:4px"
@@ -381,6 +388,6 @@ def _settle() -> None:
     ip = shell()
     if not hasattr(ip, 'kernel'): return
     from nbws.cells import install
-    install(ip).after_hooks[:] = [follow_modules]
+    install(ip).after_hooks[:] = [follow_apps]
 
 _settle()

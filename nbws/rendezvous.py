@@ -15,6 +15,7 @@ import stat
 import sys
 import tempfile
 from base64 import b64decode
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -165,8 +166,9 @@ def _is_login(name: str, value: str, host: str) -> bool:
 class Cookies:
     "Tells Jupyter's cookies from those of apps that share its host. On one thread."
     def __init__(self, limit: int = 1000, # Values that are remembered; the oldest goes first
+                 tokens: Iterable[str] = (), # What lets one into Jupyter; of fewer than 8 characters none is looked for
                  ) -> None:
-        self.limit = limit
+        self.limit, self.tokens = limit, [t.encode() for t in tokens if len(t) >= 8]
         self._apps: dict[tuple[str, str], None] = {} # What an app has set under the name that Jupyter uses, too
 
     def note(self, field: str, # A Set-Cookie field's value
@@ -186,9 +188,14 @@ class Cookies:
         if name == XSRF: return (app, value) not in self._apps
         return bool(_HUBS.match(name)) or _is_login(name, value, host)
 
+    def holds_token(self, data: bytes) -> bool:
+        "Is a token of Jupyter's in this?"
+        return any(token in data for token in self.tokens)
+
     def of_app(self, field: str, host: str, app: str = '') -> str:
         "A Cookie field without Jupyter's."
-        return '; '.join(f'{n}={v}' if eq else n for n, eq, v in pairs(field) if not self.is_jupyters(n, v, host, app))
+        return '; '.join(n + eq + v for n, eq, v in pairs(field)
+                         if not (self.is_jupyters(n, v, host, app) or self.holds_token(v.encode())))
 
 def pairs(field: str) -> list[tuple[str, str, str]]:
     "The cookies of a Cookie field: name, `=` or nothing, value."

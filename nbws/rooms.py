@@ -5,26 +5,59 @@
 # %% ../nbs/05_rooms.ipynb #e435cdba
 from __future__ import annotations
 
+import re
+import secrets
 import threading
 from collections import deque
 from collections.abc import Awaitable, Iterable, Iterator, MutableMapping
 from dataclasses import dataclass
 from typing import Any
-from weakref import WeakValueDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from .binding import at_once
-from .messages import Lane, Payload
+from .html import apart
+from .messages import Lane, Payload, Request
 from .sockets import DONE, WebSocket, to_payload
 
 # %% auto #0
-__all__ = ['Room', 'Rooms']
+__all__ = ['MARK', 'Kept', 'take_since', 'Room', 'Rooms']
 
 # %% ../nbs/05_rooms.ipynb #15155db1
+MARK = '\x1e' # The record separator: a position follows, to the message's end
+
+class Kept(Payload):
+    "A message of a room's history."
+    __slots__ = ('epoch', 'offset', '_marked')
+
+    def __init__(self, data: str | bytes, epoch: str, offset: int) -> None:
+        self.data, self.wire, self.epoch, self.offset = data, None, epoch, offset
+        self._marked: tuple[Payload, ...] = ()
+
+    def mark(self) -> Payload:
+        "Its position alone."
+        return Payload(f'{MARK}{self.epoch}:{self.offset}')
+
+    def marked(self) -> tuple[Payload, ...]:
+        "What sockets get that resume: a text with its position, bytes with the position behind them."
+        if not self._marked:
+            text = self.data if isinstance(self.data, str) else None
+            self._marked = (self, self.mark()) if text is None else (Payload(f'{text}{self.mark().data!s}'),)
+        return self._marked
+
+_SINCE = re.compile(rb'(?P<rest>.*)[?&]nbws-since=(?P<positions>(?:[0-9a-f]{8}:[0-9]{1,15}\.?){0,20})', re.S)
+
+def take_since(request: Request) -> None:
+    "Take `nbws-since` from a handshake's query: the page's script has added it, and handlers do not see it."
+    if found := _SINCE.fullmatch(request.target):
+        pairs = (p.split(':') for p in found['positions'].decode().split('.') if p)
+        request.target, request._query = found['rest'], None
+        request.since = {epoch: int(offset) for epoch, offset in pairs}
+
 @dataclass(slots=True)
 class _Ways:
     "How a broadcast reaches the members, as things stand."
     thread: int # Whose sockets the lanes are
-    lanes: list[tuple[Lane, int, list[Any]]] # With its count of changes, and the members' transports
+    lanes: list[tuple[Lane, int, list[Any], bool]] # Its count of changes, the members' transports, whether they resume
     others: list[WebSocket] # One by one
 
 class Room:
@@ -35,7 +68,9 @@ class Room:
                  overflow: str | None = None, # For slow readers: wait, drop or close; None: as their route says
                  ) -> None:
         self.name, self.overflow = name, overflow
-        self.history: deque[Payload] = deque(maxlen=history)
+        self.history: deque[Kept] = deque(maxlen=history)
+        self.epoch, self.offset = secrets.token_hex(4), 0 # Whose offsets they are; that of the last message kept
+        self._left: WeakKeyDictionary[WebSocket, int] = WeakKeyDictionary() # Who is moving to a handler's next version
         self._members: dict[WebSocket, None] = {}
         self._line: deque[tuple[Payload, tuple[WebSocket, ...], WebSocket | None]] = deque()
         self._lock = threading.RLock()
@@ -55,10 +90,11 @@ class Room:
 
     @at_once
     def join(self, ws: WebSocket) -> None:
-        "Let `ws` in, and send it the history. A socket leaves by itself when it ends."
+        "Let `ws` in, and send it of the history what its page has not seen. A socket leaves by itself when it ends."
         with self._lock:
             if ws in self._members or ws.code: return
-            for payload in self.history: self._line.append((payload, (ws,), None))
+            seen = max(self._left.pop(ws, 0), (ws.request.since or {}).get(self.epoch, 0))
+            self._line.extend((kept, (ws,), None) for kept in self.history if kept.offset > seen)
             self._members[ws] = None
             ws.rooms = (*ws.rooms, self)
             self._snapshot, self._ways = tuple(self._members), None
@@ -76,27 +112,48 @@ class Room:
         with self._lock:
             if ws not in self._members: return
             del self._members[ws]
-            ws.rooms = tuple(r for r in ws.rooms if r is not self)
+            if ws.moving or ws._stale: self._left[ws] = self.offset
+            ws.rooms = tuple(r for r in ws.rooms if r._lock is not self._lock)
             self._snapshot, self._ways = tuple(self._members), None
+
+    def take_over(self, old: Room) -> None:
+        "Be one room with `old` from now on, whoever holds which: with the members and the messages of both."
+        with self._lock, old._lock:
+            old.overflow = self.overflow or old.overflow
+            old.keep(max(self.history.maxlen or 0, old.history.maxlen or 0))
+            for kept in self.history: old._remember(kept)
+            old._members.update(self._members)
+            old._snapshot, old._ways = tuple(old._members), None
+            old._line.extend(self._line)
+            self.__dict__ = old.__dict__
 
     def send(self, *content: Any, # Anything that a socket can send
              skip: WebSocket | None = None, # One who is not to get it: usually the sender
+             keep: bool = True, # In the history, if there is one; False for what holds now only: who is here
              ) -> Awaitable[None]:
         "Send to everybody here: rendered once, framed once. May be awaited, and never waits for a slow member."
-        data = to_payload(content[0] if len(content) == 1 else content)
+        thing = content[0] if len(content) == 1 else content
+        if (thing.__class__ is tuple or thing.__class__ is list) and (texts := apart(thing)):
+            with self._lock: # Nothing comes in between
+                for text in texts: self.send(text, skip=skip, keep=keep)
+            return DONE
+        data = to_payload(thing)
         if data is None: return DONE
         payload = data if isinstance(data, Payload) else Payload(data)
         with self._lock:
-            if self.history.maxlen: self._remember(payload)
+            if keep and self.history.maxlen: payload = self._remember(payload)
             members = self._snapshot
             if not members: return DONE
             self._line.append((payload, members, skip))
         self._deliver_from(members[0])
         return DONE
 
-    def _remember(self, payload: Payload) -> None:
+    def _remember(self, payload: Payload) -> Kept:
         if not self.history and self.home is not None: self.home.hold(self, True)
-        self.history.append(payload)
+        self.offset += 1
+        kept = Kept(payload.data, self.epoch, self.offset)
+        self.history.append(kept)
+        return kept
 
     def _deliver_from(self, ws: WebSocket) -> None:
         if threading.get_ident() == ws._thread: self._deliver()
@@ -107,28 +164,39 @@ class Room:
         with self._lock:
             while self._line:
                 payload, members, skip = self._line.popleft()
+                kept = payload if isinstance(payload, Kept) else None
                 others: Iterable[WebSocket] = members
                 if members is self._snapshot:
                     ways = self._look(here)
                     own = skip.conn.transport if skip and skip.conn else None
-                    for lane, _, transports in ways.lanes: lane.send(payload, transports, own)
+                    for lane, _, transports, resumes in ways.lanes:
+                        if kept is None or not resumes: lane.send(payload, transports, own)
+                        else:
+                            for part in kept.marked(): lane.send(part, transports, own)
                     others = ways.others
                 for ws in others:
                     if ws is skip: continue
-                    if ws._thread != here: ws._call(ws._push, payload, self.overflow)
-                    else: ws._push(payload, self.overflow)
+                    for part in (payload,) if kept is None or ws.request.since is None else kept.marked():
+                        self._push(ws, part, here)
+                if skip is None or kept is None or skip.request.since is None: continue
+                if skip in members: self._push(skip, kept.mark(), here) # It has this message in its own way
+
+    def _push(self, ws: WebSocket, payload: Payload, here: int) -> None:
+        if ws._thread != here: ws._call(ws._push, payload, self.overflow)
+        else: ws._push(payload, self.overflow)
 
     def _look(self, here: int) -> _Ways:
         "Who is reached how: kept until members come or go, or lanes change."
-        ways = self._ways
-        if ways and ways.thread == here and all(lane.changes == n for lane, n, _ in ways.lanes): return ways
-        lanes: dict[Lane, list[Any]] = {}
+        kept = self._ways
+        if kept and kept.thread == here and all(lane.changes == n for lane, n, _, _ in kept.lanes): return kept
+        lanes: dict[tuple[Lane, bool], list[Any]] = {}
         others = []
         for ws in self._snapshot:
             conn = ws.conn if ws._thread == here else None
             if conn is None or conn.lane is None: others.append(ws)
-            else: lanes.setdefault(conn.lane, []).append(conn.transport)
-        self._ways = _Ways(here, [(lane, lane.changes, transports) for lane, transports in lanes.items()], others)
+            else: lanes.setdefault((conn.lane, ws.request.since is not None), []).append(conn.transport)
+        ways = [(lane, lane.changes, transports, resumes) for (lane, resumes), transports in lanes.items()]
+        self._ways = _Ways(here, ways, others)
         return self._ways
 
 # %% ../nbs/05_rooms.ipynb #c32528c8
@@ -140,6 +208,17 @@ class Rooms(MutableMapping[str, Room]):
         self._found: WeakValueDictionary[str, Room] = WeakValueDictionary()
         self._held: dict[Room, set[str]] = {} # Why it stays where nobody refers to it: 'history', 'program'
         self._lock = threading.RLock()
+
+    def take_over(self, old: Rooms) -> None:
+        "Have the rooms of another app, too; two of the same name are one from now on."
+        if old is self: return
+        with old._lock: theirs = [(name, room, old._held.get(room, set())) for name, room in old._found.items()]
+        for name, room, reasons in theirs:
+            with self._lock:
+                mine, self._found[name], room.home = self._found.get(name), room, self
+                if mine is not None: reasons = reasons | self._held.get(mine, set())
+                for why in reasons: self.hold(room, True, why)
+            if mine is not None: mine.take_over(room)
 
     def hold(self, room: Room, holds: bool, why: str = 'history') -> None:
         "Let a room stay for this reason, or no longer."

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 from uuid import UUID
 
-from .messages import PatternError
+from .messages import ENCODED_SLASH, PatternError
 
 # %% auto #0
 __all__ = ['PATH_TYPES', 'WEBSOCKET', 'ANY', 'PathType', 'Pattern', 'SeveralPattern', 'parse_pattern', 'Owner', 'Stats', 'Route',
@@ -225,6 +225,9 @@ class Route:
     def __repr__(self) -> str: return f'<Route {" ".join(sorted(self.methods))} {self.path}>'
 
 # %% ../nbs/02_routing.ipynb #a6c19020
+def _with_slashes(params: dict[str, Any]) -> dict[str, Any]:
+    return {k: v.replace(ENCODED_SLASH, '/') if isinstance(v, str) else v for k, v in params.items()}
+
 class Table:
     "An immutable set of routes. `add`, `remove` and `replace` return new tables; safe to read from any thread."
     __slots__ = ('_entries', '_exact', '_patterns')
@@ -261,13 +264,16 @@ class Table:
         found = self._exact.get((method, path)) or self._exact.get((ANY, path))
         if found: return found, {}
         for m, route in self._patterns:
-            if (m == method or m == ANY) and (params := route.pattern.match(path)) is not None: return route, params
-        return self.match('GET', path) if method == 'HEAD' else None
+            if (m == method or m == ANY) and (params := route.pattern.match(path)) is not None:
+                return route, _with_slashes(params) if ENCODED_SLASH in path else params
+        if method == 'HEAD': return self.match('GET', path)
+        return self.match(method, path.replace(ENCODED_SLASH, '/')) if ENCODED_SLASH in path else None
 
     def methods(self, path: str) -> set[str]:
         "The methods that are answered on `path`: for 405 and OPTIONS (RFC 9110, sections 15.5.6 and 9.3.7)."
         found = {m for m, p in self._exact if p == path}
         found |= {m for m, r in self._patterns if r.pattern.match(path) is not None}
+        if not found and ENCODED_SLASH in path: return self.methods(path.replace(ENCODED_SLASH, '/'))
         return found | {'HEAD'} if 'GET' in found else found
 
     def named(self, name: str) -> Route | None:

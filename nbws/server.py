@@ -18,17 +18,19 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
+from contextlib import suppress
 from email.utils import formatdate
 from functools import partial
 from pathlib import Path
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
 
 from .access import Gate, Proxies, is_loopback
 from .conn import Cast, Lane, Limits
+from .events import events
 from .http1 import HttpConn, UvHttpConn
 from .messages import NbwsError, Request, Response, StartError
 from .prefix import script_file
@@ -120,11 +122,27 @@ def _bind(host: str, port: int, backlog: int) -> list[socket.socket]:
         raise
     return bound
 
+def _probe(listening: socket.socket, seconds: float) -> None:
+    """Let the kernel end a connection whose other end is gone without a word, an idle event stream for example.
+
+    It asks after half of the time in silence, and gives up when nothing is acknowledged for the whole of it. What a
+    system does not know is left out; accepted sockets inherit it from the one that listens.
+    """
+    if listening.family not in (socket.AF_INET, socket.AF_INET6): return
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    part = max(int(seconds / 6), 1)
+    for name, value in (('TCP_KEEPIDLE', 3 * part), ('TCP_KEEPINTVL', part), ('TCP_KEEPCNT', 3),
+                        ('TCP_USER_TIMEOUT', int(seconds * 1000))):
+        if (option := getattr(socket, name, None)) is not None:
+            with suppress(OSError): listening.setsockopt(socket.IPPROTO_TCP, option, value)
+
 def _bind_unix(path: str | os.PathLike[str], backlog: int) -> socket.socket:
     "Listen on a path, for this user only: nobody can connect before `listen`, so the mode is set in time."
     bound = socket.socket(socket.AF_UNIX)
     try:
-        if Path(path).is_socket(): Path(path).unlink()
+        if Path(path).is_socket():
+            if _answers(path): raise OSError(errno.EADDRINUSE, 'a server listens there: stop it, or take another path')
+            Path(path).unlink()
         bound.bind(str(path))
         os.chmod(path, 0o600)
         bound.listen(backlog)
@@ -133,6 +151,15 @@ def _bind_unix(path: str | os.PathLike[str], backlog: int) -> socket.socket:
         bound.close()
         raise
     return bound
+
+def _answers(path: str | os.PathLike[str]) -> bool:
+    "Whether a server listens on a Unix socket; nobody does on what a killed one has left."
+    with socket.socket(socket.AF_UNIX) as client:
+        client.setblocking(False)
+        try: client.connect(str(path))
+        except (ConnectionRefusedError, FileNotFoundError): return False
+        except OSError: return True # Its backlog is full, or it is somebody else's
+    return True
 
 def _open_files() -> int:
     "How many connections this process can hold: its limit of open files, less a reserve for everything else."
@@ -236,7 +263,9 @@ class Server:
         if self._sockets: pass
         elif self.unix_socket:
             try: self._sockets = [_bind_unix(self.unix_socket, self.backlog)]
-            except (OSError, ValueError) as e: raise StartError(errno.EINVAL, f'{self.unix_socket}: {e}') from None
+            except (OSError, ValueError) as e:
+                code = getattr(e, 'errno', None) or errno.EINVAL
+                raise StartError(code, f'{self.unix_socket}: {getattr(e, "strerror", None) or e}') from None
             status = os.stat(self.unix_socket)
             self._unix_id = status.st_dev, status.st_ino
         else:
@@ -247,11 +276,15 @@ class Server:
             except UnicodeError: raise StartError(errno.EINVAL, f'{where}: the host is not known') from None
         self._sockets += self._also
         self._also = []
+        for s in self._sockets: _probe(s, self.limits.request_timeout)
+        for s in self._sockets: s.set_inheritable(False) # By programs that handlers start; a supervisor passes them on
+        _BOUND.add(self)
         networks = [name for s in self._sockets if isinstance(name := s.getsockname(), tuple)]
         self.port = networks[0][1] if networks else self.port
         if self._own_gate: self.gate.any_host = not all(is_loopback(n[0]) for n in networks)
 
     def _unbind(self) -> None:
+        _BOUND.discard(self)
         for s in self._sockets: s.close()
         self._sockets = []
         if self._unix_id and self.unix_socket:
@@ -292,7 +325,7 @@ class Server:
         refusal = self.gate(request, getattr(self.app, 'allowed_hosts', ()), getattr(self.app, 'allowed_origins', ()))
         if refusal: return refusal
         as_visitor(request)
-        return script_file(request) if request.root_path else None
+        return (script_file(request) if request.root_path else None) or events(self.app, request)
 
     def remember(self, connection: Any) -> None:
         "A connection stands. From here on it counts once, though the task that made it has yet to end."
@@ -506,6 +539,22 @@ class Server:
         finally: _end_loop(loop)
 
 _SERVING: WeakKeyDictionary[asyncio.AbstractEventLoop, int] = WeakKeyDictionary() # Servers on a loop
+_BOUND: WeakSet[Server] = WeakSet() # Servers that have taken their port
+
+def _forked() -> None:
+    """Let go of ports and clients in a child of `os.fork` (multiprocessing's, mostly). No thread serves them there, and
+    as long as it lived, ports would not be free, and clients would not see that they are disconnected."""
+    null = os.open(os.devnull, os.O_RDWR)
+    for server in list(_BOUND):
+        known = [getattr(c, 'transport', None) for c in (*server.connections, *server._accepting)]
+        served = [transport.get_extra_info('socket') for transport in known if transport]
+        for s in (*server._sockets, *filter(None, served)):
+            # The number stays taken: Python's and the loop's objects have it, and would close whatever got it next
+            with suppress(OSError): os.dup2(null, s.fileno(), inheritable=False)
+        server.running, server._thread, server._unix_id = False, None, None # Nothing to stop, no path to remove
+    os.close(null)
+
+if hasattr(os, 'register_at_fork'): os.register_at_fork(after_in_child=_forked)
 
 async def _call(app: Any, name: str) -> None:
     if call := getattr(app, name, None): await call()

@@ -30,8 +30,8 @@ from .messages import NbwsError, Request
 log = logging.getLogger('nbws')
 
 # %% auto #0
-__all__ = ['log', 'SHORTEST_KEY', 'VISITOR', 'LOGIN', 'ENDED', 'LATE', 'FITS', 'LARGEST', 'data_dir', 'secret_key', 'as_visitor',
-           'visitor_of', 'Session', 'Sessions']
+__all__ = ['log', 'SHORTEST_KEY', 'VISITOR', 'LOGIN', 'ENDED', 'LATE', 'FITS', 'LARGEST', 'LIVE', 'data_dir', 'secret_key',
+           'as_visitor', 'visitor_of', 'Session', 'Sessions']
 
 # %% ../nbs/05b_sessions.ipynb #96e09419
 def data_dir() -> Path:
@@ -104,10 +104,12 @@ _LOCK = threading.RLock() # Handlers on any thread write to sessions
 
 class _Shared:
     "What all who hold one session share: its id, and its data while nobody holds it."
-    __slots__ = ('id', 'data', 'holders', 'carried', 'peer', 'given', 'back', 'ended', 'touched', '__weakref__')
+    __slots__ = ('id', 'data', 'version', 'holders', 'carried', 'peer', 'given', 'back', 'ended', 'touched',
+                 '__weakref__')
 
-    def __init__(self, data: dict[str, Any], sid: str = '') -> None:
+    def __init__(self, data: dict[str, Any], sid: str = '', version: int = 0) -> None:
         self.id, self.data = sid or secrets.token_urlsafe(16), data
+        self.version = version # Grows with each change that was carried: another worker's cookie may be newer
         self.holders: list[ref[Session]] = []
         self.carried = '' # The text that a cookie or the store carries
         self.peer = '' # Whose request made it
@@ -123,10 +125,17 @@ class _Shared:
     @property
     def held(self) -> bool: return any(h() is not None for h in self.holders)
 
-    def text(self) -> str: return _text(self.data, self.id)
+    def text(self) -> str: return _text({**self.data, '_id': self.id, '_version': self.version})
 
-def _text(data: dict[str, Any], sid: str) -> str:
-    return json.dumps({**data, '_id': sid}, separators=(',', ':'), default=str)
+    def become(self, data: dict[str, Any]) -> None:
+        "Have these data instead, for all who hold it."
+        for copy in self.copies():
+            dict.clear(copy)
+            dict.update(copy, data)
+
+def _text(data: dict[str, Any]) -> str: return json.dumps(data, separators=(',', ':'), default=str)
+
+def _loaded(text: str) -> Any: return json.loads(text, object_hook=Fields)
 
 class Session(FromVisitor, dict[str, Any]):
     "A visitor's data, as one request or socket holds it; values are what JSON can say. From any thread."
@@ -158,11 +167,7 @@ class Session(FromVisitor, dict[str, Any]):
         old, fresh = self._shared, _Shared(dict(self))
         fresh.peer = old.peer
         old.holders = [h for h in old.holders if h() is not self]
-        # Not what is inside of our values
-        kept = {} if empty else json.loads(json.dumps(old.data, default=str), object_hook=Fields)
-        for copy in old.copies():
-            dict.clear(copy)
-            dict.update(copy, kept)
+        old.become({} if empty else _loaded(_text(old.data))) # Not what is inside of our values
         self._hold(fresh)
         if end: self._sessions.end(old)
 
@@ -262,12 +267,12 @@ class _Texts:
 
 class _Store:
     "The sessions of an app that are in memory. Under the lock."
-    def __init__(self, live: int, largest: int) -> None:
+    def __init__(self, live: int) -> None:
         self.limit = live
         self.held: WeakValueDictionary[str, _Shared] = WeakValueDictionary() # All that somebody holds
         self.live: OrderedDict[str, tuple[_Shared, int]] = OrderedDict() # Used last, and their sizes
-        self.size, self.largest = 0, largest
-        self.texts = _Texts(largest)
+        self.size = 0
+        self.texts = _Texts(LARGEST)
         self.ended: OrderedDict[str, float] = OrderedDict() # Ids that are dead, and since when
 
     def find(self, sid: str) -> _Shared | None: return self.held.get(sid)
@@ -277,10 +282,12 @@ class _Store:
         _, before = self.live.pop(shared.id, (None, 0))
         self.held[shared.id], self.live[shared.id] = shared, (shared, size or before or 500)
         self.size += self.live[shared.id][1] - before
-        for _ in range(8):
-            if len(self.live) <= self.limit and self.size <= self.largest: return
+        passed = 0
+        while passed < 8 and (len(self.live) > self.limit or self.size > LIVE):
             sid, (oldest, size) = self.live.popitem(last=False)
-            if oldest.held: self.live[sid] = oldest, size # Sockets and requests hold it anyway
+            if oldest.held: # Sockets and requests hold it anyway
+                self.live[sid] = oldest, size
+                passed += 1
             else: self._let_go(oldest, size)
 
     def _let_go(self, shared: _Shared, size: int) -> None:
@@ -316,12 +323,12 @@ class Sessions:
                  key: str | None = None, # Signs the cookies; `secret_key()` by default, at the first use
                  cookie: str = 'session_', # The cookie's name
                  max_age: int | None = 365 * 24 * 3600, # Seconds; None: until the browser closes
-                 live: int = 10_000, # Sessions kept in memory at the most, beside those that are too large for a cookie
+                 live: int = 1000, # Sessions that stay for a while though nobody holds them
                  salt: Callable[[], str] = str, # What tells this app from others; asked at the first use
                  **options: Any, # Of the cookie: path, domain, samesite, secure, partitioned
                  ) -> None:
         self.key, self.cookie, self.max_age, self.salt, self.options = key, cookie, max_age, salt, options
-        self.store = _Store(live, LARGEST)
+        self.store = _Store(live)
         self._signer: Any = None
         self._told = False # That a session is too large for a cookie
 
@@ -345,10 +352,10 @@ class Sessions:
                 saved = self._opened(signer, given)
                 if saved is None: free = other
                 if not saved: continue
-                data = json.loads(saved, object_hook=Fields)
-                sid = data.pop('_id')
-                if (ended := self.store.ended.get(sid)) is not None: late |= time.monotonic() - ended < LATE
-                else: return Session(self._found(sid, data, saved), self, name, saved, bool(request.answered))
+                said = _parsed(saved)
+                if (ended := self.store.ended.get(said[0])) is None:
+                    return Session(self._found(saved, *said), self, name, saved, bool(request.answered))
+                late |= time.monotonic() - ended < LATE
             shared = _Shared({})
             shared.peer, shared.ended = _peer(request), late # Its answer must not take the new cookie's place
             return Session(shared, self, free, '', bool(request.answered))
@@ -363,14 +370,16 @@ class Sessions:
             return base64.urlsafe_b64decode(signed).decode()
         except (BadSignature, ValueError, OverflowError): return None
 
-    def _found(self, sid: str, data: dict[str, Any], saved: str) -> _Shared:
+    def _found(self, saved: str, sid: str, version: int, data: dict[str, Any]) -> _Shared:
         shared, store = self.store.find(sid), self.store
         if shared is None:
-            if text := store.texts.get(sid):
-                data, saved = json.loads(text, object_hook=Fields), text
-                del data['_id']
-            shared = _Shared(data, sid)
+            if (text := store.texts.get(sid)) and (kept := _parsed(text))[1] >= version:
+                saved, (_, version, data) = text, kept
+            shared = _Shared(data, sid, version)
             shared.carried, shared.peer = saved, store.texts.found.get(sid, ('', ''))[1]
+        elif version > shared.version:
+            shared.version, shared.carried = version, saved
+            shared.become(data)
         shared.given = shared.back = True
         if sid in store.texts: store.texts.put(sid, store.texts.get(sid), shared.peer, True) # Used now
         store.keep(shared, len(shared.carried) + 500)
@@ -407,12 +416,17 @@ class Sessions:
             options = {**self.options, 'secure': secure or self.options.get('secure', False)}
             if shared.ended: return None
             if not session and not shared.touched:
+                if not session.saved: return None
+                self.rename(shared) # Its cookie still says what it held
                 self.store.drop(shared.id)
-                return set_cookie(session.cookie, '', max_age=0, **options) if session.saved else None
-            text = told = shared.text()
-            fits = len(text) < FITS
-            if not fits: told = _text({}, shared.id)
-            if text != shared.carried: self._carry(shared, text, fits)
+                return set_cookie(session.cookie, '', max_age=0, **options)
+            text = shared.text()
+            if changed := text != shared.carried:
+                shared.version += 1
+                text = shared.text()
+            told, fits = text, len(text) < FITS
+            if changed: self._carry(shared, text, fits)
+            if not fits: told = _text({'_id': shared.id, '_version': 0})
             self.store.keep(shared, len(text) + 500)
             if told == session.saved: return None
             session.saved, shared.given = told, True
@@ -432,7 +446,12 @@ class Sessions:
                         'and end with this process', len(text))
 
 FITS = 2900 # Characters that a cookie can hold, in base64 and signed
-LARGEST = 16 * 2**20 # Characters of sessions in memory: of those used last, and of those that no cookie can hold
+LARGEST = 16 * 2**20 # Characters of all sessions that no cookie carries; a sixteenth for one
+LIVE = 2**19 # Characters of the sessions used last: lists of lists take 20 times as much in memory
+
+def _parsed(text: str) -> tuple[str, int, dict[str, Any]]:
+    data = _loaded(text)
+    return data.pop('_id'), data.pop('_version'), data
 
 def _cookies(request: Request, *names: str) -> Iterator[tuple[str, str]]:
     "The names and values of all cookies of these names: one of another path or domain may come first."

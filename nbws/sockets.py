@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from types import SimpleNamespace
 from typing import Any, Protocol
 
-from .html import FT, is_element, render
+from .html import FT, apart, is_element, render
 from .messages import (CloseCode, Conn, Payload, Request, Upgrade, WebSocketDisconnect, encodable, from_json,
                            printable, to_json)
 from .workers import Workers
@@ -61,7 +61,7 @@ class Host(Protocol):
     table: Any
     sockets: set[WebSocket]
     successor: Host | None # The app that took over, if one did
-    def refresh(self) -> None: "Look up the endpoint of every open socket again."
+    def align(self) -> None: "Look up the endpoint of every open socket again."
 
 class HandOver(BaseException):
     "Raised where a pull-style handler waits for a message, when its cell was run again: the new one takes over."
@@ -281,13 +281,17 @@ class SocketBase:
         return f'<WebSocket {printable(self.path)} {"open" if self.open else self.code or "connecting"}>'
 
 # %% ../nbs/04_sockets.ipynb #559e2016
+_SEVERAL = frozenset((tuple, list))
+
 class Sending(SocketBase):
     "The way out: rendering, threads, and a client that does not read."
     __slots__ = ()
 
     def send(self, *content: Any) -> Awaitable[None]:
         "Send components, text, bytes or data. From any thread; on the server's loop, `await` waits for a slow client."
-        data = to_payload(content[0] if len(content) == 1 else content)
+        thing = content[0] if len(content) == 1 else content
+        if thing.__class__ in _SEVERAL and (texts := apart(thing)): return self._send_all(texts)
+        data = to_payload(thing)
         if data is None: return DONE
         if threading.get_ident() != self._thread:
             if self.code and self._own == threading.get_ident(): raise WebSocketDisconnect(self.code, self.reason)
@@ -301,9 +305,12 @@ class Sending(SocketBase):
 
     def say(self, content: Any) -> Awaitable[None]:
         "Send what a handler returned or yielded; nothing, if the client has left. On the server's loop only."
+        if content.__class__ in _SEVERAL and (texts := apart(content)): return self._send_all(texts)
         data = to_payload(content)
         if data is not None: self._push(data)
         return _Room(self) if self._lags or self._unsent else DONE
+
+    def _send_all(self, texts: list[str]) -> Awaitable[None]: return [self.send(text) for text in texts][-1]
 
     def in_thread(self, function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
         "Call a sync handler of this socket; in a worker thread."
@@ -419,7 +426,7 @@ class Receiving(Sending):
         while self.app.successor: # Its cell was run again during the handshake
             self.app = self.request.app = self.app.successor
         self.app.sockets.add(self)  # type: ignore[arg-type]
-        if self.table is not self.app.table: self.app.refresh()
+        if self.table is not self.app.table: self.app.align()
         if self._decision is not None: self._wake()
         elif self._early is None: self._enqueue(_open)
         else:
@@ -429,7 +436,7 @@ class Receiving(Sending):
 
     def received(self, data: str | bytes) -> None:
         "A message has come."
-        if self.table is not self.app.table: self.app.refresh()
+        if self.table is not self.app.table: self.app.align()
         if self._busy or self._held:
             self._queue().put(data)
             self._wake()
@@ -482,7 +489,7 @@ class Receiving(Sending):
                     await handling
                 else: await item(self)
                 if not self._inbox: return
-                if self.table is not self.app.table: self.app.refresh()
+                if self.table is not self.app.table: self.app.align()
                 if self._held: return
                 item = self._inbox.take()
         except BaseException: # Its task was told to end: what waits goes on in another one
@@ -536,7 +543,7 @@ class WebSocket(Receiving):
         waits while the first one does.
         """
         await self.accept()
-        if self.table is not self.app.table: self.app.refresh()
+        if self.table is not self.app.table: self.app.align()
         while not self._inbox or self._stale:
             if self._stale: raise HandOver
             if self.code: raise WebSocketDisconnect(self.code, self.reason)

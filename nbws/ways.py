@@ -24,9 +24,9 @@ from .sessions import VISITOR
 if TYPE_CHECKING: from nbws.server import Server # Imported when something is served: it brings tornado
 
 # %% auto #0
-__all__ = ['OPENINGS', 'SHARED', 'FIND', 'LINE', 'SANDBOX', 'EXAMINE', 'connection_file', 'jupyter_base', 'in_vscode', 'Opening',
-           'opening', 'opened', 'closed', 'of', 'url_of', 'attributes', 'finder', 'Doctor', 'way_of', 'prepare',
-           'diagnosis']
+__all__ = ['OPENINGS', 'SHARED', 'FIND', 'LINE', 'SANDBOX', 'EXAMINE', 'connection_file', 'jupyters_tokens', 'jupyter_base',
+           'in_vscode', 'Opening', 'opening', 'opened', 'closed', 'of', 'url_of', 'attributes', 'finder', 'Doctor',
+           'way_of', 'prepare', 'diagnosis']
 
 # %% ../nbs/13b_ways.ipynb #7b045f4e
 def connection_file() -> str:
@@ -35,6 +35,14 @@ def connection_file() -> str:
     from ipykernel.connect import get_connection_file
     try: return str(get_connection_file())
     except RuntimeError: return ''
+
+def jupyters_tokens() -> list[str]:
+    "What lets one into the Jupyter server that started this kernel, or its hub, as far as it is known here."
+    found = [os.environ.get('JUPYTERHUB_API_TOKEN', '')]
+    file = Path(connection_file()).parent/f'jpserver-{os.environ.get("JPY_PARENT_PID")}.json'
+    try: found.append(str(json.loads(file.read_text())['token']))
+    except (OSError, ValueError, KeyError, TypeError): pass
+    return found
 
 def jupyter_base() -> str:
     "The base URL of the Jupyter server that forwards to this kernel; '' where none does."
@@ -62,7 +70,8 @@ class Opening:
     def gate(self, any_host: bool) -> Gate | None:
         "Who may come in: who has the secret of this opening; None where it has none."
         secret = self.meeting.secret if self.meeting else ''
-        return Gate(any_host, secret, self.token, cookies=Cookies()) if self.token else None
+        cookies = Cookies(tokens=jupyters_tokens())
+        return Gate(any_host, secret, self.token, cookies=cookies) if self.token else None
 
     def options(self, any_host: bool = False) -> dict[str, Any]:
         "For `Server`: where to listen, and who may come in."
@@ -127,9 +136,14 @@ def url_of(server: Server, path: str = '/', secret: bool = True) -> str:
 
 # %% ../nbs/13b_ways.ipynb #43a92f2f
 FIND = '''<script>(async () => {
-  const facts = %s, frames = document.querySelectorAll('iframe[data-nbws="' + facts.id + '"]');
-  const line = document.querySelector('[data-nbws-line="' + facts.id + '"]');
-  const say = text => { if (line) { line.textContent = text; line.hidden = !text } };
+  const facts = %s;
+  const take = selector => { // What another view of this output has taken stays as it is
+    const found = [...document.querySelectorAll(selector)].filter(e => !('nbwsTaken' in e.dataset));
+    found.forEach(e => { e.dataset.nbwsTaken = '' });
+    return found;
+  };
+  const frames = take('iframe[data-nbws="' + facts.id + '"]'), lines = take('[data-nbws-line="' + facts.id + '"]');
+  const say = text => { for (const line of lines) { line.textContent = text; line.hidden = !text } };
   const config = document.getElementById('jupyter-config-data');
   const jupyter = () => { try { return JSON.parse(config.textContent).baseUrl } catch (e) {} };
   const known = async url => { try { return (await fetch(url)).headers.has('x-nbws') } catch (e) { return false } };
@@ -138,11 +152,32 @@ FIND = '''<script>(async () => {
     catch (e) { return location.protocol === 'vscode-webview:' }
   };
   const xsrf = () => (document.cookie.match(/(?:^|; )_xsrf=([^;]*)/) || [])[1] || '';
+  const here = async () => { // The notebook that this output stands in, as Jupyter names it; '': it cannot be told
+    const alone = location.pathname.match(/\\/(?:notebooks|doc\\/tree)\\/(.*\\.ipynb)$/);
+    if (alone) return decodeURIComponent(alone[1]);
+    const panel = frames[0] && frames[0].closest('.jp-NotebookPanel');
+    const named = text => text.match(/^[^:：]*[:：]\\s*(.*\\.ipynb)$/); // `Path: a/b.ipynb`
+    for (let n = 0; panel && n < 30; n++) { // JupyterLab writes it on the tab a little later
+      const tab = document.querySelector('.lm-TabBar-tab[data-id="' + CSS.escape(panel.id) + '"]');
+      const told = tab ? tab.title.split('\\n').map(named).filter(Boolean) : [];
+      if (told.length) return told.pop()[1];
+      await new Promise(done => setTimeout(done, 50));
+    }
+    return '';
+  };
+  const whose = async at => { // Another one has this app if it is a copy of it
+    const mine = await here(), answer = mine && await fetch(at + '/~notebook').catch(() => null);
+    const theirs = answer && answer.ok && (await answer.json().catch(() => ({}))).notebook || '';
+    const plain = path => path.replace(/^\\w+:/, '');
+    if (!theirs || plain(theirs) === plain(mine)) return;
+    throw new Error('Run this cell to see the page. The app that was saved here is that of ' + theirs + '.');
+  };
   const secret = path => path + (path.includes('?') ? '&' : '?') + facts.parameter + '=' + facts.token;
   const find = async () => {
     const base = jupyter();
     if (base && facts.segment) {
       const at = base + 'nbws/' + facts.segment;
+      if (frames[0] && !frames[0].dataset.way) await whose(at);
       if (!facts.sandbox) return ['proxied', at + facts.path];
       const answer = await fetch(at + '/~ticket', {method: 'POST', headers: {'X-XSRFToken': xsrf()}});
       if (!answer.ok) throw new Error('Jupyter issued no ticket (' + answer.status + ')');

@@ -140,7 +140,10 @@ class Jupyter:
                  f'--ServerApp.root_dir={home}', '--KernelManager.transport=ipc', *flags],
                 env={**os.environ, **folders, 'IPYTHONDIR': str(home), 'PYTHONPATH': path}, stdin=subprocess.DEVNULL,
                 stdout=log, stderr=log, start_new_session=True)
-        self.port: int = until(self._listening, 'the Jupyter server')['port']
+        try: self.port: int = until(self._listening, 'the Jupyter server')['port']
+        except BaseException:
+            self.stop()
+            raise
 
     def _listening(self) -> Any:
         assert self.process.poll() is None, self.log.read_text()

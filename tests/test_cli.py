@@ -508,6 +508,48 @@ def test_workers_make_pages_for_one_another(tmp_path: Path) -> None:
     assert (len(boots), len(workers)) == (1, 2)
 
 
+def test_reload_compares_what_the_code_is(tmp_path: Path) -> None:
+    "The same bytes, or other outputs of a notebook (each autosave writes them), are no change; a cell that is, is."
+    code = ("import os\nfrom nbws import App\napp = App()\n@app.get('/')\n"
+            "def home(): return f'{VERSION} {os.getpid()}'\n")
+    def write(version: int, outputs: list[Any]) -> None:
+        cells = [{'cell_type': 'markdown', 'source': f'# {outputs}'},
+                 {'cell_type': 'code', 'source': f'VERSION = {version}', 'outputs': outputs},
+                 {'cell_type': 'code', 'source': code}]
+        (tmp_path/'new').write_text(json.dumps({'nbformat': 4, 'cells': cells}))
+        os.replace(tmp_path/'new', tmp_path/'page.ipynb')
+    write(1, [])
+    (tmp_path/'other.py').write_text('x = 1\n')
+    (tmp_path/'marker.css').write_text('')
+    with running(nbws('run', 'page.ipynb', '--port', '0', '--reload'), cwd=tmp_path) as process:
+        process.serves()
+        first = process.get('/')[1]
+        for n in range(3):
+            write(1, [{'output_type': 'stream', 'name': 'stdout', 'text': str(n)}])
+            (tmp_path/'other.py').write_text('x = 1\n')
+            (tmp_path/'marker.css').write_text(f'/* {n} */') # It comes behind what would be said of these
+            process.says('marker.css changed', times=n + 1)
+        assert process.get('/')[1] == first
+        write(2, [])
+        process.says('nbws: page.ipynb changed')
+        while process.get('/')[1] == first: pass
+        assert process.get('/')[1].startswith('2 ')
+        assert process.stop() == 0
+    assert 'other.py' not in process.output
+    assert process.output.count('page.ipynb') == 1
+
+
+@pytest.mark.parametrize('name', ['html.py', 'my.app.py', 'my-app.py', 'queue.py', 'socket.py', 'json.py', 'app.py'])
+def test_a_file_may_be_called_as_it_likes(name: str, tmp_path: Path) -> None:
+    (tmp_path/name).write_text("import html\nimport helper\nfrom nbws import App\napp = App()\n"
+                               "@app.get('/')\ndef home(): return html.escape('<') + helper.HELP\n")
+    (tmp_path/'helper.py').write_text("HELP = ' helps'\n")
+    for more in [], ['--reload']:
+        with running(nbws('run', name, '--port', '0', *more), cwd=tmp_path) as process:
+            assert process.serves().get('/') == (200, '&lt; helps')
+            assert process.stop() == 0
+
+
 def test_reload_waits_for_a_program_that_can_be_loaded(tmp_path: Path) -> None:
     (tmp_path/'page.py').write_text('1/0')
     with running(nbws('run', 'page', '--port', '0', '--reload'), cwd=tmp_path) as process:

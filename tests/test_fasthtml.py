@@ -485,3 +485,31 @@ def test_mounted_files_are_told_what_to_do() -> None:
 def test_serve_does_nothing_in_a_module_that_is_imported() -> None:
     assert __name__ != '__main__'
     assert serve() is None  # type: ignore[func-returns-value]
+
+
+@pytest.mark.parametrize(('path', 'status', 'text'), [
+    ('/u/a%2Fb', 200, '<a/b>'), ('/u/a%2fb', 200, '<a/b>'), ('/u/a%252Fb', 200, '<a%2Fb>'), ('/u/a/b', 404, None),
+    ('/all/a%2Fb/c', 200, '<a/b/c>'), ('/plain/page', 200, 'page'), ('/plain%2Fpage', 200, 'page'),
+    ('/u/%ED%B0%AF', 200, None),
+])
+def test_an_encoded_slash_divides_no_path(path: str, status: int, text: str | None) -> None:
+    "A name with a slash in it is one name (RFC 3986, section 2.2); a path without parameters is found as before."
+    app = FastHTML()
+    app.get('/u/{name}')(lambda name: f'<{name}>')
+    app.get('/all/{rest:path}')(lambda rest: f'<{rest}>')
+    app.get('/plain/page')(lambda: 'page')
+    with Client(app) as client: answer = client.get(path)
+    assert answer.status_code == status
+    if text: assert answer.text == text
+
+
+def test_a_socket_with_an_encoded_slash_outlives_a_change() -> None:
+    app = FastHTML()
+    def define(version: int) -> None: app.ws('/room/{name}')(lambda name: f'{name} {version}')
+    define(1)
+    with Client(app) as client, client.ws('/room/a%2Fb') as ws:
+        ws.send('{}')
+        assert ws.receive() == 'a/b 1'
+        define(2)
+        ws.send('{}')
+        assert ws.receive() == 'a/b 2'

@@ -580,11 +580,12 @@ def test_other_peoples_applications_speak_in_the_cell_that_serves_them(kernel: K
         assert '1/0' in told
 
 
+FLOODED = 300  # More than the allowance comes to in a minute, which a busy machine may take
 FLOOD = """
 import threading
 @app.get('/errors')
 async def errors(n: int):
-    async def fails(i): raise ValueError(f'number {i} ' + 'x' * 10**6)
+    async def fails(i): raise ValueError(f'number {i} ' + 'x' * 10**5)
     for i in range(n): asyncio.ensure_future(fails(i))
 @app.get('/prints')
 async def prints(n: int):
@@ -611,9 +612,9 @@ def test_a_flood_is_bounded_and_told(kernel: Kernel, kind: str) -> None:
     shown = missing = size = 0
     def ask(n: int) -> None:
         with urlopen(f'http://127.0.0.1:{port}/{kind}?n={n}&{secret(port)}', timeout=BOUND): pass
-    ask(60)
+    ask(FLOODED)
     until = time.monotonic() + BOUND
-    while shown + missing < 60:
+    while shown + missing < FLOODED:
         message = kernel.client.get_iopub_msg(timeout=until - time.monotonic())
         if message['parent_header'].get('msg_id') != run_id: continue
         content = message['content']
@@ -621,8 +622,8 @@ def test_a_flood_is_bounded_and_told(kernel: Kernel, kind: str) -> None:
         missing += sum(map(int, re.findall(told, content.get('text', ''))))
         if message['msg_type'] != seen: continue
         shown += len(re.findall('^[0-9]+ x', content['text'], re.M)) if kind == 'prints' else 1
-    assert shown + missing == 60
-    assert 0 < shown < 60
+    assert shown + missing == FLOODED
+    assert 0 < shown < FLOODED
     assert 'app.log' in content['text']
     assert size < 3 * 10**6
     def later() -> bool:

@@ -128,13 +128,15 @@ def test_who_says_no_more_gets_what_comes_soon(uvloop: bool, monkeypatch: pytest
         assert raw.rest() == b''
 
 
-def test_places_of_those_who_left_are_given_to_others() -> None:
+def test_places_of_those_who_left_are_given_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
     "At once, without the patience that is had otherwise."
+    monkeypatch.setattr('nbws.http1.PATIENCE', TIMEOUT)
     app, _ = make()
     with serving(app, limits=Limits(max_connections=20)) as server:
         for _ in range(3):
             for _ in range(20):
                 with Raw(server) as raw: raw.send(GET % b'wait')
+            until(lambda: len(server.connections) == 20 and not server._accepting)
             with Raw(server) as raw: assert raw.get(GET % b'quick')[0] == 200
 
 

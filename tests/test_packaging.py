@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from bound import BOUND
+from lowest import lowest
 
 ROOT = Path(__file__).resolve().parent.parent
 STATIC = {'nbws.js', 'nbws.css', 'prefix.js', 'sockets.js', 'htmx.min.js', 'ws.js', 'sse.js',
@@ -97,3 +99,13 @@ def test_a_type_checker_finds_what_the_star_brings(tmp_path: Path) -> None:
     run = subprocess.run([sys.executable, '-m', 'mypy', '--cache-dir', str(tmp_path/'cache'), 'chat.py'],
                          cwd=tmp_path, capture_output=True, text=True, timeout=3 * BOUND)
     assert run.returncode == 0, run.stdout + run.stderr
+
+
+def test_every_requirement_says_its_lowest_version(tmp_path: Path) -> None:
+    "`make lowest` installs these."
+    pins = dict(re.split('==', line, maxsplit=1) for line in lowest())
+    assert {'tornado', 'httptools', 'python-multipart', 'jupyter_server', 'uvloop'} <= pins.keys()
+    assert not [name for name, version in pins.items() if not version[0].isdigit()]
+    (tmp_path/'settings.ini').write_text('[DEFAULT]\nrequirements =\n    a>=1.2,!=1.3\n    b\n'
+                                         'notebook_requirements =\nreload_requirements =\nspeed_requirements =\n')
+    with pytest.raises(ValueError, match="'b' says no lowest version"): lowest(tmp_path/'settings.ini')

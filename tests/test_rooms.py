@@ -236,3 +236,83 @@ def test_what_is_put_among_the_rooms_stays() -> None:
     assert app.room('mine') is app.rooms['mine']
     assert app.rooms.pop('mine').name == 'mine'
     assert 'mine' not in app.rooms
+
+
+# Resuming: a page's script asks with `nbws-since`, and says what it has seen
+
+
+@pytest.fixture
+def chat() -> Iterator[Server]:
+    "A room with a history of three."
+    app = App()
+    room = app.room('kept', history=3)
+
+    @app.ws('/', conn=room.join)
+    async def talk(ws: Any, msg: str, keep: bool = True, skip: bool = False, binary: bool = False) -> str:
+        room.send(msg.encode() if binary else msg, keep=keep, skip=ws if skip else None)
+        return f'{dict(ws.query_params)}'
+
+    with serving(app) as server: yield server
+
+
+def hear(ws: Any, count: int) -> list[Any]: return [ws.recv(BOUND) for _ in range(count)]
+
+
+@pytest.mark.parametrize('compression', [None, 'deflate'])
+def test_a_position_rides_behind_what_is_kept(chat: Server, compression: Any) -> None:
+    "Only to those who ask; the rest get what was sent, in the same room and order. No handler sees the question."
+    epoch, query = chat.app.room('kept').epoch, "{'a': '1'}"
+    with (connect(f'{url(chat)}?a=1&nbws-since=', compression=compression) as asks,
+          connect(f'{url(chat)}?a=1', compression=compression) as plain):
+        asks.send('{"msg": "kept"}')
+        assert hear(asks, 2) == [f'kept\x1e{epoch}:1', query]
+        assert hear(plain, 1) == ['kept']
+        plain.send('{"msg": "not kept", "keep": false}')
+        assert hear(plain, 2) == ['not kept', query]
+        assert hear(asks, 1) == ['not kept']
+        asks.send('{"msg": "bytes", "binary": true}')
+        assert hear(asks, 3) == [b'bytes', f'\x1e{epoch}:2', query]
+        assert hear(plain, 1) == [b'bytes']
+        asks.send('{"msg": "mine", "skip": true}') # It has that itself, so it must not come again
+        assert hear(asks, 2) == [f'\x1e{epoch}:3', query]
+        assert hear(plain, 1) == ['mine']
+    kept = {1: ['kept'], 2: [b'bytes'], 3: ['mine']}
+    for seen in range(4):
+        with connect(f'{url(chat)}?nbws-since=00000000:9.{epoch}:{seen}') as again:
+            comes = [said for n in range(seen + 1, 4) for said in kept[n]]
+            heard = hear(again, len(comes) + (seen < 2)) # The position of bytes comes by itself
+            assert [h if h == b'bytes' else h.partition('\x1e')[0] for h in heard if h[:1] != '\x1e'] == comes
+    with connect(url(chat)) as new: assert hear(new, 3) == ['kept', b'bytes', 'mine']
+
+
+def test_members_that_are_sent_to_one_by_one_resume_too(chat: Server) -> None:
+    app, room = chat.app, chat.app.room('kept')
+    with Client(app) as client, client.ws('/?nbws-since=') as asks, client.ws('/') as plain:
+        asks.send_json({'msg': 'kept'})
+        assert [asks.receive(), plain.receive()] == [f'kept\x1e{room.epoch}:1', 'kept']
+
+
+MANY = f'nbws-since={"00000000:1." * 21}'
+
+@pytest.mark.parametrize('query', ['nbws-since=x', 'nbws-since=0:1', MANY, 'a-nbws-since='])
+def test_what_is_no_position_is_the_apps_own(chat: Server, query: str) -> None:
+    with connect(f'{url(chat)}?{query}') as ws:
+        ws.send('{"msg": "hello"}')
+        said, seen = hear(ws, 2)
+        assert said == 'hello' and query.partition('=')[0] in seen
+
+
+def test_one_room_takes_over_another(server: Server) -> None:
+    "Whoever holds either has both: members, history, and what is said from now on."
+    old, new = server.app.room('all', history=5), Room('all', history=2)
+    with connect(url(server)) as one, connect(url(server)) as two:
+        one.send('{"msg": "before"}')
+        assert hear(two, 1) == ['before']
+        new.send('alone')
+        new.take_over(old)
+        assert len(new) == len(old) == 2
+        assert [kept.data for kept in new.history] == [kept.data for kept in old.history] == ['before', 'alone']
+        new.send('by the new')
+        old.send('by the old')
+        assert hear(two, 2) == ['by the new', 'by the old']
+    until(lambda: len(new) == 0)

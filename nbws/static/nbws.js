@@ -11,6 +11,7 @@
   const host = document.createElement('nbws-status')
   const root = host.attachShadow({ mode: 'open' })
   root.innerHTML = `<style>
+    :host { position: fixed }
     [role=status] { position: fixed; right: 8px; bottom: 8px; padding: 2px 10px; border-radius: 10px; z-index: 2147483646;
       font: 12px system-ui, sans-serif; background: #555; color: #fff }
     [role=alertdialog] { position: fixed; inset: auto 8px 8px 8px; max-height: calc(100vh - 16px); box-sizing: border-box; overflow: auto; z-index: 2147483647; padding: 10px 14px;
@@ -37,30 +38,141 @@
     measure()
   }
 
-  // Height: the notebook's iframe follows the content.
+  // Height: the notebook's iframe follows the content, and never itself. A box that grows as the frame does (`100vh`, or the
+  // body of a page in quirks mode) says nothing of the content: in its place its parts count.
   const framed = window.parent !== window
-  const measure = () => {
-    if (!framed || !document.body) return
-    const needed = dialog.hidden ? 0 : Math.min(dialog.scrollHeight + 24, 600) // A small page makes room for its error
-    parent.postMessage({ nbws: 'height', height: Math.ceil(Math.max(document.documentElement.offsetHeight, needed)) + 2 }, '*')
+  const follows = new WeakSet(), heights = new Map() // Those boxes; and the heights of tall ones when a height was asked for
+  let frame = 0, width = 0, content = 0, room = 0, excess = 0, asked = 0
+  const note = element => {
+    const { height } = element.getBoundingClientRect()
+    const scrolls = element.parentElement && element !== document.body && getComputedStyle(element).overflowY !== 'visible'
+    if (height < innerHeight / 2 || scrolls) return // What scrolls is as high as it wants to be
+    heights.set(element, height)
+    for (const child of element.children) note(child)
   }
-  addEventListener('message', e => { if (e.source === parent && e.data && e.data.nbws === 'measure') measure() })
-  addEventListener('load', measure)
-  new ResizeObserver(measure).observe(document.documentElement)
+  const learn = moved => {
+    let news = false
+    for (const [element, height] of heights) {
+      if (follows.has(element) || Math.abs(element.getBoundingClientRect().height - height - moved) > 1) continue
+      follows.add(element)
+      news = true
+    }
+    return news
+  }
+  const px = text => parseFloat(text) || 0
+  const ending = (element, style = getComputedStyle(element)) => { // Where its content ends, and the margin behind that
+    const box = element.getBoundingClientRect(), margin = px(style.marginBottom)
+    if (!follows.has(element)) return [box.bottom, margin]
+    let edge = box.top + px(style.borderTopWidth) + px(style.paddingTop), behind = 0
+    const reach = (bottom, gap) => { if (bottom + gap > edge + behind) [edge, behind] = [bottom, gap] }
+    for (const child of element.childNodes) {
+      if (child.nodeType === 3 && child.data.trim()) {
+        const range = document.createRange()
+        range.selectNodeContents(child)
+        reach(range.getBoundingClientRect().bottom, 0)
+      } else if (child.nodeType === 1) {
+        const its = getComputedStyle(child)
+        if (its.display !== 'none' && !['fixed', 'absolute'].includes(its.position)) reach(...ending(child, its))
+      }
+    }
+    const below = px(style.borderBottomWidth) + px(style.paddingBottom)
+    if (element === document.documentElement || below || style.display !== 'block') return [edge + behind + below, margin]
+    return [edge, Math.max(behind, margin)] // Margins collapse
+  }
+  const measure = again => {
+    if (!framed || !document.body) return
+    const html = document.documentElement, before = { frame, content, room }
+    const natural = () => follows.has(html) ? ending(html)[0] + scrollY : html.offsetHeight
+    content = natural()
+    room = dialog.hidden ? 0 : Math.min(dialog.scrollHeight + 24, 600) // A small page makes room for its error
+    const moved = width === innerWidth ? innerHeight - before.frame : 0, by = content - before.content
+    frame = innerHeight
+    width = innerWidth
+    if (before.frame && moved && Math.abs(by) >= 1) { // The content has moved with the frame
+      const learned = learn(moved), rests = by / moved > 0 && by / moved < .75
+      if (learned) content = natural()
+      const wanted = content < frame ? learned || (rests && follows.has(html)) : rests || by > moved + 1
+      excess = wanted ? 0 : Math.max(0, content + 2 - frame)
+      if (!wanted) return
+    } else if (again !== true && Math.abs(by) < 1 && room === before.room) return
+    const height = Math.ceil(Math.max(content - excess, room)) + 2
+    if (height === asked && again !== true) return
+    asked = height
+    heights.clear()
+    note(html)
+    parent.postMessage({ nbws: 'height', height }, '*')
+  }
+  let waits = false
+  const soon = () => {
+    if (!waits) requestAnimationFrame(() => { waits = false; measure() })
+    waits = true
+  }
+  if (framed) {
+    addEventListener('message', e => { if (e.source === parent && e.data && e.data.nbws === 'measure') measure(true) })
+    addEventListener('load', measure)
+    addEventListener('load', soon, true) // Of an image, say
+    addEventListener('resize', soon)
+    new ResizeObserver(() => measure()).observe(document.documentElement)
+    new MutationObserver(soon).observe(document, { subtree: true, childList: true, characterData: true, attributes: true })
+  }
 
   // The page's own sockets are watched, to know when they need help to come back.
   const Native = window.WebSocket // Which `sockets.js` watches
   const { htmxs } = nbwsSockets // Those come back by themselves
   const watched = new Set()
-  window.WebSocket = new Proxy(Native, { construct(target, args) {
-    const socket = new target(...args)
+  window.WebSocket = new Proxy(Native, { construct(target, args, self) {
+    const socket = Reflect.construct(target, args, self)
     watched.add(socket)
+    let opened = false
+    socket.addEventListener('open', () => { opened = true })
     socket.addEventListener('close', e => {
       watched.delete(socket)
+      if (e.isTrusted && ![1000, 1001, 1005, 1012].includes(e.code))
+        notice('socket', { path: local(socket.url), opened, code: e.code, reason: e.reason })
       if (e.code !== 1000 && e.code !== 1005 && !htmxs.has(socket)) nbws.lost.push(socket)
     })
     return socket
   } })
+
+  // What only the page can know is told to whoever writes it, once: in the cell, and here.
+  const noticed = new Set(), unsaid = []
+  const notice = (what, facts) => {
+    const text = JSON.stringify({ type: 'noticed', what, ...facts })
+    if (noticed.has(text) || (tries && what === 'socket')) return // While the server is away sockets fail, of course
+    noticed.add(text)
+    if (wire && wire.readyState === 1) wire.send(text); else unsaid.push(text)
+  }
+  const local = url => {
+    const { pathname } = new URL(url, location.href), prefix = new URL(base + '/').pathname
+    return pathname.startsWith(prefix) ? pathname.slice(prefix.length - 1) : pathname
+  }
+  const heardOfHtmx = {
+    oobErrorNoTarget: d => ['oob', { id: d.content.id, element: d.content.outerHTML.slice(0, 200) }],
+    responseError: d => ['response', { verb: verb(d), path: address(d), status: d.xhr.status }],
+    sendError: d => ['send', { verb: verb(d), path: address(d), reason: 'the connection broke' }],
+    timeout: d => ['send', { verb: verb(d), path: address(d), reason: 'timeout' }],
+    targetError: d => ['htmx', { name: 'htmx:targetError: the page has no', detail: String(d.target) }],
+    swapError: d => ['htmx', { name: 'htmx:swapError', detail: String(d.error || '') }],
+    onLoadError: d => ['htmx', { name: 'htmx:onLoadError', detail: String(d.error || '') }],
+    'syntax:error': d => ['htmx', { name: 'htmx:syntax:error', detail: String(d.token || d.error || '') }],
+  }
+  const verb = d => ((d.requestConfig || {}).verb || 'get').toUpperCase()
+  const address = d => local((d.pathInfo || {}).requestPath || (d.requestConfig || {}).path || '')
+  for (const [name, facts] of Object.entries(heardOfHtmx)) document.addEventListener('htmx:' + name, e => notice(...facts(e.detail)))
+  const unconnected = () => { // Attributes that nothing has taken up
+    const tell = (e, attribute, reason) => notice('connect', { attribute, reason, path: e.getAttribute(attribute) || '' })
+    const all = name => [...document.querySelectorAll(`[${name}],[data-${name}]`)]
+    for (const [name, kept, made] of [['ws-connect', 'webSocket', 'createWebSocket'], ['sse-connect', 'sseEventSource', 'createEventSource']])
+      for (const e of all(name)) {
+        if ((e['htmx-internal-data'] || {})[kept]) continue
+        tell(e, name, !window.htmx ? 'htmx' : htmx[made] ? 'attribute' : 'extension')
+      }
+    for (const e of all('ws-send')) if (!e.closest('[ws-connect],[data-ws-connect]')) tell(e, 'ws-send', 'outside')
+  }
+  addEventListener('load', () => {
+    unconnected()
+    document.addEventListener('htmx:load', () => setTimeout(unconnected))
+  })
 
   // Some changes take effect only where a page is loaded again, perhaps at another address. What was typed into it stays.
   const dirty = e => (e.localName === 'textarea' || e.localName === 'input') && (e.value !== e.defaultValue || e.checked !== e.defaultChecked)
@@ -110,7 +222,50 @@
       old.after(fresh)
     }
   }
+
+  // The page may have changed since it came: by sockets, by scripts. What the server says as before stays as it is now, and
+  // what came between other elements stays between them, unless the server tells it now itself.
+  let sent // The body as the server has sent it
+  document.addEventListener('DOMContentLoaded', () => { sent = document.body.cloneNode(true) })
+  const pairs = (items, others) => { // With the same id, else the same in all, else the next of its kind
+    const found = new Map(), free = new Set(others)
+    for (const same of [(a, b) => a.id && a.id === b.id, (a, b) => a.isEqualNode(b), (a, b) => !a.id && !b.id && a.nodeName === b.nodeName])
+      for (const item of items) {
+        if (found.has(item)) continue
+        for (const other of free) if (same(item, other)) { found.set(item, other); free.delete(other); break }
+      }
+    return found
+  }
+  const words = node => node.textContent.trim()
+  const merge = (before, now, fresh) => { // Makes `fresh` what the page is to become
+    if (before.isEqualNode(fresh)) return fresh.replaceWith(now.cloneNode(true))
+    if (fresh.nodeType !== 1) return
+    for (const { name } of [...before.attributes, ...now.attributes]) {
+      if (before.getAttribute(name) !== fresh.getAttribute(name)) continue
+      if (now.hasAttribute(name)) fresh.setAttribute(name, now.getAttribute(name)); else fresh.removeAttribute(name)
+    }
+    const stays = pairs(before.childNodes, now.childNodes), comes = pairs(before.childNodes, fresh.childNodes)
+    const was = new Map([...stays].map(([old, child]) => [child, old])), known = new Set(comes.values())
+    const put = [...now.childNodes].filter(child => !was.has(child))
+    const added = [...fresh.childNodes].filter(child => !known.has(child)), told = added.map(words).join('\n')
+    if (!put.some(child => (child.id && added.some(a => a.id === child.id)) || (words(child) && told.includes(words(child))))) {
+      const place = child => comes.get(was.get(child))
+      let last = null // What the next one comes behind
+      const first = [...now.childNodes].map(place).find(Boolean) // Else what it comes before
+      for (const child of now.childNodes) {
+        if (was.has(child)) { last = place(child) || last; continue }
+        const kept = child.cloneNode(true)
+        if (last) last.after(kept); else if (first) first.before(kept); else fresh.append(kept)
+        if (last || !first) last = kept
+      }
+    }
+    for (const [old, next] of comes) {
+      if (stays.has(old)) merge(old, stays.get(old), next)
+      else if (old.isEqualNode(next)) next.remove() // It was taken out of the page
+    }
+  }
   const refresh = async ({ files } = {}) => {
+    noticed.clear()
     if (files && files.every(name => name.endsWith('.css'))) return restyle(files)
     dismiss()
     if (!window.htmx || files && files.some(name => name.endsWith('.js'))) return startAnew()
@@ -121,6 +276,9 @@
     const { made = 0, at = nbws.since } = (fresh.querySelector('script[data-boot]') || { dataset: {} }).dataset
     Object.assign(nbws, { made, since: at })
     document.title = fresh.title
+    const next = fresh.body.cloneNode(true)
+    merge(sent, document.body, fresh.body)
+    sent = next
     Idiomorph.morph(document.body, fresh.body, { morphStyle: 'outerHTML', ignoreActiveValue: true,
       callbacks: { beforeNodeMorphed: old => !(old.nodeType === 1 && dirty(old)) } })
     htmx.process(document.body)
@@ -142,8 +300,8 @@
     try { sessionStorage.setItem('nbws ' + here, known.notebook) } catch (e) {} // For Jupyter's page at this address
     return known
   }
-  const learn = () => { if (door && !sandboxed && !document.hidden) ask().catch(() => {}) }
-  document.addEventListener('visibilitychange', learn) // It may have been renamed in another tab
+  const learnNotebook = () => { if (door && !sandboxed && !document.hidden) ask().catch(() => {}) }
+  document.addEventListener('visibilitychange', learnNotebook) // It may have been renamed in another tab
 
   // Is there anything to connect to? Goes where the app is served now, or says what a person can do.
   const passable = async () => {
@@ -171,7 +329,7 @@
   const logIn = () => { if (framed) open(location.href); else location.reload() }
 
   // The line to the process. It answers at once unless a C call holds the interpreter; then the page says so.
-  let tries = 0, waiting = 0, slow = false
+  let tries = 0, waiting = 0, slow = false, wire = null
   const heard = {
     hello(m) {
       say('')
@@ -189,7 +347,7 @@
       try { open = await passable() } catch (e) { say('reconnecting') }
       if (!open) return again()
     }
-    const line = new Native(base.replace(/^http/, 'ws') + '/_nbws/live?made=' + nbws.made + '&since=' + nbws.since + '&page=' + encodeURIComponent(page))
+    const line = wire = new Native(base.replace(/^http/, 'ws') + '/_nbws/live?made=' + nbws.made + '&since=' + nbws.since + '&page=' + encodeURIComponent(page))
     const ping = setInterval(() => {
       if (line.readyState !== 1 || waiting) return
       waiting = setTimeout(() => {
@@ -198,7 +356,11 @@
       }, 1000)
       line.send('{"type": "ping"}')
     }, 2000)
-    line.onopen = () => { tries = 0; learn() }
+    line.onopen = () => {
+      tries = 0
+      learnNotebook()
+      for (const text of unsaid.splice(0)) line.send(text)
+    }
     line.onmessage = e => { const m = JSON.parse(e.data); heard[m.type] && heard[m.type](m) }
     line.onclose = () => {
       clearInterval(ping)

@@ -28,8 +28,84 @@
   let leaving = false
   window.nbwsOutside = { fetch: window.fetch.bind(window), leave(url) { leaving = true; location.replace(url) } }
 
+  // A browser keeps six connections to a server, and each event stream holds one; here they are shared with Jupyter itself.
+  // So streams of our own server come over sockets (see nbws/events.py).
+  const NativeEvents = window.EventSource
+  class Events extends EventTarget {
+    #at; #socket; #timer; #last = ''; #retry = 500; #handlers = {}
+    constructor(at, url, withCredentials) {
+      super()
+      this.#at = at
+      Object.assign(this, { url, withCredentials, readyState: 0 })
+      this.#connect()
+    }
+    #connect() {
+      let decoder = new TextDecoder(), rest = '', type = '', data = ''
+      const line = text => {
+        if (!text) {
+          if (data) this.#tell(new MessageEvent(type || 'message', { data: data.slice(0, -1), lastEventId: this.#last, origin: location.origin }))
+          type = data = ''
+          return
+        }
+        const [, field, value] = /^([^:]*)(?:: ?)?(.*)$/s.exec(text)
+        if (field === 'data') data += value + '\n'
+        else if (field === 'event') type = value
+        else if (field === 'id' && !value.includes('\0')) this.#last = value
+        else if (field === 'retry' && /^\d+$/.test(value)) this.#retry = Number(value)
+      }
+      const Socket = (window.nbwsSockets || {}).Socket || NativeSocket
+      const query = '?url=' + encodeURIComponent(this.#at) + (this.#last && '&last=' + encodeURIComponent(this.#last))
+      const socket = this.#socket = new Socket(location.origin.replace(/^http/, 'ws') + prefix + '/_nbws/events' + query)
+      socket.binaryType = 'arraybuffer'
+      socket.onmessage = e => {
+        if (typeof e.data === 'string') { // It begins: the app has answered, and it is a stream
+          this.readyState = 1
+          return this.#tell(new Event('open'))
+        }
+        const lines = (rest + decoder.decode(e.data, { stream: true })).split(/\r\n|\n|\r(?=.)/s)
+        rest = lines.pop()
+        for (const text of lines) line(text)
+      }
+      socket.onclose = e => {
+        if (this.readyState === 2) return
+        this.readyState = e.code === 4204 ? 2 : 0
+        if (!this.readyState) this.#again()
+        this.#tell(new Event('error'))
+      }
+    }
+    #again() {
+      this.#timer = setTimeout(async () => {
+        const there = !window.nbwsSockets || await nbwsSockets.reachable()
+        if (this.readyState !== 2) there ? this.#connect() : this.#again()
+      }, this.#retry)
+    }
+    #tell(event) { this.dispatchEvent(event) }
+    close() {
+      this.readyState = 2
+      clearTimeout(this.#timer)
+      this.#socket.close()
+    }
+    static { // onopen, onmessage, onerror: a listener that keeps its place when it is replaced
+      for (const type of ['open', 'message', 'error']) Object.defineProperty(this.prototype, 'on' + type, {
+        get() { return this.#handlers[type] || null },
+        set(handler) {
+          if (!(type in this.#handlers)) this.addEventListener(type, e => { if (typeof this.#handlers[type] === 'function') this.#handlers[type].call(this, e) })
+          this.#handlers[type] = handler
+        } })
+      Object.assign(this.prototype, { CONNECTING: 0, OPEN: 1, CLOSED: 2 })
+      for (const name of ['url', 'withCredentials', 'readyState']) Object.defineProperty(this.prototype, name, { value: undefined, writable: true })
+      if (NativeEvents) Object.setPrototypeOf(this.prototype, NativeEvents.prototype) // For `instanceof`
+    }
+  }
+  const NativeSocket = window.WebSocket
+  if (NativeEvents) window.EventSource = new Proxy(NativeEvents, { construct(target, [url, options = {}], self) {
+    const fixed = fix(String(url)), { origin, pathname, search } = new URL(fixed, document.baseURI)
+    if (origin !== location.origin || !pathname.startsWith(prefix + '/')) return Reflect.construct(target, [fixed, options], self)
+    return new Events(pathname.slice(prefix.length) + search, new URL(fixed, document.baseURI).href, Boolean(options.withCredentials))
+  } })
+
   // What scripts ask for
-  for (const name of ['WebSocket', 'EventSource', 'Worker', 'SharedWorker', 'Request']) {
+  for (const name of ['WebSocket', 'Worker', 'SharedWorker', 'Request']) {
     if (window[name]) window[name] = new Proxy(window[name], {
       construct: (target, [url, ...rest], self) =>
         Reflect.construct(target, [typeof url === 'string' || url instanceof URL ? fix(url) : url, ...rest], self) })

@@ -16,7 +16,12 @@
   const plain = new Set() // Addresses where somebody else answers, who does not know the subprotocol
   const pause = ms => new Promise(done => setTimeout(done, ms))
 
-  const reachable = async () => {
+  let asking = null // Whoever asks within a moment gets the same answer
+  const reachable = () => {
+    if (!asking) asking = knock().finally(() => setTimeout(() => { asking = null }, 200))
+    return asking
+  }
+  const knock = async () => {
     try {
       const signal = AbortSignal.timeout(PATIENCE)
       const answer = await fetch(base + '/_nbws/sockets.js', { method: 'HEAD', cache: 'no-store', signal })
@@ -32,11 +37,43 @@
     const [url, protocols] = args
     const bare = protocols === undefined || (Array.isArray(protocols) && !protocols.length)
     const offers = bare && (making || 'all' in dataset) && isOurs(url) && !plain.has(String(url))
-    const socket = Reflect.construct(target, offers ? [url, ALIVE] : args, self)
+    const how = offers ? [url, ALIVE] : args
+    const socket = 'rooms' in dataset && isOurs(url) ? resume(how, to => Reflect.construct(target, to, self))
+      : Reflect.construct(target, how, self)
     if (making && isOurs(url)) htmxs.add(socket)
     watch(socket, String(url), offers)
     return socket
   } })
+
+  // A room with a history tells the position of each message to the sockets that ask for it (see nbws/rooms.py). One that
+  // opens again says what this page has seen, unless it was the page itself that closed it: then it begins anew.
+  const seen = [] // Of each socket: its address, the socket, and the last position by epoch
+  const resume = ([url, ...rest], open) => {
+    const { search, hash } = new URL(url, location.href)
+    if (hash) return open([url, ...rest])
+    const before = seen.findIndex(s => s.url === String(url) && s.socket.readyState > 1)
+    const last = before < 0 ? new Map() : seen.splice(before, 1)[0].last
+    const positions = [...last].slice(-20).map(position => position.join(':')).join('.')
+    const socket = open([url + (search ? '&' : '?') + 'nbws-since=' + positions, ...rest])
+    const entry = { url: String(url), socket, last }
+    seen.push(entry)
+    if (seen.length > 100) seen.shift()
+    Object.defineProperty(socket, 'url', { value: socket.url.replace(/[?&]nbws-since=.*/, '') })
+    socket.close = (...how) => {
+      if (seen.includes(entry)) seen.splice(seen.indexOf(entry), 1)
+      Native.prototype.close.apply(socket, how)
+    }
+    socket.addEventListener('message', e => {
+      const found = typeof e.data === 'string' && /\x1e([0-9a-f]{8}):(\d+)$/.exec(e.data.slice(-40))
+      if (!found) return
+      last.delete(found[1])
+      last.set(found[1], found[2])
+      const text = e.data.slice(0, -found[0].length)
+      if (text) Object.defineProperty(e, 'data', { value: text })
+      else e.stopImmediatePropagation()
+    })
+    return socket
+  }
 
   const watch = (socket, url, offers) => {
     const state = { url, offers, alive: false, opened: 0, heard: Date.now(), sent: 0, asked: 0, paused: false, said: null, over: false }
@@ -173,5 +210,5 @@
   }
   if (document.readyState === 'loading') document.addEventListener('DOMContentLoaded', adopt); else adopt()
 
-  window.nbwsSockets = { Native, htmxs, reachable, ask, doubt, wake }
+  window.nbwsSockets = { Native, Socket: window.WebSocket, htmxs, reachable, ask, doubt, wake }
 })()
