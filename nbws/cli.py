@@ -507,7 +507,7 @@ def run(target: str, inherited: str, **options: Any) -> None:
     sys.exit(code)
 
 # %% ../nbs/16_cli.ipynb #46fa0300
-DEMO = Path(__file__ if '__file__' in globals() else 'nbws/cli.py').parent/'examples'/'demo.ipynb'
+DEMO = Path(notebook.__file__).parent/'examples'/'demo.ipynb'
 
 @main.command()
 @click.option('--port', type=click.IntRange(0, 65535), help='0: any free one.  [default: 5001, or any free one]')
