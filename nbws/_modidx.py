@@ -1134,6 +1134,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'nbws.messages._used': ('messages.html#_used', 'nbws/messages.py'),
                                'nbws.messages.encodable': ('messages.html#encodable', 'nbws/messages.py'),
                                'nbws.messages.from_json': ('messages.html#from_json', 'nbws/messages.py'),
+                               'nbws.messages.is_deep': ('messages.html#is_deep', 'nbws/messages.py'),
                                'nbws.messages.printable': ('messages.html#printable', 'nbws/messages.py'),
                                'nbws.messages.reason': ('messages.html#reason', 'nbws/messages.py'),
                                'nbws.messages.to_json': ('messages.html#to_json', 'nbws/messages.py'),
