@@ -288,7 +288,8 @@ class TornadoApp:
         own: dict[str, Any] = {'get_websocket_protocol': get_websocket_protocol, '__module__': kind.__module__}
         # Its usual check knows neither the names and origins that we allow nor default ports
         if kind.check_origin is WebSocketHandler.check_origin:
-            own['check_origin'] = lambda handler, origin: not is_foreign(request)
+            usual = kind.check_origin
+            own['check_origin'] = lambda handler, origin: not is_foreign(request) or usual(handler, origin)
         return type(kind.__name__, (kind,), own)
 
 async def _feed(delegate: Any, line: RequestStartLine, headers: HTTPHeaders, connection: Connection,
