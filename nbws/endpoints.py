@@ -220,7 +220,8 @@ def parse_message(data: str | bytes, # As it came
         # Half of the time of `json.loads` goes to white space that no client sends
         try: fields, end = (_scan_fields if objects else _scan)(data, 0)
         except (StopIteration, ValueError, RecursionError): fields, end = None, -1
-        if end != len(data) or end > 2 * DEPTH and is_deep(data, fields): fields = from_json(data) # It says what is wrong
+        wrong = end != len(data) or end > 2 * DEPTH and is_deep(data, fields)
+        if wrong: fields = from_json(data) # It says what is wrong
     except ValueError as e:
         raise BindError(f'the message is not JSON ({e}): {_short(data)}. '
                         'For plain text, annotate a parameter with `bytes` or loop over `websocket`') from None
