@@ -66,6 +66,7 @@ def test_the_readmes_chat(open_notebook: Open) -> None:
     text = re.search(r"```python\n(.*?)\n```", (ROOT / "README.md").read_text(), re.S)
     assert text
     nb = open_notebook([text[1]], name="chat")
+    nb.page.set_viewport_size({"width": 960, "height": 880})
     nb.run(0)
     ann, bob = nb.frames(0, count=2)
     connected(ann, bob)

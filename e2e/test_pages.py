@@ -7,9 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import FrameLocator, Locator, expect
+from playwright.sync_api import FrameLocator, Locator, Page, expect
 
 from .notebook import Notebook
+from .scripts import Script
 from .timeouts import wait_until
 
 Open = Callable[..., Notebook]
@@ -365,3 +366,35 @@ def test_what_is_as_it_should_be_is_told_nowhere(open_notebook: Open) -> None:
     expect(lines(frame)).to_have_text(["one", "two"])
     expect(frame.get_by_role("alertdialog")).to_be_hidden()
     assert [nb.text_output(index) for index in range(3)] == [""] * 3
+
+
+CUT = """
+@app.get('/cut')
+async def cut():
+    for ws in list(people): ws.close(1012)
+    people.send(Ul(Li('while it was away'), hx_swap_oob='beforeend:#said'))
+    return 'cut'
+serve()
+"""
+
+
+Run = Callable[..., Script]
+
+
+def test_in_production_nothing_comes_twice_either(run_script: Run, page: Page, tmp_path: Path) -> None:
+    """A script, in an ordinary tab."""
+    file = tmp_path / "chat.py"
+    file.write_text(CHAT + HOME + WS + CUT)
+    url = run_script(file).url
+    page.goto(url)
+    said = page.locator("#said li")
+    page.get_by_role("textbox").fill("one")
+    page.get_by_role("textbox").press("Enter")
+    expect(said).to_have_text(["one"])
+    for times in (1, 2):
+        assert page.request.get(f"{url}/cut").status == 200
+        expect(said).to_have_text(["one", *["while it was away"] * times])
+    page.get_by_role("textbox").press("Enter")
+    expect(said).to_have_text(["one", *["while it was away"] * 2, "one"])
+    page.reload()
+    expect(said).to_have_text(["one", *["while it was away"] * 2, "one"])

@@ -19,6 +19,7 @@ import socket
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -507,7 +508,7 @@ def run(target: str, inherited: str, **options: Any) -> None:
     sys.exit(code)
 
 # %% ../nbs/16_cli.ipynb #46fa0300
-DEMO = Path(__file__ if '__file__' in globals() else 'nbws/cli.py').parent/'examples'/'demo.ipynb'
+DEMO = Path(str(resources.files('nbws.examples')/'demo.ipynb'))
 
 @main.command()
 @click.option('--port', type=click.IntRange(0, 65535), help='0: any free one.  [default: 5001, or any free one]')

@@ -94,6 +94,15 @@ class Inflate:
         self._zlib: Any = None
         self._window, self._finals = b'', 0
 
+    def _begin(self) -> None:
+        if self._zlib is None: self._zlib = zlib.decompressobj(-self._bits, zdict=self._window)
+
+    def measure(self, data: bytes, room: int) -> None:
+        "Decompress `data` for a look at its length only. Raises `FrameError`, 1009 where that is more than `room`."
+        self._begin()
+        try: _measure(self._zlib.copy(), data, room)
+        except zlib.error: raise _bad('cannot be decompressed') from None
+
     def feed(self,
              data: bytes,
              room: int, # Bytes that the message may still have
@@ -101,11 +110,11 @@ class Inflate:
         "What `data` inflates to. Raises `FrameError`, 1009 where that is more than `room` bytes."
         out, known = b'', 0
         while data:
-            if self._zlib is None: self._zlib = zlib.decompressobj(-self._bits, zdict=self._window)
+            self._begin()
             try:
                 out += self._zlib.decompress(data, min(room - len(out), _AT_ONCE) or 1)
                 if self._zlib.unconsumed_tail:
-                    self._measure(room - len(out))
+                    _measure(self._zlib.copy(), self._zlib.unconsumed_tail, room - len(out))
                     out += self._zlib.decompress(self._zlib.unconsumed_tail)
             except zlib.error: raise _bad('cannot be decompressed') from None
             if len(out) > room: raise _too_long()
@@ -122,13 +131,6 @@ class Inflate:
         size = 1 << self._bits
         self._window = out[-size:] if len(out) >= size else (self._window + out)[-size:]
 
-    def _measure(self, room: int) -> None:
-        "Decompress the rest for a look at its length only."
-        trial = self._zlib.copy()
-        while rest := trial.unconsumed_tail:
-            room -= len(trial.decompress(rest, _AT_ONCE))
-            if room < 0: raise _too_long()
-
     def end(self, room: int) -> bytes:
         "What is left: the four bytes that the sender has cut off are put back (section 7.2.2)."
         out = self.feed(b'\0\0\xff\xff', room)
@@ -137,6 +139,12 @@ class Inflate:
         return out
 
 _AT_ONCE = 2**18 # Bytes that are decompressed before anybody asks how many more there are
+
+def _measure(trial: Any, data: bytes, room: int) -> None:
+    while data:
+        room -= len(trial.decompress(data, _AT_ONCE))
+        if room < 0: raise _too_long()
+        data = trial.unconsumed_tail
 
 def _bad(what: str) -> FrameError:
     return FrameError(CloseCode.PROTOCOL_ERROR, f'the message {what}')

@@ -15,8 +15,9 @@ from .binding import SPECIAL_NAMES, Plan, Source, plan
 from .data import MAX_FORM, Fields, MultiDict, ascii_field
 from .files import FileResponse
 from .html import FT, HtmxResponseHeaders, HttpHeader, Safe, fragment, is_elements
-from .messages import (BindError, CloseCode, HTMLResponse, HTTPException, JSONResponse, RedirectResponse, Reported,
-                           Request, Response, SignatureError, WebSocketDisconnect, from_json, whole_pairs)
+from .messages import (DEPTH, BindError, CloseCode, HTMLResponse, HTTPException, JSONResponse, RedirectResponse,
+                           Reported, Request, Response, SignatureError, WebSocketDisconnect, from_json, is_deep,
+                           whole_pairs)
 from .routing import Route
 from .sockets import DONE, HandOver, WebSocket, is_component, to_payload
 from .workers import Workers, is_ending
@@ -219,7 +220,8 @@ def parse_message(data: str | bytes, # As it came
         # Half of the time of `json.loads` goes to white space that no client sends
         try: fields, end = (_scan_fields if objects else _scan)(data, 0)
         except (StopIteration, ValueError, RecursionError): fields, end = None, -1
-        if end != len(data): fields = from_json(data) # It says what is wrong
+        wrong = end != len(data) or end > 2 * DEPTH and is_deep(data, fields)
+        if wrong: fields = from_json(data) # It says what is wrong
     except ValueError as e:
         raise BindError(f'the message is not JSON ({e}): {_short(data)}. '
                         'For plain text, annotate a parameter with `bytes` or loop over `websocket`') from None
@@ -364,4 +366,6 @@ class SocketEndpoint:
         if isinstance(error, WebSocketDisconnect): return
         if is_ending(error): raise error
         self.app.report(error, self.route, ws)
-        if ended or not (isinstance(error, BindError) or self.app.debug): ws.close(CloseCode.INTERNAL_ERROR)
+        refused = isinstance(error, BindError)
+        if ended or not (refused or self.app.debug):
+            ws.close(CloseCode.INVALID_DATA if refused else CloseCode.INTERNAL_ERROR)

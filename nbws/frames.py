@@ -99,6 +99,8 @@ class FrameError(Exception):
 
 class Inflater(Protocol):
     "Decompresses a message as it comes (RFC 7692); `nbws.deflate` has it."
+    def measure(self, data: bytes, room: int) -> None:
+        "Look how long `data` would be. Raises `FrameError`, 1009 where that is more than `room` bytes."
     def feed(self, data: bytes, room: int) -> bytes:
         "What `data` inflates to. Raises `FrameError`, 1009 where that is more than `room` bytes."
         return b''
@@ -116,12 +118,13 @@ def _close_event(payload: bytes) -> Close:
 
 # %% ../nbs/07_frames.ipynb #8cb3bcc2
 ENOUGH = 2**18 # Bytes that `feed` decompresses, after which it returns: whoever calls may have to wait
-_SLICE = 1024 # Compressed bytes that are looked at together: they inflate to 1 MiB at the most
+_SLICE = 1024 # Compressed bytes that are inflated together: to 1 MiB at the most
+_RATIO = 1032 # Bytes that one can inflate to at the most, says zlib's documentation
 
 class Decoder:
     "Turns what a client sends into events; keeps half-received frames and messages. Nothing is read or written here."
     __slots__ = ('limit', 'more', 'partial', '_inflater', '_data', '_at', '_ended', '_opcode', '_fin', '_left', '_mask',
-                 '_kind', '_packed', '_message', '_control', '_utf8', '_grown')
+                 '_kind', '_packed', '_message', '_control', '_utf8', '_grown', '_measured')
 
     def __init__(self,
                  limit: int = 10 * 2**20, # Bytes that a message may have, decompressed
@@ -137,6 +140,7 @@ class Decoder:
         self._control: bytes = b''
         self._utf8: Any = None # Checks a text message that comes in pieces
         self._grown = 0 # Bytes decompressed by this call of `feed`
+        self._measured = 0 # Compressed bytes of the frame that have been measured, and are not inflated yet
 
     def feed(self,
              data: bytes, # As it came from the client, cut anywhere
@@ -230,7 +234,10 @@ class Decoder:
     def _payload(self, data: bytes, at: int, end: int, events: list[Event]) -> int:
         "Take what has come of the payload; where the frame is complete, end it. Returns the place behind it."
         stop = min(at + self._left, end)
-        if self._packed and self._opcode < 8: stop = min(stop, at + _SLICE)
+        if self._packed and self._opcode < 8:
+            self._measure(data[at:stop])
+            stop = min(stop, at + _SLICE)
+            self._measured = max(self._measured - (stop - at), 0)
         if stop > at:
             chunk = websocket_mask(self._mask, data[at:stop])
             turn = (stop - at) & 3
@@ -243,6 +250,13 @@ class Decoder:
         if self._opcode > 7: events.append(self._end_control())
         elif self._fin: events.append(self._end_message())
         return stop
+
+    def _measure(self, masked: bytes) -> None:
+        "Refuse what would be too long before any of it is kept: of a frame that could be, all that has come."
+        room = self.limit - len(self._message or b'')
+        if self._inflater and len(masked) > self._measured and len(masked) * _RATIO > room:
+            self._measured = len(masked)
+            self._inflater.measure(websocket_mask(self._mask, masked), room)
 
     def _take(self, chunk: bytes) -> None:
         "Add a piece of a message: inflated, checked for UTF-8, within the limit."

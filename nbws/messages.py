@@ -22,11 +22,11 @@ from .data import (MAX_FIELDS, MAX_FILES, MAX_FORM, Fields, FormError, Headers, 
                        parse_cookies, parse_form, parse_query, sendable_fields, set_cookie)
 
 # %% auto #0
-__all__ = ['ALIVE', 'ENCODED_SLASH', 'NbwsError', 'BindError', 'SignatureError', 'PatternError', 'OptionError', 'StartError',
-           'Reported', 'HTTPException', 'reason', 'printable', 'CloseCode', 'WebSocketDisconnect', 'Body', 'Address',
-           'URL', 'RequestHead', 'RequestParts', 'Request', 'from_json', 'Scope', 'whole_pairs', 'encodable',
-           'Response', 'HTMLResponse', 'PlainTextResponse', 'JSONResponse', 'RedirectResponse', 'StreamingResponse',
-           'to_json', 'Payload', 'Lane', 'Conn', 'Receiver', 'Upgrade']
+__all__ = ['ALIVE', 'ENCODED_SLASH', 'DEPTH', 'NbwsError', 'BindError', 'SignatureError', 'PatternError', 'OptionError',
+           'StartError', 'Reported', 'HTTPException', 'reason', 'printable', 'CloseCode', 'WebSocketDisconnect', 'Body',
+           'Address', 'URL', 'RequestHead', 'RequestParts', 'Request', 'from_json', 'is_deep', 'Scope', 'whole_pairs',
+           'encodable', 'Response', 'HTMLResponse', 'PlainTextResponse', 'JSONResponse', 'RedirectResponse',
+           'StreamingResponse', 'to_json', 'Payload', 'Lane', 'Conn', 'Receiver', 'Upgrade']
 
 # %% ../nbs/00b_messages.ipynb #a995aca3
 class NbwsError(Exception):
@@ -377,8 +377,24 @@ def from_json(text: str | bytes) -> Any:
     Raises `ValueError` for what is none, is nested too deeply or has too long a number.
     """
     if not isinstance(text, str): text = text.decode(json.detect_encoding(text))
-    try: return json.loads(whole_pairs(text) if '\\u' in text else text, object_hook=Fields)
-    except RecursionError: raise ValueError('it is nested too deeply') from None
+    try: value = json.loads(whole_pairs(text) if '\\u' in text else text, object_hook=Fields)
+    except RecursionError: raise ValueError(_DEEP) from None
+    if is_deep(text, value): raise ValueError(_DEEP)
+    return value
+
+_DEEP = 'it is nested too deeply'
+DEPTH = 100 # Levels of lists and objects in JSON. Python reads 1,000 or more, but cannot print, render or copy them
+
+def is_deep(text: str, # JSON
+            value: Any, # The same, parsed
+            ) -> bool:
+    "Whether more than `DEPTH` lists and objects lie in each other."
+    if len(text) <= 2 * DEPTH or text.count('[') + text.count('{') <= DEPTH: return False
+    level = [value]
+    for _ in range(DEPTH + 1):
+        if not (nests := [v for v in level if isinstance(v, (dict, list))]): return False
+        level = [x for v in nests for x in (v.values() if isinstance(v, dict) else v)]
+    return True
 
 def _let_pass(what: str) -> BindError:
     "What the developer reads in the log where a visitor gets 413."

@@ -361,7 +361,7 @@ def serve_script(app: Any, host: str = '127.0.0.1', port: int | None = None,
     way = Opening(token=secrets.token_urlsafe(24) if share else '')
     def ready(s: Server) -> None:
         opened(s, way)
-        print(f'nbws serves {url_of(s)} (Ctrl-C stops it)', flush=True)
+        print(f'nbws serves {url_of(s) if share else s.url} (Ctrl-C stops it)', flush=True)
         if invitation := _invitation(s): print(invitation, flush=True)
     try: Server(_served(app), host, _wanted(port), forwarded_allow_ips=proxies, gate=way.gate(True)).run(ready)
     except StartError as e: sys.exit(f'nbws: {e.strerror}')

@@ -27,18 +27,21 @@ MARK = '\x1e' # The record separator: a position follows, to the message's end
 
 class Kept(Payload):
     "A message of a room's history."
-    __slots__ = ('offset', 'mark', '_marked')
+    __slots__ = ('epoch', 'offset', '_marked')
 
-    def __init__(self, data: str | bytes, position: str, offset: int) -> None:
-        super().__init__(data)
-        self.offset, self.mark = offset, Payload(MARK + position)
+    def __init__(self, data: str | bytes, epoch: str, offset: int) -> None:
+        self.data, self.wire, self.epoch, self.offset = data, None, epoch, offset
         self._marked: tuple[Payload, ...] = ()
+
+    def mark(self) -> Payload:
+        "Its position alone."
+        return Payload(f'{MARK}{self.epoch}:{self.offset}')
 
     def marked(self) -> tuple[Payload, ...]:
         "What sockets get that resume: a text with its position, bytes with the position behind them."
         if not self._marked:
             text = self.data if isinstance(self.data, str) else None
-            self._marked = (self, self.mark) if text is None else (Payload(text + str(self.mark.data)),)
+            self._marked = (self, self.mark()) if text is None else (Payload(f'{text}{self.mark().data!s}'),)
         return self._marked
 
 _SINCE = re.compile(rb'(?P<rest>.*)[?&]nbws-since=(?P<positions>(?:[0-9a-f]{8}:[0-9]{1,15}\.?){0,20})', re.S)
@@ -130,7 +133,7 @@ class Room:
              ) -> Awaitable[None]:
         "Send to everybody here: rendered once, framed once. May be awaited, and never waits for a slow member."
         thing = content[0] if len(content) == 1 else content
-        if thing.__class__ in (tuple, list) and (texts := apart(thing)):
+        if (thing.__class__ is tuple or thing.__class__ is list) and (texts := apart(thing)):
             with self._lock: # Nothing comes in between
                 for text in texts: self.send(text, skip=skip, keep=keep)
             return DONE
@@ -148,7 +151,7 @@ class Room:
     def _remember(self, payload: Payload) -> Kept:
         if not self.history and self.home is not None: self.home.hold(self, True)
         self.offset += 1
-        kept = Kept(payload.data, f'{self.epoch}:{self.offset}', self.offset)
+        kept = Kept(payload.data, self.epoch, self.offset)
         self.history.append(kept)
         return kept
 
@@ -161,24 +164,26 @@ class Room:
         with self._lock:
             while self._line:
                 payload, members, skip = self._line.popleft()
-                once: tuple[Payload, ...] = (payload,)
-                marked = payload.marked() if isinstance(payload, Kept) else once
+                kept = payload if isinstance(payload, Kept) else None
                 others: Iterable[WebSocket] = members
                 if members is self._snapshot:
                     ways = self._look(here)
                     own = skip.conn.transport if skip and skip.conn else None
                     for lane, _, transports, resumes in ways.lanes:
-                        for p in marked if resumes else once: lane.send(p, transports, own)
+                        if kept is None or not resumes: lane.send(payload, transports, own)
+                        else:
+                            for part in kept.marked(): lane.send(part, transports, own)
                     others = ways.others
                 for ws in others:
                     if ws is skip: continue
-                    for p in once if ws.request.since is None else marked:
-                        if ws._thread != here: ws._call(ws._push, p, self.overflow)
-                        else: ws._push(p, self.overflow)
-                if skip is None or not isinstance(payload, Kept) or skip.request.since is None: continue
-                if skip in members: # It has this message in its own way
-                    if skip._thread != here: skip._call(skip._push, payload.mark, self.overflow)
-                    else: skip._push(payload.mark, self.overflow)
+                    for part in (payload,) if kept is None or ws.request.since is None else kept.marked():
+                        self._push(ws, part, here)
+                if skip is None or kept is None or skip.request.since is None: continue
+                if skip in members: self._push(skip, kept.mark(), here) # It has this message in its own way
+
+    def _push(self, ws: WebSocket, payload: Payload, here: int) -> None:
+        if ws._thread != here: ws._call(ws._push, payload, self.overflow)
+        else: ws._push(payload, self.overflow)
 
     def _look(self, here: int) -> _Ways:
         "Who is reached how: kept until members come or go, or lanes change."

@@ -99,7 +99,8 @@ def visitor_of(request: Request) -> str:
     return request.root_path.rpartition(VISITOR)[2] if VISITOR in request.root_path else ''
 
 # %% ../nbs/05b_sessions.ipynb #12bcc0cd
-LOGIN = frozenset(('auth', 'user', 'user_id', 'uid', 'login', 'logged_in', 'admin', 'is_admin'))
+LOGIN = frozenset('account account_id admin auth authenticated email is_admin is_authenticated is_staff '
+                  'logged_in login role uid user user_id userid username'.split()) # By which apps know a visitor
 _LOCK = threading.RLock() # Handlers on any thread write to sessions
 
 class _Shared:

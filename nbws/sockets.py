@@ -13,8 +13,8 @@ from types import SimpleNamespace
 from typing import Any, Protocol
 
 from .html import FT, apart, is_element, render
-from .messages import (CloseCode, Conn, Payload, Request, Upgrade, WebSocketDisconnect, encodable, from_json,
-                           printable, to_json)
+from .messages import (BindError, CloseCode, Conn, Payload, Request, Upgrade, WebSocketDisconnect, encodable,
+                           from_json, printable, to_json)
 from .workers import Workers
 
 # %% auto #0
@@ -612,8 +612,9 @@ class WebSocket(Receiving):
         return message.encode() if isinstance(message, str) else message
 
     async def receive_json(self) -> Any:
-        "The next message, parsed as JSON. Raises `ValueError` for what is none."
-        return from_json(await self.receive())
+        "The next message, parsed as JSON. Raises `BindError`, a `ValueError`, for what is none."
+        try: return from_json(await self.receive())
+        except ValueError as e: raise BindError(f'the message is not JSON: {e}') from None
 
 # %% ../nbs/04_sockets.ipynb #776c07b8
 async def _pull(ws: WebSocket) -> None:

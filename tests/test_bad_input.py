@@ -22,6 +22,7 @@ from nbws import App
 from nbws.conn import Limits
 from nbws.data import MAX_FIELDS, MAX_FILES, MAX_FORM, FormError, FormTooLong, UploadFile, parse_form, parse_query
 from nbws.foreign import ASGIApp
+from nbws.html import Div
 from nbws.server import Server
 from nbws.testing import Client, multipart
 from nbws.tremolo import Tremolo
@@ -257,14 +258,13 @@ async def test_what_is_long_is_parsed_in_steps(body: bytes) -> None:
 
 
 @pytest.mark.timed
-@on_a_loop
-async def test_a_long_form_costs_as_much_as_its_bytes() -> None:
+def test_a_long_form_costs_as_much_as_its_bytes() -> None:
     "CPU time of twice the bytes is about twice, not four times as much."
     def cost(body: bytes) -> float:
         begun = time.process_time()
         asyncio.run(parse_form(FORM, chunked(body), max_size=2**30))
         return time.process_time() - begun
-    costs = [min([await asyncio.to_thread(cost, b'a=' + b'%41' * n) for _ in range(3)]) for n in (100_000, 400_000)]
+    costs = [min(cost(b'a=' + b'%41' * n) for _ in range(3)) for n in (100_000, 400_000)]
     assert costs[1] < 10 * costs[0]
 
 
@@ -314,3 +314,52 @@ def test_the_limit_can_be_set() -> None:
     with Server(app, limits=Limits(max_form=3 * MAX_FORM)) as server:
         assert post(f'{server.url}/data', long, 'application/json') == (200, '1')
     with Server(app) as server: assert post(f'{server.url}/own', long, 'application/json') == (200, '1')
+
+
+# ---------------------------------------------------------------- JSON that Python reads and nobody can render
+
+def nested(depth: int) -> list[str]:
+    half, odd = divmod(depth - 1, 2)
+    return ['{"x":' + '[' * (depth - 1) + ']' * (depth - 1) + '}', '{"x":' * depth + '1' + '}' * depth,
+            '{"x":' + '[' * odd + '[{"[":' * half + '1' + '}]' * half + ']' * odd + '}']
+
+
+def test_depth_is_bounded_where_json_enters() -> None:
+    from nbws.messages import DEPTH, from_json
+    for text in nested(DEPTH): from_json(text)
+    from_json('[' + '{},' * 1000 + '"' + '[' * 1000 + '"]')
+    for depth in DEPTH + 1, DEPTH + 2, 300, 900, 5000:
+        for text in nested(depth):
+            with pytest.raises(ValueError, match='nested too deeply'): from_json(text + ' ' * 5)
+
+
+@pytest.mark.parametrize('depth', [150, 300, 600, 900, 980])
+def test_what_is_nested_is_refused_before_anybody_renders_it(expect_log: ExpectLog, depth: int) -> None:
+    expect_log('nested too deeply')
+    app = App()
+
+    @app.post('/any')
+    def any_(x: Any) -> Any: return Div(x)
+
+    @app.post('/data')
+    def data(data: Any) -> Any: return data
+
+    @app.ws('/push')
+    async def push(x: Any) -> Any: return Div(x)
+
+    @app.ws('/pull')
+    async def pull(websocket: Any) -> None:
+        await websocket.accept()
+        while True: await websocket.send_json(await websocket.receive_json())
+
+    with Client(app) as c:
+        for text in nested(depth):
+            for path in '/any', '/data':
+                assert c.post(path, content=text.encode(), headers={'content-type': 'application/json'}).status == 400
+            with c.ws('/push') as ws:
+                ws.send(text)
+                ws.send('{"x": "next"}')
+                assert ws.receive() == '<div>next</div>'
+            with c.ws('/pull') as ws:
+                ws.send(text)
+                with pytest.raises(Exception, match='1007'): ws.receive()

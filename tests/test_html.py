@@ -19,11 +19,11 @@ from hypothesis import strategies as st
 
 from nbws import html
 from nbws.html import (
-    AX, FT, A, Article, Br, Button, Card, CheckboxX, Comment, Container, Div, Favicon, Form, Fragment, Grid, Group,
+    A, AX, Article, Br, Button, Card, CheckboxX, Comment, Container, Div, FT, Favicon, Form, Fragment, Grid, Group,
     Hidden, Hr, Html, HtmxHeaders, HtmxResponseHeaders, HttpHeader, Iframe, Img, Input, Label, Li, Link, Main, Map,
-    Meta, Nbsp, NotStr, Object, Option, Output, P, Pre, Safe, Script, Search, Section, Select, Span, Style, Table, Td,
-    Textarea, Title, Titled, Tr, UL, Ul, attribute_name, document, fill_form, find_inputs, fragment, ft, ft_hx,
-    is_document, render, sse_message, to_xml, unqid,
+    Meta, Nbsp, NotStr, Object, Option, Output, P, Pre, Safe, Script, Search, Section, Select, Span, Style, Table,
+    Td, Textarea, Title, Titled, Tr, UL, Ul, apart, attribute_name, document, fill_form, find_inputs, fragment, ft,
+    ft_hx, is_document, render, sse_message, to_xml, unqid,
 )
 
 VOID = {'area', 'base', 'br', 'col', 'embed', 'hr', 'img', 'input', 'link', 'meta', 'source', 'track', 'wbr', 'param'}
@@ -597,3 +597,31 @@ def test_speed() -> None:
 def test_long_lists_are_linear() -> None:
     def took(n: int) -> float: return best(lambda: render(Ul(Li(f'item {i}') for i in range(n))), times=1)
     assert took(10_000) < 50*took(1000)
+
+
+# Rows beside other things: an HTML template, as which htmx reads what it gets, has one place in a table
+
+def row(*cells: Any, **attrs: Any) -> FT: return Tr(*[Td(c) for c in cells], **attrs)
+
+
+@pytest.mark.parametrize(('content', 'messages'), [
+    ((Div('a'), row('b')), ['<div>a</div>', '<tr><td>b</td></tr>']),
+    ((row('a'), row('b'), Div('c'), row('d')),
+     ['<tr><td>a</td></tr><tr><td>b</td></tr>', '<div>c</div>', '<tr><td>d</td></tr>']),
+    ((Div('a'), [row('b'), map(Td, 'c')]), ['<div>a</div>', '<tr><td>b</td></tr>', '<td>c</td>']),
+    ((Div('a'), Safe('<TR><td>b</td></TR>'), None), ['<div>a</div>', '<TR><td>b</td></TR>']),
+    ((row('a'), row('b')), ['<tr><td>a</td></tr><tr><td>b</td></tr>']),
+    ((Div('a'), 'b < c'), ['<div>a</div>b &lt; c']),
+    ((Div('a'), P('b')), []), ([1, 2, 3], []), (['a', 'b'], []), ([{'tag': 'tr'}], [])])
+def test_rows_apart(content: Any, messages: list[str]) -> None: assert apart(content) == messages
+
+
+def test_rows_in_answers_to_htmx() -> None:
+    "The main content first; what is swapped elsewhere in a template of its own, where it cannot lose its tags."
+    main, other = Div('main'), row('x', id='row', hx_swap_oob='true')
+    wrapped = '<template><tr hx-swap-oob="true" id="row"><td>x</td></tr></template>'
+    assert sorted(fragment((main, other))) == sorted(f'<div>main</div>{wrapped}')
+    assert fragment((other, main)).startswith('<div>main</div><template><tr')
+    both = fragment((row('main'), Div('x', id='d', hx_swap_oob='true')))
+    assert both.startswith('<tr><td>main</td></tr><template><div')
+    assert fragment((row('a'), row('b'))) == '<tr><td>a</td></tr><tr><td>b</td></tr>'

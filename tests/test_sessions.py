@@ -92,8 +92,8 @@ def client(request: pytest.FixtureRequest) -> Iterator[Client]:
 
 # ---------------------------------------------------------------- fixation
 
-@pytest.mark.parametrize('path', ['/put/auth/ann', '/put/user/ann', '/put/user_id/7', '/put/admin/yes', '/way/update',
-                                  '/way/setdefault', '/way/or'])
+@pytest.mark.parametrize('path', ['/put/auth/ann', '/put/user/ann', '/put/user_id/7', '/put/admin/yes', '/put/role/x',
+                                  '/put/username/ann', '/put/email/a@b', '/way/update', '/way/setdefault', '/way/or'])
 def test_a_login_has_a_new_id(client: Client, path: str) -> None:
     _, before = ask(client, '/put/theme/dark')
     seen, after = ask(client, path, before)

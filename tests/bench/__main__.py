@@ -23,11 +23,13 @@ from itertools import pairwise
 from pathlib import Path
 from statistics import mean, median, quantiles
 from typing import Any
+from urllib.request import urlopen
 
 import psutil
 
 HERE, ROOT = Path(__file__).parent, Path(__file__).parents[2]
-PEERS = ('python-fasthtml', 'tremolo', 'starlette', 'uvicorn[standard]', 'aiohttp', 'websockets', 'picows', 'tornado')
+PEERS = ('python-fasthtml', 'tremolo', 'starlette', 'uvicorn[standard]', 'aiohttp', 'websockets', 'picows', 'tornado',
+         'gradio', 'ipython')
 MESSAGE = '{"msg": "hello, this is a message of some words"}'
 # FastHTML, Starlette (both on uvicorn) and Tremolo choose uvloop themselves, as nbws does. The others run on both
 # loops, and each figure of theirs is the better one's.
@@ -166,6 +168,25 @@ def import_time(python: str, module: str) -> float:
         subprocess.run([python, '-c', code], check=True, cwd=ROOT)
         return (time.perf_counter() - begun) * 1e3
     return median(run(f'import {module}') - run('pass') for _ in range(5))
+
+
+def first_page(python: str, name: str) -> float | None:
+    "Milliseconds from the interpreter's start to the first page, all imports included; None where it does not start."
+    port, begun = free_port(), time.perf_counter()
+    offline = {**os.environ, 'GRADIO_ANALYTICS_ENABLED': 'False', 'HF_HUB_OFFLINE': '1', 'PYTHONPATH': str(ROOT)}
+    command = [python, str(HERE / 'start.py'), name, str(port)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                               env=offline)
+    try:
+        while process.poll() is None and time.perf_counter() - begun < 60:
+            try:
+                with urlopen(f'http://127.0.0.1:{port}/', timeout=10) as answer: answer.read()
+            except OSError: time.sleep(0.005)
+            else: return (time.perf_counter() - begun) * 1e3
+        return None
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def swap_time() -> float:
@@ -307,6 +328,12 @@ def tell_kernel(binary: Path, python: dict[str, str], names: list[str], o: argpa
 def tell_rest(binary: Path, python: dict[str, str], names: list[str], o: argparse.Namespace) -> None:
     modules = ('nbws', 'nbws'), ('nbws', 'nbws.common'), ('fasthtml', 'fasthtml.common'), ('aiohttp', 'aiohttp.web')
     rows = [[f'import {m}, ms', f'{import_time(python[n], m):.0f}'] for n, m in modules]
+    starts = {n: [first_page(python[n], n) for _ in range(5)] for n in ('nbws', 'fasthtml', 'gradio')}
+    ours = median(t for t in starts['nbws'] if t)
+    for n, times in starts.items():
+        if found := [t for t in times if t]:
+            ratio = f'{median(found):.0f} ({median(found) / ours:.2f} x)'
+            rows.append([f'from nothing to the first page, {n}, ms', ratio])
     rows.append(['hot swap of a handler, µs', f'{swap_time():.0f}'])
     print('\n' + table(['', ''], rows), flush=True)
 

@@ -1,0 +1,34 @@
+"""From nothing to the first page, as one writes it in a notebook's cell: `python start.py NAME PORT` serves one word.
+
+The server runs in the background, as under a cell, and the process ends when its standard input does."""
+
+from __future__ import annotations
+
+import sys
+
+
+def nbws(port: int) -> None:
+    from nbws.common import fast_app
+    from nbws.notebook import serve_cell
+    app, rt = fast_app()
+    rt('/')(lambda: 'hello')
+    serve_cell(app, port=port)
+
+
+def fasthtml(port: int) -> None:
+    from fasthtml.common import fast_app
+    from fasthtml.jupyter import JupyUvi
+    app, rt = fast_app()
+    rt('/')(lambda: 'hello')
+    JupyUvi(app, port=port)
+
+
+def gradio(port: int) -> None:
+    import gradio as gr
+    page = gr.Interface(lambda word: word, 'text', 'text')
+    page.launch(server_port=port, prevent_thread_lock=True, quiet=True)
+
+
+if __name__ == '__main__':
+    globals()[sys.argv[1]](int(sys.argv[2]))
+    sys.stdin.read()
