@@ -85,7 +85,7 @@ demo: $(VENV)/.demo jupyter-conf ## open the demo notebook in JupyterLab, in you
 # ---------------------------------------------------------------- check it
 
 .PHONY: test
-test: $(VENV)/.dev jupyter-conf chromium hub lint check-export check-readme notebooks unit lowest e2e ## everything: lint, types, notebooks, tests, a real JupyterLab
+test: $(VENV)/.dev jupyter-conf chromium hub nginx lint check-export check-readme notebooks unit lowest e2e ## everything: lint, types, notebooks, tests, a real JupyterLab
 	@echo "==> make test: all passed"
 
 .PHONY: lint
@@ -131,7 +131,7 @@ unit: $(VENV)/.dev jupyter-conf ## tests/: real sockets, a real kernel, the rule
 	$(PY) -m pytest tests -m timed $(PYTEST_FLAGS) || [ $$? = 5 ] # With `-k` there may be none
 
 .PHONY: e2e
-e2e: $(VENV)/.dev jupyter-conf chromium hub ## e2e/: JupyterLab and Chromium as a person uses them
+e2e: $(VENV)/.dev jupyter-conf chromium hub nginx ## e2e/: JupyterLab and Chromium as a person uses them
 	@echo "==> pytest e2e"
 	@if ls e2e/test_*.py > /dev/null 2>&1; then $(PY) -m pytest e2e -n $(BROWSERS) --dist worksteal $(PYTEST_FLAGS); else echo "there are no tests in e2e/ yet"; fi
 
@@ -201,6 +201,16 @@ HUB := $(VENV)/hub/node_modules/.bin/configurable-http-proxy
 hub: $(VENV)/.dev
 	@[ -x $(HUB) ] || ! command -v npm > /dev/null || { echo "==> npm install configurable-http-proxy, for the JupyterHub test"; mkdir -p $(VENV)/hub && \
 	  npm install --prefix $(VENV)/hub --no-save --no-audit --no-fund --loglevel=error configurable-http-proxy@4.6.3; }
+
+# Debian's nginx, unpacked and not installed: a web server that starts by itself is nothing for a developer's machine.
+# Where there is neither one nor a package, the test with it is skipped, and says so.
+NGINX := $(VENV)/nginx/usr/sbin/nginx
+.PHONY: nginx
+nginx: $(VENV)/.dev
+	@[ -x $(NGINX) ] || command -v nginx > /dev/null || ! command -v apt-get > /dev/null || { \
+	  echo "==> apt-get download nginx, for the browser tests"; mkdir -p $(VENV)/nginx; \
+	  (cd $(VENV)/nginx && { apt-get download -qq nginx || { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get download -qq nginx; }; } && \
+	    dpkg-deb -x nginx_*.deb . && ./usr/sbin/nginx -v) > $(VENV)/nginx/log 2>&1 || { rm -f $(NGINX); echo "    there is none: the test with it is skipped"; }; }
 
 # ---------------------------------------------------------------- measure it
 

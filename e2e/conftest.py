@@ -14,6 +14,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Playwright, expect
 
 from .chromium import launch_arguments
+from .hub import Hub
 from .jupyter import FrontEnd, JupyterServer, JupyterServers, JupyterSettings, trouble_in
 from .lab import Lab, Labs
 from .notebook import Notebook, write_notebook
@@ -273,6 +274,18 @@ def open_notebook(
         return opened[-1]
 
     return open_
+
+
+@pytest.fixture
+def hub(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Hub]:
+    """A hub of the test's own."""
+    made = Hub(tmp_path_factory.mktemp("hub"))
+    try:
+        yield made
+    finally:
+        left = made.stop()
+        request.node.stash.setdefault(EVIDENCE, {})["hub.log"] = made.log()
+    settle(left)
 
 
 # Scripts

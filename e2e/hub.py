@@ -140,6 +140,14 @@ class User:
         """The address that opens a notebook."""
         return f"{self.url}lab/tree/{path}?reset"
 
+    def restart(self, page: Page) -> None:
+        """Stop the person's server, and with it its kernels, and start another, by the buttons of the hub's page."""
+        page.goto(f"{self.hub.url}hub/home")
+        page.get_by_role("button", name="Stop My Server").click()
+        page.get_by_role("button", name="Start My Server").click(timeout=milliseconds(30))
+        page.wait_for_url(f"**/user/{self.name}/**", timeout=milliseconds(60))
+        page.close()
+
     def open(self, page: Page, cells: Any, output: Path) -> Notebook:
         """Open a copy of a notebook, or one with these cells."""
         if isinstance(cells, Path):

@@ -7,7 +7,7 @@ import threading
 
 
 class Relay:
-    """A network between the browser and a server that can be cut, or lose connections without a word."""
+    """A network between the browser and a server that can be cut, stand still, or lose connections without a word."""
 
     def __init__(self, port: int) -> None:
         self.target, self.open = port, True
@@ -15,6 +15,8 @@ class Relay:
         self.port = self.listener.getsockname()[1]
         self.sockets: set[socket.socket] = set()
         self.forgotten: set[socket.socket] = set()
+        self.flows = threading.Event()
+        self.flows.set()
         threading.Thread(target=self._accept, daemon=True).start()
 
     def _accept(self) -> None:
@@ -38,10 +40,12 @@ class Relay:
     def _pass(self, a: socket.socket, b: socket.socket) -> None:
         try:
             while data := a.recv(65536):
+                self.flows.wait()
                 if a not in self.forgotten:
                     b.sendall(data)
         except OSError:
             pass
+        self.flows.wait()
         for s in (a, b):
             try:
                 s.shutdown(socket.SHUT_RDWR)
@@ -63,7 +67,16 @@ class Relay:
         """Let everything that is open stay so, and pass nothing on any more; what is new passes."""
         self.forgotten |= self.sockets
 
+    def hold(self) -> None:
+        """Pass nothing on and tell nobody, as for a laptop that sleeps; `release` passes on what came meanwhile."""
+        self.flows.clear()
+
+    def release(self) -> None:
+        """Pass everything on again."""
+        self.flows.set()
+
     def close(self) -> None:
         """The end."""
+        self.release()
         self.cut()
         self.listener.close()

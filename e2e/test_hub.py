@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
-from .conftest import EVIDENCE, settle
 from .hub import Hub, proxy_command
 from .test_proxy import NOTEBOOK, chat, until_it_passes
 from .timeouts import milliseconds, seconds, wait_until
@@ -20,18 +19,6 @@ pytestmark = [
     pytest.mark.skipif(proxy_command() is None, reason="no configurable-http-proxy: `make hub` needs npm"),
     pytest.mark.timeout(seconds(240)),
 ]
-
-
-@pytest.fixture
-def hub(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Hub]:
-    """A hub of the test's own."""
-    made = Hub(tmp_path_factory.mktemp("hub"))
-    try:
-        yield made
-    finally:
-        left = made.stop()
-        request.node.stash.setdefault(EVIDENCE, {})["hub.log"] = made.log()
-    settle(left)
 
 
 SOCKET = """url => new Promise(done => { const s = new WebSocket(url.replace('http', 'ws') + 'ws')

@@ -177,22 +177,28 @@
   // Some changes take effect only where a page is loaded again, perhaps at another address. What was typed into it stays.
   const dirty = e => (e.localName === 'textarea' || e.localName === 'input') && (e.value !== e.defaultValue || e.checked !== e.defaultChecked)
   const boxes = () => [...document.querySelectorAll('textarea, input:not([type=file], [type=password])')]
-  const memory = address => 'nbws typed ' + new URL(address, location).pathname
+  const memory = (what, address = location) => `nbws ${what} ${new URL(address, location).pathname}`
+  const remember = (what, address, value) => {
+    try { sessionStorage.setItem(memory(what, address), JSON.stringify(value)) } catch (e) {} // A sandbox has no memory, others a limit
+  }
+  const recall = what => {
+    try {
+      const value = JSON.parse(sessionStorage.getItem(memory(what)))
+      sessionStorage.removeItem(memory(what))
+      return value
+    } catch (e) { return null }
+  }
   const keepFor = address => {
     const typed = boxes().map((e, i) => dirty(e) && [i, e.name, e.value, e.checked]).filter(Boolean)
     const focus = boxes().indexOf(document.activeElement)
-    try { sessionStorage.setItem(memory(address), JSON.stringify({ typed, focus })) } catch (e) {} // A sandbox has no memory
+    remember('typed', address, { typed, focus })
   }
   const startAnew = () => {
     keepFor(location)
     location.reload()
   }
   document.addEventListener('DOMContentLoaded', () => {
-    let kept
-    try {
-      kept = JSON.parse(sessionStorage.getItem(memory(location)))
-      sessionStorage.removeItem(memory(location))
-    } catch (e) {}
+    const kept = recall('typed')
     if (!kept) return
     const now = boxes()
     for (const [i, name, value, checked] of kept.typed) if (now[i] && now[i].name === name) Object.assign(now[i], { value, checked })
@@ -272,18 +278,50 @@
     const answer = await fetch(location.href, { headers: { 'NBWS-Refresh': '1' }, credentials: 'same-origin' })
     if (!answer.ok) return
     const fresh = new DOMParser().parseFromString(await answer.text(), 'text/html')
-    if (!window.Idiomorph) await load(base + '/_nbws/idiomorph-ext.min.js')
     const { made = 0, at = nbws.since } = (fresh.querySelector('script[data-boot]') || { dataset: {} }).dataset
     Object.assign(nbws, { made, since: at })
     document.title = fresh.title
-    const next = fresh.body.cloneNode(true)
+    await become(fresh, fresh.body.cloneNode(true))
+  }
+  const become = async (fresh, told) => { // A document, and its body as the server has sent it
+    if (!window.Idiomorph) await load(base + '/_nbws/idiomorph-ext.min.js')
     merge(sent, document.body, fresh.body)
-    sent = next
+    sent = told
     Idiomorph.morph(document.body, fresh.body, { morphStyle: 'outerHTML', ignoreActiveValue: true,
       callbacks: { beforeNodeMorphed: old => !(old.nodeType === 1 && dirty(old)) } })
     htmx.process(document.body)
     measure()
   }
+
+  // A page that goes to its notebook's next kernel takes along what htmx has put into it: that kernel knows nothing of it.
+  const swapped = new Set() // The ids of where that was
+  for (const name of ['oobBeforeSwap', 'beforeSwap'])
+    document.addEventListener('htmx:' + name, ({ detail: { target } }) => target && target.id && swapped.add(target.id))
+  const within = (root, id) => root.querySelector('#' + CSS.escape(id))
+  const moveTo = there => {
+    keepFor(there)
+    const parts = [...swapped].map(id => [id, ...[sent, document.body].map(body => (within(body, id) || {}).outerHTML)])
+    remember('swapped', there, { from: here, parts: parts.filter(([, was, now]) => was && now) })
+    outside.leave(there)
+  }
+  document.addEventListener('DOMContentLoaded', () => {
+    const kept = recall('swapped')
+    if (!kept || !window.htmx) return
+    const fresh = document.implementation.createHTMLDocument()
+    fresh.body.replaceWith(sent.cloneNode(true))
+    for (const [id, ...texts] of kept.parts) {
+      const [was, now] = texts.map(text => {
+        const template = document.createElement('template')
+        template.innerHTML = text.replaceAll(kept.from, here)
+        return template.content.firstChild
+      })
+      const place = within(fresh.body, id)
+      if (!place) continue
+      swapped.add(id)
+      merge(was, now, place)
+    }
+    become(fresh, sent)
+  })
 
   // Behind a Jupyter server: which notebook is this page of? A kernel's id ends with its Jupyter server, a notebook's name does not.
   const door = (base.match(/^.*\/nbws\/[\w-]+(~\w+)?(\/~[\w-]+)?/) || [])[0]
@@ -315,11 +353,10 @@
     const known = await ask()
     if (known.path && known.path !== here) {
       const there = known.path + location.href.slice((location.origin + here).length)
-      keepFor(there)
-      outside.leave(there)
+      moveTo(there)
       return false
     }
-    slow = Boolean(known.out || known.kernel === false)
+    slow = Boolean(known.out)
     if (known.out) say('you are logged out of Jupyter', 'Log in again', logIn)
     else if (known.kernel === false) say('the kernel has ended: run the notebook again')
     else say(known.kernel && !known.path ? 'reconnecting: run the cell with serve()' : 'reconnecting')
