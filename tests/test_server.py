@@ -766,7 +766,7 @@ from raw import App
 from test_server import Careful
 from nbws.conn import Limits
 from nbws.server import Server
-server = Server(App(Careful), uvloop={uvloop}, limits=Limits(max_body=2**21, max_message=2**21))
+server = Server(App(Careful), uvloop={uvloop}, limits=Limits(max_body=2**21))
 server.run(lambda s: print(s.port, flush=True))
 """
 
