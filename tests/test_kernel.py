@@ -728,7 +728,7 @@ def test_a_program_that_executes_a_notebook_hears_handlers(kernel: Kernel) -> No
                'from nbws.notebook import SITES; from nbws.ways import of; from urllib.request import urlopen\n'
                'from urllib.error import HTTPError\n'
                "at = f'http://127.0.0.1:{SITES[0].server.port}/says?nbws_token={of(SITES[0].server).token}'",
-               'try: urlopen(at, timeout=BOUND)\nexcept HTTPError as e: print(e.code)', '"the last"']
+               'try: urlopen(at, timeout=60)\nexcept HTTPError as e: print(e.code)', '"the last"']
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(s) for s in sources])
     client = NotebookClient(notebook, km=kernel.manager, timeout=BOUND)
     client.kc = kernel.client
