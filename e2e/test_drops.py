@@ -85,7 +85,7 @@ class Front:
         self.page.get_by_label("message").fill(typed)
         happens()
         back = time.monotonic()
-        self.page.wait_for_function(CONNECTED)  # It may be going to another address
+        self.page.wait_for_function(CONNECTED, polling=20)  # It may be going to another address
         took = time.monotonic() - back
         connected(self.other())
         back = time.monotonic()
