@@ -119,6 +119,10 @@ def _backtracks(pieces: Sequence[str], # Text and parameters in turns
 def _split(pieces: Sequence[str | PathType], path: str) -> list[str] | None:
     """The text of each parameter, as long as it can be from the first one on: what a greedy regular expression finds.
     No piece is tried twice at one place, so the time grows with the path's length and not with a power of it."""
+    at = 0
+    for text in map(str, pieces[::2]): # Paths that are another pattern's take next to no time
+        if (at := path.find(text, at)) < 0: return None
+        at += len(text)
     failed: set[tuple[int, int]] = set() # Pieces that do not match the rest of the path from a place on
     tried: dict[tuple[int, int], int] = {} # The same by a piece and where a run of its characters ends: down to where
     stops: dict[str, list[int]] = {}

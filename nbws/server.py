@@ -299,13 +299,16 @@ class Server:
     def _admit(self) -> bool:
         if self.stopping: return False
         if len(self.connections) + len(self._accepting) < self._max: return True
+        closing = sum(c.transport.is_closing() for c in self.connections) # They are gone at the end of this turn
+        if len(self.connections) + len(self._accepting) - closing < self._max: return True
         idle = self._idle()
         if idle: idle[0].abort()
         return bool(idle)
 
     def _idle(self) -> list[HttpConn]:
         "Connections that can be spared: of clients that have left, then those that wait for a request, longest first."
-        spare = (c for c in self.connections if isinstance(c, HttpConn) and (c.idle or c.left))
+        spare = (c for c in self.connections if isinstance(c, HttpConn) and (c.idle or c.left)
+                 and not c.transport.is_closing())
         return sorted(spare, key=lambda c: (c.idle, -c.waited))
 
     def _adopt(self, accepted: socket.socket) -> None:

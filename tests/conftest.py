@@ -21,7 +21,7 @@ import pytest
 os.environ['NBWS_ALLOWED_HOSTS'] = 'x'  # what tests of the protocol call the host, instead of a loopback name
 
 WATCHED = 'nbws', 'tornado', 'asyncio'  # loggers whose records at WARNING and above must be announced
-GRACE = 2.0  # seconds in which a thread, descriptor or process that is on its way out may end
+GRACE = 20.0  # seconds in which what is on its way out may end: only what is left behind takes them
 
 
 class Records(logging.Handler):

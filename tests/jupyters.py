@@ -17,10 +17,10 @@ from typing import Any
 from urllib.request import Request, urlopen
 
 import psutil
+from bound import BOUND
 from jupyter_client.blocking.client import BlockingKernelClient
 
 ROOT = Path(__file__).resolve().parent.parent
-BOUND = 30 * float(os.environ.get('NBWS_TEST_TIMEOUT_SCALE', '1'))  # seconds, for whatever should happen soon
 
 
 class Answer:
@@ -140,13 +140,16 @@ class Jupyter:
                  f'--ServerApp.root_dir={home}', '--KernelManager.transport=ipc', *flags],
                 env={**os.environ, **folders, 'IPYTHONDIR': str(home), 'PYTHONPATH': path}, stdin=subprocess.DEVNULL,
                 stdout=log, stderr=log, start_new_session=True)
-        self.port: int = until(self._listening, 'the Jupyter server')['port']
+        try: self.port: int = until(self._listening, 'the Jupyter server')['port']
+        except BaseException:
+            self.stop()
+            raise
 
     def _listening(self) -> Any:
         assert self.process.poll() is None, self.log.read_text()
         try:
             found = json.loads((self.runtime/f'jpserver-{self.process.pid}.json').read_text())
-            socket.create_connection(('127.0.0.1', found['port']), timeout=1).close()
+            socket.create_connection(('127.0.0.1', found['port']), timeout=BOUND).close()
         except (OSError, ValueError): return None
         return found
 
@@ -163,6 +166,11 @@ class Jupyter:
         assert any(p.startswith('username-') for p in pairs)
         return '; '.join(pairs)
 
+    def cpu(self) -> float:
+        "Seconds of CPU time that its process has taken."
+        times = psutil.Process(self.process.pid).cpu_times()
+        return float(times.user + times.system)
+
     def memory(self) -> int: return int(psutil.Process(self.process.pid).memory_info().rss)
 
     def stop(self) -> None:
@@ -170,7 +178,7 @@ class Jupyter:
         self.process.terminate()
         try: self.process.wait(BOUND)
         finally:
-            _, alive = psutil.wait_procs(below, timeout=5)
+            _, alive = psutil.wait_procs(below, timeout=BOUND)
             for process in alive: process.kill()
             if self.process.poll() is None: self.process.kill()
             shutil.rmtree(self.runtime)

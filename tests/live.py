@@ -8,12 +8,11 @@ from typing import Any
 
 import httpx
 import pytest
+from bound import BOUND
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from nbws.server import Server
-
-BOUND = 10  # seconds: long, since only what fails takes it
 
 
 class Live:
@@ -36,7 +35,7 @@ class Live:
 
 @contextmanager
 def live(app: Any, **options: Any) -> Iterator[Live]:
-    server = Server(app, port=0, **options).start()
+    server = Server(app, port=0, **options).start(BOUND)
     try:
         with ExitStack() as sockets: yield Live(server, sockets)
     finally: server.stop(2)

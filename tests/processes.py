@@ -14,9 +14,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from bound import BOUND
 from websockets.sync.client import ClientConnection, connect
-
-BOUND = 25 # Seconds: only what fails takes them
 
 
 class Process:

@@ -9,12 +9,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from bound import BOUND
+
 from nbws.messages import HTTPException, Response, Upgrade
 from nbws.server import Server
 
 CONT, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 KEY = 'dGhlIHNhbXBsZSBub25jZQ=='
-TIMEOUT = 10  # seconds: long, since only what fails takes it
+TIMEOUT = BOUND
 
 
 class Echo:
@@ -194,7 +196,7 @@ def close_code(payload: bytes) -> tuple[int, str]:
 @contextmanager
 def serving(app: Any = None, **options: Any) -> Iterator[Server]:
     "A server for the time of a test."
-    server = Server(app or App(), **options).start()
+    server = Server(app or App(), **options).start(TIMEOUT)
     try: yield server
     finally: server.stop()
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from bound import BOUND
 from jupyters import Jupyter, Kernel, ask
 
 from nbws import App
@@ -272,7 +273,7 @@ for path in paths:
     s = socket.socket(socket.AF_UNIX)
     try: s.connect(path); print('connected')
     except OSError as e: print(type(e).__name__)
-s = socket.create_connection(('127.0.0.1', port), timeout=10)
+s = socket.create_connection(('127.0.0.1', port), timeout=60)
 s.sendall(b'GET / HTTP/1.1\\r\\nHost: localhost\\r\\nConnection: close\\r\\n\\r\\n')
 print(s.recv(100).split(b'\\r\\n')[0].decode())
 """
@@ -280,7 +281,7 @@ print(s.recv(100).split(b'\\r\\n')[0].decode())
 
 def stranger(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, '-c', STRANGER, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=20, cwd='/')
+    return subprocess.run(command, capture_output=True, text=True, timeout=BOUND, cwd='/')
 
 
 @pytest.mark.skipif(not hasattr(os, 'geteuid') or os.geteuid() != 0, reason='only root can become somebody else')

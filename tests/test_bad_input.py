@@ -15,6 +15,7 @@ from uuid import UUID
 
 import httpx
 import pytest
+from bound import BOUND
 from conftest import ExpectLog
 from raw import serving
 
@@ -124,7 +125,7 @@ def test_values_of_the_wrong_kind(expect_log: ExpectLog, kind: str) -> None:
     "Whatever the type raises for them: OverflowError, InvalidOperation, AttributeError, RecursionError."
     if kind not in ('dict', 'data'): expect_log('WARNING nbws: ')
     deep = '[' * 900 + ']' * 900  # Python's reader takes it; a `repr` of it may go too deep
-    with Client(make(), timeout=20) as c:
+    with Client(make(), timeout=BOUND) as c:
         for n in ('1' * 400, '1e400', 'NaN', '"x"', '""', '5', '[[]]', '{}', '{"a":1}', deep, '"\\u0000"', 'null',
                   'true', '[1,"x"]'):
             for text in f'{{"n":{n}}}', f'{{"n":1,"price":{n}}}', f'{{"n":1,"id":{n}}}':
@@ -271,7 +272,7 @@ def test_a_long_form_costs_as_much_as_its_bytes() -> None:
 # ---------------------------------------------------------------- through the transports
 
 def post(url: str, body: bytes, kind: str) -> tuple[int, str]:
-    reply = httpx.post(url, content=body, headers={'content-type': kind}, timeout=20)
+    reply = httpx.post(url, content=body, headers={'content-type': kind}, timeout=BOUND)
     return reply.status_code, reply.text
 
 

@@ -154,9 +154,9 @@ async def size(request): return str(len(await request.body()))
 @app.ws('/ws')
 def ws(msg: str): return msg
 ''')
-    command = nbws('run', 'options', '--bind', '127.0.0.1:0', '--root-path', '/sub', '--app-handler-timeout', '0.2',
+    command = nbws('run', 'options', '--bind', '127.0.0.1:0', '--root-path', '/sub', '--app-handler-timeout', '2',
                    '--client-max-body-size', '10', '--client-max-header-size', '600', '--ws-max-payload-size', '20',
-                   '--keepalive-timeout', '5', '--request-timeout', '5', '--log-level', 'ERROR', '--debug')
+                   '--keepalive-timeout', '50', '--request-timeout', '50', '--log-level', 'ERROR', '--debug')
     with running(command, cwd=tmp_path) as process:
         process.serves()
         assert process.get('/')[1] == process.get('/sub/')[1] == '/sub|/'

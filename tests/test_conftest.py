@@ -6,6 +6,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from bound import BOUND
 
 pytest_plugins = ['pytester']
 
@@ -62,7 +63,7 @@ CASES = {  # name -> what is said, the test
             for _ in range(2): logging.getLogger('tornado').error('twice')'''),
     'process': ('processes left by this module', '''
         import subprocess
-        def test(): globals()['kept'] = subprocess.Popen(['sleep', '2'])'''),
+        def test(): globals()['kept'] = subprocess.Popen(['sleep', '10'])'''),
     'timeout': ('Timeout', '''
         import pytest, time
         @pytest.mark.timeout(.2)
@@ -83,7 +84,7 @@ CASES = {  # name -> what is said, the test
 
 def test_leftovers_are_caught(pytester: pytest.Pytester) -> None:
     folder = pytester.mkdir('tests')
-    conftest = (ROOT/'tests'/'conftest.py').read_text('utf-8').replace('GRACE = 2.0', 'GRACE = 0.2')
+    conftest = (ROOT/'tests'/'conftest.py').read_text('utf-8').replace('GRACE = 20.0', 'GRACE = 1.0')
     (folder/'conftest.py').write_text(conftest, 'utf-8')
     (pytester.path/'pyproject.toml').write_bytes((ROOT/'pyproject.toml').read_bytes())
     # One more test after each: what is left behind is told where it was caused, and nowhere else.
@@ -91,7 +92,7 @@ def test_leftovers_are_caught(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(**{f'tests/test_{name}': code + one_more for name, (_, code) in CASES.items()})
 
     options = '-p', 'no:cacheprovider', '-p', 'no:playwright', '--junitxml=out.xml'
-    result = pytester.runpytest_subprocess(*options, timeout=50)
+    result = pytester.runpytest_subprocess(*options, timeout=BOUND)
 
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     told: dict[str, list[str]] = {name: [] for name in CASES}

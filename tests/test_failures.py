@@ -8,6 +8,7 @@ from http.client import HTTPConnection, IncompleteRead
 from typing import Any
 
 import pytest
+from bound import BOUND
 from conftest import ExpectLog
 from raw import serving
 from websockets.exceptions import ConnectionClosedError
@@ -18,7 +19,6 @@ from nbws.foreign import as_app
 from nbws.server import Server
 from nbws.tremolo import Tremolo
 
-BOUND = 20  # seconds, for what takes none
 # Python 3.10 cannot tell whose end it is that a handler hears of: its connection is dropped
 CANCELLED = pytest.param('cancelled', marks=pytest.mark.skipif(sys.version_info < (3, 11), reason='needs cancelling()'))
 

@@ -12,6 +12,7 @@ from urllib.request import Request as UrlRequest
 from urllib.request import urlopen
 
 import pytest
+from bound import BOUND
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
@@ -24,7 +25,6 @@ from nbws.messages import Request
 from nbws.server import Server
 from nbws.testing import Client
 
-BOUND = 5  # seconds
 Say = Callable[..., ClientConnection]
 
 
@@ -33,7 +33,7 @@ def served() -> Iterator[Callable[..., Say]]:
     "Serve an app; the result connects to one of its paths."
     with ExitStack() as servers, ExitStack() as sockets:
         def start(app: App) -> Say:
-            server = Server(app, port=0).start(5)
+            server = Server(app, port=0).start(BOUND)
             servers.callback(server.stop, 5)
             def dial(target: str = '/ws', **headers: str) -> ClientConnection:
                 return sockets.enter_context(connect(server.url.replace('http', 'ws') + target, open_timeout=BOUND,

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from bound import BOUND
 
 import nbws
 
@@ -233,7 +234,7 @@ def cost(module: str) -> float:
     cached = {k: v for k, v in os.environ.items() if k != 'PYTHONDONTWRITEBYTECODE'} # As on everybody's machine
     code = f'import time; begun = time.process_time(); import {module}; print(time.process_time() - begun)'
     def once() -> float: # Not by the clock: what else the machine does is not the module's
-        run = subprocess.run([sys.executable, '-c', code], check=True, capture_output=True, text=True, timeout=60,
+        run = subprocess.run([sys.executable, '-c', code], check=True, capture_output=True, text=True, timeout=BOUND,
                              env=cached)
         return float(run.stdout)*1000
     return min(once() for _ in range(7))
@@ -251,13 +252,13 @@ def test_import_time(module: str, limit: float) -> None:
 def test_import_pulls_no_notebook_in(module: str) -> None:
     if module != 'nbws' and not exists(module): pytest.skip(f'there is no {module} yet')
     run = subprocess.run([sys.executable, '-c', f'import {module}, sys; print(*sys.modules)'], check=True,
-                         capture_output=True, text=True, timeout=20)
+                         capture_output=True, text=True, timeout=BOUND)
     assert not [name for name in run.stdout.split() if JUPYTER.match(name.partition('.')[0])]
 
 
 def test_face_is_lazy() -> None:
     code = 'import sys, nbws; dir(nbws); print(*(name for name in sys.modules if name.startswith("nbws.")))'
-    run = subprocess.run([sys.executable, '-c', code], check=True, capture_output=True, text=True, timeout=20)
+    run = subprocess.run([sys.executable, '-c', code], check=True, capture_output=True, text=True, timeout=BOUND)
     assert run.stdout.split() == []
 
 

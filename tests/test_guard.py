@@ -50,6 +50,19 @@ def test_a_path_is_matched_in_linear_time(pattern: str, unit: str, end: str) -> 
     assert grows(match, 1000) < LINEAR
 
 
+def test_many_patterns_cost_little_where_a_path_has_not_their_texts() -> None:
+    "An app may have a hundred of them; each would take some milliseconds for a long path."
+    path = '/' + 'z/' * 3000 + 'y/'
+    def cost(*texts: str) -> float:
+        patterns = [parse_pattern(f'/{{a:path}}/{text}/{{b:path}}/y/{{c}}') for text in texts]
+        begun = time.thread_time()
+        for _ in range(3):
+            for p in patterns: assert p.match(path) is None
+        return time.thread_time() - begun
+    assert cost(*(f'z{n}' for n in range(100))) < 20 * cost('z')
+    assert parse_pattern('/{a:path}/z1/{b:path}/y/{c}').match(f'{path}z1{path}c') is not None
+
+
 def test_patterns_of_several_parameters_find_what_their_regular_expression_does() -> None:
     rng, seen, matched = random.Random(3), 0, 0
     def some(of: str, least: int = 1) -> str: return ''.join(rng.choices(of, k=rng.randint(least, 4)))

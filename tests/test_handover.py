@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from bound import BOUND
 from nbws.common import App
 from nbws.server import Server
 from websockets.asyncio.client import ClientConnection, connect
@@ -61,7 +62,7 @@ def run_clients(server: Server, define: Any) -> list[list[str]]:
         sockets = [await connect(address(server)) for _ in range(CLIENTS)]
         swapper.start()
         try:
-            return await asyncio.wait_for(asyncio.gather(*(converse(ws) for ws in sockets)), 40)
+            return await asyncio.wait_for(asyncio.gather(*(converse(ws) for ws in sockets)), BOUND)
         finally:
             done.set()
             await asyncio.gather(*(ws.close() for ws in sockets))
@@ -70,7 +71,7 @@ def run_clients(server: Server, define: Any) -> list[list[str]]:
         return asyncio.run(main())
     finally:
         done.set()
-        swapper.join(10)
+        swapper.join(BOUND)
 
 
 def test_message_handler(served: tuple[App, Server]) -> None:
@@ -195,7 +196,7 @@ def test_whole_app_is_replaced(served: tuple[App, Server]) -> None:
         await old.shutdown()
 
     def define(version: int) -> None:
-        asyncio.run_coroutine_threadsafe(take(fresh(version)), server.loop).result(5)
+        asyncio.run_coroutine_threadsafe(take(fresh(version)), server.loop).result(BOUND)
 
     define(0)
     for answers in run_clients(server, define):
@@ -215,7 +216,7 @@ def test_removed_route_closes_its_sockets(served: tuple[App, Server]) -> None:
             await ws.send('{"n": 1}')
             assert await ws.recv() == "1"
             app.remove(app.table.routes)
-            await asyncio.wait_for(ws.wait_closed(), 5)
+            await asyncio.wait_for(ws.wait_closed(), BOUND)
             return ws.close_code
 
     assert asyncio.run(main()) == 1012

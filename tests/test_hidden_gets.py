@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
+from bound import BOUND
 from jupyters import Jupyter, Kernel, ask
 
 from nbws.access import Gate
@@ -97,7 +98,8 @@ def way(request: pytest.FixtureRequest) -> Iterator[Way]:
                 return await client.request(method, path, headers=headers)
         yield Way(lambda *a: asyncio.run(once(*a)))
     else:
-        with Server(app) as server, httpx.Client(base_url=server.url + prefix, trust_env=False, timeout=20) as client:
+        with Server(app) as server, \
+                httpx.Client(base_url=server.url + prefix, trust_env=False, timeout=BOUND) as client:
             yield Way(lambda method, path, headers: client.request(method, path, headers=headers))
     RAN.clear()
 

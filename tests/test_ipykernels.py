@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bound import BOUND
 from jupyter_client.manager import KernelManager
 from jupyter_core.utils import ensure_event_loop
 from jupyters import new_runtime_folder
@@ -38,8 +39,8 @@ VISIT = """
 import urllib.error, urllib.request
 print('this cell speaks')
 
-assert urllib.request.urlopen(str(show('/talk')), timeout=5).read() == b'ok'
-try: urllib.request.urlopen(str(show('/fail')), timeout=5)
+assert urllib.request.urlopen(str(show('/talk')), timeout=60).read() == b'ok'
+try: urllib.request.urlopen(str(show('/fail')), timeout=60)
 except urllib.error.HTTPError as e: assert e.code == 500
 """
 
@@ -51,7 +52,7 @@ def folder_of(version: str) -> str:
     folder = CACHE / version
     if not (folder / "ipykernel_launcher.py").exists():
         pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(folder)]
-        subprocess.run([*pip, f"ipykernel=={version}"], check=True, timeout=50, capture_output=True)
+        subprocess.run([*pip, f"ipykernel=={version}"], check=True, timeout=BOUND, capture_output=True)
     return str(folder)
 
 
@@ -64,7 +65,7 @@ class Kernel:
         self.manager.start_kernel(env={**os.environ, "PYTHONPATH": folder, "PYTHONWARNINGS": "default"})
         self.client = self.manager.blocking_client()
         self.client.start_channels()
-        self.client.wait_for_ready(timeout=30)
+        self.client.wait_for_ready(timeout=BOUND)
         self.outputs: dict[str, list[tuple[str, Any]]] = {}
 
     def run(self, code: str) -> str:
@@ -72,14 +73,14 @@ class Kernel:
         request: str = self.client.execute(code)
         self.until(lambda parent, message: parent == request and message["content"].get("execution_state") == "idle")
         # As front ends do: 7.0 to 7.3 may lose a cell that comes before the last one's reply has left
-        while self.client.get_shell_msg(timeout=20)["parent_header"].get("msg_id") != request:
+        while self.client.get_shell_msg(timeout=BOUND)["parent_header"].get("msg_id") != request:
             pass
         return request
 
     def until(self, done: Any) -> None:
         """Keep outputs until one of the messages is what is waited for."""
         while True:
-            message = self.client.get_iopub_msg(timeout=20)
+            message = self.client.get_iopub_msg(timeout=BOUND)
             parent = message["parent_header"].get("msg_id", "")
             if message["msg_type"] in ("stream", "error", "display_data"):
                 self.outputs.setdefault(parent, []).append((message["msg_type"], message["content"]))

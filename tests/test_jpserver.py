@@ -4,7 +4,6 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import statistics
 import subprocess
 import sys
 import threading
@@ -637,49 +636,53 @@ def test_without_unix_sockets(jupyter: Jupyter) -> None:
 # A module-wide extension would have to be installed anew for its absence to be tested: see e2e/test_proxy.py.
 
 
-def round_trips(ws: ClientConnection, n: int = 300) -> float:
-    "The median, in milliseconds."
+def round_trips(ws: ClientConnection) -> float:
+    "The shortest, in milliseconds: on a busy machine many wait for their turn, and some do not."
     times = []
-    for _ in range(n):
+    for _ in range(300):
         start = time.perf_counter()
         ws.send('x')
         ws.recv(BOUND)
         times.append((time.perf_counter() - start) * 1000)
-    return statistics.median(times)
+    return min(times)
 
 
 @pytest.mark.timed
 def test_latency(jupyter: Jupyter) -> None:
-    "At most 1 ms over direct at the median, and ahead of jupyter-server-proxy: interleaved, in one run."
+    """At most 1 ms over direct; and Jupyter's server spends less CPU time on it than under jupyter-server-proxy.
+
+    Interleaved, in one run. The proxy's own delay is some 0.2 ms, so a timer or Nagle's algorithm on the way shows.
+    """
     kernel = Kernel(jupyter)
     where = 'from nbws.ways import of\nprint(SITES[0].server.port, of(SITES[0].server).token)'
     told = kernel.run(APP.replace('serve()', 'serve(port=0)') + SERVED + where)
     port, token = told.split()[-2:]
-    direct: list[float] = []
-    ours: list[float] = []
-    theirs: list[float] = []
+    fastest = {name: float('inf') for name in ('direct', 'ours', 'theirs')}
+    spent = dict.fromkeys(fastest, 0.0)
     path = f'{jupyter.base}proxy/{port}/pipe?nbws_token={token}'
     with (connect(f'ws://127.0.0.1:{port}/pipe?nbws_token={token}', compression=None) as a, dial(kernel) as b,
           connect(f'ws://127.0.0.1:{jupyter.port}{path}', compression=None,
                   additional_headers={'Authorization': f'token {jupyter.token}'}) as c):
         for _ in range(5):
-            for ws, times in ((a, direct), (b, ours), (c, theirs)): times.append(round_trips(ws))
-    figures = {name: round(statistics.median(times), 3)
-               for name, times in (('direct', direct), ('ours', ours), ('theirs', theirs))}
-    print(f'round trip, ms at the median: {figures}')
-    assert figures['ours'] - figures['direct'] <= 1, figures
-    assert figures['ours'] < figures['theirs'], figures
+            for name, ws in zip(fastest, (a, b, c), strict=True):
+                before = jupyter.cpu()
+                fastest[name] = min(fastest[name], round_trips(ws))
+                spent[name] += jupyter.cpu() - before
+    print(f'the fastest round trips, in ms: {fastest}; CPU time of the Jupyter server, in s: {spent}')
+    assert fastest['ours'] - fastest['direct'] <= 1, fastest
+    assert spent['ours'] < spent['theirs'], spent
 
 
-def test_what_it_costs_jupyters_start(tmp_path: Path) -> None:
-    "Milliseconds of CPU to import the extension where Jupyter Server is imported already: the best of three."
+@pytest.mark.timed
+def test_what_it_costs_jupyters_start() -> None:
+    "Milliseconds of CPU time to import the extension where Jupyter Server is imported already: the best of three."
     code = ('import jupyter_server.serverapp, sys, time; t = time.process_time(); import nbws.jpserver\n'
             "print((time.process_time() - t) * 1000, *(m for m in sys.modules if m.startswith('nbws.')))")
-    env = {**os.environ, 'PYTHONPYCACHEPREFIX': str(tmp_path)}  # Compiled once, as pip does for what it installs
-    env.pop('PYTHONDONTWRITEBYTECODE', None)
+    env = {k: v for k, v in os.environ.items() if k != 'PYTHONDONTWRITEBYTECODE'}  # As on everybody's machine
     def once() -> list[str]:
         command = [sys.executable, '-c', code]
-        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=50, env=env).stdout.split()
+        run = subprocess.run(command, check=True, capture_output=True, text=True, timeout=BOUND, env=env)
+        return run.stdout.split()
     runs = [once() for _ in range(3)]
     took = min(float(run[0]) for run in runs)
     print(f'import nbws.jpserver: {took:.1f} ms')

@@ -19,13 +19,13 @@ from urllib.request import Request, urlopen
 
 import psutil
 import pytest
+from bound import BOUND
 from jupyter_client import BlockingKernelClient, KernelManager
 from jupyters import new_runtime_folder
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 pytestmark = pytest.mark.usefixtures('clients_loop')
-BOUND = 20  # seconds for a cell
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -143,11 +143,12 @@ THREADS = "import threading; print(*sorted(t.name for t in threading.enumerate()
 
 
 def dial(port: int, path: str = '/count') -> ClientConnection:
-    return connect(f'ws://127.0.0.1:{port}{path}?{secret(port)}', open_timeout=10, close_timeout=10, compression=None)
+    url = f'ws://127.0.0.1:{port}{path}?{secret(port)}'
+    return connect(url, open_timeout=BOUND, close_timeout=BOUND, compression=None)
 
 
 def page(port: int) -> str:
-    with urlopen(f'http://127.0.0.1:{port}/?{secret(port)}', timeout=10) as answer: return str(answer.read().decode())
+    return page_at(port, '').decode()
 
 
 def refused(port: int) -> bool:
@@ -165,7 +166,7 @@ def test_serve_at_another_place(kernel: Kernel) -> None:
         failed = kernel.run(f'serve(port={wish})', 'again', fails=True)
         assert f'port {wish}' in failed.error
         assert page(port) == 'a page'
-        with pytest.raises(ConnectionClosed) as closed: ws.recv(10) # Its page comes back by itself
+        with pytest.raises(ConnectionClosed) as closed: ws.recv(BOUND) # Its page comes back by itself
         assert closed.value.rcvd
         assert closed.value.rcvd.code == 1012
     kernel.run(f'serve(port={wish})', 'again')
@@ -185,7 +186,7 @@ def test_serve_at_another_place(kernel: Kernel) -> None:
     away.value.close()
     with dial(wish) as ws:
         ws.send('{"n": 1}')
-        assert json.loads(ws.recv(10))['n'] == 1
+        assert json.loads(ws.recv(BOUND))['n'] == 1
         assert '127.0.0.1:' in kernel.run('print(app.conns._repr_html_())').stdout
     kernel.run('stop()')
     assert refused(wish)
@@ -207,7 +208,7 @@ def test_serve_again_and_stop(kernel: Kernel) -> None:
         assert page(port) == 'another page'
         assert kernel.run('print(len(SITES))').stdout == '1\n'
         kernel.run('stop()')
-        with pytest.raises(ConnectionClosed) as closed: ws.recv(10)
+        with pytest.raises(ConnectionClosed) as closed: ws.recv(BOUND)
         assert closed.value.rcvd
         assert closed.value.rcvd.code in (1001, 1012)
     assert refused(port)
@@ -232,12 +233,12 @@ def test_1000_messages_in_100_runs(kernel: Kernel, code: str) -> None:
             run_id = kernel.start(code, cell)
             for n in range(run * 10, run * 10 + 10): ws.send(json.dumps({'n': n}))
             assert not kernel.finish(run_id).error
-        heard = [json.loads(ws.recv(10)) for _ in range(1000)]
+        heard = [json.loads(ws.recv(BOUND)) for _ in range(1000)]
         assert [m['n'] for m in heard] == list(range(1000))
         versions = [m['v'] for m in heard]
         assert versions == sorted(versions)
         ws.send('{"n": 1000}')
-        assert json.loads(ws.recv(10)) == {'n': 1000, 'v': 101}
+        assert json.loads(ws.recv(BOUND)) == {'n': 1000, 'v': 101}
 
 
 def test_a_failing_cell_leaves_the_handler(kernel: Kernel) -> None:
@@ -246,7 +247,7 @@ def test_a_failing_cell_leaves_the_handler(kernel: Kernel) -> None:
     with dial(kernel.port()) as ws:
         kernel.run('1/0\n' + COUNT.format('def'), 'count', fails=True)
         ws.send('{"n": 1}')
-        assert json.loads(ws.recv(10)) == {'n': 1, 'v': 1}
+        assert json.loads(ws.recv(BOUND)) == {'n': 1, 'v': 1}
 
 
 def test_what_goes_wrong_is_told_in_its_cell(kernel: Kernel) -> None:
@@ -260,7 +261,7 @@ def test_what_goes_wrong_is_told_in_its_cell(kernel: Kernel) -> None:
             ws.send(message)
             kernel.hear(told, run_id)
         ws.send('{"n": 1}')
-        assert json.loads(ws.recv(10)) == {'n': 1, 'v': 1}
+        assert json.loads(ws.recv(BOUND)) == {'n': 1, 'v': 1}
 
 
 BACKGROUND = """
@@ -326,7 +327,7 @@ def test_what_a_handler_begins_speaks_as_the_handler(kernel: Kernel) -> None:
     port = kernel.port()
     ends_with = {'task': '(?s:.*)ValueError', 'thread': '(?s:.*)ValueError'}
     for name in [*BEGINS, *BEGINS]:  # by the second time the pools' threads are there
-        with urlopen(f'http://127.0.0.1:{port}/{name}?{secret(port)}', timeout=10): pass
+        with urlopen(f'http://127.0.0.1:{port}/{name}?{secret(port)}', timeout=BOUND): pass
         kernel.hear(f'printed by {name}\n' + ends_with.get(name, ''), runs[name])
     kernel.run('jobs.submit(print, "by a cell").result()')
     log = kernel.run('for e in app.log: print(e.kind, e.where, e.text.splitlines()[-1])').stdout
@@ -460,7 +461,7 @@ async def forever():
 """
 
 
-@pytest.mark.parametrize('wait', ['await app.run(forever())', 'app.run(forever()).result(60)'])
+@pytest.mark.parametrize('wait', ['await app.run(forever())', 'app.run(forever()).result(600)'])
 def test_an_interrupt_ends_what_is_waited_for(kernel: Kernel, wait: str) -> None:
     "At once, though nothing else wakes the kernel's loop; and what runs on the server's loop ends, too."
     kernel.run(APP + 'import threading\nended = threading.Event()', 'app')
@@ -506,7 +507,7 @@ def test_a_cell_that_is_run_again_replaces_what_it_runs_on_the_loop(kernel: Kern
 def test_it_answers_while_a_cell_sleeps(kernel: Kernel) -> None:
     kernel.run(APP, 'app')
     port = kernel.port()
-    run_id = kernel.start("import time\nprint('begun', flush=True)\ntime.sleep(60)")
+    run_id = kernel.start("import time\nprint('begun', flush=True)\ntime.sleep(600)")
     kernel.hear('begun', run_id)
     assert page(port) == 'a page'
     kernel.manager.interrupt_kernel()
@@ -521,9 +522,9 @@ def test_a_kernel_that_ends_leaves_nothing(kernel: Kernel, how: str) -> None:
     port, family = kernel.port(), [kernel.process, *kernel.process.children(recursive=True)]
     with dial(port) as ws:
         kernel.manager.shutdown_kernel(now=how == 'killed')
-        with pytest.raises(ConnectionClosed): ws.recv(10)
+        with pytest.raises(ConnectionClosed): ws.recv(BOUND)
     ends(lambda: refused(port), f'port {port} still answers')
-    assert not psutil.wait_procs(family, timeout=10)[1]
+    assert not psutil.wait_procs(family, timeout=BOUND)[1]
 
 
 def test_restart(kernel: Kernel) -> None:
@@ -579,11 +580,12 @@ def test_other_peoples_applications_speak_in_the_cell_that_serves_them(kernel: K
         assert '1/0' in told
 
 
+FLOODED = 300  # More than the allowance comes to in a minute, which a busy machine may take
 FLOOD = """
 import threading
 @app.get('/errors')
 async def errors(n: int):
-    async def fails(i): raise ValueError(f'number {i} ' + 'x' * 10**6)
+    async def fails(i): raise ValueError(f'number {i} ' + 'x' * 10**5)
     for i in range(n): asyncio.ensure_future(fails(i))
 @app.get('/prints')
 async def prints(n: int):
@@ -610,9 +612,9 @@ def test_a_flood_is_bounded_and_told(kernel: Kernel, kind: str) -> None:
     shown = missing = size = 0
     def ask(n: int) -> None:
         with urlopen(f'http://127.0.0.1:{port}/{kind}?n={n}&{secret(port)}', timeout=BOUND): pass
-    ask(60)
+    ask(FLOODED)
     until = time.monotonic() + BOUND
-    while shown + missing < 60:
+    while shown + missing < FLOODED:
         message = kernel.client.get_iopub_msg(timeout=until - time.monotonic())
         if message['parent_header'].get('msg_id') != run_id: continue
         content = message['content']
@@ -620,8 +622,8 @@ def test_a_flood_is_bounded_and_told(kernel: Kernel, kind: str) -> None:
         missing += sum(map(int, re.findall(told, content.get('text', ''))))
         if message['msg_type'] != seen: continue
         shown += len(re.findall('^[0-9]+ x', content['text'], re.M)) if kind == 'prints' else 1
-    assert shown + missing == 60
-    assert 0 < shown < 60
+    assert shown + missing == FLOODED
+    assert 0 < shown < FLOODED
     assert 'app.log' in content['text']
     assert size < 3 * 10**6
     def later() -> bool:
@@ -726,7 +728,7 @@ def test_a_program_that_executes_a_notebook_hears_handlers(kernel: Kernel) -> No
                'from nbws.notebook import SITES; from nbws.ways import of; from urllib.request import urlopen\n'
                'from urllib.error import HTTPError\n'
                "at = f'http://127.0.0.1:{SITES[0].server.port}/says?nbws_token={of(SITES[0].server).token}'",
-               'try: urlopen(at, timeout=10)\nexcept HTTPError as e: print(e.code)', '"the last"']
+               'try: urlopen(at, timeout=60)\nexcept HTTPError as e: print(e.code)', '"the last"']
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(s) for s in sources])
     client = NotebookClient(notebook, km=kernel.manager, timeout=BOUND)
     client.kc = kernel.client

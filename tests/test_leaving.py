@@ -5,6 +5,7 @@ import asyncio
 import os
 import socket
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -133,11 +134,25 @@ def test_places_of_those_who_left_are_given_to_others(monkeypatch: pytest.Monkey
     monkeypatch.setattr('nbws.http1.PATIENCE', TIMEOUT)
     app, _ = make()
     with serving(app, limits=Limits(max_connections=20)) as server:
+        for _ in range(20):
+            with Raw(server) as raw: raw.send(GET % b'wait')
+        until(lambda: len(server.connections) == 20 and not server._accepting)
         for _ in range(3):
-            for _ in range(20):
-                with Raw(server) as raw: raw.send(GET % b'wait')
-            until(lambda: len(server.connections) == 20 and not server._accepting)
             with Raw(server) as raw: assert raw.get(GET % b'quick')[0] == 200
+        server.stop(timeout=.1)  # Without patience for those who are left
+
+
+def test_of_several_who_come_at_once_each_takes_another_ones_place(uvloop: bool) -> None:
+    "The server finds them all in one turn of its loop, as on a busy machine; there were three too many."
+    app, _ = make()
+    gate = threading.Event()
+    with serving(app, uvloop=uvloop, limits=Limits(max_connections=4)) as server, ExitStack() as stack:
+        for _ in range(4): assert stack.enter_context(Raw(server)).get(GET % b'quick')[0] == 200
+        server.loop.call_soon_threadsafe(gate.wait, TIMEOUT)
+        late = [stack.enter_context(Raw(server)) for _ in range(4)]
+        gate.set()
+        for raw in late: assert raw.get(GET % b'quick')[0] == 200
+        assert connections(server) == 4
 
 
 @pytest.mark.skipif(not Path('/proc/self/fd').exists(), reason='needs /proc')

@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+from bound import BOUND
 from conftest import ExpectLog
 from raw import serving
 from tornado.web import Application
@@ -95,7 +96,7 @@ def tornado() -> Any:
 @pytest.mark.parametrize('make', [fails, refuses, middleware, Raises, asgi, wsgi, tornado])
 def test_a_path(expect_log: ExpectLog, lines: Any, make: Any) -> None:
     expect_log('.')
-    with serving(make()) as server: assert httpx.get(server.url + PATH, timeout=10).status_code in (404, 500)
+    with serving(make()) as server: assert httpx.get(server.url + PATH, timeout=BOUND).status_code in (404, 500)
     clean(lines())
 
 
@@ -105,8 +106,8 @@ def test_a_slow_answer(expect_log: ExpectLog, lines: Any) -> None:
     @app.get('/{name:path}')
     async def slow(name: str) -> None:
         import asyncio
-        await asyncio.sleep(10)
-    with serving(_Edge(app, '', .05)) as server: assert httpx.get(server.url + PATH, timeout=10).status_code == 503
+        await asyncio.sleep(BOUND)
+    with serving(_Edge(app, '', .05)) as server: assert httpx.get(server.url + PATH, timeout=BOUND).status_code == 503
     clean(lines())
 
 

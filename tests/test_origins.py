@@ -333,7 +333,7 @@ def test_the_command(more: list[str], tmp_path: Path) -> None:
                 assert at.getresponse().read().decode() == expected
             assert process.stop() == 0
     done = subprocess.run(nbws('run', 'told', '--forwarded-allow-ips', 'proxy'), cwd=tmp_path, capture_output=True,
-                          text=True, timeout=60)
+                          text=True, timeout=TIMEOUT)
     assert (done.returncode, 'IP addresses, networks' in done.stderr) == (1, True)
 
 

@@ -11,6 +11,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from bound import BOUND
 from lowest import lowest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -23,7 +24,7 @@ def build(folder: Path, what: str, **environment: str) -> Path:
     "Build without isolation, hence without a registry; the path of what was made."
     out = folder/'out'
     run = subprocess.run([sys.executable, '-m', 'build', '--no-isolation', what, '--outdir', str(out), str(folder)],
-                         env={**os.environ, **environment}, capture_output=True, text=True, timeout=100)
+                         env={**os.environ, **environment}, capture_output=True, text=True, timeout=3 * BOUND)
     assert run.returncode == 0, run.stdout + run.stderr
     (made,) = out.iterdir()
     return made
@@ -64,11 +65,11 @@ def test_wheel(wheel: Path) -> None:
 def test_installed(wheel: Path, tmp_path: Path) -> None:
     "Imported from where pip puts it, and the server's configuration beside it."
     subprocess.run([sys.executable, '-m', 'pip', 'install', '-q', '--no-deps', '--no-index', '--no-compile',
-                    '--ignore-installed', '--prefix', str(tmp_path), str(wheel)], check=True, timeout=50)
+                    '--ignore-installed', '--prefix', str(tmp_path), str(wheel)], check=True, timeout=3 * BOUND)
     (site,) = tmp_path.glob('**/site-packages')
     code = f'import sys; sys.path.insert(0, {str(site)!r}); import nbws; print(nbws.__version__, nbws.__file__)'
     run = subprocess.run([sys.executable, '-P' if sys.version_info >= (3, 11) else '-I', '-c', code], cwd=tmp_path,
-                         check=True, capture_output=True, text=True, timeout=20)
+                         check=True, capture_output=True, text=True, timeout=BOUND)
     assert run.stdout.split()[1] == str(site/'nbws'/'__init__.py')
     assert (tmp_path/CONFIG).is_file()
 
@@ -96,7 +97,7 @@ def test_a_type_checker_finds_what_the_star_brings(tmp_path: Path) -> None:
     "In an editable install, too: its finder hides packages from type checkers, a path file does not."
     (tmp_path/'chat.py').write_text(TYPED)
     run = subprocess.run([sys.executable, '-m', 'mypy', '--cache-dir', str(tmp_path/'cache'), 'chat.py'],
-                         cwd=tmp_path, capture_output=True, text=True, timeout=100)
+                         cwd=tmp_path, capture_output=True, text=True, timeout=3 * BOUND)
     assert run.returncode == 0, run.stdout + run.stderr
 
 

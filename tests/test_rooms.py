@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
+from bound import BOUND
 from live import live
 from raw import Raw, serving, text, until
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
@@ -18,7 +19,6 @@ from nbws.rooms import Room
 from nbws.server import Server
 from nbws.testing import Client
 
-BOUND = 20  # seconds, for what takes none
 
 
 @pytest.fixture(params=['asyncio', 'uvloop'])

@@ -13,10 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from bound import BOUND
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-BOUND = 20  # seconds
 APP = """
 from nbws.common import *
 app = FastHTML()

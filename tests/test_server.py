@@ -22,7 +22,7 @@ from typing import Any
 import psutil
 import pytest
 from conftest import ExpectLog
-from raw import BINARY, CLOSE, PING, PONG, TIMEOUT, App, Echo, Raw, close, frame, handshake, serving, text
+from raw import BINARY, CLOSE, PING, PONG, TIMEOUT, App, Echo, Raw, close, frame, handshake, serving, text, until
 
 from nbws.app import App as LiveApp
 from nbws.conn import Limits
@@ -49,13 +49,6 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, ssl.S
                     '-days', '1', '-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost',
                     '-keyout', folder/'key.pem', '-out', folder/'cert.pem'], check=True, capture_output=True)
     return load_tls(folder/'cert.pem', folder/'key.pem'), ssl.create_default_context(cafile=str(folder/'cert.pem'))
-
-
-def until(condition: Any) -> None:
-    end = time.monotonic() + TIMEOUT
-    while not condition():
-        assert time.monotonic() < end, 'it did not happen'
-        time.sleep(.005)
 
 
 # Starting
@@ -92,9 +85,7 @@ def test_restart_keeps_the_port(uvloop: bool) -> None:
     ({'unix_socket': '/no/such/folder/socket'}, '/no/such/folder'),
 ])
 def test_what_cannot_be_started(options: dict[str, Any], words: str) -> None:
-    begin = time.monotonic()
     with pytest.raises(StartError, match=words): Server(App(), **options).start()
-    assert time.monotonic() - begin < 5
 
 
 def test_a_port_that_is_taken() -> None:
@@ -138,8 +129,8 @@ def test_a_start_up_that_fails() -> None:
 
 def test_a_start_up_that_does_not_end() -> None:
     begin = time.monotonic()
-    with pytest.raises(StartError, match='not up after'): Server(Startup(100)).start(timeout=.2)
-    assert time.monotonic() - begin < 3
+    with pytest.raises(StartError, match='not up after'): Server(Startup(TIMEOUT)).start(timeout=.2)
+    assert time.monotonic() - begin < TIMEOUT / 2
 
 
 def test_limits_are_checked() -> None:
@@ -201,9 +192,9 @@ def test_sockets_are_closed_with_1012(uvloop: bool) -> None:
         readers = [threading.Thread(target=polite, args=(raw,)) for raw in clients]
         for r in readers: r.start()
         begin = time.monotonic()
-        server.stop()
-        assert time.monotonic() - begin < 3
-        for r in readers: r.join()
+        server.stop(timeout=TIMEOUT)
+        assert time.monotonic() - begin < TIMEOUT / 2
+        for r in readers: r.join(TIMEOUT)
         for raw in clients: raw.sock.close()
     assert [e.calls[-1][0] for e in app.sockets] == [1012] * 20
     assert all(len([c for c in e.calls if isinstance(c, tuple)]) == 1 for e in app.sockets)
@@ -215,7 +206,7 @@ def test_a_client_that_does_not_answer_the_close(uvloop: bool) -> None:
         raw.open()
         begin = time.monotonic()
         server.stop(timeout=.2)
-        assert time.monotonic() - begin < 3
+        assert time.monotonic() - begin < TIMEOUT / 2
     assert app.sockets[0].calls == ['opened', (1012, '')]
 
 
@@ -248,11 +239,19 @@ class Slow(App):
 
 
 def test_requests_are_finished(uvloop: bool) -> None:
-    with serving(Slow(.3), uvloop=uvloop) as server, Raw(server) as raw, Raw(server) as idle:
+    begun, go = threading.Event(), threading.Event()
+    class Waits(App):
+        async def http(self, request: Any) -> Any:
+            begun.set()
+            await asyncio.to_thread(go.wait, TIMEOUT)
+            return Response('done')
+    with serving(Waits(), uvloop=uvloop) as server, Raw(server) as raw, Raw(server) as idle:
         raw.send(GET + GET)
-        until(lambda: len(server.connections) == 2)
-        stopper = threading.Thread(target=server.stop)
+        until(lambda: begun.is_set() and len(server.connections) == 2)
+        stopper = threading.Thread(target=server.stop, args=(TIMEOUT,))
         stopper.start()
+        until(lambda: server.stopping)
+        go.set()
         status, headers, body = raw.response()
         assert (status, headers['connection'], body) == (200, 'close', b'done')
         assert raw.rest() == b''
@@ -263,7 +262,7 @@ def test_requests_are_finished(uvloop: bool) -> None:
 
 
 def test_what_does_not_finish_is_ended(uvloop: bool) -> None:
-    app = Slow(100)
+    app = Slow(TIMEOUT)
     with serving(app, uvloop=uvloop) as server, Raw(server) as slow, Raw(server) as stream, Raw(server) as pull:
         slow.send(GET)
         stream.send(b'GET /stream HTTP/1.1\r\nHost: x\r\n\r\n')
@@ -272,7 +271,7 @@ def test_what_does_not_finish_is_ended(uvloop: bool) -> None:
         pull.take(20)
         begin = time.monotonic()
         server.stop(timeout=.2)
-        assert time.monotonic() - begin < 3
+        assert time.monotonic() - begin < TIMEOUT / 2
     assert app.ended == 2
 
 
@@ -318,7 +317,7 @@ def test_half_open_things_do_not_hold_it_up(uvloop: bool, tls: tuple[ssl.SSLCont
             until(lambda s=server: len(s.connections) + len(s._accepting) == 10)
             begin = time.monotonic()
             server.stop(timeout=.3)
-            assert time.monotonic() - begin < 3
+            assert time.monotonic() - begin < TIMEOUT / 2
             for raw in raws: raw.sock.close()
 
 
@@ -396,7 +395,7 @@ def test_tls_handshake_and_frames_in_one_record(uvloop: bool, tls: tuple[ssl.SSL
 
 @pytest.mark.filterwarnings('ignore:unclosed transport:ResourceWarning')  # asyncio's own, on Python 3.10
 def test_clients_that_spoil_the_tls_handshake(uvloop: bool, tls: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
-    with serving(uvloop=uvloop, ssl=tls[0], limits=Limits(header_timeout=.3)) as server:
+    with serving(uvloop=uvloop, ssl=tls[0], limits=Limits(header_timeout=2)) as server:
         for data in (GET, b'\x16\x03\x01', b'\x16\x03\x01\x00\xff' + b'a' * 300, b''):
             raw = Raw(server)
             raw.send(data)
@@ -418,7 +417,7 @@ def app() -> App: return App()
 
 @pytest.fixture
 def server(uvloop: bool, app: App) -> Iterator[Server]:
-    with serving(app, uvloop=uvloop, limits=Limits(close_timeout=.3, ws_ping_timeout=.6)) as server: yield server
+    with serving(app, uvloop=uvloop) as server: yield server
 
 
 def call(server: Server, function: Any, *args: Any) -> Any:
@@ -464,29 +463,29 @@ def test_the_app_ends(server: Server, app: App) -> None:
     assert conn.buffered == 0
 
 
-def test_the_app_ends_and_the_client_does_not_answer(server: Server, app: App) -> None:
-    with Raw(server) as raw:
+def test_the_app_ends_and_the_client_does_not_answer(uvloop: bool, app: App) -> None:
+    with serving(app, uvloop=uvloop, limits=Limits(close_timeout=.3)) as server, Raw(server) as raw:
         raw.open()
         call(server, app.sockets[0].conn.close)
         until(lambda: len(app.sockets[0].calls) > 1)
     assert app.sockets[0].calls == ['opened', (1006, '')]
 
 
-@pytest.mark.timed
-def test_a_silent_client_is_pinged_and_closed(server: Server, app: App) -> None:
-    with Raw(server) as raw:
-        raw.open()
+def test_a_silent_client_is_pinged_and_closed(uvloop: bool, app: App) -> None:
+    "Not earlier than it should; both come later on a busy machine."
+    with serving(app, uvloop=uvloop, limits=Limits(ws_ping_timeout=.6)) as server, Raw(server) as raw:
         begin = time.monotonic()
+        raw.open()
         assert raw.frame()[1] == PING
-        assert .2 < time.monotonic() - begin < .55
+        assert time.monotonic() - begin > .2
         assert raw.frame()[1:] == (CLOSE, struct.pack('>H', 1013) + b'silent for too long')
         assert time.monotonic() - begin > .5
 
 
-def test_a_pong_is_a_sign_of_life(server: Server, app: App) -> None:
-    with Raw(server) as raw:
+def test_a_pong_is_a_sign_of_life(uvloop: bool, app: App) -> None:
+    with serving(app, uvloop=uvloop, limits=Limits(ws_ping_timeout=3)) as server, Raw(server) as raw:
         raw.open()
-        for _ in range(4):
+        for _ in range(3): # The third one comes when 4.5 s have passed
             _, opcode, data = raw.frame()
             assert opcode == PING
             raw.send(frame(PONG, data))
@@ -634,11 +633,11 @@ def test_a_paused_socket_can_be_closed(uvloop: bool) -> None:
             self.conn.pause(True)
             self.calls.append(data)
     app = App(Paused)
-    with serving(app, uvloop=uvloop, limits=Limits(ws_ping_timeout=.2)) as server, Raw(server) as raw:
+    with serving(app, uvloop=uvloop, limits=Limits(ws_ping_timeout=1)) as server, Raw(server) as raw:
         raw.open()
         raw.send(text('a'))
         until(lambda: 'a' in app.sockets[0].calls)
-        time.sleep(.4)  # Nobody is pinged while we do not listen
+        time.sleep(1.5)  # Nobody is pinged while we do not listen
         raw.send(text('b') * 100)
         call(server, app.sockets[0].conn.close, 4000)
         assert raw.frame()[1:] == (CLOSE, struct.pack('>H', 4000))
@@ -677,10 +676,10 @@ def test_a_flood_does_not_starve_others(uvloop: bool) -> None:
         for t in threads: t.start()
         waits = []
         for _ in range(50):
-            begin = time.monotonic()
+            begin = time.process_time() # What the flood gets meanwhile: whatever else the machine does is no matter
             other.send(text('b'))
             assert other.frame()[2] == b'b'
-            waits.append(time.monotonic() - begin)
+            waits.append(time.process_time() - begin)
         ended.set()
         threads[0].join(TIMEOUT)
         flood.send(close())
@@ -706,7 +705,10 @@ def _quick() -> Iterator[None]:
 @pytest.mark.timed
 @pytest.mark.usefixtures('_quick')
 def test_a_cell_comes_first(uvloop: bool) -> None:
-    "While a cell runs, a flood gets a share of the time and no more; without one it gets what it can."
+    """While a cell runs, a flood gets a share of the time and no more.
+
+    CPU time of the server's thread, of the time by the clock: on a busy machine it is less.
+    """
     app = LiveApp()
     @app.ws('/')
     async def echo(data: bytes) -> bytes: return data
@@ -764,7 +766,8 @@ from raw import App
 from test_server import Careful
 from nbws.conn import Limits
 from nbws.server import Server
-Server(App(Careful), uvloop={uvloop}, limits=Limits(max_body=2**21)).run(lambda s: print(s.port, flush=True))
+server = Server(App(Careful), uvloop={uvloop}, limits=Limits(max_body=2**21))
+server.run(lambda s: print(s.port, flush=True))
 """
 
 
@@ -791,9 +794,15 @@ MIB = 2**20
 
 @pytest.mark.parametrize('kind', ['a bomb', 'a long message', 'a long body', 'a stalled reader'])
 def test_memory(process: tuple[Server, Any], kind: str) -> None:
-    "128 MiB in a compressed message, 32 MiB in a frame or body, 64 MiB for a client that does not read: under 8 MiB."
+    """128 MiB in a compressed message, 32 MiB in a frame or body, 64 MiB for a client that does not read: under 8 MiB.
+
+    Messages and bodies may have 2 MiB.
+    """
     server, memory = process
-    before = high = memory().rss
+    before = memory().rss
+    seen, ended = [before], threading.Event()
+    def watch() -> None:
+        while not ended.wait(.005): seen.append(memory().rss)
     with Raw(server, receive_buffer=4096 if kind == 'a stalled reader' else 0) as raw:
         if kind != 'a long body': raw.open(sec_websocket_extensions='permessage-deflate')
         data = {'a bomb': [frame(BINARY, zlib.compress(bytes(128 * MIB), 9)[2:-4], rsv=4)],
@@ -803,17 +812,15 @@ def test_memory(process: tuple[Server, Any], kind: str) -> None:
         def send() -> None:
             try: raw.send(*data)
             except OSError: pass
-        sender = threading.Thread(target=send)
-        sender.start()
-        end = time.monotonic() + .5
-        while time.monotonic() < end and (sender.is_alive() or end - time.monotonic() > .4):
-            high = max(high, memory().rss)
-            time.sleep(.005)
+        threads = [threading.Thread(target=t) for t in (watch, send)]
+        for t in threads: t.start()
         if kind == 'a long body': assert raw.response()[0] == 413
-        elif kind != 'a stalled reader': assert raw.events()[0][:2] == ('close', 1009)
+        elif kind == 'a stalled reader': threads[1].join(.5)
+        else: assert ('close', 1009) in [event[:2] for event in raw.events()]
         raw.reset()
-        sender.join(TIMEOUT)
-    assert high - before < 8 * MIB
+        ended.set()
+        for t in threads: t.join(TIMEOUT)
+    assert max(seen) - before < 8 * MIB
     with Raw(server) as raw: assert raw.get(GET)[0] == 200
 
 
@@ -914,7 +921,7 @@ print('done')
 def test_no_file_left(uvloop: bool) -> None:
     "A process that has opened all the files it may neither spins nor dies, and serves again when it can."
     script = EXHAUSTED.format(tests=str(Path(__file__).parent), uvloop=uvloop)
-    done = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True, timeout=30)
+    done = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True, timeout=TIMEOUT)
     assert done.stdout == 'done\n', done.stderr
     assert done.stderr.count('too many files open') in (1, 2)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bound import BOUND
 from processes import asgi_server, nbws, running
 from raw import Raw, text
 
@@ -170,7 +171,7 @@ class Page:
     cookies: dict[str, str] = {}
     def get(self, path: str, headers: dict[str, str]) -> Any:
         import http.client
-        at = http.client.HTTPConnection('127.0.0.1', self.server.port, timeout=20)
+        at = http.client.HTTPConnection('127.0.0.1', self.server.port, timeout=BOUND)
         try:
             at.request('GET', path, headers=headers)
             answer = at.getresponse()
@@ -271,7 +272,7 @@ def test_under_every_server(kind: str, tmp_path: Path) -> None:
     import http.client
     with asgi_server(kind, 'logs_in:app', tmp_path) as process:
         def get(path: str, cookie: str = '') -> tuple[str, str]:
-            at = http.client.HTTPConnection('127.0.0.1', process.port, timeout=20)
+            at = http.client.HTTPConnection('127.0.0.1', process.port, timeout=BOUND)
             try:
                 at.request('GET', path, headers={'Cookie': cookie} if cookie else {})
                 answer = at.getresponse()
@@ -468,7 +469,7 @@ NOTEBOOK = {'nbformat': 4, 'nbformat_minor': 5, 'metadata': {}, 'cells': [
 
 def fetch(port: int, path: str, cookie: str = '') -> tuple[str, str]:
     import http.client
-    at = http.client.HTTPConnection('127.0.0.1', port, timeout=20)
+    at = http.client.HTTPConnection('127.0.0.1', port, timeout=BOUND)
     try:
         at.request('GET', path, headers={'Cookie': cookie} if cookie else {})
         answer = at.getresponse()

@@ -286,8 +286,8 @@ def limited() -> Any:
     async def stream(request):
         async for _ in request.stream(): pass
         return 'read'
-    with live(app, limits=Limits(max_body=100, max_headers=500, max_line=200, header_timeout=0.2, request_timeout=0.2,
-                                 keepalive_timeout=0.2)) as c: yield c
+    with live(app, limits=Limits(max_body=100, max_headers=500, max_line=200, header_timeout=1, request_timeout=1,
+                                 keepalive_timeout=1)) as c: yield c
 
 
 @pytest.mark.parametrize(('data', 'status'), [

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bound import BOUND
 
 from nbws.app import App
 from nbws.html import Div
@@ -108,7 +109,7 @@ def test_start_up_fails(app: App) -> None:
 
 def test_server(nbws_server: Any, app: App) -> None:
     server = nbws_server(app)
-    with urllib.request.urlopen(server.url + '/stream', timeout=5) as answer: assert answer.read() == b'012'
+    with urllib.request.urlopen(server.url + '/stream', timeout=BOUND) as answer: assert answer.read() == b'012'
 
 
 def test_a_notebook_is_an_app_under_test(nbws_client: Any) -> None:
@@ -146,5 +147,5 @@ def test_client(nbws_client):
     assert nbws_client(app).get('/').status == 204
 ''')
     command = [sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', '-p', 'no:anyio', str(tmp_path)]
-    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=50)
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=BOUND)
     assert run.returncode == 0, run.stdout + run.stderr

@@ -1,0 +1,8 @@
+"""How long a test waits for what should come soon. Only what fails takes it, so it is long enough for a busy machine.
+
+What a machine does besides is no test's matter. So tests wait for events, and not for some time to pass; an upper bound
+of a time is this one, or a fraction of it; and a test of what something costs compares CPU time, or counts.
+"""
+from __future__ import annotations
+
+BOUND = 120.0  # seconds
