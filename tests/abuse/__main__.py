@@ -35,9 +35,11 @@ from typing import Any
 import psutil
 
 from ..bench.__main__ import pythons
-from ..jupyters import Jupyter, Kernel
 
 HERE, ROOT = Path(__file__).parent, Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT/'tests'))  # As pytest has it
+
+from jupyters import Jupyter, Kernel
 
 MEMORY = 16  # MiB that one abuser may cost
 WAIT = 250  # ms that another visitor may wait in the worst hundredth
