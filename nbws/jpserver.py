@@ -604,7 +604,7 @@ class AppHandler(Answering):
             self.used()
 
     def on_finish(self) -> None:
-        if self.upstream and not self.upstream.complete: self.upstream.close()
+        if self.upstream: self.upstream.close() # tornado's client connection leaves that to whoever made it
 
     def _log(self) -> None:
         "A kernel that is away is no error of Jupyter's. A ticket is a secret, and stands in no log."

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import quote
 
+import psutil
 import pytest
 from jupyters import BOUND, Answer, Jupyter, Kernel, ask, until
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -674,6 +675,18 @@ def test_latency(jupyter: Jupyter) -> None:
 
 
 @pytest.mark.timed
+def test_no_descriptor_stays(jupyter: Jupyter, kernel: Kernel) -> None:
+    "An answer that has come whole gives back the connection to the app."
+    def descriptors() -> int: return psutil.Process(jupyter.process.pid).num_fds()
+    cookie = jupyter.log_in()
+    def get() -> None:
+        with ask(jupyter.port, 'GET', f'{kernel.base}/', cookie=cookie) as answer: answer.read()
+    get()
+    before = descriptors()
+    for _ in range(40): get()
+    until(lambda: descriptors() < before + 10, 'the descriptors of 40 requests')
+
+
 def test_what_it_costs_jupyters_start() -> None:
     "Milliseconds of CPU time to import the extension where Jupyter Server is imported already: the best of three."
     code = ('import jupyter_server.serverapp, sys, time; t = time.process_time(); import nbws.jpserver\n'
