@@ -85,11 +85,12 @@ __all__ = ['A', 'AX', 'Abbr', 'Address', 'Any', 'App', 'Area', 'Article', 'Aside
            'stop', 'timedelta', 'to_xml', 'unqid']
 
 # %% ../nbs/17_common.ipynb #151a308d
-hide(App, ('add', 'adopt', 'changed', 'default_hdrs', 'error_page', 'http', 'loop', 'middlewares', 'module', 'mounts',
-           'page', 'remove', 'renew', 'report', 'respond', 'sessions', 'shutdown', 'shutdown_hooks', 'socket_class',
-           'sockets', 'startup', 'startup_hooks', 'successor', 'surroundings', 'table'))
-hide(WebSocket, ('accepted', 'answer', 'closed', 'conn', 'drained', 'endpoint', 'hold', 'in_thread', 'joined', 'move',
-                 'moving', 'opened', 'pulled', 'received', 'release', 'say', 'source', 'table', 'target', 'turn_to'))
+hide(App, ('add', 'adopt', 'align', 'changed', 'default_hdrs', 'error_page', 'http', 'lineage', 'loop', 'middlewares',
+           'module', 'mounts', 'page', 'remove', 'renew', 'report', 'respond', 'sessions', 'shutdown', 'shutdown_hooks',
+           'socket_class', 'sockets', 'startup', 'startup_hooks', 'succeed', 'successor', 'surroundings', 'table'))
+hide(WebSocket, ('accepted', 'answer', 'arriving', 'closed', 'conn', 'connect', 'drained', 'endpoint', 'hold',
+                 'in_thread', 'joined', 'move', 'moving', 'opened', 'pulled', 'received', 'release', 'say', 'source',
+                 'table', 'target', 'turn_to'))
 hide(Request, ('asgi_scope', 'connection', 'out_headers', 'peer', 'route', 'target', 'upgrade'))
 describe(fast_app, setup_ws, cookie, EventStream, serve, show, stop, set_cookie, Titled, document, fragment, render,
          sse_message, App, FileResponse, FtResponse, HTTPException, Redirect, Request, Response, Room, StaticFiles,
