@@ -14,9 +14,9 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
 from nbws import App
-from nbws.access import Gate
-from nbws.server import Server
-from nbws.ways import OPENINGS, Opening, attributes, finder
+from nbws.layers.gate import Gate
+from nbws.server.listener import Server
+from nbws.notebook.frontends import OPENINGS, Opening, attributes, finder
 
 from .jupyter import JupyterServer
 from .notebook import Notebook, write_notebook

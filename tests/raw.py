@@ -11,8 +11,8 @@ from typing import Any
 
 from bound import BOUND
 
-from nbws.messages import HTTPException, Response, Upgrade
-from nbws.server import Server
+from nbws.core.messages import HTTPException, Response, Upgrade
+from nbws.server.listener import Server
 
 CONT, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 KEY = 'dGhlIHNhbXBsZSBub25jZQ=='

@@ -15,7 +15,7 @@ from bound import BOUND
 from jupyters import Jupyter, Kernel, ask
 
 from nbws import App
-from nbws.server import Server
+from nbws.server.listener import Server
 
 pytestmark = pytest.mark.usefixtures('clients_loop')
 APP = """
@@ -62,7 +62,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     try:
         kernel, direct = Kernel(jupyter), Kernel(jupyter)
         kernel.run(APP + 'serve()')
-        told = direct.run(APP + 'serve(port=0)\nfrom nbws.notebook import SITES\nfrom nbws.ways import of\n'
+        told = direct.run(APP + 'serve(port=0)\nfrom nbws.notebook.serve import SITES\n'
+                                'from nbws.notebook.frontends import of\n'
                                 'print(SITES[0].server.port, of(SITES[0].server).token)').split()
         yield Place(jupyter, kernel, direct, int(told[-2]), told[-1], jupyter.log_in())
     finally: jupyter.stop()
@@ -292,7 +293,7 @@ def test_another_user(place: Place) -> None:
     above = [p for p in (folder.parent, *folder.parent.parents) if p != Path('/') and p.stat().st_uid == 0]
     modes = {p: p.stat().st_mode for p in above}
     file = next(folder.glob(f'{place.kernel.id}.json'))
-    from nbws.rendezvous import find
+    from nbws.jupyter.rendezvous import find
     meeting = find(file)
     assert meeting is not None
     assert meeting.path

@@ -15,7 +15,7 @@ from tornado.websocket import WebSocketHandler
 from websockets.sync.client import connect
 
 from nbws import App
-from nbws.conn import RELAYED
+from nbws.server.conn import RELAYED
 
 ALIVE, PING, PONG = 'nbws.alive', 'nbws ping', 'nbws pong'
 APP = '''
@@ -75,7 +75,7 @@ STARLETTE, TORNADO = Starlette(routes=[WebSocketRoute('/', starlette_echo)]), Ap
 
 @pytest.mark.parametrize('app', [STARLETTE, TORNADO])
 def test_foreign_apps_do_not_see_it(app: Any) -> None:
-    from nbws.foreign import as_app
+    from nbws.adapters.detect import as_app
     with live(as_app(app)) as c:
         ws = c.ws(subprotocols=[ALIVE])
         assert ws.subprotocol == ALIVE

@@ -16,12 +16,12 @@ from fastapi import FastAPI, WebSocket
 from processes import BOUND, Process, asgi_server, get, ws
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from nbws import notebook
-from nbws.app import App
-from nbws.conn import Limits
-from nbws.foreign import as_app
-from nbws.messages import NbwsError
-from nbws.server import Server
+from nbws.notebook import serve as notebook
+from nbws.web.app import App
+from nbws.server.conn import Limits
+from nbws.adapters.detect import as_app
+from nbws.core.messages import NbwsError
+from nbws.server.listener import Server
 
 APPS = Path(__file__).resolve().parent/'apps'
 SERVERS = ['nbws', 'uvicorn', 'hypercorn', 'granian']
@@ -77,7 +77,7 @@ def stopped(process: Process) -> None:
 FINE = '''
 import asyncio
 from nbws import App
-from nbws.messages import HTTPException
+from nbws.core.messages import HTTPException
 events = []
 app = App(on_startup=lambda: events.append('up'), on_shutdown=lambda: print('hooks ran: down', flush=True))
 

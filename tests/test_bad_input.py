@@ -20,14 +20,14 @@ from conftest import ExpectLog
 from raw import serving
 
 from nbws import App
-from nbws.conn import Limits
-from nbws.data import MAX_FIELDS, MAX_FILES, MAX_FORM, FormError, FormTooLong, UploadFile, parse_form, parse_query
-from nbws.foreign import ASGIApp
-from nbws.html import Div
-from nbws.server import Server
+from nbws.server.conn import Limits
+from nbws.core.data import MAX_FIELDS, MAX_FILES, MAX_FORM, FormError, FormTooLong, UploadFile, parse_form, parse_query
+from nbws.adapters.detect import ASGIApp
+from nbws.core.html import Div
+from nbws.server.listener import Server
 from nbws.testing import Client, multipart
 from nbws.tremolo import Tremolo
-from nbws.workers import Workers
+from nbws.sockets.workers import Workers
 
 FORM = 'application/x-www-form-urlencoded'
 DIGITS = '1' * 5000  # more than Python makes an int of
@@ -326,7 +326,7 @@ def nested(depth: int) -> list[str]:
 
 
 def test_depth_is_bounded_where_json_enters() -> None:
-    from nbws.messages import DEPTH, from_json
+    from nbws.core.messages import DEPTH, from_json
     for text in nested(DEPTH): from_json(text)
     from_json('[' + '{},' * 1000 + '"' + '[' * 1000 + '"]')
     for depth in DEPTH + 1, DEPTH + 2, 300, 900, 5000:

@@ -22,9 +22,9 @@ from websockets.exceptions import ConnectionClosedError
 from websockets.sync.client import connect
 
 from nbws import App
-from nbws.foreign import as_app
-from nbws.messages import Response, StartError
-from nbws.server import Server
+from nbws.adapters.detect import as_app
+from nbws.core.messages import Response, StartError
+from nbws.server.listener import Server
 from nbws.testing import Client
 from nbws.tremolo import Tremolo
 

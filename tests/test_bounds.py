@@ -19,15 +19,15 @@ from tornado.iostream import IOStream
 from tornado.web import Application
 from tornado.websocket import WebSocketHandler
 
-from nbws.app import App as AnyApp
-from nbws.asgi import asgi as served_by_asgi
-from nbws.conn import Limits
-from nbws.foreign import as_app
-from nbws.jpserver import tunnel
-from nbws.messages import Response
+from nbws.web.app import App as AnyApp
+from nbws.transports.asgi import asgi as served_by_asgi
+from nbws.server.conn import Limits
+from nbws.adapters.detect import as_app
+from nbws.jupyter.extension import tunnel
+from nbws.core.messages import Response
 from nbws.testing import AsyncClient
 from nbws.tremolo import Tremolo
-from nbws.workers import Workers
+from nbws.sockets.workers import Workers
 
 MIB = 2**20
 

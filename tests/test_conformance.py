@@ -17,8 +17,8 @@ import pytest
 from raw import BINARY, CLOSE, CONT, PING, PONG, TEXT, App, Raw, close, frame, handshake, serving, text
 from tornado.websocket import websocket_connect
 
-from nbws.conn import Limits, SocketConn
-from nbws.server import Server
+from nbws.server.conn import Limits, SocketConn
+from nbws.server.listener import Server
 
 LIMIT = 2**21
 

@@ -9,15 +9,15 @@ import pytest
 from conftest import ExpectLog
 from live import BOUND, live
 
-from nbws.app import App
-from nbws.asgi import asgi
+from nbws.web.app import App
+from nbws.transports.asgi import asgi
 from nbws.common import EventStream, HtmxResponseHeaders, Redirect, sse_message
-from nbws.endpoints import FtResponse
-from nbws.html import P
-from nbws.messages import HTTPException, JSONResponse, PlainTextResponse, RedirectResponse, Response
+from nbws.web.endpoints import FtResponse
+from nbws.core.html import P
+from nbws.core.messages import HTTPException, JSONResponse, PlainTextResponse, RedirectResponse, Response
 from nbws.testing import Client
 from nbws.tremolo import Tremolo
-from nbws.workers import Workers
+from nbws.sockets.workers import Workers
 
 HALF = '\ud83d'
 REFUSED = 'half a surrogate pair is no character'

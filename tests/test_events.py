@@ -8,10 +8,10 @@ import pytest
 from live import BOUND, ended, live
 from websockets.exceptions import InvalidStatus
 
-from nbws.app import App
+from nbws.web.app import App
 from nbws.common import EventStream
-from nbws.foreign import as_app
-from nbws.messages import HTTPException
+from nbws.adapters.detect import as_app
+from nbws.core.messages import HTTPException
 
 URL = '/_nbws/events?url='
 

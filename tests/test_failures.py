@@ -15,8 +15,8 @@ from websockets.exceptions import ConnectionClosedError
 from websockets.sync.client import connect
 
 from nbws import App
-from nbws.foreign import as_app
-from nbws.server import Server
+from nbws.adapters.detect import as_app
+from nbws.server.listener import Server
 from nbws.tremolo import Tremolo
 
 # Python 3.10 cannot tell whose end it is that a handler hears of: its connection is dropped

@@ -22,9 +22,9 @@ from wsproto.extensions import PerMessageDeflate as ProtoDeflate
 from wsproto.frame_protocol import CloseReason
 from wsproto.utilities import RemoteProtocolError
 
-from nbws import frames
-from nbws.deflate import Deflater, Inflate, negotiate
-from nbws.frames import Close, Decoder, Failure, Ping, Pong
+from nbws.server import frames
+from nbws.server.deflate import Deflater, Inflate, negotiate
+from nbws.server.frames import Close, Decoder, Failure, Ping, Pong
 
 LIMIT = 2000
 AGREED = negotiate('permessage-deflate', True)

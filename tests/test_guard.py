@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-from nbws.messages import PatternError
-from nbws.prefix import Rewriter, Styles, import_map, mend_field
-from nbws.routing import SeveralPattern, parse_pattern
+from nbws.core.messages import PatternError
+from nbws.layers.prefix import Rewriter, Styles, import_map, mend_field
+from nbws.core.routing import SeveralPattern, parse_pattern
 
 
 def grows(work: Callable[[int], object], size: int) -> float:

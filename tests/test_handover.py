@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from bound import BOUND
 from nbws.common import App
-from nbws.server import Server
+from nbws.server.listener import Server
 from websockets.asyncio.client import ClientConnection, connect
 
 SWAPS, MESSAGES, CLIENTS = 100, 1000, 4

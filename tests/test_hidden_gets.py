@@ -10,9 +10,9 @@ import pytest
 from bound import BOUND
 from jupyters import Jupyter, Kernel, ask
 
-from nbws.access import Gate
-from nbws.messages import Request
-from nbws.server import Server
+from nbws.layers.gate import Gate
+from nbws.core.messages import Request
+from nbws.server.listener import Server
 from nbws.tremolo import Tremolo
 
 from nbws import App

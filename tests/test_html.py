@@ -17,8 +17,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from nbws import html
-from nbws.html import (
+from nbws.core import html
+from nbws.core.html import (
     A, AX, Article, Br, Button, Card, CheckboxX, Comment, Container, Div, FT, Favicon, Form, Fragment, Grid, Group,
     Hidden, Hr, Html, HtmxHeaders, HtmxResponseHeaders, HttpHeader, Iframe, Img, Input, Label, Li, Link, Main, Map,
     Meta, Nbsp, NotStr, Object, Option, Output, P, Pre, Safe, Script, Search, Section, Select, Span, Style, Table,
@@ -337,7 +337,7 @@ def test_every_tag_function_makes_its_tag() -> None:
     for make in makers:
         el = make(cls='x')
         assert render(el).startswith(f'<{el.tag}'), make
-        assert make.__name__.lower() == el.tag and make.__module__ == 'nbws.html'
+        assert make.__name__.lower() == el.tag and make.__module__ == 'nbws.core.html'
     assert UL is Ul
 
 

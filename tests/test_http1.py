@@ -11,9 +11,9 @@ import pytest
 from conftest import ExpectLog
 from raw import TIMEOUT, App, Echo, Raw, close, handshake, serving, text, until
 
-from nbws.conn import Limits
-from nbws.messages import HTTPException, Response, Upgrade
-from nbws.server import Server
+from nbws.server.conn import Limits
+from nbws.core.messages import HTTPException, Response, Upgrade
+from nbws.server.listener import Server
 
 GET = b'GET / HTTP/1.1\r\nHost: x\r\n\r\n'
 POST = b'POST / HTTP/1.1\r\nHost: x\r\n'

@@ -26,7 +26,7 @@ MIB = 2**20
 APP = """
 import asyncio, os
 from nbws.common import *
-from nbws.conn import Limits
+from nbws.server.conn import Limits
 app = FastHTML()
 seen = {}
 
@@ -87,7 +87,7 @@ async def pipe(websocket):
 serve()
 """
 SERVED = """
-from nbws.notebook import SITES
+from nbws.notebook.serve import SITES
 SITES[0].server.limits = Limits(max_message=16 * 2**20, max_body=2**30)
 """
 
@@ -173,7 +173,8 @@ def masked_anew(xsrf: str) -> str:
 def test_what_an_app_sees_at_its_own_port(jupyter: Jupyter, proxied: bool) -> None:
     "Jupyter's cookies come there by themselves, its token through jupyter-server-proxy."
     kernel = Kernel(jupyter)
-    where = 'from nbws.ways import of\nfrom nbws.notebook import SITES\ns = SITES[0].server\nprint(s.port, of(s).token)'
+    where = ('from nbws.notebook.frontends import of\nfrom nbws.notebook.serve import SITES\n'
+             's = SITES[0].server\nprint(s.port, of(s).token)')
     at, token = kernel.run(APP.replace('serve()', 'serve(port=0)') + where).split()[-2:]
     port, base = (jupyter.port, f'{jupyter.base}proxy/{at}') if proxied else (int(at), '')
     cookie = f'nbws-{at}={token}; {jupyter.log_in()}; jupyterhub-session-id=1; mine=2; username-theme=dark'
@@ -257,7 +258,8 @@ serve(app, port=0)
 def test_a_tornado_applications_own_xsrf_check(jupyter: Jupyter, direct: bool) -> None:
     "By a field of the form and by a header; and Jupyter's value of the same name does not arrive."
     kernel = Kernel(jupyter)
-    where = 'from nbws.ways import of\nfrom nbws.notebook import SITES\ns = SITES[0].server\nprint(s.port, of(s).token)'
+    where = ('from nbws.notebook.frontends import of\nfrom nbws.notebook.serve import SITES\n'
+             's = SITES[0].server\nprint(s.port, of(s).token)')
     at, token = kernel.run(TORNADO + where).split()[-2:]
     port, base = (int(at), '') if direct else (jupyter.port, kernel.base)
     login = jupyter.log_in()
@@ -565,11 +567,11 @@ def test_asking_does_not_keep_anything_alive(jupyter: Jupyter) -> None:
 
 WINDOWS = """
 import socket, types
-from nbws import rendezvous
+from nbws.jupyter import rendezvous
 rendezvous.socket = types.SimpleNamespace(**{k: v for k, v in vars(socket).items() if k != 'AF_UNIX'})
 """
 TOLD = """
-from nbws.ways import of
+from nbws.notebook.frontends import of
 server = SITES[0].server
 print(of(server).meeting.path or '-', of(server).meeting.port, of(server).token)
 print(app.doctor())
@@ -588,8 +590,9 @@ def test_a_runtime_folder_that_keeps_no_modes(tmp_path: Path) -> None:
         with dial(kernel) as ws:
             ws.send('by another folder')
             assert ws.recv(BOUND) == 'by another folder'
-        folders = kernel.run('from nbws.ways import of\nfrom nbws.notebook import SITES\no = of(SITES[0].server)\n'
-                             'print(o.file.parent, o.file.parent.stat().st_mode & 0o777)\nstop()').split()
+        folders = kernel.run('from nbws.notebook.frontends import of\nfrom nbws.notebook.serve import SITES\n'
+                             'o = of(SITES[0].server)\nprint(o.file.parent, o.file.parent.stat().st_mode & 0o777)\n'
+                             'stop()').split()
         assert folders[1] == str(0o700)
         assert not Path(folders[0]).exists()
         # Where that is taken by somebody, too, there is a port; and the doctor says why
@@ -607,7 +610,7 @@ def test_without_unix_sockets(jupyter: Jupyter) -> None:
     kernels = [Kernel(jupyter) for _ in range(2)]
     for kernel in kernels: assert kernel.run(WINDOWS + APP) == ''  # Not a word about a port that is in use
     kernel = kernels[0]
-    path, port, token, *text = kernel.run('from nbws.notebook import SITES' + TOLD).split()
+    path, port, token, *text = kernel.run('from nbws.notebook.serve import SITES' + TOLD).split()
     assert (path, 'for the Jupyter server alone' in ' '.join(text)) == ('-', True)
     folder = jupyter.runtime/'nbws'
     file = folder/f'{kernel.id}.json'
@@ -655,7 +658,7 @@ def test_latency(jupyter: Jupyter) -> None:
     Interleaved, in one run. The proxy's own delay is some 0.2 ms, so a timer or Nagle's algorithm on the way shows.
     """
     kernel = Kernel(jupyter)
-    where = 'from nbws.ways import of\nprint(SITES[0].server.port, of(SITES[0].server).token)'
+    where = 'from nbws.notebook.frontends import of\nprint(SITES[0].server.port, of(SITES[0].server).token)'
     told = kernel.run(APP.replace('serve()', 'serve(port=0)') + SERVED + where)
     port, token = told.split()[-2:]
     fastest = {name: float('inf') for name in ('direct', 'ours', 'theirs')}
@@ -689,7 +692,7 @@ def test_no_descriptor_stays(jupyter: Jupyter, kernel: Kernel) -> None:
 
 def test_what_it_costs_jupyters_start() -> None:
     "Milliseconds of CPU time to import the extension where Jupyter Server is imported already: the best of three."
-    code = ('import jupyter_server.serverapp, sys, time; t = time.process_time(); import nbws.jpserver\n'
+    code = ('import jupyter_server.serverapp, sys, time; t = time.process_time(); import nbws.jupyter.extension\n'
             "print((time.process_time() - t) * 1000, *(m for m in sys.modules if m.startswith('nbws.')))")
     env = {k: v for k, v in os.environ.items() if k != 'PYTHONDONTWRITEBYTECODE'}  # As on everybody's machine
     def once() -> list[str]:
@@ -698,6 +701,6 @@ def test_what_it_costs_jupyters_start() -> None:
         return run.stdout.split()
     runs = [once() for _ in range(3)]
     took = min(float(run[0]) for run in runs)
-    print(f'import nbws.jpserver: {took:.1f} ms')
+    print(f'import nbws.jupyter.extension: {took:.1f} ms')
     assert took < 20, took
-    assert set(runs[0][1:]) == {'nbws.jpserver', 'nbws.rendezvous'}
+    assert set(runs[0][1:]) == {'nbws.jupyter.extension', 'nbws.jupyter.rendezvous'}

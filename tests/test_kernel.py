@@ -87,7 +87,7 @@ class Kernel:
         return told
 
     def port(self) -> int:
-        self.run('from nbws.notebook import SITES; from nbws.ways import of')
+        self.run('from nbws.notebook.serve import SITES; from nbws.notebook.frontends import of')
         port, token = self.run('print(SITES[0].server.port, of(SITES[0].server).token)').stdout.split()
         TOKENS[int(port)] = token
         return int(port)
@@ -725,7 +725,8 @@ def test_a_program_that_executes_a_notebook_hears_handlers(kernel: Kernel) -> No
     import nbformat
     from nbclient import NotebookClient
     sources = [APP + "@app.get('/says')\nasync def says(): print('said by a handler'); 1/0",
-               'from nbws.notebook import SITES; from nbws.ways import of; from urllib.request import urlopen\n'
+               'from nbws.notebook.serve import SITES; from nbws.notebook.frontends import of\n'
+               'from urllib.request import urlopen\n'
                'from urllib.error import HTTPError\n'
                "at = f'http://127.0.0.1:{SITES[0].server.port}/says?nbws_token={of(SITES[0].server).token}'",
                'try: urlopen(at, timeout=60)\nexcept HTTPError as e: print(e.code)', '"the last"']

@@ -15,9 +15,9 @@ from raw import TIMEOUT, Raw, handshake, serving, until
 from tornado.web import Application, RequestHandler
 
 from nbws import App
-from nbws.conn import Limits
-from nbws.foreign import as_app
-from nbws.server import Server
+from nbws.server.conn import Limits
+from nbws.adapters.detect import as_app
+from nbws.server.listener import Server
 
 GET = b'GET /%b HTTP/1.1\r\nHost: localhost\r\n\r\n'
 POST = b'POST /%b HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n'
@@ -72,7 +72,7 @@ def make() -> tuple[App, Told]:
 
     @app.get('/behind')
     async def behind(request: Any) -> Any:
-        from nbws.messages import PlainTextResponse
+        from nbws.core.messages import PlainTextResponse
         async def task() -> None:
             told.begun.set()
             while not told.go_on.is_set(): await asyncio.sleep(.01)  # noqa: ASYNC110
@@ -120,7 +120,7 @@ def test_the_descriptor_comes_back(uvloop: bool, what: str, how: str) -> None:
 
 
 def test_who_says_no_more_gets_what_comes_soon(uvloop: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr('nbws.http1.PATIENCE', TIMEOUT)  # However busy the machine is
+    monkeypatch.setattr('nbws.server.http1.PATIENCE', TIMEOUT)  # However busy the machine is
     app, _ = make()
     with serving(app, uvloop=uvloop) as server, Raw(server) as raw:
         raw.send(GET % b'soon' * 3)
@@ -131,7 +131,7 @@ def test_who_says_no_more_gets_what_comes_soon(uvloop: bool, monkeypatch: pytest
 
 def test_places_of_those_who_left_are_given_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
     "At once, without the patience that is had otherwise."
-    monkeypatch.setattr('nbws.http1.PATIENCE', TIMEOUT)
+    monkeypatch.setattr('nbws.server.http1.PATIENCE', TIMEOUT)
     app, _ = make()
     with serving(app, limits=Limits(max_connections=20)) as server:
         for _ in range(20):

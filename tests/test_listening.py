@@ -15,8 +15,8 @@ import httpx
 import pytest
 from processes import BOUND, nbws, running
 
-from nbws.messages import Request, StartError
-from nbws.server import Server
+from nbws.core.messages import Request, StartError
+from nbws.server.listener import Server
 from nbws.tremolo import Tremolo
 
 from nbws import App
@@ -73,7 +73,7 @@ FORKS = '''
 import http.client, multiprocessing, os, socket, sys, warnings
 warnings.simplefilter('ignore') # Of forking beside threads: that is what is tried here
 from nbws import App
-from nbws.server import Server
+from nbws.server.listener import Server
 from nbws.tremolo import Tremolo
 
 app = App()

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from nbws.app import App
-from nbws.live import Live, made_of
-from nbws.rooms import Room
+from nbws.web.app import App
+from nbws.dev.live import Live, made_of
+from nbws.sockets.rooms import Room
 
 FIRST = '''
 NAME = 'a'

@@ -14,10 +14,10 @@ from raw import serving
 from tornado.web import Application
 
 from nbws import App
-from nbws.app import error_text
+from nbws.web.app import error_text
 from nbws.cli import _Edge
-from nbws.foreign import as_app
-from nbws.messages import BindError, Request, printable
+from nbws.adapters.detect import as_app
+from nbws.core.messages import BindError, Request, printable
 from nbws.testing import Client
 
 FORGED = 'ERROR nbws: the vault is open'

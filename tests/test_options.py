@@ -18,7 +18,7 @@ from processes import BOUND, Process, running
 
 import nbws.tremolo
 from nbws.common import P, fast_app, serve
-from nbws.messages import NbwsError, OptionError, Request
+from nbws.core.messages import NbwsError, OptionError, Request
 from nbws.tremolo import Tremolo
 
 from nbws import App

@@ -21,8 +21,8 @@ from processes import nbws, running
 from raw import TIMEOUT, Raw, handshake, text
 
 from nbws import App
-from nbws.messages import NbwsError, StartError
-from nbws.server import Server, load_tls
+from nbws.core.messages import NbwsError, StartError
+from nbws.server.listener import Server, load_tls
 from nbws.tremolo import Tremolo
 
 
@@ -93,7 +93,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContex
 
 
 def served(app: Any, **options: Any) -> Server:
-    from nbws.foreign import as_app
+    from nbws.adapters.detect import as_app
     return Server(as_app(app), **options)
 
 

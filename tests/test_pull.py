@@ -10,9 +10,9 @@ import raw
 from live import BOUND, Live, ended, live
 from websockets.exceptions import InvalidStatus
 
-from nbws.app import App
-from nbws.html import P
-from nbws.messages import HTTPException, PlainTextResponse, SignatureError, WebSocketDisconnect
+from nbws.web.app import App
+from nbws.core.html import P
+from nbws.core.messages import HTTPException, PlainTextResponse, SignatureError, WebSocketDisconnect
 
 
 def refused(c: Live, path: str = '/', **options: Any) -> tuple[int, str]:

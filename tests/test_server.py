@@ -24,12 +24,12 @@ import pytest
 from conftest import ExpectLog
 from raw import BINARY, CLOSE, PING, PONG, TIMEOUT, App, Echo, Raw, close, frame, handshake, serving, text, until
 
-from nbws.app import App as LiveApp
-from nbws.conn import Limits
-from nbws.messages import Payload, Response, StartError, Upgrade
-from nbws.notebook import SWITCH_INTERVAL
-from nbws.server import Server, load_tls
-from nbws.workers import Budget
+from nbws.web.app import App as LiveApp
+from nbws.server.conn import Limits
+from nbws.core.messages import Payload, Response, StartError, Upgrade
+from nbws.notebook.serve import SWITCH_INTERVAL
+from nbws.server.listener import Server, load_tls
+from nbws.sockets.workers import Budget
 
 GET = b'GET / HTTP/1.1\r\nHost: x\r\n\r\n'
 
@@ -340,7 +340,7 @@ def test_on_a_loop_that_is_there() -> None:
 SCRIPT = """
 import sys; sys.path.insert(0, {tests!r})
 from raw import App
-from nbws.server import Server
+from nbws.server.listener import Server
 class Loud(App):
     async def shutdown(self): print('shut down', flush=True)
 Server(Loud(), uvloop={uvloop}).run(lambda s: print(s.port, flush=True))
@@ -764,8 +764,8 @@ MEMORY = """
 import sys; sys.path.insert(0, {tests!r})
 from raw import App
 from test_server import Careful
-from nbws.conn import Limits
-from nbws.server import Server
+from nbws.server.conn import Limits
+from nbws.server.listener import Server
 server = Server(App(Careful), uvloop={uvloop}, limits=Limits(max_body=2**21))
 server.run(lambda s: print(s.port, flush=True))
 """
@@ -890,7 +890,7 @@ def test_an_app_cannot_break_the_switch(uvloop: bool) -> None:
 EXHAUSTED = """
 import os, resource, sys, threading, time; sys.path.insert(0, {tests!r})
 from raw import App, Raw
-from nbws.server import Server
+from nbws.server.listener import Server
 server = Server(App(), uvloop={uvloop}).start()
 GET = b'GET / HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n'
 with Raw(server) as raw: assert raw.get(GET)[0] == 200

@@ -16,10 +16,10 @@ from processes import asgi_server, nbws, running
 from raw import Raw, text
 
 from nbws import App
-from nbws.data import Fields
-from nbws.messages import NbwsError, Request
-from nbws.server import Server
-from nbws.sessions import ENDED, LARGEST, LIVE, Session, Sessions, secret_key
+from nbws.core.data import Fields
+from nbws.core.messages import NbwsError, Request
+from nbws.server.listener import Server
+from nbws.web.sessions import ENDED, LARGEST, LIVE, Session, Sessions, secret_key
 from nbws.testing import Client
 from nbws.tremolo import Tremolo
 

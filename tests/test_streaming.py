@@ -10,15 +10,15 @@ import pytest
 import raw
 from live import BOUND, Live, live
 
-from nbws.app import App
+from nbws.web.app import App
 from nbws.common import EventStream, sse_message
-from nbws.conn import Limits
-from nbws.html import P
-from nbws.messages import HTMLResponse, HTTPException, Response, StartError, StreamingResponse
-from nbws.routing import Owner
-from nbws.server import Server
+from nbws.server.conn import Limits
+from nbws.core.html import P
+from nbws.core.messages import HTMLResponse, HTTPException, Response, StartError, StreamingResponse
+from nbws.core.routing import Owner
+from nbws.server.listener import Server
 from nbws.tremolo import Tremolo
-from nbws.workers import Workers
+from nbws.sockets.workers import Workers
 
 GET = b'GET / HTTP/1.1\r\nhost: x\r\n\r\n'
 

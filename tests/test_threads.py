@@ -17,11 +17,11 @@ from test_failures import BOUND, get
 from websockets.sync.client import connect
 
 from nbws import App, asgi, workers
-from nbws.conn import Limits
-from nbws.foreign import as_app
-from nbws.messages import Response
-from nbws.server import Server
-from nbws.workers import THREADS, Threads
+from nbws.server.conn import Limits
+from nbws.adapters.detect import as_app
+from nbws.core.messages import Response
+from nbws.server.listener import Server
+from nbws.sockets.workers import THREADS, Threads
 
 MANY = THREADS + 8
 

@@ -24,11 +24,11 @@ from live import BOUND, ended, live
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from nbws import notebook
-from nbws.conn import Limits
-from nbws.messages import HTTPException as OurHTTPException
-from nbws.messages import Request
-from nbws.server import Server
+from nbws.notebook import serve as notebook
+from nbws.server.conn import Limits
+from nbws.core.messages import HTTPException as OurHTTPException
+from nbws.core.messages import Request
+from nbws.server.listener import Server
 from nbws.tremolo import Application, Tremolo, exceptions
 from nbws.tremolo.exceptions import (BadRequest, Forbidden, HTTPRedirect, NotFound, WebSocketClientClosed,
                                      WebSocketServerClosed)
@@ -1023,7 +1023,7 @@ def test_hooks_of_a_cell_that_is_run_again_are_replaced():
     app = Tremolo()
     class InACell(type(app.surroundings)):  # type: ignore[misc]
         def owner(self, function): return notebook_owner
-    from nbws.routing import Owner
+    from nbws.core.routing import Owner
     notebook_owner = Owner('cell-1', 'cell [1]')
     app.surroundings = InACell()
     for _ in range(2):

@@ -11,7 +11,7 @@ import pytest
 from starlette.testclient import TestClient as Starlette
 
 from nbws.common import Li, P, Script, Ul
-from nbws.data import Fields
+from nbws.core.data import Fields
 from nbws.testing import Client
 
 from nbws import App
