@@ -137,7 +137,8 @@ e2e: $(VENV)/.dev jupyter-conf chromium hub nginx ## e2e/: JupyterLab and Chromi
 
 # What reads from the network, and refuses: where an older parser would let something pass. LOWEST=tests runs all that the
 # packages installed here allow.
-LOWEST ?= tests/test_http1.py tests/test_conformance.py tests/test_bad_input.py tests/test_frames.py tests/test_streaming.py
+LOWEST ?= tests/server/test_http1.py tests/server/test_conformance.py tests/server/test_frames.py tests/web/test_bad_input.py \
+  tests/web/test_streaming.py
 LOWEST_VENV := .venv-lowest
 
 $(LOWEST_VENV)/.done: $(INSTALL_FILES) tests/lowest.py

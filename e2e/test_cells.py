@@ -261,7 +261,7 @@ async def ws(msg: str):
 
 
 def test_serve_ten_times_is_one_server(open_notebook: Open) -> None:
-    count = "from nbws.notebook.serve import SITES\nlen(SITES), len(app.conns)"
+    count = "from nbws.notebook.serve import SERVED\nlen(SERVED), len(app.conns)"
     nb = open_notebook([APP + ECHO.format("v1"), "serve()", "show()", count])
     nb.run_all()
     outer = nb.frame(2)

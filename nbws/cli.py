@@ -352,7 +352,7 @@ def _serve(target: str, o: dict[str, Any], inherited: str = '') -> int:
 
 def _put(server: Server, target: str, o: dict[str, Any], development: Development | None = None) -> None:
     "Load the app, and give it to its server."
-    if o['debug']: AppBase.surroundings.debug = True
+    if o['debug']: AppBase.environment.debug = True
     app = load(target)
     if development: app = Followed(app, development)
     server.app = _Edge(app, o['root_path'], o['app_handler_timeout'])
@@ -362,7 +362,7 @@ def _serve_child(target: str, o: dict[str, Any], inherited: str, # Descriptors: 
     "Serve on the sockets of a `Supervisor`, and talk to it. Returns the exit code."
     fds, ready, line, boot = inherited.split(':')
     rest, development = b'', Development(boot) if o['reload'] else None
-    if development: AppBase.surroundings = development
+    if development: AppBase.environment = development
     def say(trouble: str = '') -> None:
         os.write(int(ready), trouble[-LONGEST:].encode(errors='replace') + b'\0')
         os.close(int(ready))

@@ -87,7 +87,7 @@ __all__ = ['A', 'AX', 'Abbr', 'Address', 'Any', 'App', 'Area', 'Article', 'Aside
 # %% ../nbs/05_common.ipynb #151a308d
 hide(App, ('add', 'adopt', 'align', 'changed', 'default_hdrs', 'error_page', 'http', 'lineage', 'loop', 'middlewares',
            'module', 'mounts', 'page', 'remove', 'renew', 'report', 'respond', 'sessions', 'shutdown', 'shutdown_hooks',
-           'socket_class', 'sockets', 'startup', 'startup_hooks', 'succeed', 'successor', 'surroundings', 'table'))
+           'socket_class', 'sockets', 'startup', 'startup_hooks', 'succeed', 'successor', 'environment', 'table'))
 hide(WebSocket, ('accepted', 'answer', 'arriving', 'closed', 'conn', 'connect', 'drained', 'endpoint', 'hold',
                  'in_thread', 'joined', 'move', 'moving', 'opened', 'pulled', 'received', 'release', 'say', 'source',
                  'table', 'target', 'turn_to'))

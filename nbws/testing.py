@@ -144,7 +144,7 @@ class AsyncSocket:
 
 class _AppsEnd:
     "What the app may do with a socket."
-    buffered, lane, transport = 0, None, None
+    buffered, group, transport = 0, None, None
     def __init__(self, socket: AsyncSocket) -> None: self._socket, self.quota = socket, Quota()
     def send(self, data: str | bytes | Payload) -> bool:
         self._socket._deliver(data)

@@ -170,7 +170,7 @@ def test_imports(name: str) -> None:
 
 @pytest.mark.parametrize(('name', 'code', 'why'), [
     ('core.messages', 'from .html import Div', 'not below'),
-    ('core.html', 'def f():\n    from nbws.core.routing import Table', 'not below'),
+    ('core.html', 'def f():\n    from nbws.core.routing import RouteTable', 'not below'),
     ('core.html', 'from . import routing', 'not below'),
     ('core.html', 'from ..sockets import workers', 'not below'),
     ('core.html', 'from ..sockets.workers import Workers', 'not below'),

@@ -16,7 +16,7 @@ from tempfile import TemporaryFile
 from typing import IO, Any
 
 from ..transports.asgi import ASGIApp, replace_sockets
-from ..web.app import AppBase, Surroundings
+from ..web.app import AppBase, Environment
 from ..web.files import StaticFiles
 from ..core.messages import HTTPException, NbwsError, PlainTextResponse, Request, Response, printable, reason
 from ..sockets.workers import Workers, is_ending
@@ -138,9 +138,9 @@ class WSGIApp:
     def __repr__(self) -> str: return f'<WSGIApp {self.app!r}>'
 
     @property
-    def surroundings(self) -> Surroundings:
+    def environment(self) -> Environment:
         "Who is told of errors: as for every app."
-        return AppBase.surroundings
+        return AppBase.environment
 
     async def startup(self) -> None: self.loop = asyncio.get_running_loop()
     async def shutdown(self) -> None: self.loop = None
@@ -157,14 +157,14 @@ class WSGIApp:
             return PlainTextResponse(e.detail, e.status_code, e.headers)
         answer: _Answer | None = None
         try:
-            with self.surroundings.enter(self, None):
+            with self.environment.enter(self, None):
                 answer = _Answer(self.app, to_environ(request, body))
                 response: Response = await Workers.here().threads.run(answer.call)
         except BaseException as e:
             if is_ending(e):
                 if answer: answer.left = True
                 raise
-            self.surroundings.report(self, e, None, printable(request.path))
+            self.environment.report(self, e, None, printable(request.path))
             return PlainTextResponse(f'500 {reason(500)}', 500)
         return response
 

@@ -20,7 +20,7 @@ from tornado.web import Application, RequestHandler
 from tornado.websocket import WebSocketClosedError, WebSocketHandler, WebSocketProtocol
 
 from ..layers.gate import is_foreign
-from ..web.app import AppBase, Surroundings, error_text
+from ..web.app import AppBase, Environment, error_text
 from ..transports.asgi import Chunks, replace_sockets
 from ..core.messages import CloseCode, Conn, HTTPException, PlainTextResponse, Request, Response, Upgrade, printable
 from ..sockets.websocket import HIGH_WATER, Inbox
@@ -29,17 +29,17 @@ from ..sockets.workers import is_ending
 log = logging.getLogger('nbws')
 
 # %% auto #0
-__all__ = ['log', 'Connection', 'Protocol', 'TornadoApp']
+__all__ = ['log', 'MemoryConnection', 'TornadoSocket', 'TornadoApp']
 
 # %% ../../nbs/adapters/00_tornado.ipynb #4ea94e40
-class Connection(HTTPConnection):
+class MemoryConnection(HTTPConnection):
     "tornado's view of one request: what is written here becomes a `Response`."
     def __init__(self, request: Request) -> None:
         self.loop = asyncio.get_running_loop()
         peer = tuple(request.peer)
         self.context = SimpleNamespace(remote_ip=peer[0] or None, protocol=request.scheme, address=peer)
         self.answer: asyncio.Future[Response] = self.loop.create_future()
-        self.protocol: Protocol | None = None # Of a socket
+        self.protocol: TornadoSocket | None = None # Of a socket
         self._head: tuple[int, list[tuple[str, str]]] = 500, []
         self._parts: list[bytes] = []
         self._chunks: Chunks | None = None
@@ -105,9 +105,9 @@ def _done(future: asyncio.Future[None]) -> None:
     if not future.done(): future.set_result(None)
 
 # %% ../../nbs/adapters/00_tornado.ipynb #34144e28
-class Protocol(WebSocketProtocol):
+class TornadoSocket(WebSocketProtocol):
     "tornado's socket protocol over our `Conn`; the transport's `Receiver`."
-    def __init__(self, handler: WebSocketHandler, connection: Connection, request: Request, sockets: set[Any]) -> None:
+    def __init__(self, handler: WebSocketHandler, connection: MemoryConnection, request: Request, sockets: set[Any]) -> None:
         super().__init__(handler)
         connection.protocol = self
         self._request, self._sockets, self._chosen = request, sockets, None
@@ -230,9 +230,9 @@ class TornadoApp:
     def __repr__(self) -> str: return f'<TornadoApp {self.app!r}>'
 
     @property
-    def surroundings(self) -> Surroundings:
+    def environment(self) -> Environment:
         "Where what it prints is shown: as for every app."
-        return AppBase.surroundings
+        return AppBase.environment
 
     async def startup(self) -> None: self.loop = asyncio.get_running_loop()
 
@@ -249,7 +249,7 @@ class TornadoApp:
     async def http(self, request: Request) -> Response:
         "Answer a request, or a handshake with an `Upgrade`."
         request.app = self
-        connection = Connection(request)
+        connection = MemoryConnection(request)
         headers = HTTPHeaders()
         for name, value in request.headers.raw: headers.add(name.decode('latin-1'), value.decode('latin-1'))
         line = RequestStartLine(request.method, request.target.decode('latin-1'), f'HTTP/{request.http_version}')
@@ -261,7 +261,7 @@ class TornadoApp:
             kind = self._guarded(kind)
             if issubclass(kind, WebSocketHandler): kind = self._ours(kind, connection, request)
             delegate.handler_class = kind
-        with self.surroundings.enter(self, None):
+        with self.environment.enter(self, None):
             task = asyncio.ensure_future(_feed(delegate, line, headers, connection, request))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -281,10 +281,10 @@ class TornadoApp:
             self._kinds[kind] = type(kind.__name__, (kind,), {'_execute': _execute, '__module__': kind.__module__})
         return self._kinds[kind]
 
-    def _ours(self, kind: type[WebSocketHandler], connection: Connection, request: Request) -> type[WebSocketHandler]:
+    def _ours(self, kind: type[WebSocketHandler], connection: MemoryConnection, request: Request) -> type[WebSocketHandler]:
         "The same handler, with our protocol under it."
         def get_websocket_protocol(handler: WebSocketHandler) -> WebSocketProtocol | None:
-            return Protocol(handler, connection, request, self.sockets) if request.upgrade else None
+            return TornadoSocket(handler, connection, request, self.sockets) if request.upgrade else None
         own: dict[str, Any] = {'get_websocket_protocol': get_websocket_protocol, '__module__': kind.__module__}
         # Its usual check knows neither the names and origins that we allow nor default ports
         if kind.check_origin is WebSocketHandler.check_origin:
@@ -292,7 +292,7 @@ class TornadoApp:
             own['check_origin'] = lambda handler, origin: not is_foreign(request) or usual(handler, origin)
         return type(kind.__name__, (kind,), own)
 
-async def _feed(delegate: Any, line: RequestStartLine, headers: HTTPHeaders, connection: Connection,
+async def _feed(delegate: Any, line: RequestStartLine, headers: HTTPHeaders, connection: MemoryConnection,
                 request: Request) -> None:
     "Hand the request to the application as it comes."
     try:

@@ -24,9 +24,10 @@ from .data import (MAX_FIELDS, MAX_FILES, MAX_FORM, Fields, FormError, Headers, 
 # %% auto #0
 __all__ = ['ALIVE', 'ENCODED_SLASH', 'DEPTH', 'NbwsError', 'BindError', 'SignatureError', 'PatternError', 'OptionError',
            'StartError', 'Reported', 'HTTPException', 'reason', 'printable', 'CloseCode', 'WebSocketDisconnect', 'Body',
-           'Address', 'URL', 'RequestHead', 'RequestParts', 'Request', 'from_json', 'is_deep', 'Scope', 'whole_pairs',
-           'encodable', 'Response', 'HTMLResponse', 'PlainTextResponse', 'JSONResponse', 'RedirectResponse',
-           'StreamingResponse', 'to_json', 'Payload', 'Lane', 'Conn', 'Receiver', 'Upgrade']
+           'Address', 'URL', 'RequestHead', 'RequestParts', 'Request', 'from_json', 'is_deep', 'ScopeView',
+           'whole_pairs', 'encodable', 'Response', 'HTMLResponse', 'PlainTextResponse', 'JSONResponse',
+           'RedirectResponse', 'StreamingResponse', 'to_json', 'Payload', 'BroadcastGroup', 'Conn', 'Receiver',
+           'Upgrade']
 
 # %% ../../nbs/core/01_messages.ipynb #a995aca3
 class NbwsError(Exception):
@@ -353,7 +354,7 @@ class Request(RequestParts):
     def scope(self) -> Any:
         "The facts by the names of ASGI's connection scope; what is put in stays there, such as `auth`."
         if self.asgi_scope is None:
-            self.asgi_scope = Scope(
+            self.asgi_scope = ScopeView(
                 type='websocket' if self.upgrade else 'http', method=self.method, path=self.path,
                 client=self.client, query_string=self.query_string.encode(),
                 headers=[(k.lower(), v) for k, v in self.headers.raw],
@@ -400,7 +401,7 @@ def _let_pass(what: str) -> BindError:
     "What the developer reads in the log where a visitor gets 413."
     return BindError(f'{what}: `Limits(max_form=...)` of the server lets more pass, or `request.max_form`')
 
-class Scope(dict[str, Any]):
+class ScopeView(dict[str, Any]):
     "A dict whose keys are attributes too, as FastHTML's users know it."
     def __getattr__(self, name: str) -> Any:
         try: return self[name]
@@ -542,21 +543,21 @@ class Payload:
         self.data = data
         self.wire: bytes | None = None
 
-class Lane(Protocol):
+class BroadcastGroup(Protocol):
     "What sockets have in common that get the same bytes for a message. On the server's loop only."
-    changes: int # Sockets that took the lane or left it: a list of its transports holds until this changes
+    changes: int # Sockets that took the group or left it: a list of its transports holds until this changes
     def send(self, payload: Payload, transports: Sequence[Any], skip: Any = None) -> None:
         "As `Conn.send` for each socket of these `transports` but `skip`, and faster."
 
 class Conn(Protocol):
     "A transport's end of an open socket, as the app sees it. On the server's loop only."
     @property
-    def lane(self) -> Lane | None:
+    def group(self) -> BroadcastGroup | None:
         "The way of a broadcast; None where it has to be `send`."
         return None
     @property
     def transport(self) -> Any:
-        "What `lane` writes to."
+        "What `group` writes to."
     def send(self, data: str | bytes | Payload) -> bool:
         "Send a text or a binary message; never waits. True: much is unsent now, and `drained` tells when it has gone."
         return False

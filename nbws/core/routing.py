@@ -19,7 +19,7 @@ from .messages import ENCODED_SLASH, PatternError
 
 # %% auto #0
 __all__ = ['PATH_TYPES', 'WEBSOCKET', 'ANY', 'PathType', 'Pattern', 'SeveralPattern', 'parse_pattern', 'Owner', 'Stats', 'Route',
-           'Table']
+           'RouteTable']
 
 # %% ../../nbs/core/03_routing.ipynb #fa41fbec
 class PathType(NamedTuple):
@@ -232,7 +232,7 @@ class Route:
 def _with_slashes(params: dict[str, Any]) -> dict[str, Any]:
     return {k: v.replace(ENCODED_SLASH, '/') if isinstance(v, str) else v for k, v in params.items()}
 
-class Table:
+class RouteTable:
     "An immutable set of routes. `add`, `remove` and `replace` return new tables; safe to read from any thread."
     __slots__ = ('_entries', '_exact', '_patterns')
 
@@ -250,14 +250,14 @@ class Table:
     def __iter__(self) -> Iterator[Route]: return iter(self.routes)
     def __len__(self) -> int: return len(self.routes)
 
-    def add(self, *routes: Route) -> Table:
+    def add(self, *routes: Route) -> RouteTable:
         "A table in which `routes` answer."
-        return Table({**self._entries, **{(m, r.pattern.key): r for r in routes for m in r.methods}})
+        return RouteTable({**self._entries, **{(m, r.pattern.key): r for r in routes for m in r.methods}})
 
-    def remove(self, routes: Iterable[Route]) -> Table:
+    def remove(self, routes: Iterable[Route]) -> RouteTable:
         "A table without `routes`."
         gone = set(routes)
-        return Table({k: r for k, r in self._entries.items() if r not in gone})
+        return RouteTable({k: r for k, r in self._entries.items() if r not in gone})
 
     def replaced_by(self, route: Route) -> list[Route]:
         "The routes that `add(route)` would replace, in whole or in part."

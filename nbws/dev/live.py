@@ -16,7 +16,7 @@ from math import inf
 from types import CodeType, FunctionType, MethodType, ModuleType, SimpleNamespace
 from typing import Any
 
-from ..web.app import ASSETS, App, Mount, Surroundings, error_text, is_users
+from ..web.app import ASSETS, App, Mount, Environment, error_text, is_users
 from ..core.binding import plan
 from ..web.endpoints import SocketEndpoint
 from ..core.html import Script, render
@@ -244,8 +244,8 @@ def script(request: Request, boot: str = BOOT) -> str:
                   Script(src=f'{folder}/nbws.js', data_boot=boot, data_made=made or None, data_at=time.time()))
 
 # %% ../../nbs/dev/00_live.ipynb #b3e9ec9c
-class Development(Surroundings):
-    "The surroundings of a program that is being written."
+class Development(Environment):
+    "The environment of a program that is being written."
     debug = True
 
     def __init__(self, boot: str = BOOT, # The same in all processes that serve the same state of the program

@@ -31,7 +31,7 @@ from .rendezvous import SECRET_FIELD, SERVER_VARIABLE, XSRF, Cookies, Meeting, a
 __all__ = ['HOP', 'FORWARDED', 'NOT_FROM_APPS', 'TIMEOUT', 'PIECE', 'PORTS', 'TICKET', 'NOTEBOOK', 'SANDBOX', 'CROSS',
            'EXPLAINED', 'WAITING', 'load_jupyter_server_extension', 'bare', 'unmasked', 'Jupyters', 'request_fields',
            'answer_fields', 'connect', 'Upstream', 'Frames', 'close_frame', 'tunnel', 'Tickets', 'same_origin',
-           'is_navigation', 'Doors', 'Answering', 'AppHandler']
+           'is_navigation', 'AuthHandler', 'Answering', 'AppHandler']
 
 # %% ../../nbs/jupyter/01_extension.ipynb #b266c397
 HOP = frozenset(('connection', 'keep-alive', 'proxy-authenticate', 'proxy-authorization', 'proxy-connection', 'te',
@@ -289,7 +289,7 @@ def is_navigation(request: Any) -> bool:
 
 TICKET, NOTEBOOK = '/~ticket', '/~notebook' # Answered here; other paths that begin so carry a ticket
 
-class Doors(JupyterHandler):
+class AuthHandler(JupyterHandler):
     "Who may come in; what is behind the door, a subclass knows."
     where = prefix = rest = ticket = ''
     kernel: Any = None
@@ -377,7 +377,7 @@ SANDBOX = 'sandbox allow-scripts allow-forms allow-popups allow-modals allow-dow
 CROSS = {'Access-Control-Allow-Origin': 'null', 'Access-Control-Allow-Headers': '*', 'Referrer-Policy': 'no-referrer',
          'Access-Control-Allow-Methods': '*', 'Access-Control-Expose-Headers': '*'}
 
-class Answering(Doors):
+class Answering(AuthHandler):
     "Answers that do not come from the app."
     def sandbox(self) -> None:
         "What a page with a ticket needs besides."

@@ -25,7 +25,7 @@ from types import CodeType, FrameType, TracebackType
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary, ref
 
-from ..web.app import (ASSETS, App, AppBase, Surroundings, advise, error_text, excerpt, first_users, is_ours,
+from ..web.app import (ASSETS, App, AppBase, Environment, advise, error_text, excerpt, first_users, is_ours,
                   is_users,
                   message_of, shortened)
 from ..dev.live import Live, script
@@ -36,9 +36,10 @@ from ..sockets.workers import Workers
 
 # %% auto #0
 __all__ = ['BURST', 'PER_SECOND', 'ERRORS', 'ERRORS_PER_SECOND', 'DISPLAYS', 'DISPLAYS_PER_SECOND', 'HALVES', 'LINE', 'LARGEST',
-           'WAIT', 'SPEAKER', 'HOLD', 'ASK', 'LOOK', 'Kernel', 'Allowance', 'Outlet', 'Speaking', 'Stream', 'Task',
-           'follow_tasks', 'follow_threads', 'Figures', 'follow_figures', 'adopt_figures', 'show_figures', 'Run',
-           'Cells', 'Running', 'is_program', 'NotebookCells', 'IPyKernel', 'users_frames', 'without_ours', 'install']
+           'WAIT', 'SPEAKER', 'HOLD', 'ASK', 'LOOK', 'Kernel', 'Allowance', 'Outlet', 'HandlerContext',
+           'CapturedStream', 'Task', 'follow_tasks', 'follow_threads', 'Figures', 'follow_figures', 'adopt_figures',
+           'show_figures', 'Run', 'Cells', 'RunTracking', 'is_program', 'NotebookCells', 'IPyKernel', 'users_frames',
+           'without_ours', 'install']
 
 # %% ../../nbs/notebook/00_cells.ipynb #a24b47af
 class Kernel(Protocol):
@@ -213,7 +214,7 @@ def _size(content: dict[str, Any]) -> int:
     return sum(len(v if isinstance(v, str) else str(v)) for v in content['data'].values())
 
 # %% ../../nbs/notebook/00_cells.ipynb #bddea780
-class Speaking:
+class HandlerContext:
     "A handler that runs, and what it has begun: an app's code with its way to a cell."
     __slots__ = ('app', 'route', 'outlet', 'begun', 'figures')
 
@@ -242,7 +243,7 @@ class Speaking:
 
     def _fail(self, error: BaseException) -> None:
         if isinstance(self.app, App): self.app.report(error, self.route)
-        else: self.app.surroundings.report(self.app, error, self.route, '')
+        else: self.app.environment.report(self.app, error, self.route, '')
 
     def _pass(self, name: str, text: str) -> None:
         self.outlet.write(name, text)
@@ -250,9 +251,9 @@ class Speaking:
         where = self.route.label if self.route else ''
         for line in text.splitlines()[-1000:]: self.app.log.add(name, where, line)
 
-SPEAKER: ContextVar[Speaking | None] = ContextVar('nbws_speaker', default=None)
+SPEAKER: ContextVar[HandlerContext | None] = ContextVar('nbws_speaker', default=None)
 
-class Stream:
+class CapturedStream:
     "Stands in for `sys.stdout` or `sys.stderr`: a handler's text goes to its own cell, all else passes."
     def __init__(self, stream: Any, name: str) -> None: self.stream, self.name = stream, name
 
@@ -275,7 +276,7 @@ class Stream:
 # %% ../../nbs/notebook/00_cells.ipynb #04bbb952
 class Task(asyncio.Task[Any]):
     "A task that knows in which handler it was begun."
-    speaker: Speaking | None = None
+    speaker: HandlerContext | None = None
 
 def follow_tasks(loop: asyncio.AbstractEventLoop) -> None:
     "Let a task that a handler begins, and that fails with nobody waiting for it, fail as the handler does."
@@ -310,7 +311,7 @@ def follow_threads() -> None:
 
     thread_class.start, pool_class.submit = started, submitted
 
-def _speak(speaker: Speaking, run: Callable[[], None]) -> None:
+def _speak(speaker: HandlerContext, run: Callable[[], None]) -> None:
     "The whole of a thread."
     SPEAKER.set(speaker)
     try: run()
@@ -346,7 +347,7 @@ def follow_figures() -> bool:
     helpers.Gcf.figs = Figures(helpers.Gcf.figs)
     return True
 
-def adopt_figures(speaking: Speaking) -> None:
+def adopt_figures(speaking: HandlerContext) -> None:
     "A handler was the first to import pyplot: what is there is its own."
     figures: Any = sys.modules['matplotlib._pylab_helpers'].Gcf.figs
     speaking.figures, figures._cells = figures._cells, OrderedDict()
@@ -371,8 +372,8 @@ class Run:
         self.made: list[ref[App]] = [] # Apps
         self.release: list[Callable[[], None]] = [] # Lets messages go on that wait for its end
 
-class Cells(Surroundings):
-    "The surroundings of apps in a notebook. From any thread."
+class Cells(Environment):
+    "The environment of apps in a notebook. From any thread."
     debug = True
 
     def __init__(self, kernel: Kernel) -> None:
@@ -461,7 +462,7 @@ class Cells(Surroundings):
         return run if run and run.cell and run.thread is threading.current_thread() and SPEAKER.get() is None else None
 
     def refresh(self, app: Any) -> int: return self.lives[app].refresh() if app in self.lives else 0
-    def dress(self, request: Request, response: Response) -> Response:
+    def transform_response(self, request: Request, response: Response) -> Response:
         return with_script(response, request, script(request))
 
     def defined(self, app: App, routes: Sequence[Route], replaced: Sequence[Route]) -> None:
@@ -482,7 +483,7 @@ class Cells(Surroundings):
         self._going_on.append((run.cell, running))
 
 # %% ../../nbs/notebook/00_cells.ipynb #5fe20948
-class Running(Cells):
+class RunTracking(Cells):
     "What happens before and after a cell runs."
     def before_cell(self, *_: Any) -> None:
         "A cell begins."
@@ -557,9 +558,9 @@ def _hold(loop: asyncio.AbstractEventLoop, sockets: set[Any]) -> Callable[[], No
     return end
 
 # %% ../../nbs/notebook/00_cells.ipynb #71f4a4df
-class NotebookCells(Running):
+class NotebookCells(RunTracking):
     "The whole of it: ownership, output and errors."
-    speaks = True
+    captures_output = True
 
     def speaks_in(self, app: Any, route: Route | None) -> Owner | None:
         "The cell that has defined a route; where none has, the one that serves the app."
@@ -580,7 +581,7 @@ class NotebookCells(Running):
 
     @contextmanager
     def _speaking(self, outlet: Outlet, app: Any, route: Route | None) -> Iterator[None]:
-        speaking = Speaking(app, route, outlet)
+        speaking = HandlerContext(app, route, outlet)
         token = SPEAKER.set(speaking)
         try: yield
         finally:
@@ -589,7 +590,7 @@ class NotebookCells(Running):
             if speaking.figures: self._show(speaking)
             SPEAKER.reset(token)
 
-    def _show(self, speaking: Speaking) -> None:
+    def _show(self, speaking: HandlerContext) -> None:
         "Show the figures that a handler has left open; in a thread, for it takes a while."
         async def shown() -> None:
             try: await Workers.here().threads.run(show_figures)
@@ -610,7 +611,7 @@ class NotebookCells(Running):
         else: outlet.error(error)
         if app in self.lives: self.lives[app].report(error, what)
 
-    def held(self, frame: FrameType) -> None:
+    def on_loop_blocked(self, frame: FrameType) -> None:
         line, codes = None, set()
         for f, number in traceback.walk_stack(frame): # The innermost comes first
             if not is_users(f.f_code.co_filename): continue
@@ -735,8 +736,8 @@ def _shown(shell: Any, kind: type[BaseException], error: BaseException, tb: Any,
 
 # %% ../../nbs/notebook/00_cells.ipynb #6d5db809
 def install(shell: Any) -> NotebookCells:
-    "Make a running notebook the surroundings of every app. Again is harmless."
-    if isinstance(App.surroundings, NotebookCells): return App.surroundings
+    "Make a running notebook the environment of every app. Again is harmless."
+    if isinstance(App.environment, NotebookCells): return App.environment
     kernel = IPyKernel(shell)
     kernel.redirect_display()
     kernel.refuse_questions()
@@ -748,8 +749,8 @@ def install(shell: Any) -> NotebookCells:
     for logger in logging.root, logging.getLogger('tornado'): # ipykernel lets tornado's errors go to the terminal
         for handler in logger.handlers:
             if type(handler) is logging.StreamHandler and handler.stream in (sys.stderr, sys.__stderr__):
-                handler.setStream(Stream(handler.stream, 'stderr'))
-    sys.stdout, sys.stderr = Stream(sys.stdout, 'stdout'), Stream(sys.stderr, 'stderr')
+                handler.setStream(CapturedStream(handler.stream, 'stderr'))
+    sys.stdout, sys.stderr = CapturedStream(sys.stdout, 'stdout'), CapturedStream(sys.stderr, 'stderr')
     follow_threads()
-    AppBase.surroundings = cells # Of other people's applications, too
+    AppBase.environment = cells # Of other people's applications, too
     return cells

@@ -25,7 +25,7 @@ if TYPE_CHECKING: from nbws.server.listener import Server # Imported when someth
 
 # %% auto #0
 __all__ = ['OPENINGS', 'SHARED', 'FIND', 'LINE', 'SANDBOX', 'EXAMINE', 'connection_file', 'jupyters_tokens', 'jupyter_base',
-           'in_vscode', 'Opening', 'opening', 'opened', 'closed', 'of', 'url_of', 'attributes', 'finder', 'Doctor',
+           'in_vscode', 'Exposure', 'opening', 'opened', 'closed', 'of', 'url_of', 'attributes', 'finder', 'Doctor',
            'way_of', 'prepare', 'diagnosis']
 
 # %% ../../nbs/notebook/01_frontends.ipynb #7b045f4e
@@ -56,7 +56,7 @@ def in_vscode(cell: str, # The running cell, as the front end names it
 
 # %% ../../nbs/notebook/01_frontends.ipynb #6e46e97a
 @dataclass
-class Opening:
+class Exposure:
     "How an app of this kernel is reached."
     segment: str = '' # The path segment behind `{base_url}nbws/`; '': the Jupyter server does not forward
     base: str = '' # The Jupyter server's base URL
@@ -83,33 +83,33 @@ class Opening:
         from tornado.netutil import bind_unix_socket
         return {'gate': gate, 'also': [bind_unix_socket(self.meeting.path, 0o600)]}
 
-OPENINGS: dict[int, Opening] = {} # By the `id` of their server, while it runs
+OPENINGS: dict[int, Exposure] = {} # By the `id` of their server, while it runs
 
 def opening(name: str = '', # The app's variable
             wanted: bool = False, # A port was asked for
             cell: str = '', # The running cell
             kernel: bool = True, # There is a kernel, not only a shell
             token: str = '', # Of a server whose place this one takes; '': a new one
-            ) -> Opening:
+            ) -> Exposure:
     "How to serve an app here. From the main thread."
     file = connection_file() if kernel else ''
     token = token or (secrets.token_urlsafe(24) if kernel else '')
-    if not file: return Opening(token=token)
+    if not file: return Exposure(token=token)
     base = jupyter_base()
-    if not base: return Opening(token=token)
+    if not base: return Exposure(token=token)
     name, n = name if name.isidentifier() else '', 2
     at = meeting_place(file, name)
     while at and (found := find(at)) and found.pid == os.getpid(): # Another app without a name
         at, n = meeting_place(file, f'{name}_{n}'), n + 1
-    if at is None: return Opening(token=token, why=SHARED.format(Path(file).parent))
+    if at is None: return Exposure(token=token, why=SHARED.format(Path(file).parent))
     path = socket_path(at)
     segment = at.stem
-    return Opening(segment, base, token, wanted or in_vscode(cell), 0, at, new_meeting(path))
+    return Exposure(segment, base, token, wanted or in_vscode(cell), 0, at, new_meeting(path))
 
 SHARED = ('The Jupyter server could forward to this kernel, but the two cannot tell each other anything that others '
           'could not read: neither {} nor the folder for temporary files keeps the modes of files.')
 
-def opened(server: Server, o: Opening) -> None:
+def opened(server: Server, o: Exposure) -> None:
     "The server listens: tell the Jupyter server. Raises `NbwsError` where that cannot be."
     o.port = server.port if o.direct else 0
     OPENINGS[id(server)] = o
@@ -123,9 +123,9 @@ def closed(server: Server) -> None:
     o = OPENINGS.pop(id(server), None)
     if o and o.file and o.meeting: withdraw(o.file, o.meeting)
 
-def of(server: Server) -> Opening:
+def of(server: Server) -> Exposure:
     "How this server is reached."
-    return OPENINGS.get(id(server)) or Opening(port=server.port)
+    return OPENINGS.get(id(server)) or Exposure(port=server.port)
 
 def url_of(server: Server, path: str = '/', secret: bool = True) -> str:
     "Where the app is, for a person to read: the direct address, or the path on the Jupyter server."
@@ -318,7 +318,7 @@ def diagnosis(server: Server | None) -> list[str]:
                                  'call stop(), then serve(port=0): that opens one.')
     return lines
 
-def _port(server: Server, o: Opening) -> str:
+def _port(server: Server, o: Exposure) -> str:
     "What the port is for, and from where it is reached."
     if not is_loopback(server.host):
         return (f'It listens on port {o.port} of {server.host}, so other machines may reach it, if no firewall is in '

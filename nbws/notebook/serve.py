@@ -23,13 +23,13 @@ from ..core.html import Safe, render, unqid
 from ..loading import LOADING
 from ..core.messages import NbwsError, StartError
 from .sharing import Invitation, network_addresses
-from .frontends import Doctor, Opening, attributes, closed, diagnosis, finder, of, opened, opening, prepare, url_of
-from ..sockets.workers import Budget, Watch
+from .frontends import Doctor, Exposure, attributes, closed, diagnosis, finder, of, opened, opening, prepare, url_of
+from ..sockets.workers import CpuThrottle, LoopWatchdog
 
 if TYPE_CHECKING: from nbws.server.listener import Server # Imported when something is served: it brings tornado
 
 # %% auto #0
-__all__ = ['SITES', 'PORT', 'SWITCH_INTERVAL', 'FRAME', 'FIT', 'MAX_HEIGHT', 'shell', 'cell_id', 'find_app', 'Site',
+__all__ = ['SERVED', 'PORT', 'SWITCH_INTERVAL', 'FRAME', 'FIT', 'MAX_HEIGHT', 'shell', 'cell_id', 'find_app', 'ServedApp',
            'asyncio_result', 'site_for', 'follow_apps', 'stop', 'Page', 'show', 'doctor', 'serve', 'serve_cell',
            'serve_script', 'program', 'serve_reloaded']
 
@@ -69,7 +69,7 @@ def find_app(variables: dict[str, Any], # The caller's globals
     raise NbwsError(f'there are several apps, {", ".join(names)}: say which, e.g. serve({names[0]})')
 
 # %% ../../nbs/notebook/03_serve.ipynb #bad3a074
-class Site:
+class ServedApp:
     "An app on a running server: ours, or any that `nbws.adapters.detect.as_app` knows."
     def __init__(self, app: Any, server: Server, name: str, cell: str) -> None:
         self.app, self.name, self.cell = app, name, cell
@@ -81,15 +81,15 @@ class Site:
 
     def turn_to(self, server: Server) -> None:
         "Be served by this server, which runs, and whose loop is watched."
-        self.server, self.watch = server, Watch(server.loop, App.surroundings.held)
+        self.server, self.watch = server, LoopWatchdog(server.loop, App.environment.on_loop_blocked)
 
-    def __repr__(self) -> str: return f'<Site {self.name or "app"} at {url_of(self.server, secret=False)}>'
+    def __repr__(self) -> str: return f'<ServedApp {self.name or "app"} at {url_of(self.server, secret=False)}>'
 
     def take(self, app: Any) -> None:
         "Serve another app from now on, with the open sockets. From any thread but the server's. Raises `NbwsError`."
         if app is self.app: return
         given = _served(app)
-        App.surroundings.served(given, self.server.app)
+        App.environment.served(given, self.server.app)
         asyncio_result(self.server.loop, self._swap(given))
         self.app = app
 
@@ -113,18 +113,18 @@ def asyncio_result(loop: Any, coroutine: Any, timeout: float = 10) -> Any:
     import asyncio
     return asyncio.run_coroutine_threadsafe(coroutine, loop).result(timeout)
 
-SITES: list[Site] = []
+SERVED: list[ServedApp] = []
 
-def site_for(app: Any, name: str, cell: str) -> Site | None:
+def site_for(app: Any, name: str, cell: str) -> ServedApp | None:
     "The running site that `serve(app)` means, if there is one."
-    return (next((s for s in SITES if s.app is app), None) or next((s for s in SITES if cell and s.cell == cell), None)
-            or next((s for s in SITES if name and s.name == name), None))
+    return (next((s for s in SERVED if s.app is app), None) or next((s for s in SERVED if cell and s.cell == cell), None)
+            or next((s for s in SERVED if name and s.name == name), None))
 
 # %% ../../nbs/notebook/03_serve.ipynb #7f4d1f92
 def follow_apps(ok: bool = True, # The cell succeeded
                 ) -> None:
     "Serve the app that a variable holds now: its cell was run again, or its module reloaded. Called after each cell."
-    for site in tuple(SITES):
+    for site in tuple(SERVED):
         name = getattr(site.app, 'module', '')
         now = getattr(sys.modules.get(name), site.variable or '-', None)
         if not isinstance(now, App) or now is site.app: continue
@@ -148,8 +148,8 @@ def _start(app: Any, host: str, port: int | None, name: str = '', cell: str = ''
     elif way.meeting and not way.meeting.path: server = _served_by(app, '127.0.0.1', 0, **options).start()
     else: server = _served_by(app, **options).start()
     opened(server, way)
-    server.workers.budget = Budget()
-    if not SITES: _quicken()
+    server.workers.budget = CpuThrottle()
+    if not SERVED: _quicken()
     return server
 
 def _served_by(app: Any, *where: Any, **options: Any) -> Server:
@@ -186,15 +186,15 @@ def _quicken() -> None:
 def stop(app: Any = None, # One app; every app by default
          ) -> None:
     "Stop serving: sockets are closed with 1012, and no thread or port is left. From any thread but the server's."
-    for site in [s for s in SITES if app is None or s.app is app]:
-        SITES.remove(site)
+    for site in [s for s in SERVED if app is None or s.app is app]:
+        SERVED.remove(site)
         site.watch.stop()
         closed(site.server)
         site.server.stop(timeout=2)
-    if not SITES and _before: sys.setswitchinterval(_before.pop())
+    if not SERVED and _before: sys.setswitchinterval(_before.pop())
 
 atexit.register(stop)
-if hasattr(os, 'register_at_fork'): os.register_at_fork(after_in_child=SITES.clear) # A child has nothing to stop
+if hasattr(os, 'register_at_fork'): os.register_at_fork(after_in_child=SERVED.clear) # A child has nothing to stop
 
 # %% ../../nbs/notebook/03_serve.ipynb #1a398a87
 FRAME = '''<iframe {attributes} style="width:100%;height:{height};border:1px solid #ddd;border-radius:4px"
@@ -211,7 +211,7 @@ MAX_HEIGHT = 2000 # Pixels that an iframe with height='auto' may grow to
 
 class Page:
     "Iframes of a served app; a notebook shows them."
-    def __init__(self, site: Site, path: str = '/', height: int | str = 'auto', n: int = 1,
+    def __init__(self, site: ServedApp, path: str = '/', height: int | str = 'auto', n: int = 1,
                  sandbox: bool = False) -> None:
         self.site, self.path, self.height, self.n, self.sandbox = site, path, height, n, sandbox
 
@@ -241,14 +241,14 @@ def show(what: Any = '/', # A path, a function that answers one, or a component,
     """A page of an app that is being served, to be shown under the cell. A component needs no app: without one it is
     shown as it stands. Raises `NbwsError` where a page is asked for and no app is served."""
     if LOADING.active: return None
-    if not SITES:
+    if not SERVED:
         if not isinstance(what, str) and not isroutine(what): return Safe(render(what))
         raise NbwsError('no app is being served: call serve() first')
-    site = SITES[0] if app is None and len(SITES) == 1 else _site_of(find_app(_caller(1).f_globals, app)[0])
+    site = SERVED[0] if app is None and len(SERVED) == 1 else _site_of(find_app(_caller(1).f_globals, app)[0])
     return Page(site, what if isinstance(what, str) else _path_of(site.app, what), height, n, sandbox)
 
-def _site_of(app: Any) -> Site:
-    if site := next((s for s in SITES if s.app is app), None): return site
+def _site_of(app: Any) -> ServedApp:
+    if site := next((s for s in SERVED if s.app is app), None): return site
     raise NbwsError('this app is not being served: call serve(app) first')
 
 def _path_of(app: Any, what: Any) -> str:
@@ -269,7 +269,7 @@ def _path_of(app: Any, what: Any) -> str:
 
 def doctor(app: Any) -> Doctor:
     "`app.doctor()`: which way leads to this app, and whether answers and sockets pass."
-    site = next((s for s in SITES if s.app is app), None)
+    site = next((s for s in SERVED if s.app is app), None)
     if site is None: return Doctor(app, diagnosis(None))
     if isinstance(app, App): prepare(app)
     return Doctor(app, diagnosis(site.server), Page(site, '/_nbws/doctor') if isinstance(app, App) else None)
@@ -308,10 +308,10 @@ def serve_cell(app: Any, name: str = '', # Its variable's, by which a cell that 
     cell = cell_id()
     site = site_for(app, name, cell)
     given = site.server.app if site else _served(app)
-    App.surroundings.served(given)
+    App.environment.served(given)
     if site is None:
-        site = Site(app, _start(given, host or '127.0.0.1', port, name, cell, proxies), name, cell)
-        SITES.append(site)
+        site = ServedApp(app, _start(given, host or '127.0.0.1', port, name, cell, proxies), name, cell)
+        SERVED.append(site)
     else:
         site.take(app)
         if _elsewhere(site.server, host, port): _move(site, host, port, proxies)
@@ -325,7 +325,7 @@ def _elsewhere(server: Server, host: str | None, port: int | None) -> bool:
     return bool((host and (host != server.host if direct else not is_loopback(host)))
                 or (port and (not direct or port != server.port)))
 
-def _move(site: Site, host: str | None, port: int | None, proxies: Any) -> None:
+def _move(site: ServedApp, host: str | None, port: int | None, proxies: Any) -> None:
     "Listen at another place: sockets are closed with 1012, and come back. Where that fails, all is as it was."
     old = site.server
     app, token, was = old.app, of(old).token, (old.host, old.port if of(old).direct else None)
@@ -358,7 +358,7 @@ def serve_script(app: Any, host: str = '127.0.0.1', port: int | None = None,
                  ) -> None:
     "Serve in the foreground until Ctrl-C or SIGTERM. Exits with a message where the server cannot start."
     from nbws.server.listener import Server
-    way = Opening(token=secrets.token_urlsafe(24) if share else '')
+    way = Exposure(token=secrets.token_urlsafe(24) if share else '')
     def ready(s: Server) -> None:
         opened(s, way)
         print(f'nbws serves {url_of(s) if share else s.url} (Ctrl-C stops it)', flush=True)

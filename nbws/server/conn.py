@@ -24,8 +24,8 @@ from ..sockets.workers import Workers
 log = logging.getLogger('nbws')
 
 # %% auto #0
-__all__ = ['log', 'OPEN', 'CLOSING', 'LINGERING', 'CLOSED', 'RELAYED', 'FEW', 'Limits', 'Host', 'Outgoing', 'SocketConn',
-           'UvSocketConn', 'RelayedConn', 'UvRelayedConn', 'Lane', 'Cast']
+__all__ = ['log', 'OPEN', 'CLOSING', 'LINGERING', 'CLOSED', 'RELAYED', 'FEW', 'Limits', 'ServerContext', 'OutputBuffer',
+           'SocketConn', 'UvSocketConn', 'RelayedConn', 'UvRelayedConn', 'BroadcastGroup', 'PendingBroadcast']
 
 # %% ../../nbs/server/03_conn.ipynb #90e75127
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Limits:
                 raise ValueError(f'{f.name} must be more than 0, not {getattr(self, f.name)!r}')
 
 # %% ../../nbs/server/03_conn.ipynb #1bc2fecc
-class Host(Protocol):
+class ServerContext(Protocol):
     "The server, as its connections see it."
     app: Any
     limits: Limits
@@ -65,8 +65,8 @@ class Host(Protocol):
     sockets_enabled: bool
     context_takeover: bool
     buffer: memoryview # What is read from any connection, for as long as it is handled
-    lanes: dict[int, Lane] # By what is agreed on for compression
-    cast: Cast | None # The last broadcast that waits for the end of this turn
+    groups: dict[int, BroadcastGroup] # By what is agreed on for compression
+    cast: PendingBroadcast | None # The last broadcast that waits for the end of this turn
     quota: Quota # What may wait at its sockets
     def refuse(self, request: Any) -> Any: "The answer to a request that may not pass, or None."
     def remember(self, connection: Any) -> None: "The connection stands."
@@ -77,18 +77,18 @@ class Host(Protocol):
 # %% ../../nbs/server/03_conn.ipynb #37a70ed3
 OPEN, CLOSING, LINGERING, CLOSED = range(4)
 
-class Outgoing:
+class OutputBuffer:
     "The way out of a connection: what is written while a read is handled leaves at the end of the loop's turn."
-    host: Host
+    host: ServerContext
     transport: Any
-    lane: Lane | None = None
+    group: BroadcastGroup | None = None
     _out: bytes | None # Collects; None: what is written leaves at once
 
     def _collect(self) -> None:
         if self._out is None: self._out = b''
 
     def _write(self, data: bytes) -> None:
-        if self.lane is not None and self.host.cast is not None: self.host.flush() # A broadcast was said before
+        if self.group is not None and self.host.cast is not None: self.host.flush() # A broadcast was said before
         if self._out is None:
             if not self.transport.is_closing(): self.transport.write(data)
             return
@@ -108,14 +108,14 @@ class Outgoing:
         out, self._out = self._out, None
         if out and not self.transport.is_closing(): self.transport.write(out)
 
-class SocketConn(Outgoing, asyncio.BufferedProtocol):
+class SocketConn(OutputBuffer, asyncio.BufferedProtocol):
     "A WebSocket on an asyncio transport; the app's `Conn`. On the server's loop only."
     write_is_quiet = False # Asyncio's logs what is written to a connection that is gone
-    __slots__ = ('host', 'transport', 'receiver', 'state', 'code', 'lane', '_link', '_decoder', '_deflater', '_out',
+    __slots__ = ('host', 'transport', 'receiver', 'state', 'code', 'group', '_link', '_decoder', '_deflater', '_out',
                  '_waited', '_pinged', '_held', '_above', '_unread', '_told', '_alive')
 
     def __init__(self,
-                 host: Host,
+                 host: ServerContext,
                  transport: Any, # Whose protocol becomes this
                  receiver: Receiver,
                  agreed: Deflate | None = None, # Compression
@@ -131,7 +131,7 @@ class SocketConn(Outgoing, asyncio.BufferedProtocol):
         self._held, self._above = False, False # The app asks to pause; the write buffer is above its mark
         self._unread = 0 # Bytes in the write buffer, where reading waits for the client to read our pongs
         self._told = False # The receiver knows of a message that has not ended
-        self.lane: Lane | None = None # While the socket is open and takes what it is sent
+        self.group: BroadcastGroup | None = None # While the socket is open and takes what it is sent
 
     def start(self,
               head: bytes, # The 101 answer
@@ -143,7 +143,7 @@ class SocketConn(Outgoing, asyncio.BufferedProtocol):
         self._out = head
         self._guard(self.receiver.opened, self)
         self.flush()
-        self._take_lane()
+        self._join_group()
         if rest: self.data_received(rest)
 
     # What the app calls
@@ -196,18 +196,18 @@ class SocketConn(Outgoing, asyncio.BufferedProtocol):
         "Bytes that wait to be sent."
         return len(self._out or b'') + (self.transport.get_write_buffer_size() if self.state < CLOSED else 0)
 
-    def _take_lane(self) -> None:
+    def _join_group(self) -> None:
         deflater = self._deflater
-        if self.lane or self.state or self._above or (deflater and not deflater.shared): return
-        bits, lanes = deflater.shared if deflater else 0, self.host.lanes
-        if bits not in lanes: lanes[bits] = Lane(self.host, self.write_is_quiet, deflater)
-        self.lane = lanes[bits]
-        self.lane.changes += 1
+        if self.group or self.state or self._above or (deflater and not deflater.shared): return
+        bits, groups = deflater.shared if deflater else 0, self.host.groups
+        if bits not in groups: groups[bits] = BroadcastGroup(self.host, self.write_is_quiet, deflater)
+        self.group = groups[bits]
+        self.group.changes += 1
 
-    def _leave_lane(self) -> None:
-        if self.lane is None: return
-        self.lane.changes += 1
-        self.lane = None
+    def _leave_group(self) -> None:
+        if self.group is None: return
+        self.group.changes += 1
+        self.group = None
         if self.host.cast is not None: self.host.flush() # Its last chance
 
     # In
@@ -284,7 +284,7 @@ class SocketConn(Outgoing, asyncio.BufferedProtocol):
 
     def _to(self, state: int) -> None:
         self.state, self._waited = state, 0.0
-        self._leave_lane()
+        self._leave_group()
 
     def _tell(self, code: int, reason: str = '') -> None:
         receiver, self.receiver = self.receiver, _NOBODY
@@ -318,7 +318,7 @@ class SocketConn(Outgoing, asyncio.BufferedProtocol):
 
     def abort(self) -> None:
         "Drop the connection at once."
-        self._leave_lane()
+        self._leave_group()
         self.transport.abort()
 
     def eof_received(self) -> None: self.flush()
@@ -332,11 +332,11 @@ class SocketConn(Outgoing, asyncio.BufferedProtocol):
 
     def pause_writing(self) -> None:
         self._above = True
-        self._leave_lane()
+        self._leave_group()
 
     def resume_writing(self) -> None:
         self._above = False
-        self._take_lane()
+        self._join_group()
         if self.state < LINGERING: self._guard(self.receiver.drained)
         if self._unread:
             self._unread = 0
@@ -374,7 +374,7 @@ class _Relayed:
                       'Send it in parts, or let the page fetch it', size, RELAYED)
             return self._above # type: ignore[attr-defined]
         return super().send(data) # type: ignore[misc]
-    def _take_lane(self) -> None: "Broadcasts are measured, too."
+    def _join_group(self) -> None: "Broadcasts are measured, too."
 
 class RelayedConn(_Relayed, SocketConn):
     "A WebSocket behind jupyter-server-proxy, on asyncio's transport."
@@ -386,11 +386,11 @@ class UvRelayedConn(_Relayed, UvSocketConn):
 
 FEW = 64 # Transports that are written to at once
 
-class Lane:
+class BroadcastGroup:
     "Sockets of one server that get the same bytes for a message: a broadcast to them is a bare loop."
     __slots__ = ('changes', 'quiet', '_host', '_deflater')
 
-    def __init__(self, host: Host, quiet: bool, deflater: Deflater | None) -> None:
+    def __init__(self, host: ServerContext, quiet: bool, deflater: Deflater | None) -> None:
         self.changes, self._host = 0, host
         self.quiet = quiet and host.scheme == 'http' # TLS logs what is written too late, as asyncio does
         self._deflater = deflater # One socket's serves for all
@@ -403,14 +403,14 @@ class Lane:
         if cast is None or cast.transports is not transports:
             at_once = cast is None and len(transports) < FEW
             if at_once: host.flush() # What was collected was said before
-            cast = host.cast = Cast(transports, self.quiet)
+            cast = host.cast = PendingBroadcast(transports, self.quiet)
             host.later(cast)
         cast.wires.append(wire)
         cast.size += len(wire)
         if at_once: cast.flush()
         elif cast.size > 65536: host.flush() # So that who does not read is noticed
 
-class Cast:
+class PendingBroadcast:
     "Broadcasts to the same transports, on their way."
     __slots__ = ('transports', 'quiet', 'wires', 'size')
 

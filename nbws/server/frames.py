@@ -155,12 +155,12 @@ class Decoder:
             while at < end and len(events) < budget:
                 if self._left < 0:
                     first = data[at]
-                    if (first == 0x81 or first == 0x82) and not self._kind and end - at > 5: # The fast lane
+                    if (first == 0x81 or first == 0x82) and not self._kind and end - at > 5: # The usual frame
                         size, start = data[at + 1] - 128, at + 6
                         if size > 125:
                             start = at + 8
                             size = data[at + 2] << 8 | data[at + 3] if size == 126 and end >= start else 0
-                            if size < 126: size = -1 # Longer, or wrong: not for this lane
+                            if size < 126: size = -1 # Longer, or wrong: not for this branch
                         if 0 <= size <= limit and (stop := start + size) <= end:
                             payload = websocket_mask(data[start - 4:start], data[start:stop])
                             at = stop

@@ -16,7 +16,7 @@ from functools import lru_cache
 from typing import Any
 
 from ..layers.gate import JSP
-from .conn import Host, Outgoing, RelayedConn, SocketConn, UvRelayedConn, UvSocketConn
+from .conn import ServerContext, OutputBuffer, RelayedConn, SocketConn, UvRelayedConn, UvSocketConn
 from ..sockets.alive import stays_alive
 from .handshake import switching
 from ..core.data import sendable_fields
@@ -50,11 +50,11 @@ def split_fields(*headers: tuple[str, str]) -> tuple[str, dict[str, str]]:
     return text, framing
 
 # %% ../../nbs/server/05_http1.ipynb #4ad6b8e7
-class _Writer(Outgoing, RequestParser):
+class _Writer(OutputBuffer, RequestParser):
     "How answers are written."
     __slots__ = ('transport', '_out', '_rest', '_lost', '_eof', '_above', '_drain', '_task', '_events')
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: ServerContext) -> None:
         super().__init__(host)
         self.transport: Any = None
         self._out = None
@@ -211,7 +211,7 @@ class _Answers(_Writer):
     __slots__ = ('_current', '_full', '_paused', '_advancing', '_served', '_lingering', '_waited', '_buffered',
                  '_link')
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: ServerContext) -> None:
         super().__init__(host)
         self._current: Exchange | None = None
         self._full, self._paused = False, False # The app lags behind with a body; reading is paused

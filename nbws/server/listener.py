@@ -29,7 +29,7 @@ from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
 
 from ..layers.gate import Gate, Proxies, is_loopback
-from .conn import Cast, Lane, Limits
+from .conn import PendingBroadcast, BroadcastGroup, Limits
 from ..web.events import events
 from .http1 import HttpConn, UvHttpConn
 from ..core.messages import NbwsError, Request, Response, StartError
@@ -230,8 +230,8 @@ class Server:
         self._sockets, self._also = list(sockets or ()), list(also)
         self._listener: _Listener | None = None
         self._accepting: dict[Any, asyncio.Task[Any]] = {} # Connections in their TLS handshake, or about to stand
-        self.lanes: dict[int, Lane] = {}
-        self.cast: Cast | None = None
+        self.groups: dict[int, BroadcastGroup] = {}
+        self.cast: PendingBroadcast | None = None
         self.quota = Quota(self.limits.max_waiting, self.limits.max_waiting_total)
         self._waiting: list[Any] = [] # Connections and broadcasts that are written at the end of this turn
         self._conn: type[HttpConn] = HttpConn
@@ -370,7 +370,7 @@ class Server:
         if self.running: return self
         self.loop, self.workers, self.stopping = asyncio.get_running_loop(), Workers.here(), False
         self._conn = UvHttpConn if type(self.loop).__module__.startswith('uvloop') else HttpConn
-        self._stopped, self.lanes, self.cast = asyncio.Event(), {}, None
+        self._stopped, self.groups, self.cast = asyncio.Event(), {}, None
         self.bind()
         try: await _call(self.app, 'startup')
         except BaseException as e:

@@ -12,7 +12,7 @@ from typing import Any
 from httptools import HttpRequestParser
 from httptools.parser.errors import HttpParserError, HttpParserInvalidMethodError, HttpParserUpgrade
 
-from .conn import Host
+from .conn import ServerContext
 from ..core.data import Headers
 from .deflate import Deflate, negotiate
 from .handshake import check_handshake, opens_socket
@@ -74,7 +74,7 @@ class RequestParser:
     __slots__ = ('host', 'queue', 'incoming', 'stage', '_parser', '_peer', '_local', '_line', '_target', '_fields',
                  '_fed', '_bare', '_refusal', '_upgrading', '_known_host', '_last')
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: ServerContext) -> None:
         self.host = host
         self.queue: list[Exchange] = [] # To be answered, in order
         self.incoming: Exchange | None = None # Whose body is on its way

@@ -16,7 +16,7 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from ..core.binding import at_once
 from ..core.html import apart
-from ..core.messages import Lane, Payload, Request
+from ..core.messages import BroadcastGroup, Payload, Request
 from .websocket import DONE, WebSocket, to_payload
 
 # %% auto #0
@@ -54,10 +54,10 @@ def take_since(request: Request) -> None:
         request.since = {epoch: int(offset) for epoch, offset in pairs}
 
 @dataclass(slots=True)
-class _Ways:
+class _FanOut:
     "How a broadcast reaches the members, as things stand."
-    thread: int # Whose sockets the lanes are
-    lanes: list[tuple[Lane, int, list[Any], bool]] # Its count of changes, the members' transports, whether they resume
+    thread: int # Whose sockets the groups are
+    groups: list[tuple[BroadcastGroup, int, list[Any], bool]] # Its count of changes, the members' transports, whether they resume
     others: list[WebSocket] # One by one
 
 class Room:
@@ -75,7 +75,7 @@ class Room:
         self._line: deque[tuple[Payload, tuple[WebSocket, ...], WebSocket | None]] = deque()
         self._lock = threading.RLock()
         self._snapshot: tuple[WebSocket, ...] = ()
-        self._ways: _Ways | None = None # Of the snapshot
+        self._ways: _FanOut | None = None # Of the snapshot
         self.home: Rooms | None = None # Where it is found by its name
 
     @property
@@ -169,10 +169,10 @@ class Room:
                 if members is self._snapshot:
                     ways = self._look(here)
                     own = skip.conn.transport if skip and skip.conn else None
-                    for lane, _, transports, resumes in ways.lanes:
-                        if kept is None or not resumes: lane.send(payload, transports, own)
+                    for group, _, transports, resumes in ways.groups:
+                        if kept is None or not resumes: group.send(payload, transports, own)
                         else:
-                            for part in kept.marked(): lane.send(part, transports, own)
+                            for part in kept.marked(): group.send(part, transports, own)
                     others = ways.others
                 for ws in others:
                     if ws is skip: continue
@@ -185,18 +185,18 @@ class Room:
         if ws._thread != here: ws._call(ws._push, payload, self.overflow)
         else: ws._push(payload, self.overflow)
 
-    def _look(self, here: int) -> _Ways:
-        "Who is reached how: kept until members come or go, or lanes change."
+    def _look(self, here: int) -> _FanOut:
+        "Who is reached how: kept until members come or go, or groups change."
         kept = self._ways
-        if kept and kept.thread == here and all(lane.changes == n for lane, n, _, _ in kept.lanes): return kept
-        lanes: dict[tuple[Lane, bool], list[Any]] = {}
+        if kept and kept.thread == here and all(group.changes == n for group, n, _, _ in kept.groups): return kept
+        groups: dict[tuple[BroadcastGroup, bool], list[Any]] = {}
         others = []
         for ws in self._snapshot:
             conn = ws.conn if ws._thread == here else None
-            if conn is None or conn.lane is None: others.append(ws)
-            else: lanes.setdefault((conn.lane, ws.request.since is not None), []).append(conn.transport)
-        ways = [(lane, lane.changes, transports, resumes) for (lane, resumes), transports in lanes.items()]
-        self._ways = _Ways(here, ways, others)
+            if conn is None or conn.group is None: others.append(ws)
+            else: groups.setdefault((conn.group, ws.request.since is not None), []).append(conn.transport)
+        ways = [(group, group.changes, transports, resumes) for (group, resumes), transports in groups.items()]
+        self._ways = _FanOut(here, ways, others)
         return self._ways
 
 # %% ../../nbs/sockets/02_rooms.ipynb #c32528c8

@@ -19,7 +19,7 @@ from .workers import Workers
 
 # %% auto #0
 __all__ = ['INBOX', 'SMALL', 'HIGH_WATER', 'OUTBOX', 'OVERFLOW', 'CONNECTING', 'SPEAKING', 'TINY', 'is_component', 'to_payload',
-           'Endpoint', 'Host', 'HandOver', 'Quota', 'Inbox', 'SocketBase', 'Sending', 'Receiving', 'WebSocket']
+           'Endpoint', 'SocketApp', 'HandOver', 'Quota', 'Inbox', 'SocketBase', 'Sending', 'Receiving', 'WebSocket']
 
 # %% ../../nbs/sockets/01_websocket.ipynb #72d5ceb5
 def is_component(thing: Any) -> bool:
@@ -56,11 +56,11 @@ class Endpoint(Protocol):
     def callbacks(self) -> Any: "Compared to see whether `conn` or `disconn` changed."
     async def serve(self, ws: WebSocket) -> None: ...
 
-class Host(Protocol):
+class SocketApp(Protocol):
     "The app as sockets see it."
     table: Any
     sockets: set[WebSocket]
-    successor: Host | None # The app that took over, if one did
+    successor: SocketApp | None # The app that took over, if one did
     def align(self) -> None: "Look up the endpoint of every open socket again."
 
 class HandOver(BaseException):
@@ -214,7 +214,7 @@ class _Done:
         return
         yield
 
-class _Room:
+class _SpaceToSend:
     "Awaitable that ends when the client has read enough."
     __slots__ = ('ws',)
     def __init__(self, ws: Sending) -> None: self.ws = ws
@@ -231,7 +231,7 @@ class SocketBase:
                  '_own', '_waiter', '_stale', '_decision', '_outbox', '_unsent', '_lags', '_drain', '_early',
                  '_met', '__weakref__')
 
-    def __init__(self, request: Request, app: Host, endpoint: Endpoint) -> None:
+    def __init__(self, request: Request, app: SocketApp, endpoint: Endpoint) -> None:
         self.request, self.app, self.endpoint, self.table = request, app, endpoint, app.table
         self.conn: Conn | None = None # The transport's end while the socket is open
         self.rooms: tuple[Any, ...] = ()
@@ -301,14 +301,14 @@ class Sending(SocketBase):
         if self.code and self._task is not None and asyncio.current_task() is self._task:
             raise WebSocketDisconnect(self.code, self.reason) # A handler that goes on for a client that has left
         self._push(data)
-        return _Room(self) if self._lags or self._unsent else DONE
+        return _SpaceToSend(self) if self._lags or self._unsent else DONE
 
     def say(self, content: Any) -> Awaitable[None]:
         "Send what a handler returned or yielded; nothing, if the client has left. On the server's loop only."
         if content.__class__ in _SEVERAL and (texts := apart(content)): return self._send_all(texts)
         data = to_payload(content)
         if data is not None: self._push(data)
-        return _Room(self) if self._lags or self._unsent else DONE
+        return _SpaceToSend(self) if self._lags or self._unsent else DONE
 
     def _send_all(self, texts: list[str]) -> Awaitable[None]: return [self.send(text) for text in texts][-1]
 

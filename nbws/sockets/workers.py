@@ -27,7 +27,7 @@ ABANDONED = 512 # And that many besides, which nobody waits for any more
 LOOK = 0.05 # Seconds that a function waits for a thread before there are more of them
 
 # %% auto #0
-__all__ = ['log', 'THREADS', 'MOST', 'ABANDONED', 'LOOK', 'Workers', 'is_ending', 'Budget', 'Watch', 'Threads']
+__all__ = ['log', 'THREADS', 'MOST', 'ABANDONED', 'LOOK', 'Workers', 'is_ending', 'CpuThrottle', 'LoopWatchdog', 'Threads']
 
 # %% ../../nbs/sockets/00_workers.ipynb #1d456597
 class _Bell:
@@ -85,7 +85,7 @@ class Workers:
         self._parked: list[_Bell] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self.closing = self._hiring = False
-        self.budget: Budget | None = None # For a loop beside a thread that has more right to the CPU
+        self.budget: CpuThrottle | None = None # For a loop beside a thread that has more right to the CPU
 
     @staticmethod
     def here() -> Workers:
@@ -186,7 +186,7 @@ def is_ending(error: BaseException) -> bool:
     return not hasattr(task, 'cancelling') or task.cancelling() > 0
 
 # %% ../../nbs/sockets/00_workers.ipynb #9c50418d
-class Budget:
+class CpuThrottle:
     "Keeps the thread of a loop to a share of the CPU while the main thread computes. On the loop's thread only."
     def __init__(self, share: float = 0.1) -> None:
         self.share = share
@@ -207,7 +207,7 @@ class Budget:
         self._at, self._ours, self._theirs = time.monotonic(), ours, time.clock_gettime(self._clock)
 
 # %% ../../nbs/sockets/00_workers.ipynb #cf13f974
-class Watch:
+class LoopWatchdog:
     "Tells where a loop stands still. From any thread but the loop's."
     def __init__(self, loop: asyncio.AbstractEventLoop,
                  tell: Callable[[FrameType], Any], # Called with the loop's innermost frame, once for each time
@@ -233,7 +233,7 @@ class Watch:
             self._ended.wait(self.patience)
 
     def stop(self) -> None:
-        "Watch no longer; waits for the thread unless the loop stands still."
+        "LoopWatchdog no longer; waits for the thread unless the loop stands still."
         self._ended.set()
         self._thread.join(self.patience)
 

@@ -15,7 +15,7 @@ from urllib.parse import quote
 from weakref import WeakKeyDictionary
 
 from ..layers.gate import Gate
-from ..web.app import AppBase, Surroundings, users_traceback
+from ..web.app import AppBase, Environment, users_traceback
 from ..core.data import BODY_RATE, BODY_SILENCE, Headers, sendable_fields
 from ..sockets.alive import PAUSE, PING, PONG, RESUME, farewell, stays_alive
 from ..core.messages import (ALIVE, CloseCode, Conn, HTTPException, NbwsError, Payload, PlainTextResponse, Receiver,
@@ -222,7 +222,7 @@ async def _send(response: Response, request: Request, incoming: _Incoming, send:
 # %% ../../nbs/transports/00_asgi.ipynb #c55d48c1
 class _Socket:
     "The app's `Conn` over an ASGI server."
-    lane = transport = None
+    group = transport = None
     def __init__(self, receiver: Receiver, receive: Receive, send: Send, quota: Quota, alive: bool = False) -> None:
         self.quota, self._alive = quota, alive
         self.receiver, self._receive, self._send = receiver, receive, send
@@ -452,7 +452,7 @@ class _Call:
     async def run(self, scope: Scope) -> None:
         error: BaseException | None = None
         try:
-            with self.host.surroundings.enter(self.host, None): await self.host.app(scope, self.receive, self.send)
+            with self.host.environment.enter(self.host, None): await self.host.app(scope, self.receive, self.send)
         except BaseException as e:
             if is_ending(e):
                 self.finished(NbwsError('the application was cancelled'))
@@ -709,18 +709,18 @@ class ASGIApp:
     def __repr__(self) -> str: return f'<ASGIApp {self.app!r}>'
 
     @property
-    def surroundings(self) -> Surroundings:
+    def environment(self) -> Environment:
         "Who is told of errors: as for every app."
-        return AppBase.surroundings
+        return AppBase.environment
 
     @property
     def debug(self) -> bool:
-        "Show errors in the page: as the application says itself, else as the surroundings say."
-        return bool(getattr(self.app, 'debug', False) or self.surroundings.debug)
+        "Show errors in the page: as the application says itself, else as the environment say."
+        return bool(getattr(self.app, 'debug', False) or self.environment.debug)
 
     def report(self, error: BaseException, where: str) -> None:
         "Tell the developer."
-        self.surroundings.report(self, error, None, where)
+        self.environment.report(self, error, None, where)
 
     async def http(self, request: Request) -> Response:
         "Answer a request, or a handshake with an `Upgrade`."
@@ -751,7 +751,7 @@ class ASGIApp:
     async def startup(self) -> None:
         "Start the lifespan. Raises `NbwsError` where the application says that it failed."
         self.loop, self._state = asyncio.get_running_loop(), {}
-        with self.surroundings.enter(self, None): self._life = _Lifespan(self.app, self._state)
+        with self.environment.enter(self, None): self._life = _Lifespan(self.app, self._state)
         await self._life.start()
 
     async def shutdown(self) -> None:

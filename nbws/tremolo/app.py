@@ -14,17 +14,17 @@ from typing import Any, TypeVar
 
 from ..web.app import ASSETS
 from ..core.binding import Plan, Source
-from ..web.endpoints import EMPTY, Stream, is_stream, pulled
+from ..web.endpoints import EMPTY, YieldedBody, is_stream, pulled
 from ..core.messages import HTTPException as AnyHTTPException
 from ..core.messages import OptionError, Request, Response, Upgrade
 from ..core.routing import ANY, WEBSOCKET, Route
 from ..sockets.workers import is_ending
-from .binding import Exchange, run_plan, tremolo_plan
+from .binding import TremoloCall, run_plan, tremolo_plan
 from .endpoints import Paced, TremoloEndpoint, TremoloSocketEndpoint, below_prefix, tremolo_pattern
 from .exceptions import HTTPException, InternalServerError
-from .hooks import Connection, Hooks, ServerLock, insert_hook, call_hook
+from .hooks import ConnectionContext, Hooks, ServerLock, insert_hook, call_hook
 from .requests import Context
-from .responses import Outgoing, TremoloWebSocket
+from .responses import ResponseWriter, TremoloWebSocket
 
 F = TypeVar('F', bound=Callable[..., Any])
 
@@ -62,7 +62,7 @@ class TremoloRouting(Hooks):
         p, options = tremolo_plan(function)
         pattern, name = tremolo_pattern(path), getattr(function, '__name__', '')
         def route(endpoint: Any, *verbs: str) -> Route:
-            return Route(pattern, frozenset(verbs), endpoint, name, self.surroundings.owner(function))
+            return Route(pattern, frozenset(verbs), endpoint, name, self.environment.owner(function))
         page = TremoloEndpoint(p, options)
         if 'websocket' not in p.names:
             self.add(route(page, *methods, *([WEBSOCKET] if ANY in methods else [])))
@@ -121,14 +121,14 @@ class TremoloAnswering(TremoloRouting):
             response.background = then(response.background, x.connection.closed)
         return response
 
-    def _exchange(self, request: Request) -> Exchange:
+    def _exchange(self, request: Request) -> TremoloCall:
         found = vars(request.state).get('_exchange')
         if found is None:
             parts = tuple(p for p in request.target.partition(b'?')[0].split(b'/') if p)
             prefix = next((parts[:n] for n in range(len(parts), 0, -1) if parts[:n] in self.stages), ())
-            connection = request.connection or Connection(self, request.client, False)
-            found = vars(request.state)['_exchange'] = Exchange(self, request, connection, prefix)
-        exchange: Exchange = found
+            connection = request.connection or ConnectionContext(self, request.client, False)
+            found = vars(request.state)['_exchange'] = TremoloCall(self, request, connection, prefix)
+        exchange: TremoloCall = found
         return exchange
 
     def _found(self, request: Request) -> Request:
@@ -137,7 +137,7 @@ class TremoloAnswering(TremoloRouting):
         if len(path) > 1 and path.endswith('/') and not self.table.methods(path): request._path = f'/{path.strip("/")}'
         return request
 
-    async def _leaving(self, x: Exchange, response: Response) -> Response:
+    async def _leaving(self, x: TremoloCall, response: Response) -> Response:
         answer = await self.stage('response', x)
         if answer is not None:
             if hasattr(response.body, 'aclose'): await response.body.aclose()
@@ -146,14 +146,14 @@ class TremoloAnswering(TremoloRouting):
 
     def respond(self, result: Any, request: Request) -> Response:
         "The answer that a result stands for: text and bytes on the handler's `response`, anything else as ours."
-        x: Exchange | None = vars(request.state).get('_exchange')
+        x: TremoloCall | None = vars(request.state).get('_exchange')
         if x is None or isinstance(result, Response): return super().respond(result, request)
         if isinstance(result, AnyHTTPException): raise result
         if isinstance(result, tuple) and 0 < len(result) < 3 and isinstance(result[0], (str, bytes)):
             result = result[0] if len(result) == 1 or isinstance(result[0], bytes) else result[0].encode(result[1])
         options = x.response.options
-        if isinstance(result, Stream) and Paced.wanted(options): return x.response.made(Paced(result, options))
-        own = result is None or isinstance(result, (bytes, bytearray, Stream)) or type(result) is str
+        if isinstance(result, YieldedBody) and Paced.wanted(options): return x.response.made(Paced(result, options))
+        own = result is None or isinstance(result, (bytes, bytearray, YieldedBody)) or type(result) is str
         return x.response.made(result) if own else super().respond(result, request)
 
 def then(first: Any, last: Callable[[], Any]) -> Callable[[], Awaitable[None]]:
@@ -179,7 +179,7 @@ class TremoloErrors(TremoloAnswering):
         x = self._exchange(request)
         known = isinstance(error, AnyHTTPException)
         status = error.status_code if isinstance(error, AnyHTTPException) else 500
-        before, x.response = x.response, Outgoing(x.request, {})
+        before, x.response = x.response, ResponseWriter(x.request, {})
         handler = self.error_handlers.get(status)
         if not handler and status > 400 and status not in (404, 405): handler = self.error_handlers.get(500)
         if isinstance(error, InternalServerError) and not error.__cause__: self.report(error, request.route, request)
@@ -194,7 +194,7 @@ class TremoloErrors(TremoloAnswering):
             if is_ending(e): raise
             return await super()._error(request, e)
 
-    async def _error_page(self, x: Exchange, error: BaseException, status: int, p: Plan, options: dict[str, Any],
+    async def _error_page(self, x: TremoloCall, error: BaseException, status: int, p: Plan, options: dict[str, Any],
                           function: Any) -> Response:
         x.exc = error if isinstance(error, AnyHTTPException) else InternalServerError(cause=error)
         x.func, x.kwargs = function, options
@@ -203,7 +203,7 @@ class TremoloErrors(TremoloAnswering):
         x.take(options)
         result = await run_plan(p, Source(x.ours, EMPTY))
         if x.response.sent is None:
-            response = self.respond(Stream(pulled(result)) if is_stream(result) else result, x.ours)
+            response = self.respond(YieldedBody(pulled(result)) if is_stream(result) else result, x.ours)
             if isinstance(error, AnyHTTPException):
                 response.headers += [(k.lower(), v) for k, v in error.headers.items()]
             return x.response.finish(response)
@@ -242,9 +242,9 @@ class TremoloApp(TremoloErrors):
         return {'app': self, 'globals': self.context, 'context': self.context, 'logger': self.logger,
                 'loop': asyncio.get_running_loop()}
 
-    def connected(self, client: Any) -> Connection:
+    def connected(self, client: Any) -> ConnectionContext:
         "A transport has a connection: what it calls `closed` on when that ends."
-        return Connection(self, client, True)
+        return ConnectionContext(self, client, True)
 
     def add_task(self, task: asyncio.Task[Any]) -> None:
         "Keep a task until it ends; one that still runs when the app stops is cancelled."

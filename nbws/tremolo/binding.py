@@ -14,21 +14,21 @@ from typing import Any
 from ..core.binding import Plan, Source, plan
 from ..core.messages import Request, SignatureError
 from .requests import Incoming, TremoloRequest
-from .responses import SSE, Outgoing, TremoloResponse
+from .responses import SSE, ResponseWriter, TremoloResponse
 from ..sockets.workers import Workers
 
 # %% auto #0
-__all__ = ['NAMES', 'OPTIONS', 'Exchange', 'exchange_of', 'tremolo_plan', 'run_plan', 'Blocking']
+__all__ = ['NAMES', 'OPTIONS', 'TremoloCall', 'exchange_of', 'tremolo_plan', 'run_plan', 'Blocking']
 
 # %% ../../nbs/tremolo/03_binding.ipynb #2b53b214
-class Exchange:
+class TremoloCall:
     "A request on its way through the app, with all that handlers may ask for."
     __slots__ = ('app', 'ours', 'request', 'response', 'connection', 'prefix', 'next', 'func', 'kwargs', 'sse', 'exc')
 
     def __init__(self, app: Any, request: Request, connection: Any, prefix: tuple[bytes, ...]) -> None:
         self.app, self.ours, self.connection, self.prefix = app, request, connection, prefix
         self.request = Incoming(request)
-        self.response = Outgoing(self.request, self.request.context.options)
+        self.response = ResponseWriter(self.request, self.request.context.options)
         self.next = 0 # Which hook runs
         self.func: Any = None # The handler, and its options
         self.kwargs: dict[str, Any] = {}
@@ -55,9 +55,9 @@ class Exchange:
             self.response.set_status(*(status if isinstance(status, tuple) else (status,)))
         if options.get('content_type') is not None: self.response.set_content_type(options['content_type'])
 
-def exchange_of(request: Request) -> Exchange:
+def exchange_of(request: Request) -> TremoloCall:
     "The exchange that a request belongs to."
-    found: Exchange = vars(request.state)['_exchange']
+    found: TremoloCall = vars(request.state)['_exchange']
     return found
 
 _SHARED = ('request', 'response', 'app', 'context', 'extras', 'globals', 'lock', 'logger', 'loop', 'next', 'prefix',

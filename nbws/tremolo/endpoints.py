@@ -14,15 +14,15 @@ from itertools import count
 from typing import Any
 
 from ..core.binding import Plan
-from ..web.endpoints import HTTPEndpoint, SocketEndpoint, Stream, is_stream, pulled, source_of
+from ..web.endpoints import HTTPEndpoint, SocketEndpoint, YieldedBody, is_stream, pulled, source_of
 from ..core.messages import BindError, Reported, Request
 from ..core.messages import HTTPException as AnyHTTPException
 from ..core.routing import PATH_TYPES, Pattern, parse_pattern
 from ..sockets.websocket import WebSocket
-from .binding import Exchange, exchange_of, run_plan
+from .binding import TremoloCall, exchange_of, run_plan
 from .exceptions import ServiceUnavailable, WebSocketException
 from .requests import Text
-from .responses import SSE, Outgoing
+from .responses import SSE, ResponseWriter
 from ..sockets.workers import Workers, is_ending
 
 # %% auto #0
@@ -55,11 +55,11 @@ class TremoloEndpoint(HTTPEndpoint):
             raise ServiceUnavailable(f'the handler took more than {limit} s') from None
         finally: timer.cancel()
 
-    async def _result(self, x: Exchange) -> Any:
+    async def _result(self, x: TremoloCall) -> Any:
         try: return await run_plan(self.plan, await source_of(self.plan, x.ours))
         except BindError as e: raise AnyHTTPException(e.status, str(e)) from e
 
-    async def _written(self, x: Exchange) -> Any:
+    async def _written(self, x: TremoloCall) -> Any:
         decided = x.response.decided = asyncio.get_running_loop().create_future()
         task = Workers.here().start(self._writing(x, decided))
         if task is not None: x.response.abandon = task.cancel
@@ -68,11 +68,11 @@ class TremoloEndpoint(HTTPEndpoint):
             if task is not None: task.cancel()
             raise
 
-    async def _writing(self, x: Exchange, decided: asyncio.Future[Any]) -> None:
-        with x.app.surroundings.enter(x.app, x.ours.route):
+    async def _writing(self, x: TremoloCall, decided: asyncio.Future[Any]) -> None:
+        with x.app.environment.enter(x.app, x.ours.route):
             try:
                 result = await self._result(x)
-                if is_stream(result): result = await Stream(pulled(result)).start()
+                if is_stream(result): result = await YieldedBody(pulled(result)).start()
                 if decided.done(): await _rest(x.response, result)
                 else: decided.set_result(result)
             except BaseException as e:
@@ -86,7 +86,7 @@ class TremoloEndpoint(HTTPEndpoint):
                     x.app.report(e, x.ours.route, x.ours)
                     x.response.pipe.end(Reported(f'an answer broke off: {e}'))
 
-def enter(x: Exchange, function: Any, options: dict[str, Any]) -> None:
+def enter(x: TremoloCall, function: Any, options: dict[str, Any]) -> None:
     "A handler gets the exchange."
     x.func, x.kwargs = function, options
     x.take(options)
@@ -96,9 +96,9 @@ def enter(x: Exchange, function: Any, options: dict[str, Any]) -> None:
     unnamed = tuple(g and Text(g.encode()) for g in groups.groups()) if groups else {}
     x.request.context['path'] = request.path_params or unnamed
 
-async def _rest(response: Outgoing, result: Any) -> None:
+async def _rest(response: ResponseWriter, result: Any) -> None:
     "What a handler that has written something returns or yields behind it."
-    if isinstance(result, Stream):
+    if isinstance(result, YieldedBody):
         try:
             async for chunk in result: await response.write(chunk)
         finally: await result.aclose()

@@ -17,17 +17,17 @@ from ..web.endpoints import EMPTY
 from ..core.messages import BindError
 from ..core.messages import HTTPException as AnyHTTPException
 from ..core.routing import Route, parse_pattern
-from .binding import Exchange, run_plan, tremolo_plan
+from .binding import TremoloCall, run_plan, tremolo_plan
 from .requests import Context
 from ..sockets.workers import Workers, is_ending
 
 F = TypeVar('F', bound=Callable[..., Any])
 
 # %% auto #0
-__all__ = ['F', 'WAY_OUT', 'Connection', 'ServerLock', 'Hook', 'insert_hook', 'call_hook', 'Hooks']
+__all__ = ['F', 'WAY_OUT', 'ConnectionContext', 'ServerLock', 'Hook', 'insert_hook', 'call_hook', 'Hooks']
 
 # %% ../../nbs/tremolo/05_hooks.ipynb #cd2d1dae
-class Connection:
+class ConnectionContext:
     "A client's connection: its context, and the hooks at both ends. On the server's loop."
     def __init__(self, app: Any, client: Any, known: bool) -> None:
         self.app, self.known = app, known # Known: the transport tells of its end
@@ -129,7 +129,7 @@ class Hooks(App):
 
     def _owned(self, function: Callable[..., Any]) -> Route:
         name = getattr(function, '__qualname__', '')
-        return Route(parse_pattern('/'), frozenset(), None, name, self.surroundings.owner(function))
+        return Route(parse_pattern('/'), frozenset(), None, name, self.environment.owner(function))
 
     def add_hook(self, func: Callable[..., Any], name: str = 'worker_start', priority: int = 999) -> None:
         "Run `func` at worker_start, worker_stop, connect or close. From any thread."
@@ -152,18 +152,18 @@ class Hooks(App):
             if await self._run_hook(hook, values): break
 
     async def _run_hook(self, hook: Hook, values: Mapping[str, Any]) -> Any:
-        with self.surroundings.enter(self, hook.route): return await call_hook(hook.function, values)
+        with self.environment.enter(self, hook.route): return await call_hook(hook.function, values)
 
     def worker(self) -> dict[str, Any]:
         "What the hooks of the process may ask for."
         return {}
 
-    async def stage(self, name: str, x: Exchange) -> Any:
+    async def stage(self, name: str, x: TremoloCall) -> Any:
         "Run the hooks around a request until one answers."
         for i, hook in enumerate(self.stages.get(x.prefix, {}).get(name, ())):
             x.next = i
             assert hook.plan
-            with self.surroundings.enter(self, hook.route):
+            with self.environment.enter(self, hook.route):
                 try: result = await run_plan(hook.plan, Source(x.ours, EMPTY))
                 except BindError as e: raise AnyHTTPException(e.status, str(e)) from e
             if result is not None:

@@ -18,7 +18,7 @@ from ..core.messages import Request
 from .exceptions import BadRequest, PayloadTooLarge, RequestTimeout
 
 # %% auto #0
-__all__ = ['Text', 'to_text', 'to_plain', 'Context', 'Fields', 'TremoloRequest', 'Incoming']
+__all__ = ['Text', 'to_text', 'to_plain', 'Context', 'HeaderFields', 'TremoloRequest', 'Incoming']
 
 # %% ../../nbs/tremolo/01_requests.ipynb #2a3adb15
 class Text(bytes):
@@ -55,7 +55,7 @@ class Context(SimpleNamespace):
         if name.startswith('__'): raise AttributeError(name)
         return getattr(vars(self), name)
 
-class Fields(dict[Text, list[Text]]):
+class HeaderFields(dict[Text, list[Text]]):
     "Header fields: a name in lower case, as bytes or text, gives the list of its values."
     def getlist(self, name: str | bytes, separator: bytes = b',') -> list[Text]:
         "The values of a field that is a list, each in lower case."
@@ -68,7 +68,7 @@ class TremoloRequest:
         self.request = request # Ours
         self.context = Context(options={}) # Lives as long as the request
         self.upgraded = False
-        self._fields: Fields | None = None
+        self._fields: HeaderFields | None = None
         self._chunks: AsyncIterator[bytes] | None = None
         self._rest = bytearray()
         self._ended = False
@@ -121,10 +121,10 @@ class TremoloRequest:
         return self.content_length > 0 or 'transfer-encoding' in self.request.headers
 
     @property
-    def headers(self) -> Fields:
+    def headers(self) -> HeaderFields:
         "The header fields."
         if self._fields is None:
-            self._fields = Fields()
+            self._fields = HeaderFields()
             for name, value in self.request.headers.raw:
                 self._fields.setdefault(Text(name.lower()), []).append(Text(value))
         return self._fields

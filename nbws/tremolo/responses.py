@@ -18,10 +18,10 @@ from ..web.files import FileResponse
 from ..core.messages import Payload, Response, WebSocketDisconnect, reason
 from ..sockets.websocket import DONE, WebSocket
 from .exceptions import HTTPRedirect, InternalServerError, ReceiveTimeout, WebSocketClientClosed
-from .requests import Fields, Incoming, to_plain, to_text
+from .requests import HeaderFields, Incoming, to_plain, to_text
 
 # %% auto #0
-__all__ = ['Pipe', 'TremoloResponse', 'Outgoing', 'SSE', 'TremoloWebSocket']
+__all__ = ['Pipe', 'TremoloResponse', 'ResponseWriter', 'SSE', 'TremoloWebSocket']
 
 # %% ../../nbs/tremolo/02_responses.ipynb #a8b12a59
 class Pipe:
@@ -93,9 +93,9 @@ class TremoloResponse:
         if self.sent is not None: raise InternalServerError('headers already sent')
 
     @property
-    def headers(self) -> Fields:
+    def headers(self) -> HeaderFields:
         "The fields so far."
-        found = Fields()
+        found = HeaderFields()
         for name, value in self.fields: found.setdefault(to_text(name.lower()), []).append(to_text(value))
         return found
 
@@ -142,7 +142,7 @@ class TremoloResponse:
 def _broken(*texts: str) -> bool: return any(c in '\r\n\0' for text in texts for c in text)
 
 # %% ../../nbs/tremolo/02_responses.ipynb #aa40e6fd
-class Outgoing(TremoloResponse):
+class ResponseWriter(TremoloResponse):
     "The same, with the ways to write. What handlers get as `response`."
     def made(self, body: Any = b'') -> Response:
         "An answer with this content."
@@ -215,7 +215,7 @@ class Outgoing(TremoloResponse):
 # %% ../../nbs/tremolo/02_responses.ipynb #2811cf84
 class SSE:
     "Events for an `EventSource` in the page."
-    def __init__(self, request: Incoming, response: Outgoing) -> None:
+    def __init__(self, request: Incoming, response: ResponseWriter) -> None:
         self.request, self.response = request, response
         response.set_content_type('text/event-stream')
         response.set_header('Cache-Control', 'no-cache, must-revalidate')

@@ -27,15 +27,15 @@ from typing import Any, NamedTuple, TypeVar
 from .. import __path__
 from ..layers.gate import hidden, host_names, is_hidden, origin_names
 from ..core.binding import SPECIAL_NAMES, SPECIAL_TYPES, plan
-from .endpoints import HTTPEndpoint, SocketEndpoint, Stream, call, is_stream, pulled, source_of, to_response
+from .endpoints import HTTPEndpoint, SocketEndpoint, YieldedBody, call, is_stream, pulled, source_of, to_response
 from .files import StaticFiles
 from ..core.html import (Link, Meta, Pre, Safe, Script, Tbody, Td, Th, Thead, Tr, attribute_name, document, is_document,
                        render)
-from ..core.html import Table as HtmlTable
+from ..core.html import Table
 from ..core.messages import (BindError, HTMLResponse, HTTPException, NbwsError, OptionError, PlainTextResponse, Request,
                            Response, Upgrade, printable, reason)
 from ..sockets.rooms import Room, Rooms, take_since
-from ..core.routing import ANY, WEBSOCKET, Owner, Pattern, Route, Table, parse_pattern
+from ..core.routing import ANY, WEBSOCKET, Owner, Pattern, Route, RouteTable, parse_pattern
 from .sessions import Session, Sessions
 from ..sockets.websocket import WebSocket
 from ..sockets.workers import Workers, is_ending
@@ -45,16 +45,16 @@ F = TypeVar('F', bound=Callable[..., Any])
 
 # %% auto #0
 __all__ = ['log', 'F', 'WITHOUT_A_LOOP', 'ASSETS', 'CDN', 'EXTENSIONS', 'STATIC', 'VERBS', 'TO_BE_WAITED_FOR', 'WAKES',
-           'SPECIAL_TYPES', 'Surroundings', 'is_ours', 'is_users', 'first_users', 'users_traceback', 'shortened',
-           'excerpt', 'message_of', 'advise', 'error_text', 'Entry', 'Log', 'Listing', 'asset', 'AppBase',
-           'check_options', 'Beforeware', 'Routing', 'Pages', 'Answering', 'Errors', 'Lifespan', 'Running', 'below',
+           'SPECIAL_TYPES', 'Environment', 'is_ours', 'is_users', 'first_users', 'users_traceback', 'shortened',
+           'excerpt', 'message_of', 'advise', 'error_text', 'Entry', 'Log', 'TableView', 'asset', 'AppBase',
+           'check_options', 'Beforeware', 'Routing', 'Pages', 'Answering', 'Errors', 'Lifespan', 'LoopTask', 'below',
            'Mount', 'Mounting', 'App']
 
 # %% ../../nbs/web/04_app.ipynb #2ad64855
-class Surroundings:
+class Environment:
     "Where an app lives. Replaced by a notebook's own; every method may be called from any thread."
     debug = False # Show errors in the page, and keep sockets open when a handler fails
-    speaks = False # `enter` matters: a handler's output has a place of its own
+    captures_output = False # `enter` matters: a handler's output has a place of its own
 
     def owner(self, function: Callable[..., Any]) -> Owner:
         "Who defines this function now."
@@ -83,7 +83,7 @@ class Surroundings:
         "Let an app's open pages load what has changed; how many there are."
         return 0
 
-    def dress(self, request: Request, response: Response) -> Response:
+    def transform_response(self, request: Request, response: Response) -> Response:
         "What leaves in place of an app's answer. On the server's loop."
         return response
 
@@ -91,7 +91,7 @@ class Surroundings:
         "The context in which a route's handler runs. On the server's loop."
         return _NOTHING
 
-    def held(self, frame: FrameType) -> None:
+    def on_loop_blocked(self, frame: FrameType) -> None:
         "The loop that serves stands still at this frame. From a thread of its own."
 
     def report(self, app: Any, error: BaseException, route: Route | None, what: str) -> None:
@@ -202,7 +202,7 @@ class Log(deque[Entry]):
             kept.append(Entry(kept[-1].time, '', '', f'({len(entries) - len(kept)} earlier ones: list(app.log))'))
         return kept[::-1]
 
-class Listing(list[Any]):
+class TableView(list[Any]):
     "A list that is shown as a table."
     def __init__(self, items: Iterable[Any], columns: Sequence[str], row: Callable[[Any], Sequence[Any]]) -> None:
         super().__init__(items)
@@ -216,7 +216,7 @@ def _clock(seconds: float) -> str: return time.strftime('%H:%M:%S', time.localti
 def _grid(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     left = 'text-align: left'
     body = [Tr(*[Td(x, style=left) for x in row]) for row in rows]
-    return render(HtmlTable(Thead(Tr(*[Th(c, style=left) for c in columns])), Tbody(*body)))
+    return render(Table(Thead(Tr(*[Th(c, style=left) for c in columns])), Tbody(*body)))
 
 # %% ../../nbs/web/04_app.ipynb #01355e12
 ASSETS = '/_nbws'
@@ -241,11 +241,11 @@ def asset(name: str, # A file of the package's static folder
 # %% ../../nbs/web/04_app.ipynb #61908912
 class AppBase:
     "State and settings; see `App`."
-    surroundings: Surroundings = Surroundings()
+    environment: Environment = Environment()
     socket_class = WebSocket
 
     def __init__(self,
-                 debug: bool | None = None, # Errors are shown, sockets outlive them; None: as the surroundings say
+                 debug: bool | None = None, # Errors are shown, sockets outlive them; None: as the environment say
                  title: str = 'nbws page', # Of pages without one
                  hdrs: Any = (), # Elements for the head of every page
                  ftrs: Any = (), # Elements for the end of every body
@@ -281,7 +281,7 @@ class AppBase:
         self.htmx, self.default_hdrs, self.body_wrap = htmx, default_hdrs, body_wrap
         self.htmlkw, self.bodykw = htmlkw or {}, {**(bodykw or {}), **attributes}
         self.allowed_hosts, self.allowed_origins = host_names(allowed_hosts), origin_names(allowed_origins)
-        self.table = Table()
+        self.table = RouteTable()
         self.before, self.after = [_beforeware(b) for b in _many(before)], [plan(a) for a in _many(after)]
         self.middlewares: list[Callable[..., Awaitable[Any]]] = []
         self.exception_handlers = dict(exception_handlers or {})
@@ -301,12 +301,12 @@ class AppBase:
         self.lineage = SimpleNamespace(served=None) # Of all apps that one cell makes, one after the other
         self.mounts: dict[str, Any] = {} # Other apps, by their prefix
         self.live, self.log, self.module = live, Log(), self._made.module
-        self.surroundings.created(self)
+        self.environment.created(self)
 
     @property
     def debug(self) -> bool:
         "Development: errors are shown in the page, and a handler that fails leaves its socket open."
-        return self.surroundings.debug if self._debug is None else self._debug
+        return self.environment.debug if self._debug is None else self._debug
     @debug.setter
     def debug(self, debug: bool | None) -> None: self._debug = debug
 
@@ -317,7 +317,7 @@ class AppBase:
 
     def _note_hook(self, function: Callable[..., Any]) -> tuple[str, str] | None:
         "Note which cell adds a hook: the cell and the function's name; None outside of cells."
-        owner = self.surroundings.owner(function).id
+        owner = self.environment.owner(function).id
         if owner == getattr(function, '__module__', ''): return None
         key = self._cells_hooks[function] = owner, getattr(function, '__qualname__', '')
         return key
@@ -345,7 +345,7 @@ class AppBase:
             route.stats.last_error = shortened(f'{type(error).__name__}: {message_of(error)}', 200)
         where = route.label if route else printable(getattr(subject, 'path', 'nbws'))
         self.log.add('error', where, error_text(error))
-        self.surroundings.report(self, error, route, where)
+        self.environment.report(self, error, route, where)
 
     def _salt(self) -> str:
         "What tells this app's sessions from those of others, and is the same in each process that runs its program."
@@ -433,7 +433,7 @@ class Routing(AppBase):
         replaced = [old for r in routes for old in self.table.replaced_by(r)]
         self.table = self.table.add(*routes)
         self.changed()
-        self.surroundings.defined(self, routes, replaced)
+        self.environment.defined(self, routes, replaced)
 
     def remove(self, routes: Iterable[Route]) -> None:
         "Let `routes` answer no more; their open sockets are closed with 1012."
@@ -458,7 +458,7 @@ class Routing(AppBase):
     def _route(self, path: str, methods: Iterable[str], endpoint: Any, function: Callable[..., Any],
                name: str | None) -> Route:
         route = Route(parse_pattern(path), frozenset(m.upper() for m in methods), endpoint,
-                      name or str(getattr(function, '__name__', '')), self.surroundings.owner(function))
+                      name or str(getattr(function, '__name__', '')), self.environment.owner(function))
         if isinstance(endpoint, SocketEndpoint): endpoint.route = route
         return route
 
@@ -519,23 +519,23 @@ class Routing(AppBase):
         return add
 
     @property
-    def routes(self) -> Listing:
+    def routes(self) -> TableView:
         "The routes, as a list and as a table; nbws's own are left out."
         def row(r: Route) -> tuple[Any, ...]:
             cell = r.owner.label if r.owner else ''
             return ' '.join(sorted(r.methods)), r.path, r.name, cell, r.stats.hits, r.stats.last_error
         theirs = [r for r in self.table if not r.path.startswith(ASSETS)]
-        return Listing(theirs, ('method', 'path', 'handler', 'cell', 'hits', 'last error'), row)
+        return TableView(theirs, ('method', 'path', 'handler', 'cell', 'hits', 'last error'), row)
 
     @property
-    def conns(self) -> Listing:
+    def conns(self) -> TableView:
         "The open sockets, as a list and as a table. From any thread."
         def row(ws: WebSocket) -> tuple[Any, ...]:
             host, port = ws.client[:2]
             client, rooms = f'{host}:{port}' if port else host, ' '.join(r.name for r in ws.rooms)
             return ws.path, client, _visitor(ws), rooms, ws.conn.buffered if ws.conn else 0, ws.dropped
         theirs = [ws for ws in tuple(self.sockets) if not ws.path.startswith(ASSETS)]
-        return Listing(theirs, ('path', 'client', 'visitor', 'rooms', 'unsent bytes', 'dropped'), row)
+        return TableView(theirs, ('path', 'client', 'visitor', 'rooms', 'unsent bytes', 'dropped'), row)
 
     def to(self, path: str, *content: Any) -> int:
         "Send to every client whose socket is at `path`; says to how many. From any thread."
@@ -631,7 +631,7 @@ class Answering(Pages):
         if request._session is not None and (cookie := self.sessions.save(request._session, request.scheme == 'https')):
             response.headers.append(('set-cookie', cookie))
         if request._out: response.headers += request._out
-        response = self.surroundings.dress(request, response)
+        response = self.environment.transform_response(request, response)
         if response.body.__class__ is not bytes: response.unbuffered()
         if response.background is not None: response.background = self._background(request, response.background)
         return response
@@ -650,10 +650,10 @@ class Answering(Pages):
         endpoint = request.route.endpoint
         if isinstance(endpoint, SocketEndpoint): return await self._upgrade(request, endpoint)
         request.route.stats.hits += 1
-        with self.surroundings.enter(self, request.route):
+        with self.environment.enter(self, request.route):
             result = await endpoint.answer(request)
             if self.after: result = await self._after(request, result)
-            if is_stream(result) or isinstance(result, Stream): result = await self._started(request, result)
+            if is_stream(result) or isinstance(result, YieldedBody): result = await self._started(request, result)
             return self.respond(result, request)
 
     def respond(self, result: Any, request: Request) -> Response:
@@ -662,18 +662,18 @@ class Answering(Pages):
 
     async def _started(self, request: Request, result: Any) -> Any:
         "A handler that yields, run to its first item, so that what it raises until then is answered like any error."
-        stream = Stream(pulled(result)) if is_stream(result) else result
-        if not isinstance(stream, Stream): return result
+        stream = YieldedBody(pulled(result)) if is_stream(result) else result
+        if not isinstance(stream, YieldedBody): return result
         stream.enter, stream.failed = self._entering(request), lambda e: self.report(e, request.route, request)
         return await stream.start()
 
     def _entering(self, request: Request) -> Callable[[], AbstractContextManager[Any]]:
-        return lambda: self.surroundings.enter(self, request.route)
+        return lambda: self.environment.enter(self, request.route)
 
     def _background(self, request: Request, background: Callable[[], Any]) -> Callable[[], Awaitable[None]]:
         "What transports await when the answer has left; a sync function runs in a thread, an error is reported."
         async def run() -> None:
-            with self.surroundings.enter(self, request.route):
+            with self.environment.enter(self, request.route):
                 try: await Workers.here().call(background)
                 except BaseException as e:
                     if is_ending(e): raise
@@ -824,24 +824,24 @@ class Lifespan(Errors):
         "Starlette's spelling: 'startup' or 'shutdown'."
         return {'startup': self.on_startup, 'shutdown': self.on_shutdown}[event]
 
-    def run(self, awaitable: Awaitable[Any]) -> Running:
+    def run(self, awaitable: Awaitable[Any]) -> LoopTask:
         "Await something on the server's loop. From any thread; in a cell, `await` it, or let it go on by itself."
         if self.loop is None:
             if isinstance(awaitable, Coroutine): awaitable.close()
             raise NbwsError('the app is not being served, so it has no loop: call serve() first')
-        return Running(self, awaitable, self.loop)
+        return LoopTask(self, awaitable, self.loop)
 
-class Running:
+class LoopTask:
     "Something awaited on the server's loop. What it prints, and an error that nobody waits for, go where it was begun."
     def __init__(self, app: Any, awaitable: Awaitable[Any], loop: asyncio.AbstractEventLoop) -> None:
-        name, owner = getattr(awaitable, '__name__', type(awaitable).__name__), app.surroundings.here()
+        name, owner = getattr(awaitable, '__name__', type(awaitable).__name__), app.environment.here()
         self.app, self.loop, self.waited_for = app, loop, False
         self._as_route = Route(Pattern('app.run', 'app.run', None, {}), frozenset(), None, name, owner)
         self.future: Future[Any] = asyncio.run_coroutine_threadsafe(self._run(awaitable), loop)
-        app.surroundings.begun(self)
+        app.environment.begun(self)
 
     async def _run(self, awaitable: Awaitable[Any]) -> Any:
-        with self.app.surroundings.enter(self.app, self._as_route):
+        with self.app.environment.enter(self.app, self._as_route):
             try: return await awaitable
             except BaseException as e:
                 if is_ending(e): raise
@@ -960,7 +960,7 @@ class App(Mounting):
 
         Says how many pages: in a notebook and under `--reload`, for in production none listens. From any thread.
         """
-        return self.surroundings.refresh(self)
+        return self.environment.refresh(self)
 
     def align(self) -> None:
         "Bring every open socket in line with the table. On the server's loop."

@@ -23,8 +23,8 @@ from ..sockets.websocket import DONE, HandOver, WebSocket, is_component, to_payl
 from ..sockets.workers import Workers, is_ending
 
 # %% auto #0
-__all__ = ['VARY', 'EMPTY', 'call', 'pulled', 'is_stream', 'is_awaitable', 'Stream', 'Redirect', 'FtResponse', 'wants_fragment',
-           'to_response', 'source_of', 'HTTPEndpoint', 'parse_message', 'SocketEndpoint']
+__all__ = ['VARY', 'EMPTY', 'call', 'pulled', 'is_stream', 'is_awaitable', 'YieldedBody', 'Redirect', 'FtResponse',
+           'wants_fragment', 'to_response', 'source_of', 'HTTPEndpoint', 'parse_message', 'SocketEndpoint']
 
 # %% ../../nbs/web/02_endpoints.ipynb #9bf8fac9
 async def call(p: Plan, # The function and how to bind it
@@ -52,7 +52,7 @@ def is_awaitable(result: Any) -> bool:
 _USUAL = frozenset((FT, str, tuple, dict, list, type(None))) # What handlers return mostly: asking the ABC takes longer
 
 # %% ../../nbs/web/02_endpoints.ipynb #a74e463b
-class Stream:
+class YieldedBody:
     "What a generator yields, rendered, as it comes. On the server's loop."
     __slots__ = ('items', 'enter', 'failed', '_first')
 
@@ -64,14 +64,14 @@ class Stream:
         self.items, self.enter, self.failed = items, enter, failed
         self._first = _to_bytes(first)
 
-    async def start(self) -> Stream:
+    async def start(self) -> YieldedBody:
         "Wait for the first item. Raises what the handler raises."
         while not self._first:
             try: self._first = _to_bytes(await anext(self.items))
             except StopAsyncIteration: break
         return self
 
-    def __aiter__(self) -> Stream: return self
+    def __aiter__(self) -> YieldedBody: return self
     async def __anext__(self) -> bytes:
         data, self._first = self._first, None
         try:
@@ -138,8 +138,8 @@ def to_response(result: Any, # What the handler returned
     if isinstance(result, (bytes, bytearray, memoryview)):
         return Response(result, media_type='application/octet-stream')
     if isinstance(result, Mapping) and not is_component(result): return JSONResponse(result)
-    if is_stream(result): result = Stream(pulled(result))
-    if isinstance(result, Stream): return Response(result, media_type='text/html')
+    if is_stream(result): result = YieldedBody(pulled(result))
+    if isinstance(result, YieldedBody): return Response(result, media_type='text/html')
     return _components(result, request, page)
 
 # %% ../../nbs/web/02_endpoints.ipynb #2caf71bb
@@ -272,12 +272,12 @@ class SocketEndpoint:
 
     def message(self, ws: WebSocket, data: str | bytes) -> Coroutine[Any, Any, None]:
         "Handle one message."
-        return self._speaking(ws, data) if self.app.surroundings.speaks else self._message(ws, data)
+        return self._speaking(ws, data) if self.app.environment.captures_output else self._message(ws, data)
 
     async def _speaking(self, ws: WebSocket, data: str | bytes) -> None:
         handling = self._message(ws, data)
         del data
-        with self.app.surroundings.enter(self.app, self.route): await handling
+        with self.app.environment.enter(self.app, self.route): await handling
 
     async def _message(self, ws: WebSocket, data: str | bytes) -> None:
         p = self.plan
@@ -308,7 +308,7 @@ class SocketEndpoint:
         if self.disconn: await self._run(self.disconn, ws, quiet)
 
     async def _run(self, p: Plan, ws: WebSocket, quiet: bool = False) -> None:
-        with self.app.surroundings.enter(self.app, self.route):
+        with self.app.environment.enter(self.app, self.route):
             source = Source(ws.request, ws.request.query_params, {}, ws)
             try:
                 arguments = p.bind(source)
@@ -340,7 +340,7 @@ class SocketEndpoint:
     async def serve(self, ws: WebSocket) -> None:
         "Run the handler that pulls, to its end. What it returns or raises before `accept` is left in `ws.answer`."
         if self.route: self.route.stats.hits += 1
-        with self.app.surroundings.enter(self.app, self.route):
+        with self.app.environment.enter(self.app, self.route):
             try:
                 source = Source(ws.request, ws.request.query_params, {}, ws)
                 arguments = self.plan.bind(source)
@@ -356,7 +356,7 @@ class SocketEndpoint:
     async def _serve_stream(self, stream: Any, ws: WebSocket) -> Any:
         "A handler that yields: to the socket once it is accepted, else as the answer to the handshake."
         async for item in stream:
-            if not ws.accepted: return Stream(stream, item)
+            if not ws.accepted: return YieldedBody(stream, item)
             try: await ws.send(item)
             except WebSocketDisconnect: break
         await stream.aclose()

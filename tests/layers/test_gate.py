@@ -62,9 +62,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     try:
         kernel, direct = Kernel(jupyter), Kernel(jupyter)
         kernel.run(APP + 'serve()')
-        told = direct.run(APP + 'serve(port=0)\nfrom nbws.notebook.serve import SITES\n'
+        told = direct.run(APP + 'serve(port=0)\nfrom nbws.notebook.serve import SERVED\n'
                                 'from nbws.notebook.frontends import of\n'
-                                'print(SITES[0].server.port, of(SITES[0].server).token)').split()
+                                'print(SERVED[0].server.port, of(SERVED[0].server).token)').split()
         yield Place(jupyter, kernel, direct, int(told[-2]), told[-1], jupyter.log_in())
     finally: jupyter.stop()
 

@@ -1010,22 +1010,22 @@ def test_chat_in_a_cell(cell, monkeypatch):
     source = CHAT.replace('{port}', '8000').replace('{reload}', 'True')
     said = cell(source)
     assert 'host, port, reload and worker_num are ignored here' in said
-    assert len(notebook.SITES) == 1
-    chats(notebook.SITES[0].server.url)
-    url = notebook.SITES[0].server.url
+    assert len(notebook.SERVED) == 1
+    chats(notebook.SERVED[0].server.url)
+    url = notebook.SERVED[0].server.url
     again = cell(source)
     assert 'ignored' not in again
-    assert [s.server.url for s in notebook.SITES] == [url]
+    assert [s.server.url for s in notebook.SERVED] == [url]
     chats(url)
 
 
 def test_hooks_of_a_cell_that_is_run_again_are_replaced():
     app = Tremolo()
-    class InACell(type(app.surroundings)):  # type: ignore[misc]
+    class InACell(type(app.environment)):  # type: ignore[misc]
         def owner(self, function): return notebook_owner
     from nbws.core.routing import Owner
     notebook_owner = Owner('cell-1', 'cell [1]')
-    app.surroundings = InACell()
+    app.environment = InACell()
     for _ in range(2):
         @app.on_request
         async def gate(**_): ...

@@ -26,7 +26,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 pytestmark = pytest.mark.usefixtures('clients_loop')
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass
@@ -87,8 +87,8 @@ class Kernel:
         return told
 
     def port(self) -> int:
-        self.run('from nbws.notebook.serve import SITES; from nbws.notebook.frontends import of')
-        port, token = self.run('print(SITES[0].server.port, of(SITES[0].server).token)').stdout.split()
+        self.run('from nbws.notebook.serve import SERVED; from nbws.notebook.frontends import of')
+        port, token = self.run('print(SERVED[0].server.port, of(SERVED[0].server).token)').stdout.split()
         TOKENS[int(port)] = token
         return int(port)
 
@@ -198,15 +198,15 @@ def test_serve_again_and_stop(kernel: Kernel) -> None:
     first = kernel.run(APP, 'app')
     port = kernel.port()
     assert f'"port": {port},' in first.html
-    site = kernel.run('print(SITES[0])').stdout
+    site = kernel.run('print(SERVED[0])').stdout
     kernel.run(COUNT.format('async def'), 'count')
     with dial(port) as ws:
         again = kernel.run(APP.replace('a page', 'another page'), 'app')
         assert kernel.port() == port
         assert again.html.count('<iframe') == 1
-        assert kernel.run('print(SITES[0])').stdout == site
+        assert kernel.run('print(SERVED[0])').stdout == site
         assert page(port) == 'another page'
-        assert kernel.run('print(len(SITES))').stdout == '1\n'
+        assert kernel.run('print(len(SERVED))').stdout == '1\n'
         kernel.run('stop()')
         with pytest.raises(ConnectionClosed) as closed: ws.recv(BOUND)
         assert closed.value.rcvd
@@ -725,10 +725,10 @@ def test_a_program_that_executes_a_notebook_hears_handlers(kernel: Kernel) -> No
     import nbformat
     from nbclient import NotebookClient
     sources = [APP + "@app.get('/says')\nasync def says(): print('said by a handler'); 1/0",
-               'from nbws.notebook.serve import SITES; from nbws.notebook.frontends import of\n'
+               'from nbws.notebook.serve import SERVED; from nbws.notebook.frontends import of\n'
                'from urllib.request import urlopen\n'
                'from urllib.error import HTTPError\n'
-               "at = f'http://127.0.0.1:{SITES[0].server.port}/says?nbws_token={of(SITES[0].server).token}'",
+               "at = f'http://127.0.0.1:{SERVED[0].server.port}/says?nbws_token={of(SERVED[0].server).token}'",
                'try: urlopen(at, timeout=60)\nexcept HTTPError as e: print(e.code)', '"the last"']
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(s) for s in sources])
     client = NotebookClient(notebook, km=kernel.manager, timeout=BOUND)

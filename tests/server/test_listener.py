@@ -29,7 +29,7 @@ from nbws.server.conn import Limits
 from nbws.core.messages import Payload, Response, StartError, Upgrade
 from nbws.notebook.serve import SWITCH_INTERVAL
 from nbws.server.listener import Server, load_tls
-from nbws.sockets.workers import Budget
+from nbws.sockets.workers import CpuThrottle
 
 GET = b'GET / HTTP/1.1\r\nHost: x\r\n\r\n'
 
@@ -350,7 +350,7 @@ print('ended', flush=True)
 
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
 def test_in_the_foreground(uvloop: bool, number: int) -> None:
-    script = SCRIPT.format(tests=str(Path(__file__).parent), uvloop=uvloop)
+    script = SCRIPT.format(tests=str(Path(__file__).parents[1]), uvloop=uvloop)
     with subprocess.Popen([sys.executable, '-c', script], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         server = Server(App())
@@ -721,7 +721,7 @@ def test_a_cell_comes_first(uvloop: bool) -> None:
             while raw.sock.recv(2**20): pass
         threads = [threading.Thread(target=t) for t in (run, drain)]
         for t in threads: t.start()
-        server.workers.budget = Budget()
+        server.workers.budget = CpuThrottle()
         compute(.1)
         begin, spent = time.monotonic(), call(server, time.thread_time)
         compute(.6)
@@ -761,9 +761,9 @@ def test_too_many_connections(uvloop: bool) -> None:
 
 
 MEMORY = """
-import sys; sys.path.insert(0, {tests!r})
+import sys; sys.path[:0] = {tests!r}, {tests!r} + '/server'
 from raw import App
-from test_server import Careful
+from test_listener import Careful
 from nbws.server.conn import Limits
 from nbws.server.listener import Server
 server = Server(App(Careful), uvloop={uvloop}, limits=Limits(max_body=2**21))
@@ -774,7 +774,7 @@ server.run(lambda s: print(s.port, flush=True))
 @pytest.fixture(scope='module')
 def process(uvloop: bool) -> Iterator[tuple[Server, Any]]:
     "A server in a process of its own, and the function that tells its memory in bytes."
-    script = MEMORY.format(tests=str(Path(__file__).parent), uvloop=uvloop)
+    script = MEMORY.format(tests=str(Path(__file__).parents[1]), uvloop=uvloop)
     with subprocess.Popen([sys.executable, '-c', script], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         server = Server(App())
@@ -920,7 +920,7 @@ print('done')
 
 def test_no_file_left(uvloop: bool) -> None:
     "A process that has opened all the files it may neither spins nor dies, and serves again when it can."
-    script = EXHAUSTED.format(tests=str(Path(__file__).parent), uvloop=uvloop)
+    script = EXHAUSTED.format(tests=str(Path(__file__).parents[1]), uvloop=uvloop)
     done = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True, timeout=TIMEOUT)
     assert done.stdout == 'done\n', done.stderr
     assert done.stderr.count('too many files open') in (1, 2)

@@ -39,9 +39,9 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
 def url(server: Server) -> str: return f'ws://127.0.0.1:{server.port}/'
 
 
-def lanes(server: Server) -> set[Any]:
+def groups(server: Server) -> set[Any]:
     "By which ways broadcasts go."
-    return {ws.conn.lane for ws in server.app.sockets}
+    return {ws.conn.group for ws in server.app.sockets}
 
 
 @pytest.mark.parametrize('compression', [None, 'deflate'])
@@ -51,7 +51,7 @@ def test_order(server: Server, compression: Any) -> None:
         for n in range(300): one.send(f'{{"msg": "{n}"}}')
         for n in range(300): assert [one.recv(BOUND) for _ in range(3)] == [f'before {n}', str(n), f'after {n}']
         assert [two.recv(BOUND) for _ in range(300)] == [str(n) for n in range(300)]
-        assert len(lanes(server)) == 1
+        assert len(groups(server)) == 1
         two.send('{"msg": "back"}')
         assert [two.recv(BOUND) for _ in range(3)] == ['before back', 'back', 'after back']
         assert one.recv(BOUND) == 'back'
@@ -65,7 +65,7 @@ def test_all_kinds_of_members(server: Server) -> None:
           connect(url(server), compression=None, extensions=[small]) as narrow, serving(app) as other,
           connect(url(other)) as elsewhere, Client(app) as client, client.ws('/') as inside):
         members = plain, packed, narrow, elsewhere
-        assert len(lanes(server)) == 5 # Those of three kinds here, the other server's, and none
+        assert len(groups(server)) == 5 # Those of three kinds here, the other server's, and none
         long = 'a long message, and it can be compressed ' * 100
         for text in 'short', long, 'é' * 300, long[:2000]:
             room.send(text)
@@ -119,7 +119,7 @@ def test_whatever_is_said_keeps_its_order(server: Server, seed: int, monkeypatch
 
 
 def test_members_that_change_while_it_is_sent_to(server: Server) -> None:
-    "Some leave, come back and are reset between messages; one stays, and the lane's list is never an old one."
+    "Some leave, come back and are reset between messages; one stays, and the group's list is never an old one."
     room = server.app.room('all')
     with connect(url(server), compression=None) as stays:
         for n in range(50):

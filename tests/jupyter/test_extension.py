@@ -12,12 +12,15 @@ from collections.abc import Iterator
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 from urllib.parse import quote
 
 import psutil
 import pytest
+from jupyter_server.extension.manager import ExtensionManager
 from jupyters import BOUND, Answer, Jupyter, Kernel, ask, until
+from tornado.web import Application
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
@@ -87,8 +90,8 @@ async def pipe(websocket):
 serve()
 """
 SERVED = """
-from nbws.notebook.serve import SITES
-SITES[0].server.limits = Limits(max_message=16 * 2**20, max_body=2**30)
+from nbws.notebook.serve import SERVED
+SERVED[0].server.limits = Limits(max_message=16 * 2**20, max_body=2**30)
 """
 
 
@@ -173,8 +176,8 @@ def masked_anew(xsrf: str) -> str:
 def test_what_an_app_sees_at_its_own_port(jupyter: Jupyter, proxied: bool) -> None:
     "Jupyter's cookies come there by themselves, its token through jupyter-server-proxy."
     kernel = Kernel(jupyter)
-    where = ('from nbws.notebook.frontends import of\nfrom nbws.notebook.serve import SITES\n'
-             's = SITES[0].server\nprint(s.port, of(s).token)')
+    where = ('from nbws.notebook.frontends import of\nfrom nbws.notebook.serve import SERVED\n'
+             's = SERVED[0].server\nprint(s.port, of(s).token)')
     at, token = kernel.run(APP.replace('serve()', 'serve(port=0)') + where).split()[-2:]
     port, base = (jupyter.port, f'{jupyter.base}proxy/{at}') if proxied else (int(at), '')
     cookie = f'nbws-{at}={token}; {jupyter.log_in()}; jupyterhub-session-id=1; mine=2; username-theme=dark'
@@ -258,8 +261,8 @@ serve(app, port=0)
 def test_a_tornado_applications_own_xsrf_check(jupyter: Jupyter, direct: bool) -> None:
     "By a field of the form and by a header; and Jupyter's value of the same name does not arrive."
     kernel = Kernel(jupyter)
-    where = ('from nbws.notebook.frontends import of\nfrom nbws.notebook.serve import SITES\n'
-             's = SITES[0].server\nprint(s.port, of(s).token)')
+    where = ('from nbws.notebook.frontends import of\nfrom nbws.notebook.serve import SERVED\n'
+             's = SERVED[0].server\nprint(s.port, of(s).token)')
     at, token = kernel.run(TORNADO + where).split()[-2:]
     port, base = (int(at), '') if direct else (jupyter.port, kernel.base)
     login = jupyter.log_in()
@@ -572,7 +575,7 @@ rendezvous.socket = types.SimpleNamespace(**{k: v for k, v in vars(socket).items
 """
 TOLD = """
 from nbws.notebook.frontends import of
-server = SITES[0].server
+server = SERVED[0].server
 print(of(server).meeting.path or '-', of(server).meeting.port, of(server).token)
 print(app.doctor())
 """
@@ -590,14 +593,14 @@ def test_a_runtime_folder_that_keeps_no_modes(tmp_path: Path) -> None:
         with dial(kernel) as ws:
             ws.send('by another folder')
             assert ws.recv(BOUND) == 'by another folder'
-        folders = kernel.run('from nbws.notebook.frontends import of\nfrom nbws.notebook.serve import SITES\n'
-                             'o = of(SITES[0].server)\nprint(o.file.parent, o.file.parent.stat().st_mode & 0o777)\n'
+        folders = kernel.run('from nbws.notebook.frontends import of\nfrom nbws.notebook.serve import SERVED\n'
+                             'o = of(SERVED[0].server)\nprint(o.file.parent, o.file.parent.stat().st_mode & 0o777)\n'
                              'stop()').split()
         assert folders[1] == str(0o700)
         assert not Path(folders[0]).exists()
         # Where that is taken by somebody, too, there is a port; and the doctor says why
         Path(folders[0]).write_text('no folder')
-        try: told = kernel.run('serve()\nprint(app.doctor())\nprint(of(SITES[0].server).port)')
+        try: told = kernel.run('serve()\nprint(app.doctor())\nprint(of(SERVED[0].server).port)')
         finally: Path(folders[0]).unlink()
         assert 'keeps the modes of files' in told
         assert int(told.split()[-1]) > 0
@@ -610,7 +613,7 @@ def test_without_unix_sockets(jupyter: Jupyter) -> None:
     kernels = [Kernel(jupyter) for _ in range(2)]
     for kernel in kernels: assert kernel.run(WINDOWS + APP) == ''  # Not a word about a port that is in use
     kernel = kernels[0]
-    path, port, token, *text = kernel.run('from nbws.notebook.serve import SITES' + TOLD).split()
+    path, port, token, *text = kernel.run('from nbws.notebook.serve import SERVED' + TOLD).split()
     assert (path, 'for the Jupyter server alone' in ' '.join(text)) == ('-', True)
     folder = jupyter.runtime/'nbws'
     file = folder/f'{kernel.id}.json'
@@ -658,7 +661,7 @@ def test_latency(jupyter: Jupyter) -> None:
     Interleaved, in one run. The proxy's own delay is some 0.2 ms, so a timer or Nagle's algorithm on the way shows.
     """
     kernel = Kernel(jupyter)
-    where = 'from nbws.notebook.frontends import of\nprint(SITES[0].server.port, of(SITES[0].server).token)'
+    where = 'from nbws.notebook.frontends import of\nprint(SERVED[0].server.port, of(SERVED[0].server).token)'
     told = kernel.run(APP.replace('serve()', 'serve(port=0)') + SERVED + where)
     port, token = told.split()[-2:]
     fastest = {name: float('inf') for name in ('direct', 'ours', 'theirs')}
@@ -704,3 +707,16 @@ def test_what_it_costs_jupyters_start() -> None:
     print(f'import nbws.jupyter.extension: {took:.1f} ms')
     assert took < 20, took
     assert set(runs[0][1:]) == {'nbws.jupyter.extension', 'nbws.jupyter.rendezvous'}
+
+
+def test_the_name_in_older_settings() -> None:
+    "A setting that enables `nbws.jpserver` enables the extension, and beside the new name it is loaded once."
+    manager = ExtensionManager()
+    manager.from_jpserver_extensions({'nbws.jpserver': True, 'nbws.jupyter.extension': True})
+    app = SimpleNamespace(web_app=Application(base_url='/'))
+    rules = app.web_app.default_router.rules
+    before = len(rules)
+    for name in 'nbws.jpserver', 'nbws.jupyter.extension':
+        (point,) = manager.extensions[name].extension_points.values()
+        point.load(app)
+        assert len(rules) == before + 1

@@ -23,7 +23,7 @@ from nbws.adapters.detect import as_app
 from nbws.core.messages import NbwsError
 from nbws.server.listener import Server
 
-APPS = Path(__file__).resolve().parent/'apps'
+APPS = Path(__file__).resolve().parents[1]/'apps'
 SERVERS = ['nbws', 'uvicorn', 'hypercorn', 'granian']
 
 

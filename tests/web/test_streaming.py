@@ -411,9 +411,9 @@ def test_a_stop_hook_that_fails_keeps_no_other_from_running(expect_log):
 
 def test_hooks_of_a_cell_that_is_run_again_are_replaced():
     app = App()
-    class Cell(type(app.surroundings)):  # type: ignore[misc]
+    class Cell(type(app.environment)):  # type: ignore[misc]
         def owner(self, function: Any) -> Owner: return Owner('cell-1', 'cell [1]')
-    app.surroundings = Cell()
+    app.environment = Cell()
     for _ in range(2):
         @app.on_startup
         def start(): ...
