@@ -131,7 +131,7 @@ def test_the_whole_cell_again(open_notebook: Open) -> None:
     nb = open_notebook([CHAT, "show()", where])
     nb.run_all()
     address = nb.text_output(2)
-    assert re.fullmatch(r"1 <Site app at /nbws/[\w-]+/>\n", address)
+    assert re.fullmatch(r"1 <ServedApp app at /nbws/[\w-]+/>\n", address)
     talk(nb.frame(0), nb.frame(1))
     nb.run(0)
     nb.run(2)

@@ -89,7 +89,7 @@ def http_target(loop: asyncio.AbstractEventLoop, workers: Workers) -> Callable[[
     host = SimpleNamespace(app=App(), limits=limits, loop=loop, workers=workers,
                            stopping=False, date='now', scheme='http', sockets_enabled=True,
                            context_takeover=False, remember=lambda c: None, forget=lambda c: None,
-                           refuse=lambda r: None, later=lambda c: loop.call_soon(c.flush), lanes={}, cast=None)
+                           refuse=lambda r: None, later=lambda c: loop.call_soon(c.flush), groups={}, cast=None)
 
     def step(call: Callable[..., None], *args: Any) -> None:
         "Call it as the loop does, outside of any task, and let the loop have its turns."

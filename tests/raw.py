@@ -7,6 +7,7 @@ import struct
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http.client import HTTPConnection
 from typing import Any
 
 from bound import BOUND
@@ -207,3 +208,13 @@ def until(condition: Callable[[], Any]) -> None:
     while not condition():
         assert time.monotonic() < end, 'it did not happen'
         time.sleep(.005)
+
+
+def get(server: Server, path: str) -> tuple[int, bytes]:
+    "On a connection of its own."
+    connection = HTTPConnection('127.0.0.1', server.port, timeout=BOUND)
+    try:
+        connection.request('GET', path)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    finally: connection.close()

@@ -107,7 +107,8 @@ def _done(future: asyncio.Future[None]) -> None:
 # %% ../../nbs/adapters/00_tornado.ipynb #34144e28
 class TornadoSocket(WebSocketProtocol):
     "tornado's socket protocol over our `Conn`; the transport's `Receiver`."
-    def __init__(self, handler: WebSocketHandler, connection: MemoryConnection, request: Request, sockets: set[Any]) -> None:
+    def __init__(self, handler: WebSocketHandler, connection: MemoryConnection, request: Request,
+                 sockets: set[Any]) -> None:
         super().__init__(handler)
         connection.protocol = self
         self._request, self._sockets, self._chosen = request, sockets, None
@@ -281,7 +282,8 @@ class TornadoApp:
             self._kinds[kind] = type(kind.__name__, (kind,), {'_execute': _execute, '__module__': kind.__module__})
         return self._kinds[kind]
 
-    def _ours(self, kind: type[WebSocketHandler], connection: MemoryConnection, request: Request) -> type[WebSocketHandler]:
+    def _ours(self, kind: type[WebSocketHandler], connection: MemoryConnection,
+              request: Request) -> type[WebSocketHandler]:
         "The same handler, with our protocol under it."
         def get_websocket_protocol(handler: WebSocketHandler) -> WebSocketProtocol | None:
             return TornadoSocket(handler, connection, request, self.sockets) if request.upgrade else None

@@ -117,7 +117,8 @@ SERVED: list[ServedApp] = []
 
 def site_for(app: Any, name: str, cell: str) -> ServedApp | None:
     "The running site that `serve(app)` means, if there is one."
-    return (next((s for s in SERVED if s.app is app), None) or next((s for s in SERVED if cell and s.cell == cell), None)
+    return (next((s for s in SERVED if s.app is app), None)
+            or next((s for s in SERVED if cell and s.cell == cell), None)
             or next((s for s in SERVED if name and s.name == name), None))
 
 # %% ../../nbs/notebook/03_serve.ipynb #7f4d1f92

@@ -57,7 +57,7 @@ def take_since(request: Request) -> None:
 class _FanOut:
     "How a broadcast reaches the members, as things stand."
     thread: int # Whose sockets the groups are
-    groups: list[tuple[BroadcastGroup, int, list[Any], bool]] # Its count of changes, the members' transports, whether they resume
+    groups: list[tuple[BroadcastGroup, int, list[Any], bool]] # Its `changes`, transports, whether they resume
     others: list[WebSocket] # One by one
 
 class Room:

@@ -706,7 +706,7 @@ def test_what_it_costs_jupyters_start() -> None:
     took = min(float(run[0]) for run in runs)
     print(f'import nbws.jupyter.extension: {took:.1f} ms')
     assert took < 20, took
-    assert set(runs[0][1:]) == {'nbws.jupyter.extension', 'nbws.jupyter.rendezvous'}
+    assert set(runs[0][1:]) == {'nbws.jupyter', 'nbws.jupyter.extension', 'nbws.jupyter.rendezvous'}
 
 
 def test_the_name_in_older_settings() -> None:

@@ -12,11 +12,13 @@ from typing import Any
 
 import pytest
 from conftest import RECORDS, ExpectLog
-from raw import serving
-from test_failures import BOUND, get
+from bound import BOUND
+from raw import get, serving
 from websockets.sync.client import connect
 
-from nbws import App, asgi, workers
+from nbws import App
+from nbws.sockets import workers
+from nbws.transports import asgi
 from nbws.server.conn import Limits
 from nbws.adapters.detect import as_app
 from nbws.core.messages import Response

@@ -360,7 +360,7 @@ def test_ours_below_theirs(serving: Any) -> None:
 def test_a_site_swaps_foreign_apps() -> None:
     server = Server(as_app(fastapi_app(1))).start()
     try:
-        site = notebook.Site(server.app.app, server, 'app', 'cell')
+        site = notebook.ServedApp(server.app.app, server, 'app', 'cell')
         with ws(server.port, '/ws') as socket:
             socket.send('1')
             socket.recv(BOUND)

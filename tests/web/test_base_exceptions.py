@@ -16,8 +16,8 @@ import pytest
 import tornado.web
 import tornado.websocket
 from conftest import ExpectLog
-from raw import serving
-from test_failures import BOUND, CANCELLED, get
+from raw import get, serving
+from test_failures import BOUND, CANCELLED
 from websockets.exceptions import ConnectionClosedError
 from websockets.sync.client import connect
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Iterator
-from http.client import HTTPConnection, IncompleteRead
+from http.client import IncompleteRead
 from typing import Any
 
 import pytest
 from bound import BOUND
 from conftest import ExpectLog
-from raw import serving
+from raw import get, serving
 from websockets.exceptions import ConnectionClosedError
 from websockets.sync.client import connect
 
@@ -84,16 +84,6 @@ def make() -> App:
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     if request.param == 'uvloop': pytest.importorskip('uvloop')
     with serving(make(), uvloop=request.param == 'uvloop') as server: yield server
-
-
-def get(server: Server, path: str) -> tuple[int, bytes]:
-    "On a connection of its own."
-    connection = HTTPConnection('127.0.0.1', server.port, timeout=BOUND)
-    try:
-        connection.request('GET', path)
-        answer = connection.getresponse()
-        return answer.status, answer.read()
-    finally: connection.close()
 
 
 NAMES = {'exit': 'SystemExit: from a handler', 'cancelled': 'CancelledError'}
