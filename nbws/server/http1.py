@@ -210,8 +210,8 @@ class _Answers(_Writer):
     "What happens between a read and a write: one exchange at a time."
     socket_conn: type[SocketConn] = SocketConn
     relayed_conn: type[SocketConn] = RelayedConn
-    __slots__ = ('_current', '_full', '_paused', '_yields', '_advancing', '_served', '_lingering', '_waited', '_buffered',
-                 '_link')
+    __slots__ = ('_current', '_full', '_paused', '_yields', '_advancing', '_served', '_lingering', '_waited',
+                 '_buffered', '_link')
 
     def __init__(self, host: ServerContext) -> None:
         super().__init__(host)
