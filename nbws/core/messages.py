@@ -22,12 +22,12 @@ from .data import (MAX_FIELDS, MAX_FILES, MAX_FORM, Fields, FormError, Headers, 
                        parse_cookies, parse_form, parse_query, sendable_fields, set_cookie)
 
 # %% auto #0
-__all__ = ['ALIVE', 'ENCODED_SLASH', 'DEPTH', 'NbwsError', 'BindError', 'SignatureError', 'PatternError', 'OptionError',
+__all__ = ['ALIVE', 'ENCODED_SLASH', 'DEPTH', 'CROWD', 'NbwsError', 'BindError', 'SignatureError', 'PatternError', 'OptionError',
            'StartError', 'Reported', 'HTTPException', 'reason', 'printable', 'CloseCode', 'WebSocketDisconnect', 'Body',
-           'Address', 'URL', 'RequestHead', 'RequestParts', 'Request', 'from_json', 'is_deep', 'ScopeView',
-           'whole_pairs', 'encodable', 'Response', 'HTMLResponse', 'PlainTextResponse', 'JSONResponse',
-           'RedirectResponse', 'StreamingResponse', 'to_json', 'Payload', 'BroadcastGroup', 'Conn', 'Receiver',
-           'Upgrade']
+           'Address', 'URL', 'RequestHead', 'RequestParts', 'Request', 'from_json', 'JSONTooLong', 'too_long',
+           'is_deep', 'ScopeView', 'whole_pairs', 'encodable', 'Response', 'HTMLResponse', 'PlainTextResponse',
+           'JSONResponse', 'RedirectResponse', 'StreamingResponse', 'to_json', 'Payload', 'BroadcastGroup', 'Conn',
+           'Receiver', 'Upgrade']
 
 # %% ../../nbs/core/01_messages.ipynb #a995aca3
 class NbwsError(Exception):
@@ -333,8 +333,14 @@ class Request(RequestParts):
 
     async def json(self, max_size: int | None = None, # Bytes; None: `max_form`
                    ) -> Any:
-        "The body as JSON. Raises `HTTPException` 400 for anything else, 413 for more than `max_size` bytes."
-        try: return from_json(await self.body(self.max_form if max_size is None else max_size))
+        """The body as JSON. Raises `HTTPException` 400 for anything else.
+
+        413 for more than `max_size` bytes, and for lists, objects and names that would take too much memory: `too_long`.
+        """
+        bound = self.max_form if max_size is None else max_size
+        body = await self.body(bound)
+        try: return from_json(body, bound)
+        except JSONTooLong as e: raise HTTPException(413, f'the body {e}') from _let_pass(f'the body {e}')
         except ValueError as e: raise HTTPException(400, f'the body is not JSON: {e}') from None
 
     async def form(self, *, max_fields: int = MAX_FIELDS, # Fields and files; more are refused
@@ -372,12 +378,15 @@ class Request(RequestParts):
         if self._out is None: self._out = []
         return self._out
 
-def from_json(text: str | bytes) -> Any:
+def from_json(text: str | bytes,
+              max_size: int = MAX_FORM, # Bytes, or characters, that it may have
+              ) -> Any:
     """What a visitor's JSON says, with U+FFFD for half a surrogate pair.
 
-    Raises `ValueError` for what is none, is nested too deeply or has too long a number.
+    Raises `ValueError` for what is none, is nested too deeply or has too long a number, `JSONTooLong` for what is long.
     """
     if not isinstance(text, str): text = text.decode(json.detect_encoding(text))
+    if excess := too_long(text, max_size): raise JSONTooLong(excess)
     try: value = json.loads(whole_pairs(text) if '\\u' in text else text, object_hook=Fields)
     except RecursionError: raise ValueError(_DEEP) from None
     if is_deep(text, value): raise ValueError(_DEEP)
@@ -386,15 +395,47 @@ def from_json(text: str | bytes) -> Any:
 _DEEP = 'it is nested too deeply'
 DEPTH = 100 # Levels of lists and objects in JSON. Python reads 1,000 or more, but cannot print, render or copy them
 
+class JSONTooLong(ValueError):
+    "JSON that has more bytes, lists or objects than are taken."
+
+_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)', re.S) # The last one may not end
+
+def too_long(text: str, # JSON
+             max_size: int, # Characters that it may have
+             ) -> str:
+    """What is too much of it, or ''.
+
+    A list takes three characters and 70 bytes of memory, an object with one name eight and 270. So there may be one
+    list for `CROWD` characters of `max_size`, as many names, and half as many objects: at worst, a text of 1 MiB
+    becomes 16 MiB.
+    """
+    if len(text) > max_size: return f'has more than {max_size} characters'
+    most = max_size // CROWD
+    if len(text) <= most or not _crowded(text, most) or not _crowded(_STRING.sub('', text), most): return ''
+    if _sinks(text): return '' # Its reader gives up, and says why
+    return f'has more than {most} lists or names, or half as many objects'
+
+CROWD = 14
+
+def _sinks(text: str) -> bool:
+    "Whether it begins with more levels than Python's reader goes down."
+    try: json.loads(text[:10_000])
+    except RecursionError: return True
+    except ValueError: pass
+    return False
+
+def _crowded(text: str, most: int) -> bool:
+    return text.count('[') + 2 * text.count('{') > most or text.count(':') > most
+
 def is_deep(text: str, # JSON
             value: Any, # The same, parsed
             ) -> bool:
     "Whether more than `DEPTH` lists and objects lie in each other."
     if len(text) <= 2 * DEPTH or text.count('[') + text.count('{') <= DEPTH: return False
-    level = [value]
-    for _ in range(DEPTH + 1):
-        if not (nests := [v for v in level if isinstance(v, (dict, list))]): return False
-        level = [x for v in nests for x in (v.values() if isinstance(v, dict) else v)]
+    nests = [value] if isinstance(value, (list, dict)) else []
+    for _ in range(DEPTH):
+        nests = [x for v in nests for x in (v if isinstance(v, list) else v.values()) if isinstance(x, (list, dict))]
+        if not nests: return False
     return True
 
 def _let_pass(what: str) -> BindError:
