@@ -1,4 +1,4 @@
-"""How the house is built, beyond who imports whom (test_floors.py): seams, names, sizes; a planted fault for each rule."""
+"""How the house is built, beyond who imports whom (test_floors.py): seams, names, sizes; each with a planted fault."""
 from __future__ import annotations
 
 import ast
@@ -152,7 +152,8 @@ def density(texts: Mapping[str, str]) -> float:
         tree, prose = ast.parse(text), set()
         for node in ast.walk(tree):
             nodes += 1
-            if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            value = node.value if isinstance(node, ast.Expr) else None
+            if isinstance(value, ast.Constant) and isinstance(value.value, str):
                 prose |= set(range(node.lineno, (node.end_lineno or 0) + 1))
         lines += len([line for n, line in enumerate(text.splitlines(), 1)
                       if line.strip() and not line.lstrip().startswith('#') and n not in prose])
