@@ -9,13 +9,13 @@ import asyncio
 import json
 import re
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping, MappingView, Sequence, Set
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping, MappingView, Set
 from dataclasses import fields, is_dataclass
 from enum import Enum, IntEnum
 from http import HTTPStatus
 from math import inf
 from types import SimpleNamespace
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from .data import (MAX_FIELDS, MAX_FILES, MAX_FORM, Fields, FormError, Headers, MultiDict, ascii_field,
@@ -26,8 +26,7 @@ __all__ = ['ALIVE', 'ENCODED_SLASH', 'DEPTH', 'CROWD', 'NbwsError', 'BindError',
            'StartError', 'Reported', 'HTTPException', 'reason', 'printable', 'CloseCode', 'WebSocketDisconnect', 'Body',
            'Address', 'URL', 'RequestHead', 'RequestParts', 'Request', 'from_json', 'JSONTooLong', 'too_long',
            'is_deep', 'ScopeView', 'whole_pairs', 'encodable', 'Response', 'HTMLResponse', 'PlainTextResponse',
-           'JSONResponse', 'RedirectResponse', 'StreamingResponse', 'to_json', 'Payload', 'BroadcastGroup', 'Conn',
-           'Receiver', 'Upgrade']
+           'JSONResponse', 'RedirectResponse', 'StreamingResponse', 'to_json', 'Payload']
 
 # %% ../../nbs/core/01_messages.ipynb #a995aca3
 class NbwsError(Exception):
@@ -179,7 +178,7 @@ class RequestHead:
                  'max_form', '_body', '_path', '_query', '_cookies', '_form', '_state', '_out',
                  'leave', 'vouched')
     max_form: int # Bytes of a form without its files, or of JSON; beyond it 413. Middleware may set another
-    app: Any # The app that answers, and its route: set by the app
+    app: object # Which answers, an `Application`; it sets this and its route
     route: Any
     path_params: dict[str, Any]
     connection: Any # What the app's `connected` made of the connection, where the transport tells of it
@@ -292,7 +291,10 @@ class RequestParts(RequestHead):
     @property
     def session(self) -> Any:
         "The visitor's session, a dict that is signed and kept; loaded at the first question."
-        if self._session is None: self._session = self.app.sessions.load(self)
+        if self._session is None:
+            sessions = getattr(self.app, 'sessions', None)
+            if sessions is None: raise NbwsError(f'{self.app!r} keeps no sessions: an nbws App does')
+            self._session = sessions.load(self)
         return self._session
 
     @session.setter
@@ -335,7 +337,7 @@ class Request(RequestParts):
                    ) -> Any:
         """The body as JSON. Raises `HTTPException` 400 for anything else.
 
-        413 for more than `max_size` bytes, and for lists, objects and names that would take too much memory: `too_long`.
+        413 for more than `max_size` bytes, or lists, objects and names that would take too much memory: `too_long`.
         """
         bound = self.max_form if max_size is None else max_size
         body = await self.body(bound)
@@ -583,59 +585,3 @@ class Payload:
         encodable(data) # Before a history or another member has it
         self.data = data
         self.wire: bytes | None = None
-
-class BroadcastGroup(Protocol):
-    "What sockets have in common that get the same bytes for a message. On the server's loop only."
-    changes: int # Sockets that took the group or left it: a list of its transports holds until this changes
-    def send(self, payload: Payload, transports: Sequence[Any], skip: Any = None) -> None:
-        "As `Conn.send` for each socket of these `transports` but `skip`, and faster."
-
-class Conn(Protocol):
-    "A transport's end of an open socket, as the app sees it. On the server's loop only."
-    @property
-    def group(self) -> BroadcastGroup | None:
-        "The way of a broadcast; None where it has to be `send`."
-        return None
-    @property
-    def transport(self) -> Any:
-        "What `group` writes to."
-    def send(self, data: str | bytes | Payload) -> bool:
-        "Send a text or a binary message; never waits. True: much is unsent now, and `drained` tells when it has gone."
-        return False
-    def ping(self, data: bytes = b'') -> None:
-        "Send a ping, where the transport can and little is unsent (RFC 6455, section 5.5.2)."
-    def close(self, code: int = 1000, reason: str = '') -> None:
-        "Start the closing handshake; the transport ends it within a bound."
-    def pause(self, paused: bool) -> None:
-        "Stop reading from the client, or go on: handlers cannot keep up."
-    @property
-    def buffered(self) -> int:
-        "Bytes that wait to be sent because the client does not read."
-        return 0
-    @property
-    def quota(self) -> Any:
-        "What may wait at all sockets of this transport, a `Quota`; a socket without one has its own."
-
-# %% ../../nbs/core/01_messages.ipynb #f9b28912
-class Receiver(Protocol):
-    "The app's end of an open socket, as a transport sees it. On the server's loop only; no call blocks or raises."
-    def opened(self, conn: Conn) -> None:
-        "The handshake is written: the socket is open."
-    def received(self, data: str | bytes) -> None:
-        "A whole message: text or binary."
-    def arriving(self, size: int) -> None:
-        "So many bytes of a message that has not ended are here, from 64 KiB on; 0: it has. Not every receiver has it."
-    def drained(self) -> None:
-        "What was buffered has gone out, after `conn.buffered` had been above the transport's high-water mark."
-    def closed(self, code: int, reason: str = '') -> None:
-        "The socket has ended, by whichever side; called once, the last call."
-
-class Upgrade(Response):
-    "The answer that accepts a WebSocket handshake."
-    def __init__(self,
-                 receiver: Receiver, # The app's end
-                 subprotocol: str | None = None, # One of those that the client offered
-                 headers: Iterable[tuple[str, str]] = (), # Added to the handshake, cookies for example
-                 ) -> None:
-        super().__init__(b'', 101, headers)
-        self.receiver, self.subprotocol = receiver, subprotocol

@@ -13,8 +13,9 @@ from types import SimpleNamespace
 from typing import Any, Protocol
 
 from ..core.html import FT, apart, is_element, render
-from ..core.messages import (BindError, CloseCode, Conn, JSONTooLong, Payload, Request, Upgrade, WebSocketDisconnect,
-                           encodable, from_json, printable, to_json)
+from ..core.messages import (BindError, CloseCode, JSONTooLong, Payload, Request, WebSocketDisconnect, encodable,
+                                from_json, printable, to_json)
+from ..core.protocols import Conn, Upgrade
 from .workers import Workers
 
 # %% auto #0
