@@ -223,6 +223,6 @@ bench: $(VENV)/.dev ## nbws beside its peers, on Linux with gcc; options: make b
 
 .PHONY: clean
 clean: ## remove .venv, the browser files and everything that runs leave behind
-	find nbws/static -type f ! -name nbws.js ! -name prefix.js ! -name sockets.js ! -name nbws.css -delete
+	rm -f $(addprefix nbws/static/,*.min.* ws.js sse.js LICENSES.txt LOCK)
 	rm -rf $(VENV) .venv-bench .venv-lowest .venv-3.* build dist *.egg-info _proc e2e/artefacts .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find nbws tests e2e nbs -name __pycache__ -prune -exec rm -rf {} +

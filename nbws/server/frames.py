@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from codecs import getincrementaldecoder
 from dataclasses import dataclass
-from typing import Any, Protocol
+from io import BytesIO
+from typing import Protocol
 
 from ..core.messages import CloseCode
 
@@ -118,27 +119,61 @@ def _close_event(payload: bytes) -> Close:
 
 # %% ../../nbs/server/00_frames.ipynb #8cb3bcc2
 ENOUGH = 2**18 # Bytes that `feed` decompresses, after which it returns: whoever calls may have to wait
+_FRAMES = 512 # Frames that `feed` takes apart, after which it returns: a read may bring 40,000 empty ones
+_TAIL = 2**15 # Characters of a text that are copied at each piece; longer texts grow by that much at a time
 _SLICE = 1024 # Compressed bytes that are inflated together: to 1 MiB at the most
 _RATIO = 1032 # Bytes that one can inflate to at the most, says zlib's documentation
+
+class _Text:
+    "A text message on its way, decoded as it comes: decoded at its end it would be held twice."
+    __slots__ = ('length', 'memory', '_decode', '_text', '_tail')
+
+    def __init__(self) -> None:
+        self.length = self.memory = 0 # Bytes that came; bytes that they take
+        self._decode = getincrementaldecoder('utf-8')().decode
+        self._text = self._tail = ''
+
+    def add(self, chunk: bytes, last: bool = False) -> None:
+        "Raises `UnicodeDecodeError`."
+        self.length += len(chunk)
+        self.memory += len(chunk)
+        tail = self._tail + self._decode(chunk, last)
+        if len(tail) <= _TAIL and not last:
+            self._tail = tail
+            return
+        text, self._text, self._tail = self._text, '', ''
+        text += tail # In place: CPython extends a text that nothing but this variable refers to
+        self._text, self.memory = text, text.__sizeof__()
+
+    def end(self) -> str:
+        self.add(b'', True)
+        return self._text
+
+class _Binary(BytesIO):
+    "A binary message on its way; its value is its buffer, and no copy."
+    @property
+    def length(self) -> int: "Bytes that came."; return self.tell()
+    memory = length
+    def add(self, chunk: bytes) -> None: self.write(chunk)
+    def end(self) -> bytes: return self.getvalue()
 
 class Decoder:
     "Turns what a client sends into events; keeps half-received frames and messages. Nothing is read or written here."
     __slots__ = ('limit', 'more', 'partial', '_inflater', '_data', '_at', '_ended', '_opcode', '_fin', '_left', '_mask',
-                 '_kind', '_packed', '_message', '_control', '_utf8', '_grown', '_measured')
+                 '_kind', '_packed', '_message', '_control', '_grown', '_measured')
 
     def __init__(self,
                  limit: int = 10 * 2**20, # Bytes that a message may have, decompressed
                  inflater: Inflater | None = None, # Where permessage-deflate is agreed on
                  ) -> None:
         self.limit, self._inflater = limit, inflater
-        self.more = False # The budget ran out, or `ENOUGH` was decompressed: `feed(b'')` goes on
-        self.partial = 0 # Bytes held of a message that has not ended, decompressed
+        self.more = False # The budget ran out, or enough was done at once: `feed(b'')` goes on
+        self.partial = 0 # Bytes of memory that a message takes that has not ended
         self._data, self._at, self._ended = b'', 0, False # Not yet decoded, from here
         self._opcode, self._fin, self._left, self._mask = 0, False, -1, b'' # The frame; -1: between two
         self._kind, self._packed = 0, False # The message: TEXT, BINARY, or 0 between two
-        self._message: bytearray | None = None
+        self._message: _Text | _Binary | None = None
         self._control: bytes = b''
-        self._utf8: Any = None # Checks a text message that comes in pieces
         self._grown = 0 # Bytes decompressed by this call of `feed`
         self._measured = 0 # Compressed bytes of the frame that have been measured, and are not inflated yet
 
@@ -150,7 +185,7 @@ class Decoder:
         events: list[Event] = []
         if self._ended: return events
         if self._data: data = self._data + data if data else self._data
-        at, end, limit, enough = self._at, len(data), self.limit, False
+        at, end, limit, frames, enough = self._at, len(data), self.limit, 0, False
         try:
             while at < end and len(events) < budget:
                 if self._left < 0:
@@ -170,7 +205,8 @@ class Decoder:
                     at += head
                 at = self._payload(data, at, end, events)
                 if self._ended: break
-                if self._grown > ENOUGH:
+                frames += 1
+                if self._grown > ENOUGH or frames == _FRAMES:
                     enough = True
                     break
         except (FrameError, UnicodeDecodeError) as e: events.append(self._fail(e))
@@ -181,7 +217,7 @@ class Decoder:
         return events
 
     def _fail(self, error: FrameError | UnicodeDecodeError) -> Failure:
-        self._ended, self._message, self._utf8, self.partial = True, None, None, 0
+        self._ended, self._message, self.partial = True, None, 0
         if isinstance(error, FrameError): return Failure(error.code, error.reason)
         return Failure(CloseCode.INVALID_DATA, 'the text is not UTF-8')
 
@@ -221,15 +257,18 @@ class Decoder:
     def _check_size(self, first: int, size: int) -> None:
         # Incompressible data grows a little when it is compressed: the inflated size has the last word there
         packed = first & 0x40 if first & 15 else self._packed
-        limit = self.limit * 2 + 1024 if packed else self.limit - len(self._message or b'')
+        limit = self.limit * 2 + 1024 if packed else self.limit - self._length
         if not first & 8 and size > limit: raise self._too_long()
 
     def _too_long(self) -> FrameError:
         return FrameError(CloseCode.TOO_BIG, f'the message is longer than {self.limit} bytes')
 
+    @property
+    def _length(self) -> int: return self._message.length if self._message else 0
+
     def _begin(self, first: int) -> None:
-        self._kind, self._packed, self._message = first & 15, bool(first & 0x40), bytearray()
-        self._utf8 = getincrementaldecoder('utf-8')() if self._kind == TEXT else None
+        self._kind, self._packed = first & 15, bool(first & 0x40)
+        self._message = _Text() if self._kind == TEXT else _Binary()
 
     def _payload(self, data: bytes, at: int, end: int, events: list[Event]) -> int:
         "Take what has come of the payload; where the frame is complete, end it. Returns the place behind it."
@@ -253,7 +292,7 @@ class Decoder:
 
     def _measure(self, masked: bytes) -> None:
         "Refuse what would be too long before any of it is kept: of a frame that could be, all that has come."
-        room = self.limit - len(self._message or b'')
+        room = self.limit - self._length
         if self._inflater and len(masked) > self._measured and len(masked) * _RATIO > room:
             self._measured = len(masked)
             self._inflater.measure(websocket_mask(self._mask, masked), room)
@@ -263,23 +302,21 @@ class Decoder:
         message = self._message
         assert message is not None
         if self._packed and self._inflater:
-            chunk = self._inflater.feed(chunk, self.limit - len(message))
+            chunk = self._inflater.feed(chunk, self.limit - message.length)
             self._grown += len(chunk)
         self._add(message, chunk)
 
-    def _add(self, message: bytearray, chunk: bytes) -> None:
-        if len(message) + len(chunk) > self.limit: raise self._too_long()
-        if self._utf8: self._utf8.decode(chunk)
-        message += chunk
-        self.partial = len(message)
+    def _add(self, message: _Text | _Binary, chunk: bytes) -> None:
+        if message.length + len(chunk) > self.limit: raise self._too_long()
+        message.add(chunk)
+        self.partial = message.memory
 
     def _end_message(self) -> str | bytes:
-        message, kind = self._message, self._kind
+        message = self._message
         assert message is not None
-        if self._packed and self._inflater: self._add(message, self._inflater.end(self.limit - len(message)))
-        if self._utf8: self._utf8.decode(b'', True)
-        self._message, self._kind, self._packed, self._utf8, self.partial = None, 0, False, None, 0
-        return message.decode() if kind == TEXT else bytes(message)
+        if self._packed and self._inflater: self._add(message, self._inflater.end(self.limit - message.length))
+        self._message, self._kind, self._packed, self.partial = None, 0, False, 0
+        return message.end()
 
     def _end_control(self) -> Event:
         payload, self._control = self._control, b''
