@@ -25,7 +25,9 @@ from .web.files import FileResponse, StaticFiles
 from .core.html import *
 from .core.messages import (BindError, HTMLResponse, HTTPException, JSONResponse, NbwsError, PlainTextResponse,
                            RedirectResponse, Request, Response, StartError, StreamingResponse, WebSocketDisconnect)
-from .notebook.serve import serve, show, stop
+from .notebook.serve import serve
+from .notebook.served import stop
+from .notebook.show import show
 from .sockets.rooms import Room
 from .sockets.websocket import WebSocket
 
