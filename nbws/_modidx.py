@@ -131,6 +131,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                           'nbws.cli.Supervisor': ('cli.html#supervisor', 'nbws/cli.py'),
                           'nbws.cli.Supervisor.__init__': ('cli.html#supervisor.__init__', 'nbws/cli.py'),
                           'nbws.cli.Supervisor._stop': ('cli.html#supervisor._stop', 'nbws/cli.py'),
+                          'nbws.cli.Supervisor.begin': ('cli.html#supervisor.begin', 'nbws/cli.py'),
                           'nbws.cli.Supervisor.differs': ('cli.html#supervisor.differs', 'nbws/cli.py'),
                           'nbws.cli.Supervisor.end': ('cli.html#supervisor.end', 'nbws/cli.py'),
                           'nbws.cli.Supervisor.fill': ('cli.html#supervisor.fill', 'nbws/cli.py'),
