@@ -19,8 +19,8 @@ from urllib.parse import urlencode
 from .core.data import Headers, sendable_fields
 from .adapters.detect import as_app
 from .loading import load_app
-from .core.messages import (CloseCode, NbwsError, Payload, Request, Response, Upgrade, WebSocketDisconnect,
-                           encodable)
+from .core.messages import CloseCode, NbwsError, Payload, Request, Response, WebSocketDisconnect, encodable
+from .core.protocols import Upgrade
 from .sockets.websocket import Quota
 from .sockets.workers import Workers
 

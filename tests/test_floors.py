@@ -35,6 +35,7 @@ ONLY = {
     'core.messages': {'core.data'},
     'core.html': {'core.data', 'core.messages'},
     'core.routing': {'core.data', 'core.messages'},
+    'core.protocols': {'core.messages', 'core.routing'},
     'sockets.workers': {'core.data', 'core.messages'},
     'server.frames': {'core.data', 'core.messages'},
     'server.deflate': {'core.data', 'core.messages', 'server.frames'},

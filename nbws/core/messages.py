@@ -9,25 +9,24 @@ import asyncio
 import json
 import re
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping, MappingView, Sequence, Set
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping, MappingView, Set
 from dataclasses import fields, is_dataclass
 from enum import Enum, IntEnum
 from http import HTTPStatus
 from math import inf
 from types import SimpleNamespace
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 from .data import (MAX_FIELDS, MAX_FILES, MAX_FORM, Fields, FormError, Headers, MultiDict, ascii_field,
                        parse_cookies, parse_form, parse_query, sendable_fields, set_cookie)
 
 # %% auto #0
-__all__ = ['ALIVE', 'ENCODED_SLASH', 'DEPTH', 'NbwsError', 'BindError', 'SignatureError', 'PatternError', 'OptionError',
+__all__ = ['ALIVE', 'ENCODED_SLASH', 'DEPTH', 'CROWD', 'NbwsError', 'BindError', 'SignatureError', 'PatternError', 'OptionError',
            'StartError', 'Reported', 'HTTPException', 'reason', 'printable', 'CloseCode', 'WebSocketDisconnect', 'Body',
-           'Address', 'URL', 'RequestHead', 'RequestParts', 'Request', 'from_json', 'is_deep', 'ScopeView',
-           'whole_pairs', 'encodable', 'Response', 'HTMLResponse', 'PlainTextResponse', 'JSONResponse',
-           'RedirectResponse', 'StreamingResponse', 'to_json', 'Payload', 'BroadcastGroup', 'Conn', 'Receiver',
-           'Upgrade']
+           'Address', 'URL', 'RequestHead', 'RequestParts', 'Request', 'from_json', 'JSONTooLong', 'too_long',
+           'is_deep', 'ScopeView', 'whole_pairs', 'encodable', 'Response', 'HTMLResponse', 'PlainTextResponse',
+           'JSONResponse', 'RedirectResponse', 'StreamingResponse', 'to_json', 'Payload']
 
 # %% ../../nbs/core/01_messages.ipynb #a995aca3
 class NbwsError(Exception):
@@ -179,7 +178,7 @@ class RequestHead:
                  'max_form', '_body', '_path', '_query', '_cookies', '_form', '_state', '_out',
                  'leave', 'vouched')
     max_form: int # Bytes of a form without its files, or of JSON; beyond it 413. Middleware may set another
-    app: Any # The app that answers, and its route: set by the app
+    app: object # Which answers, an `Application`; it sets this and its route
     route: Any
     path_params: dict[str, Any]
     connection: Any # What the app's `connected` made of the connection, where the transport tells of it
@@ -292,7 +291,10 @@ class RequestParts(RequestHead):
     @property
     def session(self) -> Any:
         "The visitor's session, a dict that is signed and kept; loaded at the first question."
-        if self._session is None: self._session = self.app.sessions.load(self)
+        if self._session is None:
+            sessions = getattr(self.app, 'sessions', None)
+            if sessions is None: raise NbwsError(f'{self.app!r} keeps no sessions: an nbws App does')
+            self._session = sessions.load(self)
         return self._session
 
     @session.setter
@@ -333,8 +335,14 @@ class Request(RequestParts):
 
     async def json(self, max_size: int | None = None, # Bytes; None: `max_form`
                    ) -> Any:
-        "The body as JSON. Raises `HTTPException` 400 for anything else, 413 for more than `max_size` bytes."
-        try: return from_json(await self.body(self.max_form if max_size is None else max_size))
+        """The body as JSON. Raises `HTTPException` 400 for anything else.
+
+        413 for more than `max_size` bytes, or lists, objects and names that would take too much memory: `too_long`.
+        """
+        bound = self.max_form if max_size is None else max_size
+        body = await self.body(bound)
+        try: return from_json(body, bound)
+        except JSONTooLong as e: raise HTTPException(413, f'the body {e}') from _let_pass(f'the body {e}')
         except ValueError as e: raise HTTPException(400, f'the body is not JSON: {e}') from None
 
     async def form(self, *, max_fields: int = MAX_FIELDS, # Fields and files; more are refused
@@ -372,12 +380,15 @@ class Request(RequestParts):
         if self._out is None: self._out = []
         return self._out
 
-def from_json(text: str | bytes) -> Any:
+def from_json(text: str | bytes,
+              max_size: int = MAX_FORM, # Bytes, or characters, that it may have
+              ) -> Any:
     """What a visitor's JSON says, with U+FFFD for half a surrogate pair.
 
-    Raises `ValueError` for what is none, is nested too deeply or has too long a number.
+    Raises `ValueError` for what is none, is nested too deeply or has too long a number, `JSONTooLong` for what is long.
     """
     if not isinstance(text, str): text = text.decode(json.detect_encoding(text))
+    if excess := too_long(text, max_size): raise JSONTooLong(excess)
     try: value = json.loads(whole_pairs(text) if '\\u' in text else text, object_hook=Fields)
     except RecursionError: raise ValueError(_DEEP) from None
     if is_deep(text, value): raise ValueError(_DEEP)
@@ -386,15 +397,47 @@ def from_json(text: str | bytes) -> Any:
 _DEEP = 'it is nested too deeply'
 DEPTH = 100 # Levels of lists and objects in JSON. Python reads 1,000 or more, but cannot print, render or copy them
 
+class JSONTooLong(ValueError):
+    "JSON that has more bytes, lists or objects than are taken."
+
+_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)', re.S) # The last one may not end
+
+def too_long(text: str, # JSON
+             max_size: int, # Characters that it may have
+             ) -> str:
+    """What is too much of it, or ''.
+
+    A list takes three characters and 70 bytes of memory, an object with one name eight and 270. So there may be one
+    list for `CROWD` characters of `max_size`, as many names, and half as many objects: at worst, a text of 1 MiB
+    becomes 16 MiB.
+    """
+    if len(text) > max_size: return f'has more than {max_size} characters'
+    most = max_size // CROWD
+    if len(text) <= most or not _crowded(text, most) or not _crowded(_STRING.sub('', text), most): return ''
+    if _sinks(text): return '' # Its reader gives up, and says why
+    return f'has more than {most} lists or names, or half as many objects'
+
+CROWD = 14
+
+def _sinks(text: str) -> bool:
+    "Whether it begins with more levels than Python's reader goes down."
+    try: json.loads(text[:10_000])
+    except RecursionError: return True
+    except ValueError: pass
+    return False
+
+def _crowded(text: str, most: int) -> bool:
+    return text.count('[') + 2 * text.count('{') > most or text.count(':') > most
+
 def is_deep(text: str, # JSON
             value: Any, # The same, parsed
             ) -> bool:
     "Whether more than `DEPTH` lists and objects lie in each other."
     if len(text) <= 2 * DEPTH or text.count('[') + text.count('{') <= DEPTH: return False
-    level = [value]
-    for _ in range(DEPTH + 1):
-        if not (nests := [v for v in level if isinstance(v, (dict, list))]): return False
-        level = [x for v in nests for x in (v.values() if isinstance(v, dict) else v)]
+    nests = [value] if isinstance(value, (list, dict)) else []
+    for _ in range(DEPTH):
+        nests = [x for v in nests for x in (v if isinstance(v, list) else v.values()) if isinstance(x, (list, dict))]
+        if not nests: return False
     return True
 
 def _let_pass(what: str) -> BindError:
@@ -542,59 +585,3 @@ class Payload:
         encodable(data) # Before a history or another member has it
         self.data = data
         self.wire: bytes | None = None
-
-class BroadcastGroup(Protocol):
-    "What sockets have in common that get the same bytes for a message. On the server's loop only."
-    changes: int # Sockets that took the group or left it: a list of its transports holds until this changes
-    def send(self, payload: Payload, transports: Sequence[Any], skip: Any = None) -> None:
-        "As `Conn.send` for each socket of these `transports` but `skip`, and faster."
-
-class Conn(Protocol):
-    "A transport's end of an open socket, as the app sees it. On the server's loop only."
-    @property
-    def group(self) -> BroadcastGroup | None:
-        "The way of a broadcast; None where it has to be `send`."
-        return None
-    @property
-    def transport(self) -> Any:
-        "What `group` writes to."
-    def send(self, data: str | bytes | Payload) -> bool:
-        "Send a text or a binary message; never waits. True: much is unsent now, and `drained` tells when it has gone."
-        return False
-    def ping(self, data: bytes = b'') -> None:
-        "Send a ping, where the transport can and little is unsent (RFC 6455, section 5.5.2)."
-    def close(self, code: int = 1000, reason: str = '') -> None:
-        "Start the closing handshake; the transport ends it within a bound."
-    def pause(self, paused: bool) -> None:
-        "Stop reading from the client, or go on: handlers cannot keep up."
-    @property
-    def buffered(self) -> int:
-        "Bytes that wait to be sent because the client does not read."
-        return 0
-    @property
-    def quota(self) -> Any:
-        "What may wait at all sockets of this transport, a `Quota`; a socket without one has its own."
-
-# %% ../../nbs/core/01_messages.ipynb #f9b28912
-class Receiver(Protocol):
-    "The app's end of an open socket, as a transport sees it. On the server's loop only; no call blocks or raises."
-    def opened(self, conn: Conn) -> None:
-        "The handshake is written: the socket is open."
-    def received(self, data: str | bytes) -> None:
-        "A whole message: text or binary."
-    def arriving(self, size: int) -> None:
-        "So many bytes of a message that has not ended are here, from 64 KiB on; 0: it has. Not every receiver has it."
-    def drained(self) -> None:
-        "What was buffered has gone out, after `conn.buffered` had been above the transport's high-water mark."
-    def closed(self, code: int, reason: str = '') -> None:
-        "The socket has ended, by whichever side; called once, the last call."
-
-class Upgrade(Response):
-    "The answer that accepts a WebSocket handshake."
-    def __init__(self,
-                 receiver: Receiver, # The app's end
-                 subprotocol: str | None = None, # One of those that the client offered
-                 headers: Iterable[tuple[str, str]] = (), # Added to the handshake, cookies for example
-                 ) -> None:
-        super().__init__(b'', 101, headers)
-        self.receiver, self.subprotocol = receiver, subprotocol

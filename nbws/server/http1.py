@@ -20,8 +20,8 @@ from .conn import LONG, ServerContext, OutputBuffer, RelayedConn, SocketConn, Uv
 from ..sockets.alive import stays_alive
 from .handshake import switching
 from ..core.data import sendable_fields
-from ..core.messages import (ALIVE, HTTPException, PlainTextResponse, Reported, Request, Response, Upgrade, printable,
-                           reason)
+from ..core.messages import ALIVE, HTTPException, PlainTextResponse, Reported, Request, Response, printable, reason
+from ..core.protocols import Upgrade
 from .parser import BODY, DEAF, HEAD, IDLE, Exchange, RequestParser, StreamedBody
 from ..layers.prefix import relocated
 from ..sockets.workers import is_ending

@@ -18,8 +18,9 @@ from ..layers.gate import Gate
 from ..web.app import AppBase, Environment, users_traceback
 from ..core.data import BODY_RATE, BODY_SILENCE, Headers, sendable_fields
 from ..sockets.alive import PAUSE, PING, PONG, RESUME, farewell, stays_alive
-from ..core.messages import (ALIVE, CloseCode, Conn, HTTPException, NbwsError, Payload, PlainTextResponse, Receiver,
-                           Reported, Request, Response, Upgrade, encodable, printable, reason)
+from ..core.messages import (ALIVE, CloseCode, HTTPException, NbwsError, Payload, PlainTextResponse, Reported,
+                                Request, Response, encodable, printable, reason)
+from ..core.protocols import Conn, Receiver, Upgrade
 from ..sockets.websocket import HIGH_WATER, Inbox, Quota
 from ..sockets.workers import Workers, is_ending
 

@@ -16,7 +16,8 @@ from ..web.app import ASSETS
 from ..core.binding import Plan, Source
 from ..web.endpoints import EMPTY, YieldedBody, is_stream, pulled
 from ..core.messages import HTTPException as AnyHTTPException
-from ..core.messages import OptionError, Request, Response, Upgrade
+from ..core.messages import OptionError, Request, Response
+from ..core.protocols import Upgrade
 from ..core.routing import ANY, WEBSOCKET, Route
 from ..sockets.workers import is_ending
 from .binding import TremoloCall, run_plan, tremolo_plan

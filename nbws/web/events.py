@@ -9,7 +9,8 @@ import asyncio
 import logging
 from typing import Any
 
-from ..core.messages import CloseCode, Conn, Reported, Request, Upgrade
+from ..core.messages import CloseCode, Reported, Request
+from ..core.protocols import Conn, Upgrade
 from ..sockets.workers import Workers
 
 log = logging.getLogger('nbws')
