@@ -104,8 +104,8 @@ lint: $(VENV)/.dev $(NODE_MODULES) ## ruff and mypy; ESLint, where npm is
 	@$(if $(NODE_MODULES),echo "==> eslint"; node_modules/.bin/eslint .,echo "==> eslint: there is no npm here: nbws/static is not linted")
 
 .PHONY: js
-js: ## the tests of nbws/static, by Node
-	@$(if $(shell command -v node),echo "==> node --test"; node --test --test-reporter=dot tests/static/*.test.mjs,\
+js: $(VENV)/.dev ## the tests of nbws/static, by Node
+	@$(if $(shell command -v node),echo "==> node --test"; node --test tests/static/*.test.mjs > $(VENV)/js.log || { cat $(VENV)/js.log; exit 1; },\
 	  echo "==> node --test: there is no Node here: the tests of nbws/static are left out")
 
 .PHONY: export

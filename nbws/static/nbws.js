@@ -253,7 +253,7 @@
     if (kept && window.htmx) takeOver(kept)
   })
 
-  // Behind a Jupyter server: which notebook is this page of? A notebook's name outlasts Jupyter, a kernel's id does not.
+  // Behind a Jupyter server: of which notebook is this page? Its name outlasts Jupyter, the id of its kernel does not.
   const kernelUrl = (base.match(/^.*\/nbws\/[\w-]+(~\w+)?(\/~[\w-]+)?/) || [])[0]
   const here = kernelUrl && new URL(kernelUrl).pathname
   const sandboxed = self.origin === 'null'

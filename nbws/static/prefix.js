@@ -18,7 +18,7 @@
     if (!web[u.protocol] || !hosts.has(u.host)) return url
     if (u.pathname !== prefix && !u.pathname.startsWith(prefix + '/')) u.pathname = prefix + u.pathname
     if (text[0] === '/') return u.pathname + u.search + u.hash
-    u.host = location.host
+    Object.assign(u, { hostname: location.hostname, port: location.port }) // A `host` without a port would keep its own
     if (u.protocol.startsWith('ws')) u.protocol = location.protocol === 'https:' ? 'wss:' : 'ws:'
     else if (u.protocol === 'http:' && location.protocol === 'https:') u.protocol = 'https:'
     return u.href
