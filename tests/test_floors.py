@@ -32,13 +32,14 @@ FLOORS = ['core', 'sockets', 'layers', 'web', 'server', 'transports', 'adapters'
 # Narrower than the floors: of nbws, these import nothing but ...
 ONLY = {
     'core.data': set(),
-    'core.messages': {'core.data'},
-    'core.html': {'core.data', 'core.messages'},
-    'core.routing': {'core.data', 'core.messages'},
-    'sockets.workers': {'core.data', 'core.messages'},
-    'server.frames': {'core.data', 'core.messages'},
-    'server.deflate': {'core.data', 'core.messages', 'server.frames'},
-    'server.handshake': {'core.data', 'core.messages', 'server.frames', 'server.deflate'},
+    'core.errors': {'core.data'},
+    'core.encoding': {'core.data'},
+    'core.html': {'core.data'},
+    'core.routing': {'core.errors', 'core.request'},
+    'sockets.workers': set(),
+    'server.frames': {'core.messages'},
+    'server.deflate': {'core.messages', 'server.frames'},
+    'server.handshake': {'core.data', 'core.errors', 'core.request', 'server.frames', 'server.deflate'},
     'jupyter.rendezvous': set(),
     'jupyter.extension': {'jupyter.rendezvous'},
     'jpserver': {'jupyter.extension'},
@@ -169,13 +170,13 @@ def test_imports(name: str) -> None:
 
 
 @pytest.mark.parametrize(('name', 'code', 'why'), [
-    ('core.messages', 'from .html import Div', 'not below'),
+    ('core.request', 'from .html import Div', 'not below'),
     ('core.html', 'def f():\n    from nbws.core.routing import RouteTable', 'not below'),
     ('core.html', 'from . import routing', 'not below'),
     ('core.html', 'from ..sockets import workers', 'not below'),
     ('core.html', 'from ..sockets.workers import Workers', 'not below'),
     ('core.html', 'import nbws', 'for users'),
-    ('core.html', 'from .messages import *', 'names, not'),
+    ('core.html', 'from .data import *', 'names, not'),
     ('core.html', 'import tornado.web', 'begins at the server'),
     ('sockets.workers', 'import tornado.speedups', 'begins at the server'),
     ('core.html', 'def f():\n    import IPython.display', 'knows of notebooks'),

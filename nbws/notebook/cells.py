@@ -29,7 +29,9 @@ from ..web.app import (ASSETS, App, AppBase, Environment, advise, error_text, ex
                   is_users,
                   message_of, shortened)
 from ..dev.live import Live, script
-from ..core.messages import BindError, NbwsError, Request, Response
+from ..core.errors import BindError, NbwsError
+from ..core.request import Request
+from ..core.response import Response
 from ..layers.prefix import with_script
 from ..core.routing import Owner, Route
 from ..sockets.workers import Workers

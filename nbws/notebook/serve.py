@@ -21,7 +21,7 @@ from ..web.app import App
 from ..layers.gate import TOKEN, is_loopback
 from ..core.html import Safe, render, unqid
 from ..loading import LOADING
-from ..core.messages import NbwsError, StartError
+from ..core.errors import NbwsError, StartError
 from .sharing import Invitation, network_addresses
 from .frontends import Doctor, Exposure, attributes, closed, diagnosis, finder, of, opened, opening, prepare, url_of
 from ..sockets.workers import CpuThrottle, LoopWatchdog

@@ -326,7 +326,7 @@ def nested(depth: int) -> list[str]:
 
 
 def test_depth_is_bounded_where_json_enters() -> None:
-    from nbws.core.messages import DEPTH, from_json
+    from nbws.core.encoding import DEPTH, from_json
     for text in nested(DEPTH): from_json(text)
     from_json('[' + '{},' * 1000 + '"' + '[' * 1000 + '"]')
     for depth in DEPTH + 1, DEPTH + 2, 300, 900, 5000:
