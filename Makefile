@@ -119,7 +119,7 @@ check-readme: $(VENV)/.dev
 # A warning raises in the cell that causes it. What a notebook lets slip past its cells (a log line of a thread, a leaked
 # task) nbdev only prints, so anything but its closing word is a failure.
 .PHONY: notebooks
-notebooks: $(VENV)/.dev ## the notebooks' own tests; one of them: make notebooks NB=nbs/core/07_html.ipynb
+notebooks: $(VENV)/.dev ## the notebooks' own tests; one of them: make notebooks NB=nbs/core/06_html.ipynb
 	@echo "==> nbdev-test"
 	@PYTHONWARNINGS=error $(BIN)/nbdev-test $(NB) > $(VENV)/.notebooks 2>&1; code=$$?; cat $(VENV)/.notebooks; \
 	  [ $$code = 0 ] && [ "$$(cat $(VENV)/.notebooks)" = Success. ] || { echo "the notebooks failed, or printed more than Success."; exit 1; }
@@ -223,6 +223,6 @@ bench: $(VENV)/.dev ## nbws beside its peers, on Linux with gcc; options: make b
 
 .PHONY: clean
 clean: ## remove .venv, the browser files and everything that runs leave behind
-	find nbws/static -type f ! -name nbws.js ! -name prefix.js ! -name sockets.js ! -name nbws.css -delete
+	rm -f $(addprefix nbws/static/,*.min.* ws.js sse.js LICENSES.txt LOCK)
 	rm -rf $(VENV) .venv-bench .venv-lowest .venv-3.* build dist *.egg-info _proc e2e/artefacts .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find nbws tests e2e nbs -name __pycache__ -prune -exec rm -rf {} +

@@ -21,9 +21,10 @@ from .adapters.detect import as_app
 from .loading import load_app
 from .core.encoding import encodable
 from .core.errors import NbwsError
-from .core.messages import CloseCode, Payload, Upgrade, WebSocketDisconnect
+from .core.messages import CloseCode, Payload, WebSocketDisconnect
 from .core.request import Request
 from .core.response import Response
+from .core.protocols import Upgrade
 from .sockets.websocket import Quota
 from .sockets.workers import Workers
 

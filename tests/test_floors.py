@@ -36,6 +36,7 @@ ONLY = {
     'core.encoding': {'core.data'},
     'core.html': {'core.data'},
     'core.routing': {'core.errors', 'core.request'},
+    'core.protocols': {'core.messages', 'core.request', 'core.response', 'core.routing'},
     'sockets.workers': set(),
     'server.frames': {'core.messages'},
     'server.deflate': {'core.messages', 'server.frames'},

@@ -63,7 +63,7 @@ SPECIAL_NAMES: dict[str, Callable[[Source], Any]] = {
     'data': lambda s: s.merged(),
     'htmx': _htmx,
     'app': lambda s: s.request.app,
-    'state': lambda s: s.request.app.state,
+    'state': lambda s: getattr(s.request.app, 'state', None),
     'send': lambda s: s.ws.send,
     'body': lambda s: s.message.decode('utf-8', 'replace') if isinstance(s.message, bytes) else s.message,
     'resp': lambda s: (s.extra or {}).get('resp'),

@@ -106,7 +106,7 @@ class RequestHead:
                  'max_form', 'raw_body', 'decoded_path', 'parsed_query', 'parsed_cookies', 'own_state',
                  'added_headers', '_form', 'leave', 'vouched')
     max_form: int # Bytes of a form without its files, or of JSON; beyond it 413. Middleware may set another
-    app: Any # The app that answers, and its route: set by the app
+    app: object # Which answers, an `Application`; it sets this and its route
     route: Any
     path_params: dict[str, Any]
     connection: Any # What the app's `connected` made of the connection, where the transport tells of it
@@ -263,7 +263,10 @@ class Request(RequestHead):
     @property
     def session(self) -> Any:
         "The visitor's session, a dict that is signed and kept; loaded at the first question."
-        if self._session is None: self._session = self.app.sessions.load(self)
+        if self._session is None:
+            sessions = getattr(self.app, 'sessions', None)
+            if sessions is None: raise NbwsError(f'{self.app!r} keeps no sessions: an nbws App does')
+            self._session = sessions.load(self)
         return self._session
 
     @session.setter

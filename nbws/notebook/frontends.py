@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..layers.gate import JSP, TOKEN, Gate, is_loopback
-from ..web.app import ASSETS, App
+from ..web.app import ASSETS, STATIC, App
+from ..core.html import FT, Div, Meta, Script, Style, Title, document, render
 from ..core.errors import NbwsError
 from ..core.request import Request
 from ..core.response import PlainTextResponse
@@ -26,9 +27,9 @@ from ..web.sessions import VISITOR
 if TYPE_CHECKING: from nbws.server.listener import Server # Imported when something is served: it brings tornado
 
 # %% auto #0
-__all__ = ['OPENINGS', 'SHARED', 'FIND', 'LINE', 'SANDBOX', 'EXAMINE', 'connection_file', 'jupyters_tokens', 'jupyter_base',
-           'in_vscode', 'Exposure', 'opening', 'opened', 'closed', 'of', 'url_of', 'attributes', 'finder', 'Doctor',
-           'way_of', 'prepare', 'diagnosis']
+__all__ = ['OPENINGS', 'SHARED', 'LINE', 'SANDBOX', 'connection_file', 'jupyters_tokens', 'jupyter_base', 'in_vscode', 'Exposure',
+           'opening', 'opened', 'closed', 'of', 'url_of', 'attributes', 'json_element', 'finder', 'Doctor', 'way_of',
+           'doctors_page', 'prepare', 'diagnosis']
 
 # %% ../../nbs/notebook/01_frontends.ipynb #7b045f4e
 def connection_file() -> str:
@@ -137,82 +138,6 @@ def url_of(server: Server, path: str = '/', secret: bool = True) -> str:
     return f'{server.url}{path}{"&" if "?" in path else "?"}{TOKEN}={o.token}'
 
 # %% ../../nbs/notebook/01_frontends.ipynb #43a92f2f
-FIND = '''<script>(async () => {
-  const facts = %s;
-  const take = selector => { // What another view of this output has taken stays as it is
-    const found = [...document.querySelectorAll(selector)].filter(e => !('nbwsTaken' in e.dataset));
-    found.forEach(e => { e.dataset.nbwsTaken = '' });
-    return found;
-  };
-  const frames = take('iframe[data-nbws="' + facts.id + '"]'), lines = take('[data-nbws-line="' + facts.id + '"]');
-  const say = text => { for (const line of lines) { line.textContent = text; line.hidden = !text } };
-  const config = document.getElementById('jupyter-config-data');
-  const jupyter = () => { try { return JSON.parse(config.textContent).baseUrl } catch (e) {} };
-  const known = async url => { try { return (await fetch(url)).headers.has('x-nbws') } catch (e) { return false } };
-  const answers = async url => {
-    try { await fetch(url + '/_nbws/nbws.js', {mode: 'no-cors'}); return true }
-    catch (e) { return location.protocol === 'vscode-webview:' }
-  };
-  const xsrf = () => (document.cookie.match(/(?:^|; )_xsrf=([^;]*)/) || [])[1] || '';
-  const here = async () => { // The notebook that this output stands in, as Jupyter names it; '': it cannot be told
-    const alone = location.pathname.match(/\\/(?:notebooks|doc\\/tree)\\/(.*\\.ipynb)$/);
-    if (alone) return decodeURIComponent(alone[1]);
-    const panel = frames[0] && frames[0].closest('.jp-NotebookPanel');
-    const named = text => text.match(/^[^:：]*[:：]\\s*(.*\\.ipynb)$/); // `Path: a/b.ipynb`
-    for (let n = 0; panel && n < 30; n++) { // JupyterLab writes it on the tab a little later
-      const tab = document.querySelector('.lm-TabBar-tab[data-id="' + CSS.escape(panel.id) + '"]');
-      const told = tab ? tab.title.split('\\n').map(named).filter(Boolean) : [];
-      if (told.length) return told.pop()[1];
-      await new Promise(done => setTimeout(done, 50));
-    }
-    return '';
-  };
-  const whose = async at => { // Another one has this app if it is a copy of it
-    const mine = await here(), answer = mine && await fetch(at + '/~notebook').catch(() => null);
-    const theirs = answer && answer.ok && (await answer.json().catch(() => ({}))).notebook || '';
-    const plain = path => path.replace(/^\\w+:/, '');
-    if (!theirs || plain(theirs) === plain(mine)) return;
-    throw new Error('Run this cell to see the page. The app that was saved here is that of ' + theirs + '.');
-  };
-  const secret = path => path + (path.includes('?') ? '&' : '?') + facts.parameter + '=' + facts.token;
-  const find = async () => {
-    const base = jupyter();
-    if (base && facts.segment) {
-      const at = base + 'nbws/' + facts.segment;
-      if (frames[0] && !frames[0].dataset.way) await whose(at);
-      if (!facts.sandbox) return ['proxied', at + facts.path];
-      const answer = await fetch(at + '/~ticket', {method: 'POST', headers: {'X-XSRFToken': xsrf()}});
-      if (!answer.ok) throw new Error('Jupyter issued no ticket (' + answer.status + ')');
-      return ['proxied', at + '/' + (await answer.json()).path.slice(0, -1) + facts.path];
-    }
-    if (!facts.port) throw new Error('Run this cell in JupyterLab or Jupyter Notebook to see the page. '
-      + 'For other front ends, serve(port=0) gives the page an address of its own.');
-    const path = facts.token ? (facts.sandbox ? '/~' + facts.token + facts.path : secret(facts.path)) : facts.path;
-    const other = base + 'proxy/' + facts.port;
-    if (base && !facts.sandbox && await known(other + '/')) return ['jupyter-server-proxy', other + path];
-    const colab = window.google && google.colab && google.colab.kernel;
-    if (colab) return ['colab', (await colab.proxyPort(facts.port, {cache: true})).replace(/\\/$/, '') + path];
-    const at = 'http://' + (location.hostname === 'localhost' ? 'localhost' : '127.0.0.1') + ':' + facts.port;
-    if (!await answers(at)) throw new Error('Run this cell to see the page: nothing answers at ' + at
-      + ' now. If it has just run, Jupyter is on another machine than this browser: install nbws beside Jupyter, '
-      + 'or forward the port ' + facts.port + '. app.doctor() tells more.');
-    return ['direct', at + path];
-  };
-  try {
-    const start = facts.path;
-    let way, url;
-    for (const [i, frame] of frames.entries()) { // Frames side by side are visitors of their own
-      facts.path = (i ? facts.visitor + (i + 1) : '') + start;
-      [way, url] = await find();
-      frame.dataset.way = way;
-      frame.src = url;
-    }
-    say('');
-  } catch (e) {
-    say(e.message);
-    for (const frame of frames) if (!frame.src) frame.style.display = 'none';
-  }
-})()</script>'''
 LINE = ('<div data-nbws-line="{id}" style="font:12px system-ui,sans-serif;color:#777">'
         'Run this cell to see the page.</div>')
 SANDBOX = 'allow-scripts allow-forms allow-popups allow-modals allow-downloads'
@@ -221,12 +146,19 @@ def attributes(mark: str, sandbox: bool = False) -> str:
     "For an iframe whose address `finder` finds."
     return f'data-nbws="{mark}"' + (f' sandbox="{SANDBOX}"' if sandbox else '')
 
-def finder(server: Server, mark: str, path: str = '/', sandbox: bool = False) -> str:
+def json_element(facts: Any, **attributes: Any) -> FT:
+    "What Python tells a script of `nbws/static`: an element with JSON, before the script's own."
+    return Script(json.dumps(facts).replace('<', '\\u003c'), type='application/json', **attributes)
+
+def finder(server: Server, mark: str, path: str = '/', sandbox: bool = False,
+           max_height: int = 0, # Pixels up to which the iframes follow their page's height; 0: they do not
+           ) -> str:
     "The line and the script behind the iframes with this id: they get their address, or a person is told why not."
     o = of(server)
     facts = {'visitor': VISITOR, 'id': mark, 'segment': o.segment, 'port': o.port, 'token': o.token, 'parameter': TOKEN,
-             'path': path, 'sandbox': sandbox}
-    return LINE.format(id=mark) + FIND % json.dumps(facts).replace('<', '\\u003c')
+             'path': path, 'sandbox': sandbox, 'maxHeight': max_height}
+    code = (STATIC/'iframes.js').read_text('utf-8')
+    return LINE.format(id=mark) + render(json_element(facts, data_nbws_facts=True), Script(code))
 
 # %% ../../nbs/notebook/01_frontends.ipynb #27d487df
 class Doctor:
@@ -246,53 +178,21 @@ def way_of(request: Request) -> str:
     if prefix and not prefix.startswith('/~'): return f'through the Jupyter server, at {prefix}/'
     return f'directly, at {request.host}'
 
-EXAMINE = '''<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>nbws doctor</title>
-<style>body{font:13px system-ui,sans-serif;margin:8px}</style></head>
-<body><div>This page came WAY.</div><div id="http">HTTP: asking ...</div><div id="socket">WebSocket: asking ...</div>
-<script>
-(async () => {
-  const tell = (id, text) => { document.getElementById(id).textContent = text }
-  let seen = '' // The Host that the app sees
-  const ms = start => (performance.now() - start).toFixed(1) + ' ms'
-  try {
-    const start = performance.now(), answer = await fetch('/_nbws/ping', {cache: 'no-store'})
-    const said = await answer.text()
-    seen = answer.headers.get('x-nbws-host') || ''
-    const status = answer.status
-    tell('http', answer.ok && said === 'pong' ? 'HTTP: answers, ' + ms(start)
-      : answer.ok ? 'HTTP: something else answers, such as a login page. Reload the notebook.'
-      : status === 403 ? 'HTTP: refused (403). Your login has ended: reload the notebook, then run the cell again.'
-      : status === 404 || status === 503 ? 'HTTP: the kernel does not serve this app now. Run the cell with serve().'
-      : 'HTTP: fails with ' + status + '. ' + said.slice(0, 200))
-  } catch (e) { tell('http', 'HTTP: no answer. Jupyter, or the network in between, is away.') }
-  const begun = performance.now(), socket = new WebSocket('ws://' + location.host + '/_nbws/echo')
-  const held = 'WebSocket: no answer within 5 s. If HTTP answers, a proxy between this browser and Jupyter holds '
-    + 'sockets back: it has to pass upgrades on, without buffering.'
-  const late = setTimeout(() => tell('socket', held), 5000)
-  socket.onopen = () => socket.send('ping')
-  socket.onmessage = () => { clearTimeout(late); tell('socket', 'WebSocket: answers, ' + ms(begun)); socket.close() }
-  const allow = JUPYTER ? "c.ServerApp.allow_origin = '" + location.origin + "' in Jupyter's configuration."
-    : "App(allowed_origins=['" + location.origin + "'])."
-  const renamed = () => 'WebSocket: refused. A proxy between this browser and the app changes the Host field: the app '
-    + 'sees ' + seen + ', and this page is at ' + location.host + ", so the socket seems to be another site's. Let the "
-    + 'proxy pass Host on (nginx: proxy_set_header Host $http_host). Where that cannot be: ' + allow
-  const blocked = /googleusercontent|colab/.test(location.hostname)
-    ? 'WebSocket: blocked. Colab passes no sockets on. Pages with htmx and fetch() work.'
-    : 'WebSocket: blocked. If HTTP answers, a proxy between this browser and Jupyter does not pass upgrades on '
-      + '(nginx: proxy_http_version 1.1, and the headers Upgrade and Connection).'
-  socket.onerror = () => { clearTimeout(late); tell('socket', seen && seen !== location.host ? renamed() : blocked) }
-})()
-</script></body></html>'''
+def doctors_page(request: Request) -> str:
+    "The page that examines the way to its own server."
+    way = way_of(request)
+    return document((
+        Title('nbws doctor'), Style('body{font:13px system-ui,sans-serif;margin:8px}'), Div(f'This page came {way}.'),
+        Div('HTTP: asking ...', id='http'), Div('WebSocket: asking ...', id='socket'),
+        json_element({'jupyter': way.startswith('through')}), Script(src=f'{request.root_path}{ASSETS}/doctor.js'),
+    ), hdrs=Meta(charset='utf-8'))
 
 def prepare(app: App) -> None:
     "Add what the doctor's page asks for. Again and again: the cell that asks owns these routes."
     async def ping(request: Any) -> Any: return PlainTextResponse('pong', headers={'x-nbws-host': request.host})
     async def echo(websocket: Any) -> None:
         async for message in websocket: await websocket.send(message)
-    async def examine(request: Any) -> str:
-        way = way_of(request)
-        jupyter = 'true' if way.startswith('through') else 'false'
-        return EXAMINE.replace('WAY', html.escape(way)).replace('JUPYTER', jupyter)
+    async def examine(request: Any) -> str: return doctors_page(request)
     app.get(f'{ASSETS}/ping', name='nbws ping')(ping)
     app.ws(f'{ASSETS}/echo', name='nbws echo')(echo)
     app.get(f'{ASSETS}/doctor', name='nbws doctor')(examine)

@@ -29,7 +29,7 @@ from ..sockets.workers import CpuThrottle, LoopWatchdog
 if TYPE_CHECKING: from nbws.server.listener import Server # Imported when something is served: it brings tornado
 
 # %% auto #0
-__all__ = ['SERVED', 'PORT', 'SWITCH_INTERVAL', 'FRAME', 'FIT', 'MAX_HEIGHT', 'shell', 'cell_id', 'find_app', 'ServedApp',
+__all__ = ['SERVED', 'PORT', 'SWITCH_INTERVAL', 'FRAME', 'MAX_HEIGHT', 'shell', 'cell_id', 'find_app', 'ServedApp',
            'asyncio_result', 'site_for', 'follow_apps', 'stop', 'Page', 'show', 'doctor', 'serve', 'serve_cell',
            'serve_script', 'program', 'serve_reloaded']
 
@@ -200,14 +200,6 @@ if hasattr(os, 'register_at_fork'): os.register_at_fork(after_in_child=SERVED.cl
 # %% ../../nbs/notebook/03_serve.ipynb #1a398a87
 FRAME = '''<iframe {attributes} style="width:100%;height:{height};border:1px solid #ddd;border-radius:4px"
  allow="local-network-access; clipboard-write" loading="eager"></iframe>'''
-FIT = '''<script>(() => {
-  const frames = document.querySelectorAll('iframe[data-nbws="%s"]');
-  addEventListener('message', e => { for (const f of frames) {
-    if (f.contentWindow !== e.source || !e.data || e.data.nbws !== 'height') continue;
-    f.style.height = Math.min(e.data.height, %d) + 'px';
-  }});
-  frames.forEach(f => f.addEventListener('load', () => f.contentWindow.postMessage({nbws: 'measure'}, '*')));
-})()</script>'''
 MAX_HEIGHT = 2000 # Pixels that an iframe with height='auto' may grow to
 
 class Page:
@@ -224,8 +216,7 @@ class Page:
         frame = FRAME.format(attributes=attributes(mark, self.sandbox), height=html.escape(height))
         columns = f'<div style="flex:1">{frame}</div>' * self.n
         row = frame if self.n == 1 else f'<div style="display:flex;gap:8px">{columns}</div>'
-        script = finder(self.site.server, mark, self.path, self.sandbox)
-        return row + script + (FIT % (mark, MAX_HEIGHT) if auto else '')
+        return row + finder(self.site.server, mark, self.path, self.sandbox, MAX_HEIGHT if auto else 0)
 
 def _display(thing: Any) -> None:
     if hasattr(shell(), 'kernel'):

@@ -17,7 +17,8 @@ from .frames import PING, PONG, Close, Decoder, Event, Failure, Ping, close_fram
 from ..sockets.alive import PAUSE, RESUME, farewell
 from ..sockets.alive import PING as ALIVE_PING
 from ..sockets.alive import PONG as ALIVE_PONG
-from ..core.messages import CloseCode, Payload, Receiver
+from ..core.messages import CloseCode, Payload
+from ..core.protocols import Receiver
 from ..sockets.websocket import SMALL, Quota
 from ..sockets.workers import Workers
 

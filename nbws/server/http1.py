@@ -21,9 +21,9 @@ from ..sockets.alive import stays_alive
 from .handshake import switching
 from ..core.data import sendable_fields
 from ..core.errors import HTTPException, Reported, printable, reason
-from ..core.messages import Upgrade
 from ..core.request import ALIVE, Request
 from ..core.response import PlainTextResponse, Response
+from ..core.protocols import Upgrade
 from .parser import BODY, DEAF, HEAD, IDLE, Exchange, RequestParser, StreamedBody
 from ..layers.prefix import relocated
 from ..sockets.workers import is_ending

@@ -15,8 +15,9 @@ from typing import Any, Protocol
 from ..core.html import FT, apart, is_element, render
 from ..core.encoding import encodable, from_json, to_json
 from ..core.errors import BindError, printable
-from ..core.messages import CloseCode, Conn, Payload, Upgrade, WebSocketDisconnect
+from ..core.messages import CloseCode, Payload, WebSocketDisconnect
 from ..core.request import Request
+from ..core.protocols import Conn, Upgrade
 from .workers import Workers
 
 # %% auto #0

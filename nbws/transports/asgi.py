@@ -20,9 +20,10 @@ from ..core.data import BODY_RATE, BODY_SILENCE, Headers, sendable_fields
 from ..sockets.alive import PAUSE, PING, PONG, RESUME, farewell, stays_alive
 from ..core.encoding import encodable
 from ..core.errors import HTTPException, NbwsError, Reported, printable, reason
-from ..core.messages import CloseCode, Conn, Payload, Receiver, Upgrade
+from ..core.messages import CloseCode, Payload
 from ..core.request import ALIVE, Request
 from ..core.response import PlainTextResponse, Response
+from ..core.protocols import Conn, Receiver, Upgrade
 from ..sockets.websocket import HIGH_WATER, Inbox, Quota
 from ..sockets.workers import Workers, is_ending
 

@@ -17,9 +17,9 @@ from ..core.binding import Plan, Source
 from ..web.endpoints import EMPTY, YieldedBody, is_stream, pulled
 from ..core.errors import HTTPException as AnyHTTPException
 from ..core.errors import OptionError
-from ..core.messages import Upgrade
 from ..core.request import Request
 from ..core.response import Response
+from ..core.protocols import Upgrade
 from ..core.routing import ANY, WEBSOCKET, Route
 from ..sockets.workers import is_ending
 from .binding import TremoloCall, run_plan, tremolo_plan

@@ -33,9 +33,9 @@ from ..core.html import (Link, Meta, Pre, Safe, Script, Tbody, Td, Th, Thead, Tr
                        render)
 from ..core.html import Table
 from ..core.errors import BindError, HTTPException, NbwsError, OptionError, printable, reason
-from ..core.messages import Upgrade
 from ..core.request import Request
 from ..core.response import HTMLResponse, PlainTextResponse, Response
+from ..core.protocols import Upgrade
 from ..sockets.rooms import Room, Rooms, take_since
 from ..core.routing import ANY, WEBSOCKET, Owner, Pattern, Route, RouteTable, parse_pattern
 from .sessions import Session, Sessions
@@ -914,8 +914,9 @@ class Mount:
     async def answer(self, request: Request) -> Response:
         "What the other app answers."
         outer, inner = request.app, below(request, self.prefix)
+        assert isinstance(outer, AppBase)
         inner.vouched |= not is_hidden(request, outer.allowed_hosts, outer.allowed_origins) # Of whoever may send to it
-        if getattr(self.app, 'sessions', None) is request.app.sessions: inner._session = request._session
+        if getattr(self.app, 'sessions', None) is outer.sessions: inner._session = request._session
         response: Response = await self.app.http(inner)
         return response
 

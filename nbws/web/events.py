@@ -10,8 +10,9 @@ import logging
 from typing import Any
 
 from ..core.errors import Reported
-from ..core.messages import CloseCode, Conn, Upgrade
+from ..core.messages import CloseCode
 from ..core.request import Request
+from ..core.protocols import Conn, Upgrade
 from ..sockets.workers import Workers
 
 log = logging.getLogger('nbws')
