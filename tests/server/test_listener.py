@@ -30,7 +30,7 @@ from nbws.core.errors import StartError
 from nbws.core.messages import Payload
 from nbws.core.response import Response
 from nbws.core.protocols import Upgrade
-from nbws.notebook.serve import SWITCH_INTERVAL
+from nbws.notebook.patches import SWITCH_INTERVAL
 from nbws.server.listener import Server, load_tls
 from nbws.sockets.workers import CpuThrottle
 

@@ -992,7 +992,7 @@ def cell(monkeypatch) -> Iterator[Callable[[str], str]]:
     from traitlets.config import Config
     monkeypatch.setattr(notebook, 'PORT', 0)
     shell = InteractiveShell(config=Config(HistoryManager={'enabled': False}))
-    monkeypatch.setattr(notebook, 'shell', lambda: shell)
+    monkeypatch.setattr('IPython.get_ipython', lambda: shell)
     before = sys.modules['__main__']
     sys.modules['__main__'] = shell.user_module
 
