@@ -134,7 +134,7 @@ check-readme: $(VENV)/.dev
 # A warning raises in the cell that causes it. What a notebook lets slip past its cells (a log line of a thread, a leaked
 # task) nbdev only prints, so anything but its closing word is a failure.
 .PHONY: notebooks
-notebooks: $(VENV)/.dev ## the notebooks' own tests; one of them: make notebooks NB=nbs/core/02_html.ipynb
+notebooks: $(VENV)/.dev ## the notebooks' own tests; one of them: make notebooks NB=nbs/core/06_html.ipynb
 	@echo "==> nbdev-test"
 	@PYTHONWARNINGS=error $(BIN)/nbdev-test $(NB) > $(VENV)/.notebooks 2>&1; code=$$?; cat $(VENV)/.notebooks; \
 	  [ $$code = 0 ] && [ "$$(cat $(VENV)/.notebooks)" = Success. ] || { echo "the notebooks failed, or printed more than Success."; exit 1; }

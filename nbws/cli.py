@@ -31,7 +31,9 @@ from .web.app import AppBase, below, users_traceback
 from .server.conn import Limits
 from .dev.live import Development, Followed
 from .loading import LOADING, LoadFailed, NothingThere, code_cells, load_app
-from .core.messages import NbwsError, PlainTextResponse, Request, Response, StartError, printable
+from .core.errors import NbwsError, StartError, printable
+from .core.request import Request
+from .core.response import PlainTextResponse, Response
 from .server.listener import FIRST, TLS_PASSWORD, Server, load_tls
 
 log = logging.getLogger('nbws')

@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any
 from ..layers.gate import JSP, TOKEN, Gate, is_loopback
 from ..web.app import ASSETS, STATIC, App
 from ..core.html import FT, Div, Meta, Script, Style, Title, document, render
-from ..core.messages import NbwsError, PlainTextResponse, Request
+from ..core.errors import NbwsError
+from ..core.request import Request
+from ..core.response import PlainTextResponse
 from ..jupyter.rendezvous import (SERVER_VARIABLE, Cookies, Meeting, announce, find, meeting_place, new_meeting,
                              socket_path, withdraw)
 from ..web.sessions import VISITOR

@@ -21,7 +21,7 @@ from ..web.app import App
 from ..layers.gate import TOKEN, is_loopback
 from ..core.html import Safe, render, unqid
 from ..loading import LOADING
-from ..core.messages import NbwsError, StartError
+from ..core.errors import NbwsError, StartError
 from .kernel import cell_id, shell
 from .patches import PATCHES, SWITCHING
 from .sharing import Invitation, network_addresses

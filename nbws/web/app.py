@@ -33,8 +33,9 @@ from .files import StaticFiles
 from ..core.html import (Link, Meta, Pre, Safe, Script, Tbody, Td, Th, Thead, Tr, attribute_name, document, is_document,
                        render)
 from ..core.html import Table
-from ..core.messages import (BindError, HTMLResponse, HTTPException, NbwsError, OptionError, PlainTextResponse,
-                                Request, Response, printable, reason)
+from ..core.errors import BindError, HTTPException, NbwsError, OptionError, printable, reason
+from ..core.request import Request
+from ..core.response import HTMLResponse, PlainTextResponse, Response
 from ..core.protocols import Upgrade
 from ..sockets.rooms import Room, Rooms, take_since
 from ..core.routing import ANY, WEBSOCKET, Owner, Pattern, Route, RouteTable, parse_pattern
@@ -598,8 +599,8 @@ class Pages(Routing):
         "The HTML of a page."
         if self.body_wrap and not is_document(content): content = self.body_wrap(content)
         hdrs, ftrs, htmlkw, bodykw = None, self.ftrs, self.htmlkw, self.bodykw
-        if request._state: # Perhaps this request has changed some for itself
-            own = vars(request._state)
+        if request.own_state: # Perhaps this request has changed some for itself
+            own = vars(request.own_state)
             hdrs, ftrs = own.get('hdrs'), own.get('ftrs', ftrs)
             htmlkw, bodykw = own.get('htmlkw', htmlkw), own.get('bodykw', bodykw)
         return document(content, title=self.title, hdrs=self.head(request.root_path, hdrs), ftrs=ftrs,
@@ -636,7 +637,7 @@ class Answering(Pages):
         request.answered = True
         if request._session is not None and (cookie := self.sessions.save(request._session, request.scheme == 'https')):
             response.headers.append(('set-cookie', cookie))
-        if request._out: response.headers += request._out
+        if request.added_headers: response.headers += request.added_headers
         response = self.environment.transform_response(request, response)
         if response.body.__class__ is not bytes: response.unbuffered()
         if response.background is not None: response.background = self._background(request, response.background)
@@ -904,10 +905,10 @@ def below(request: Request, prefix: str, # A mounted app's; without a slash at i
     "The same request as it looks from below `prefix`."
     path, mark, query = request.target.partition(b'?')
     rest = b'/' + b'/'.join(path.split(b'/')[prefix.count('/') + 1:])
-    inner = Request(request.method, rest + mark + query, request.headers, request._body,
+    inner = Request(request.method, rest + mark + query, request.headers, request.raw_body,
                     peer=request.peer, server=request.server, scheme=request.scheme,
                     root_path=request.root_path + prefix, http_version=request.http_version, upgrade=request.upgrade)
-    inner.asgi_scope, inner._state, inner.since = request.asgi_scope, request.state, request.since
+    inner.asgi_scope, inner.own_state, inner.since = request.asgi_scope, request.state, request.since
     inner.max_form, inner.vouched = request.max_form, request.vouched
     return inner
 
