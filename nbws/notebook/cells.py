@@ -12,7 +12,9 @@ from types import FrameType
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from ..core.messages import BindError, Request, Response
+from ..core.errors import BindError
+from ..core.request import Request
+from ..core.response import Response
 from ..core.routing import Owner, Route
 from ..dev.live import Live, script
 from ..layers.prefix import with_script

@@ -10,7 +10,8 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from ..core.html import Div, Meta, Script, Style, Title, document
-from ..core.messages import PlainTextResponse, Request
+from ..core.request import Request
+from ..core.response import PlainTextResponse
 from ..layers.gate import JSP, is_loopback
 from .exposure import Exposure, exposure_of, in_colab, jupyter_base
 from .iframes import FrameOptions, Page, json_element

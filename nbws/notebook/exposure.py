@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..core.messages import NbwsError
+from ..core.errors import NbwsError
 from ..jupyter.cookies import JupyterCookies
 from ..jupyter.rendezvous import (SERVER_VARIABLE, KernelAddress, announce, new_address, private_address_file,
                                      read_address, socket_path, withdraw)

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from ..core.messages import NbwsError, StartError
+from ..core.errors import NbwsError, StartError
 from ..loading import LOADING
 from .cells import install
 from .doctor import doctor

@@ -15,7 +15,7 @@ from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..core.messages import NbwsError, StartError
+from ..core.errors import NbwsError, StartError
 from ..core.protocols import Application
 from ..layers.gate import is_loopback
 from .exposure import choose_exposure, end_exposure, expose, exposure_of, url_of

@@ -11,7 +11,7 @@ from types import FrameType
 from typing import Any
 
 from ..core.html import Safe, render, unqid
-from ..core.messages import NbwsError
+from ..core.errors import NbwsError
 from ..loading import LOADING
 from .iframes import FrameOptions, Page
 from .served import SERVED, ServedApp, find_app, served_as

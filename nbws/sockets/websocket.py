@@ -13,8 +13,10 @@ from types import SimpleNamespace
 from typing import Any, Protocol
 
 from ..core.html import FT, apart, is_element, render
-from ..core.messages import (BindError, CloseCode, JSONTooLong, Payload, Request, WebSocketDisconnect, encodable,
-                                from_json, printable, to_json)
+from ..core.encoding import JSONTooLong, encodable, from_json, to_json
+from ..core.errors import BindError, printable
+from ..core.messages import CloseCode, Payload, WebSocketDisconnect
+from ..core.request import Request
 from ..core.protocols import Conn, Upgrade
 from .workers import Workers
 

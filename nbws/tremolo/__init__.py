@@ -17,7 +17,7 @@ from ..notebook import kernel, serve as notebook
 from ..server.conn import Limits
 from ..adapters.detect import as_app
 from ..loading import LOADING
-from ..core.messages import NbwsError, OptionError, StartError
+from ..core.errors import NbwsError, OptionError, StartError
 from ..server.listener import TLS_PASSWORD, Server, load_tls
 from . import exceptions
 from .app import DEFAULTS, TremoloApp
