@@ -25,7 +25,7 @@ from .core.messages import CloseCode, Payload, WebSocketDisconnect
 from .core.request import Request
 from .core.response import Response
 from .core.protocols import Upgrade
-from .sockets.websocket import Quota
+from .sockets.inbox import Quota
 from .sockets.workers import Workers
 
 # %% auto #0

@@ -19,7 +19,7 @@ from ..sockets.alive import PING as ALIVE_PING
 from ..sockets.alive import PONG as ALIVE_PONG
 from ..core.messages import CloseCode, Payload
 from ..core.protocols import Receiver
-from ..sockets.websocket import SMALL, Quota
+from ..sockets.inbox import SMALL, Quota
 from ..sockets.workers import Workers
 
 log = logging.getLogger('nbws')

@@ -37,7 +37,7 @@ from ..core.request import Request
 from ..core.response import Response
 from ..layers.prefix import script_file
 from ..web.sessions import as_visitor
-from ..sockets.websocket import Quota
+from ..sockets.inbox import Quota
 from ..sockets.workers import Workers, is_ending
 
 log = logging.getLogger('nbws')

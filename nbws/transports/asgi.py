@@ -24,7 +24,8 @@ from ..core.messages import CloseCode, Payload
 from ..core.request import ALIVE, Request
 from ..core.response import PlainTextResponse, Response
 from ..core.protocols import Conn, Receiver, Upgrade
-from ..sockets.websocket import HIGH_WATER, Inbox, Quota
+from ..sockets.inbox import Inbox, Quota
+from ..sockets.outbox import HIGH_WATER
 from ..sockets.workers import Workers, is_ending
 
 log = logging.getLogger('nbws')
