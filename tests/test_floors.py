@@ -195,6 +195,57 @@ def test_the_rules_bite(name: str, code: str, why: str, monkeypatch: pytest.Monk
     assert why in '\n'.join(complaints(name))
 
 
+# What only JavaScript is written like: an arrow, a function, a variable, the browser's objects, an event's attribute,
+# and a `<script>` with something in it.
+JAVASCRIPT = re.compile(
+    r"=>|\bfunction\s*\w*\s*\(|\b(?:const|let|var)\s+[\w{[,} \]]+=[^=]"
+    r"|\b(?:document|window|location|navigator|console|sessionStorage|localStorage)\.\w"
+    r"|\b(?:addEventListener|querySelector|querySelectorAll|getElementById|setTimeout|setInterval|fetch)\("
+    r"|\bon[a-z]+\s*=\s*[\"']|javascript:|<script[^>]*>\s*[^<\s]", re.I)
+
+
+def scripts(name: str) -> Iterator[str]:
+    "JavaScript in the strings of a module; what it says of itself in docstrings is no program."
+    tree = ast.parse(source(name))
+    prose = {node.value for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Constant) or not isinstance(node.value, (str, bytes)) or node in prose: continue
+        text = node.value if isinstance(node.value, str) else node.value.decode('latin-1')
+        if found := JAVASCRIPT.search(text):
+            yield f'nbws/{name}.py:{node.lineno}: {found[0]!r} looks like JavaScript: its place is nbws/static'
+
+
+@pytest.mark.parametrize('name', MODULES)
+def test_no_javascript_in_strings(name: str) -> None:
+    "There no linter reads it, and nothing tests it. What Python tells a script goes beside it, as JSON."
+    assert not list(scripts(name))
+
+
+@pytest.mark.parametrize('code', [
+    "FIND = '''<script>(async () => {\n  start()\n})()</script>'''",
+    "def f(name): return f'<script>show({name})</script>'",
+    "def f(n): return 'let wait = %d' % n",
+    "X = b'const {a, b} = c'",
+    "X = 'function (e) { return e }'",
+    "X = 'document.title'",
+    "X = '<a onclick=\"go()\">'",
+    "X = 'setTimeout(look, 500)'",
+])
+def test_javascript_in_strings_is_found(code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[__name__], 'source', lambda name: f'"A document.title => docstring."\n{code}')
+    assert len(list(scripts('core.html'))) == 1
+
+
+OWN = sorted({path.name for path in (PACKAGE/'static').glob('*.js') if '.min.' not in path.name} - {'ws.js', 'sse.js'})
+
+
+@pytest.mark.parametrize('name', OWN)
+def test_a_script_can_stand_in_a_page(name: str) -> None:
+    "Some are written into a page: nothing in them ends their element, or begins a comment."
+    text = (PACKAGE/'static'/name).read_text('utf-8')
+    assert not re.search(r'</script|<script|<!--', text, re.I)
+
+
 def settings() -> dict[str, str]:
     cfg = ConfigParser(delimiters=['='], interpolation=None)
     cfg.read(ROOT/'settings.ini', encoding='utf-8')

@@ -19,6 +19,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable,
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from functools import cache
 from inspect import signature
 from pathlib import Path
 from types import FrameType, SimpleNamespace
@@ -48,9 +49,9 @@ F = TypeVar('F', bound=Callable[..., Any])
 # %% auto #0
 __all__ = ['log', 'F', 'WITHOUT_A_LOOP', 'ASSETS', 'CDN', 'EXTENSIONS', 'STATIC', 'VERBS', 'TO_BE_WAITED_FOR', 'WAKES',
            'SPECIAL_TYPES', 'Environment', 'is_ours', 'is_users', 'first_users', 'users_traceback', 'shortened',
-           'excerpt', 'message_of', 'advise', 'error_text', 'Entry', 'Log', 'TableView', 'asset', 'AppBase',
-           'check_options', 'Beforeware', 'Routing', 'Pages', 'Answering', 'Errors', 'Lifespan', 'LoopTask', 'below',
-           'Mount', 'Mounting', 'App']
+           'excerpt', 'message_of', 'advise', 'error_text', 'Entry', 'Log', 'TableView', 'asset', 'warn_of_cdn',
+           'AppBase', 'check_options', 'Beforeware', 'Routing', 'Pages', 'Answering', 'Errors', 'Lifespan', 'LoopTask',
+           'below', 'Mount', 'Mounting', 'App']
 
 # %% ../../nbs/web/04_app.ipynb #2ad64855
 class Environment:
@@ -235,10 +236,14 @@ def asset(name: str, # A file of the package's static folder
           ) -> Any:
     "The element that loads `name`: from the app, or from the CDN where the set-up did not bring it."
     here = (STATIC/name).exists()
+    if not here: warn_of_cdn(name)
     url = f'{prefix}{ASSETS}/{name}' if here else CDN[name]
-    if name.endswith('.css'): return Link(rel='stylesheet', href=url)
-    warning = f"console.warn('nbws: {name} is not in the package, using {url}: run `make assets`')"
-    return ('' if here else Script(warning), Script(src=url))
+    return Link(rel='stylesheet', href=url) if name.endswith('.css') else Script(src=url)
+
+@cache
+def warn_of_cdn(name: str) -> None:
+    "Say once that a file is missing."
+    log.warning('%s is not in the package, so pages load it from %s: install nbws where there is npm', name, CDN[name])
 
 # %% ../../nbs/web/04_app.ipynb #61908912
 class AppBase:
