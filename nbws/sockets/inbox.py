@@ -20,7 +20,7 @@ TINY = 512 # Characters or bytes of a message that does not count: `INBOX` of th
 DATA = frozenset((str, bytes)) # What a message is; everything else that waits is a step
 
 # %% ../../nbs/sockets/03_inbox.ipynb #f63d3d23
-class Quota:
+class InboxQuota:
     "How much of messages may wait, in bytes of memory: at one socket, and at all of one server. On its loop only."
     __slots__ = ('each', 'total', 'used', '_holders', '_waiting', '_since')
 
@@ -88,7 +88,7 @@ class Inbox(deque[Any]):
                ) -> None:
         "Begin to pause and to count."
         self.conn = conn
-        self.quota: Quota = getattr(conn, 'quota', None) or Quota()
+        self.quota: InboxQuota = getattr(conn, 'quota', None) or InboxQuota()
 
     def put(self, data: str | bytes) -> None:
         "A message has come while the handler is busy."
