@@ -26,7 +26,7 @@ from .kernel import cell_id, shell
 from .patches import PATCHES, SWITCHING
 from .sharing import Invitation, network_addresses
 from .frontends import Doctor, Exposure, attributes, closed, diagnosis, finder, of, opened, opening, prepare, url_of
-from ..sockets.workers import CpuThrottle, LoopWatchdog
+from ..sockets.monitor import CpuThrottle, LoopWatchdog
 
 if TYPE_CHECKING: from nbws.server.listener import Server # Imported when something is served: it brings tornado
 
