@@ -2245,6 +2245,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                       'nbws.transports.asgi._send': ('transports/asgi.html#_send', 'nbws/transports/asgi.py'),
                                       'nbws.transports.asgi._started': ('transports/asgi.html#_started', 'nbws/transports/asgi.py'),
                                       'nbws.transports.asgi._status': ('transports/asgi.html#_status', 'nbws/transports/asgi.py'),
+                                      'nbws.transports.asgi._too_many': ('transports/asgi.html#_too_many', 'nbws/transports/asgi.py'),
                                       'nbws.transports.asgi._whole': ('transports/asgi.html#_whole', 'nbws/transports/asgi.py'),
                                       'nbws.transports.asgi.asgi': ('transports/asgi.html#asgi', 'nbws/transports/asgi.py'),
                                       'nbws.transports.asgi.from_asgi': ('transports/asgi.html#from_asgi', 'nbws/transports/asgi.py'),

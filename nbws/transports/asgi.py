@@ -27,8 +27,8 @@ from ..sockets.workers import Workers, is_ending
 log = logging.getLogger('nbws')
 
 # %% auto #0
-__all__ = ['log', 'Scope', 'Message', 'Receive', 'Send', 'to_request', 'asgi', 'ProtocolError', 'ClientLeft', 'Chunks', 'ASGIApp',
-           'replace_sockets', 'from_asgi']
+__all__ = ['log', 'Scope', 'Message', 'Receive', 'Send', 'FIELDS', 'to_request', 'asgi', 'ProtocolError', 'ClientLeft', 'Chunks',
+           'ASGIApp', 'replace_sockets', 'from_asgi']
 
 # %% ../../nbs/transports/00_asgi.ipynb #a9972d2b
 Scope = dict[str, Any]
@@ -221,6 +221,8 @@ async def _send(response: Response, request: Request, incoming: _Incoming, send:
     if not pump.cancelled(): pump.result()
 
 # %% ../../nbs/transports/00_asgi.ipynb #c55d48c1
+ENOUGH = 2**18 # Bytes of messages that are handled before others have their turn, or 64 messages
+
 class _Socket:
     "The app's `Conn` over an ASGI server."
     group = transport = None
@@ -262,26 +264,33 @@ class _Socket:
         while True:
             while self._queue:
                 message = self._queue.popleft()
+                size = len(message.get('text') or message.get('bytes') or b'')
                 try: await self._send(message)
                 except OSError: return CloseCode.ABNORMAL, 'the client has left'
+                finally: del message # It may be long, and the next one far away
                 above = self.buffered > HIGH_WATER
-                self.buffered -= len(message.get('text') or message.get('bytes') or b'')
+                self.buffered -= size
                 if above and self.buffered <= HIGH_WATER: self.receiver.drained()
             if self.ended is not None: return self.ended
             self._wake.clear()
             await self._wake.wait()
 
     async def read(self) -> tuple[int, str]:
-        "Pass on what comes, until the client is gone."
+        "Pass on what comes, until the client is gone. A server may have much of it: others have their turn in between."
+        work = 0
         while True:
             await self._reading.wait()
             message = await self._receive()
             if message['type'] != 'websocket.receive':
                 return message.get('code') or CloseCode.NO_STATUS, message.get('reason') or ''
             text = message.get('text')
+            data = text if text is not None else message['bytes']
+            work += len(data) + ENOUGH // 64
             if self._alive and text == PING:
                 if self.buffered <= HIGH_WATER: self.send(PONG)
-            elif self.ended is None: self.receiver.received(text if text is not None else message['bytes'])
+            elif self.ended is None: self.receiver.received(data)
+            del message, text, data # Nobody but the handler keeps them
+            if work > ENOUGH: work = await asyncio.sleep(0, 0)
 
     async def run(self) -> tuple[int, str]:
         "Both, until one ends. Returns the code and the reason."
@@ -355,12 +364,22 @@ async def _started(app: Any) -> None:
     finally: _STARTING.pop(app, None)
 
 # %% ../../nbs/transports/00_asgi.ipynb #0901cefe
+FIELDS = 1000 # Header fields of a request; beyond it 431
+
+async def _too_many(scope: Scope, receive: Receive, send: Send) -> None:
+    "Refuse a request with endless header fields: uvicorn has no limit, and takes trailers for such."
+    response, body = PlainTextResponse(reason(431), 431), reason(431).encode()
+    if scope['type'] == 'http': return await _whole(response, body, send)
+    await receive()
+    await _refuse(response, scope, send)
+
 async def asgi(app: Any, # An app of ours
                scope: Scope, receive: Receive, send: Send) -> None:
     "Answer one call of an ASGI server: a request, a socket or the lifespan. ASGI 3; on the server's loop."
     if scope['type'] == 'lifespan': return await _lifespan(app, receive, send)
     if scope['type'] not in ('http', 'websocket'): raise NbwsError(f'an ASGI scope not known here: {scope["type"]!r}')
     if app.loop is None: await _started(app)
+    if len(scope['headers']) > FIELDS: return await _too_many(scope, receive, send)
     await (_answer if scope['type'] == 'http' else _connect)(app, scope, receive, send)
 
 # %% ../../nbs/transports/00_asgi.ipynb #33c24b33
