@@ -9,7 +9,8 @@ import asyncio
 import json
 import re
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping, MappingView, Set
+from collections.abc import (AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping, MappingView,
+                             Set)
 from dataclasses import fields, is_dataclass
 from enum import Enum, IntEnum
 from http import HTTPStatus
@@ -176,7 +177,7 @@ class RequestHead:
     __slots__ = ('method', 'target', 'headers', 'peer', 'server', 'scheme', 'root_path', 'http_version', 'upgrade',
                  'app', 'route', 'path_params', 'asgi_scope', 'connection', 'since', 'answered', '_session',
                  'max_form', '_body', '_path', '_query', '_cookies', '_form', '_state', '_out',
-                 'leave', 'vouched')
+                 'prefix', 'direct', 'vouched')
     max_form: int # Bytes of a form without its files, or of JSON; beyond it 413. Middleware may set another
     app: object # Which answers, an `Application`; it sets this and its route
     route: Any
@@ -192,7 +193,8 @@ class RequestHead:
     _form: MultiDict | None
     _state: SimpleNamespace | None
     _out: list[tuple[str, str]] | None
-    leave: Any # Called with the answer, whichever app gave it; returns what leaves
+    prefix: str # What has to stand before the addresses in answers: of `root_path` all but what apps mount below
+    direct: bool # It came to a notebook's own address
     vouched: bool # Whoever let it in has settled that no other site's page is behind it
 
     def __init__(self,
@@ -213,9 +215,9 @@ class RequestHead:
         self.headers = headers if isinstance(headers, Headers) else Headers(headers)
         self.peer, self.server, self.scheme, self.root_path = peer, server, scheme, root_path
         self.http_version, self.upgrade, self._body = http_version, upgrade, body
-        self.path_params, self.max_form, self.vouched = {}, MAX_FORM, False
+        self.path_params, self.max_form, self.vouched, self.direct, self.prefix = {}, MAX_FORM, False, False, root_path
         self.app = self.route = self.asgi_scope = self.connection = self.answered = self._session = self._path = None
-        self._query = self._cookies = self._form = self._state = self._out = self.leave = self.since = None
+        self._query = self._cookies = self._form = self._state = self._out = self.since = None
 
     def __repr__(self) -> str:
         return f'<{type(self).__name__} {printable(self.method)} {printable(self.target.decode("latin-1"))}>'
@@ -226,6 +228,14 @@ ENCODED_SLASH = '\udc2f' # Stands in a path for `%2F`; nothing else decodes to h
 class RequestParts(RequestHead):
     "The parts of a request by name, decoded when they are asked for."
     __slots__ = ()
+
+    def turn_to(self,
+                target: bytes | None = None, # As it would have come; None: as it is
+                headers: Headers | None = None, # None: as they are
+                ) -> None:
+        "Ask for something else. For layers: before the app sees the request, on the server's loop."
+        if target is not None: self.target, self._path, self._query = target, None, None
+        if headers is not None: self.headers, self._cookies = headers, None
 
     @property
     def path(self) -> str:
@@ -444,6 +454,7 @@ def encodable(data: Any) -> None:
 class Response:
     "An HTTP answer: what `app.http` returns to a transport, and what a handler may return itself."
     media_type = ''
+    scripts: tuple[Callable[[], str], ...] = () # Make elements that a page begins with: see `nbws.layers.relocation`
 
     def __init__(self,
                  content: Any = b'', # str, bytes, or an (async) iterable of them, streamed as it comes

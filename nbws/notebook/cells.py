@@ -30,7 +30,7 @@ from ..web.app import (ASSETS, App, AppBase, Environment, advise, error_text, ex
                   message_of, shortened)
 from ..dev.live import Live, script
 from ..core.messages import BindError, NbwsError, Request, Response
-from ..layers.prefix import with_script
+from ..layers.relocation import with_script
 from ..core.routing import Owner, Route
 from ..sockets.workers import Workers
 
@@ -463,7 +463,7 @@ class Cells(Environment):
 
     def refresh(self, app: Any) -> int: return self.lives[app].refresh() if app in self.lives else 0
     def transform_response(self, request: Request, response: Response) -> Response:
-        return with_script(response, request, script(request))
+        return with_script(response, lambda: script(request))
 
     def defined(self, app: App, routes: Sequence[Route], replaced: Sequence[Route]) -> None:
         for each in list(self._runs.values()): each.defined.update(r for r in routes if _owns(each.cell, r))

@@ -14,13 +14,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..layers.gate import JSP, TOKEN, Gate, is_loopback
+from ..layers.gate import JSP, TOKEN, NotebookGate
+from ..layers.origins import is_loopback
+from ..layers.visitors import VISITOR
 from ..web.app import ASSETS, STATIC, App
 from ..core.html import FT, Div, Meta, Script, Style, Title, document, render
 from ..core.messages import NbwsError, PlainTextResponse, Request
 from ..jupyter.rendezvous import (SERVER_VARIABLE, Cookies, Meeting, announce, find, meeting_place, new_meeting,
                              socket_path, withdraw)
-from ..web.sessions import VISITOR
 
 if TYPE_CHECKING: from nbws.server.listener import Server # Imported when something is served: it brings tornado
 
@@ -68,11 +69,11 @@ class Exposure:
     meeting: Meeting | None = None
     why: str = '' # The Jupyter server could forward and does not, for a reason
 
-    def gate(self, any_host: bool) -> Gate | None:
+    def gate(self, any_host: bool) -> NotebookGate | None:
         "Who may come in: who has the secret of this opening; None where it has none."
         secret = self.meeting.secret if self.meeting else ''
         cookies = Cookies(tokens=jupyters_tokens())
-        return Gate(any_host, secret, self.token, cookies=cookies) if self.token else None
+        return NotebookGate(any_host, secret, self.token, cookies=cookies) if self.token else None
 
     def options(self, any_host: bool = False) -> dict[str, Any]:
         "For `Server`: where to listen, and who may come in."

@@ -18,7 +18,8 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from ..web.app import App
-from ..layers.gate import TOKEN, is_loopback
+from ..layers.gate import TOKEN
+from ..layers.origins import is_loopback
 from ..core.html import Safe, render, unqid
 from ..loading import LOADING
 from ..core.messages import NbwsError, StartError

@@ -10,7 +10,7 @@ import socket
 import warnings
 from collections.abc import Sequence
 
-from ..layers.gate import is_loopback
+from ..layers.origins import is_loopback
 
 # %% auto #0
 __all__ = ['network_addresses', 'Invitation', 'qr_code']
