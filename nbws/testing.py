@@ -21,7 +21,11 @@ from .adapters.detect import as_app
 from .layers.gate import Gate
 from .layers.stack import usual_layers
 from .loading import load_app
-from .core.messages import CloseCode, NbwsError, Payload, Request, Response, WebSocketDisconnect, encodable
+from .core.encoding import encodable
+from .core.errors import NbwsError
+from .core.messages import CloseCode, Payload, WebSocketDisconnect
+from .core.request import Request
+from .core.response import Response
 from .core.protocols import Upgrade
 from .sockets.websocket import Quota
 from .sockets.workers import Workers

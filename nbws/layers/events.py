@@ -9,7 +9,10 @@ import asyncio
 import logging
 from typing import Any
 
-from ..core.messages import CloseCode, Reported, Request, Response
+from ..core.errors import Reported
+from ..core.messages import CloseCode
+from ..core.request import Request
+from ..core.response import Response
 from ..core.protocols import Application, Conn, Layer, Upgrade
 from ..sockets.workers import Workers
 

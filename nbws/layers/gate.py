@@ -12,7 +12,8 @@ from hmac import compare_digest
 from typing import Any, Protocol
 
 from ..core.data import Headers, set_cookie
-from ..core.messages import HTMLResponse, PlainTextResponse, Request, Response
+from ..core.request import Request
+from ..core.response import HTMLResponse, PlainTextResponse, Response
 from ..core.protocols import Layer
 from .origins import allows, foreign, is_foreign, is_loopback, listed, split_host
 from .prefix import descend
@@ -80,7 +81,7 @@ class Gate(Layer):
         "What comes through the Jupyter server has been asked all this there, and says so by the secret."
         if not compare_digest(secret, self.secret): return _forbidden()
         headers = request.headers
-        request.turn_to(headers=Headers.from_raw([f for f in headers.raw if f[0] != SECRET]))
+        request.replace_headers(Headers.from_raw([f for f in headers.raw if f[0] != SECRET]))
         descend(request, headers.get('x-forwarded-prefix', '').rstrip('/'))
         request.vouched = '/~' in request.root_path # By a ticket: to itself it is another origin
         if headers.get('x-forwarded-proto') in ('http', 'https'): request.scheme = headers['x-forwarded-proto']
@@ -174,7 +175,8 @@ class DirectAddress(Layer):
             path, _, query = target.partition(b'?')
             kept = b'&'.join(p for p in query.split(b'&') if not cookies.holds_token(p))
             target = path + (b'?' + kept if kept else b'')
-        request.turn_to(target, Headers.from_raw(raw))
+        request.retarget(target)
+        request.replace_headers(Headers.from_raw(raw))
 
     def _of_app(self, field: str, host: str) -> str:
         if self.cookies: field = self.cookies.of_app(field, host)

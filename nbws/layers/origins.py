@@ -9,7 +9,9 @@ import os
 import re
 from collections.abc import Iterable
 
-from ..core.messages import HTMLResponse, NbwsError, PlainTextResponse, Request, Response
+from ..core.errors import NbwsError
+from ..core.request import Request
+from ..core.response import HTMLResponse, PlainTextResponse, Response
 
 # %% auto #0
 __all__ = []

@@ -9,7 +9,8 @@ import json
 import re
 from urllib.parse import quote, urlsplit
 
-from ..core.messages import NbwsError, Request
+from ..core.errors import NbwsError
+from ..core.request import Request
 from ..core.protocols import Layer
 
 # %% auto #0
@@ -30,13 +31,14 @@ def descend(request: Request,
     if not prefix: return
     request.root_path += prefix
     request.prefix += prefix
-    request.turn_to(without(request.target, prefix.encode()))
+    request.retarget(without(request.target, prefix.encode()))
 
 # %% ../../nbs/layers/02_prefix.ipynb #4e153e30
 def root_path_of(text: str, # As a person writes it: 'chat', '/chat/', '/my app'
                  ) -> str:
     "The prefix that an option means, as `descend` takes it. Raises `NbwsError` for a whole URL."
-    if '://' in text: raise NbwsError(f'root_path is the path under which a proxy publishes this, and {text!r} is a URL')
+    if '://' in text:
+        raise NbwsError(f'root_path is the path under which a proxy publishes this, and {text!r} is a URL')
     path = text.strip('/')
     return '/' + quote(path, safe="/%:@!$&'()*+,;=~-._") if path else ''
 
@@ -71,7 +73,7 @@ def bytes_under(prefix: str,
 
 # %% ../../nbs/layers/02_prefix.ipynb #d517f8fe
 _ADDRESSES = frozenset(('location', 'content-location', 'hx-location', 'hx-redirect', 'hx-push-url', 'hx-replace-url'))
-_WITHIN = {'set-cookie': re.compile(r'(;\s*path=)(/[^;]*)', re.I), 'link': re.compile(r'(<)([^<>]*)(?=>)'),
+_WITHIN = {'set-cookie': re.compile(r'(;\s*path=)(/[^;]*)', re.I), 'link': re.compile(r'(<)([^<>]+)'),
            'refresh': re.compile(r'''(^\s*[\d.]*\s*[;,]?\s*(?:url\s*=\s*)?["']?)([^"'\s]*)''', re.I)}
 
 def mend_field(name: str, # In lower case

@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from functools import lru_cache
 from ipaddress import ip_address, ip_network
 
-from ..core.messages import NbwsError, Request
+from ..core.errors import NbwsError
+from ..core.request import Request
 
 # %% auto #0
 __all__ = []

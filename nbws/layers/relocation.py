@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from .. import __path__
-from ..core.messages import Request, Response
+from ..core.request import Request
+from ..core.response import Response
 from ..core.protocols import Layer
 from .gate import JSP
 from .prefix import mend_field

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from ..core.messages import Request, Response
+from ..core.request import Request
+from ..core.response import Response
 from ..core.protocols import Application, Layer
 from .events import EventStreams
 from .gate import Gate, NotebookGate

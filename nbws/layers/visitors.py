@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from ..core.messages import Request
+from ..core.request import Request
 from ..core.protocols import Layer
 from .prefix import descend
 

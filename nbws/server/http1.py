@@ -20,7 +20,9 @@ from .conn import LONG, ServerContext, OutputBuffer, RelayedConn, SocketConn, Uv
 from ..sockets.alive import stays_alive
 from .handshake import switching
 from ..core.data import sendable_fields
-from ..core.messages import ALIVE, HTTPException, PlainTextResponse, Reported, Request, Response, printable, reason
+from ..core.errors import HTTPException, Reported, printable, reason
+from ..core.request import ALIVE, Request
+from ..core.response import PlainTextResponse, Response
 from ..core.protocols import Upgrade
 from .parser import BODY, DEAF, HEAD, IDLE, Exchange, RequestParser, StreamedBody
 from ..sockets.workers import is_ending
@@ -287,7 +289,7 @@ class _Answers(_Writer):
         exchange.body = StreamedBody(self._flow, self._say_continue if exchange.expects else None)
         if exchange.chunks: exchange.body.feed(b''.join(exchange.chunks))
         exchange.chunks = None
-        if exchange.request is not None: exchange.request._body = exchange.body
+        if exchange.request is not None: exchange.request.raw_body = exchange.body
 
     def _flow(self, full: bool) -> None:
         if full is not self._full:

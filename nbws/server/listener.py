@@ -34,7 +34,7 @@ from ..layers.proxies import Proxies
 from ..layers.stack import usual_layers
 from .conn import PendingBroadcast, BroadcastGroup, Limits
 from .http1 import HttpConn, UvHttpConn
-from ..core.messages import NbwsError, StartError
+from ..core.errors import NbwsError, StartError
 from ..sockets.websocket import Quota
 from ..sockets.workers import Workers, is_ending
 

@@ -16,7 +16,8 @@ from .conn import ServerContext
 from ..core.data import Headers
 from .deflate import Deflate, negotiate
 from .handshake import check_handshake, opens_socket
-from ..core.messages import Body, HTTPException, Request, reason
+from ..core.errors import HTTPException, reason
+from ..core.request import Body, Request
 
 # %% auto #0
 __all__ = ['WAIT_FOR', 'IDLE', 'HEAD', 'BODY', 'DEAF', 'Exchange', 'StreamedBody', 'RequestParser']
@@ -258,7 +259,7 @@ class RequestParser:
         self.stage = IDLE if exchange.keep else DEAF
         if exchange.body is not None: exchange.body.end()
         elif exchange.chunks and exchange.request is not None:
-            exchange.request._body = b''.join(exchange.chunks)
+            exchange.request.raw_body = b''.join(exchange.chunks)
             exchange.chunks = None
 
     # What is decided when a header is complete

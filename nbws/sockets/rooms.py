@@ -16,7 +16,8 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from ..core.binding import at_once
 from ..core.html import apart
-from ..core.messages import Payload, Request
+from ..core.messages import Payload
+from ..core.request import Request
 from ..core.protocols import BroadcastGroup, grouped
 from .websocket import DONE, WebSocket, to_payload
 
@@ -51,7 +52,7 @@ def take_since(request: Request) -> None:
     "Take `nbws-since` from a handshake's query: the page's script has added it, and handlers do not see it."
     if found := _SINCE.fullmatch(request.target):
         pairs = (p.split(':') for p in found['positions'].decode().split('.') if p)
-        request.target, request._query = found['rest'], None
+        request.retarget(found['rest'])
         request.since = {epoch: int(offset) for epoch, offset in pairs}
 
 @dataclass(slots=True)

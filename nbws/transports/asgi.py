@@ -20,8 +20,11 @@ from ..layers.stack import Stack, usual_layers
 from ..web.app import AppBase, Environment, users_traceback
 from ..core.data import BODY_RATE, BODY_SILENCE, Headers, sendable_fields
 from ..sockets.alive import PAUSE, PING, PONG, RESUME, farewell, stays_alive
-from ..core.messages import (ALIVE, CloseCode, HTTPException, NbwsError, Payload, PlainTextResponse, Reported,
-                                Request, Response, encodable, printable, reason)
+from ..core.encoding import encodable
+from ..core.errors import HTTPException, NbwsError, Reported, printable, reason
+from ..core.messages import CloseCode, Payload
+from ..core.request import ALIVE, Request
+from ..core.response import PlainTextResponse, Response
 from ..core.protocols import Conn, Receiver, Upgrade
 from ..sockets.websocket import HIGH_WATER, Inbox, Quota
 from ..sockets.workers import Workers, is_ending
@@ -58,7 +61,7 @@ def _descend(request: Request, scope: Scope) -> None:
     prefix = quote(root, safe=_IN_PATHS)
     descend(request, prefix)
     if scope.get('app_root_path', root) != root: request.prefix = '' # Mounted: the author's addresses know it
-    elif prefix: request.turn_to(without(request.target, prefix.encode())) # uvicorn adds it to what has it already
+    elif prefix: request.retarget(without(request.target, prefix.encode())) # uvicorn adds it to what has it already
 
 _IN_PATHS = "/:@!$&'()*+,;=~-._"
 
@@ -73,7 +76,7 @@ class _Incoming:
         self.receive, self.gone, self.size = receive, False, 0 # The client has left; bytes that came
         framed = {'content-length', 'transfer-encoding'} & set(request.headers)
         self.ended = not framed and request.method in ('GET', 'HEAD') # The body has
-        if not self.ended: request._body = self
+        if not self.ended: request.raw_body = self
         self._chunks: deque[bytes] = deque()
         self._lock, self._taken = asyncio.Lock(), asyncio.Event()
 

@@ -24,7 +24,8 @@ from urllib.parse import unquote
 from weakref import WeakValueDictionary, ref
 
 from ..core.data import Fields, FromVisitor, set_cookie
-from ..core.messages import NbwsError, Request
+from ..core.errors import NbwsError
+from ..core.request import Request
 from ..layers.visitors import visitor_of
 
 log = logging.getLogger('nbws')

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from nbws.core.messages import PatternError
+from nbws.core.errors import PatternError
 from nbws.layers.importmaps import import_map
 from nbws.layers.prefix import mend_field
 from nbws.layers.rewriting import Rewriter

@@ -13,7 +13,8 @@ import pytest
 from processes import BOUND, Process, asgi_server, nbws, running
 
 from nbws.core.html import A
-from nbws.core.messages import NbwsError, RedirectResponse, Response
+from nbws.core.errors import NbwsError
+from nbws.core.response import RedirectResponse, Response
 from nbws.layers.gate import Gate
 from nbws.server.listener import Server
 from nbws.testing import Client
@@ -29,7 +30,7 @@ from starlette.routing import Mount, Route
 from tornado.web import Application, RequestHandler
 from nbws import App
 from nbws.common import A, Div, EventStream
-from nbws.core.messages import Response
+from nbws.core.response import Response
 from nbws.tremolo import Tremolo
 
 PAGE = '<!DOCTYPE html><html><head></head><body><a href="/page">page</a></body></html>'

@@ -16,7 +16,8 @@ from raw import BINARY, CONT, TEXT, TIMEOUT, App, Echo, Raw, frame, serving
 
 from nbws.server.frames import Decoder
 from nbws.server.http1 import ENOUGH
-from nbws.core.messages import HTTPException, Response
+from nbws.core.errors import HTTPException
+from nbws.core.response import Response
 from nbws.server.parser import RequestParser
 
 KIB = 1024
