@@ -19,8 +19,12 @@ from urllib.parse import urlencode
 from .core.data import Headers, sendable_fields
 from .adapters.detect import as_app
 from .loading import load_app
-from .core.messages import (CloseCode, NbwsError, Payload, Request, Response, Upgrade, WebSocketDisconnect,
-                           encodable)
+from .core.encoding import encodable
+from .core.errors import NbwsError
+from .core.messages import CloseCode, Payload, WebSocketDisconnect
+from .core.request import Request
+from .core.response import Response
+from .core.protocols import Upgrade
 from .sockets.websocket import Quota
 from .sockets.workers import Workers
 

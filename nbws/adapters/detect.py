@@ -18,7 +18,9 @@ from typing import IO, Any
 from ..transports.asgi import ASGIApp, replace_sockets
 from ..web.app import AppBase, Environment
 from ..web.files import StaticFiles
-from ..core.messages import HTTPException, NbwsError, PlainTextResponse, Request, Response, printable, reason
+from ..core.errors import HTTPException, NbwsError, printable, reason
+from ..core.request import Request
+from ..core.response import PlainTextResponse, Response
 from ..sockets.workers import Workers, is_ending
 
 # %% auto #0
@@ -29,7 +31,7 @@ SPOOLED = 512 * 1024 # Bytes of a body that are kept in memory; a longer one is 
 
 async def _whole(request: Request) -> IO[bytes]:
     "The whole body of a request, as a file. Raises what `request.stream` raises."
-    if isinstance(request._body, bytes): return io.BytesIO(request._body)
+    if isinstance(request.raw_body, bytes): return io.BytesIO(request.raw_body)
     body: IO[bytes] = io.BytesIO()
     try:
         async for chunk in request.stream():

@@ -22,7 +22,11 @@ from tornado.websocket import WebSocketClosedError, WebSocketHandler, WebSocketP
 from ..layers.gate import is_foreign
 from ..web.app import AppBase, Environment, error_text
 from ..transports.asgi import Chunks, replace_sockets
-from ..core.messages import CloseCode, Conn, HTTPException, PlainTextResponse, Request, Response, Upgrade, printable
+from ..core.errors import HTTPException, printable
+from ..core.messages import CloseCode
+from ..core.request import Request
+from ..core.response import PlainTextResponse, Response
+from ..core.protocols import Conn, Upgrade
 from ..sockets.websocket import HIGH_WATER, Inbox
 from ..sockets.workers import is_ending
 

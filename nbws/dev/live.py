@@ -20,7 +20,9 @@ from ..web.app import ASSETS, App, Mount, Environment, error_text, is_users
 from ..core.binding import plan
 from ..web.endpoints import SocketEndpoint
 from ..core.html import Script, render
-from ..core.messages import BindError, Request, Response
+from ..core.errors import BindError
+from ..core.request import Request
+from ..core.response import Response
 from ..layers.prefix import with_script
 from ..core.routing import WEBSOCKET, Route, parse_pattern
 from ..sockets.websocket import WebSocket

@@ -15,6 +15,7 @@ import socket
 import time
 from collections.abc import Iterable
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_plus
 
@@ -25,13 +26,14 @@ from tornado.http1connection import HTTP1Connection, HTTP1ConnectionParameters
 from tornado.httputil import HTTPHeaders, HTTPMessageDelegate, RequestStartLine
 from tornado.iostream import IOStream, StreamClosedError
 
+from .. import __path__
 from .rendezvous import SECRET_FIELD, SERVER_VARIABLE, XSRF, Cookies, Meeting, address, announced, pairs
 
 # %% auto #0
 __all__ = ['HOP', 'FORWARDED', 'NOT_FROM_APPS', 'TIMEOUT', 'PIECE', 'PORTS', 'TICKET', 'NOTEBOOK', 'SANDBOX', 'CROSS',
            'EXPLAINED', 'WAITING', 'load_jupyter_server_extension', 'bare', 'unmasked', 'Jupyters', 'request_fields',
            'answer_fields', 'connect', 'Upstream', 'Frames', 'close_frame', 'tunnel', 'Tickets', 'same_origin',
-           'is_navigation', 'AuthHandler', 'Answering', 'AppHandler']
+           'is_navigation', 'AuthHandler', 'Answering', 'waiting_page', 'AppHandler']
 
 # %% ../../nbs/jupyter/01_extension.ipynb #b266c397
 HOP = frozenset(('connection', 'keep-alive', 'proxy-authenticate', 'proxy-authorization', 'proxy-connection', 'te',
@@ -392,7 +394,7 @@ class Answering(AuthHandler):
         self.set_header('Cache-Control', 'no-store')
         if is_navigation(self.request) and status_code in EXPLAINED:
             self.set_header('Content-Type', 'text/html; charset=UTF-8')
-            self.finish(WAITING.replace('{text}', text).replace('{at}', json.dumps(self.prefix)))
+            self.finish(waiting_page(text, self.prefix))
         else:
             self.set_header('Content-Type', 'text/plain; charset=UTF-8')
             self.finish(f'{status_code} {text}\n')
@@ -404,32 +406,14 @@ EXPLAINED = {404: 'This kernel is not running any more. Run the notebook again: 
 WAITING = '''<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">
 <meta name="viewport" content="width=device-width"><title>nbws</title>
 <style>body{font:14px system-ui,sans-serif;color:#555;margin:1em}
-@media(prefers-color-scheme:dark){body{color:#aaa;background:#111}}</style></head>
-<body><p role="status">{text}</p><script>
-(() => {
-  let wait = 500
-  const at = {at}
-  const elsewhere = async () => { // The notebook may have another kernel now; `nbws.js` has kept its name
-    let notebook = ''
-    try { notebook = sessionStorage.getItem('nbws ' + at) } catch (e) {} // A sandboxed page has none
-    if (!notebook) return
-    const answer = await fetch(at + '/~notebook?path=' + encodeURIComponent(notebook))
-    const path = answer.ok && (await answer.json()).path
-    if (path && path !== at) return path + location.href.slice((location.origin + at).length)
-  }
-  const look = async () => {
-    try {
-      const answer = await fetch(location.href, {method: 'HEAD', headers: {Accept: 'text/html'}})
-      if (![404, 502, 503].includes(answer.status)) return location.reload()
-      const url = answer.status === 404 && await elsewhere()
-      if (url) return location.replace(url)
-    } catch (e) {}
-    wait = Math.min(wait * 1.3, 5000)
-    setTimeout(look, wait)
-  }
-  setTimeout(look, wait)
-})()
-</script></body></html>'''
+@media(prefers-color-scheme:dark){body{color:#aaa;background:#111}}</style></head>'''
+
+def waiting_page(text: str, prefix: str) -> str:
+    "A page that says why an app is not to be reached below this prefix, and tries again."
+    facts = json.dumps({'prefix': prefix}).replace('<', '\\u003c')
+    code = (Path(__path__[0])/'static'/'waiting.js').read_text('utf-8')
+    return (f'{WAITING}<body><p role="status">{text}</p><script type="application/json">{facts}</script>'
+            f'<script>{code}</script></body></html>')
 
 # %% ../../nbs/jupyter/01_extension.ipynb #fa88ede1
 @web.stream_request_body

@@ -15,7 +15,9 @@ from ipaddress import ip_address, ip_network
 from typing import Any
 
 from ..core.data import Headers, set_cookie
-from ..core.messages import HTMLResponse, NbwsError, PlainTextResponse, Request, Response
+from ..core.errors import NbwsError
+from ..core.request import Request
+from ..core.response import HTMLResponse, PlainTextResponse, Response
 
 # %% auto #0
 __all__ = ['PORTS', 'FORWARDED', 'SECRET', 'SAFE', 'TOKEN', 'JSP', 'FRAMED', 'FRAMES', 'OURS', 'is_loopback', 'split_host',
@@ -273,11 +275,11 @@ class Gate:
             if name == b'cookie': value = self._of_app(value.decode('latin-1'), request.host).encode('latin-1')
             elif self.cookies and self.cookies.holds_token(value): continue # Through jupyter-server-proxy
             if value or name != b'cookie': raw.append((name, value))
-        request.headers, request._cookies = Headers.from_raw(raw), None
+        request.replace_headers(Headers.from_raw(raw))
         if self.cookies and self.cookies.holds_token(request.target):
             path, _, query = request.target.partition(b'?')
             kept = b'&'.join(p for p in query.split(b'&') if not self.cookies.holds_token(p))
-            request.target, request._query = path + (b'?' + kept if kept else b''), None
+            request.retarget(path + (b'?' + kept if kept else b''))
 
     def _of_app(self, field: str, host: str) -> str:
         if self.cookies: field = self.cookies.of_app(field, host)
@@ -293,8 +295,7 @@ class Gate:
     def _pass_once(self, request: Request) -> None:
         "No browser: a program would have no use for a redirect and a cookie."
         path, rest = self._without_token(request)
-        request.target = (path + (f'?{rest}' if rest else '')).encode('latin-1')
-        request._query = None
+        request.retarget((path + (f'?{rest}' if rest else '')).encode('latin-1'))
         self._dress(request)
 
     def _without_token(self, request: Request) -> tuple[str, str]:

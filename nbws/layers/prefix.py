@@ -15,7 +15,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from .. import __path__
-from ..core.messages import Request, Response
+from ..core.request import Request
+from ..core.response import Response
 
 # %% auto #0
 __all__ = ['SCRIPT', 'under', 'mend_field', 'Styles', 'rules', 'import_map', 'Rewriter', 'script_file', 'script_element',

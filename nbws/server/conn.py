@@ -17,14 +17,15 @@ from .frames import PING, PONG, Close, Decoder, Event, Failure, Ping, close_fram
 from ..sockets.alive import PAUSE, RESUME, farewell
 from ..sockets.alive import PING as ALIVE_PING
 from ..sockets.alive import PONG as ALIVE_PONG
-from ..core.messages import CloseCode, Payload, Receiver
+from ..core.messages import CloseCode, Payload
+from ..core.protocols import Receiver
 from ..sockets.websocket import SMALL, Quota
 from ..sockets.workers import Workers
 
 log = logging.getLogger('nbws')
 
 # %% auto #0
-__all__ = ['log', 'OPEN', 'CLOSING', 'LINGERING', 'CLOSED', 'RELAYED', 'FEW', 'Limits', 'ServerContext', 'OutputBuffer',
+__all__ = ['log', 'OPEN', 'CLOSING', 'LINGERING', 'CLOSED', 'LONG', 'RELAYED', 'FEW', 'Limits', 'ServerContext', 'OutputBuffer',
            'SocketConn', 'UvSocketConn', 'RelayedConn', 'UvRelayedConn', 'BroadcastGroup', 'PendingBroadcast']
 
 # %% ../../nbs/server/03_conn.ipynb #90e75127
@@ -76,6 +77,7 @@ class ServerContext(Protocol):
 
 # %% ../../nbs/server/03_conn.ipynb #37a70ed3
 OPEN, CLOSING, LINGERING, CLOSED = range(4)
+LONG = 2**17 # Bytes of a read behind which more may wait: uvloop would read 31 times more before others have their turn
 
 class OutputBuffer:
     "The way out of a connection: what is written while a read is handled leaves at the end of the loop's turn."
@@ -216,6 +218,7 @@ class SocketConn(OutputBuffer, asyncio.BufferedProtocol):
     def buffer_updated(self, n: int) -> None: self.data_received(bytes(self.host.buffer[:n]))
 
     def data_received(self, data: bytes) -> None:
+        if len(data) > LONG: self._let_others()
         self._waited, self._pinged = 0.0 if self.state == OPEN else self._waited, False
         if self.state < LINGERING: self._handle(self._decoder.feed(data))
 
@@ -239,6 +242,17 @@ class SocketConn(OutputBuffer, asyncio.BufferedProtocol):
         if (self._decoder.more or self._unread) and not self._held and not self.transport.is_closing():
             self.transport.pause_reading()
             if not self._unread: self.host.loop.call_soon(self._go_on)
+
+    def _let_others(self) -> None:
+        "Read on in the next turn of the loop."
+        if self.transport.is_closing(): return
+        self.transport.pause_reading()
+        self.host.loop.call_soon(self._next_turn)
+
+    def _next_turn(self) -> None:
+        if self.state < LINGERING:
+            if not self._decoder.more: self._read_on() # Else `_go_on` does, or who let it pause
+        elif not self.transport.is_closing(): self.transport.resume_reading()
 
     def _tell_of(self, size: int) -> None:
         "So many bytes of a message are here, which has not ended: the receiver may pause us."

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from codecs import getincrementaldecoder
 from dataclasses import dataclass
-from typing import Any, Protocol
+from io import BytesIO
+from typing import Protocol
 
 from ..core.messages import CloseCode
 
@@ -170,6 +171,73 @@ class OpenFrame:
         if turn := len(masked) & 3: self.mask = self.mask[turn:] + self.mask[:turn]
         return chunk
 
+# %% ../../nbs/server/00_frames.ipynb #94b5c9a1
+_TAIL = 2**15 # Characters of a text that are copied at each piece; longer texts grow by that much at a time
+
+class GrowingText:
+    "A text message on its way, decoded as it comes: decoded at its end it would be held twice."
+    __slots__ = ('length', 'memory', '_decode', '_text', '_tail')
+
+    def __init__(self) -> None:
+        self.length = self.memory = 0 # Bytes that came; bytes that they take
+        self._decode = getincrementaldecoder('utf-8')().decode
+        self._text = self._tail = ''
+
+    def add(self, chunk: bytes, last: bool = False) -> None:
+        "Raises `UnicodeDecodeError`."
+        self.length += len(chunk)
+        self.memory += len(chunk)
+        tail = self._tail + self._decode(chunk, last)
+        if len(tail) <= _TAIL and not last:
+            self._tail = tail
+            return
+        text, self._text, self._tail = self._text, '', ''
+        text += tail # In place: CPython extends a text that nothing but this variable refers to
+        self._text, self.memory = text, text.__sizeof__()
+
+    def end(self) -> str:
+        "The whole text. Raises `UnicodeDecodeError` where its last character is not complete."
+        self.add(b'', True)
+        return self._text
+
+# %% ../../nbs/server/00_frames.ipynb #efd42d5d
+class GrowingBytes(BytesIO):
+    "A binary message on its way; its value is its buffer, and no copy."
+    @property
+    def length(self) -> int: "Bytes that came."; return self.tell()
+    memory = length
+    def add(self, chunk: bytes) -> None: self.write(chunk)
+    def end(self) -> bytes: "The whole message."; return self.getvalue()
+
+# %% ../../nbs/server/00_frames.ipynb #a56d711e
+class PartialMessage:
+    "A message that has begun and has not ended, within the limit."
+    __slots__ = ('data', '_limit')
+    packed = False # Compressed
+
+    def __init__(self, text: bool, # Or binary
+                 limit: int, # Bytes that it may have, decompressed
+                 ) -> None:
+        self.data: GrowingText | GrowingBytes = GrowingText() if text else GrowingBytes()
+        self._limit = limit
+
+    @property
+    def room(self) -> int: "Bytes that may still come, decompressed."; return self._limit - self.data.length
+
+    def add(self, chunk: bytes) -> None:
+        "Take a piece. Raises `FrameError` and `UnicodeDecodeError`."
+        if len(chunk) > self.room: raise too_long(self._limit)
+        self.data.add(chunk)
+
+    def take(self, frame: OpenFrame, data: bytes, at: int, stop: int) -> int:
+        "Take a piece of a frame, and return the place behind it. Raises as `add` does."
+        self.add(frame.unmask(data[at:stop]))
+        return stop
+
+    def end(self) -> str | bytes:
+        "The whole message. Raises `FrameError` and `UnicodeDecodeError`."
+        return self.data.end()
+
 # %% ../../nbs/server/00_frames.ipynb #93d8948d
 class Inflater(Protocol):
     "Decompresses a message as it comes (RFC 7692); `nbws.server.deflate` has it."
@@ -181,38 +249,6 @@ class Inflater(Protocol):
     def end(self, room: int) -> bytes:
         "What is left when the message has ended. Raises `FrameError` as `feed` does."
         return b''
-
-# %% ../../nbs/server/00_frames.ipynb #b10852cb
-class PartialMessage:
-    "A message that has begun and has not ended: checked for UTF-8, within the limit."
-    __slots__ = ('data', '_limit', '_utf8')
-    packed = False # Compressed
-
-    def __init__(self, text: bool, # Or binary
-                 limit: int, # Bytes that it may have, decompressed
-                 ) -> None:
-        self.data, self._limit = bytearray(), limit
-        self._utf8: Any = getincrementaldecoder('utf-8')() if text else None
-
-    @property
-    def room(self) -> int: "Bytes that may still come, decompressed."; return self._limit - len(self.data)
-
-    def add(self, chunk: bytes) -> None:
-        "Take a piece. Raises `FrameError` and `UnicodeDecodeError`."
-        if len(chunk) > self.room: raise too_long(self._limit)
-        if self._utf8: self._utf8.decode(chunk)
-        self.data += chunk
-
-    def take(self, frame: OpenFrame, data: bytes, at: int, stop: int) -> int:
-        "Take a piece of a frame. Returns the place behind it; see `Assembler.take`."
-        self.add(frame.unmask(data[at:stop]))
-        return stop
-
-    def end(self) -> str | bytes:
-        "The whole message. Raises `FrameError` and `UnicodeDecodeError`."
-        if self._utf8 is None: return bytes(self.data)
-        self._utf8.decode(b'', True)
-        return self.data.decode()
 
 # %% ../../nbs/server/00_frames.ipynb #62e39ef0
 _SLICE = 1024 # Compressed bytes that are inflated together: to 1 MiB at the most
@@ -243,8 +279,9 @@ class PackedMessage(PartialMessage):
         self.add(self._inflater.end(self.room))
         return super().end()
 
-# %% ../../nbs/server/00_frames.ipynb #4cb2907f
+# %% ../../nbs/server/00_frames.ipynb #80245c27
 ENOUGH = 2**18 # Bytes that `Decoder.feed` decompresses, after which it returns: whoever calls may have to wait
+FRAMES = 512 # Frames that it takes apart, after which it returns
 
 # %% ../../nbs/server/00_frames.ipynb #342dde51
 def control_event(opcode: int, payload: bytes) -> Event:
@@ -252,16 +289,16 @@ def control_event(opcode: int, payload: bytes) -> Event:
     if opcode == PING: return Ping(payload)
     return Pong(payload) if opcode == PONG else close_event(payload)
 
-# %% ../../nbs/server/00_frames.ipynb #ce8d77d1
+# %% ../../nbs/server/00_frames.ipynb #a728587d
 class Assembler:
     "Makes events of frames, and keeps the frame and the message that have not ended."
-    __slots__ = ('limit', 'inflater', 'inflated', 'busy', 'ended', 'stops', '_frame', '_message', '_control')
+    __slots__ = ('limit', 'inflater', 'taken', 'inflated', 'busy', 'ended', 'stops', '_frame', '_message', '_control')
 
     def __init__(self, limit: int, # Bytes that a message may have, decompressed
                  inflater: Inflater | None, # Where permessage-deflate is agreed on
                  ) -> None:
         self.limit, self.inflater = limit, inflater
-        self.inflated = 0 # Bytes decompressed since somebody set this to 0
+        self.taken = self.inflated = 0 # Frames, or parts of them, and bytes decompressed since `rest`
         self.busy = self.ended = False # Within a frame or a message; nothing is decoded any more
         self.stops = False # Of what `take` was given no more can be taken now
         self._frame: OpenFrame | None = None
@@ -269,7 +306,12 @@ class Assembler:
         self._control = b'' # The payload of a control frame, as far as it has come
 
     @property
-    def partial(self) -> int: "Bytes held of a message."; return len(self._message.data) if self._message else 0
+    def partial(self) -> int: "Bytes of memory that a message takes."; return self._message.data.memory if self._message else 0
+
+    @property
+    def tired(self) -> bool: "Enough was done at once."; return self.inflated > ENOUGH or self.taken >= FRAMES
+
+    def rest(self) -> None: "From here on it counts anew."; self.taken = self.inflated = 0
 
     def take(self, data: bytes, at: int, events: list[Event]) -> int:
         """Take what has come of one frame, from `at` on, and add what it completes to `events`.
@@ -283,7 +325,8 @@ class Assembler:
         stop = self._payload(frame, data, at + head)
         if not frame.left: self._end(frame, events)
         self.busy = self._frame is not None or self._message is not None
-        self.stops = self.ended or self.inflated > ENOUGH
+        self.taken += 1
+        self.stops = self.ended or self.tired
         return stop
 
     def fail(self, error: FrameError | UnicodeDecodeError) -> Failure:
@@ -308,17 +351,19 @@ class Assembler:
 
     def _check_size(self, size: int, first: int) -> None:
         "Refuse a frame whose message would be too long. Packed noise is longer than noise: there the real size counts."
-        packed = self._message.packed if self._message else first & 0x40
-        if size > (self.limit * 2 + 1024 if packed else self.limit - self.partial): raise too_long(self.limit)
+        message = self._message
+        packed = message.packed if message else first & 0x40
+        room = message.room if message else self.limit
+        if size > (self.limit * 2 + 1024 if packed else room): raise too_long(self.limit)
 
     def _payload(self, frame: OpenFrame, data: bytes, at: int) -> int:
         stop, message = min(at + frame.left, len(data)), self._message
         if frame.opcode > 7 or message is None:
             self._control += frame.unmask(data[at:stop])
             return stop
-        held = self.partial
+        room = message.room
         stop = message.take(frame, data, at, stop)
-        if message.packed: self.inflated += self.partial - held
+        if message.packed: self.inflated += room - message.room
         return stop
 
     def _end(self, frame: OpenFrame, events: list[Event]) -> None:
@@ -340,8 +385,8 @@ class Decoder:
                  inflater: Inflater | None = None, # Where permessage-deflate is agreed on
                  ) -> None:
         self.limit, self._others = limit, Assembler(limit, inflater)
-        self.more = False # The budget ran out, or `ENOUGH` was decompressed: `feed(b'')` goes on
-        self.partial = 0 # Bytes held of a message that has not ended, decompressed
+        self.more = False # The budget ran out, or enough was done at once: `feed(b'')` goes on
+        self.partial = 0 # Bytes of memory that a message takes that has not ended
         self._data, self._at = b'', 0 # Not yet decoded, from here
 
     @property
@@ -376,14 +421,14 @@ class Decoder:
                 at = others.take(data, at, events)
                 if others.stops: break
         except (FrameError, UnicodeDecodeError) as e: events.append(others.fail(e))
-        if at == end and not (others.busy or others.inflated): self._data, self._at, self.more, self.partial = b'', 0, False, 0
+        if at == end and not (others.busy or others.taken): self._data, self._at, self.more, self.partial = b'', 0, False, 0
         else: self._keep(data, at, len(events) >= budget)
         return events
 
     def _keep(self, data: bytes, at: int, full: bool) -> None:
         others = self._others
-        self.more = at < len(data) and (full or others.inflated > ENOUGH) and not others.ended
-        others.inflated = 0
+        self.more = at < len(data) and (full or others.tired) and not others.ended
+        others.rest()
         if self.more: self._data, self._at = data, at
         else: self._data, self._at = b'' if others.ended else data[at:], 0
         self.partial = others.partial

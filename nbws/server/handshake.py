@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from hashlib import sha1
 
 from ..core.data import Headers
-from ..core.messages import ALIVE, HTTPException, Request
+from ..core.errors import HTTPException
+from ..core.request import ALIVE, Request
 
 # %% auto #0
 __all__ = []

@@ -16,12 +16,14 @@ from functools import lru_cache
 from typing import Any
 
 from ..layers.gate import JSP
-from .conn import ServerContext, OutputBuffer, RelayedConn, SocketConn, UvRelayedConn, UvSocketConn
+from .conn import LONG, ServerContext, OutputBuffer, RelayedConn, SocketConn, UvRelayedConn, UvSocketConn
 from ..sockets.alive import stays_alive
 from .handshake import switching
 from ..core.data import sendable_fields
-from ..core.messages import (ALIVE, HTTPException, PlainTextResponse, Reported, Request, Response, Upgrade, printable,
-                           reason)
+from ..core.errors import HTTPException, Reported, printable, reason
+from ..core.request import ALIVE, Request
+from ..core.response import PlainTextResponse, Response
+from ..core.protocols import Upgrade
 from .parser import BODY, DEAF, HEAD, IDLE, Exchange, RequestParser, StreamedBody
 from ..layers.prefix import relocated
 from ..sockets.workers import is_ending
@@ -202,19 +204,22 @@ async def _close(body: Any) -> None:
 
 # %% ../../nbs/server/05_http1.ipynb #1e815e53
 _SLICE = 4096
+ENOUGH = 1024 # Pieces of a body that are handled before others have their turn: a read may bring 40,000 chunks
+_REQUEST = 32 # Pieces that a request counts for: a read may bring 9,000 of these, too
 PATIENCE = 0.5 # Seconds that an answer may still take when the client says no more
 
 class _Answers(_Writer):
     "What happens between a read and a write: one exchange at a time."
     socket_conn: type[SocketConn] = SocketConn
     relayed_conn: type[SocketConn] = RelayedConn
-    __slots__ = ('_current', '_full', '_paused', '_advancing', '_served', '_lingering', '_waited', '_buffered',
-                 '_link')
+    __slots__ = ('_current', '_full', '_paused', '_yields', '_advancing', '_served', '_lingering', '_waited',
+                 '_buffered', '_link')
 
     def __init__(self, host: ServerContext) -> None:
         super().__init__(host)
         self._current: Exchange | None = None
         self._full, self._paused = False, False # The app lags behind with a body; reading is paused
+        self._yields = False # Others have their turn
         self._waited = 0.0 # Seconds since there was something to wait for
         self._buffered = 0 # The write buffer's size at the last tick
         self._advancing = self._served = self._lingering = False
@@ -227,10 +232,10 @@ class _Answers(_Writer):
 
     def _busy(self) -> bool:
         "Whether the next request has to wait."
-        return self._above or (self._current is not None and self._current.complete)
+        return self._above or self._yields or (self._current is not None and self._current.complete)
 
     def _read_on(self) -> None:
-        pause = self._full or bool(self._rest)
+        pause = self._full or self._yields or bool(self._rest)
         if pause is self._paused or self.transport.is_closing(): return
         self._paused = pause
         if pause: self.transport.pause_reading()
@@ -244,6 +249,7 @@ class _Answers(_Writer):
             if self.stage == DEAF: # Frames come next, or nothing that could be parsed
                 self._rest, at = data[at:] if self._awaits_frames() else b'', end
             if self.queue: self._advance()
+            if self.work > ENOUGH: self._let_others()
         if at < end and self.stage != DEAF: self._rest = data[at:]
         if self._rest: self._read_on()
 
@@ -255,20 +261,36 @@ class _Answers(_Writer):
         "Answer what can be answered now."
         if self._advancing: return
         self._advancing = True
-        while self.queue and self._current is None and not self._above and not self._lost and not self._lingering:
+        while self.queue and self._current is None and not (self._above or self._yields or self._lost or
+                                                            self._lingering):
             exchange = self.queue[0]
             if exchange.deferred and not exchange.complete and not exchange.refusal: break
             self._current = self.queue.pop(0)
             if not exchange.complete and not exchange.refusal: self._open_body(exchange)
             task = self.host.workers.start(self._answer(exchange))
             if self._current is exchange: self._task = task
+            self.work += _REQUEST
+            if self.work > ENOUGH and self.queue: self._let_others()
         self._advancing = False
+
+    def _let_others(self) -> None:
+        "Read, parse and answer no more before the next turn of the loop."
+        if self._yields or self._lost: return
+        self._yields = True
+        self._read_on()
+        self.host.loop.call_soon(self._next_turn)
+
+    def _next_turn(self) -> None:
+        self._yields, self.work = False, 0
+        if self._lost: return
+        self._resume()
+        if self._lingering: self._read_on()
 
     def _open_body(self, exchange: Exchange) -> None:
         exchange.body = StreamedBody(self._flow, self._say_continue if exchange.expects else None)
-        for chunk in exchange.chunks or (): exchange.body.feed(chunk)
+        if exchange.chunks: exchange.body.feed(b''.join(exchange.chunks))
         exchange.chunks = None
-        if exchange.request is not None: exchange.request._body = exchange.body
+        if exchange.request is not None: exchange.request.raw_body = exchange.body
 
     def _flow(self, full: bool) -> None:
         if full is not self._full:
@@ -400,9 +422,11 @@ class HttpConn(_Answers, asyncio.BufferedProtocol):
             self._read_on()
             return
         stage, self._waited = self.stage, 0.0 if self.stage == BODY else self._waited
+        self.work = 0
         self._collect()
         self._feed(data)
         self._leave()
+        if len(data) > LONG: self._let_others()
         if self.stage == HEAD != stage: self._waited = 0.0
 
     def eof_received(self) -> bool:

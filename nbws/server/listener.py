@@ -32,7 +32,9 @@ from ..layers.gate import Gate, Proxies, is_loopback
 from .conn import PendingBroadcast, BroadcastGroup, Limits
 from ..web.events import events
 from .http1 import HttpConn, UvHttpConn
-from ..core.messages import NbwsError, Request, Response, StartError
+from ..core.errors import NbwsError, StartError
+from ..core.request import Request
+from ..core.response import Response
 from ..layers.prefix import script_file
 from ..web.sessions import as_visitor
 from ..sockets.websocket import Quota

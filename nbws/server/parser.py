@@ -16,7 +16,8 @@ from .conn import ServerContext
 from ..core.data import Headers
 from .deflate import Agreement, negotiate
 from .handshake import check_handshake, opens_socket
-from ..core.messages import Body, HTTPException, Request, reason
+from ..core.errors import HTTPException, reason
+from ..core.request import Body, Request
 
 # %% auto #0
 __all__ = ['WAIT_FOR', 'IDLE', 'HEAD', 'BODY', 'DEAF', 'Exchange', 'StreamedBody', 'RequestParser']
@@ -72,7 +73,7 @@ _METHOD = re.compile(rb"\s*[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32} \S+ HTTP/")
 class RequestParser:
     "Turns bytes into exchanges in a queue."
     __slots__ = ('host', 'queue', 'incoming', 'stage', '_parser', '_peer', '_local', '_line', '_target', '_fields',
-                 '_fed', '_bare', '_refusal', '_upgrading', '_known_host', '_last')
+                 '_fed', '_bare', '_refusal', '_upgrading', '_known_host', '_last', 'work', '_pieces')
 
     def __init__(self, host: ServerContext) -> None:
         self.host = host
@@ -85,6 +86,8 @@ class RequestParser:
         self._line = b'' # The next request's, as it came: llhttp does not tell of its spaces
         self._target, self._fed = b'', 0 # Of the header on its way: the target, and bytes in pieces before this one
         self._fields: list[tuple[bytes, bytes]] = []
+        self.work = 0 # What this turn of the loop has done, in pieces of a body
+        self._pieces: list[bytes] = [] # Of a body that the app reads, since it was last given some
         self._bare = False # The parser is being told a framing
         self._refusal: HTTPException | None = None
         self._upgrading = False # llhttp will stop behind this request
@@ -135,6 +138,7 @@ class RequestParser:
             self._upgraded()
             return taken
         except HttpParserError as e: self._broken(e, piece)
+        if self._pieces: self._hand_on()
         if self.stage == HEAD: # The parser holds a field that has not ended yet
             self._fed += len(piece)
             limits = self.host.limits
@@ -166,6 +170,7 @@ class RequestParser:
 
     def give_up(self, refusal: HTTPException) -> None:
         "Parse no more; the request that is to blame is answered with `refusal` in its turn."
+        if self._pieces: self._hand_on()
         exchange, self.incoming, self.stage = self.incoming, None, DEAF
         if exchange is None: self.queue.append(Exchange.refused(refusal))
         elif exchange.body is not None: exchange.body.end(refusal)
@@ -237,18 +242,24 @@ class RequestParser:
         if exchange is None: return
         exchange.size += len(chunk)
         if exchange.size > self.host.limits.max_body: raise self._refuse(413)
-        if exchange.body is not None: exchange.body.feed(chunk)
+        self.work += 1
+        if exchange.body is not None: self._pieces.append(chunk)
         elif exchange.chunks is None: exchange.chunks = [chunk]
         else: exchange.chunks.append(chunk)
+
+    def _hand_on(self) -> None:
+        pieces, self._pieces = self._pieces, []
+        if self.incoming is not None and self.incoming.body is not None: self.incoming.body.feed(b''.join(pieces))
 
     def on_message_complete(self) -> None:
         exchange = self.incoming
         if self._upgrading or exchange is None: return
+        if self._pieces: self._hand_on()
         exchange.complete, self.incoming = True, None
         self.stage = IDLE if exchange.keep else DEAF
         if exchange.body is not None: exchange.body.end()
         elif exchange.chunks and exchange.request is not None:
-            exchange.request._body = b''.join(exchange.chunks)
+            exchange.request.raw_body = b''.join(exchange.chunks)
             exchange.chunks = None
 
     # What is decided when a header is complete

@@ -5,7 +5,7 @@
 # %% ../../nbs/sockets/03_alive.ipynb #a11fe0a2
 from __future__ import annotations
 
-from ..core.messages import Request
+from ..core.request import Request
 
 # %% auto #0
 __all__ = ['PING', 'PONG', 'PAUSE', 'RESUME', 'stays_alive', 'farewell']

@@ -16,7 +16,9 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from ..core.binding import at_once
 from ..core.html import apart
-from ..core.messages import BroadcastGroup, Payload, Request
+from ..core.messages import Payload
+from ..core.request import Request
+from ..core.protocols import BroadcastGroup, grouped
 from .websocket import DONE, WebSocket, to_payload
 
 # %% auto #0
@@ -50,7 +52,7 @@ def take_since(request: Request) -> None:
     "Take `nbws-since` from a handshake's query: the page's script has added it, and handlers do not see it."
     if found := _SINCE.fullmatch(request.target):
         pairs = (p.split(':') for p in found['positions'].decode().split('.') if p)
-        request.target, request._query = found['rest'], None
+        request.retarget(found['rest'])
         request.since = {epoch: int(offset) for epoch, offset in pairs}
 
 @dataclass(slots=True)
@@ -168,7 +170,8 @@ class Room:
                 others: Iterable[WebSocket] = members
                 if members is self._snapshot:
                     ways = self._look(here)
-                    own = skip.conn.transport if skip and skip.conn else None
+                    conn = grouped(skip.conn) if skip else None
+                    own = conn.transport if conn else None
                     for group, _, transports, resumes in ways.groups:
                         if kept is None or not resumes: group.send(payload, transports, own)
                         else:
@@ -192,8 +195,8 @@ class Room:
         groups: dict[tuple[BroadcastGroup, bool], list[Any]] = {}
         others = []
         for ws in self._snapshot:
-            conn = ws.conn if ws._thread == here else None
-            if conn is None or conn.group is None: others.append(ws)
+            conn = grouped(ws.conn) if ws._thread == here else None
+            if conn is None: others.append(ws)
             else: groups.setdefault((conn.group, ws.request.since is not None), []).append(conn.transport)
         ways = [(group, group.changes, transports, resumes) for (group, resumes), transports in groups.items()]
         self._ways = _FanOut(here, ways, others)

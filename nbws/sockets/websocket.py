@@ -13,8 +13,11 @@ from types import SimpleNamespace
 from typing import Any, Protocol
 
 from ..core.html import FT, apart, is_element, render
-from ..core.messages import (BindError, CloseCode, Conn, Payload, Request, Upgrade, WebSocketDisconnect, encodable,
-                           from_json, printable, to_json)
+from ..core.encoding import JSONTooLong, encodable, from_json, to_json
+from ..core.errors import BindError, printable
+from ..core.messages import CloseCode, Payload, WebSocketDisconnect
+from ..core.request import Request
+from ..core.protocols import Conn, Upgrade
 from .workers import Workers
 
 # %% auto #0
@@ -612,8 +615,10 @@ class WebSocket(Receiving):
         return message.encode() if isinstance(message, str) else message
 
     async def receive_json(self) -> Any:
-        "The next message, parsed as JSON. Raises `BindError`, a `ValueError`, for what is none."
-        try: return from_json(await self.receive())
+        "The next message, parsed as JSON. Raises `BindError`, a `ValueError`, for what is none, or too long for it."
+        try: return from_json(await self.receive(), self.request.max_form)
+        except JSONTooLong as e:
+            raise BindError(f'a message {e}, and is not read as JSON: give the server `Limits(max_form=...)`') from None
         except ValueError as e: raise BindError(f'the message is not JSON: {e}') from None
 
 # %% ../../nbs/sockets/01_websocket.ipynb #776c07b8

@@ -18,8 +18,12 @@ from ..layers.gate import Gate
 from ..web.app import AppBase, Environment, users_traceback
 from ..core.data import BODY_RATE, BODY_SILENCE, Headers, sendable_fields
 from ..sockets.alive import PAUSE, PING, PONG, RESUME, farewell, stays_alive
-from ..core.messages import (ALIVE, CloseCode, Conn, HTTPException, NbwsError, Payload, PlainTextResponse, Receiver,
-                           Reported, Request, Response, Upgrade, encodable, printable, reason)
+from ..core.encoding import encodable
+from ..core.errors import HTTPException, NbwsError, Reported, printable, reason
+from ..core.messages import CloseCode, Payload
+from ..core.request import ALIVE, Request
+from ..core.response import PlainTextResponse, Response
+from ..core.protocols import Conn, Receiver, Upgrade
 from ..sockets.websocket import HIGH_WATER, Inbox, Quota
 from ..sockets.workers import Workers, is_ending
 
@@ -62,7 +66,7 @@ class _Incoming:
         self.receive, self.gone, self.size = receive, False, 0 # The client has left; bytes that came
         framed = {'content-length', 'transfer-encoding'} & set(request.headers)
         self.ended = not framed and request.method in ('GET', 'HEAD') # The body has
-        if not self.ended: request._body = self
+        if not self.ended: request.raw_body = self
         self._chunks: deque[bytes] = deque()
         self._lock, self._taken = asyncio.Lock(), asyncio.Event()
 

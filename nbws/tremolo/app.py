@@ -15,8 +15,11 @@ from typing import Any, TypeVar
 from ..web.app import ASSETS
 from ..core.binding import Plan, Source
 from ..web.endpoints import EMPTY, YieldedBody, is_stream, pulled
-from ..core.messages import HTTPException as AnyHTTPException
-from ..core.messages import OptionError, Request, Response, Upgrade
+from ..core.errors import HTTPException as AnyHTTPException
+from ..core.errors import OptionError
+from ..core.request import Request
+from ..core.response import Response
+from ..core.protocols import Upgrade
 from ..core.routing import ANY, WEBSOCKET, Route
 from ..sockets.workers import is_ending
 from .binding import TremoloCall, run_plan, tremolo_plan
@@ -134,7 +137,8 @@ class TremoloAnswering(TremoloRouting):
     def _found(self, request: Request) -> Request:
         "Slashes at the end do not count where nothing answers with them."
         path = request.path
-        if len(path) > 1 and path.endswith('/') and not self.table.methods(path): request._path = f'/{path.strip("/")}'
+        if len(path) > 1 and path.endswith('/') and not self.table.methods(path):
+            request.decoded_path = f'/{path.strip("/")}'
         return request
 
     async def _leaving(self, x: TremoloCall, response: Response) -> Response:

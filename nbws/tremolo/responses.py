@@ -15,7 +15,9 @@ from typing import Any
 from urllib.parse import quote
 
 from ..web.files import FileResponse
-from ..core.messages import Payload, Response, WebSocketDisconnect, reason
+from ..core.errors import reason
+from ..core.messages import Payload, WebSocketDisconnect
+from ..core.response import Response
 from ..sockets.websocket import DONE, WebSocket
 from .exceptions import HTTPRedirect, InternalServerError, ReceiveTimeout, WebSocketClientClosed
 from .requests import HeaderFields, Incoming, to_plain, to_text

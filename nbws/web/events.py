@@ -9,7 +9,10 @@ import asyncio
 import logging
 from typing import Any
 
-from ..core.messages import CloseCode, Conn, Reported, Request, Upgrade
+from ..core.errors import Reported
+from ..core.messages import CloseCode
+from ..core.request import Request
+from ..core.protocols import Conn, Upgrade
 from ..sockets.workers import Workers
 
 log = logging.getLogger('nbws')

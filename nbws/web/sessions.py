@@ -25,7 +25,8 @@ from urllib.parse import unquote
 from weakref import WeakValueDictionary, ref
 
 from ..core.data import Fields, FromVisitor, set_cookie
-from ..core.messages import NbwsError, Request
+from ..core.errors import NbwsError
+from ..core.request import Request
 
 log = logging.getLogger('nbws')
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from nbws.core.messages import PatternError
+from nbws.core.errors import PatternError
 from nbws.layers.prefix import Rewriter, Styles, import_map, mend_field
 from nbws.core.routing import SeveralPattern, parse_pattern
 

@@ -11,7 +11,7 @@ from bound import BOUND
 from jupyters import Jupyter, Kernel, ask
 
 from nbws.layers.gate import Gate
-from nbws.core.messages import Request
+from nbws.core.request import Request
 from nbws.server.listener import Server
 from nbws.tremolo import Tremolo
 

@@ -233,18 +233,51 @@ def test_our_close_frame_is_understood(code: int, reason: str) -> None:
 
 # What one client may cost
 
-def test_a_message_costs_its_own_size() -> None:
-    "However it is cut: no copy for each piece."
+@pytest.mark.parametrize('piece', [100, 100_000])
+@pytest.mark.parametrize('kind', [TEXT, BINARY])
+def test_a_message_costs_its_own_size(kind: int, piece: int) -> None:
+    "However it is cut, in fragments or in reads: no copy for each piece, and none at its end."
     import tracemalloc
-    data = frame(BINARY, bytes(2**20))
-    decoder = Decoder(2**21)
+    n = 10**7 // piece
+    fragments = [frame(CONT, b'x' * piece, fin=False)] * n
+    fragments[0], fragments[-1] = frame(kind, b'x' * piece, fin=False), frame(CONT, b'x' * piece)
+    for pieces in (fragments, cut(frame(kind, b'x' * 10**7), list(range(piece, 10**7, piece)))):
+        decoder, events = Decoder(), []
+        tracemalloc.start()
+        try:
+            for data in pieces: events += decoder.feed(data)
+            _, peak = tracemalloc.get_traced_memory()
+        finally: tracemalloc.stop()
+        assert peak < 1.2 * 10**7
+        assert events == ['x' * 10**7 if kind == TEXT else b'x' * 10**7]
+        assert decoder.partial == 0
+
+
+@pytest.mark.parametrize('kind', [TEXT, BINARY])
+def test_a_compressed_message_costs_its_own_size(kind: int) -> None:
+    import tracemalloc
+    agreed = negotiate('permessage-deflate')
+    assert agreed
+    data = frame(kind, pack(b'x' * 9 * 2**20, zlib.compressobj(wbits=-15)), rsv=4)
+    decoder, events = Decoder(inflater=ZlibInflater(agreed)), []
     tracemalloc.start()
     try:
-        for i in range(0, len(data) - 1, 1000): decoder.feed(data[i:min(i + 1000, len(data) - 1)])
+        events += decoder.feed(data)
+        while decoder.more: events += decoder.feed(b'')
         _, peak = tracemalloc.get_traced_memory()
     finally: tracemalloc.stop()
-    assert peak < 1.4 * 2**20
-    assert decoder.feed(data[-1:]) == [bytes(2**20)]
+    assert peak < 13 * 2**20 # And what one look at compressed bytes may bring
+    assert [len(e) for e in events] == [9 * 2**20]
+
+
+def test_what_has_come_of_a_text_counts_as_much_as_it_takes() -> None:
+    "One character beyond the others makes each of them four bytes."
+    decoder = Decoder()
+    decoder.feed(frame(TEXT, 'x' * 10**6, fin=False))
+    assert 10**6 < decoder.partial < 1.1 * 10**6
+    decoder.feed(frame(CONT, '😀' + 'x' * 10**5, fin=False))
+    assert decoder.partial > 4.4 * 10**6
+    assert decoder.feed(frame(CONT, 'y')) == ['x' * 10**6 + '😀' + 'x' * 10**5 + 'y']
 
 
 def test_a_tail_does_not_hold_its_read() -> None:
@@ -257,8 +290,22 @@ def test_a_million_empty_fragments() -> None:
     decoder = Decoder()
     decoder.feed(frame(TEXT, fin=False))
     flood = frame(CONT, fin=False) * 10_000
-    for _ in range(10): assert decoder.feed(flood) == []
+    for _ in range(10):
+        assert decoder.feed(flood) == []
+        while decoder.more: assert decoder.feed(b'') == []
     assert decoder.feed(frame(CONT, 'x')) == ['x']
+
+
+def test_a_read_of_many_frames_is_taken_in_steps() -> None:
+    "40,000 empty fragments took 70 ms: between two steps others have their turn."
+    decoder, steps = Decoder(), 1
+    decoder.feed(frame(TEXT, fin=False) + frame(CONT, fin=False) * 40_000)
+    while decoder.more:
+        left = len(decoder._data) - decoder._at
+        assert decoder.feed(b'') == []
+        steps += 1
+        assert left - len(decoder._data) + decoder._at < 1000 * len(frame(CONT))
+    assert steps > 40
 
 
 def test_nothing_is_decoded_after_the_end() -> None:

@@ -17,7 +17,8 @@ from nbws import App
 from nbws.web.app import error_text
 from nbws.cli import _Edge
 from nbws.adapters.detect import as_app
-from nbws.core.messages import BindError, Request, printable
+from nbws.core.errors import BindError, printable
+from nbws.core.request import Request
 from nbws.testing import Client
 
 FORGED = 'ERROR nbws: the vault is open'

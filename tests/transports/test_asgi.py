@@ -20,7 +20,7 @@ from nbws.notebook import serve as notebook
 from nbws.web.app import App
 from nbws.server.conn import Limits
 from nbws.adapters.detect import as_app
-from nbws.core.messages import NbwsError
+from nbws.core.errors import NbwsError
 from nbws.server.listener import Server
 
 APPS = Path(__file__).resolve().parents[1]/'apps'
@@ -77,7 +77,7 @@ def stopped(process: Process) -> None:
 FINE = '''
 import asyncio
 from nbws import App
-from nbws.core.messages import HTTPException
+from nbws.core.errors import HTTPException
 events = []
 app = App(on_startup=lambda: events.append('up'), on_shutdown=lambda: print('hooks ran: down', flush=True))
 

@@ -11,7 +11,7 @@ from websockets.exceptions import InvalidStatus
 from nbws.web.app import App
 from nbws.common import EventStream
 from nbws.adapters.detect import as_app
-from nbws.core.messages import HTTPException
+from nbws.core.errors import HTTPException
 
 URL = '/_nbws/events?url='
 
