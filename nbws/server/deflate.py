@@ -118,7 +118,9 @@ class ZlibInflater:
         self.window, self._finals = b'', 0 # What the next block may refer to; final blocks of this message
 
     @property
-    def within(self) -> bool: "A message has begun and has not ended: zlib's state is held."; return self._zlib is not None
+    def within(self) -> bool:
+        "A message has begun and has not ended: zlib's state is held."
+        return self._zlib is not None
 
     def measure(self, data: bytes, room: int) -> None:
         "Decompress `data` for a look at its length only. Raises `FrameError`, 1009 where that is more than `room`."

@@ -289,7 +289,7 @@ def control_event(opcode: int, payload: bytes) -> Event:
     if opcode == PING: return Ping(payload)
     return Pong(payload) if opcode == PONG else close_event(payload)
 
-# %% ../../nbs/server/00_frames.ipynb #a728587d
+# %% ../../nbs/server/00_frames.ipynb #bb0d7e8f
 class Assembler:
     "Makes events of frames, and keeps the frame and the message that have not ended."
     __slots__ = ('limit', 'inflater', 'taken', 'inflated', 'busy', 'ended', 'stops', '_frame', '_message', '_control')
@@ -306,7 +306,9 @@ class Assembler:
         self._control = b'' # The payload of a control frame, as far as it has come
 
     @property
-    def partial(self) -> int: "Bytes of memory that a message takes."; return self._message.data.memory if self._message else 0
+    def partial(self) -> int:
+        "Bytes of memory that a message takes."
+        return self._message.data.memory if self._message else 0
 
     @property
     def tired(self) -> bool: "Enough was done at once."; return self.inflated > ENOUGH or self.taken >= FRAMES
@@ -390,7 +392,9 @@ class Decoder:
         self._data, self._at = b'', 0 # Not yet decoded, from here
 
     @property
-    def inflater(self) -> Inflater | None: "What decompresses messages, if that is agreed on."; return self._others.inflater
+    def inflater(self) -> Inflater | None:
+        "What decompresses messages, if that is agreed on."
+        return self._others.inflater
 
     @property
     def undecoded(self) -> int: "Bytes held that are not decoded yet."; return len(self._data)
@@ -421,7 +425,8 @@ class Decoder:
                 at = others.take(data, at, events)
                 if others.stops: break
         except (FrameError, UnicodeDecodeError) as e: events.append(others.fail(e))
-        if at == end and not (others.busy or others.taken): self._data, self._at, self.more, self.partial = b'', 0, False, 0
+        if at == end and not (others.busy or others.taken):
+            self._data, self._at, self.more, self.partial = b'', 0, False, 0
         else: self._keep(data, at, len(events) >= budget)
         return events
 
