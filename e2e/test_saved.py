@@ -16,7 +16,8 @@ from playwright.sync_api import BrowserContext, Page, expect
 from nbws import App
 from nbws.layers.gate import Gate
 from nbws.server.listener import Server
-from nbws.notebook.frontends import OPENINGS, Exposure, attributes, finder
+from nbws.notebook.exposure import EXPOSURES, Exposure
+from nbws.notebook.iframes import attributes, finder
 
 from .jupyter import JupyterServer
 from .notebook import Notebook, write_notebook
@@ -71,11 +72,11 @@ def test_saved_in_jupyter(open_notebook: Open, jupyter: JupyterServer, page: Pag
 
 def output(server: Any, way: Exposure) -> str:
     """What `show()` writes for an app that is reached this way."""
-    OPENINGS[id(server)] = way
+    EXPOSURES[id(server)] = way
     try:
         return f"<iframe {attributes('x')}></iframe>" + finder(server, "x", "/a?b=1")
     finally:
-        del OPENINGS[id(server)]
+        del EXPOSURES[id(server)]
 
 
 @pytest.mark.allow_external("proxy.colab.example")

@@ -26,7 +26,7 @@ from typing import Any
 import click
 
 from . import __version__
-from .notebook import serve as notebook
+from .notebook import served as notebook
 from .web.app import AppBase, below, users_traceback
 from .server.conn import Limits
 from .dev.live import Development, Followed
@@ -349,7 +349,7 @@ def _server(app: Any, o: dict[str, Any], sockets: list[socket.socket] | None = N
     except ValueError as e: raise click.BadParameter(str(e)) from None
     tls = load_tls(o['ssl_cert'], o['ssl_key'], o['ssl_password']) if o['ssl_cert'] else None
     if o['ssl_key'] and not tls: raise click.BadParameter('--ssl-key needs --ssl-cert')
-    if port is None: port = notebook._wanted(None)
+    if port is None: port = notebook.usual_port()
     return Server(app, host, port, unix_socket=path or None, ssl=tls, sockets=sockets, limits=limits,
                   websockets=o['ws'], backlog=o['backlog'], forwarded_allow_ips=o['forwarded_allow_ips'])
 

@@ -25,7 +25,7 @@ from .core.messages import CloseCode, Payload, WebSocketDisconnect
 from .core.request import Request
 from .core.response import Response
 from .core.protocols import Upgrade
-from .sockets.websocket import Quota
+from .sockets.inbox import InboxQuota
 from .sockets.workers import Workers
 
 # %% auto #0
@@ -149,7 +149,7 @@ class AsyncSocket:
 class _AppsEnd:
     "What the app may do with a socket."
     buffered, group, transport = 0, None, None
-    def __init__(self, socket: AsyncSocket) -> None: self._socket, self.quota = socket, Quota()
+    def __init__(self, socket: AsyncSocket) -> None: self._socket, self.quota = socket, InboxQuota()
     def send(self, data: str | bytes | Payload) -> bool:
         self._socket._deliver(data)
         return False

@@ -27,7 +27,8 @@ from ..core.messages import CloseCode
 from ..core.request import Request
 from ..core.response import PlainTextResponse, Response
 from ..core.protocols import Conn, Upgrade
-from ..sockets.websocket import HIGH_WATER, Inbox
+from ..sockets.inbox import Inbox
+from ..sockets.outbox import HIGH_WATER
 from ..sockets.workers import is_ending
 
 log = logging.getLogger('nbws')

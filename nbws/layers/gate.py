@@ -182,7 +182,7 @@ class Gate:
                  secret: str = '', # What the Jupyter server says; '': none is expected
                  token: str = '', # What visitors of a notebook's direct address need; '': nothing
                  proxies: Proxies | None = None, # Which peers speak for visitors; None: nobody
-                 cookies: Any = None, # Tells which are Jupyter's: `nbws.jupyter.rendezvous.Cookies`
+                 cookies: Any = None, # Tells which are Jupyter's: `nbws.jupyter.cookies.JupyterCookies`
                  ) -> None:
         self.any_host, self.secret, self.token, self.proxies = any_host, secret.encode(), token, proxies
         self.cookies = cookies

@@ -19,7 +19,7 @@ from ..sockets.alive import PING as ALIVE_PING
 from ..sockets.alive import PONG as ALIVE_PONG
 from ..core.messages import CloseCode, Payload
 from ..core.protocols import Receiver
-from ..sockets.websocket import SMALL, Quota
+from ..sockets.inbox import SMALL, InboxQuota
 from ..sockets.workers import Workers
 
 log = logging.getLogger('nbws')
@@ -68,7 +68,7 @@ class ServerContext(Protocol):
     buffer: memoryview # What is read from any connection, for as long as it is handled
     groups: dict[int, BroadcastGroup] # By what is agreed on for compression
     cast: PendingBroadcast | None # The last broadcast that waits for the end of this turn
-    quota: Quota # What may wait at its sockets
+    quota: InboxQuota # What may wait at its sockets
     def refuse(self, request: Any) -> Any: "The answer to a request that may not pass, or None."
     def remember(self, connection: Any) -> None: "The connection stands."
     def forget(self, connection: Any) -> None: "The connection is gone."
@@ -191,7 +191,7 @@ class SocketConn(OutputBuffer, asyncio.BufferedProtocol):
         else: self.transport.resume_reading()
 
     @property
-    def quota(self) -> Quota: "What may wait at all sockets of the server."; return self.host.quota
+    def quota(self) -> InboxQuota: "What may wait at all sockets of the server."; return self.host.quota
 
     @property
     def buffered(self) -> int:

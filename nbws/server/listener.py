@@ -37,7 +37,7 @@ from ..core.request import Request
 from ..core.response import Response
 from ..layers.prefix import script_file
 from ..web.sessions import as_visitor
-from ..sockets.websocket import Quota
+from ..sockets.inbox import InboxQuota
 from ..sockets.workers import Workers, is_ending
 
 log = logging.getLogger('nbws')
@@ -234,7 +234,7 @@ class Server:
         self._accepting: dict[Any, asyncio.Task[Any]] = {} # Connections in their TLS handshake, or about to stand
         self.groups: dict[int, BroadcastGroup] = {}
         self.cast: PendingBroadcast | None = None
-        self.quota = Quota(self.limits.max_waiting, self.limits.max_waiting_total)
+        self.quota = InboxQuota(self.limits.max_waiting, self.limits.max_waiting_total)
         self._waiting: list[Any] = [] # Connections and broadcasts that are written at the end of this turn
         self._conn: type[HttpConn] = HttpConn
         self._stopped = asyncio.Event()

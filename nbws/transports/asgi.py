@@ -24,7 +24,8 @@ from ..core.messages import CloseCode, Payload
 from ..core.request import ALIVE, Request
 from ..core.response import PlainTextResponse, Response
 from ..core.protocols import Conn, Receiver, Upgrade
-from ..sockets.websocket import HIGH_WATER, Inbox, Quota
+from ..sockets.inbox import Inbox, InboxQuota
+from ..sockets.outbox import HIGH_WATER
 from ..sockets.workers import Workers, is_ending
 
 log = logging.getLogger('nbws')
@@ -151,7 +152,7 @@ async def _pump(response: Response, chunks: AsyncIterator[Any], send: Send, gone
 
 # %% ../../nbs/transports/00_asgi.ipynb #1e6436a8
 _GATES: WeakKeyDictionary[Any, Gate] = WeakKeyDictionary()
-_QUOTAS: WeakKeyDictionary[Any, Quota] = WeakKeyDictionary() # Of what may wait at an app's sockets
+_QUOTAS: WeakKeyDictionary[Any, InboxQuota] = WeakKeyDictionary() # Of what may wait at an app's sockets
 
 async def _ask(app: Any, request: Request) -> Response:
     gate = _GATES.get(app) or _GATES.setdefault(app, Gate(any_host=True))
@@ -227,7 +228,8 @@ async def _send(response: Response, request: Request, incoming: _Incoming, send:
 class _Socket:
     "The app's `Conn` over an ASGI server."
     group = transport = None
-    def __init__(self, receiver: Receiver, receive: Receive, send: Send, quota: Quota, alive: bool = False) -> None:
+    def __init__(self, receiver: Receiver, receive: Receive, send: Send, quota: InboxQuota,
+                 alive: bool = False) -> None:
         self.quota, self._alive = quota, alive
         self.receiver, self._receive, self._send = receiver, receive, send
         self._queue: deque[Message] = deque()
@@ -320,7 +322,7 @@ async def _connect(app: Any, scope: Scope, receive: Receive, send: Send) -> None
         await send({'type': 'websocket.accept', 'subprotocol': ALIVE if alive else chosen,
                     'headers': [(k.lower().encode('latin-1'), v.encode('latin-1'))
                                 for k, v in sendable_fields(response.headers)]})
-        ended = await _Socket(receiver, receive, send, _QUOTAS.setdefault(app, Quota()), alive).run()
+        ended = await _Socket(receiver, receive, send, _QUOTAS.setdefault(app, InboxQuota()), alive).run()
     finally: receiver.closed(*ended)
 
 async def _refuse(response: Response, scope: Scope, send: Send) -> None:

@@ -458,7 +458,7 @@ class Routing(AppBase):
 
     def changed(self) -> None:
         "Tell the loops of open sockets that the table has changed."
-        for ws in {s._loop: s for s in tuple(self.sockets)}.values(): ws._call(self.align)
+        for ws in {s.loop: s for s in tuple(self.sockets)}.values(): ws.call_soon(self.align)
 
     def align(self) -> None: raise NotImplementedError
 
@@ -983,7 +983,7 @@ class App(Mounting):
             ws.request.route, ws.request.path_params = found
             if ws.target is not found[0].endpoint and ws.turn_to(found[0].endpoint): moving.append(ws)
         if not moving: return
-        for ws in moving: ws.hold()
+        for ws in moving: ws.dispatcher.hold()
         Workers.here().start(self._move(moving))
 
     async def _move(self, moving: list[WebSocket]) -> None:
@@ -991,7 +991,7 @@ class App(Mounting):
         except asyncio.TimeoutError:
             log.warning('conn or disconn takes over 5 s when its cell is run again: messages go on')
         finally:
-            for ws in moving: ws.release()
+            for ws in moving: ws.dispatcher.release()
 
     def adopt(self, old: App) -> None:
         "Take over the open sockets, rooms and sessions of another app: its cell was run again. On the server's loop."

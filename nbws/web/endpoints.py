@@ -21,7 +21,9 @@ from ..core.messages import CloseCode, WebSocketDisconnect
 from ..core.request import Request
 from ..core.response import HTMLResponse, JSONResponse, RedirectResponse, Response
 from ..core.routing import Route
-from ..sockets.websocket import DONE, HandOver, WebSocket, is_component, to_payload
+from ..sockets.dispatch import HandOver
+from ..sockets.outbox import DONE, is_component, to_payload
+from ..sockets.websocket import WebSocket
 from ..sockets.workers import Workers, is_ending
 
 # %% auto #0

@@ -13,7 +13,7 @@ from raw import Raw, handshake
 
 from nbws import App
 from nbws.core.response import PlainTextResponse
-from nbws.sockets.websocket import HIGH_WATER
+from nbws.sockets.outbox import HIGH_WATER
 from nbws.testing import Client
 
 APP = '''
