@@ -249,6 +249,12 @@ def test_a_script_can_stand_in_a_page(name: str) -> None:
     assert not re.search(r'</script|<script|<!--', text, re.I)
 
 
+@pytest.mark.parametrize('name', OWN)
+def test_the_modules_that_a_script_names_are_there(name: str) -> None:
+    text = (PACKAGE/'static'/name).read_text('utf-8')
+    assert not [path for path in re.findall(r'nbws/[\w/]+\.py', text) if not (ROOT/path).exists()]
+
+
 def settings() -> dict[str, str]:
     cfg = ConfigParser(delimiters=['='], interpolation=None)
     cfg.read(ROOT/'settings.ini', encoding='utf-8')
