@@ -15,13 +15,19 @@ from urllib.parse import quote
 from weakref import WeakKeyDictionary
 
 from ..layers.gate import Gate
+from ..layers.prefix import descend, without
+from ..layers.stack import Stack, usual_layers
 from ..web.app import AppBase, Environment, users_traceback
 from ..core.data import BODY_RATE, BODY_SILENCE, Headers, sendable_fields
 from ..sockets.alive import PAUSE, PING, PONG, RESUME, farewell, stays_alive
-from ..core.messages import (ALIVE, CloseCode, HTTPException, NbwsError, Payload, PlainTextResponse, Reported,
-                                Request, Response, encodable, printable, reason)
+from ..core.encoding import encodable
+from ..core.errors import HTTPException, NbwsError, Reported, printable, reason
+from ..core.messages import CloseCode, Payload
+from ..core.request import ALIVE, Request
+from ..core.response import PlainTextResponse, Response
 from ..core.protocols import Conn, Receiver, Upgrade
-from ..sockets.websocket import HIGH_WATER, Inbox, Quota
+from ..sockets.inbox import Inbox, InboxQuota
+from ..sockets.outbox import HIGH_WATER
 from ..sockets.workers import Workers, is_ending
 
 log = logging.getLogger('nbws')
@@ -38,19 +44,27 @@ Send = Callable[[Message], Awaitable[None]]
 
 def to_request(scope: Scope) -> Request:
     "The request that an ASGI scope of HTTP or of a socket describes; its body is empty."
-    root = (scope.get('root_path') or '').rstrip('/')
-    raw = (scope.get('raw_path') or quote(scope['path'], safe="/:@!$&'()*+,;=~-._").encode()).partition(b'?')[0]
-    prefix = quote(root).encode()
-    if prefix and (raw == prefix or raw.startswith(prefix + b'/')): raw = raw[len(prefix):] or b'/'
+    raw = (scope.get('raw_path') or quote(scope['path'], safe=_IN_PATHS).encode()).partition(b'?')[0]
     query = scope.get('query_string') or b''
     socket = scope['type'] == 'websocket'
     request = Request('GET' if socket else scope['method'], raw + b'?' + query if query else raw,
                       Headers.from_raw([(bytes(k), bytes(v)) for k, v in scope['headers']]),
                       peer=_address(scope.get('client')) or ('', 0), server=_address(scope.get('server')) or ('', None),
                       scheme={'ws': 'http', 'wss': 'https'}.get(s := scope.get('scheme') or 'http', s),
-                      root_path=root, http_version=scope.get('http_version', '1.1'), upgrade=socket)
+                      http_version=scope.get('http_version', '1.1'), upgrade=socket)
     request.asgi_scope = scope
+    _descend(request, scope)
     return request
+
+def _descend(request: Request, scope: Scope) -> None:
+    "Let a request stand where its scope says: below the server's prefix, or below that of an application."
+    root = (scope.get('root_path') or '').rstrip('/')
+    prefix = quote(root, safe=_IN_PATHS)
+    descend(request, prefix)
+    if scope.get('app_root_path', root) != root: request.prefix = '' # Mounted: the author's addresses know it
+    elif prefix: request.retarget(without(request.target, prefix.encode())) # uvicorn adds it to what has it already
+
+_IN_PATHS = "/:@!$&'()*+,;=~-._"
 
 def _address(pair: Any) -> Any:
     "Host and port; granian gives the port as text."
@@ -63,7 +77,7 @@ class _Incoming:
         self.receive, self.gone, self.size = receive, False, 0 # The client has left; bytes that came
         framed = {'content-length', 'transfer-encoding'} & set(request.headers)
         self.ended = not framed and request.method in ('GET', 'HEAD') # The body has
-        if not self.ended: request._body = self
+        if not self.ended: request.raw_body = self
         self._chunks: deque[bytes] = deque()
         self._lock, self._taken = asyncio.Lock(), asyncio.Event()
 
@@ -147,14 +161,12 @@ async def _pump(response: Response, chunks: AsyncIterator[Any], send: Send, gone
     await send(_part())
 
 # %% ../../nbs/transports/00_asgi.ipynb #1e6436a8
-_GATES: WeakKeyDictionary[Any, Gate] = WeakKeyDictionary()
-_QUOTAS: WeakKeyDictionary[Any, Quota] = WeakKeyDictionary() # Of what may wait at an app's sockets
+_LAYERS: WeakKeyDictionary[Any, Stack] = WeakKeyDictionary()
+_QUOTAS: WeakKeyDictionary[Any, InboxQuota] = WeakKeyDictionary() # Of what may wait at an app's sockets
 
 async def _ask(app: Any, request: Request) -> Response:
-    gate = _GATES.get(app) or _GATES.setdefault(app, Gate(any_host=True))
-    refusal = gate(request, getattr(app, 'allowed_hosts', ()), getattr(app, 'allowed_origins', ()))
-    response: Response = refusal or await app.http(request)
-    return response
+    layers = _LAYERS.get(app) or _LAYERS.setdefault(app, usual_layers(Gate(any_host=True)))
+    return await layers.answer(app, request)
 
 PATIENCE = 0.05 # Seconds that an answer takes before anybody looks whether the client is still there
 
@@ -226,7 +238,8 @@ ENOUGH = 2**18 # Bytes of messages that are handled before others have their tur
 class _Socket:
     "The app's `Conn` over an ASGI server."
     group = transport = None
-    def __init__(self, receiver: Receiver, receive: Receive, send: Send, quota: Quota, alive: bool = False) -> None:
+    def __init__(self, receiver: Receiver, receive: Receive, send: Send, quota: InboxQuota,
+                 alive: bool = False) -> None:
         self.quota, self._alive = quota, alive
         self.receiver, self._receive, self._send = receiver, receive, send
         self._queue: deque[Message] = deque()
@@ -326,7 +339,7 @@ async def _connect(app: Any, scope: Scope, receive: Receive, send: Send) -> None
         await send({'type': 'websocket.accept', 'subprotocol': ALIVE if alive else chosen,
                     'headers': [(k.lower().encode('latin-1'), v.encode('latin-1'))
                                 for k, v in sendable_fields(response.headers)]})
-        ended = await _Socket(receiver, receive, send, _QUOTAS.setdefault(app, Quota()), alive).run()
+        ended = await _Socket(receiver, receive, send, _QUOTAS.setdefault(app, InboxQuota()), alive).run()
     finally: receiver.closed(*ended)
 
 async def _refuse(response: Response, scope: Scope, send: Send) -> None:

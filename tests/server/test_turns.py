@@ -17,7 +17,8 @@ from raw import BINARY, CONT, TEXT, TIMEOUT, App, Echo, Raw, frame, serving, unt
 
 from nbws.server.frames import Decoder
 from nbws.server.http1 import ENOUGH
-from nbws.core.messages import HTTPException, Response
+from nbws.core.errors import HTTPException
+from nbws.core.response import Response
 from nbws.server.parser import RequestParser
 from nbws.sockets.workers import Workers
 from nbws.transports.asgi import asgi
