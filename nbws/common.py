@@ -28,7 +28,9 @@ from .core.messages import WebSocketDisconnect
 from .core.request import Request
 from .core.response import (HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response,
                                 StreamingResponse)
-from .notebook.serve import serve, show, stop
+from .notebook.serve import serve
+from .notebook.served import stop
+from .notebook.show import show
 from .sockets.rooms import Room
 from .sockets.websocket import WebSocket
 

@@ -44,13 +44,16 @@ ONLY = {
     'server.deflate': {'core.messages', 'server.frames'},
     'server.handshake': {'core.data', 'core.errors', 'core.request', 'server.frames', 'server.deflate'},
     'jupyter.rendezvous': set(),
-    'jupyter.extension': {'jupyter.rendezvous'},
+    'jupyter.cookies': set(),
+    'jupyter.extension': {'jupyter.rendezvous', 'jupyter.cookies'},
     'jpserver': {'jupyter.extension'},
 }
 # ... and anything lower but these.
 NEVER = {
     'transports': {'server'},  # they run under other people's servers
     'notebook': {'testing'},
+    'notebook.handlers': {'server', 'transports'},
+    'notebook.patches': {'server', 'transports'},
     'notebook.cells': {'server', 'transports'},
 }
 # An app answers ASGI calls and mounts other applications: in the functions that do it, from modules that know the app.
@@ -155,10 +158,10 @@ def complaints(name: str) -> Iterator[str]:
             elif not i.inside and name != 'jupyter.extension': yield wrong(name, i, 'inside the function that needs it')
         if name in SANS_IO and i.top in ('asyncio', 'socket', 'ssl', 'selectors', 'threading'):
             yield wrong(name, i, 'bytes in, events out: no I/O here')
-        if name == 'jupyter.rendezvous' and i.top not in {*sys.stdlib_module_names, '__future__'}:
+        if name in ('jupyter.rendezvous', 'jupyter.cookies') and i.top not in {*sys.stdlib_module_names, '__future__'}:
             yield wrong(name, i, 'the standard library only')
         if name == 'jupyter.extension' and i.top not in {*sys.stdlib_module_names, 'nbws', 'tornado', 'jupyter_server'}:
-            yield wrong(name, i, 'rendezvous, tornado, jupyter_server and the standard library only')
+            yield wrong(name, i, 'its own folder, tornado, jupyter_server and the standard library only')
         if i.module == 'asyncio.streams' or (i.module == 'asyncio' and i.name in STREAMS):
             yield wrong(name, i, 'no asyncio streams')
     for node in ast.walk(ast.parse(source(name))):
@@ -246,6 +249,12 @@ def test_a_script_can_stand_in_a_page(name: str) -> None:
     "Some are written into a page: nothing in them ends their element, or begins a comment."
     text = (PACKAGE/'static'/name).read_text('utf-8')
     assert not re.search(r'</script|<script|<!--', text, re.I)
+
+
+@pytest.mark.parametrize('name', OWN)
+def test_the_modules_that_a_script_names_are_there(name: str) -> None:
+    text = (PACKAGE/'static'/name).read_text('utf-8')
+    assert not [path for path in re.findall(r'nbws/[\w/]+\.py', text) if not (ROOT/path).exists()]
 
 
 def settings() -> dict[str, str]:

@@ -24,7 +24,7 @@ from live import BOUND, ended, live
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from nbws.notebook import serve as notebook
+from nbws.notebook import served as notebook
 from nbws.server.conn import Limits
 from nbws.core.errors import HTTPException as OurHTTPException
 from nbws.core.request import Request
