@@ -1,7 +1,7 @@
 """The floors of the house: who may import whom, what an import costs, and what follows from modules being notebooks.
 
 A folder is a floor. A module imports from lower floors, and from modules of its own folder that are read before it: the
-number of its notebook, nbs/sockets/00_workers.ipynb for nbws/sockets/workers.py, says when.
+number of its notebook, nbs/sockets/02_workers.ipynb for nbws/sockets/workers.py, says when.
 """
 from __future__ import annotations
 
@@ -37,7 +37,9 @@ ONLY = {
     'core.html': {'core.data'},
     'core.routing': {'core.errors', 'core.request'},
     'core.protocols': {'core.messages', 'core.request', 'core.response', 'core.routing'},
-    'sockets.workers': set(),
+    'sockets.threads': set(),
+    'sockets.monitor': set(),
+    'sockets.workers': {'sockets.threads', 'sockets.monitor'},
     'server.frames': {'core.messages'},
     'server.deflate': {'core.messages', 'server.frames'},
     'server.handshake': {'core.data', 'core.errors', 'core.request', 'server.frames', 'server.deflate'},
@@ -252,6 +254,12 @@ def test_a_script_can_stand_in_a_page(name: str) -> None:
     "Some are written into a page: nothing in them ends their element, or begins a comment."
     text = (PACKAGE/'static'/name).read_text('utf-8')
     assert not re.search(r'</script|<script|<!--', text, re.I)
+
+
+@pytest.mark.parametrize('name', OWN)
+def test_the_modules_that_a_script_names_are_there(name: str) -> None:
+    text = (PACKAGE/'static'/name).read_text('utf-8')
+    assert not [path for path in re.findall(r'nbws/[\w/]+\.py', text) if not (ROOT/path).exists()]
 
 
 def settings() -> dict[str, str]:

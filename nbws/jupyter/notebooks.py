@@ -17,19 +17,19 @@ from .rendezvous import announced, app_segment
 __all__ = []
 
 # %% ../../nbs/jupyter/08_notebooks.ipynb #8d586be8
-class Session(NamedTuple):
+class KernelSession(NamedTuple):
     "What Jupyter knows of a kernel that it has started for somebody."
     path: str # Of a notebook, or what stands for one
     kernel: str # Its id
     kind: str # notebook, console, ...
 
-async def sessions_of(handler: JupyterHandler) -> list[Session]:
+async def sessions_of(handler: JupyterHandler) -> list[KernelSession]:
     "The sessions of this Jupyter server."
     listed: Any = handler.session_manager.list_sessions()
     if hasattr(listed, '__await__'): listed = await listed
-    return [Session(s['path'], s['kernel']['id'], s['type']) for s in listed]
+    return [KernelSession(s['path'], s['kernel']['id'], s['type']) for s in listed]
 
-def kernels_of(sessions: Sequence[Session], kernel: str, # A page's own
+def kernels_of(sessions: Sequence[KernelSession], kernel: str, # A page's own
                notebook: str, # As the page knew it; '': it knows none
                ) -> tuple[str, list[str]]:
     "Of which notebook this kernel is, and the notebook's other kernels."

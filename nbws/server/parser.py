@@ -14,7 +14,7 @@ from httptools.parser.errors import HttpParserError, HttpParserInvalidMethodErro
 
 from .conn import ServerContext
 from ..core.data import Headers
-from .deflate import Deflate, negotiate
+from .deflate import Agreement, negotiate
 from .handshake import check_handshake, opens_socket
 from ..core.errors import HTTPException, reason
 from ..core.request import Body, Request
@@ -35,7 +35,7 @@ class Exchange:
     chunks: list[bytes] | None = None # Of the body, until it is complete or streamed
     body: Body | None = None
     refusal: HTTPException | None = None
-    agreed: Deflate | None = None # For a handshake
+    agreed: Agreement | None = None # For a handshake
 
     def __init__(self, request: Request | None, keep: bool = False) -> None:
         self.request, self.keep = request, keep # keep: the connection goes on afterwards

@@ -283,6 +283,7 @@
     }
     const known = await ask()
     if (known.path && known.path !== here) {
+      slow = true // Else the next try would begin the navigation anew
       moveTo(known.path + location.href.slice((location.origin + here).length))
       return false
     }

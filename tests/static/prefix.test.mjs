@@ -128,7 +128,7 @@ test('its pieces end anywhere, its lines by any line break', () => {
 test('it comes back after the time that the stream has named, from where it was', async () => {
   const { page, source, socket, heard } = stream()
   socket.receives('200')
-  socket.receives(bytes('retry: 3000\nretry: soon\nid: a/1\ndata: x\n\n'))
+  socket.receives(bytes('retry: 3000\nretry: soon\nid: a/1\nid: b\0\ndata: x\n\n')) // Two that do not count
   socket.ends(1006)
   assert.equal(source.readyState, 0)
   assert.equal(heard.at(-1), 'error')
