@@ -26,7 +26,7 @@ class Recorder:
     def prepare(context: BrowserContext, tracing: bool = TRACING) -> None:
         """For a new context, before its first page. No film: it costs a fifth of all that a test does."""
         if tracing:
-            context.tracing.start(snapshots=True, sources=True)
+            context.tracing.start(snapshots=os.environ.get("NBWS_TEST_TRACING")!="thin", sources=True)
 
     def start(self, context: BrowserContext) -> None:
         """From here on it is this test that uses the context."""
