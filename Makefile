@@ -70,7 +70,7 @@ export TELL_INSTALL
 
 .PHONY: jupyter-conf
 jupyter-conf: # Only once the extension exists: Jupyter Server logs an error for one that it cannot import.
-	@if [ -f nbws/jpserver.py ]; then \
+	@if [ -f nbws/jupyter/extension.py ]; then \
 	  mkdir -p $(dir $(JUPYTER_CONF)) && ln -sf $(CURDIR)/nbws/jupyter/nbws.json $(JUPYTER_CONF); else rm -f $(JUPYTER_CONF); fi
 
 .PHONY: setup
@@ -119,7 +119,7 @@ check-readme: $(VENV)/.dev
 # A warning raises in the cell that causes it. What a notebook lets slip past its cells (a log line of a thread, a leaked
 # task) nbdev only prints, so anything but its closing word is a failure.
 .PHONY: notebooks
-notebooks: $(VENV)/.dev ## the notebooks' own tests; one of them: make notebooks NB=nbs/01_html.ipynb
+notebooks: $(VENV)/.dev ## the notebooks' own tests; one of them: make notebooks NB=nbs/core/02_html.ipynb
 	@echo "==> nbdev-test"
 	@PYTHONWARNINGS=error $(BIN)/nbdev-test $(NB) > $(VENV)/.notebooks 2>&1; code=$$?; cat $(VENV)/.notebooks; \
 	  [ $$code = 0 ] && [ "$$(cat $(VENV)/.notebooks)" = Success. ] || { echo "the notebooks failed, or printed more than Success."; exit 1; }
@@ -137,7 +137,8 @@ e2e: $(VENV)/.dev jupyter-conf chromium hub nginx ## e2e/: JupyterLab and Chromi
 
 # What reads from the network, and refuses: where an older parser would let something pass. LOWEST=tests runs all that the
 # packages installed here allow.
-LOWEST ?= tests/test_http1.py tests/test_conformance.py tests/test_bad_input.py tests/test_frames.py tests/test_streaming.py
+LOWEST ?= tests/server/test_http1.py tests/server/test_conformance.py tests/server/test_frames.py tests/web/test_bad_input.py \
+  tests/web/test_streaming.py
 LOWEST_VENV := .venv-lowest
 
 $(LOWEST_VENV)/.done: $(INSTALL_FILES) tests/lowest.py
@@ -224,6 +225,6 @@ bench: $(VENV)/.dev ## nbws beside its peers, on Linux with gcc; options: make b
 
 .PHONY: clean
 clean: ## remove .venv, the browser files and everything that runs leave behind
-	find nbws/static -type f ! -name nbws.js ! -name prefix.js ! -name sockets.js ! -name nbws.css -delete
+	rm -f $(addprefix nbws/static/,*.min.* ws.js sse.js LICENSES.txt LOCK)
 	rm -rf $(VENV) .venv-bench .venv-lowest .venv-3.* build dist *.egg-info _proc e2e/artefacts .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find nbws tests e2e nbs -name __pycache__ -prune -exec rm -rf {} +

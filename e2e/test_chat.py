@@ -127,11 +127,11 @@ def without_blanks(text: str) -> list[str]:
 
 def test_the_whole_cell_again(open_notebook: Open) -> None:
     """Same server, same address; a page that was open all along goes on."""
-    where = "from nbws.notebook import SITES; print(len(SITES), SITES[0])"
+    where = "from nbws.notebook.serve import SERVED; print(len(SERVED), SERVED[0])"
     nb = open_notebook([CHAT, "show()", where])
     nb.run_all()
     address = nb.text_output(2)
-    assert re.fullmatch(r"1 <Site app at /nbws/[\w-]+/>\n", address)
+    assert re.fullmatch(r"1 <ServedApp app at /nbws/[\w-]+/>\n", address)
     talk(nb.frame(0), nb.frame(1))
     nb.run(0)
     nb.run(2)

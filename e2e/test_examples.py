@@ -82,7 +82,7 @@ def test_the_readmes_chat(open_notebook: Open) -> None:
 
 def test_chat(open_notebook: Open) -> None:
     """FastHTML's chat: run all, talk, change the handler."""
-    nb = open_notebook(NOTEBOOKS / "20_chat.ipynb")
+    nb = open_notebook(NOTEBOOKS / "examples/00_chat.ipynb")
     nb.run_all()
     two = find(nb, "show(n=2)")
     first = nb.frame(find(nb, "#| export\nserve()"))
@@ -104,7 +104,7 @@ def test_chat(open_notebook: Open) -> None:
 
 def test_hello(open_notebook: Open) -> None:
     """Run, use, and do what its last cell says."""
-    nb = open_notebook(NOTEBOOKS / "21_hello.ipynb")
+    nb = open_notebook(NOTEBOOKS / "examples/01_hello.ipynb")
     nb.run_all()
     app = find(nb, "serve()")
     frame = nb.frame(app)
@@ -115,7 +115,7 @@ def test_hello(open_notebook: Open) -> None:
 
 def test_llm(open_notebook: Open) -> None:
     """Two questions, of which the second one's answer is on its way."""
-    nb = open_notebook(NOTEBOOKS / "22_llm.ipynb")
+    nb = open_notebook(NOTEBOOKS / "examples/02_llm.ipynb")
     nb.run_all()
     served = find(nb, "serve(height=420)")
     frame = nb.frame(served)

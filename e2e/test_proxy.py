@@ -21,13 +21,13 @@ from .timeouts import milliseconds
 
 Open = Callable[..., Notebook]
 NewContext = Callable[..., BrowserContext]
-NOTEBOOK = Path(__file__).resolve().parent.parent / "nbs" / "20_chat.ipynb"
+NOTEBOOK = Path(__file__).resolve().parent.parent / "nbs" / "examples/00_chat.ipynb"
 
 ALICE = pytest.param(JupyterSettings(base_url="/user/alice/"), id="alice")
 EVERYWHERE = pytest.mark.parametrize("jupyter", ["lab", ALICE, "notebook"], indirect=True)
 AT_ALICES = pytest.mark.parametrize("jupyter", [ALICE], indirect=True)
-OFF = ("--ServerApp.jpserver_extensions={'nbws.jpserver': False}",)
-BOTH_OFF = ("--ServerApp.jpserver_extensions={'nbws.jpserver': False, 'jupyter_server_proxy': False}",)
+OFF = ("--ServerApp.jpserver_extensions={'nbws.jupyter.extension': False}",)
+BOTH_OFF = ("--ServerApp.jpserver_extensions={'nbws.jupyter.extension': False, 'jupyter_server_proxy': False}",)
 
 
 def address(nb: Notebook, cell: int, number: int = 0) -> str:

@@ -14,9 +14,9 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
 from nbws import App
-from nbws.access import Gate
-from nbws.server import Server
-from nbws.ways import OPENINGS, Opening, attributes, finder
+from nbws.layers.gate import Gate
+from nbws.server.listener import Server
+from nbws.notebook.frontends import OPENINGS, Exposure, attributes, finder
 
 from .jupyter import JupyterServer
 from .notebook import Notebook, write_notebook
@@ -69,7 +69,7 @@ def test_saved_in_jupyter(open_notebook: Open, jupyter: JupyterServer, page: Pag
     expect(nb.frame(0).get_by_role("textbox")).to_be_visible()
 
 
-def output(server: Any, way: Opening) -> str:
+def output(server: Any, way: Exposure) -> str:
     """What `show()` writes for an app that is reached this way."""
     OPENINGS[id(server)] = way
     try:
@@ -84,7 +84,7 @@ def test_in_colab(page: Page) -> None:
     proxy = "{ proxyPort: async (port, options) => `https://${port}-${options.cache}.proxy.colab.example/` }"
     page.add_init_script(f"window.google = {{ colab: {{ kernel: {proxy} }} }}")
     page.goto("about:blank")
-    page.set_content(output(object(), Opening(token="secret", port=5001)))
+    page.set_content(output(object(), Exposure(token="secret", port=5001)))
     frame = page.locator("iframe")
     expect(frame).to_have_attribute("data-way", "colab")
     expect(frame).to_have_attribute("src", "https://5001-true.proxy.colab.example/a?b=1&nbws_token=secret")
@@ -104,7 +104,7 @@ def test_in_a_page_that_is_not_jupyters(page: Page, way: str) -> None:
     @front.get("/")
     def shown() -> str:
         segment = "7f3c" if way == "jupyter" else ""
-        return output(server, Opening(segment, "/", "secret", True, server.port))
+        return output(server, Exposure(segment, "/", "secret", True, server.port))
 
     with Server(app, port=0, gate=Gate(token="secret")) as server, Server(front, port=0) as theirs:
         page.goto(theirs.url)
@@ -115,6 +115,6 @@ def test_in_a_page_that_is_not_jupyters(page: Page, way: str) -> None:
 def test_without_a_port_in_a_page_that_is_not_jupyters(new_context: Callable[..., BrowserContext]) -> None:
     """Another front end, connected to a Jupyter server: what to do is said."""
     page = new_context().new_page()
-    page.set_content(output(object(), Opening("7f3c", "/", "secret", False)))
+    page.set_content(output(object(), Exposure("7f3c", "/", "secret", False)))
     expect(page.locator("[data-nbws-line]")).to_contain_text("For other front ends, serve(port=0)")
     expect(page.locator("iframe")).to_be_hidden()

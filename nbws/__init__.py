@@ -1,15 +1,15 @@
 """Live web apps in notebooks. This face is lazy: a name is imported when it is first asked for.
 
-Jupyter Server imports `nbws.jpserver` at its start, and with it this file, and must not pay for the rest.
+Jupyter Server imports `nbws.jupyter.extension` at its start, and with it this file, and must not pay for the rest.
 """
 __version__ = '0.1.0'
 
 _FACE = {  # public name -> the module it stands in
-    'App': 'nbws.app',
+    'App': 'nbws.web.app',
     'FastHTML': 'nbws.common',
-    'serve': 'nbws.notebook',
-    'show': 'nbws.notebook',
-    'stop': 'nbws.notebook',
+    'serve': 'nbws.notebook.serve',
+    'show': 'nbws.notebook.serve',
+    'stop': 'nbws.notebook.serve',
 }
 __all__ = ['__version__', 'App', 'FastHTML', 'serve', 'show', 'stop']
 

@@ -12,7 +12,7 @@ from bound import BOUND
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
-from nbws.server import Server
+from nbws.server.listener import Server
 
 
 class Live:

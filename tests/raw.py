@@ -7,12 +7,13 @@ import struct
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http.client import HTTPConnection
 from typing import Any
 
 from bound import BOUND
 
-from nbws.messages import HTTPException, Response, Upgrade
-from nbws.server import Server
+from nbws.core.messages import HTTPException, Response, Upgrade
+from nbws.server.listener import Server
 
 CONT, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 KEY = 'dGhlIHNhbXBsZSBub25jZQ=='
@@ -207,3 +208,13 @@ def until(condition: Callable[[], Any]) -> None:
     while not condition():
         assert time.monotonic() < end, 'it did not happen'
         time.sleep(.005)
+
+
+def get(server: Server, path: str) -> tuple[int, bytes]:
+    "On a connection of its own."
+    connection = HTTPConnection('127.0.0.1', server.port, timeout=BOUND)
+    try:
+        connection.request('GET', path)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    finally: connection.close()

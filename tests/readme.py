@@ -39,7 +39,7 @@ def render() -> str:
     front, body = re.fullmatch(r'\s*---\n(.*?)\n---\n(.*)', text, re.S).groups()
     fields = yaml.safe_load(front)
     body = re.sub(r'(\]\(|\b(?:src|href)=")([^)"\s#]*)(#[^)"\s]*|)', from_root, body.replace(NBDEV_NOTE, ''))
-    body = re.sub(r'\[(`[^`\n]+`)\]\(/\w+\.html#\w+\)', r'\1', body)  # to pages of a site that there is not
+    body = re.sub(r'\[(`[^`\n]+`)\]\(/[\w/]+\.html#\w+\)', r'\1', body)  # to pages of a site that there is not
     body = re.sub(r'[ \t]+$', '', re.sub(r'\n{3,}', '\n\n', body), flags=re.M).strip()
     return f"{OUR_NOTE}\n\n# {fields['title']}\n\n> {fields['description']}\n\n{body}\n"
 

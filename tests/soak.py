@@ -21,7 +21,7 @@ from typing import Any
 
 import psutil
 from nbws.common import App, Li
-from nbws.server import Server
+from nbws.server.listener import Server
 from websockets.asyncio.client import connect
 
 PACE = 1.0  # seconds between two messages of a client

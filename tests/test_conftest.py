@@ -38,9 +38,9 @@ CASES = {  # name -> what is said, the test
             thread = threading.Thread(target=lambda: 1/0)
             thread.start()
             thread.join()'''),
-    'log': ('unexpected log records(.|\n)*WARNING nbws.app: careful', '''
+    'log': ('unexpected log records(.|\n)*WARNING nbws.web.app: careful', '''
         import logging
-        def test(): logging.getLogger('nbws.app').warning('careful')'''),
+        def test(): logging.getLogger('nbws.web.app').warning('careful')'''),
     'callback_raises': ('unexpected log records(.|\n)*ZeroDivisionError', '''
         import asyncio
         async def main():

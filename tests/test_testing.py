@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from bound import BOUND
 
-from nbws.app import App
-from nbws.html import Div
+from nbws.web.app import App
+from nbws.core.html import Div
 from nbws.loading import LoadFailed, NothingThere
-from nbws.messages import WebSocketDisconnect
+from nbws.core.messages import WebSocketDisconnect
 from nbws.testing import AsyncClient, Client, Refused, notebook_app
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -113,7 +113,7 @@ def test_server(nbws_server: Any, app: App) -> None:
 
 
 def test_a_notebook_is_an_app_under_test(nbws_client: Any) -> None:
-    client = nbws_client(notebook_app(ROOT/'nbs'/'20_chat.ipynb'))
+    client = nbws_client(notebook_app(ROOT/'nbs'/'examples/00_chat.ipynb'))
     assert 'ws-connect="/ws"' in client.get('/').text
     with client.ws('/ws') as ann, client.ws('/ws') as bob:
         ann.send_json({'msg': 'hi <b>'})
@@ -139,7 +139,7 @@ def test_notebooks_that_are_no_apps(tmp_path: Path) -> None:
 def test_pytest_starts_without_us(tmp_path: Path) -> None:
     (tmp_path/'test_x.py').write_text('''
 import sys
-def test_lazy(): assert not {'nbws.app', 'nbws.testing', 'nbws.server', 'tornado'} & set(sys.modules)
+def test_lazy(): assert not {'nbws.web.app', 'nbws.testing', 'nbws.server.listener', 'tornado'} & set(sys.modules)
 def test_client(nbws_client):
     async def app(scope, receive, send):
         await send({'type': 'http.response.start', 'status': 204, 'headers': []})

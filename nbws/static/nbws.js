@@ -329,12 +329,12 @@
   const sandboxed = self.origin === 'null'
   const outside = window.nbwsOutside || { fetch: (...args) => fetch(...args), leave: url => location.replace(url) }
   const ask = async () => {
-    const path = nbws.notebook ? '?path=' + encodeURIComponent(nbws.notebook) : ''
+    const path = nbws.notebook.serve ? '?path=' + encodeURIComponent(nbws.notebook.serve) : ''
     const answer = await outside.fetch(door + '/~notebook' + path, { signal: AbortSignal.timeout(3000) })
     if (answer.status === 403 || (answer.redirected && answer.url.includes('login'))) return { out: true }
     if (!answer.ok || answer.redirected) return {}
     const known = await answer.json()
-    nbws.notebook = known.notebook
+    nbws.notebook.serve = known.notebook
     try { sessionStorage.setItem('nbws ' + here, known.notebook) } catch (e) {} // For Jupyter's page at this address
     return known
   }

@@ -29,7 +29,7 @@
   window.nbwsOutside = { fetch: window.fetch.bind(window), leave(url) { leaving = true; location.replace(url) } }
 
   // A browser keeps six connections to a server, and each event stream holds one; here they are shared with Jupyter itself.
-  // So streams of our own server come over sockets (see nbws/events.py).
+  // So streams of our own server come over sockets (see nbws/web/events.py).
   const NativeEvents = window.EventSource
   class Events extends EventTarget {
     #at; #socket; #timer; #last = ''; #retry = 500; #handlers = {}

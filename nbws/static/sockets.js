@@ -5,7 +5,7 @@
   if (window.nbwsSockets) return
   const { src, dataset } = document.currentScript
   const base = src.replace(/\/_nbws\/sockets\.js.*$/, '')
-  const ALIVE = 'nbws.alive' // The subprotocol in which a page may ask; see nbws/alive.py
+  const ALIVE = 'nbws.alive' // The subprotocol in which a page may ask; see nbws/sockets/alive.py
   const QUIET = 10000 // Milliseconds without a message after which it asks
   const PATIENCE = 2000 // That it waits for an answer, to what it sent or asked
   const NEVER = 2 ** 31 - 1
@@ -45,7 +45,7 @@
     return socket
   } })
 
-  // A room with a history tells the position of each message to the sockets that ask for it (see nbws/rooms.py). One that
+  // A room with a history tells the position of each message to the sockets that ask for it (see nbws/sockets/rooms.py). One that
   // opens again says what this page has seen, unless it was the page itself that closed it: then it begins anew.
   const seen = [] // Of each socket: its address, the socket, and the last position by epoch
   const resume = ([url, ...rest], open) => {

@@ -291,7 +291,7 @@ def wait_for(port: int) -> None:
 def proxied() -> Iterator[Target]:
     "The app in a kernel, through the extension of a real Jupyter server."
     with tempfile.TemporaryDirectory() as home:
-        jupyter = Jupyter(Path(home), '/', '--ServerApp.jpserver_extensions=nbws.jpserver=True')
+        jupyter = Jupyter(Path(home), '/', '--ServerApp.jpserver_extensions=nbws.jupyter.extension=True')
         try:
             kernel = Kernel(jupyter)
             kernel.run('from tests.abuse.servers import nbws_app\nfrom nbws.common import serve')

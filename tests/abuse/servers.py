@@ -115,7 +115,7 @@ def starlette_app() -> Any:
 def serve(name: str, port: int) -> None:
     "In a process of its own, until it is killed."
     if name == 'own':
-        from nbws.server import Server
+        from nbws.server.listener import Server
         Server(nbws_app(), port=port).run()
     elif name == 'aiohttp':
         from aiohttp import web

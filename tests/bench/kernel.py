@@ -14,8 +14,8 @@ import servers
 def serve(name: str, port: int) -> None:
     "As in a notebook, less the iframe."
     if name == 'nbws':
-        import nbws.notebook
-        nbws.notebook._start(servers.components(), '127.0.0.1', port)
+        import nbws.notebook.serve
+        nbws.notebook.serve._start(servers.components(), '127.0.0.1', port)
     else:
         import fasthtml.jupyter
         fasthtml.jupyter.htmx_config_port = lambda port: None # Shows a script, which needs IPython
@@ -32,7 +32,7 @@ def work(until: float) -> int:
 
 
 if __name__ == '__main__':
-    if sys.argv[1] == 'nbws': import nbws.server  # noqa: F401
+    if sys.argv[1] == 'nbws': import nbws.server.listener  # noqa: F401
     serve(sys.argv[1], int(sys.argv[2]))
     print('ready', flush=True)
     slices = []

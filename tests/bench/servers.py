@@ -11,7 +11,7 @@ from collections.abc import Coroutine
 
 
 def ours(port: int) -> None:
-    from nbws.server import Server
+    from nbws.server.listener import Server
     Server(components(), port=port).run()
 
 

@@ -9,7 +9,7 @@ import sys
 
 def nbws(port: int) -> None:
     from nbws.common import fast_app
-    from nbws.notebook import serve_cell
+    from nbws.notebook.serve import serve_cell
     app, rt = fast_app()
     rt('/')(lambda: 'hello')
     serve_cell(app, port=port)

@@ -1,0 +1,167 @@
+"""What a handler raises ends its own call, and nothing else: also what Python keeps apart from other errors."""
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Iterator
+from http.client import IncompleteRead
+from typing import Any
+
+import pytest
+from bound import BOUND
+from conftest import ExpectLog
+from raw import get, serving
+from websockets.exceptions import ConnectionClosedError
+from websockets.sync.client import connect
+
+from nbws import App
+from nbws.adapters.detect import as_app
+from nbws.server.listener import Server
+from nbws.tremolo import Tremolo
+
+# Python 3.10 cannot tell whose end it is that a handler hears of: its connection is dropped
+CANCELLED = pytest.param('cancelled', marks=pytest.mark.skipif(sys.version_info < (3, 11), reason='needs cancelling()'))
+
+
+async def cancelled() -> None:
+    "Wait for a task that somebody else ends, as the button 'Stop' ends an answer that is being made."
+    task = asyncio.create_task(asyncio.sleep(BOUND))
+    asyncio.get_running_loop().call_soon(task.cancel)
+    await task
+
+
+async def fails(how: str) -> None:
+    if how == 'exit': sys.exit('from a handler')
+    await cancelled()
+
+
+def make() -> App:
+    app = App(debug=True)
+
+    @app.get('/sync')
+    def sync() -> None: sys.exit('from a handler')
+
+    @app.get('/answer/{how}')
+    async def answer(how: str) -> None: await fails(how)
+
+    @app.get('/stream/{how}')
+    async def stream(how: str) -> AsyncIterator[str]:
+        yield 'begun'
+        await fails(how)
+
+    @app.get('/task')
+    async def task() -> str:
+        app.state.task = asyncio.create_task(fails('exit'))
+        return 'begun'
+
+    @app.get('/run')
+    async def run() -> str:
+        app.state.task = app.run(fails('exit'))
+        app.state.task.waited_for = True
+        return 'begun'
+
+    @app.get('/fine')
+    async def fine() -> str:
+        if (begun := getattr(app.state, 'task', None)) is not None:
+            with pytest.raises(SystemExit): await begun
+        return 'fine'
+
+    @app.ws('/push')
+    async def push(how: str) -> str:
+        if how == 'fine': return 'fine'
+        await fails(how)
+        return ''
+
+    @app.ws('/pull/{how}')
+    async def pull(websocket: Any, how: str) -> None:
+        await websocket.accept()
+        await websocket.receive()
+        await fails(how)
+    return app
+
+
+@pytest.fixture(params=['asyncio', 'uvloop'])
+def server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    if request.param == 'uvloop': pytest.importorskip('uvloop')
+    with serving(make(), uvloop=request.param == 'uvloop') as server: yield server
+
+
+NAMES = {'exit': 'SystemExit: from a handler', 'cancelled': 'CancelledError'}
+
+
+@pytest.mark.parametrize('how', ['exit', CANCELLED])
+def test_an_answer(server: Server, expect_log: ExpectLog, how: str) -> None:
+    expect_log(NAMES[how], times=1)
+    status, body = get(server, f'/answer/{how}')
+    assert status == 500
+    assert NAMES[how] in body.decode()
+    assert get(server, '/fine') == (200, b'fine')
+
+
+def test_a_sync_handler(server: Server, expect_log: ExpectLog) -> None:
+    expect_log(NAMES['exit'], times=1)
+    assert get(server, '/sync')[0] == 500
+    assert get(server, '/fine') == (200, b'fine')
+
+
+@pytest.mark.parametrize('how', ['exit', CANCELLED])
+def test_a_stream_breaks_off(server: Server, expect_log: ExpectLog, how: str) -> None:
+    expect_log(NAMES[how], times=1)
+    with pytest.raises((IncompleteRead, ConnectionResetError)): get(server, f'/stream/{how}')
+    assert get(server, '/fine') == (200, b'fine')
+
+
+@pytest.mark.parametrize('how', ['exit', CANCELLED])
+def test_a_socket(server: Server, expect_log: ExpectLog, how: str) -> None:
+    "Of a handler of messages it lives on, in development; a handler that pulls has ended."
+    expect_log(NAMES[how], times=2)
+    url = f'ws://127.0.0.1:{server.port}'
+    with connect(f'{url}/push', compression=None) as ws:
+        for message in how, 'fine': ws.send(f'{{"how": "{message}"}}')
+        assert ws.recv(BOUND) == 'fine'
+    with connect(f'{url}/pull/{how}', compression=None) as ws:
+        ws.send('go on')
+        with pytest.raises(ConnectionClosedError, match='1011'): ws.recv(BOUND)
+    assert get(server, '/fine') == (200, b'fine')
+
+
+@pytest.mark.parametrize('path', ['/task', '/run'])
+def test_a_task(server: Server, expect_log: ExpectLog, path: str) -> None:
+    "Python lets it end the loop; here the loop goes on."
+    expect_log(r'sys\.exit\(\) in a task', times=1)
+    assert get(server, path) == (200, b'begun')
+    assert get(server, '/fine') == (200, b'fine')
+
+
+def test_in_tremolos_spelling(expect_log: ExpectLog) -> None:
+    app = Tremolo()
+
+    @app.route('/')
+    async def home(response: Any, **_: Any) -> None: sys.exit('from a handler')
+
+    expect_log(NAMES['exit'], times=1)
+    with serving(app) as server:
+        for _ in range(2): assert get(server, '/missing')[0] == 404
+        assert get(server, '/')[0] == 500
+        assert get(server, '/missing')[0] == 404
+
+
+def wsgi(environ: Any, start: Any) -> list[bytes]:
+    if environ['PATH_INFO'] == '/': sys.exit('from a handler')
+    start('200 OK', [])
+    return [b'fine']
+
+
+async def asgi(scope: Any, receive: Any, send: Any) -> None:
+    if scope['type'] == 'lifespan': return
+    if scope['path'] == '/': sys.exit('from a handler')
+    await send({'type': 'http.response.start', 'status': 200, 'headers': []})
+    await send({'type': 'http.response.body', 'body': b'fine'})
+
+
+@pytest.mark.parametrize('app', [wsgi, asgi], ids=['wsgi', 'asgi'])
+def test_other_peoples_applications(expect_log: ExpectLog, app: Any) -> None:
+    expect_log(NAMES['exit'], times=1)
+    with serving(as_app(app)) as server:
+        assert get(server, '/')[0] == 500
+        assert get(server, '/fine') == (200, b'fine')
