@@ -8,8 +8,8 @@ DEMO ?= nbws-demo
 JUPYTER_FLAGS ?=
 # How many tests run side by side; one more than there are cores, for most wait now and then. 0: in this process.
 WORKERS ?= 3
-# Each has a browser, a Jupyter server and kernels, which fill a core.
-BROWSERS ?= 2
+# Each has a browser, a Jupyter server and kernels, which fill a core while none of them waits.
+BROWSERS ?= 3
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -174,7 +174,7 @@ repeat: ## unit and e2e again and again: make repeat TIMES=20
 .PHONY: one
 one: $(VENV)/.dev jupyter-conf ## one test: make one T=tests/test_x.py::test_y
 	@test -n "$(T)" || { echo "which one? make one T=tests/test_x.py::test_y"; exit 1; }
-	$(PY) -m pytest $(T) $(PYTEST_FLAGS)
+	NBWS_TEST_TRACING=$${NBWS_TEST_TRACING-pages} $(PY) -m pytest $(T) $(PYTEST_FLAGS)
 
 # Playwright's own browser, or the system's, or Debian's package, whose lists may be old. Where it can be had without more
 # ado, its headless shell: tests take a third less of a core than with a whole Chromium, which does as well.
