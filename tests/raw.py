@@ -12,7 +12,9 @@ from typing import Any
 
 from bound import BOUND
 
-from nbws.core.messages import HTTPException, Response, Upgrade
+from nbws.core.errors import HTTPException
+from nbws.core.response import Response
+from nbws.core.protocols import Upgrade
 from nbws.server.listener import Server
 
 CONT, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10

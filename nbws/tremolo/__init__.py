@@ -13,11 +13,11 @@ from difflib import get_close_matches
 from typing import Any
 
 from .. import __version__
-from ..notebook import serve as notebook
+from ..notebook import kernel, serve as notebook
 from ..server.conn import Limits
 from ..adapters.detect import as_app
 from ..loading import LOADING
-from ..core.messages import NbwsError, OptionError, StartError
+from ..core.errors import NbwsError, OptionError, StartError
 from ..server.listener import TLS_PASSWORD, Server, load_tls
 from . import exceptions
 from .app import DEFAULTS, TremoloApp
@@ -92,7 +92,7 @@ class Tremolo(TremoloApp):
         if self.mounted: raise RuntimeError('cannot run this app. mounted somewhere?')
         self.context.options.update(options)
         if o['debug']: self.debug = True
-        if notebook.shell() is not None: return self._in_cell(sys._getframe(1).f_globals)
+        if kernel.shell() is not None: return self._in_cell(sys._getframe(1).f_globals)
         if host is not None: self.listen(port, host)
         elif not self.ports: raise ValueError('with host=None, listen() must be called first')
         _log(self.logger, o)
@@ -113,7 +113,7 @@ class Tremolo(TremoloApp):
         first, *others = self.ports
         backlog, proxies = o['backlog'], o['forwarded_allow_ips']
         server = Server(self, ssl=load_tls(**tls) if tls else None, limits=limits(o), websockets=bool(o['ws']),
-                        backlog=backlog, forwarded_allow_ips=proxies, **place(*first))
+                        backlog=backlog, forwarded_allow_ips=proxies, root_path=o['root_path'], **place(*first))
         more = [Server(self, backlog=backlog, **place(*p)) for p in others]
         def started(server: Server) -> None:
             for s in (server, *more): print(f'nbws serves {s.url}')
@@ -169,7 +169,7 @@ def run(app: Any, # An app, or 'module:app': anything that `nbws run` serves
         return
     o, tls = settled(options), tls_of(ssl)
     if isinstance(app, str): return command([app, '--host', host, '--port', str(port)], o, reload, worker_num, tls)
-    if notebook.shell() is not None: return notebook.serve_cell(app, '')
+    if kernel.shell() is not None: return notebook.serve_cell(app, '')
     idle = [*(name for name in options if name not in OF_ANY), *['reload'] * reload,
             *['worker_num'] * (worker_num not in (0, 1))]
     if idle: raise OptionError(f'run() of an object has no {idle[0]!r}: name the app, such as run("module:app", ...)')

@@ -19,21 +19,24 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterable,
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from functools import cache
 from inspect import signature
 from pathlib import Path
 from types import FrameType, SimpleNamespace
 from typing import Any, NamedTuple, TypeVar
 
 from .. import __path__
-from ..layers.gate import hidden, host_names, is_hidden, origin_names
+from ..layers.origins import hidden, host_names, is_hidden, origin_names
 from ..core.binding import SPECIAL_NAMES, SPECIAL_TYPES, plan
 from .endpoints import HTTPEndpoint, SocketEndpoint, YieldedBody, call, is_stream, pulled, source_of, to_response
 from .files import StaticFiles
 from ..core.html import (Link, Meta, Pre, Safe, Script, Tbody, Td, Th, Thead, Tr, attribute_name, document, is_document,
                        render)
 from ..core.html import Table
-from ..core.messages import (BindError, HTMLResponse, HTTPException, NbwsError, OptionError, PlainTextResponse, Request,
-                           Response, Upgrade, printable, reason)
+from ..core.errors import BindError, HTTPException, NbwsError, OptionError, printable, reason
+from ..core.request import Request
+from ..core.response import HTMLResponse, PlainTextResponse, Response
+from ..core.protocols import Upgrade
 from ..sockets.rooms import Room, Rooms, take_since
 from ..core.routing import ANY, WEBSOCKET, Owner, Pattern, Route, RouteTable, parse_pattern
 from .sessions import Session, Sessions
@@ -46,9 +49,9 @@ F = TypeVar('F', bound=Callable[..., Any])
 # %% auto #0
 __all__ = ['log', 'F', 'WITHOUT_A_LOOP', 'ASSETS', 'CDN', 'EXTENSIONS', 'STATIC', 'VERBS', 'TO_BE_WAITED_FOR', 'WAKES',
            'SPECIAL_TYPES', 'Environment', 'is_ours', 'is_users', 'first_users', 'users_traceback', 'shortened',
-           'excerpt', 'message_of', 'advise', 'error_text', 'Entry', 'Log', 'TableView', 'asset', 'AppBase',
-           'check_options', 'Beforeware', 'Routing', 'Pages', 'Answering', 'Errors', 'Lifespan', 'LoopTask', 'below',
-           'Mount', 'Mounting', 'App']
+           'excerpt', 'message_of', 'advise', 'error_text', 'Entry', 'Log', 'TableView', 'asset', 'warn_of_cdn',
+           'AppBase', 'check_options', 'Beforeware', 'Routing', 'Pages', 'Answering', 'Errors', 'Lifespan', 'LoopTask',
+           'below', 'Mount', 'Mounting', 'App']
 
 # %% ../../nbs/web/04_app.ipynb #2ad64855
 class Environment:
@@ -233,10 +236,14 @@ def asset(name: str, # A file of the package's static folder
           ) -> Any:
     "The element that loads `name`: from the app, or from the CDN where the set-up did not bring it."
     here = (STATIC/name).exists()
+    if not here: warn_of_cdn(name)
     url = f'{prefix}{ASSETS}/{name}' if here else CDN[name]
-    if name.endswith('.css'): return Link(rel='stylesheet', href=url)
-    warning = f"console.warn('nbws: {name} is not in the package, using {url}: run `make assets`')"
-    return ('' if here else Script(warning), Script(src=url))
+    return Link(rel='stylesheet', href=url) if name.endswith('.css') else Script(src=url)
+
+@cache
+def warn_of_cdn(name: str) -> None:
+    "Say once that a file is missing."
+    log.warning('%s is not in the package, so pages load it from %s: install nbws where there is npm', name, CDN[name])
 
 # %% ../../nbs/web/04_app.ipynb #61908912
 class AppBase:
@@ -451,7 +458,7 @@ class Routing(AppBase):
 
     def changed(self) -> None:
         "Tell the loops of open sockets that the table has changed."
-        for ws in {s._loop: s for s in tuple(self.sockets)}.values(): ws._call(self.align)
+        for ws in {s.loop: s for s in tuple(self.sockets)}.values(): ws.call_soon(self.align)
 
     def align(self) -> None: raise NotImplementedError
 
@@ -592,8 +599,8 @@ class Pages(Routing):
         "The HTML of a page."
         if self.body_wrap and not is_document(content): content = self.body_wrap(content)
         hdrs, ftrs, htmlkw, bodykw = None, self.ftrs, self.htmlkw, self.bodykw
-        if request._state: # Perhaps this request has changed some for itself
-            own = vars(request._state)
+        if request.own_state: # Perhaps this request has changed some for itself
+            own = vars(request.own_state)
             hdrs, ftrs = own.get('hdrs'), own.get('ftrs', ftrs)
             htmlkw, bodykw = own.get('htmlkw', htmlkw), own.get('bodykw', bodykw)
         return document(content, title=self.title, hdrs=self.head(request.root_path, hdrs), ftrs=ftrs,
@@ -630,7 +637,7 @@ class Answering(Pages):
         request.answered = True
         if request._session is not None and (cookie := self.sessions.save(request._session, request.scheme == 'https')):
             response.headers.append(('set-cookie', cookie))
-        if request._out: response.headers += request._out
+        if request.added_headers: response.headers += request.added_headers
         response = self.environment.transform_response(request, response)
         if response.body.__class__ is not bytes: response.unbuffered()
         if response.background is not None: response.background = self._background(request, response.background)
@@ -898,10 +905,10 @@ def below(request: Request, prefix: str, # A mounted app's; without a slash at i
     "The same request as it looks from below `prefix`."
     path, mark, query = request.target.partition(b'?')
     rest = b'/' + b'/'.join(path.split(b'/')[prefix.count('/') + 1:])
-    inner = Request(request.method, rest + mark + query, request.headers, request._body,
+    inner = Request(request.method, rest + mark + query, request.headers, request.raw_body,
                     peer=request.peer, server=request.server, scheme=request.scheme,
                     root_path=request.root_path + prefix, http_version=request.http_version, upgrade=request.upgrade)
-    inner.asgi_scope, inner._state, inner.since = request.asgi_scope, request.state, request.since
+    inner.asgi_scope, inner.own_state, inner.since = request.asgi_scope, request.state, request.since
     inner.max_form, inner.vouched = request.max_form, request.vouched
     return inner
 
@@ -912,8 +919,9 @@ class Mount:
     async def answer(self, request: Request) -> Response:
         "What the other app answers."
         outer, inner = request.app, below(request, self.prefix)
+        assert isinstance(outer, AppBase)
         inner.vouched |= not is_hidden(request, outer.allowed_hosts, outer.allowed_origins) # Of whoever may send to it
-        if getattr(self.app, 'sessions', None) is request.app.sessions: inner._session = request._session
+        if getattr(self.app, 'sessions', None) is outer.sessions: inner._session = request._session
         response: Response = await self.app.http(inner)
         return response
 
@@ -975,7 +983,7 @@ class App(Mounting):
             ws.request.route, ws.request.path_params = found
             if ws.target is not found[0].endpoint and ws.turn_to(found[0].endpoint): moving.append(ws)
         if not moving: return
-        for ws in moving: ws.hold()
+        for ws in moving: ws.dispatcher.hold()
         Workers.here().start(self._move(moving))
 
     async def _move(self, moving: list[WebSocket]) -> None:
@@ -983,7 +991,7 @@ class App(Mounting):
         except asyncio.TimeoutError:
             log.warning('conn or disconn takes over 5 s when its cell is run again: messages go on')
         finally:
-            for ws in moving: ws.release()
+            for ws in moving: ws.dispatcher.release()
 
     def adopt(self, old: App) -> None:
         "Take over the open sockets, rooms and sessions of another app: its cell was run again. On the server's loop."

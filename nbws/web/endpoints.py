@@ -15,11 +15,15 @@ from ..core.binding import SPECIAL_NAMES, Plan, Source, plan
 from ..core.data import MAX_FORM, Fields, MultiDict, ascii_field
 from .files import FileResponse
 from ..core.html import FT, HtmxResponseHeaders, HttpHeader, Safe, fragment, is_elements
-from ..core.messages import (DEPTH, BindError, CloseCode, HTMLResponse, HTTPException, JSONResponse, RedirectResponse,
-                           Reported, Request, Response, SignatureError, WebSocketDisconnect, from_json, is_deep,
-                           whole_pairs)
+from ..core.encoding import CROWD, DEPTH, from_json, is_deep, too_long, whole_pairs
+from ..core.errors import BindError, HTTPException, Reported, SignatureError
+from ..core.messages import CloseCode, WebSocketDisconnect
+from ..core.request import Request
+from ..core.response import HTMLResponse, JSONResponse, RedirectResponse, Response
 from ..core.routing import Route
-from ..sockets.websocket import DONE, HandOver, WebSocket, is_component, to_payload
+from ..sockets.dispatch import HandOver
+from ..sockets.outbox import DONE, is_component, to_payload
+from ..sockets.websocket import WebSocket
 from ..sockets.workers import Workers, is_ending
 
 # %% auto #0
@@ -212,8 +216,8 @@ def parse_message(data: str | bytes, # As it came
     if isinstance(data, bytes):
         raise BindError(f'a binary message of {len(data)} bytes came, '
                         'but no parameter of the handler is annotated with `bytes`')
-    if len(data) > max_size:
-        raise BindError(f'a message of {len(data)} characters came, but only {max_size} are read as JSON: '
+    if CROWD * len(data) > max_size and (excess := too_long(data, max_size)):
+        raise BindError(f'a message of {len(data)} characters {excess}, and is not read as JSON: '
                         'annotate a parameter with `bytes`, or give the server `Limits(max_form=...)`')
     try:
         if '\\u' in data: data = whole_pairs(data)
@@ -221,7 +225,7 @@ def parse_message(data: str | bytes, # As it came
         try: fields, end = (_scan_fields if objects else _scan)(data, 0)
         except (StopIteration, ValueError, RecursionError): fields, end = None, -1
         wrong = end != len(data) or end > 2 * DEPTH and is_deep(data, fields)
-        if wrong: fields = from_json(data) # It says what is wrong
+        if wrong: fields = from_json(data, max_size) # It says what is wrong
     except ValueError as e:
         raise BindError(f'the message is not JSON ({e}): {_short(data)}. '
                         'For plain text, annotate a parameter with `bytes` or loop over `websocket`') from None

@@ -12,7 +12,9 @@ from conftest import ExpectLog
 from raw import TIMEOUT, App, Echo, Raw, close, handshake, serving, text, until
 
 from nbws.server.conn import Limits
-from nbws.core.messages import HTTPException, Response, Upgrade
+from nbws.core.errors import HTTPException
+from nbws.core.response import Response
+from nbws.core.protocols import Upgrade
 from nbws.server.listener import Server
 
 GET = b'GET / HTTP/1.1\r\nHost: x\r\n\r\n'

@@ -26,8 +26,11 @@ from raw import BINARY, CLOSE, PING, PONG, TIMEOUT, App, Echo, Raw, close, frame
 
 from nbws.web.app import App as LiveApp
 from nbws.server.conn import Limits
-from nbws.core.messages import Payload, Response, StartError, Upgrade
-from nbws.notebook.serve import SWITCH_INTERVAL
+from nbws.core.errors import StartError
+from nbws.core.messages import Payload
+from nbws.core.response import Response
+from nbws.core.protocols import Upgrade
+from nbws.notebook.patches import SWITCH_INTERVAL
 from nbws.server.listener import Server, load_tls
 from nbws.sockets.workers import CpuThrottle
 

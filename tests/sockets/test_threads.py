@@ -21,7 +21,7 @@ from nbws.sockets import workers
 from nbws.transports import asgi
 from nbws.server.conn import Limits
 from nbws.adapters.detect import as_app
-from nbws.core.messages import Response
+from nbws.core.response import Response
 from nbws.server.listener import Server
 from nbws.sockets.workers import THREADS, Threads
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
@@ -326,12 +327,75 @@ def nested(depth: int) -> list[str]:
 
 
 def test_depth_is_bounded_where_json_enters() -> None:
-    from nbws.core.messages import DEPTH, from_json
+    from nbws.core.encoding import DEPTH, from_json
     for text in nested(DEPTH): from_json(text)
     from_json('[' + '{},' * 1000 + '"' + '[' * 1000 + '"]')
     for depth in DEPTH + 1, DEPTH + 2, 300, 900, 5000:
         for text in nested(depth):
             with pytest.raises(ValueError, match='nested too deeply'): from_json(text + ' ' * 5)
+
+
+# ---------------------------------------------------------------- JSON that is short, and takes much memory
+
+def crowds() -> list[str]:
+    "Texts of 1 MiB that became 20 MiB and more."
+    def fill(item: str) -> str: return ','.join([item] * ((MAX_FORM - 20) // (len(item) + 1)))
+    names = ','.join(f'"{i:05x}":1' for i in range(MAX_FORM // 10 - 20))
+    return [f'[{fill("{}")}]', f'[{fill("[]")}]', '[' + fill('{"a":1}') + ']', f'{{{names}}}',
+            '[' + ','.join(f'{{"{i:05x}":1}}' for i in range(MAX_FORM // 12)) + ']', f'[{fill("[1.5,2.5]")}]']
+
+
+@pytest.mark.parametrize('text', crowds(), ids=lambda text: text[:12])
+def test_what_json_becomes_is_bounded(text: str) -> None:
+    "What is not refused takes 16 MiB at the most, at its highest."
+    import tracemalloc
+    from nbws.core.encoding import JSONTooLong, from_json, too_long
+    from nbws.web.endpoints import parse_message
+    assert len(text) <= MAX_FORM
+    assert too_long(text, MAX_FORM)
+    with pytest.raises(JSONTooLong, match='lists or names'): from_json(text)
+    with pytest.raises(ValueError, match='max_form='): parse_message(f'{{"data":{text}}}')
+    assert from_json(text, 14 * MAX_FORM)
+    opening, ending, items = text[0], text[-1], re.split(r',(?=[\[{"])', text[1:-1])
+    while too_long(text, MAX_FORM):
+        items = items[:len(items) * 9 // 10]
+        text = opening + ','.join(items) + ending
+    body = text.encode()
+    tracemalloc.start()
+    try:
+        value = from_json(body)
+        _, peak = tracemalloc.get_traced_memory()
+    finally: tracemalloc.stop()
+    assert value
+    assert peak < 15 * 2**20 # And the body
+
+
+def test_texts_are_counted_as_one_whatever_they_contain() -> None:
+    from nbws.core.encoding import from_json, too_long
+    for text in '{[:' * 300_000, '\\' * 100_000 + '{[:' * 100_000, '"' + '{' * 200_000, '\\"{' * 100_000:
+        assert from_json(json.dumps([text])) == [text]
+    for text in '["' + '{' * 10**6, '["' + '{' * 10**6 + '\\', '"' * 10**6, '{' * 10**6 + '"', '\\' * 10**6:
+        too_long(text, MAX_FORM) # It takes a time that grows with the length only
+        with pytest.raises(ValueError): from_json(text)
+
+
+@pytest.mark.parametrize('kind', ['own', 'asgi'])
+def test_a_crowd_is_refused_wherever_json_enters(expect_log: ExpectLog, kind: str) -> None:
+    expect_log('Limits.max_form')
+    app: Any = make()
+    with serving(ASGIApp(app.__call__) if kind == 'asgi' else app) as server:
+        for text in crowds()[:3]:
+            got, said = post(f'{server.url}/data', text.encode(), 'application/json')
+            assert (got, 'lists or names' in said) == (413, True)
+        assert post(f'{server.url}/data', b'{"a":1}', 'application/json')[1] == '1'
+    with Client(make()) as c:
+        for path in '/push', '/pull':
+            with c.ws(path) as ws:
+                for text in crowds()[0], f'{{"data":{crowds()[1]}}}', json.dumps({'n': 1, 'x': 'x' * MAX_FORM}):
+                    ws.send(text)
+                    if path == '/pull': assert ws.receive() == 'refused'
+                ws.send('{"n":3}')
+                assert ws.receive() == '3'
 
 
 @pytest.mark.parametrize('depth', [150, 300, 600, 900, 980])
