@@ -1,7 +1,7 @@
 """The floors of the house: who may import whom, what an import costs, and what follows from modules being notebooks.
 
 A folder is a floor. A module imports from lower floors, and from modules of its own folder that are read before it: the
-number of its notebook, nbs/sockets/00_workers.ipynb for nbws/sockets/workers.py, says when.
+number of its notebook, nbs/sockets/02_workers.ipynb for nbws/sockets/workers.py, says when.
 """
 from __future__ import annotations
 
@@ -37,7 +37,9 @@ ONLY = {
     'core.html': {'core.data'},
     'core.routing': {'core.errors', 'core.request'},
     'core.protocols': {'core.messages', 'core.request', 'core.response', 'core.routing'},
-    'sockets.workers': set(),
+    'sockets.threads': set(),
+    'sockets.monitor': set(),
+    'sockets.workers': {'sockets.threads', 'sockets.monitor'},
     'server.frames': {'core.messages'},
     'server.deflate': {'core.messages', 'server.frames'},
     'server.handshake': {'core.data', 'core.errors', 'core.request', 'server.frames', 'server.deflate'},

@@ -32,7 +32,7 @@ from nbws.core.response import Response
 from nbws.core.protocols import Upgrade
 from nbws.notebook.patches import SWITCH_INTERVAL
 from nbws.server.listener import Server, load_tls
-from nbws.sockets.workers import CpuThrottle
+from nbws.sockets.monitor import CpuThrottle
 
 GET = b'GET / HTTP/1.1\r\nHost: x\r\n\r\n'
 
