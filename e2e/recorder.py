@@ -10,8 +10,8 @@ from playwright.sync_api import BrowserContext, Error
 
 from .timeouts import milliseconds
 
-# Of each step: its time, console and network. `pages`: the page before and after it, too, for a sixth more CPU time of all
-# that a test does. `off`: nothing, to run everything again and again.
+# `steps`: the time, console and network of each. `pages`: the page before and after it, too, which costs a sixth of the
+# CPU time of all that a test does. `off`: nothing, to run everything again and again.
 TRACING = os.environ.get("NBWS_TEST_TRACING", "steps")
 
 
