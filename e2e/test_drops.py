@@ -143,7 +143,7 @@ class Front:
         if self.took > 1:
             fresh = max(self.fresh() for _ in range(3))
             print(f"    a fresh page takes {fresh:.2f} s")
-            assert self.took < 1 + 2 * fresh  # A second, and what else this machine does just now
+            assert self.took < 1 + 3 * fresh  # A second, and what else this machine does just now
         self.page.get_by_role("button", name="wave").click()
         self.talk.texts.append("wave")
         self.shows()
