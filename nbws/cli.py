@@ -27,7 +27,7 @@ import click
 
 from . import __version__
 from .notebook import served as notebook
-from .web.app import AppBase, below, users_traceback
+from .web.app import AppBase, users_traceback
 from .server.conn import Limits
 from .dev.live import Development, Followed
 from .loading import LOADING, LoadFailed, NothingThere, code_cells, load_app
@@ -51,19 +51,13 @@ def load(target: str) -> Any:
     except LoadFailed as e: raise click.ClickException(str(e)) from None
 
 # %% ../nbs/03_cli.ipynb #0031e136
-class _Edge:
-    "An app with a root path and a bound on its handlers' time."
-    def __init__(self, app: Any, root_path: str, timeout: float) -> None:
-        self.app, self.root_path, self.timeout = app, root_path.rstrip('/'), timeout
-        self._prefix = self.root_path.encode()
+class Bounded:
+    "An app with a bound on its handlers' time."
+    def __init__(self, app: Any, timeout: float) -> None: self.app, self.timeout = app, timeout
 
     def __getattr__(self, name: str) -> Any: return getattr(self.app, name)
 
     async def http(self, request: Request) -> Response:
-        if self.root_path:
-            path = request.target.partition(b'?')[0]
-            if path == self._prefix or path.startswith(self._prefix + b'/'): request = below(request, self.root_path)
-            else: request.root_path = self.root_path
         task, late = asyncio.current_task(), []
         def cancel() -> None:
             late.append(1)
@@ -351,7 +345,8 @@ def _server(app: Any, o: dict[str, Any], sockets: list[socket.socket] | None = N
     if o['ssl_key'] and not tls: raise click.BadParameter('--ssl-key needs --ssl-cert')
     if port is None: port = notebook.usual_port()
     return Server(app, host, port, unix_socket=path or None, ssl=tls, sockets=sockets, limits=limits,
-                  websockets=o['ws'], backlog=o['backlog'], forwarded_allow_ips=o['forwarded_allow_ips'])
+                  websockets=o['ws'], backlog=o['backlog'], forwarded_allow_ips=o['forwarded_allow_ips'],
+                  root_path=o['root_path'])
 
 def _announce(url: str) -> None: click.echo(f'nbws serves {url} (Ctrl-C stops it)')
 
@@ -369,7 +364,7 @@ def _put(server: Server, target: str, o: dict[str, Any], development: Developmen
     if o['debug']: AppBase.environment.debug = True
     app = load(target)
     if development: app = Followed(app, development)
-    server.app = _Edge(app, o['root_path'], o['app_handler_timeout'])
+    server.app = Bounded(app, o['app_handler_timeout'])
 
 def _serve_child(target: str, o: dict[str, Any], inherited: str, # Descriptors: sockets and two pipes; the boot
                  ) -> int:

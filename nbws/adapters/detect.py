@@ -44,7 +44,7 @@ async def _whole(request: Request) -> IO[bytes]:
         raise
     return body
 
-class _Errors(io.StringIO):
+class ErrorStream(io.StringIO):
     "Where an application writes its errors: the process's own standard error, whatever that is now."
     def write(self, text: str) -> int: return sys.stderr.write(text)
     def flush(self) -> None: sys.stderr.flush()
@@ -62,7 +62,8 @@ def to_environ(request: Request, # As it came
                'REMOTE_ADDR': str(request.peer[0]), 'REMOTE_PORT': str(request.peer[1]),
                'wsgi.version': (1, 0), 'wsgi.url_scheme': request.scheme,
                'wsgi.input': body, 'wsgi.input_terminated': True,
-               'wsgi.errors': _Errors(), 'wsgi.multithread': True, 'wsgi.multiprocess': False, 'wsgi.run_once': False}
+               'wsgi.errors': ErrorStream(), 'wsgi.multithread': True,
+               'wsgi.multiprocess': False, 'wsgi.run_once': False}
     for name in request.headers:
         # X_Y would pass for X-Y, and Proxy for HTTP_PROXY; and the body is chunked no more
         if '_' in name or name in ('proxy', 'transfer-encoding'): continue

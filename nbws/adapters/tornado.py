@@ -19,7 +19,7 @@ from tornado.iostream import StreamClosedError
 from tornado.web import Application, RequestHandler
 from tornado.websocket import WebSocketClosedError, WebSocketHandler, WebSocketProtocol
 
-from ..layers.gate import is_foreign
+from ..layers.origins import is_foreign
 from ..web.app import AppBase, Environment, error_text
 from ..transports.asgi import Chunks, replace_sockets
 from ..core.errors import HTTPException, printable

@@ -19,6 +19,7 @@ from ..sockets.alive import PING as ALIVE_PING
 from ..sockets.alive import PONG as ALIVE_PONG
 from ..core.messages import CloseCode, Payload
 from ..core.protocols import Receiver
+from ..layers.stack import Stack
 from ..sockets.inbox import SMALL, InboxQuota
 from ..sockets.workers import Workers
 
@@ -57,6 +58,7 @@ class Limits:
 class ServerContext(Protocol):
     "The server, as its connections see it."
     app: Any
+    layers: Stack
     limits: Limits
     loop: asyncio.AbstractEventLoop
     workers: Workers
@@ -69,7 +71,6 @@ class ServerContext(Protocol):
     groups: dict[int, BroadcastGroup] # By what is agreed on for compression
     cast: PendingBroadcast | None # The last broadcast that waits for the end of this turn
     quota: InboxQuota # What may wait at its sockets
-    def refuse(self, request: Any) -> Any: "The answer to a request that may not pass, or None."
     def remember(self, connection: Any) -> None: "The connection stands."
     def forget(self, connection: Any) -> None: "The connection is gone."
     def later(self, thing: Any) -> None: "Call `thing.flush` at the end of this turn of the loop, in order of asking."

@@ -25,7 +25,6 @@ from ..core.request import ALIVE, Request
 from ..core.response import PlainTextResponse, Response
 from ..core.protocols import Upgrade
 from .parser import BODY, DEAF, HEAD, IDLE, Exchange, RequestParser, StreamedBody
-from ..layers.prefix import relocated
 from ..sockets.workers import is_ending
 
 log = logging.getLogger('nbws')
@@ -317,15 +316,13 @@ class _Answers(_Writer):
             self._done(exchange)
             return
         request.connection = self._link
-        try: response = self.host.refuse(request) or await self.host.app.http(request)
+        try: response = await self.host.layers.answer(self.host.app, request)
         except BaseException as e:
             if is_ending(e): # Nobody is going to answer: the client need not wait
                 self.transport.abort()
                 raise
             log.exception('%s %s failed', request.method, printable(request.path))
             response = PlainTextResponse(reason(500), 500)
-        if request.root_path: response = relocated(response, request)
-        if request.leave: response = request.leave(response)
         if isinstance(response, Upgrade) and not self._switch(exchange, request, response): return
         if request.upgrade: exchange.keep = False
         if isinstance(response.body, bytes) or self._lost:
