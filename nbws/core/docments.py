@@ -56,4 +56,5 @@ def hide(cls: type, # A class of ours
     "Leave names out of what Tab completes after an object of a class, and of `dir`."
     hidden = frozenset(names)
     def __dir__(self: Any) -> list[str]: return [n for n in object.__dir__(self) if n not in hidden]
+    __dir__.hidden = hidden  # type: ignore[attr-defined]
     cls.__dir__ = __dir__  # type: ignore[assignment]
