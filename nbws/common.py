@@ -43,7 +43,8 @@ __all__ = ['FastHTML', 'fast_app', 'setup_ws', 'cookie', 'EventStream']
 def fast_app(*,
              pico: bool = True, # With Pico's style sheet, and a chat's (`cls='chat'`)
              static_path: str | None = '.', # Files with a known ending are served from here; None: none are
-             hdrs: Any = (), **options: Any, # Of `App`
+             hdrs: Any = (), # Into the head of every page, after Pico's
+             **options: Any, # Of `App`
              ) -> tuple[App, Any]:
     "An app and its `route`. Raises `OptionError` for a keyword that is no parameter and no attribute of `body`."
     check_options(options.keys() - signature(App).parameters.keys(), 'pico', 'static_path')
@@ -55,12 +56,17 @@ def fast_app(*,
         app.get('/{fname:path}.{ext:static}', name='static')(static)
     return app, app.route
 
-def setup_ws(app: App, f: Any = lambda: None) -> Any:
+def setup_ws(app: App, # Which gets the route
+             f: Any = lambda: None, # Called with each message, as a handler is
+             ) -> Any:
     "A socket route `/ws` whose clients all get what the returned `send` is given."
     return app.setup_ws(f)
 
-def cookie(key: str, value: Any = '', **options: Any) -> _html.HttpHeader:
-    "A cookie, which a handler returns beside its content; options as in `nbws.core.data.set_cookie`."
+def cookie(key: str, # Its name
+           value: Any = '', # Written as its `str`
+           **options: Any, # As in `nbws.core.data.set_cookie`: `max_age` in seconds, `path`, `secure`...
+           ) -> _html.HttpHeader:
+    "A cookie, which a handler returns beside its content. Raises `ValueError` for an impossible name."
     return _html.HttpHeader('set-cookie', set_cookie(key, str(value), **options))
 
 def EventStream(s: Any, # An (async) generator of `sse_message`s
@@ -93,10 +99,17 @@ __all__ = ['A', 'AX', 'Abbr', 'Address', 'Any', 'App', 'Area', 'Article', 'Aside
 hide(App, ('add', 'adopt', 'align', 'changed', 'default_hdrs', 'error_page', 'http', 'lineage', 'loop', 'middlewares',
            'module', 'mounts', 'page', 'remove', 'renew', 'report', 'respond', 'sessions', 'shutdown', 'shutdown_hooks',
            'socket_class', 'sockets', 'startup', 'startup_hooks', 'succeed', 'successor', 'environment', 'table'))
-hide(WebSocket, ('accepted', 'answer', 'arriving', 'closed', 'conn', 'connect', 'drained', 'endpoint', 'hold',
-                 'in_thread', 'joined', 'move', 'moving', 'opened', 'pulled', 'received', 'release', 'say', 'source',
-                 'table', 'target', 'turn_to'))
-hide(Request, ('asgi_scope', 'connection', 'out_headers', 'peer', 'route', 'target', 'upgrade'))
+hide(WebSocket, ('accepted', 'answer', 'arriving', 'call_soon', 'changing', 'closed', 'conn', 'connect', 'dispatcher',
+                 'drained', 'early', 'endpoint', 'handler_thread', 'in_thread', 'joined', 'loop', 'move', 'moving',
+                 'opened', 'outbox', 'pull', 'pulled', 'received', 'say', 'shut', 'source', 'table', 'target', 'thread',
+                 'turn_to', 'waiter', 'wake'))
+hide(Request, ('added_headers', 'answered', 'asgi_scope', 'connection', 'decoded_path', 'leave', 'offers_alive',
+               'out_headers', 'own_state', 'parsed_cookies', 'parsed_query', 'peer', 'raw_body', 'replace_headers',
+               'retarget', 'route', 'route_path', 'since', 'target', 'upgrade', 'vouched'))
+hide(Room, ('offset', 'registry', 'take_over'))
+hide(FileResponse, ('answer',))
+hide(FtResponse, ('answer',))
+hide(Headers, ('compact', 'from_raw', 'index', 'raw'))
 describe(fast_app, setup_ws, cookie, EventStream, serve, show, stop, set_cookie, Titled, document, fragment, render,
          sse_message, App, FileResponse, FtResponse, HTTPException, Redirect, Request, Response, Room, StaticFiles,
          UploadFile, WebSocket)
