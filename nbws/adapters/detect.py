@@ -9,14 +9,15 @@ import asyncio
 import inspect
 import io
 import sys
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator
 from contextlib import suppress
 from contextvars import copy_context
 from tempfile import TemporaryFile
 from typing import IO, Any
 
 from ..transports.asgi import ASGIApp, replace_sockets
-from ..web.app import AppBase, Environment
+from ..web.app import WebApp
+from ..core.protocols import Environment
 from ..web.files import StaticFiles
 from ..core.messages import HTTPException, NbwsError, PlainTextResponse, Request, Response, printable, reason
 from ..sockets.workers import Workers, is_ending
@@ -129,6 +130,8 @@ class WSGIApp:
     "Any WSGI application, as our servers want an app. On the server's loop; the application runs in worker threads."
     successor = None
     debug = False
+    allowed_hosts: Collection[str] = ()
+    allowed_origins: Collection[str] = ()
 
     def __init__(self, app: Callable[..., Any]) -> None:
         self.app = app
@@ -140,7 +143,7 @@ class WSGIApp:
     @property
     def environment(self) -> Environment:
         "Who is told of errors: as for every app."
-        return AppBase.environment
+        return WebApp.environment
 
     async def startup(self) -> None: self.loop = asyncio.get_running_loop()
     async def shutdown(self) -> None: self.loop = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,7 +20,9 @@ from tornado.web import Application, RequestHandler
 from tornado.websocket import WebSocketClosedError, WebSocketHandler, WebSocketProtocol
 
 from ..layers.gate import is_foreign
-from ..web.app import AppBase, Environment, error_text
+from ..web.app import WebApp
+from ..core.protocols import Environment
+from ..web.tracebacks import error_text
 from ..transports.asgi import Chunks, replace_sockets
 from ..core.messages import CloseCode, HTTPException, PlainTextResponse, Request, Response, printable
 from ..core.protocols import Conn, Upgrade
@@ -221,6 +223,8 @@ class TornadoApp:
     "A `tornado.web.Application`, as our servers want an app. On the server's loop."
     successor = None
     debug = False
+    allowed_hosts: Collection[str] = ()
+    allowed_origins: Collection[str] = ()
 
     def __init__(self, app: Application) -> None:
         self.app = app
@@ -234,7 +238,7 @@ class TornadoApp:
     @property
     def environment(self) -> Environment:
         "Where what it prints is shown: as for every app."
-        return AppBase.environment
+        return WebApp.environment
 
     async def startup(self) -> None: self.loop = asyncio.get_running_loop()
 

@@ -16,7 +16,11 @@ from math import inf
 from types import CodeType, FunctionType, MethodType, ModuleType, SimpleNamespace
 from typing import Any
 
-from ..web.app import ASSETS, App, Mount, Environment, error_text, is_users
+from ..web.app import WebApp
+from ..web.assets import ASSETS
+from ..web.environment import BaseEnvironment
+from ..web.mounts import Mount
+from ..web.tracebacks import error_text, is_users
 from ..core.binding import plan
 from ..web.endpoints import SocketEndpoint
 from ..core.html import Script, render
@@ -120,7 +124,7 @@ CONNECTS = {'htmx': 'htmx is not loaded', 'extension': "load htmx's extension wi
 
 class Live:
     "The pages of one app, as far as they are open. On the server's loop, but for `check` and `tell`."
-    def __init__(self, app: App, peer: str = 'kernel', # What a page calls the process that it talks to
+    def __init__(self, app: WebApp, peer: str = 'kernel', # What a page calls the process that it talks to
                  boot: str = BOOT) -> None:
         self.app, self.peer, self.boot = app, peer, boot
         self.pages: set[WebSocket] = set()
@@ -147,7 +151,7 @@ class Live:
             found = app.table.match(method, path)
             if not found or not isinstance(found[0].endpoint, Mount): return app, found[0] if found else None
             mount = found[0].endpoint
-            if not isinstance(mount.app, App): return mount.app, found[0]
+            if not isinstance(mount.app, WebApp): return mount.app, found[0]
             app, path = mount.app, path[len(mount.prefix):] or '/'
 
     async def _joined(self, ws: WebSocket, page: str = '/', made: int = 0, since: float = inf) -> None:
@@ -240,17 +244,17 @@ def script(request: Request, boot: str = BOOT) -> str:
     "The element that ties a page to this line, and says who made the page, and when: a successor may answer the line."
     made = request.route.serial if request.route and request.method == 'GET' else 0
     folder = request.root_path + ASSETS
-    return render(Script(src=f'{folder}/sockets.js', data_all=True, data_rooms=isinstance(request.app, App)),
+    return render(Script(src=f'{folder}/sockets.js', data_all=True, data_rooms=isinstance(request.app, WebApp)),
                   Script(src=f'{folder}/nbws.js', data_boot=boot, data_made=made or None, data_at=time.time()))
 
 # %% ../../nbs/dev/00_live.ipynb #b3e9ec9c
-class Development(Environment):
+class Development(BaseEnvironment):
     "The environment of a program that is being written."
     debug = True
 
     def __init__(self, boot: str = BOOT, # The same in all processes that serve the same state of the program
                  ) -> None:
-        self.line = App()
+        self.line = WebApp()
         self.live = Live(self.line, 'app', boot)
 
     def refresh(self, app: Any) -> int: return self.live.refresh()

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..layers.gate import JSP, TOKEN, Gate, is_loopback
-from ..web.app import ASSETS, STATIC, App
+from ..web.app import WebApp
+from ..web.assets import ASSETS, STATIC
 from ..core.html import FT, Div, Meta, Script, Style, Title, document, render
 from ..core.messages import NbwsError, PlainTextResponse, Request
 from ..jupyter.rendezvous import (SERVER_VARIABLE, Cookies, Meeting, announce, find, meeting_place, new_meeting,
@@ -185,7 +186,7 @@ def doctors_page(request: Request) -> str:
         json_element({'jupyter': way.startswith('through')}), Script(src=f'{request.root_path}{ASSETS}/doctor.js'),
     ), hdrs=Meta(charset='utf-8'))
 
-def prepare(app: App) -> None:
+def prepare(app: WebApp) -> None:
     "Add what the doctor's page asks for. Again and again: the cell that asks owns these routes."
     async def ping(request: Any) -> Any: return PlainTextResponse('pong', headers={'x-nbws-host': request.host})
     async def echo(websocket: Any) -> None:

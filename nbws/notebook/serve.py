@@ -17,7 +17,8 @@ from inspect import isroutine
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from ..web.app import App
+from ..web.app import WebApp
+from ..web.succession import adopt
 from ..layers.gate import TOKEN, is_loopback
 from ..core.html import Safe, render, unqid
 from ..loading import LOADING
@@ -49,8 +50,8 @@ def find_app(variables: dict[str, Any], # The caller's globals
         if app not in variables: raise NbwsError(f'there is no variable {app!r} to serve')
         return variables[app], app
     if app is not None: return app, next((k for k, v in variables.items() if v is app and not k.startswith('_')), '')
-    if isinstance(variables.get('app'), App) or _foreign(variables.get('app')): return variables['app'], 'app'
-    found = {id(v): (v, k) for k, v in variables.items() if isinstance(v, App) and not k.startswith('_')}
+    if isinstance(variables.get('app'), WebApp) or _foreign(variables.get('app')): return variables['app'], 'app'
+    found = {id(v): (v, k) for k, v in variables.items() if isinstance(v, WebApp) and not k.startswith('_')}
     if len(found) == 1: return next(iter(found.values()))
     if not found: raise NbwsError('there is no app to serve: make one with `app = App()`, or name it: serve(my_app)')
     names = [k for _, k in found.values()]
@@ -69,7 +70,7 @@ class ServedApp:
 
     def turn_to(self, server: Server) -> None:
         "Be served by this server, which runs, and whose loop is watched."
-        self.server, self.watch = server, LoopWatchdog(server.loop, App.environment.on_loop_blocked)
+        self.server, self.watch = server, LoopWatchdog(server.loop, WebApp.environment.on_loop_blocked)
 
     def __repr__(self) -> str: return f'<ServedApp {self.name or "app"} at {url_of(self.server, secret=False)}>'
 
@@ -77,7 +78,7 @@ class ServedApp:
         "Serve another app from now on, with the open sockets. From any thread but the server's. Raises `NbwsError`."
         if app is self.app: return
         given = _served(app)
-        App.environment.served(given, self.server.app)
+        WebApp.environment.served(given, self.server.app)
         asyncio_result(self.server.loop, self._swap(given))
         self.app = app
 
@@ -85,14 +86,14 @@ class ServedApp:
         old = self.server.app
         await app.startup()
         self.server.app = app
-        if isinstance(app, App) and isinstance(old, App): app.adopt(old)
+        if isinstance(app, WebApp) and isinstance(old, WebApp): adopt(app, old)
         else: # Nobody else's sockets can be handed over: their pages connect again
             for ws in tuple(old.sockets): ws.close(1012, 'the app was replaced')
         await old.shutdown()
 
 def _served(app: Any) -> Any:
     "What the server is given: other people's applications get our seam."
-    if isinstance(app, App): return app
+    if isinstance(app, WebApp): return app
     from nbws.adapters.detect import as_app
     return as_app(app)
 
@@ -116,7 +117,7 @@ def follow_apps(ok: bool = True, # The cell succeeded
     for site in tuple(SERVED):
         name = getattr(site.app, 'module', '')
         now = getattr(sys.modules.get(name), site.variable or '-', None)
-        if not isinstance(now, App) or now is site.app: continue
+        if not isinstance(now, WebApp) or now is site.app: continue
         if name != '__main__' or (ok and now.lineage is site.app.lineage): site.take(now)
         elif ok and site.noted is not now:
             site.noted = now
@@ -226,7 +227,7 @@ def _site_of(app: Any) -> ServedApp:
 
 def _path_of(app: Any, what: Any) -> str:
     "The path that a function answers, or that of a new page for a component, which is the running cell's."
-    if not isinstance(app, App): raise NbwsError('this app has pages at paths only: show("/path")')
+    if not isinstance(app, WebApp): raise NbwsError('this app has pages at paths only: show("/path")')
     if not isroutine(what):
         def page() -> Any: return what
         page.__module__ = '__main__' # As if it stood in the cell: it goes when the cell is run again
@@ -244,10 +245,10 @@ def doctor(app: Any) -> Doctor:
     "`app.doctor()`: which way leads to this app, and whether answers and sockets pass."
     site = next((s for s in SERVED if s.app is app), None)
     if site is None: return Doctor(app, diagnosis(None))
-    if isinstance(app, App): prepare(app)
-    return Doctor(app, diagnosis(site.server), Page(site, '/_nbws/doctor') if isinstance(app, App) else None)
+    if isinstance(app, WebApp): prepare(app)
+    return Doctor(app, diagnosis(site.server), Page(site, '/_nbws/doctor') if isinstance(app, WebApp) else None)
 
-App.doctor = doctor  # type: ignore[attr-defined]
+WebApp.doctor = doctor  # type: ignore[attr-defined]
 
 def _caller(depth: int) -> FrameType: return sys._getframe(depth + 1)
 
@@ -281,7 +282,7 @@ def serve_cell(app: Any, name: str = '', # Its variable's, by which a cell that 
     cell = cell_id()
     site = site_for(app, name, cell)
     given = site.server.app if site else _served(app)
-    App.environment.served(given)
+    WebApp.environment.served(given)
     if site is None:
         site = ServedApp(app, _start(given, host or '127.0.0.1', port, name, cell, proxies), name, cell)
         SERVED.append(site)

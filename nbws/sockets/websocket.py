@@ -61,7 +61,8 @@ class SocketApp(Protocol):
     "The app as sockets see it."
     table: Any
     sockets: set[WebSocket]
-    successor: SocketApp | None # The app that took over, if one did
+    @property
+    def successor(self) -> SocketApp | None: "The app that took over, if one did."
     def align(self) -> None: "Look up the endpoint of every open socket again."
 
 class HandOver(BaseException):

@@ -9,13 +9,15 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from typing import Any
 from urllib.parse import quote
 from weakref import WeakKeyDictionary
 
 from ..layers.gate import Gate
-from ..web.app import AppBase, Environment, users_traceback
+from ..web.app import WebApp
+from ..core.protocols import Environment
+from ..web.tracebacks import users_traceback
 from ..core.data import BODY_RATE, BODY_SILENCE, Headers, sendable_fields
 from ..sockets.alive import PAUSE, PING, PONG, RESUME, farewell, stays_alive
 from ..core.messages import (ALIVE, CloseCode, HTTPException, NbwsError, Payload, PlainTextResponse, Reported,
@@ -697,6 +699,8 @@ class _Lifespan:
 # %% ../../nbs/transports/00_asgi.ipynb #ee21d7ef
 class ASGIApp:
     "Any ASGI 3 application, as our servers want an app. On the server's loop."
+    allowed_hosts: Collection[str] = ()
+    allowed_origins: Collection[str] = ()
     successor = None # An application of ours can be succeeded; sockets of others cannot be handed over
 
     def __init__(self, app: Callable[[Scope, Receive, Send], Awaitable[None]]) -> None:
@@ -712,7 +716,7 @@ class ASGIApp:
     @property
     def environment(self) -> Environment:
         "Who is told of errors: as for every app."
-        return AppBase.environment
+        return WebApp.environment
 
     @property
     def debug(self) -> bool:
