@@ -1,5 +1,6 @@
 """Packaging: settings.ini holds the metadata; npm's lock file names the browser files that the package serves."""
 import hashlib
+import json
 import shutil
 import subprocess
 import tempfile
@@ -25,8 +26,10 @@ STAMP = STATIC/'LOCK'
 
 
 def lock_hash() -> str:
-    "What the browser files depend on: the lock file, and the table above."
-    return hashlib.sha256((ROOT/'package-lock.json').read_bytes() + repr(sorted(ASSETS.items())).encode()).hexdigest()
+    "What the browser files depend on: their packages in the lock file (others are a developer's), and the table above."
+    packages = json.loads((ROOT/'package-lock.json').read_text('utf-8'))['packages']
+    used = {name: package['integrity'] for name, package in packages.items() if name and not package.get('dev')}
+    return hashlib.sha256(repr([sorted(used.items()), sorted(ASSETS.items())]).encode()).hexdigest()
 
 
 def assets_ready() -> bool:
@@ -61,7 +64,7 @@ class Assets(Command):
         if assets_ready(): return
         with tempfile.TemporaryDirectory() as tmp:
             for name in NPM_FILES: shutil.copy(ROOT/name, tmp)
-            run_npm('ci', cwd=tmp)
+            run_npm('ci', '--omit=dev', cwd=tmp)
             modules = Path(tmp)/'node_modules'
             STATIC.mkdir(exist_ok=True)
             for name, source in ASSETS.items(): shutil.copyfile(modules/source, STATIC/name)

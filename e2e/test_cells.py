@@ -261,7 +261,7 @@ async def ws(msg: str):
 
 
 def test_serve_ten_times_is_one_server(open_notebook: Open) -> None:
-    count = "from nbws.notebook.serve import SERVED\nlen(SERVED), len(app.conns)"
+    count = "from nbws.notebook.served import SERVED\nlen(SERVED), len(app.conns)"
     nb = open_notebook([APP + ECHO.format("v1"), "serve()", "show()", count])
     nb.run_all()
     outer = nb.frame(2)
@@ -288,7 +288,7 @@ def test_restarted_kernel_is_found_again(open_notebook: Open) -> None:
     expect(frame.get_by_role("status")).to_have_text("reconnecting: run the cell with serve()")
     nb.edit(0, APP + ECHO.format("v2"))
     # In another cell and without showing it, so that the old iframe stays
-    nb.insert(2, "from nbws.notebook import serve as notebook\nnotebook._display = lambda page: None\nserve()")
+    nb.insert(2, "from nbws.notebook import serve as notebook\nnotebook.display = lambda page: None\nserve()")
     nb.run(2)
     expect(frame.get_by_role("status")).to_be_hidden()
     expect(frame.get_by_role("textbox")).to_have_value("half typed")

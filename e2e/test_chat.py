@@ -127,7 +127,7 @@ def without_blanks(text: str) -> list[str]:
 
 def test_the_whole_cell_again(open_notebook: Open) -> None:
     """Same server, same address; a page that was open all along goes on."""
-    where = "from nbws.notebook.serve import SERVED; print(len(SERVED), SERVED[0])"
+    where = "from nbws.notebook.served import SERVED; print(len(SERVED), SERVED[0])"
     nb = open_notebook([CHAT, "show()", where])
     nb.run_all()
     address = nb.text_output(2)

@@ -14,9 +14,10 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
 from nbws import App
-from nbws.layers.gate import Gate
+from nbws.layers.gate import NotebookGate
 from nbws.server.listener import Server
-from nbws.notebook.frontends import OPENINGS, Exposure, attributes, finder
+from nbws.notebook.exposure import EXPOSURES, Exposure
+from nbws.notebook.iframes import attributes, finder
 
 from .jupyter import JupyterServer
 from .notebook import Notebook, write_notebook
@@ -71,11 +72,11 @@ def test_saved_in_jupyter(open_notebook: Open, jupyter: JupyterServer, page: Pag
 
 def output(server: Any, way: Exposure) -> str:
     """What `show()` writes for an app that is reached this way."""
-    OPENINGS[id(server)] = way
+    EXPOSURES[id(server)] = way
     try:
         return f"<iframe {attributes('x')}></iframe>" + finder(server, "x", "/a?b=1")
     finally:
-        del OPENINGS[id(server)]
+        del EXPOSURES[id(server)]
 
 
 @pytest.mark.allow_external("proxy.colab.example")
@@ -106,7 +107,7 @@ def test_in_a_page_that_is_not_jupyters(page: Page, way: str) -> None:
         segment = "7f3c" if way == "jupyter" else ""
         return output(server, Exposure(segment, "/", "secret", True, server.port))
 
-    with Server(app, port=0, gate=Gate(token="secret")) as server, Server(front, port=0) as theirs:
+    with Server(app, port=0, gate=NotebookGate(token="secret")) as server, Server(front, port=0) as theirs:
         page.goto(theirs.url)
         expect(page.locator("iframe")).to_have_attribute("data-way", "direct")
         expect(page.locator("iframe").content_frame.locator("body")).to_have_text("the page 1")

@@ -8,8 +8,8 @@ _FACE = {  # public name -> the module it stands in
     'App': 'nbws.app',
     'FastHTML': 'nbws.common',
     'serve': 'nbws.notebook.serve',
-    'show': 'nbws.notebook.serve',
-    'stop': 'nbws.notebook.serve',
+    'show': 'nbws.notebook.show',
+    'stop': 'nbws.notebook.served',
 }
 __all__ = ['__version__', 'App', 'FastHTML', 'serve', 'show', 'stop']
 

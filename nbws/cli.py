@@ -26,21 +26,22 @@ from typing import Any
 import click
 
 from . import __version__
-from .notebook import serve as notebook
+from .notebook import served as notebook
 from .web.app import WebApp
-from .web.mounts import below
 from .web.tracebacks import users_traceback
 from .server.conn import Limits
 from .dev.live import Development, Followed
 from .loading import LOADING, LoadFailed, NothingThere, code_cells, load_app
-from .core.messages import NbwsError, PlainTextResponse, Request, Response, StartError, printable
+from .core.errors import NbwsError, StartError, printable
+from .core.request import Request
+from .core.response import PlainTextResponse, Response
 from .server.listener import FIRST, TLS_PASSWORD, Server, load_tls
 
 log = logging.getLogger('nbws')
 
 # %% auto #0
-__all__ = ['log', 'GRACE', 'START', 'PAUSES', 'NOTHING_THERE', 'SOURCES', 'SHOWN', 'LARGE', 'SIZE', 'SECONDS', 'LEVELS', 'DEMO',
-           'load', 'code_of', 'Supervisor', 'Help', 'main', 'run', 'demo']
+__all__ = ['log', 'GRACE', 'START', 'PAUSES', 'ATTEMPTS', 'NOTHING_THERE', 'SOURCES', 'SHOWN', 'LARGE', 'SIZE', 'SECONDS',
+           'LEVELS', 'DEMO', 'load', 'code_of', 'Supervisor', 'Help', 'main', 'run', 'demo']
 
 # %% ../nbs/03_cli.ipynb #3febf8c5
 def load(target: str) -> Any:
@@ -51,19 +52,13 @@ def load(target: str) -> Any:
     except LoadFailed as e: raise click.ClickException(str(e)) from None
 
 # %% ../nbs/03_cli.ipynb #0031e136
-class _Edge:
-    "An app with a root path and a bound on its handlers' time."
-    def __init__(self, app: Any, root_path: str, timeout: float) -> None:
-        self.app, self.root_path, self.timeout = app, root_path.rstrip('/'), timeout
-        self._prefix = self.root_path.encode()
+class Bounded:
+    "An app with a bound on its handlers' time."
+    def __init__(self, app: Any, timeout: float) -> None: self.app, self.timeout = app, timeout
 
     def __getattr__(self, name: str) -> Any: return getattr(self.app, name)
 
     async def http(self, request: Request) -> Response:
-        if self.root_path:
-            path = request.target.partition(b'?')[0]
-            if path == self._prefix or path.startswith(self._prefix + b'/'): request = below(request, self.root_path)
-            else: request.root_path = self.root_path
         task, late = asyncio.current_task(), []
         def cancel() -> None:
             late.append(1)
@@ -83,6 +78,7 @@ class _Edge:
 GRACE = 8.0 # Seconds beyond the shutdown timeouts (for requests, and for the app's hooks) that a child has
 START = 60.0 # Seconds that a child has to start up
 PAUSES = 1.0, 30.0 # Seconds between attempts to start one in place of another: at first, doubled up to the last
+ATTEMPTS = 5 # To start the first children, where the system kills them before they serve
 NOTHING_THERE = 2 # Its exit code where no change of a file could help
 SOURCES = ('.py', '.ipynb') # A change of these starts a new child,
 SHOWN = ('.css', '.js', '.html') # and one of these is news for the pages only
@@ -113,7 +109,7 @@ class Supervisor:
         self.old: dict[asyncio.subprocess.Process, asyncio.Task[None]] = {} # Those that are stopping
         self.lines: dict[int, int] = {} # The pipes that children hear us by, by their process ids
         self.codes: dict[Path, bytes | None] = {} # What the files were that are watched, at the last look
-        self.trouble, self.code = '', 0 # Why the last child could not serve, and what it ended with
+        self.trouble, self.code = '', 0 # Why the last child could not serve, and its code; less than 0: a signal
         self.clean = True # Every child ended by itself when it was told to
         self.changing = asyncio.Lock() # One renews or replaces children at a time
         self.waits: set[asyncio.Task[None]] = set() # For the end of each that serves
@@ -154,8 +150,8 @@ class Supervisor:
             if self.folders:
                 watching = asyncio.ensure_future(self.watch())
                 await asyncio.sleep(0) # It watches from here on: what is saved while the children start counts
-            if await self.fill(): self.started()
-            elif not self.folders or self.code == NOTHING_THERE: return self.code
+            if await self.begin(): self.started()
+            elif not self.folders or self.code == NOTHING_THERE: return self.code if self.code > 0 else 128 - self.code
             else: click.echo('nbws: not started: waiting for a change', err=True)
             self.serving.set()
             await self.replace()
@@ -164,6 +160,17 @@ class Supervisor:
                 watching.cancel()
                 await asyncio.wait({watching})
         return 0
+
+    async def begin(self) -> bool:
+        "Start the first children; True when all of them serve. Whom a signal has ended is no mistake of the program's."
+        pause, last = PAUSES
+        for attempt in range(ATTEMPTS):
+            if await self.fill(): return True
+            if self.code > 0 or attempt == ATTEMPTS - 1: break
+            click.echo(f'nbws: a worker was killed before it served: the next attempt is in {pause:g} s', err=True)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, last)
+        return False
 
     async def replace(self) -> None:
         "Start another child for each that ends by itself; for ever."
@@ -337,9 +344,10 @@ def _server(app: Any, o: dict[str, Any], sockets: list[socket.socket] | None = N
     except ValueError as e: raise click.BadParameter(str(e)) from None
     tls = load_tls(o['ssl_cert'], o['ssl_key'], o['ssl_password']) if o['ssl_cert'] else None
     if o['ssl_key'] and not tls: raise click.BadParameter('--ssl-key needs --ssl-cert')
-    if port is None: port = notebook._wanted(None)
+    if port is None: port = notebook.usual_port()
     return Server(app, host, port, unix_socket=path or None, ssl=tls, sockets=sockets, limits=limits,
-                  websockets=o['ws'], backlog=o['backlog'], forwarded_allow_ips=o['forwarded_allow_ips'])
+                  websockets=o['ws'], backlog=o['backlog'], forwarded_allow_ips=o['forwarded_allow_ips'],
+                  root_path=o['root_path'])
 
 def _announce(url: str) -> None: click.echo(f'nbws serves {url} (Ctrl-C stops it)')
 
@@ -357,7 +365,7 @@ def _put(server: Server, target: str, o: dict[str, Any], development: Developmen
     if o['debug']: WebApp.environment.debug = True
     app = load(target)
     if development: app = Followed(app, development)
-    server.app = _Edge(app, o['root_path'], o['app_handler_timeout'])
+    server.app = Bounded(app, o['app_handler_timeout'])
 
 def _serve_child(target: str, o: dict[str, Any], inherited: str, # Descriptors: sockets and two pipes; the boot
                  ) -> int:

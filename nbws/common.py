@@ -26,9 +26,14 @@ from .core.docments import describe, hide
 from .web.endpoints import FtResponse, Redirect
 from .web.files import FileResponse, StaticFiles
 from .core.html import *
-from .core.messages import (BindError, HTMLResponse, HTTPException, JSONResponse, NbwsError, PlainTextResponse,
-                           RedirectResponse, Request, Response, StartError, StreamingResponse, WebSocketDisconnect)
-from .notebook.serve import serve, show, stop
+from .core.errors import BindError, HTTPException, NbwsError, StartError
+from .core.messages import WebSocketDisconnect
+from .core.request import Request
+from .core.response import (HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response,
+                                StreamingResponse)
+from .notebook.serve import serve
+from .notebook.served import stop
+from .notebook.show import show
 from .sockets.rooms import Room
 from .sockets.websocket import WebSocket
 

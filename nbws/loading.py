@@ -22,7 +22,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 from .web.app import WebApp
-from .core.messages import NbwsError
+from .core.errors import NbwsError
 from .sockets.workers import is_ending
 
 # %% auto #0

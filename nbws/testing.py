@@ -18,10 +18,16 @@ from urllib.parse import urlencode
 
 from .core.data import Headers, sendable_fields
 from .adapters.detect import as_app
+from .layers.gate import Gate
+from .layers.stack import usual_layers
 from .loading import load_app
-from .core.messages import CloseCode, NbwsError, Payload, Request, Response, WebSocketDisconnect, encodable
+from .core.encoding import encodable
+from .core.errors import NbwsError
+from .core.messages import CloseCode, Payload, WebSocketDisconnect
+from .core.request import Request
+from .core.response import Response
 from .core.protocols import Upgrade
-from .sockets.websocket import Quota
+from .sockets.inbox import InboxQuota
 from .sockets.workers import Workers
 
 # %% auto #0
@@ -145,7 +151,7 @@ class AsyncSocket:
 class _AppsEnd:
     "What the app may do with a socket."
     buffered, group, transport = 0, None, None
-    def __init__(self, socket: AsyncSocket) -> None: self._socket, self.quota = socket, Quota()
+    def __init__(self, socket: AsyncSocket) -> None: self._socket, self.quota = socket, InboxQuota()
     def send(self, data: str | bytes | Payload) -> bool:
         self._socket._deliver(data)
         return False
@@ -164,8 +170,10 @@ class AsyncClient:
                  timeout: float = 5, # Seconds that anything may take
                  headers: Mapping[str, str] | None = None, # With every request
                  host: str = 'localhost',
+                 root_path: str = '', # The prefix under which a proxy would publish the app
                  ) -> None:
         self.app, self.timeout = as_app(app), timeout
+        self.layers = usual_layers(Gate(any_host=True), root_path)
         self.headers, self.cookies = {'host': host, **(headers or {})}, {}
         self._started = False
     cookies: dict[str, str]
@@ -197,7 +205,7 @@ class AsyncClient:
             data, headers = None, {**(headers or {}), 'content-type': kind}
         request = self._request(method, path, headers, params, data, json, content)
         async def ask() -> Reply:
-            response = await self.app.http(request)
+            response = await self.layers.answer(self.app, request)
             return await self._read(response, method)
         return await asyncio.wait_for(ask(), self.timeout)
 
@@ -262,7 +270,7 @@ class AsyncClient:
                      'sec-websocket-key': 'AAAAAAAAAAAAAAAAAAAAAA==', **(headers or {})}
         if offered: handshake['sec-websocket-protocol'] = offered
         request = self._request('GET', path, handshake, upgrade=True)
-        response = await asyncio.wait_for(self.app.http(request), self.timeout)
+        response = await asyncio.wait_for(self.layers.answer(self.app, request), self.timeout)
         if not isinstance(response, Upgrade): raise Refused(await self._read(response))
         self._keep(response.headers)
         socket = AsyncSocket(self.timeout, response)

@@ -20,7 +20,7 @@ from raw import App, close, frame, handshake, text
 
 from nbws.server import conn, deflate, frames, handshake as handshakes, http1, parser
 from nbws.server.conn import Limits
-from nbws.server.deflate import Inflate, negotiate
+from nbws.server.deflate import ZlibInflater, negotiate
 from nbws.server.frames import Close, Decoder, Failure
 from nbws.server.http1 import HttpConn
 from nbws.sockets.workers import Workers
@@ -52,12 +52,12 @@ MODULES = {m.__file__ for m in (frames, deflate, parser, http1, handshakes, conn
 def frames_target(data: bytes, chance: random.Random) -> None:
     "However it is cut, the events are the same; nothing is raised, nothing follows the end, no more is held than came."
     def decode(pieces: list[bytes]) -> list[Any]:
-        decoder, events = Decoder(60000, Inflate(agreed)), []
+        decoder, events = Decoder(60000, ZlibInflater(agreed)), []
         for piece in pieces:
             events += decoder.feed(piece, 3)
             while decoder.more: events += decoder.feed(b'', 3)
-        assert len(decoder._data) < 14
-        assert decoder._length <= 60000
+        assert decoder.undecoded < 14
+        assert decoder.partial <= 60000
         # What is neither deflate nor UTF-8 is refused for the one or the other
         return [Failure(0, '') if isinstance(e, Failure) and e.code != 1009 else e for e in events]
     agreed = negotiate('permessage-deflate', context_takeover=bool(data[:1] and data[0] & 1))

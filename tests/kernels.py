@@ -69,8 +69,8 @@ class Kernel:
         return told
 
     def port(self) -> int:
-        self.run('from nbws.notebook.serve import SERVED; from nbws.notebook.frontends import of')
-        port, token = self.run('print(SERVED[0].server.port, of(SERVED[0].server).token)').stdout.split()
+        self.run('from nbws.notebook.served import SERVED; from nbws.notebook.exposure import exposure_of')
+        port, token = self.run('print(SERVED[0].server.port, exposure_of(SERVED[0].server).token)').stdout.split()
         TOKENS[int(port)] = token
         return int(port)
 

@@ -12,7 +12,8 @@ from typing import Any
 
 from bound import BOUND
 
-from nbws.core.messages import HTTPException, Response
+from nbws.core.errors import HTTPException
+from nbws.core.response import Response
 from nbws.core.protocols import Upgrade
 from nbws.server.listener import Server
 

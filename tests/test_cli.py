@@ -304,6 +304,45 @@ def home(): return str(os.getpid())
         assert process.stop() == 0
 
 
+KILLED = """
+import os, signal
+from pathlib import Path
+for one in sorted(Path('fatal').iterdir()):
+    one.unlink()
+    os.kill(os.getpid(), signal.SIGKILL)
+from nbws import App
+app = App()
+@app.get('/')
+def home(): return str(os.getpid())
+"""
+
+
+@pytest.mark.parametrize('more', [['--workers', '2'], ['--reload']])
+def test_a_worker_that_is_killed_before_it_serves_is_started_again(more: list[str], tmp_path: Path) -> None:
+    (tmp_path/'mortal.py').write_text(KILLED)
+    (tmp_path/'fatal').mkdir()
+    for n in range(2): (tmp_path/'fatal'/str(n)).touch()
+    with running(nbws('run', 'mortal', '--port', '0', *more), cwd=tmp_path) as process:
+        process.serves()
+        assert process.get('/')[0] == 200
+        assert process.output.count('killed before it served') == 2
+        assert process.stop() == 0
+
+
+def test_workers_that_are_killed_again_and_again_are_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path/'mortal.py').write_text(KILLED)
+    (tmp_path/'fatal').mkdir()
+    for n in range(100): (tmp_path/'fatal'/str(n)).touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr('nbws.cli.PAUSES', (.01, .01))
+    arguments = ['run', 'mortal', '--port', '0', '--workers', '2']
+    monkeypatch.setattr('sys.argv', ['nbws', *arguments])
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 128 + signal.SIGKILL
+    assert result.output.count('killed before it served') == 4
+    assert len(list((tmp_path/'fatal').iterdir())) == 95
+
+
 def test_workers_that_die_leave_no_descriptor_behind(tmp_path: Path) -> None:
     (tmp_path/'mortal.py').write_text(MORTAL)
     with running(nbws('run', 'mortal', '--port', '0', '--workers', '2'), cwd=tmp_path) as process:

@@ -21,7 +21,7 @@ from nbws.common import (H1, UL, Beforeware, Div, FastHTML, Form, Input, Label, 
                          RedirectResponse, StaticFiles, Titled, Ul, UploadFile, WebSocket, cookie, fast_app, serve,
                          to_xml)
 from nbws.core.html import HtmxHeaders
-from nbws.core.messages import Request
+from nbws.core.request import Request
 from nbws.server.listener import Server
 from nbws.testing import Client
 
@@ -350,7 +350,7 @@ def test_yield_streams_fragments(served: Callable[..., Say], kind: str) -> None:
 def test_before_runs_for_sockets(served: Callable[..., Say]) -> None:
     from websockets.exceptions import InvalidStatus
 
-    from nbws.core.messages import Response
+    from nbws.core.response import Response
     def before(request): return None if 'pass' in request.query_params else Response('no', 401)
     app = FastHTML(before=Beforeware(before, skip=['/open']))
     for path in ('/ws', '/open'): app.ws(path)(one)

@@ -1,7 +1,7 @@
 """The floors of the house: who may import whom, what an import costs, and what follows from modules being notebooks.
 
 A folder is a floor. A module imports from lower floors, and from modules of its own folder that are read before it: the
-number of its notebook, nbs/sockets/00_workers.ipynb for nbws/sockets/workers.py, says when.
+number of its notebook, nbs/sockets/02_workers.ipynb for nbws/sockets/workers.py, says when.
 """
 from __future__ import annotations
 
@@ -32,22 +32,28 @@ FLOORS = ['core', 'sockets', 'layers', 'web', 'server', 'transports', 'adapters'
 # Narrower than the floors: of nbws, these import nothing but ...
 ONLY = {
     'core.data': set(),
-    'core.messages': {'core.data'},
-    'core.html': {'core.data', 'core.messages'},
-    'core.routing': {'core.data', 'core.messages'},
-    'core.protocols': {'core.messages', 'core.routing'},
-    'sockets.workers': {'core.data', 'core.messages'},
-    'server.frames': {'core.data', 'core.messages'},
-    'server.deflate': {'core.data', 'core.messages', 'server.frames'},
-    'server.handshake': {'core.data', 'core.messages', 'server.frames', 'server.deflate'},
+    'core.errors': {'core.data'},
+    'core.encoding': {'core.data'},
+    'core.html': {'core.data'},
+    'core.routing': {'core.errors', 'core.request'},
+    'core.protocols': {'core.messages', 'core.request', 'core.response', 'core.routing'},
+    'sockets.threads': set(),
+    'sockets.monitor': set(),
+    'sockets.workers': {'sockets.threads', 'sockets.monitor'},
+    'server.frames': {'core.messages'},
+    'server.deflate': {'core.messages', 'server.frames'},
+    'server.handshake': {'core.data', 'core.errors', 'core.request', 'server.frames', 'server.deflate'},
     'jupyter.rendezvous': set(),
-    'jupyter.extension': {'jupyter.rendezvous'},
+    'jupyter.cookies': set(),
+    'jupyter.extension': {'jupyter.rendezvous', 'jupyter.cookies'},
     'jpserver': {'jupyter.extension'},
 }
 # ... and anything lower but these.
 NEVER = {
     'transports': {'server'},  # they run under other people's servers
     'notebook': {'testing'},
+    'notebook.handlers': {'server', 'transports'},
+    'notebook.patches': {'server', 'transports'},
     'notebook.cells': {'server', 'transports'},
 }
 STAR = {('common', 'core.html')}  # `common` is the list of names that users star-import
@@ -149,10 +155,10 @@ def complaints(name: str) -> Iterator[str]:
             elif not i.inside and name != 'jupyter.extension': yield wrong(name, i, 'inside the function that needs it')
         if name in SANS_IO and i.top in ('asyncio', 'socket', 'ssl', 'selectors', 'threading'):
             yield wrong(name, i, 'bytes in, events out: no I/O here')
-        if name == 'jupyter.rendezvous' and i.top not in {*sys.stdlib_module_names, '__future__'}:
+        if name in ('jupyter.rendezvous', 'jupyter.cookies') and i.top not in {*sys.stdlib_module_names, '__future__'}:
             yield wrong(name, i, 'the standard library only')
         if name == 'jupyter.extension' and i.top not in {*sys.stdlib_module_names, 'nbws', 'tornado', 'jupyter_server'}:
-            yield wrong(name, i, 'rendezvous, tornado, jupyter_server and the standard library only')
+            yield wrong(name, i, 'its own folder, tornado, jupyter_server and the standard library only')
         if i.module == 'asyncio.streams' or (i.module == 'asyncio' and i.name in STREAMS):
             yield wrong(name, i, 'no asyncio streams')
     for node in ast.walk(ast.parse(source(name))):
@@ -167,13 +173,13 @@ def test_imports(name: str) -> None:
 
 
 @pytest.mark.parametrize(('name', 'code', 'why'), [
-    ('core.messages', 'from .html import Div', 'not below'),
+    ('core.request', 'from .html import Div', 'not below'),
     ('core.html', 'def f():\n    from nbws.core.routing import RouteTable', 'not below'),
     ('core.html', 'from . import routing', 'not below'),
     ('core.html', 'from ..sockets import workers', 'not below'),
     ('core.html', 'from ..sockets.workers import Workers', 'not below'),
     ('core.html', 'import nbws', 'for users'),
-    ('core.html', 'from .messages import *', 'names, not'),
+    ('core.html', 'from .data import *', 'names, not'),
     ('core.html', 'import tornado.web', 'begins at the server'),
     ('sockets.workers', 'import tornado.speedups', 'begins at the server'),
     ('core.html', 'def f():\n    import IPython.display', 'knows of notebooks'),
@@ -189,6 +195,63 @@ def test_the_rules_bite(name: str, code: str, why: str, monkeypatch: pytest.Monk
     monkeypatch.setattr(sys.modules[__name__], 'source', lambda x: f'{head}\n{code}' if x == name else true(x))
     for cached in floor, imports: monkeypatch.setattr(sys.modules[__name__], cached.__name__, cached.__wrapped__)
     assert why in '\n'.join(complaints(name))
+
+
+# What only JavaScript is written like: an arrow, a function, a variable, the browser's objects, an event's attribute,
+# and a `<script>` with something in it.
+JAVASCRIPT = re.compile(
+    r"=>|\bfunction\s*\w*\s*\(|\b(?:const|let|var)\s+[\w{[,} \]]+=[^=]"
+    r"|\b(?:document|window|location|navigator|console|sessionStorage|localStorage)\.\w"
+    r"|\b(?:addEventListener|querySelector|querySelectorAll|getElementById|setTimeout|setInterval|fetch)\("
+    r"|\bon[a-z]+\s*=\s*[\"']|javascript:|<script[^>]*>\s*[^<\s]", re.I)
+
+
+def scripts(name: str) -> Iterator[str]:
+    "JavaScript in the strings of a module; what it says of itself in docstrings is no program."
+    tree = ast.parse(source(name))
+    prose = {node.value for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Constant) or not isinstance(node.value, (str, bytes)) or node in prose: continue
+        text = node.value if isinstance(node.value, str) else node.value.decode('latin-1')
+        if found := JAVASCRIPT.search(text):
+            yield f'nbws/{name}.py:{node.lineno}: {found[0]!r} looks like JavaScript: its place is nbws/static'
+
+
+@pytest.mark.parametrize('name', MODULES)
+def test_no_javascript_in_strings(name: str) -> None:
+    "There no linter reads it, and nothing tests it. What Python tells a script goes beside it, as JSON."
+    assert not list(scripts(name))
+
+
+@pytest.mark.parametrize('code', [
+    "FIND = '''<script>(async () => {\n  start()\n})()</script>'''",
+    "def f(name): return f'<script>show({name})</script>'",
+    "def f(n): return 'let wait = %d' % n",
+    "X = b'const {a, b} = c'",
+    "X = 'function (e) { return e }'",
+    "X = 'document.title'",
+    "X = '<a onclick=\"go()\">'",
+    "X = 'setTimeout(look, 500)'",
+])
+def test_javascript_in_strings_is_found(code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[__name__], 'source', lambda name: f'"A document.title => docstring."\n{code}')
+    assert len(list(scripts('core.html'))) == 1
+
+
+OWN = sorted({path.name for path in (PACKAGE/'static').glob('*.js') if '.min.' not in path.name} - {'ws.js', 'sse.js'})
+
+
+@pytest.mark.parametrize('name', OWN)
+def test_a_script_can_stand_in_a_page(name: str) -> None:
+    "Some are written into a page: nothing in them ends their element, or begins a comment."
+    text = (PACKAGE/'static'/name).read_text('utf-8')
+    assert not re.search(r'</script|<script|<!--', text, re.I)
+
+
+@pytest.mark.parametrize('name', OWN)
+def test_the_modules_that_a_script_names_are_there(name: str) -> None:
+    text = (PACKAGE/'static'/name).read_text('utf-8')
+    assert not [path for path in re.findall(r'nbws/[\w/]+\.py', text) if not (ROOT/path).exists()]
 
 
 def settings() -> dict[str, str]:

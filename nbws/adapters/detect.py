@@ -19,7 +19,9 @@ from ..transports.asgi import ASGIApp, replace_sockets
 from ..web.app import WebApp
 from ..core.protocols import Environment
 from ..web.files import StaticFiles
-from ..core.messages import HTTPException, NbwsError, PlainTextResponse, Request, Response, printable, reason
+from ..core.errors import HTTPException, NbwsError, printable, reason
+from ..core.request import Request
+from ..core.response import PlainTextResponse, Response
 from ..sockets.workers import Workers, is_ending
 
 # %% auto #0
@@ -30,7 +32,7 @@ SPOOLED = 512 * 1024 # Bytes of a body that are kept in memory; a longer one is 
 
 async def _whole(request: Request) -> IO[bytes]:
     "The whole body of a request, as a file. Raises what `request.stream` raises."
-    if isinstance(request._body, bytes): return io.BytesIO(request._body)
+    if isinstance(request.raw_body, bytes): return io.BytesIO(request.raw_body)
     body: IO[bytes] = io.BytesIO()
     try:
         async for chunk in request.stream():
@@ -43,7 +45,7 @@ async def _whole(request: Request) -> IO[bytes]:
         raise
     return body
 
-class _Errors(io.StringIO):
+class ErrorStream(io.StringIO):
     "Where an application writes its errors: the process's own standard error, whatever that is now."
     def write(self, text: str) -> int: return sys.stderr.write(text)
     def flush(self) -> None: sys.stderr.flush()
@@ -61,7 +63,8 @@ def to_environ(request: Request, # As it came
                'REMOTE_ADDR': str(request.peer[0]), 'REMOTE_PORT': str(request.peer[1]),
                'wsgi.version': (1, 0), 'wsgi.url_scheme': request.scheme,
                'wsgi.input': body, 'wsgi.input_terminated': True,
-               'wsgi.errors': _Errors(), 'wsgi.multithread': True, 'wsgi.multiprocess': False, 'wsgi.run_once': False}
+               'wsgi.errors': ErrorStream(), 'wsgi.multithread': True,
+               'wsgi.multiprocess': False, 'wsgi.run_once': False}
     for name in request.headers:
         # X_Y would pass for X-Y, and Proxy for HTTP_PROXY; and the body is chunked no more
         if '_' in name or name in ('proxy', 'transfer-encoding'): continue

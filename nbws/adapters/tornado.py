@@ -19,14 +19,18 @@ from tornado.iostream import StreamClosedError
 from tornado.web import Application, RequestHandler
 from tornado.websocket import WebSocketClosedError, WebSocketHandler, WebSocketProtocol
 
-from ..layers.gate import is_foreign
+from ..layers.origins import is_foreign
 from ..web.app import WebApp
 from ..core.protocols import Environment
 from ..web.tracebacks import error_text
 from ..transports.asgi import Chunks, replace_sockets
-from ..core.messages import CloseCode, HTTPException, PlainTextResponse, Request, Response, printable
+from ..core.errors import HTTPException, printable
+from ..core.messages import CloseCode
+from ..core.request import Request
+from ..core.response import PlainTextResponse, Response
 from ..core.protocols import Conn, Upgrade
-from ..sockets.websocket import HIGH_WATER, Inbox
+from ..sockets.inbox import Inbox
+from ..sockets.outbox import HIGH_WATER
 from ..sockets.workers import is_ending
 
 log = logging.getLogger('nbws')

@@ -8,60 +8,60 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import secrets
 import socket
 import stat
 import sys
 import tempfile
-from base64 import b64decode
-from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 # %% auto #0
-__all__ = ['SECRET_FIELD', 'SERVER_VARIABLE', 'MAX_SOCKET_PATH', 'XSRF', 'Meeting', 'kernel_id', 'address', 'meeting_file',
-           'meeting_files', 'meeting_place', 'socket_path', 'new_meeting', 'announce', 'withdraw', 'find', 'announced',
-           'Cookies', 'pairs']
+__all__ = []
 
 # %% ../../nbs/jupyter/00_rendezvous.ipynb #f845856c
 SECRET_FIELD = 'X-Nbws-Secret' # The header field in which the Jupyter server says the secret
 SERVER_VARIABLE = 'NBWS_JPSERVER' # In kernels' environment: '<pid> <base_url>' of a server with our extension
 MAX_SOCKET_PATH = 103 if sys.platform == 'darwin' else 107 # Bytes of `sun_path`, less the zero at its end
 
+# %% ../../nbs/jupyter/00_rendezvous.ipynb #ca610abf
 @dataclass(frozen=True, slots=True)
-class Meeting:
+class KernelAddress:
     "Where an app of a kernel listens for the Jupyter server."
     pid: int # The kernel's process
     secret: str # What a request has to say in `SECRET_FIELD`
     path: str = '' # Of the Unix socket; '': there is none
     port: int = 0 # On 127.0.0.1, where there is no Unix socket
 
-    def __repr__(self) -> str: return f'<Meeting {self.path or self.port} of process {self.pid}>' # Not the secret
+    def __repr__(self) -> str: return f'<KernelAddress {self.path or self.port} of process {self.pid}>' # Not the secret
 
 # %% ../../nbs/jupyter/00_rendezvous.ipynb #824dde42
 def kernel_id(connection_file: str | os.PathLike[str]) -> str:
     "The kernel's id, as its connection file says it."
     return Path(connection_file).stem.removeprefix('kernel-')
 
-def address(kernel: str, # The kernel's id
+def app_segment(kernel: str, # The kernel's id
             app: str = '', # The app's variable
             ) -> str:
     "The path segment of an app behind `{base_url}nbws/`."
     return kernel if app in ('', 'app') else f'{kernel}~{app}'
 
-def meeting_file(connection_file: str | os.PathLike[str], app: str = '') -> Path:
+# %% ../../nbs/jupyter/00_rendezvous.ipynb #ae80d096
+def address_file(connection_file: str | os.PathLike[str], app: str = '') -> Path:
     "The file that tells where an app of this kernel listens."
-    return meeting_files(connection_file, app)[0]
+    return address_files(connection_file, app)[0]
 
-def meeting_files(connection_file: str | os.PathLike[str], app: str = '') -> tuple[Path, Path]:
+def address_files(connection_file: str | os.PathLike[str], app: str = '') -> tuple[Path, Path]:
     "Where that file may be: beside the connection file, or where that folder keeps no modes, among temporary files."
-    folder, name = Path(connection_file).parent, f'{address(kernel_id(connection_file), app)}.json'
+    folder, name = Path(connection_file).parent, f'{app_segment(kernel_id(connection_file), app)}.json'
     mark = hashlib.sha256(os.fsencode(os.path.abspath(folder))).hexdigest()[:16]
     user = os.geteuid() if hasattr(os, 'geteuid') else ''
     return folder/'nbws'/name, Path(tempfile.gettempdir())/f'nbws-{user}-{mark}'/name
 
 # %% ../../nbs/jupyter/00_rendezvous.ipynb #3fbf2229
+FRESH = os.O_WRONLY | os.O_CREAT | os.O_EXCL # To open a file that is not there
+
 def _private(folder: Path) -> bool:
     "Make the folder, if need be, and say whether it is this user's alone."
     try:
@@ -76,128 +76,71 @@ def _private(folder: Path) -> bool:
     except OSError: return False
     return folder.lstat().st_mode & 0o077 == 0 # Some file systems keep no modes, and say nothing
 
-def meeting_place(connection_file: str | os.PathLike[str], app: str = '') -> Path | None:
+# %% ../../nbs/jupyter/00_rendezvous.ipynb #a6d2194c
+def private_address_file(connection_file: str | os.PathLike[str], app: str = '') -> Path | None:
     "Where this process can tell of an app so that nobody else can read it; None: nowhere."
-    return next((f for f in meeting_files(connection_file, app) if _keeps_modes(f.parent)), None)
+    return next((f for f in address_files(connection_file, app) if _keeps_modes(f.parent)), None)
 
 def _keeps_modes(folder: Path) -> bool:
     "Is a file of mode 0600 in this folder really that, and ours?"
     if not _private(folder): return False
     probe = folder/secrets.token_hex(8)
     try:
-        with open(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)) as f: found = os.fstat(f.fileno())
+        with open(os.open(probe, FRESH, 0o600)) as f: found = os.fstat(f.fileno())
         probe.unlink()
     except OSError: return False
     return not hasattr(os, 'geteuid') or (found.st_uid == os.geteuid() and found.st_mode & 0o077 == 0)
 
-def socket_path(file: Path, # A meeting file
+# %% ../../nbs/jupyter/00_rendezvous.ipynb #33a9a63f
+def socket_path(file: Path, # An address file
                 ) -> str:
-    "A path for the Unix socket, beside the meeting file or in a private folder; '' where the platform has none."
+    "A path for the Unix socket, beside the address file or in a private folder; '' where the platform has none."
     if not hasattr(socket, 'AF_UNIX'): return ''
     path = file.with_suffix('.sock')
     if len(os.fsencode(path)) <= MAX_SOCKET_PATH and _private(file.parent): return str(path)
     return os.path.join(tempfile.mkdtemp(prefix='nbws-'), 'app.sock') # mkdtemp makes it 0700
 
 # %% ../../nbs/jupyter/00_rendezvous.ipynb #3586985d
-def new_meeting(path: str = '', port: int = 0) -> Meeting:
-    "A meeting with this process, with a fresh secret."
-    return Meeting(os.getpid(), secrets.token_urlsafe(32), path, port)
+def new_address(path: str = '', port: int = 0) -> KernelAddress:
+    "An address in this process, with a fresh secret."
+    return KernelAddress(os.getpid(), secrets.token_urlsafe(32), path, port)
 
-def announce(file: Path, meeting: Meeting) -> None:
+def announce(file: Path, address: KernelAddress) -> None:
     "Tell the Jupyter server. Raises `OSError` where the file cannot be written."
     if not _private(file.parent): raise OSError(f'{file.parent} is not a private folder of this user')
     fresh = file.with_name(f'{file.name}.{secrets.token_hex(4)}')
     try:
-        with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), 'w') as f: json.dump(asdict(meeting), f)
+        with open(os.open(fresh, FRESH, 0o600), 'w') as f: json.dump(asdict(address), f)
         os.replace(fresh, file)
     except BaseException:
         fresh.unlink(missing_ok=True)
         raise
 
-def withdraw(file: Path, meeting: Meeting) -> None:
+# %% ../../nbs/jupyter/00_rendezvous.ipynb #6aaefa25
+def withdraw(file: Path, address: KernelAddress) -> None:
     "Take the announcement back, and the socket's own folder with it; harmless when another process has replaced it."
-    if os.getpid() != meeting.pid: return # A fork
-    if find(file) == meeting: file.unlink(missing_ok=True)
-    try: _withdraw_socket(file, meeting)
-    finally:
-        if file.parent.name != 'nbws': # Not Jupyter's runtime folder
-            try: file.parent.rmdir()
-            except OSError: pass # There is another app's file
-
-def _withdraw_socket(file: Path, meeting: Meeting) -> None:
-    if not meeting.path: return
-    try: os.unlink(meeting.path)
-    except OSError: pass # The server has removed it
-    folder = os.path.dirname(meeting.path)
-    if folder != str(file.parent):
-        try: os.rmdir(folder)
-        except OSError: pass
+    if os.getpid() != address.pid: return # A fork
+    if read_address(file) == address: file.unlink(missing_ok=True)
+    socket_file = Path(address.path) if address.path else None
+    with suppress(OSError): # The server has removed it
+        if socket_file: socket_file.unlink()
+    with suppress(OSError):
+        if socket_file and socket_file.parent != file.parent: socket_file.parent.rmdir()
+    with suppress(OSError): # There is another app's file
+        if file.parent.name != 'nbws': file.parent.rmdir() # Not Jupyter's runtime folder
 
 # %% ../../nbs/jupyter/00_rendezvous.ipynb #cf360ebe
-def find(file: Path) -> Meeting | None:
+def read_address(file: Path) -> KernelAddress | None:
     "What the kernel has announced, or None."
     try:
         with open(os.open(file, os.O_RDONLY | getattr(os, 'O_NOFOLLOW', 0))) as f:
             found = os.fstat(f.fileno())
             if hasattr(os, 'geteuid') and (found.st_uid != os.geteuid() or found.st_mode & 0o077): return None
-            return Meeting(**json.load(f))
+            return KernelAddress(**json.load(f))
     except (OSError, ValueError, TypeError): return None
 
-def announced(connection_file: str | os.PathLike[str], app: str = '') -> tuple[Path, Meeting] | None:
+def announced(connection_file: str | os.PathLike[str], app: str = '') -> tuple[Path, KernelAddress] | None:
     "What an app of this kernel has announced, and in which file; or None."
-    return next(((f, m) for f in meeting_files(connection_file, app) if (m := find(f))), None)
-
-# %% ../../nbs/jupyter/00_rendezvous.ipynb #c00c1e02
-XSRF = '_xsrf'
-_HUBS = re.compile(r'(__Host-)?jupyterhub-(user-.+|session-id|hub-login|services)$|jupyter-?hub-token')
-_LOGIN = re.compile(r'username-(localhost|\d+-\d+-\d+-\d+|---1-)(-\d+)?$') # At a name of loopback, or an address
-_SIGNED = re.compile(r'"?2\|1:\d+\|\d+:\d+\|\d+:([^|]*)\|\d+:([^|]*)\|[0-9a-f]{64}"?$') # tornado's, version 2
-
-def _is_login(name: str, value: str, host: str) -> bool:
-    "Is this the login cookie of a Jupyter server, this one or another?"
-    if not name.startswith('username-'): return False
-    here = re.sub('[^A-Za-z0-9]', '-', re.sub(r':\d+$', '', host))
-    if _LOGIN.match(name) or re.match(rf'username-{re.escape(here)}(-\d+)?$', name): return True
-    signed = _SIGNED.match(value)
-    if signed is None or signed[1] != name: return False
-    try: return b'"username"' in b64decode(signed[2])
-    except ValueError: return False
-
-class Cookies:
-    "Tells Jupyter's cookies from those of apps that share its host. On one thread."
-    def __init__(self, limit: int = 1000, # Values that are remembered; the oldest goes first
-                 tokens: Iterable[str] = (), # What lets one into Jupyter; of fewer than 8 characters none is looked for
-                 ) -> None:
-        self.limit, self.tokens = limit, [t.encode() for t in tokens if len(t) >= 8]
-        self._apps: dict[tuple[str, str], None] = {} # What an app has set under the name that Jupyter uses, too
-
-    def note(self, field: str, # A Set-Cookie field's value
-             app: str = '', # Who sets it
-             ) -> None:
-        "An app sets a cookie."
-        name, _, value = field.partition(';')[0].partition('=')
-        if name.strip() != XSRF: return
-        key = app, value.strip()
-        self._apps.pop(key, None)
-        self._apps[key] = None
-        while len(self._apps) > self.limit: self._apps.pop(next(iter(self._apps)))
-
-    def is_jupyters(self, name: str, value: str, host: str, # Of the request, with its port
-                    app: str = '') -> bool:
-        "Is this a cookie of a Jupyter server or of a hub, rather than the app's?"
-        if name == XSRF: return (app, value) not in self._apps
-        return bool(_HUBS.match(name)) or _is_login(name, value, host)
-
-    def holds_token(self, data: bytes) -> bool:
-        "Is a token of Jupyter's in this?"
-        return any(token in data for token in self.tokens)
-
-    def of_app(self, field: str, host: str, app: str = '') -> str:
-        "A Cookie field without Jupyter's."
-        return '; '.join(n + eq + v for n, eq, v in pairs(field)
-                         if not (self.is_jupyters(n, v, host, app) or self.holds_token(v.encode())))
-
-def pairs(field: str) -> list[tuple[str, str, str]]:
-    "The cookies of a Cookie field: name, `=` or nothing, value."
-    split = (part.partition('=') for part in field.split(';') if part.strip())
-    return [(name.strip(), equals, value.strip()) for name, equals, value in split]
+    for file in address_files(connection_file, app):
+        if address := read_address(file): return file, address
+    return None

@@ -12,11 +12,13 @@ from types import FrameType
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from ..core.messages import BindError, Request, Response
+from ..core.errors import BindError
+from ..core.request import Request
+from ..core.response import Response
 from ..core.protocols import Application
 from ..core.routing import Owner, Route
 from ..dev.live import Live, script
-from ..layers.prefix import with_script
+from ..layers.relocation import with_script
 from .blocking import blocked_at, blocked_route, blocking_text
 from .capture import CURRENT_HANDLER
 from .handlers import Handlers
@@ -131,7 +133,7 @@ class NotebookCells(BaseEnvironment):
         return self.pages.get(app) if isinstance(app, WebApp) else None
 
     def transform_response(self, request: Request, response: Response) -> Response:
-        return with_script(response, request, script(request))
+        return with_script(response, lambda: script(request))
 
     def enter(self, app: Application, route: Route | None) -> AbstractContextManager[Any]:
         output = self.handlers.output(app, route)

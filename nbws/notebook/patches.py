@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from functools import partial, wraps
 from typing import Any
 
-from ..core.messages import NbwsError
+from ..core.errors import NbwsError
 from .capture import CURRENT_HANDLER, CapturedStream, start_in_context, submit_in_context
 from .figures import HandlerFigures, pyplot_holder
 from .kernel import without_ours

@@ -83,9 +83,9 @@ def hold_messages(loop: asyncio.AbstractEventLoop, # That the sockets belong to
     "Let messages of these sockets wait until the returned function is called, or `HOLD` seconds have passed."
     held, holding = list(sockets), threading.Event()
     def release() -> None:
-        while held: held.pop().release()
+        while held: held.pop().dispatcher.release()
     def hold() -> None:
-        for ws in held: ws.hold()
+        for ws in held: ws.dispatcher.hold()
         loop.call_later(HOLD, release)
         holding.set()
     def end() -> None:

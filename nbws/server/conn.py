@@ -12,14 +12,15 @@ from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
 from ..core.data import BODY_RATE, BODY_SILENCE, MAX_FORM
-from .deflate import WORTH_IT, Deflate, Deflater, Inflate
+from .deflate import WORTH_IT, Agreement, Deflater, ZlibInflater
 from .frames import PING, PONG, Close, Decoder, Event, Failure, Ping, close_frame, encode, frame
 from ..sockets.alive import PAUSE, RESUME, farewell
 from ..sockets.alive import PING as ALIVE_PING
 from ..sockets.alive import PONG as ALIVE_PONG
 from ..core.messages import CloseCode, Payload
 from ..core.protocols import Receiver
-from ..sockets.websocket import SMALL, Quota
+from ..layers.stack import Stack
+from ..sockets.inbox import SMALL, InboxQuota
 from ..sockets.workers import Workers
 
 log = logging.getLogger('nbws')
@@ -57,6 +58,7 @@ class Limits:
 class ServerContext(Protocol):
     "The server, as its connections see it."
     app: Any
+    layers: Stack
     limits: Limits
     loop: asyncio.AbstractEventLoop
     workers: Workers
@@ -68,8 +70,7 @@ class ServerContext(Protocol):
     buffer: memoryview # What is read from any connection, for as long as it is handled
     groups: dict[int, BroadcastGroup] # By what is agreed on for compression
     cast: PendingBroadcast | None # The last broadcast that waits for the end of this turn
-    quota: Quota # What may wait at its sockets
-    def refuse(self, request: Any) -> Any: "The answer to a request that may not pass, or None."
+    quota: InboxQuota # What may wait at its sockets
     def remember(self, connection: Any) -> None: "The connection stands."
     def forget(self, connection: Any) -> None: "The connection is gone."
     def later(self, thing: Any) -> None: "Call `thing.flush` at the end of this turn of the loop, in order of asking."
@@ -120,13 +121,13 @@ class SocketConn(OutputBuffer, asyncio.BufferedProtocol):
                  host: ServerContext,
                  transport: Any, # Whose protocol becomes this
                  receiver: Receiver,
-                 agreed: Deflate | None = None, # Compression
+                 agreed: Agreement | None = None, # Compression
                  link: Any = None, # What the app made of the connection
                  alive: bool = False, # A page of ours that asks whether it lives: see `nbws.sockets.alive`
                  ) -> None:
         self.host, self.transport, self.receiver, self._link, self._alive = host, transport, receiver, link, alive
         self.state, self.code = OPEN, 0 # The code we would tell the receiver; 0: none yet
-        self._decoder = Decoder(host.limits.max_message, Inflate(agreed) if agreed else None)
+        self._decoder = Decoder(host.limits.max_message, ZlibInflater(agreed) if agreed else None)
         self._deflater = Deflater(agreed) if agreed else None
         self._out = None
         self._waited, self._pinged = 0.0, False # Seconds without a byte, or of closing
@@ -191,7 +192,7 @@ class SocketConn(OutputBuffer, asyncio.BufferedProtocol):
         else: self.transport.resume_reading()
 
     @property
-    def quota(self) -> Quota: "What may wait at all sockets of the server."; return self.host.quota
+    def quota(self) -> InboxQuota: "What may wait at all sockets of the server."; return self.host.quota
 
     @property
     def buffered(self) -> int:

@@ -11,11 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from .frames import BINARY, TEXT, FrameError, encode
+from .frames import BINARY, TEXT, FrameError, encode, violation
 from ..core.messages import CloseCode
 
 # %% auto #0
-__all__ = ['KEPT_BITS', 'WORTH_IT', 'parse_offers', 'Deflate', 'negotiate', 'Inflate', 'Deflater']
+__all__ = []
 
 # %% ../../nbs/server/01_deflate.ipynb #659f8d8b
 _TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
@@ -23,6 +23,7 @@ _PARAMETER = re.compile(rf'[ \t]*;[ \t]*({_TOKEN})(?:[ \t]*=[ \t]*(?:({_TOKEN})|
 _NAME = re.compile(rf'[ \t,]*({_TOKEN})')
 _COMMA = re.compile(r'[ \t]*(?:,|$)')
 
+# %% ../../nbs/server/01_deflate.ipynb #82629069
 def parse_offers(header: str, # The fields of that name, joined by commas
                  ) -> Iterator[tuple[str, list[tuple[str, str | None]]]]:
     "Each offered extension with its parameters, in the client's order. Raises `ValueError` for what does not parse."
@@ -39,127 +40,141 @@ def parse_offers(header: str, # The fields of that name, joined by commas
 
 # %% ../../nbs/server/01_deflate.ipynb #0c08ae30
 @dataclass(frozen=True, slots=True)
-class Deflate:
+class Agreement:
     "What both ends agreed on, and the header field that says so."
     server_takeover: bool # We keep our state from message to message
     client_takeover: bool # The client does
     server_bits: int # Our window: 2**bits bytes
     client_bits: int # The client's
-    answer: str
+    answer: str # The value of Sec-WebSocket-Extensions
 
-KEPT_BITS = 10 # Of the window that a client may keep from message to message: 1 KiB
-
-def negotiate(header: str, # Sec-WebSocket-Extensions
-              context_takeover: bool = False, # Keep compression states between messages
-              ) -> Deflate | None:
-    "The agreement, or None where nothing fits. Raises `ValueError` for a malformed header."
-    offers = [parameters for name, parameters in parse_offers(header) if name == 'permessage-deflate']
-    return next((agreed for o in offers if (agreed := _agree(o, context_takeover))), None)
-
-def _agree(parameters: list[tuple[str, str | None]], takeover: bool) -> Deflate | None:
-    offer = dict(parameters)
-    if len(offer) < len(parameters) or not all(_valid(k, v) for k, v in parameters): return None
-    limited = 'client_max_window_bits' in offer and 'client_no_context_takeover' not in offer
-    client = limited or (takeover and 'client_no_context_takeover' not in offer)
-    server = takeover and 'server_no_context_takeover' not in offer
-    bits = int(offer.get('server_max_window_bits') or 15)
-    if bits == 8: return None
-    kept = 12 if takeover else KEPT_BITS
-    client_bits = min(int(offer.get('client_max_window_bits') or 15), kept) if limited else 15
-    answer = ['permessage-deflate']
-    if not server: answer.append('server_no_context_takeover')
-    if not client: answer.append('client_no_context_takeover')
-    if 'server_max_window_bits' in offer: answer.append(f'server_max_window_bits={bits}')
-    if limited: answer.append(f'client_max_window_bits={client_bits}')
-    return Deflate(server, client, min(bits, 12), client_bits, '; '.join(answer))
+# %% ../../nbs/server/01_deflate.ipynb #c1cf1082
+_BITS = frozenset(map(str, range(8, 16)))
 
 def _valid(name: str, value: str | None) -> bool:
     if name in ('server_no_context_takeover', 'client_no_context_takeover'): return value is None
     if name == 'client_max_window_bits' and value is None: return True
     return name in ('server_max_window_bits', 'client_max_window_bits') and value in _BITS
 
-_BITS = frozenset(map(str, range(8, 16)))
+# %% ../../nbs/server/01_deflate.ipynb #55c2a124
+def valid_offer(parameters: list[tuple[str, str | None]]) -> bool:
+    "Whether an offer can be kept: its parameters are known, come once, and have values that they may have."
+    return len(dict(parameters)) == len(parameters) and all(_valid(k, v) for k, v in parameters)
+
+# %% ../../nbs/server/01_deflate.ipynb #bd6fc096
+KEPT_BITS = 10 # Of the window that a client may keep from message to message: 1 KiB
+TAKEOVER_BITS = 12 # The same where we keep our state, too: 4 KiB
+
+# %% ../../nbs/server/01_deflate.ipynb #e94e2e6c
+def _agree(offer: dict[str, str | None], takeover: bool) -> Agreement | None:
+    limited = 'client_max_window_bits' in offer and 'client_no_context_takeover' not in offer
+    client = limited or (takeover and 'client_no_context_takeover' not in offer)
+    server = takeover and 'server_no_context_takeover' not in offer
+    bits = int(offer.get('server_max_window_bits') or 15)
+    if bits == 8: return None
+    kept = TAKEOVER_BITS if takeover else KEPT_BITS
+    client_bits = min(int(offer.get('client_max_window_bits') or 15), kept) if limited else 15
+    answer = ['permessage-deflate']
+    if not server: answer.append('server_no_context_takeover')
+    if not client: answer.append('client_no_context_takeover')
+    if 'server_max_window_bits' in offer: answer.append(f'server_max_window_bits={bits}')
+    if limited: answer.append(f'client_max_window_bits={client_bits}')
+    return Agreement(server, client, min(bits, 12), client_bits, '; '.join(answer))
+
+# %% ../../nbs/server/01_deflate.ipynb #ae505c3e
+def negotiate(header: str, # Sec-WebSocket-Extensions
+              context_takeover: bool = False, # Keep compression states between messages
+              ) -> Agreement | None:
+    "The agreement, or None where nothing fits. Raises `ValueError` for a malformed header."
+    offers = [parameters for name, parameters in parse_offers(header) if name == 'permessage-deflate']
+    agreements = (_agree(dict(parameters), context_takeover) for parameters in offers if valid_offer(parameters))
+    return next(filter(None, agreements), None)
+
+# %% ../../nbs/server/01_deflate.ipynb #4eddd7a2
+_AT_ONCE = 2**18 # Bytes that are decompressed before anybody asks how many more there are
+
+def _measure(trial: Any, data: bytes, room: int) -> None:
+    "Raise `FrameError` where a copy of zlib's state makes more than `room` bytes of `data`."
+    while data:
+        room -= len(trial.decompress(data, _AT_ONCE))
+        if room < 0: raise _inflates_too_long()
+        data = trial.unconsumed_tail
+
+def _inflates_too_long() -> FrameError:
+    return FrameError(CloseCode.TOO_BIG, 'the message is too long when it is decompressed')
 
 # %% ../../nbs/server/01_deflate.ipynb #7c79dfc0
-class Inflate:
+class ZlibInflater:
     """Decompresses messages, piece by piece; holds zlib's state only within a message.
 
     Between two messages it holds the last bytes that the next one may refer to: none before the first compressed
     message, 2**`client_bits` at the most.
     """
-    __slots__ = ('_takeover', '_bits', '_zlib', '_window', '_finals')
+    __slots__ = ('window', '_takeover', '_bits', '_zlib', '_finals')
 
-    def __init__(self, agreed: Deflate) -> None:
+    def __init__(self, agreed: Agreement) -> None:
         self._takeover, self._bits = agreed.client_takeover, agreed.client_bits
         self._zlib: Any = None
-        self._window, self._finals = b'', 0
+        self.window, self._finals = b'', 0 # What the next block may refer to; final blocks of this message
 
-    def _begin(self) -> None:
-        if self._zlib is None: self._zlib = zlib.decompressobj(-self._bits, zdict=self._window)
+    @property
+    def within(self) -> bool:
+        "A message has begun and has not ended: zlib's state is held."
+        return self._zlib is not None
 
     def measure(self, data: bytes, room: int) -> None:
         "Decompress `data` for a look at its length only. Raises `FrameError`, 1009 where that is more than `room`."
-        self._begin()
-        try: _measure(self._zlib.copy(), data, room)
-        except zlib.error: raise _bad('cannot be decompressed') from None
+        try: _measure(self._state().copy(), data, room)
+        except zlib.error: raise violation('the message cannot be decompressed') from None
 
     def feed(self,
              data: bytes,
              room: int, # Bytes that the message may still have
              ) -> bytes:
         "What `data` inflates to. Raises `FrameError`, 1009 where that is more than `room` bytes."
-        out, known = b'', 0
+        out = b''
         while data:
-            self._begin()
-            try:
-                out += self._zlib.decompress(data, min(room - len(out), _AT_ONCE) or 1)
-                if self._zlib.unconsumed_tail:
-                    _measure(self._zlib.copy(), self._zlib.unconsumed_tail, room - len(out))
-                    out += self._zlib.decompress(self._zlib.unconsumed_tail)
-            except zlib.error: raise _bad('cannot be decompressed') from None
-            if len(out) > room: raise _too_long()
-            if not self._zlib.eof: break
-            data = self._zlib.unused_data
-            self._keep(out[known:])
-            known = len(out)
-            self._zlib, self._finals = None, self._finals + 1
-            if self._finals > 16: raise _bad('has too many final blocks')
-        self._keep(out[known:])
+            piece, data = self._inflate(data, room - len(out))
+            out += piece
         return out
-
-    def _keep(self, out: bytes) -> None:
-        size = 1 << self._bits
-        self._window = out[-size:] if len(out) >= size else (self._window + out)[-size:]
 
     def end(self, room: int) -> bytes:
         "What is left: the four bytes that the sender has cut off are put back (section 7.2.2)."
         out = self.feed(b'\0\0\xff\xff', room)
         self._zlib, self._finals = None, 0
-        if not self._takeover: self._window = b''
+        if not self._takeover: self.window = b''
         return out
 
-_AT_ONCE = 2**18 # Bytes that are decompressed before anybody asks how many more there are
+    def _state(self) -> Any:
+        if self._zlib is None: self._zlib = zlib.decompressobj(-self._bits, zdict=self.window)
+        return self._zlib
 
-def _measure(trial: Any, data: bytes, room: int) -> None:
-    while data:
-        room -= len(trial.decompress(data, _AT_ONCE))
-        if room < 0: raise _too_long()
-        data = trial.unconsumed_tail
-
-def _bad(what: str) -> FrameError:
-    return FrameError(CloseCode.PROTOCOL_ERROR, f'the message {what}')
-
-def _too_long() -> FrameError:
-    return FrameError(CloseCode.TOO_BIG, 'the message is too long when it is decompressed')
+    def _inflate(self, data: bytes, room: int) -> tuple[bytes, bytes]:
+        "What `data` inflates to, up to the end of a final block, and the data behind that."
+        state = self._state()
+        try:
+            out = state.decompress(data, min(room, _AT_ONCE) or 1)
+            if state.unconsumed_tail:
+                _measure(state.copy(), state.unconsumed_tail, room - len(out))
+                out += state.decompress(state.unconsumed_tail)
+        except zlib.error: raise violation('the message cannot be decompressed') from None
+        if len(out) > room: raise _inflates_too_long()
+        kept = 1 << self._bits
+        self.window = out[-kept:] if len(out) >= kept else (self.window + out)[-kept:]
+        if not state.eof: return out, b''
+        self._zlib, self._finals = None, self._finals + 1
+        if self._finals > 16: raise violation('the message has too many final blocks')
+        return out, state.unused_data
 
 # %% ../../nbs/server/01_deflate.ipynb #3768bf06
 WORTH_IT = 1024 # Bytes; shorter messages are not compressed
 
+# %% ../../nbs/server/01_deflate.ipynb #f41e36f8
 class Deflater:
     "Compresses the messages of one socket."
     __slots__ = ('_takeover', '_bits', '_zlib')
 
-    def __init__(self, agreed: Deflate) -> None:
+    def __init__(self, agreed: Agreement) -> None:
         self._takeover, self._bits = agreed.server_takeover, agreed.server_bits
         self._zlib: Any = None
 

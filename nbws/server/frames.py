@@ -12,6 +12,10 @@ from typing import Protocol
 
 from ..core.messages import CloseCode
 
+# %% auto #0
+__all__ = []
+
+# %% ../../nbs/server/00_frames.ipynb #365415fc
 try: from tornado.speedups import websocket_mask
 except ImportError: # pragma: no cover
     def websocket_mask(mask: bytes, data: bytes) -> bytes:
@@ -20,15 +24,12 @@ except ImportError: # pragma: no cover
         pad = (mask * (n // 4 + 1))[:n]
         return (int.from_bytes(data, 'little') ^ int.from_bytes(pad, 'little')).to_bytes(n, 'little')
 
-# %% auto #0
-__all__ = ['CONTINUATION', 'TEXT', 'BINARY', 'CLOSE', 'PING', 'PONG', 'Event', 'ENOUGH', 'encode', 'frame', 'sendable',
-           'close_frame', 'Ping', 'Pong', 'Close', 'Failure', 'FrameError', 'Inflater', 'Decoder']
-
 # %% ../../nbs/server/00_frames.ipynb #d2f07954
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 
+# %% ../../nbs/server/00_frames.ipynb #91c40b34
 def encode(opcode: int, # TEXT, BINARY, CLOSE, PING or PONG
-           payload: bytes,
+           payload: bytes, # Of a control frame, at most 125 bytes
            packed: bool = False, # Compressed: RSV1 is set (RFC 7692, section 6)
            ) -> bytes:
     "One whole frame, unmasked."
@@ -56,7 +57,7 @@ def sendable(code: int) -> bool:
     return 1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999
 
 def close_frame(code: int = CloseCode.NORMAL, # 1005: none
-                reason: str = '',
+                reason: str = '', # Cut after 123 bytes of UTF-8
                 ) -> bytes:
     "The close frame. Raises `ValueError` for a code that must not be sent."
     if code == CloseCode.NO_STATUS: return encode(CLOSE, b'')
@@ -66,7 +67,7 @@ def close_frame(code: int = CloseCode.NORMAL, # 1005: none
     cut = reason.encode('utf-8', 'replace')[:123].decode('utf-8', 'ignore').encode()
     return encode(CLOSE, code.to_bytes(2, 'big') + cut)
 
-# %% ../../nbs/server/00_frames.ipynb #d8aadfac
+# %% ../../nbs/server/00_frames.ipynb #36a552fe
 @dataclass(frozen=True, slots=True)
 class Ping:
     "Answer it with a pong that carries the same data (RFC 6455, section 5.5.2)."
@@ -77,6 +78,7 @@ class Pong:
     "The answer to a ping, or a sign of life nobody asked for."
     data: bytes
 
+# %% ../../nbs/server/00_frames.ipynb #826b7e47
 @dataclass(frozen=True, slots=True)
 class Close:
     "The client's close frame; code 1005 where it carried none. Nothing comes after it."
@@ -91,40 +93,88 @@ class Failure:
 
 Event = str | bytes | Ping | Pong | Close | Failure
 
-# %% ../../nbs/server/00_frames.ipynb #93d8948d
+# %% ../../nbs/server/00_frames.ipynb #8abda13d
 class FrameError(Exception):
     "What is wrong with a frame, and the close code that says so."
     def __init__(self, code: int, reason: str) -> None:
         super().__init__(reason)
         self.code, self.reason = code, reason
 
-class Inflater(Protocol):
-    "Decompresses a message as it comes (RFC 7692); `nbws.server.deflate` has it."
-    def measure(self, data: bytes, room: int) -> None:
-        "Look how long `data` would be. Raises `FrameError`, 1009 where that is more than `room` bytes."
-    def feed(self, data: bytes, room: int) -> bytes:
-        "What `data` inflates to. Raises `FrameError`, 1009 where that is more than `room` bytes."
-        return b''
-    def end(self, room: int) -> bytes:
-        "What is left when the message has ended."
-        return b''
+def violation(reason: str) -> FrameError:
+    "A frame that the protocol does not allow: 1002."
+    return FrameError(CloseCode.PROTOCOL_ERROR, reason)
+
+def too_long(limit: int, # Bytes that a message may have
+             ) -> FrameError:
+    "A message beyond the limit: 1009."
+    return FrameError(CloseCode.TOO_BIG, f'the message is longer than {limit} bytes')
 
 # %% ../../nbs/server/00_frames.ipynb #9c561562
-def _close_event(payload: bytes) -> Close:
+def close_event(payload: bytes) -> Close:
+    "What a close frame says. Raises `FrameError` for a payload that no endpoint may send."
     if not payload: return Close(CloseCode.NO_STATUS)
-    try: code, why = int.from_bytes(payload[:2], 'big'), payload[2:].decode()
+    try: code, reason = int.from_bytes(payload[:2], 'big'), payload[2:].decode()
     except UnicodeDecodeError: raise FrameError(CloseCode.INVALID_DATA, 'the close reason is not UTF-8') from None
-    if len(payload) == 1 or not sendable(code): raise FrameError(CloseCode.PROTOCOL_ERROR, 'bad close code')
-    return Close(code, why)
+    if len(payload) == 1 or not sendable(code): raise violation('bad close code')
+    return Close(code, reason)
 
-# %% ../../nbs/server/00_frames.ipynb #8cb3bcc2
-ENOUGH = 2**18 # Bytes that `feed` decompresses, after which it returns: whoever calls may have to wait
-_FRAMES = 512 # Frames that `feed` takes apart, after which it returns: a read may bring 40,000 empty ones
+# %% ../../nbs/server/00_frames.ipynb #c8d0e822
+def check_first(first: int, # The first byte of a frame
+                within: bool, # A message has begun and has not ended
+                packs: bool, # permessage-deflate is agreed on, so RSV1 marks a compressed message
+                ) -> None:
+    "Raises `FrameError` for a first byte that may not come here."
+    opcode, reserved = first & 15, first & 0x70
+    data = opcode in (TEXT, BINARY)
+    if reserved and not (reserved == 0x40 and packs and data): raise violation('a reserved bit is set')
+    if 2 < opcode < 8 or opcode > 10: raise violation('the opcode is reserved')
+    if opcode > 7 and first < 128: raise violation('the control frame is fragmented')
+    if opcode == CONTINUATION and not within: raise violation('there is nothing to continue')
+    if data and within: raise violation('the last message has not ended')
+
+# %% ../../nbs/server/00_frames.ipynb #fb709e17
+def read_size(data: bytes, # As it came
+              at: int, # Where the frame begins
+              ) -> tuple[int, int] | None:
+    "The size of a frame's payload and of its head, mask included. None: more has to come. Raises `FrameError`."
+    if len(data) - at < 2: return None
+    second = data[at + 1]
+    size = second & 127
+    if second < 128: raise violation('the frame is not masked')
+    if data[at] & 8 and size > 125: raise violation('the control frame is too long')
+    if size < 126: return size, 6
+    wide = 2 if size == 126 else 8
+    if len(data) - at < 2 + wide: return None
+    return _long_size(data[at + 2:at + 2 + wide]), 6 + wide
+
+def _long_size(field: bytes) -> int:
+    size = int.from_bytes(field, 'big')
+    if size >> 63: raise violation('the length has its high bit set')
+    if size < (126 if len(field) == 2 else 65536): raise violation('the length is not in its shortest form')
+    return size
+
+# %% ../../nbs/server/00_frames.ipynb #c3989ad8
+class OpenFrame:
+    "A frame whose head is in and whose payload is on its way."
+    __slots__ = ('opcode', 'final', 'left', 'mask')
+
+    def __init__(self, first: int, # Its first byte
+                 size: int, # Bytes of the payload
+                 mask: bytes, # Four bytes
+                 ) -> None:
+        self.opcode, self.final, self.left, self.mask = first & 15, first >= 128, size, mask
+
+    def unmask(self, masked: bytes) -> bytes:
+        "The next piece of the payload."
+        chunk = websocket_mask(self.mask, masked)
+        self.left -= len(masked)
+        if turn := len(masked) & 3: self.mask = self.mask[turn:] + self.mask[:turn]
+        return chunk
+
+# %% ../../nbs/server/00_frames.ipynb #94b5c9a1
 _TAIL = 2**15 # Characters of a text that are copied at each piece; longer texts grow by that much at a time
-_SLICE = 1024 # Compressed bytes that are inflated together: to 1 MiB at the most
-_RATIO = 1032 # Bytes that one can inflate to at the most, says zlib's documentation
 
-class _Text:
+class GrowingText:
     "A text message on its way, decoded as it comes: decoded at its end it would be held twice."
     __slots__ = ('length', 'memory', '_decode', '_text', '_tail')
 
@@ -146,36 +196,208 @@ class _Text:
         self._text, self.memory = text, text.__sizeof__()
 
     def end(self) -> str:
+        "The whole text. Raises `UnicodeDecodeError` where its last character is not complete."
         self.add(b'', True)
         return self._text
 
-class _Binary(BytesIO):
+# %% ../../nbs/server/00_frames.ipynb #efd42d5d
+class GrowingBytes(BytesIO):
     "A binary message on its way; its value is its buffer, and no copy."
     @property
     def length(self) -> int: "Bytes that came."; return self.tell()
     memory = length
     def add(self, chunk: bytes) -> None: self.write(chunk)
-    def end(self) -> bytes: return self.getvalue()
+    def end(self) -> bytes: "The whole message."; return self.getvalue()
 
+# %% ../../nbs/server/00_frames.ipynb #a56d711e
+class PartialMessage:
+    "A message that has begun and has not ended, within the limit."
+    __slots__ = ('data', '_limit')
+    packed = False # Compressed
+
+    def __init__(self, text: bool, # Or binary
+                 limit: int, # Bytes that it may have, decompressed
+                 ) -> None:
+        self.data: GrowingText | GrowingBytes = GrowingText() if text else GrowingBytes()
+        self._limit = limit
+
+    @property
+    def room(self) -> int: "Bytes that may still come, decompressed."; return self._limit - self.data.length
+
+    def add(self, chunk: bytes) -> None:
+        "Take a piece. Raises `FrameError` and `UnicodeDecodeError`."
+        if len(chunk) > self.room: raise too_long(self._limit)
+        self.data.add(chunk)
+
+    def take(self, frame: OpenFrame, data: bytes, at: int, stop: int) -> int:
+        "Take a piece of a frame, and return the place behind it. Raises as `add` does."
+        self.add(frame.unmask(data[at:stop]))
+        return stop
+
+    def end(self) -> str | bytes:
+        "The whole message. Raises `FrameError` and `UnicodeDecodeError`."
+        return self.data.end()
+
+# %% ../../nbs/server/00_frames.ipynb #93d8948d
+class Inflater(Protocol):
+    "Decompresses a message as it comes (RFC 7692); `nbws.server.deflate` has it."
+    def measure(self, data: bytes, room: int) -> None:
+        "Look how long `data` would be. Raises `FrameError`, 1009 where that is more than `room` bytes."
+    def feed(self, data: bytes, room: int) -> bytes:
+        "What `data` inflates to. Raises `FrameError`, 1009 where that is more than `room` bytes."
+        return b''
+    def end(self, room: int) -> bytes:
+        "What is left when the message has ended. Raises `FrameError` as `feed` does."
+        return b''
+
+# %% ../../nbs/server/00_frames.ipynb #62e39ef0
+_SLICE = 1024 # Compressed bytes that are inflated together: to 1 MiB at the most
+_RATIO = 1032 # Bytes that one can inflate to at the most, says zlib's documentation
+
+class PackedMessage(PartialMessage):
+    "A message that comes compressed."
+    __slots__ = ('_inflater', '_measured')
+    packed = True
+
+    def __init__(self, text: bool, limit: int, inflater: Inflater) -> None:
+        super().__init__(text, limit)
+        self._inflater = inflater
+        self._measured = 0 # Bytes of the frame that have been measured, and are not inflated yet
+
+    def take(self, frame: OpenFrame, data: bytes, at: int, stop: int) -> int:
+        "The same, for `_SLICE` bytes at the most."
+        size = stop - at
+        if size > self._measured and size * _RATIO > self.room: # It could be too long
+            self._measured = size
+            self._inflater.measure(websocket_mask(frame.mask, data[at:stop]), self.room)
+        stop = min(stop, at + _SLICE)
+        self._measured = max(self._measured - (stop - at), 0)
+        if stop > at: self.add(self._inflater.feed(frame.unmask(data[at:stop]), self.room))
+        return stop
+
+    def end(self) -> str | bytes:
+        self.add(self._inflater.end(self.room))
+        return super().end()
+
+# %% ../../nbs/server/00_frames.ipynb #80245c27
+ENOUGH = 2**18 # Bytes that `Decoder.feed` decompresses, after which it returns: whoever calls may have to wait
+FRAMES = 512 # Frames that it takes apart, after which it returns
+
+# %% ../../nbs/server/00_frames.ipynb #342dde51
+def control_event(opcode: int, payload: bytes) -> Event:
+    "What a control frame says. Raises `FrameError`."
+    if opcode == PING: return Ping(payload)
+    return Pong(payload) if opcode == PONG else close_event(payload)
+
+# %% ../../nbs/server/00_frames.ipynb #bb0d7e8f
+class Assembler:
+    "Makes events of frames, and keeps the frame and the message that have not ended."
+    __slots__ = ('limit', 'inflater', 'taken', 'inflated', 'busy', 'ended', 'stops', '_frame', '_message', '_control')
+
+    def __init__(self, limit: int, # Bytes that a message may have, decompressed
+                 inflater: Inflater | None, # Where permessage-deflate is agreed on
+                 ) -> None:
+        self.limit, self.inflater = limit, inflater
+        self.taken = self.inflated = 0 # Frames, or parts of them, and bytes decompressed since `rest`
+        self.busy = self.ended = False # Within a frame or a message; nothing is decoded any more
+        self.stops = False # Of what `take` was given no more can be taken now
+        self._frame: OpenFrame | None = None
+        self._message: PartialMessage | None = None
+        self._control = b'' # The payload of a control frame, as far as it has come
+
+    @property
+    def partial(self) -> int:
+        "Bytes of memory that a message takes."
+        return self._message.data.memory if self._message else 0
+
+    @property
+    def tired(self) -> bool: "Enough was done at once."; return self.inflated > ENOUGH or self.taken >= FRAMES
+
+    def rest(self) -> None: "From here on it counts anew."; self.taken = self.inflated = 0
+
+    def take(self, data: bytes, at: int, events: list[Event]) -> int:
+        """Take what has come of one frame, from `at` on, and add what it completes to `events`.
+
+        Returns the place behind what was taken. Raises `FrameError` and `UnicodeDecodeError`: see `fail`.
+        """
+        head = 0 if self._frame else self._begin(data, at)
+        frame = self._frame
+        self.stops = frame is None # More of its head has to come
+        if frame is None: return at
+        stop = self._payload(frame, data, at + head)
+        if not frame.left: self._end(frame, events)
+        self.busy = self._frame is not None or self._message is not None
+        self.taken += 1
+        self.stops = self.ended or self.tired
+        return stop
+
+    def fail(self, error: FrameError | UnicodeDecodeError) -> Failure:
+        "The client broke the rules: nothing is decoded or kept from here on."
+        self.ended, self._message, self._frame = True, None, None
+        if isinstance(error, FrameError): return Failure(error.code, error.reason)
+        return Failure(CloseCode.INVALID_DATA, 'the text is not UTF-8')
+
+    def _begin(self, data: bytes, at: int) -> int:
+        "Read a frame's head, which is checked as early as its bytes allow. Returns its length; 0: more has to come."
+        first = data[at]
+        check_first(first, self._message is not None, self.inflater is not None)
+        if (found := read_size(data, at)) is None: return 0
+        size, length = found
+        if not first & 8: self._check_size(size, first)
+        if len(data) - at < length: return 0
+        self._frame = OpenFrame(first, size, data[at + length - 4:at + length])
+        text = first & 15 == TEXT
+        if first & 0x40 and self.inflater: self._message = PackedMessage(text, self.limit, self.inflater)
+        elif text or first & 15 == BINARY: self._message = PartialMessage(text, self.limit)
+        return length
+
+    def _check_size(self, size: int, first: int) -> None:
+        "Refuse a frame whose message would be too long. Packed noise is longer than noise: there the real size counts."
+        message = self._message
+        packed = message.packed if message else first & 0x40
+        room = message.room if message else self.limit
+        if size > (self.limit * 2 + 1024 if packed else room): raise too_long(self.limit)
+
+    def _payload(self, frame: OpenFrame, data: bytes, at: int) -> int:
+        stop, message = min(at + frame.left, len(data)), self._message
+        if frame.opcode > 7 or message is None:
+            self._control += frame.unmask(data[at:stop])
+            return stop
+        room = message.room
+        stop = message.take(frame, data, at, stop)
+        if message.packed: self.inflated += room - message.room
+        return stop
+
+    def _end(self, frame: OpenFrame, events: list[Event]) -> None:
+        self._frame = None
+        if frame.opcode > 7:
+            payload, self._control, self.ended = self._control, b'', frame.opcode == CLOSE
+            events.append(control_event(frame.opcode, payload))
+        elif frame.final and self._message:
+            message, self._message = self._message, None
+            events.append(message.end())
+
+# %% ../../nbs/server/00_frames.ipynb #8cb3bcc2
 class Decoder:
     "Turns what a client sends into events; keeps half-received frames and messages. Nothing is read or written here."
-    __slots__ = ('limit', 'more', 'partial', '_inflater', '_data', '_at', '_ended', '_opcode', '_fin', '_left', '_mask',
-                 '_kind', '_packed', '_message', '_control', '_grown', '_measured')
+    __slots__ = ('limit', 'more', 'partial', '_others', '_data', '_at')
 
     def __init__(self,
                  limit: int = 10 * 2**20, # Bytes that a message may have, decompressed
                  inflater: Inflater | None = None, # Where permessage-deflate is agreed on
                  ) -> None:
-        self.limit, self._inflater = limit, inflater
+        self.limit, self._others = limit, Assembler(limit, inflater)
         self.more = False # The budget ran out, or enough was done at once: `feed(b'')` goes on
         self.partial = 0 # Bytes of memory that a message takes that has not ended
-        self._data, self._at, self._ended = b'', 0, False # Not yet decoded, from here
-        self._opcode, self._fin, self._left, self._mask = 0, False, -1, b'' # The frame; -1: between two
-        self._kind, self._packed = 0, False # The message: TEXT, BINARY, or 0 between two
-        self._message: _Text | _Binary | None = None
-        self._control: bytes = b''
-        self._grown = 0 # Bytes decompressed by this call of `feed`
-        self._measured = 0 # Compressed bytes of the frame that have been measured, and are not inflated yet
+        self._data, self._at = b'', 0 # Not yet decoded, from here
+
+    @property
+    def inflater(self) -> Inflater | None:
+        "What decompresses messages, if that is agreed on."
+        return self._others.inflater
+
+    @property
+    def undecoded(self) -> int: "Bytes held that are not decoded yet."; return len(self._data)
 
     def feed(self,
              data: bytes, # As it came from the client, cut anywhere
@@ -183,145 +405,35 @@ class Decoder:
              ) -> list[Event]:
         "The events that are complete now, in order. After a `Close` or a `Failure` nothing is decoded any more."
         events: list[Event] = []
-        if self._ended: return events
-        if self._data: data = self._data + data if data else self._data
-        at, end, limit, frames, enough = self._at, len(data), self.limit, 0, False
+        data, at, others, limit = self._data + data, self._at, self._others, self.limit
+        if others.ended: return events
+        end = len(data)
         try:
             while at < end and len(events) < budget:
-                if self._left < 0:
-                    first = data[at]
-                    if (first == 0x81 or first == 0x82) and not self._kind and end - at > 5: # The usual frame
-                        size, start = data[at + 1] - 128, at + 6
-                        if size > 125:
-                            start = at + 8
-                            size = data[at + 2] << 8 | data[at + 3] if size == 126 and end >= start else 0
-                            if size < 126: size = -1 # Longer, or wrong: not for this branch
-                        if 0 <= size <= limit and (stop := start + size) <= end:
-                            payload = websocket_mask(data[start - 4:start], data[start:stop])
-                            at = stop
-                            events.append(payload.decode() if first == 0x81 else payload)
-                            continue
-                    if not (head := self._head(data, at, end)): break
-                    at += head
-                at = self._payload(data, at, end, events)
-                if self._ended: break
-                frames += 1
-                if self._grown > ENOUGH or frames == _FRAMES:
-                    enough = True
-                    break
-        except (FrameError, UnicodeDecodeError) as e: events.append(self._fail(e))
-        self._grown = 0
-        self.more = at < end and (enough or len(events) >= budget) and not self._ended
-        if self.more: self._data, self._at = data, at
-        else: self._data, self._at = b'' if self._ended else data[at:], 0
+                first = data[at]
+                if (first == 0x81 or first == 0x82) and end - at > 5 and not others.busy: # The usual frame
+                    size, start = data[at + 1] - 128, at + 6
+                    if size > 125:
+                        start = at + 8
+                        size = data[at + 2] << 8 | data[at + 3] if size == 126 and end >= start else 0
+                        if size < 126: size = -1 # Longer, or wrong: not for this branch
+                    if 0 <= size <= limit and (stop := start + size) <= end:
+                        payload = websocket_mask(data[start - 4:start], data[start:stop])
+                        at = stop
+                        events.append(payload.decode() if first == 0x81 else payload)
+                        continue
+                at = others.take(data, at, events)
+                if others.stops: break
+        except (FrameError, UnicodeDecodeError) as e: events.append(others.fail(e))
+        if at == end and not (others.busy or others.taken):
+            self._data, self._at, self.more, self.partial = b'', 0, False, 0
+        else: self._keep(data, at, len(events) >= budget)
         return events
 
-    def _fail(self, error: FrameError | UnicodeDecodeError) -> Failure:
-        self._ended, self._message, self.partial = True, None, 0
-        if isinstance(error, FrameError): return Failure(error.code, error.reason)
-        return Failure(CloseCode.INVALID_DATA, 'the text is not UTF-8')
-
-    def _head(self, data: bytes, at: int, end: int) -> int:
-        "Take the frame's head, which is checked as early as its bytes allow. Returns its length; 0: not complete yet."
-        first = data[at]
-        self._check_first(first)
-        if end - at < 2: return 0
-        second = data[at + 1]
-        size = second & 127
-        if not second & 128: raise FrameError(CloseCode.PROTOCOL_ERROR, 'the frame is not masked')
-        if first & 8 and size > 125: raise FrameError(CloseCode.PROTOCOL_ERROR, 'the control frame is too long')
-        wide = {126: 2, 127: 8}.get(size, 0)
-        if end - at < 2 + wide: return 0
-        if wide:
-            size = int.from_bytes(data[at + 2:at + 2 + wide], 'big')
-            if size >> 63: raise FrameError(CloseCode.PROTOCOL_ERROR, 'the length has its high bit set')
-            if size < (126 if wide == 2 else 65536):
-                raise FrameError(CloseCode.PROTOCOL_ERROR, 'the length is not in its shortest form')
-        self._check_size(first, size)
-        if end - at < 6 + wide: return 0
-        self._mask = data[at + 2 + wide:at + 6 + wide]
-        self._opcode, self._fin, self._left = first & 15, first >= 128, size
-        if 0 < self._opcode < 8: self._begin(first)
-        return 6 + wide
-
-    def _check_first(self, first: int) -> None:
-        opcode = first & 15
-        rsv = first & 0x70
-        if rsv and not (rsv == 0x40 and self._inflater and opcode in (TEXT, BINARY)):
-            raise FrameError(CloseCode.PROTOCOL_ERROR, 'a reserved bit is set')
-        if 2 < opcode < 8 or opcode > 10: raise FrameError(CloseCode.PROTOCOL_ERROR, 'the opcode is reserved')
-        if opcode > 7 and first < 128: raise FrameError(CloseCode.PROTOCOL_ERROR, 'the control frame is fragmented')
-        if not opcode and not self._kind: raise FrameError(CloseCode.PROTOCOL_ERROR, 'there is nothing to continue')
-        if 0 < opcode < 8 and self._kind: raise FrameError(CloseCode.PROTOCOL_ERROR, 'the last message has not ended')
-
-    def _check_size(self, first: int, size: int) -> None:
-        # Incompressible data grows a little when it is compressed: the inflated size has the last word there
-        packed = first & 0x40 if first & 15 else self._packed
-        limit = self.limit * 2 + 1024 if packed else self.limit - self._length
-        if not first & 8 and size > limit: raise self._too_long()
-
-    def _too_long(self) -> FrameError:
-        return FrameError(CloseCode.TOO_BIG, f'the message is longer than {self.limit} bytes')
-
-    @property
-    def _length(self) -> int: return self._message.length if self._message else 0
-
-    def _begin(self, first: int) -> None:
-        self._kind, self._packed = first & 15, bool(first & 0x40)
-        self._message = _Text() if self._kind == TEXT else _Binary()
-
-    def _payload(self, data: bytes, at: int, end: int, events: list[Event]) -> int:
-        "Take what has come of the payload; where the frame is complete, end it. Returns the place behind it."
-        stop = min(at + self._left, end)
-        if self._packed and self._opcode < 8:
-            self._measure(data[at:stop])
-            stop = min(stop, at + _SLICE)
-            self._measured = max(self._measured - (stop - at), 0)
-        if stop > at:
-            chunk = websocket_mask(self._mask, data[at:stop])
-            turn = (stop - at) & 3
-            if turn: self._mask = self._mask[turn:] + self._mask[:turn]
-            self._left -= stop - at
-            if self._opcode > 7: self._control += chunk
-            else: self._take(chunk)
-        if self._left: return stop
-        self._left = -1
-        if self._opcode > 7: events.append(self._end_control())
-        elif self._fin: events.append(self._end_message())
-        return stop
-
-    def _measure(self, masked: bytes) -> None:
-        "Refuse what would be too long before any of it is kept: of a frame that could be, all that has come."
-        room = self.limit - self._length
-        if self._inflater and len(masked) > self._measured and len(masked) * _RATIO > room:
-            self._measured = len(masked)
-            self._inflater.measure(websocket_mask(self._mask, masked), room)
-
-    def _take(self, chunk: bytes) -> None:
-        "Add a piece of a message: inflated, checked for UTF-8, within the limit."
-        message = self._message
-        assert message is not None
-        if self._packed and self._inflater:
-            chunk = self._inflater.feed(chunk, self.limit - message.length)
-            self._grown += len(chunk)
-        self._add(message, chunk)
-
-    def _add(self, message: _Text | _Binary, chunk: bytes) -> None:
-        if message.length + len(chunk) > self.limit: raise self._too_long()
-        message.add(chunk)
-        self.partial = message.memory
-
-    def _end_message(self) -> str | bytes:
-        message = self._message
-        assert message is not None
-        if self._packed and self._inflater: self._add(message, self._inflater.end(self.limit - message.length))
-        self._message, self._kind, self._packed, self.partial = None, 0, False, 0
-        return message.end()
-
-    def _end_control(self) -> Event:
-        payload, self._control = self._control, b''
-        if self._opcode == PING: return Ping(payload)
-        if self._opcode == PONG: return Pong(payload)
-        event = _close_event(payload)
-        self._ended = True
-        return event
+    def _keep(self, data: bytes, at: int, full: bool) -> None:
+        others = self._others
+        self.more = at < len(data) and (full or others.tired) and not others.ended
+        others.rest()
+        if self.more: self._data, self._at = data, at
+        else: self._data, self._at = b'' if others.ended else data[at:], 0
+        self.partial = others.partial

@@ -11,16 +11,20 @@ from collections.abc import Iterable
 from hashlib import sha1
 
 from ..core.data import Headers
-from ..core.messages import ALIVE, HTTPException, Request
+from ..core.errors import HTTPException
+from ..core.request import ALIVE, Request
 
 # %% auto #0
-__all__ = ['tokens', 'opens_socket', 'check_handshake', 'accept_key', 'switching']
+__all__ = []
 
 # %% ../../nbs/server/02_handshake.ipynb #c1357d87
-def tokens(headers: Headers, name: str) -> list[str]:
+def tokens(headers: Headers,
+           name: str, # Of a field
+           ) -> list[str]:
     "The tokens of a list field, in lower case."
     return [t for f in headers.getlist(name) for t in (x.strip().lower() for x in f.split(',')) if t]
 
+# %% ../../nbs/server/02_handshake.ipynb #5389bb50
 def opens_socket(headers: Headers) -> bool:
     "Whether a request means to open a WebSocket, rightly or wrongly."
     return 'websocket' in tokens(headers, 'upgrade') or 'sec-websocket-key' in headers
@@ -28,6 +32,7 @@ def opens_socket(headers: Headers) -> bool:
 # %% ../../nbs/server/02_handshake.ipynb #832e90aa
 _KEY = re.compile(r'[A-Za-z0-9+/]{21}[AQgw]==')
 
+# %% ../../nbs/server/02_handshake.ipynb #12835a0c
 def check_handshake(request: Request) -> None:
     "Raises `HTTPException` 400, or 426 for another version, unless the request is a valid handshake."
     headers = request.headers
@@ -44,14 +49,16 @@ def check_handshake(request: Request) -> None:
         raise HTTPException(400, 'a WebSocket handshake has no body')
 
 # %% ../../nbs/server/02_handshake.ipynb #ac610818
-def accept_key(key: str) -> str:
+def accept_key(key: str, # Sec-WebSocket-Key
+               ) -> str:
     "The value of Sec-WebSocket-Accept."
     return b64encode(sha1((key.strip() + '258EAFA5-E914-47DA-95CA-C5AB0DC85B11').encode()).digest()).decode()
 
+# %% ../../nbs/server/02_handshake.ipynb #3a22fd5b
 def switching(request: Request, # A valid handshake
               subprotocol: str | None = None, # One of the client's
               extensions: str | None = None, # What was agreed on
-              headers: Iterable[tuple[str, str]] = (),
+              headers: Iterable[tuple[str, str]] = (), # The app's own
               ) -> list[tuple[str, str]]:
     "The header fields of the 101 answer. Raises `ValueError` for a subprotocol that the client did not offer."
     if subprotocol not in (None, ALIVE, *request.subprotocols):

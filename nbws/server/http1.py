@@ -20,10 +20,11 @@ from .conn import LONG, ServerContext, OutputBuffer, RelayedConn, SocketConn, Uv
 from ..sockets.alive import stays_alive
 from .handshake import switching
 from ..core.data import sendable_fields
-from ..core.messages import ALIVE, HTTPException, PlainTextResponse, Reported, Request, Response, printable, reason
+from ..core.errors import HTTPException, Reported, printable, reason
+from ..core.request import ALIVE, Request
+from ..core.response import PlainTextResponse, Response
 from ..core.protocols import Upgrade
 from .parser import BODY, DEAF, HEAD, IDLE, Exchange, RequestParser, StreamedBody
-from ..layers.prefix import relocated
 from ..sockets.workers import is_ending
 
 log = logging.getLogger('nbws')
@@ -288,7 +289,7 @@ class _Answers(_Writer):
         exchange.body = StreamedBody(self._flow, self._say_continue if exchange.expects else None)
         if exchange.chunks: exchange.body.feed(b''.join(exchange.chunks))
         exchange.chunks = None
-        if exchange.request is not None: exchange.request._body = exchange.body
+        if exchange.request is not None: exchange.request.raw_body = exchange.body
 
     def _flow(self, full: bool) -> None:
         if full is not self._full:
@@ -315,15 +316,13 @@ class _Answers(_Writer):
             self._done(exchange)
             return
         request.connection = self._link
-        try: response = self.host.refuse(request) or await self.host.app.http(request)
+        try: response = await self.host.layers.answer(self.host.app, request)
         except BaseException as e:
             if is_ending(e): # Nobody is going to answer: the client need not wait
                 self.transport.abort()
                 raise
             log.exception('%s %s failed', request.method, printable(request.path))
             response = PlainTextResponse(reason(500), 500)
-        if request.root_path: response = relocated(response, request)
-        if request.leave: response = request.leave(response)
         if isinstance(response, Upgrade) and not self._switch(exchange, request, response): return
         if request.upgrade: exchange.keep = False
         if isinstance(response.body, bytes) or self._lost:

@@ -14,9 +14,10 @@ from httptools.parser.errors import HttpParserError, HttpParserInvalidMethodErro
 
 from .conn import ServerContext
 from ..core.data import Headers
-from .deflate import Deflate, negotiate
+from .deflate import Agreement, negotiate
 from .handshake import check_handshake, opens_socket
-from ..core.messages import Body, HTTPException, Request, reason
+from ..core.errors import HTTPException, reason
+from ..core.request import Body, Request
 
 # %% auto #0
 __all__ = ['WAIT_FOR', 'IDLE', 'HEAD', 'BODY', 'DEAF', 'Exchange', 'StreamedBody', 'RequestParser']
@@ -34,7 +35,7 @@ class Exchange:
     chunks: list[bytes] | None = None # Of the body, until it is complete or streamed
     body: Body | None = None
     refusal: HTTPException | None = None
-    agreed: Deflate | None = None # For a handshake
+    agreed: Agreement | None = None # For a handshake
 
     def __init__(self, request: Request | None, keep: bool = False) -> None:
         self.request, self.keep = request, keep # keep: the connection goes on afterwards
@@ -258,7 +259,7 @@ class RequestParser:
         self.stage = IDLE if exchange.keep else DEAF
         if exchange.body is not None: exchange.body.end()
         elif exchange.chunks and exchange.request is not None:
-            exchange.request._body = b''.join(exchange.chunks)
+            exchange.request.raw_body = b''.join(exchange.chunks)
             exchange.chunks = None
 
     # What is decided when a header is complete

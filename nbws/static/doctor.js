@@ -34,8 +34,8 @@
   }
   const askBySocket = () => new Promise(done => {
     const start = performance.now(), socket = new WebSocket('ws://' + location.host + '/_nbws/echo')
-    const late = setTimeout(done, 5000, 'no answer within 5 s. If HTTP answers, a proxy between this browser and Jupyter holds '
-      + 'sockets back: it has to pass upgrades on, without buffering.')
+    const late = setTimeout(done, 5000, 'no answer within 5 s. If HTTP answers, a proxy between this browser and '
+      + 'Jupyter holds sockets back: it has to pass upgrades on, without buffering.')
     const end = text => {
       clearTimeout(late)
       done(text)

@@ -1,7 +1,7 @@
 // Runs in a cell's output: gives the iframes above it the address of their page, and the height that the page asks for.
 // An output is shown in many places: in Jupyter with nbws's proxy or without, in VS Code, in Colab, and as a saved page
-// with nothing behind it. So Python writes this code into each output, behind an element with what it has to know in JSON
-// (nbws/notebook/frontends.py). Not every front end runs a script in its place, so it looks for that element itself.
+// with nothing behind it. So Python writes this code into each output, behind an element with what it has to know, in
+// JSON (nbws/notebook/iframes.py). Not every front end runs a script in its place: it looks for the element itself.
 (() => {
   const sleep = ms => new Promise(done => setTimeout(done, ms))
   const take = selector => { // What another view of this output has taken stays as it is
@@ -39,7 +39,7 @@
       return true
     } catch { return location.protocol === 'vscode-webview:' } // There it says nothing about what may be framed
   }
-  const refuseCopies = async (at, frame) => { // A copy of a notebook was saved with the app of the notebook it was made from
+  const refuseCopies = async (at, frame) => { // The copy of a notebook shows what was saved: the app of the original
     const mine = await shownNotebook(frame), answer = mine && await fetch(at + '/~notebook').catch(() => null)
     const theirs = answer && answer.ok && (await answer.json().catch(() => ({}))).notebook || ''
     const withoutDrive = path => path.replace(/^\w+:/, '')
@@ -59,8 +59,8 @@
     const { port, token, parameter, sandbox } = facts
     if (!port) throw new Error('Run this cell in JupyterLab or Jupyter Notebook to see the page. '
       + 'For other front ends, serve(port=0) gives the page an address of its own.')
-    const secret = token && (sandbox ? '/~' + token + path : path + (path.includes('?') ? '&' : '?') + parameter + '=' + token)
-    const asked = secret || path
+    let asked = path
+    if (token) asked = sandbox ? '/~' + token + path : path + (path.includes('?') ? '&' : '?') + parameter + '=' + token
     const other = base + 'proxy/' + port
     if (base && !sandbox && await isOurs(other + '/')) return ['jupyter-server-proxy', other + asked]
     const colab = window.google && window.google.colab && window.google.colab.kernel
@@ -93,9 +93,11 @@
   const fit = (frames, most) => { // `most`: pixels
     addEventListener('message', e => {
       if (!e.data || e.data.nbws !== 'height') return
-      for (const frame of frames) if (frame.contentWindow === e.source) frame.style.height = Math.min(e.data.height, most) + 'px'
+      const height = Math.min(e.data.height, most) + 'px'
+      for (const frame of frames) if (frame.contentWindow === e.source) frame.style.height = height
     })
-    for (const frame of frames) frame.addEventListener('load', () => frame.contentWindow.postMessage({ nbws: 'measure' }, '*'))
+    for (const frame of frames)
+      frame.addEventListener('load', () => frame.contentWindow.postMessage({ nbws: 'measure' }, '*'))
   }
 
   for (const element of take('script[data-nbws-facts]')) {

@@ -1,5 +1,5 @@
-// Pages are written as if they stood at `/`. Behind a prefix (a hub, a Jupyter server) this lets them go on believing it:
-// whatever a page asks its own server for, by `/x` or by the server's full address, is asked for at `prefix/x`.
+// Pages are written as if they stood at `/`. Behind a prefix (a hub, a Jupyter server) they work as if they did: what a
+// page asks its own server for, by `/x` or by the server's full address, is asked for at `prefix/x`.
 // Loaded first, and only behind a prefix.
 (() => {
   if (window.nbwsPrefix !== undefined) return
@@ -14,11 +14,11 @@
     const text = String(url)
     if (!/^(\/(?!\/)|https?:|wss?:)/i.test(text)) return url
     let u
-    try { u = new URL(text, location.href) } catch (e) { return url }
+    try { u = new URL(text, location.href) } catch { return url }
     if (!web[u.protocol] || !hosts.has(u.host)) return url
     if (u.pathname !== prefix && !u.pathname.startsWith(prefix + '/')) u.pathname = prefix + u.pathname
     if (text[0] === '/') return u.pathname + u.search + u.hash
-    u.host = location.host
+    Object.assign(u, { hostname: location.hostname, port: location.port }) // A `host` without a port would keep its own
     if (u.protocol.startsWith('ws')) u.protocol = location.protocol === 'https:' ? 'wss:' : 'ws:'
     else if (u.protocol === 'http:' && location.protocol === 'https:') u.protocol = 'https:'
     return u.href
@@ -28,8 +28,8 @@
   let leaving = false
   window.nbwsOutside = { fetch: window.fetch.bind(window), leave(url) { leaving = true; location.replace(url) } }
 
-  // A browser keeps six connections to a server, and each event stream holds one; here they are shared with Jupyter itself.
-  // So streams of our own server come over sockets (see nbws/web/events.py).
+  // A browser keeps six connections to a server, and each event stream holds one; behind a Jupyter
+  // server they are shared with it. So there (`data-events`) our streams come over sockets: nbws/layers/events.py.
   const NativeEvents = window.EventSource
   class Events extends EventTarget {
     #at; #socket; #timer; #last = ''; #retry = 500; #handlers = {}
@@ -40,10 +40,12 @@
       this.#connect()
     }
     #connect() {
-      let decoder = new TextDecoder(), rest = '', type = '', data = ''
+      const decoder = new TextDecoder()
+      let rest = '', type = '', data = ''
       const line = text => {
         if (!text) {
-          if (data) this.#tell(new MessageEvent(type || 'message', { data: data.slice(0, -1), lastEventId: this.#last, origin: location.origin }))
+          const init = { data: data.slice(0, -1), lastEventId: this.#last, origin: location.origin }
+          if (data) this.#tell(new MessageEvent(type || 'message', init))
           type = data = ''
           return
         }
@@ -55,12 +57,14 @@
       }
       const Socket = (window.nbwsSockets || {}).Socket || NativeSocket
       const query = '?url=' + encodeURIComponent(this.#at) + (this.#last && '&last=' + encodeURIComponent(this.#last))
-      const socket = this.#socket = new Socket(location.origin.replace(/^http/, 'ws') + prefix + '/_nbws/events' + query)
+      const url = location.origin.replace(/^http/, 'ws') + prefix + '/_nbws/events' + query
+      const socket = this.#socket = new Socket(url)
       socket.binaryType = 'arraybuffer'
       socket.onmessage = e => {
         if (typeof e.data === 'string') { // It begins: the app has answered, and it is a stream
           this.readyState = 1
-          return this.#tell(new Event('open'))
+          this.#tell(new Event('open'))
+          return
         }
         const lines = (rest + decoder.decode(e.data, { stream: true })).split(/\r\n|\n|\r(?=.)/s)
         rest = lines.pop()
@@ -89,19 +93,24 @@
       for (const type of ['open', 'message', 'error']) Object.defineProperty(this.prototype, 'on' + type, {
         get() { return this.#handlers[type] || null },
         set(handler) {
-          if (!(type in this.#handlers)) this.addEventListener(type, e => { if (typeof this.#handlers[type] === 'function') this.#handlers[type].call(this, e) })
+          if (!(type in this.#handlers)) this.addEventListener(type, e => {
+            if (typeof this.#handlers[type] === 'function') this.#handlers[type].call(this, e)
+          })
           this.#handlers[type] = handler
         } })
       Object.assign(this.prototype, { CONNECTING: 0, OPEN: 1, CLOSED: 2 })
-      for (const name of ['url', 'withCredentials', 'readyState']) Object.defineProperty(this.prototype, name, { value: undefined, writable: true })
+      for (const name of ['url', 'withCredentials', 'readyState']) // The native ones cannot be set
+        Object.defineProperty(this.prototype, name, { value: undefined, writable: true })
       if (NativeEvents) Object.setPrototypeOf(this.prototype, NativeEvents.prototype) // For `instanceof`
     }
   }
   const NativeSocket = window.WebSocket
   if (NativeEvents) window.EventSource = new Proxy(NativeEvents, { construct(target, [url, options = {}], self) {
     const fixed = fix(String(url)), { origin, pathname, search } = new URL(fixed, document.baseURI)
-    if (origin !== location.origin || !pathname.startsWith(prefix + '/')) return Reflect.construct(target, [fixed, options], self)
-    return new Events(pathname.slice(prefix.length) + search, new URL(fixed, document.baseURI).href, Boolean(options.withCredentials))
+    if (me.dataset.events === undefined || origin !== location.origin || !pathname.startsWith(prefix + '/'))
+      return Reflect.construct(target, [fixed, options], self)
+    const { href } = new URL(fixed, document.baseURI)
+    return new Events(pathname.slice(prefix.length) + search, href, Boolean(options.withCredentials))
   } })
 
   // What scripts ask for
@@ -126,8 +135,9 @@
 
   // What stands in the page: the server has mended its answers, so this is for what comes by sockets and scripts
   const attributes = ['href', 'src', 'action', 'formaction', 'poster', 'data']
-  const styled = text => text.replace(/((?:^|[^\w-])url\(\s*["']?|@import\s*["'])([^"')\s]+)/gi, (_, begin, url) => begin + fix(url))
-  const dress = element => {
+  const ADDRESS = /((?:^|[^\w-])url\(\s*["']?|@import\s*["'])([^"')\s]+)/gi // In CSS
+  const styled = text => text.replace(ADDRESS, (_, begin, url) => begin + fix(url))
+  const mendStyles = element => {
     const own = element.getAttribute('style')
     if (own && own.includes('url(') && styled(own) !== own) element.setAttribute('style', styled(own))
     const sheet = element.localName === 'style' && element.textContent
@@ -147,9 +157,9 @@
       if (r.type === 'attributes') mend(r.target)
       else for (const node of r.addedNodes) if (node.nodeType === 1) {
         mend(node)
-        dress(node)
+        mendStyles(node)
         for (const child of node.querySelectorAll('[href],[src],[action],[formaction],[poster],[data]')) mend(child)
-        for (const child of node.querySelectorAll('style,[style*="url("]')) dress(child)
+        for (const child of node.querySelectorAll('style,[style*="url("]')) mendStyles(child)
       }
     }
   }).observe(document, { subtree: true, childList: true, attributes: true, attributeFilter: attributes })

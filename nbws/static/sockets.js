@@ -1,5 +1,6 @@
 // Keeps a page's sockets alive. One that is lost comes back within a second of the network's return, if it is the htmx
-// extension's, and one whose other end has gone without a word (a laptop that slept, a router that forgot it) is noticed.
+// extension's, and one whose other end has gone without a word (a laptop that slept, a router that forgot it) is
+// noticed.
 // Every page with htmx's sockets loads this, before htmx.
 (() => {
   if (window.nbwsSockets) return
@@ -26,11 +27,11 @@
       const signal = AbortSignal.timeout(PATIENCE)
       const answer = await fetch(base + '/_nbws/sockets.js', { method: 'HEAD', cache: 'no-store', signal })
       return answer.ok && !answer.redirected
-    } catch (e) { return false }
+    } catch { return false }
   }
 
   const isOurs = url => {
-    try { return new URL(url, location.href).host === new URL(base).host } catch (e) { return false }
+    try { return new URL(url, location.href).host === new URL(base).host } catch { return false }
   }
   let making = false // The htmx extension is making one
   window.WebSocket = new Proxy(Native, { construct(target, args, self) {
@@ -45,8 +46,8 @@
     return socket
   } })
 
-  // A room with a history tells the position of each message to the sockets that ask for it (see nbws/sockets/rooms.py). One that
-  // opens again says what this page has seen, unless it was the page itself that closed it: then it begins anew.
+  // A room with a history tells the position of each message to the sockets that ask for it (nbws/sockets/rooms.py). A
+  // socket that opens again says what this page has seen, unless the page itself has closed it: then it begins anew.
   const seen = [] // Of each socket: its address, the socket, and the last position by epoch
   const resume = ([url, ...rest], open) => {
     const { search, hash } = new URL(url, location.href)
@@ -76,7 +77,14 @@
   }
 
   const watch = (socket, url, offers) => {
-    const state = { url, offers, alive: false, opened: 0, heard: Date.now(), sent: 0, asked: 0, paused: false, said: null, over: false }
+    const state = {
+      url, offers, // Whether it asked for the subprotocol
+      alive: false, // The other end knows it
+      opened: 0, heard: Date.now(), sent: 0, asked: 0, // When; `sent` and `asked` since something was heard
+      paused: false, // The other end has said that it will be silent
+      said: null, // With what code and reason the other end closes
+      over: false, // The page has been told that it is closed
+    }
     states.set(socket, state)
     socket.send = data => {
       if (!state.sent) state.sent = Date.now()
@@ -90,18 +98,24 @@
     })
     socket.addEventListener('message', e => {
       hear()
-      const told = state.alive && typeof e.data === 'string' && /^nbws (pong|pause|resume|close) ?(\d*) ?(.*)$/s.exec(e.data)
+      const told = state.alive && typeof e.data === 'string'
+        && /^nbws (pong|pause|resume|close) ?(\d*) ?(.*)$/s.exec(e.data)
       if (!told) return
       e.stopImmediatePropagation()
       if (told[1] === 'close') state.said = { code: Number(told[2]), reason: told[3] }
       else if (told[1] !== 'pong') state.paused = told[1] === 'pause'
     })
     socket.addEventListener('close', e => {
-      if (state.over && e.isTrusted) return e.stopImmediatePropagation() // It was given up before
-      if (e.isTrusted && state.alive && e.code === 1005) { // A proxy has dropped the code; without a farewell it is a loss
+      if (state.over && e.isTrusted) { // It was given up before
+        e.stopImmediatePropagation()
+        return
+      }
+      if (e.isTrusted && state.alive && e.code === 1005) { // A proxy has dropped the code
         e.stopImmediatePropagation()
         state.over = true
-        return socket.dispatchEvent(new CloseEvent('close', { wasClean: Boolean(state.said), ...state.said || { code: 1006 } }))
+        const how = state.said || { code: 1006 } // Without a farewell it is a loss
+        socket.dispatchEvent(new CloseEvent('close', { wasClean: Boolean(state.said), ...how }))
+        return
       }
       states.delete(socket)
       ending = socket
@@ -140,14 +154,16 @@
     if (now - looked > 5000) wake()
     looked = now
     for (const [socket, state] of states) {
-      if (socket.readyState === 0 ? now - state.heard > 2 * PATIENCE : state.asked && now - state.asked > PATIENCE) doubt(socket)
+      const isLate = socket.readyState === 0 ? now - state.heard > 2 * PATIENCE
+        : state.asked && now - state.asked > PATIENCE
+      if (isLate) doubt(socket)
       else if (now - state.heard > QUIET || (state.sent && now - state.sent > PATIENCE)) ask(socket)
     }
   }
   setInterval(look, 1000)
 
-  // Back again: htmx would wait for up to a minute, and browsers let sockets wait that have failed often. So the page asks by
-  // HTTP whether somebody is there, and opens the sockets then.
+  // Back again: htmx would wait for up to a minute, and browsers let sockets wait that have failed often. So the page
+  // asks by HTTP whether somebody is there, and opens the sockets then.
   const lost = new Map()
   let ending = null, failures = 0, coming = false, hurry = () => {}
   const lose = (socket, state) => {

@@ -15,22 +15,28 @@ from urllib.parse import quote
 from weakref import WeakKeyDictionary
 
 from ..layers.gate import Gate
+from ..layers.prefix import descend, without
+from ..layers.stack import Stack, usual_layers
 from ..web.app import WebApp
 from ..core.protocols import Environment
 from ..web.tracebacks import users_traceback
 from ..core.data import BODY_RATE, BODY_SILENCE, Headers, sendable_fields
 from ..sockets.alive import PAUSE, PING, PONG, RESUME, farewell, stays_alive
-from ..core.messages import (ALIVE, CloseCode, HTTPException, NbwsError, Payload, PlainTextResponse, Reported,
-                                Request, Response, encodable, printable, reason)
+from ..core.encoding import encodable
+from ..core.errors import HTTPException, NbwsError, Reported, printable, reason
+from ..core.messages import CloseCode, Payload
+from ..core.request import ALIVE, Request
+from ..core.response import PlainTextResponse, Response
 from ..core.protocols import Conn, Receiver, Upgrade
-from ..sockets.websocket import HIGH_WATER, Inbox, Quota
+from ..sockets.inbox import Inbox, InboxQuota
+from ..sockets.outbox import HIGH_WATER
 from ..sockets.workers import Workers, is_ending
 
 log = logging.getLogger('nbws')
 
 # %% auto #0
-__all__ = ['log', 'Scope', 'Message', 'Receive', 'Send', 'to_request', 'asgi', 'ProtocolError', 'ClientLeft', 'Chunks', 'ASGIApp',
-           'replace_sockets', 'from_asgi']
+__all__ = ['log', 'Scope', 'Message', 'Receive', 'Send', 'FIELDS', 'to_request', 'asgi', 'ProtocolError', 'ClientLeft', 'Chunks',
+           'ASGIApp', 'replace_sockets', 'from_asgi']
 
 # %% ../../nbs/transports/00_asgi.ipynb #a9972d2b
 Scope = dict[str, Any]
@@ -40,19 +46,27 @@ Send = Callable[[Message], Awaitable[None]]
 
 def to_request(scope: Scope) -> Request:
     "The request that an ASGI scope of HTTP or of a socket describes; its body is empty."
-    root = (scope.get('root_path') or '').rstrip('/')
-    raw = (scope.get('raw_path') or quote(scope['path'], safe="/:@!$&'()*+,;=~-._").encode()).partition(b'?')[0]
-    prefix = quote(root).encode()
-    if prefix and (raw == prefix or raw.startswith(prefix + b'/')): raw = raw[len(prefix):] or b'/'
+    raw = (scope.get('raw_path') or quote(scope['path'], safe=_IN_PATHS).encode()).partition(b'?')[0]
     query = scope.get('query_string') or b''
     socket = scope['type'] == 'websocket'
     request = Request('GET' if socket else scope['method'], raw + b'?' + query if query else raw,
                       Headers.from_raw([(bytes(k), bytes(v)) for k, v in scope['headers']]),
                       peer=_address(scope.get('client')) or ('', 0), server=_address(scope.get('server')) or ('', None),
                       scheme={'ws': 'http', 'wss': 'https'}.get(s := scope.get('scheme') or 'http', s),
-                      root_path=root, http_version=scope.get('http_version', '1.1'), upgrade=socket)
+                      http_version=scope.get('http_version', '1.1'), upgrade=socket)
     request.asgi_scope = scope
+    _descend(request, scope)
     return request
+
+def _descend(request: Request, scope: Scope) -> None:
+    "Let a request stand where its scope says: below the server's prefix, or below that of an application."
+    root = (scope.get('root_path') or '').rstrip('/')
+    prefix = quote(root, safe=_IN_PATHS)
+    descend(request, prefix)
+    if scope.get('app_root_path', root) != root: request.prefix = '' # Mounted: the author's addresses know it
+    elif prefix: request.retarget(without(request.target, prefix.encode())) # uvicorn adds it to what has it already
+
+_IN_PATHS = "/:@!$&'()*+,;=~-._"
 
 def _address(pair: Any) -> Any:
     "Host and port; granian gives the port as text."
@@ -65,7 +79,7 @@ class _Incoming:
         self.receive, self.gone, self.size = receive, False, 0 # The client has left; bytes that came
         framed = {'content-length', 'transfer-encoding'} & set(request.headers)
         self.ended = not framed and request.method in ('GET', 'HEAD') # The body has
-        if not self.ended: request._body = self
+        if not self.ended: request.raw_body = self
         self._chunks: deque[bytes] = deque()
         self._lock, self._taken = asyncio.Lock(), asyncio.Event()
 
@@ -149,14 +163,12 @@ async def _pump(response: Response, chunks: AsyncIterator[Any], send: Send, gone
     await send(_part())
 
 # %% ../../nbs/transports/00_asgi.ipynb #1e6436a8
-_GATES: WeakKeyDictionary[Any, Gate] = WeakKeyDictionary()
-_QUOTAS: WeakKeyDictionary[Any, Quota] = WeakKeyDictionary() # Of what may wait at an app's sockets
+_LAYERS: WeakKeyDictionary[Any, Stack] = WeakKeyDictionary()
+_QUOTAS: WeakKeyDictionary[Any, InboxQuota] = WeakKeyDictionary() # Of what may wait at an app's sockets
 
 async def _ask(app: Any, request: Request) -> Response:
-    gate = _GATES.get(app) or _GATES.setdefault(app, Gate(any_host=True))
-    refusal = gate(request, getattr(app, 'allowed_hosts', ()), getattr(app, 'allowed_origins', ()))
-    response: Response = refusal or await app.http(request)
-    return response
+    layers = _LAYERS.get(app) or _LAYERS.setdefault(app, usual_layers(Gate(any_host=True)))
+    return await layers.answer(app, request)
 
 PATIENCE = 0.05 # Seconds that an answer takes before anybody looks whether the client is still there
 
@@ -223,10 +235,13 @@ async def _send(response: Response, request: Request, incoming: _Incoming, send:
     if not pump.cancelled(): pump.result()
 
 # %% ../../nbs/transports/00_asgi.ipynb #c55d48c1
+ENOUGH = 2**18 # Bytes of messages that are handled before others have their turn, or 64 messages
+
 class _Socket:
     "The app's `Conn` over an ASGI server."
     group = transport = None
-    def __init__(self, receiver: Receiver, receive: Receive, send: Send, quota: Quota, alive: bool = False) -> None:
+    def __init__(self, receiver: Receiver, receive: Receive, send: Send, quota: InboxQuota,
+                 alive: bool = False) -> None:
         self.quota, self._alive = quota, alive
         self.receiver, self._receive, self._send = receiver, receive, send
         self._queue: deque[Message] = deque()
@@ -264,26 +279,33 @@ class _Socket:
         while True:
             while self._queue:
                 message = self._queue.popleft()
+                size = len(message.get('text') or message.get('bytes') or b'')
                 try: await self._send(message)
                 except OSError: return CloseCode.ABNORMAL, 'the client has left'
+                finally: del message # It may be long, and the next one far away
                 above = self.buffered > HIGH_WATER
-                self.buffered -= len(message.get('text') or message.get('bytes') or b'')
+                self.buffered -= size
                 if above and self.buffered <= HIGH_WATER: self.receiver.drained()
             if self.ended is not None: return self.ended
             self._wake.clear()
             await self._wake.wait()
 
     async def read(self) -> tuple[int, str]:
-        "Pass on what comes, until the client is gone."
+        "Pass on what comes, until the client is gone. A server may have much of it: others have their turn in between."
+        work = 0
         while True:
             await self._reading.wait()
             message = await self._receive()
             if message['type'] != 'websocket.receive':
                 return message.get('code') or CloseCode.NO_STATUS, message.get('reason') or ''
             text = message.get('text')
+            data = text if text is not None else message['bytes']
+            work += len(data) + ENOUGH // 64
             if self._alive and text == PING:
                 if self.buffered <= HIGH_WATER: self.send(PONG)
-            elif self.ended is None: self.receiver.received(text if text is not None else message['bytes'])
+            elif self.ended is None: self.receiver.received(data)
+            del message, text, data # Nobody but the handler keeps them
+            if work > ENOUGH: work = await asyncio.sleep(0, 0)
 
     async def run(self) -> tuple[int, str]:
         "Both, until one ends. Returns the code and the reason."
@@ -319,7 +341,7 @@ async def _connect(app: Any, scope: Scope, receive: Receive, send: Send) -> None
         await send({'type': 'websocket.accept', 'subprotocol': ALIVE if alive else chosen,
                     'headers': [(k.lower().encode('latin-1'), v.encode('latin-1'))
                                 for k, v in sendable_fields(response.headers)]})
-        ended = await _Socket(receiver, receive, send, _QUOTAS.setdefault(app, Quota()), alive).run()
+        ended = await _Socket(receiver, receive, send, _QUOTAS.setdefault(app, InboxQuota()), alive).run()
     finally: receiver.closed(*ended)
 
 async def _refuse(response: Response, scope: Scope, send: Send) -> None:
@@ -357,12 +379,22 @@ async def _started(app: Any) -> None:
     finally: _STARTING.pop(app, None)
 
 # %% ../../nbs/transports/00_asgi.ipynb #0901cefe
+FIELDS = 1000 # Header fields of a request; beyond it 431
+
+async def _too_many(scope: Scope, receive: Receive, send: Send) -> None:
+    "Refuse a request with endless header fields: uvicorn has no limit, and takes trailers for such."
+    response, body = PlainTextResponse(reason(431), 431), reason(431).encode()
+    if scope['type'] == 'http': return await _whole(response, body, send)
+    await receive()
+    await _refuse(response, scope, send)
+
 async def asgi(app: Any, # An app of ours
                scope: Scope, receive: Receive, send: Send) -> None:
     "Answer one call of an ASGI server: a request, a socket or the lifespan. ASGI 3; on the server's loop."
     if scope['type'] == 'lifespan': return await _lifespan(app, receive, send)
     if scope['type'] not in ('http', 'websocket'): raise NbwsError(f'an ASGI scope not known here: {scope["type"]!r}')
     if app.loop is None: await _started(app)
+    if len(scope['headers']) > FIELDS: return await _too_many(scope, receive, send)
     await (_answer if scope['type'] == 'http' else _connect)(app, scope, receive, send)
 
 # %% ../../nbs/transports/00_asgi.ipynb #33c24b33

@@ -15,8 +15,10 @@ from typing import Any, TypeVar
 from ..web.assets import ASSETS
 from ..core.binding import Plan, Source
 from ..web.endpoints import EMPTY, YieldedBody, is_stream, pulled
-from ..core.messages import HTTPException as AnyHTTPException
-from ..core.messages import OptionError, Request, Response
+from ..core.errors import HTTPException as AnyHTTPException
+from ..core.errors import OptionError
+from ..core.request import Request
+from ..core.response import Response
 from ..core.protocols import Upgrade
 from ..core.routing import ANY, WEBSOCKET, Route
 from ..sockets.workers import is_ending
@@ -115,7 +117,6 @@ class TremoloAnswering(TremoloRouting):
 
     async def http(self, request: Request) -> Response:
         "Answer a request, or a handshake with an `Upgrade`. Never raises an `Exception`."
-        request.root_path = request.root_path or self.context.options['root_path'].rstrip('/')
         response = await super().http(request)
         x = vars(request.state).get('_exchange')
         if x and self.hooks['close'] and not x.connection.known and not isinstance(response, Upgrade):
@@ -135,7 +136,8 @@ class TremoloAnswering(TremoloRouting):
     def _found(self, request: Request) -> Request:
         "Slashes at the end do not count where nothing answers with them."
         path = request.path
-        if len(path) > 1 and path.endswith('/') and not self.table.methods(path): request._path = f'/{path.strip("/")}'
+        if len(path) > 1 and path.endswith('/') and not self.table.methods(path):
+            request.decoded_path = f'/{path.strip("/")}'
         return request
 
     async def _leaving(self, x: TremoloCall, response: Response) -> Response:

@@ -12,7 +12,8 @@ from dataclasses import replace
 from typing import Any
 
 from ..core.binding import Plan, Source, plan
-from ..core.messages import Request, SignatureError
+from ..core.errors import SignatureError
+from ..core.request import Request
 from .requests import Incoming, TremoloRequest
 from .responses import SSE, ResponseWriter, TremoloResponse
 from ..sockets.workers import Workers

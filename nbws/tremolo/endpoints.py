@@ -15,8 +15,9 @@ from typing import Any
 
 from ..core.binding import Plan
 from ..web.endpoints import HTTPEndpoint, SocketEndpoint, YieldedBody, is_stream, pulled, source_of
-from ..core.messages import BindError, Reported, Request
-from ..core.messages import HTTPException as AnyHTTPException
+from ..core.errors import BindError, Reported
+from ..core.request import Request
+from ..core.errors import HTTPException as AnyHTTPException
 from ..core.routing import PATH_TYPES, Pattern, parse_pattern
 from ..sockets.websocket import WebSocket
 from .binding import TremoloCall, exchange_of, run_plan

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..core.data import ascii_field
-from ..core.messages import HTTPException as _HTTPException
+from ..core.errors import HTTPException as _HTTPException
 from ..core.messages import WebSocketDisconnect
 
 # %% auto #0

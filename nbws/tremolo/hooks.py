@@ -14,8 +14,8 @@ from typing import Any, NamedTuple, TypeVar
 from ..app import App
 from ..core.binding import Plan, Source
 from ..web.endpoints import EMPTY
-from ..core.messages import BindError
-from ..core.messages import HTTPException as AnyHTTPException
+from ..core.errors import BindError
+from ..core.errors import HTTPException as AnyHTTPException
 from ..core.routing import Route, parse_pattern
 from .binding import TremoloCall, run_plan, tremolo_plan
 from .requests import Context

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote
 
 from ..core.data import UploadFile
-from ..core.messages import Request
+from ..core.request import Request
 from .exceptions import BadRequest, PayloadTooLarge, RequestTimeout
 
 # %% auto #0

@@ -15,8 +15,11 @@ from typing import Any
 from urllib.parse import quote
 
 from ..web.files import FileResponse
-from ..core.messages import Payload, Response, WebSocketDisconnect, reason
-from ..sockets.websocket import DONE, WebSocket
+from ..core.errors import reason
+from ..core.messages import Payload, WebSocketDisconnect
+from ..core.response import Response
+from ..sockets.outbox import DONE
+from ..sockets.websocket import WebSocket
 from .exceptions import HTTPRedirect, InternalServerError, ReceiveTimeout, WebSocketClientClosed
 from .requests import HeaderFields, Incoming, to_plain, to_text
 
@@ -286,7 +289,7 @@ class TremoloWebSocket(WebSocket):
 
     def pong(self, data: bytes = b'') -> Awaitable[None]:
         "Send a pong that nobody asked for (RFC 6455, section 5.5.3); pings are answered by themselves."
-        self._call(getattr(self.conn, 'pong', lambda data: None), data) # Not every transport can
+        self.call_soon(getattr(self.conn, 'pong', lambda data: None), data) # Not every transport can
         return DONE
 
     def close(self, code: int = 1000, reason: str = '', *, timeout: float | None = None) -> Awaitable[None]:

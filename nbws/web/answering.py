@@ -11,7 +11,10 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from ..core.binding import Plan, plan
-from ..core.messages import BindError, HTTPException, PlainTextResponse, Request, Response
+from ..core.errors import BindError
+from ..core.errors import HTTPException
+from ..core.request import Request
+from ..core.response import PlainTextResponse, Response
 from ..core.routing import WEBSOCKET, RouteTable
 from ..sockets.websocket import WebSocket
 from ..sockets.workers import Workers, is_ending

@@ -16,10 +16,11 @@ from typing import Any
 
 from ..core.binding import SPECIAL_TYPES, plan
 from ..core.html import Safe
-from ..core.messages import Request, Response
+from ..core.request import Request
+from ..core.response import Response
 from ..core.protocols import Application, Environment, Upgrade
 from ..core.routing import ANY, WEBSOCKET, Route, RouteTable
-from ..layers.gate import hidden, host_names, is_hidden, origin_names
+from ..layers.origins import hidden, host_names, is_hidden, origin_names
 from ..sockets.rooms import Room, Rooms, take_since
 from ..sockets.websocket import WebSocket
 from ..sockets.workers import is_ending
@@ -102,7 +103,7 @@ def of(part: str, name: str) -> Any:
     def change(app: Any, value: Any) -> None: setattr(getattr(app, part), name, value)
     return property(attrgetter(f'{part}.{name}'), change)
 
-# %% ../../nbs/web/19_app.ipynb #18658b0e
+# %% ../../nbs/web/19_app.ipynb #a5be9d8f
 class WebApp(RouteDecorators, HookDecorators, Views):
     "A live web app: routes and sockets that may change while they are served. Its parameters are FastHTML's."
     environment: Environment = BaseEnvironment() # Of every app that has none of its own
@@ -194,7 +195,7 @@ class WebApp(RouteDecorators, HookDecorators, Views):
         request.answered = True
         if request._session is not None and (cookie := self.sessions.save(request._session, request.scheme == 'https')):
             response.headers.append(('set-cookie', cookie))
-        if request._out: response.headers += request._out
+        if request.added_headers: response.headers += request.added_headers
         response = self.environment.transform_response(request, response)
         if response.body.__class__ is not bytes: response.unbuffered()
         if response.background is not None: response.background = in_background(self, request, response.background)

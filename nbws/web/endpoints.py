@@ -16,11 +16,15 @@ from ..core.data import MAX_FORM, Fields, MultiDict, ascii_field
 from .files import FileResponse
 from .environment import ReportingApp
 from ..core.html import FT, HtmxResponseHeaders, HttpHeader, Safe, fragment, is_elements
-from ..core.messages import (CROWD, DEPTH, BindError, CloseCode, HTMLResponse, HTTPException, JSONResponse,
-                                RedirectResponse, Reported, Request, Response, SignatureError, WebSocketDisconnect,
-                                from_json, is_deep, too_long, whole_pairs)
+from ..core.encoding import CROWD, DEPTH, from_json, is_deep, too_long, whole_pairs
+from ..core.errors import BindError, HTTPException, Reported, SignatureError
+from ..core.messages import CloseCode, WebSocketDisconnect
+from ..core.request import Request
+from ..core.response import HTMLResponse, JSONResponse, RedirectResponse, Response
 from ..core.routing import Route
-from ..sockets.websocket import DONE, HandOver, WebSocket, is_component, to_payload
+from ..sockets.dispatch import HandOver
+from ..sockets.outbox import DONE, is_component, to_payload
+from ..sockets.websocket import WebSocket
 from ..sockets.workers import Workers, is_ending
 
 # %% auto #0

@@ -11,7 +11,9 @@ from contextlib import AbstractContextManager, nullcontext
 from types import FrameType
 from typing import Any, Protocol
 
-from ..core.messages import BindError, Request, Response
+from ..core.errors import BindError
+from ..core.request import Request
+from ..core.response import Response
 from ..core.protocols import Application, Environment
 from ..core.routing import Owner, Route
 from .log import Log

@@ -9,7 +9,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
 from ..core.html import H1, Main, Meta, P, Pre, Title, document
-from ..core.messages import HTMLResponse, HTTPException, PlainTextResponse, Request, Response, printable, reason
+from ..core.errors import printable, reason
+from ..core.errors import HTTPException
+from ..core.request import Request
+from ..core.response import HTMLResponse, PlainTextResponse, Response
 from ..core.routing import Route
 from ..sockets.workers import is_ending
 from .environment import ReportingApp

@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ..core.messages import HTTPException, Request, Response
+from ..core.errors import HTTPException
+from ..core.request import Request
+from ..core.response import Response
 
 CHUNK = 256 * 1024
 

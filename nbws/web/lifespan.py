@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any
 
-from ..core.messages import NbwsError
+from ..core.errors import NbwsError
 from ..sockets.workers import is_ending
 from .environment import ReportingApp
 from .hooks import called

@@ -8,23 +8,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..core.messages import Request, Response
+from ..core.request import Request
+from ..core.response import Response
 from ..core.protocols import Application
-from ..layers.gate import is_hidden
+from ..layers.origins import is_hidden
 
 # %% auto #0
 __all__ = []
 
-# %% ../../nbs/web/15_mounts.ipynb #12792b1f
+# %% ../../nbs/web/15_mounts.ipynb #e32eb1e0
 def below(request: Request, prefix: str, # A mounted app's; without a slash at its end
           ) -> Request:
     "The same request as it looks from below `prefix`."
     path, mark, query = request.target.partition(b'?')
     rest = b'/' + b'/'.join(path.split(b'/')[prefix.count('/') + 1:])
-    inner = Request(request.method, rest + mark + query, request.headers, request._body,
+    inner = Request(request.method, rest + mark + query, request.headers, request.raw_body,
                     peer=request.peer, server=request.server, scheme=request.scheme,
                     root_path=request.root_path + prefix, http_version=request.http_version, upgrade=request.upgrade)
-    inner.asgi_scope, inner._state, inner.since = request.asgi_scope, request.state, request.since
+    inner.asgi_scope, inner.own_state, inner.since = request.asgi_scope, request.state, request.since
     inner.max_form, inner.vouched = request.max_form, request.vouched
     return inner
 

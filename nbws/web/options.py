@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..core.html import attribute_name
-from ..core.messages import OptionError
+from ..core.errors import OptionError
 
 # %% auto #0
 __all__ = []

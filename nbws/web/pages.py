@@ -10,13 +10,14 @@ from typing import Any
 
 from ..core.binding import SPECIAL_NAMES, Source
 from ..core.html import Meta, Safe, Script, document, is_document, render
-from ..core.messages import NbwsError, Request
+from ..core.errors import NbwsError
+from ..core.request import Request
 from .assets import ASSETS, EXTENSIONS, asset
 
 # %% auto #0
 __all__ = []
 
-# %% ../../nbs/web/11_pages.ipynb #69b41c25
+# %% ../../nbs/web/11_pages.ipynb #eee12c5b
 class Pages:
     "The shell of an app's pages. Its attributes may change at any time; each page looks at them."
     def __init__(self,
@@ -64,8 +65,8 @@ class Pages:
         "The HTML of a page."
         if self.body_wrap and not is_document(content): content = self.body_wrap(content)
         hdrs, ftrs, htmlkw, bodykw = None, self.ftrs, self.htmlkw, self.bodykw
-        if request._state: # Perhaps this request has changed some for itself
-            own = vars(request._state)
+        if request.own_state: # Perhaps this request has changed some for itself
+            own = vars(request.own_state)
             hdrs, ftrs = own.get('hdrs'), own.get('ftrs', ftrs)
             htmlkw, bodykw = own.get('htmlkw', htmlkw), own.get('bodykw', bodykw)
         return document(content, title=self.title, hdrs=self.head(request.root_path, hdrs), ftrs=ftrs,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
-from ..core.messages import NbwsError
+from ..core.errors import NbwsError
 from ..core.routing import WEBSOCKET, Route, RouteTable, parse_pattern
 from ..sockets.websocket import WebSocket
 from ..sockets.workers import Workers
@@ -25,7 +25,7 @@ log = logging.getLogger('nbws')
 # %% auto #0
 __all__ = ['log']
 
-# %% ../../nbs/web/13_router.ipynb #643af924
+# %% ../../nbs/web/13_router.ipynb #f4e1aaf2
 class OpenSockets(set[WebSocket]):
     "The open sockets of an app. Changed on the server's loop only; from other threads, read a copy."
     def align(self, table: RouteTable) -> None:
@@ -41,7 +41,7 @@ class OpenSockets(set[WebSocket]):
             ws.request.route, ws.request.path_params = found
             if ws.target is not found[0].endpoint and ws.turn_to(found[0].endpoint): moving.append(ws)
         if not moving: return
-        for ws in moving: ws.hold()
+        for ws in moving: ws.dispatcher.hold()
         Workers.here().start(_move(moving))
 
     def view(self) -> TableView:
@@ -53,7 +53,7 @@ class OpenSockets(set[WebSocket]):
         theirs = [ws for ws in tuple(self) if not ws.path.startswith(ASSETS)]
         return TableView(theirs, ('path', 'client', 'visitor', 'rooms', 'unsent bytes', 'dropped'), row)
 
-# %% ../../nbs/web/13_router.ipynb #1c43c127
+# %% ../../nbs/web/13_router.ipynb #1e214bd0
 def _visitor(ws: WebSocket) -> str:
     "Who that is, by the session: its login, or the beginning of its id. A proxy gives all the same address."
     session = ws.request._session # Not the property, which would begin one
@@ -66,12 +66,12 @@ async def _move(sockets: list[WebSocket]) -> None:
     except asyncio.TimeoutError:
         log.warning('conn or disconn takes over %d s when its cell is run again: messages go on', MOVING)
     finally:
-        for ws in sockets: ws.release()
+        for ws in sockets: ws.dispatcher.release()
 
 async def _one_by_one(sockets: list[WebSocket]) -> None:
     for ws in sockets: await ws.move()
 
-# %% ../../nbs/web/13_router.ipynb #7e8c05c9
+# %% ../../nbs/web/13_router.ipynb #b0d4c80c
 class Router:
     "The routes of an app. Every method may be called from any thread, but for `align`."
     def __init__(self, app: ReportingApp) -> None:
@@ -109,7 +109,7 @@ class Router:
 
     def changed(self) -> None:
         "Tell the loops of open sockets that the table has changed."
-        for ws in {s._loop: s for s in tuple(self.sockets)}.values(): ws._call(self.align)
+        for ws in {s.loop: s for s in tuple(self.sockets)}.values(): ws.call_soon(self.align)
 
     def align(self) -> None:
         "Bring every open socket in line with the table. On the server's loop."

@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Sequence
 
 from .. import __path__
-from ..core.messages import BindError, printable
+from ..core.errors import BindError, printable
 
 # %% auto #0
 __all__ = []

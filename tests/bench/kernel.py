@@ -14,8 +14,8 @@ import servers
 def serve(name: str, port: int) -> None:
     "As in a notebook, less the iframe."
     if name == 'nbws':
-        import nbws.notebook.serve
-        nbws.notebook.serve._start(servers.components(), '127.0.0.1', port)
+        from nbws.notebook.served import ListenOptions, start_server
+        start_server(servers.components(), ListenOptions('127.0.0.1', port))
     else:
         import fasthtml.jupyter
         fasthtml.jupyter.htmx_config_port = lambda port: None # Shows a script, which needs IPython

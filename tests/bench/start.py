@@ -10,9 +10,10 @@ import sys
 def nbws(port: int) -> None:
     from nbws.common import fast_app
     from nbws.notebook.serve import serve_cell
+    from nbws.notebook.served import ListenOptions
     app, rt = fast_app()
     rt('/')(lambda: 'hello')
-    serve_cell(app, port=port)
+    serve_cell(app, listen=ListenOptions(port=port))
 
 
 def fasthtml(port: int) -> None:

@@ -90,7 +90,7 @@ async def pipe(websocket):
 serve()
 """
 SERVED = """
-from nbws.notebook.serve import SERVED
+from nbws.notebook.served import SERVED
 SERVED[0].server.limits = Limits(max_message=16 * 2**20, max_body=2**30)
 """
 
@@ -176,8 +176,8 @@ def masked_anew(xsrf: str) -> str:
 def test_what_an_app_sees_at_its_own_port(jupyter: Jupyter, proxied: bool) -> None:
     "Jupyter's cookies come there by themselves, its token through jupyter-server-proxy."
     kernel = Kernel(jupyter)
-    where = ('from nbws.notebook.frontends import of\nfrom nbws.notebook.serve import SERVED\n'
-             's = SERVED[0].server\nprint(s.port, of(s).token)')
+    where = ('from nbws.notebook.exposure import exposure_of\nfrom nbws.notebook.served import SERVED\n'
+             's = SERVED[0].server\nprint(s.port, exposure_of(s).token)')
     at, token = kernel.run(APP.replace('serve()', 'serve(port=0)') + where).split()[-2:]
     port, base = (jupyter.port, f'{jupyter.base}proxy/{at}') if proxied else (int(at), '')
     cookie = f'nbws-{at}={token}; {jupyter.log_in()}; jupyterhub-session-id=1; mine=2; username-theme=dark'
@@ -261,8 +261,8 @@ serve(app, port=0)
 def test_a_tornado_applications_own_xsrf_check(jupyter: Jupyter, direct: bool) -> None:
     "By a field of the form and by a header; and Jupyter's value of the same name does not arrive."
     kernel = Kernel(jupyter)
-    where = ('from nbws.notebook.frontends import of\nfrom nbws.notebook.serve import SERVED\n'
-             's = SERVED[0].server\nprint(s.port, of(s).token)')
+    where = ('from nbws.notebook.exposure import exposure_of\nfrom nbws.notebook.served import SERVED\n'
+             's = SERVED[0].server\nprint(s.port, exposure_of(s).token)')
     at, token = kernel.run(TORNADO + where).split()[-2:]
     port, base = (int(at), '') if direct else (jupyter.port, kernel.base)
     login = jupyter.log_in()
@@ -574,9 +574,10 @@ from nbws.jupyter import rendezvous
 rendezvous.socket = types.SimpleNamespace(**{k: v for k, v in vars(socket).items() if k != 'AF_UNIX'})
 """
 TOLD = """
-from nbws.notebook.frontends import of
+from nbws.notebook.exposure import exposure_of
 server = SERVED[0].server
-print(of(server).meeting.path or '-', of(server).meeting.port, of(server).token)
+o = exposure_of(server)
+print(o.address.path or '-', o.address.port, o.token)
 print(app.doctor())
 """
 
@@ -593,14 +594,15 @@ def test_a_runtime_folder_that_keeps_no_modes(tmp_path: Path) -> None:
         with dial(kernel) as ws:
             ws.send('by another folder')
             assert ws.recv(BOUND) == 'by another folder'
-        folders = kernel.run('from nbws.notebook.frontends import of\nfrom nbws.notebook.serve import SERVED\n'
-                             'o = of(SERVED[0].server)\nprint(o.file.parent, o.file.parent.stat().st_mode & 0o777)\n'
+        folders = kernel.run('from nbws.notebook.exposure import exposure_of\nfrom nbws.notebook.served import SERVED\n'
+                             'folder = exposure_of(SERVED[0].server).file.parent\n'
+                             'print(folder, folder.stat().st_mode & 0o777)\n'
                              'stop()').split()
         assert folders[1] == str(0o700)
         assert not Path(folders[0]).exists()
         # Where that is taken by somebody, too, there is a port; and the doctor says why
         Path(folders[0]).write_text('no folder')
-        try: told = kernel.run('serve()\nprint(app.doctor())\nprint(of(SERVED[0].server).port)')
+        try: told = kernel.run('serve()\nprint(app.doctor())\nprint(exposure_of(SERVED[0].server).port)')
         finally: Path(folders[0]).unlink()
         assert 'keeps the modes of files' in told
         assert int(told.split()[-1]) > 0
@@ -613,7 +615,7 @@ def test_without_unix_sockets(jupyter: Jupyter) -> None:
     kernels = [Kernel(jupyter) for _ in range(2)]
     for kernel in kernels: assert kernel.run(WINDOWS + APP) == ''  # Not a word about a port that is in use
     kernel = kernels[0]
-    path, port, token, *text = kernel.run('from nbws.notebook.serve import SERVED' + TOLD).split()
+    path, port, token, *text = kernel.run('from nbws.notebook.served import SERVED' + TOLD).split()
     assert (path, 'for the Jupyter server alone' in ' '.join(text)) == ('-', True)
     folder = jupyter.runtime/'nbws'
     file = folder/f'{kernel.id}.json'
@@ -661,7 +663,8 @@ def test_latency(jupyter: Jupyter) -> None:
     Interleaved, in one run. The proxy's own delay is some 0.2 ms, so a timer or Nagle's algorithm on the way shows.
     """
     kernel = Kernel(jupyter)
-    where = 'from nbws.notebook.frontends import of\nprint(SERVED[0].server.port, of(SERVED[0].server).token)'
+    where = ('from nbws.notebook.exposure import exposure_of\n'
+             'print(SERVED[0].server.port, exposure_of(SERVED[0].server).token)')
     told = kernel.run(APP.replace('serve()', 'serve(port=0)') + SERVED + where)
     port, token = told.split()[-2:]
     fastest = {name: float('inf') for name in ('direct', 'ours', 'theirs')}
@@ -706,7 +709,8 @@ def test_what_it_costs_jupyters_start() -> None:
     took = min(float(run[0]) for run in runs)
     print(f'import nbws.jupyter.extension: {took:.1f} ms')
     assert took < 20, took
-    assert set(runs[0][1:]) == {'nbws.jupyter', 'nbws.jupyter.extension', 'nbws.jupyter.rendezvous'}
+    assert set(runs[0][1:]) == {'nbws.jupyter', 'nbws.jupyter.extension', 'nbws.jupyter.rendezvous',
+                                'nbws.jupyter.cookies'}
 
 
 def test_the_name_in_older_settings() -> None:

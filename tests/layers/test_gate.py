@@ -62,9 +62,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     try:
         kernel, direct = Kernel(jupyter), Kernel(jupyter)
         kernel.run(APP + 'serve()')
-        told = direct.run(APP + 'serve(port=0)\nfrom nbws.notebook.serve import SERVED\n'
-                                'from nbws.notebook.frontends import of\n'
-                                'print(SERVED[0].server.port, of(SERVED[0].server).token)').split()
+        told = direct.run(APP + 'serve(port=0)\nfrom nbws.notebook.served import SERVED\n'
+                                'from nbws.notebook.exposure import exposure_of\n'
+                                'print(SERVED[0].server.port, exposure_of(SERVED[0].server).token)').split()
         yield Place(jupyter, kernel, direct, int(told[-2]), told[-1], jupyter.log_in())
     finally: jupyter.stop()
 
@@ -293,18 +293,18 @@ def test_another_user(place: Place) -> None:
     above = [p for p in (folder.parent, *folder.parent.parents) if p != Path('/') and p.stat().st_uid == 0]
     modes = {p: p.stat().st_mode for p in above}
     file = next(folder.glob(f'{place.kernel.id}.json'))
-    from nbws.jupyter.rendezvous import find
-    meeting = find(file)
-    assert meeting is not None
-    assert meeting.path
+    from nbws.jupyter.rendezvous import read_address
+    address = read_address(file)
+    assert address is not None
+    assert address.path
     try:
         for p in above: p.chmod(0o755)
-        done = stranger(str(place.port), str(file), meeting.path)
-        for p in (folder, Path(meeting.path).parent): assert p.stat().st_mode & 0o777 == 0o700
-        Path(meeting.path).parent.chmod(0o755)  # Not even then: the socket's own mode
-        again = stranger(str(place.port), meeting.path)
+        done = stranger(str(place.port), str(file), address.path)
+        for p in (folder, Path(address.path).parent): assert p.stat().st_mode & 0o777 == 0o700
+        Path(address.path).parent.chmod(0o755)  # Not even then: the socket's own mode
+        again = stranger(str(place.port), address.path)
     finally:
-        Path(meeting.path).parent.chmod(0o700)
+        Path(address.path).parent.chmod(0o700)
         for p, mode in modes.items(): p.chmod(mode)
     assert done.stdout.split('\n')[:-1] == ['PermissionError'] * 4 + ['HTTP/1.1 403 Forbidden'], done.stderr
     assert again.stdout.split('\n')[1:-1] == ['PermissionError', 'HTTP/1.1 403 Forbidden'], again.stderr

@@ -21,7 +21,7 @@ from processes import nbws, running
 from raw import TIMEOUT, Raw, handshake, text
 
 from nbws import App
-from nbws.core.messages import NbwsError, StartError
+from nbws.core.errors import NbwsError, StartError
 from nbws.server.listener import Server, load_tls
 from nbws.tremolo import Tremolo
 

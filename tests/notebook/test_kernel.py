@@ -630,10 +630,10 @@ def test_a_program_that_executes_a_notebook_hears_handlers(kernel: Kernel) -> No
     import nbformat
     from nbclient import NotebookClient
     sources = [APP + "@app.get('/says')\nasync def says(): print('said by a handler'); 1/0",
-               'from nbws.notebook.serve import SERVED; from nbws.notebook.frontends import of\n'
+               'from nbws.notebook.served import SERVED; from nbws.notebook.exposure import exposure_of\n'
                'from urllib.request import urlopen\n'
                'from urllib.error import HTTPError\n'
-               "at = f'http://127.0.0.1:{SERVED[0].server.port}/says?nbws_token={of(SERVED[0].server).token}'",
+               "at = f'http://127.0.0.1:{SERVED[0].server.port}/says?nbws_token={exposure_of(SERVED[0].server).token}'",
                'try: urlopen(at, timeout=60)\nexcept HTTPError as e: print(e.code)', '"the last"']
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(s) for s in sources])
     client = NotebookClient(notebook, km=kernel.manager, timeout=BOUND)

@@ -24,7 +24,7 @@ from nbws.transports.asgi import asgi as served_by_asgi
 from nbws.server.conn import Limits
 from nbws.adapters.detect import as_app
 from nbws.jupyter.extension import tunnel
-from nbws.core.messages import Response
+from nbws.core.response import Response
 from nbws.testing import AsyncClient
 from nbws.tremolo import Tremolo
 from nbws.sockets.workers import Workers
@@ -274,7 +274,7 @@ def quiet(server: Any) -> None:
         last = now
         async def turns() -> int:
             for _ in range(50): await asyncio.sleep(.001)
-            return sum(c._decoder.partial + len(c._decoder._data) for c in server.connections)
+            return sum(c._decoder.partial + c._decoder.undecoded for c in server.connections)
         now = asyncio.run_coroutine_threadsafe(turns(), server.loop).result(raw.TIMEOUT)
 
 

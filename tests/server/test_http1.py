@@ -12,7 +12,8 @@ from conftest import ExpectLog
 from raw import TIMEOUT, App, Echo, Raw, close, handshake, serving, text, until
 
 from nbws.server.conn import Limits
-from nbws.core.messages import HTTPException, Response
+from nbws.core.errors import HTTPException
+from nbws.core.response import Response
 from nbws.core.protocols import Upgrade
 from nbws.server.listener import Server
 

@@ -72,7 +72,7 @@ def make() -> tuple[App, Told]:
 
     @app.get('/behind')
     async def behind(request: Any) -> Any:
-        from nbws.core.messages import PlainTextResponse
+        from nbws.core.response import PlainTextResponse
         async def task() -> None:
             told.begun.set()
             while not told.go_on.is_set(): await asyncio.sleep(.01)  # noqa: ASYNC110

@@ -15,7 +15,8 @@ import httpx
 import pytest
 from processes import BOUND, nbws, running
 
-from nbws.core.messages import Request, StartError
+from nbws.core.errors import StartError
+from nbws.core.request import Request
 from nbws.server.listener import Server
 from nbws.tremolo import Tremolo
 

@@ -15,9 +15,10 @@ from tornado.web import Application
 
 from nbws import App
 from nbws.web.tracebacks import error_text
-from nbws.cli import _Edge
+from nbws.cli import Bounded
 from nbws.adapters.detect import as_app
-from nbws.core.messages import BindError, Request, printable
+from nbws.core.errors import BindError, printable
+from nbws.core.request import Request
 from nbws.testing import Client
 
 FORGED = 'ERROR nbws: the vault is open'
@@ -107,7 +108,7 @@ def test_a_slow_answer(expect_log: ExpectLog, lines: Any) -> None:
     async def slow(name: str) -> None:
         import asyncio
         await asyncio.sleep(BOUND)
-    with serving(_Edge(app, '', .05)) as server: assert httpx.get(server.url + PATH, timeout=BOUND).status_code == 503
+    with serving(Bounded(app, .05)) as server: assert httpx.get(server.url + PATH, timeout=BOUND).status_code == 503
     clean(lines())
 
 

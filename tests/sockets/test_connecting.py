@@ -12,8 +12,8 @@ from processes import asgi_server
 from raw import Raw, handshake
 
 from nbws import App
-from nbws.core.messages import PlainTextResponse
-from nbws.sockets.websocket import HIGH_WATER
+from nbws.core.response import PlainTextResponse
+from nbws.sockets.outbox import HIGH_WATER
 from nbws.testing import Client
 
 APP = '''

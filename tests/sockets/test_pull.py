@@ -12,7 +12,9 @@ from websockets.exceptions import InvalidStatus
 
 from nbws.app import App
 from nbws.core.html import P
-from nbws.core.messages import HTTPException, PlainTextResponse, SignatureError, WebSocketDisconnect
+from nbws.core.errors import HTTPException, SignatureError
+from nbws.core.messages import WebSocketDisconnect
+from nbws.core.response import PlainTextResponse
 
 
 def refused(c: Live, path: str = '/', **options: Any) -> tuple[int, str]:

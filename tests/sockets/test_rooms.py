@@ -152,7 +152,7 @@ def test_a_member_that_does_not_read(server: Server, overflow: str) -> None:
         if overflow == 'drop':
             assert stalled in room
             assert stalled.dropped > 50
-            assert stalled._unsent + stalled.conn.buffered < 1.5 * 2**20
+            assert stalled.outbox.unsent + stalled.conn.buffered < 1.5 * 2**20
         else: assert not stalled.conn or stalled.conn.state # It was told 1013, behind what it did not read
         assert len(room) == 2
 

@@ -16,11 +16,11 @@ from fastapi import FastAPI, WebSocket
 from processes import BOUND, Process, asgi_server, get, ws
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from nbws.notebook import serve as notebook
+from nbws.notebook import served as notebook
 from nbws.app import App
 from nbws.server.conn import Limits
 from nbws.adapters.detect import as_app
-from nbws.core.messages import NbwsError
+from nbws.core.errors import NbwsError
 from nbws.server.listener import Server
 
 APPS = Path(__file__).resolve().parents[1]/'apps'
@@ -77,7 +77,7 @@ def stopped(process: Process) -> None:
 FINE = '''
 import asyncio
 from nbws import App
-from nbws.core.messages import HTTPException
+from nbws.core.errors import HTTPException
 events = []
 app = App(on_startup=lambda: events.append('up'), on_shutdown=lambda: print('hooks ran: down', flush=True))
 
@@ -364,20 +364,20 @@ def test_a_site_swaps_foreign_apps() -> None:
         with ws(server.port, '/ws') as socket:
             socket.send('1')
             socket.recv(BOUND)
-            site.take(fastapi_app(2))
+            site.replace_app(fastapi_app(2))
             with pytest.raises(ConnectionClosed) as closed: socket.recv(BOUND)
             assert closed.value.rcvd.code == 1012
         assert json.loads(get(server.port, '/')[1])['version'] == 2
-        site.take(flask_app())
+        site.replace_app(flask_app())
         assert get(server.port, '/')[1] == 'Hello you'
         ours = App()
         @ours.get('/')
         def home() -> str: return 'ours'
-        site.take(ours)
+        site.replace_app(ours)
         assert get(server.port, '/')[1] == 'ours'
-        with pytest.raises(NbwsError, match='no way to serve'): site.take(3)
+        with pytest.raises(NbwsError, match='no way to serve'): site.replace_app(3)
         assert site.app is ours
-        site.take(fastapi_app(3))
+        site.replace_app(fastapi_app(3))
         assert json.loads(get(server.port, '/')[1])['version'] == 3
     finally: server.stop()
 

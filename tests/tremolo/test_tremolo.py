@@ -24,10 +24,10 @@ from live import BOUND, ended, live
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from nbws.notebook import serve as notebook
+from nbws.notebook import served as notebook
 from nbws.server.conn import Limits
-from nbws.core.messages import HTTPException as OurHTTPException
-from nbws.core.messages import Request
+from nbws.core.errors import HTTPException as OurHTTPException
+from nbws.core.request import Request
 from nbws.server.listener import Server
 from nbws.tremolo import Application, Tremolo, exceptions
 from nbws.tremolo.exceptions import (BadRequest, Forbidden, HTTPRedirect, NotFound, WebSocketClientClosed,

@@ -327,7 +327,7 @@ def nested(depth: int) -> list[str]:
 
 
 def test_depth_is_bounded_where_json_enters() -> None:
-    from nbws.core.messages import DEPTH, from_json
+    from nbws.core.encoding import DEPTH, from_json
     for text in nested(DEPTH): from_json(text)
     from_json('[' + '{},' * 1000 + '"' + '[' * 1000 + '"]')
     for depth in DEPTH + 1, DEPTH + 2, 300, 900, 5000:
@@ -349,7 +349,7 @@ def crowds() -> list[str]:
 def test_what_json_becomes_is_bounded(text: str) -> None:
     "What is not refused takes 16 MiB at the most, at its highest."
     import tracemalloc
-    from nbws.core.messages import JSONTooLong, from_json, too_long
+    from nbws.core.encoding import JSONTooLong, from_json, too_long
     from nbws.web.endpoints import parse_message
     assert len(text) <= MAX_FORM
     assert too_long(text, MAX_FORM)
@@ -371,7 +371,7 @@ def test_what_json_becomes_is_bounded(text: str) -> None:
 
 
 def test_texts_are_counted_as_one_whatever_they_contain() -> None:
-    from nbws.core.messages import from_json, too_long
+    from nbws.core.encoding import from_json, too_long
     for text in '{[:' * 300_000, '\\' * 100_000 + '{[:' * 100_000, '"' + '{' * 200_000, '\\"{' * 100_000:
         assert from_json(json.dumps([text])) == [text]
     for text in '["' + '{' * 10**6, '["' + '{' * 10**6 + '\\', '"' * 10**6, '{' * 10**6 + '"', '\\' * 10**6:

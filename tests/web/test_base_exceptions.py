@@ -23,7 +23,8 @@ from websockets.sync.client import connect
 
 from nbws import App
 from nbws.adapters.detect import as_app
-from nbws.core.messages import Response, StartError
+from nbws.core.errors import StartError
+from nbws.core.response import Response
 from nbws.server.listener import Server
 from nbws.testing import Client
 from nbws.tremolo import Tremolo

@@ -14,7 +14,8 @@ from nbws.transports.asgi import asgi
 from nbws.common import EventStream, HtmxResponseHeaders, Redirect, sse_message
 from nbws.web.endpoints import FtResponse
 from nbws.core.html import P
-from nbws.core.messages import HTTPException, JSONResponse, PlainTextResponse, RedirectResponse, Response
+from nbws.core.errors import HTTPException
+from nbws.core.response import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from nbws.testing import Client
 from nbws.tremolo import Tremolo
 from nbws.sockets.workers import Workers

@@ -18,7 +18,8 @@ from processes import BOUND, Process, running
 
 import nbws.tremolo
 from nbws.common import P, fast_app, serve
-from nbws.core.messages import NbwsError, OptionError, Request
+from nbws.core.errors import NbwsError, OptionError
+from nbws.core.request import Request
 from nbws.tremolo import Tremolo
 
 from nbws import App

@@ -17,7 +17,8 @@ from raw import Raw, text
 
 from nbws import App
 from nbws.core.data import Fields
-from nbws.core.messages import NbwsError, Request
+from nbws.core.errors import NbwsError
+from nbws.core.request import Request
 from nbws.server.listener import Server
 from nbws.web.sessions import ENDED, LARGEST, LIVE, Session, Sessions, secret_key
 from nbws.web.succession import adopt

@@ -14,7 +14,8 @@ from nbws.app import App
 from nbws.common import EventStream, sse_message
 from nbws.server.conn import Limits
 from nbws.core.html import P
-from nbws.core.messages import HTMLResponse, HTTPException, Response, StartError, StreamingResponse
+from nbws.core.errors import HTTPException, StartError
+from nbws.core.response import HTMLResponse, Response, StreamingResponse
 from nbws.core.routing import Owner
 from nbws.server.listener import Server
 from nbws.tremolo import Tremolo

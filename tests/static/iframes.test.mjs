@@ -1,0 +1,142 @@
+// Which address the iframes of an output get, wherever it is shown, and what a person is told where there is none
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+
+import { answer, Element, Page } from './page.mjs'
+
+const FACTS = {
+  id: 'x', visitor: '/~v', segment: '', port: 0, token: '', parameter: 'nbws_token', path: '/a?b=1', sandbox: false,
+  maxHeight: 0,
+}
+const LAB = 'https://hub.example/user/a/lab'
+
+// An output with so many iframes in a page; `jupyter`: the base URL that it names
+const shown = async ({ url = LAB, jupyter = '', frames: n = 1, facts = {}, cookie = '', ...globals }) => {
+  const page = new Page(url, globals)
+  page.document.cookie = cookie
+  const element = Object.assign(new Element(), { textContent: JSON.stringify({ ...FACTS, ...facts }) })
+  const frames = Array.from({ length: n }, () => Object.assign(new Element(), { contentWindow: { postMessage() {} } }))
+  const line = new Element()
+  const config = Object.assign(new Element(), { textContent: JSON.stringify({ baseUrl: jupyter }) })
+  Object.assign(page.found, { 'script[data-nbws-facts]': [element], 'iframe[data-nbws="x"]': frames,
+    '[data-nbws-line="x"]': [line], '#jupyter-config-data': jupyter ? [config] : [] })
+  page.run('iframes.js')
+  await page.pass(5000)
+  return { page, frames, line, frame: frames[0] }
+}
+const is = (frame, way, src) => assert.deepEqual([frame.dataset.way, frame.src], [way, src])
+const refused = ({ frame, line }, text) => {
+  assert.match(line.textContent, text)
+  assert.equal(line.hidden, false)
+  assert.equal(frame.src, undefined)
+  assert.equal(frame.style.display, 'none')
+}
+const nothing = () => { throw new TypeError('Failed to fetch') }
+
+test('through the Jupyter server', async () => {
+  const { frame, line } = await shown({ jupyter: '/user/a/', facts: { segment: '7f3c', port: 5001 } })
+  is(frame, 'proxied', '/user/a/nbws/7f3c/a?b=1')
+  assert.equal(line.hidden, true)
+})
+
+test('frames side by side are visitors of their own', async () => {
+  const { frames } = await shown({ jupyter: '/', frames: 3, facts: { segment: '7f3c' } })
+  assert.deepEqual(frames.map(f => f.src), ['/nbws/7f3c/a?b=1', '/nbws/7f3c/~v2/a?b=1', '/nbws/7f3c/~v3/a?b=1'])
+})
+
+test('a sandboxed page gets a ticket', async () => {
+  const fetch = (url, { method, headers }) => {
+    assert.deepEqual([url, method, { ...headers }], ['/nbws/7f3c/~ticket', 'POST', { 'X-XSRFToken': '2|abc' }])
+    return answer(200, { json: { path: '~secret/' } })
+  }
+  const facts = { segment: '7f3c', sandbox: true }
+  const { frame } = await shown({ jupyter: '/', facts, fetch, cookie: 'a=b; _xsrf=2|abc; c=d' })
+  is(frame, 'proxied', '/nbws/7f3c/~secret/a?b=1')
+})
+
+test('no ticket', async () => {
+  refused(await shown({ jupyter: '/', facts: { segment: '7f3c', sandbox: true }, fetch: () => answer(403) }),
+    /Jupyter issued no ticket \(403\)/)
+})
+
+test('jupyter-server-proxy, where it answers', async () => {
+  const theirs = { jupyter: '/lab-of/a/', facts: { port: 5001, token: 's3' } }
+  const { frame } = await shown({ ...theirs, fetch: () => answer(403, { headers: { 'x-nbws': '1' } }) })
+  is(frame, 'jupyter-server-proxy', '/lab-of/a/proxy/5001/a?b=1&nbws_token=s3')
+  const fetch = url => answer(url.startsWith('http://127.0.0.1:5001/') ? 0 : 404)
+  const direct = await shown({ ...theirs, fetch })
+  is(direct.frame, 'direct', 'http://127.0.0.1:5001/a?b=1&nbws_token=s3')
+})
+
+test('Colab', async () => {
+  const proxyPort = async (port, { cache }) => `https://${port}-${cache}.colab.example/`
+  const google = { colab: { kernel: { proxyPort } } }
+  const { frame } = await shown({ url: 'https://output.example/', google, facts: { port: 5001 } })
+  is(frame, 'colab', 'https://5001-true.colab.example/a?b=1')
+})
+
+test('directly', async () => {
+  const ok = () => answer(0)
+  const { frame, page } = await shown({ fetch: ok, facts: { port: 5001, token: 's3', path: '/a' } })
+  is(frame, 'direct', 'http://127.0.0.1:5001/a?nbws_token=s3')
+  assert.equal(page.asked[0][0], 'http://127.0.0.1:5001/_nbws/nbws.js')
+  const local = await shown({ fetch: ok, url: 'http://localhost:8888/lab', facts: { port: 5001 } })
+  is(local.frame, 'direct', 'http://localhost:5001/a?b=1')
+  const sandboxed = await shown({ fetch: ok, facts: { port: 5001, token: 's3', sandbox: true } })
+  is(sandboxed.frame, 'direct', 'http://127.0.0.1:5001/~s3/a?b=1')
+})
+
+test('VS Code: what may be fetched there says nothing', async () => {
+  const { frame } = await shown({ fetch: nothing, url: 'vscode-webview://abc/index.html', facts: { port: 5001 } })
+  is(frame, 'direct', 'http://127.0.0.1:5001/a?b=1')
+})
+
+test('nothing answers, or there is no port', async () => {
+  refused(await shown({ fetch: nothing, facts: { port: 5001 } }), /nothing answers at http:\/\/127.0.0.1:5001 now/)
+  refused(await shown({ facts: { segment: '7f3c' } }), /For other front ends, serve\(port=0\)/)
+})
+
+test('the copy of a notebook does not show the app of the original', async () => {
+  const facts = { segment: '7f3c' }, jupyter = '/'
+  const json = { notebook: 'RTC:a/chat.ipynb' }
+  const fetch = url => url === '/nbws/7f3c/~notebook' ? answer(200, { json }) : answer(404)
+  const copy = { url: 'http://localhost:8888/notebooks/a/chat-Copy1.ipynb', jupyter, facts, fetch }
+  refused(await shown(copy), /The app that was saved here is that of RTC:a\/chat.ipynb/)
+  const original = await shown({ ...copy, url: 'http://localhost:8888/doc/tree/a/chat.ipynb' })
+  is(original.frame, 'proxied', '/nbws/7f3c/a?b=1')
+  const unknown = await shown({ ...copy, fetch: () => answer(404) })
+  is(unknown.frame, 'proxied', '/nbws/7f3c/a?b=1')
+})
+
+test('an output that stands in the page twice: each run takes its own', async () => {
+  const facts = { segment: '7f3c' }
+  const { page, frame } = await shown({ jupyter: '/', facts })
+  frame.src = 'kept'
+  const again = new Element()
+  page.found['script[data-nbws-facts]'].push({ dataset: {}, textContent: JSON.stringify({ ...FACTS, ...facts }) })
+  page.found['iframe[data-nbws="x"]'].push(again)
+  page.run('iframes.js')
+  await page.pass(0)
+  assert.deepEqual([frame.src, again.src], ['kept', '/nbws/7f3c/a?b=1'])
+})
+
+test('the height that a page asks for, up to the most', async () => {
+  const { page, frames } = await shown({ jupyter: '/', frames: 2, facts: { segment: '7f3c', maxHeight: 2000 } })
+  const asks = (frame, data) => page.window.fire('message', { source: frame.contentWindow, data })
+  asks(frames[0], { nbws: 'height', height: 300 })
+  asks(frames[1], { nbws: 'height', height: 9000 })
+  asks({ contentWindow: {} }, { nbws: 'height', height: 5 })
+  asks(frames[0], 'something else')
+  asks(frames[0], null)
+  assert.deepEqual(frames.map(f => f.style.height), ['300px', '2000px'])
+  const posted = []
+  frames[0].contentWindow.postMessage = (data, origin) => posted.push([data.nbws, origin])
+  frames[0].fire('load')
+  assert.deepEqual(posted, [['measure', '*']])
+})
+
+test('a fixed height stays', async () => {
+  const { page, frame } = await shown({ jupyter: '/', facts: { segment: '7f3c' } })
+  page.window.fire('message', { source: frame.contentWindow, data: { nbws: 'height', height: 300 } })
+  assert.equal(frame.style.height, undefined)
+})

@@ -1,0 +1,218 @@
+// The line between a page and the process that serves it: what the page says, asks and does
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+
+import { answer, Element, Page } from './page.mjs'
+
+const KERNEL = '/user/a/nbws/7f3c~ab12'
+const JUPYTER = { base: `https://hub.example${KERNEL}`, url: `https://hub.example${KERNEL}/page?x=1` }
+
+const up = () => answer(200)
+// A page whose line is open, once `say hello` has been said
+const load = async ({ base = 'http://127.0.0.1:5001', url = base + '/page', fetch = up, ...globals } = {}) => {
+  const page = new Page(url, { fetch, ...globals }), shadow = [new Element(), new Element()]
+  const [status, dialog] = shadow
+  const parts = { b: new Element(), pre: new Element(), button: new Element() }
+  Object.assign(dialog, { hidden: true, scrollHeight: 100, querySelector: name => parts[name] })
+  Object.assign(page, { status, dialog, parts })
+  page.document.createElement = () =>
+    Object.assign(new Element(), { attachShadow: () => ({ querySelectorAll: () => shadow }) })
+  page.document.body = { cloneNode: () => ({}) }
+  page.run('sockets.js', base, { all: '' })
+  page.run('nbws.js', base, { boot: 'b1', made: '7', at: '123.5' })
+  page.document.fire('DOMContentLoaded')
+  page.window.fire('load')
+  await page.pass(0)
+  page.line = page.sockets[0]
+  page.line.opens()
+  page.hears = m => page.sockets.at(-1).receives(JSON.stringify(m))
+  page.hears({ type: 'hello', boot: 'b1', peer: 'kernel' })
+  await page.pass(0)
+  return page
+}
+const messages = socket => socket.sent.map(text => JSON.parse(text))
+const noticed = page => messages(page.line).filter(m => m.type === 'noticed')
+
+test('its address says which page this is, who made it and when', async () => {
+  assert.equal((await load()).line.url, 'ws://127.0.0.1:5001/_nbws/live?made=7&since=123.5&page=%2Fpage')
+  assert.equal((await load(JUPYTER)).line.url,
+    `wss://hub.example${KERNEL}/_nbws/live?made=7&since=123.5&page=%2Fpage`)
+})
+
+test('a process that answers late is busy', async () => {
+  const page = await load()
+  await page.pass(2100)
+  assert.deepEqual(messages(page.line), [{ type: 'ping' }])
+  assert.equal(page.status.textContent, '')
+  await page.pass(1000)
+  assert.equal(page.status.textContent, 'the kernel is busy')
+  page.hears({ type: 'pong' })
+  assert.equal(page.status.textContent, '')
+  assert.equal(page.status.hidden, true)
+})
+
+test('an error is shown until it is dismissed, and makes room for itself', async () => {
+  const page = await load(), measured = []
+  page.window.nbws.measure = () => measured.push(page.window.nbws.room())
+  page.hears({ type: 'error', where: 'cell 3', text: 'ZeroDivisionError', at: 200 })
+  assert.deepEqual([page.parts.b.textContent, page.parts.pre.textContent], ['cell 3', 'ZeroDivisionError'])
+  assert.equal(page.dialog.hidden, false)
+  page.parts.button.onclick()
+  assert.equal(page.dialog.hidden, true)
+  assert.deepEqual(measured, [124, 0])
+  assert.equal(page.window.nbws.since, 200)
+})
+
+test('what nobody knows is passed over', async () => {
+  const page = await load()
+  page.hears({ type: 'of a later version' })
+  assert.equal(page.status.textContent, '')
+})
+
+test('the line comes back when the server answers', async () => {
+  let isUp = true
+  const page = await load({ fetch: () => answer(isUp ? 200 : 502) })
+  isUp = false
+  page.line.ends(1006)
+  assert.equal(page.status.textContent, 'reconnecting')
+  await page.pass(20_000)
+  assert.equal(page.sockets.length, 1)
+  isUp = true
+  await page.pass(1000)
+  assert.equal(page.sockets.length, 2)
+  page.sockets[1].opens()
+  page.hears({ type: 'hello', boot: 'b1', peer: 'kernel' })
+  assert.equal(page.status.textContent, '')
+  assert.deepEqual(page.went, [])
+})
+
+test('after that, a page that does not open its own socket again is loaded again; what was typed stays', async () => {
+  const opens = [true, false]
+  for (const again of opens) {
+    const page = await load(), url = 'ws://127.0.0.1:5001/ws'
+    const box = { localName: 'input', name: 'msg', value: 'half a', defaultValue: '', checked: false }
+    box.defaultChecked = box.checked
+    page.found['textarea, input:not([type=file], [type=password])'] = [box]
+    const own = new page.window.WebSocket(url)
+    own.opens()
+    own.ends(1012)
+    page.line.ends(1012)
+    if (again) new page.window.WebSocket(url)
+    await page.pass(1000)
+    page.sockets.at(-1).opens()
+    page.hears({ type: 'hello', boot: 'b1', peer: 'kernel' })
+    assert.deepEqual(page.went, again ? [] : [['reload']])
+    const kept = page.storage.get('nbws typed /page')
+    if (!again) assert.deepEqual(JSON.parse(kept), { typed: [[0, 'msg', 'half a', false]], focus: -1 })
+  }
+})
+
+test('another process: the page is fetched again', async () => {
+  const asked = [], fetch = (url, { headers = {} } = {}) => {
+    if (headers['NBWS-Refresh']) asked.push(url)
+    return answer(headers['NBWS-Refresh'] ? 500 : 200)
+  }
+  const page = await load({ fetch, htmx: {} })
+  page.line.ends(1012)
+  await page.pass(1000)
+  page.hears({ type: 'hello', boot: 'b2', peer: 'program' })
+  await page.pass(0)
+  assert.deepEqual(asked, ['http://127.0.0.1:5001/page'])
+  assert.equal(page.window.nbws.peer, 'program')
+})
+
+test('a page without htmx, and scripts that were saved: it is loaded again', async () => {
+  const plain = await load(), other = await load({ htmx: {} })
+  plain.hears({ type: 'refresh' })
+  other.hears({ type: 'refresh', files: ['style.css', 'game.js'] })
+  assert.deepEqual([plain.went, other.went], [[['reload']], [['reload']]])
+})
+
+test('style sheets that were saved are fetched again, and nothing else', async () => {
+  const page = await load({ htmx: {} }), put = []
+  const link = href => ({ href, after: fresh => put.push(fresh.href), cloneNode: () => ({}) })
+  page.found['link[rel~=stylesheet]'] = [
+    link('http://127.0.0.1:5001/style.css'), link('http://127.0.0.1:5001/other.css'),
+    link('https://cdn.example/style.css'),
+  ]
+  page.hears({ type: 'refresh', files: ['style.css'] })
+  assert.match(put.join(), /^http:\/\/127.0.0.1:5001\/style.css\?nbws=\d+$/)
+  assert.deepEqual(page.went, [])
+})
+
+test('what htmx complains of is told once', async () => {
+  const page = await load()
+  const detail = { requestConfig: { verb: 'post', path: '/add' }, xhr: { status: 422 } }
+  for (let n = 0; n < 3; n++) page.document.fire('htmx:responseError', { detail })
+  const content = { id: 'x', outerHTML: '<p id="x">' + 'y'.repeat(300) }
+  page.document.fire('htmx:oobErrorNoTarget', { detail: { content } })
+  const [response, oob, ...more] = noticed(page)
+  assert.deepEqual(response, { type: 'noticed', what: 'response', verb: 'POST', path: '/add', status: 422 })
+  assert.deepEqual([oob.what, oob.id, oob.element.length, more.length], ['oob', 'x', 200, 0])
+})
+
+test('sockets that fail are told, but not while the server is away', async () => {
+  const page = await load(), { WebSocket } = page.window
+  const own = new WebSocket('ws://127.0.0.1:5001/ws')
+  own.ends(1006)
+  new WebSocket('ws://127.0.0.1:5001/game').ends(1000)
+  assert.deepEqual(noticed(page).map(({ path, opened, code }) => [path, opened, code]), [['/ws', false, 1006]])
+  page.line.ends(1006)
+  await page.pass(100)
+  new WebSocket('ws://127.0.0.1:5001/late').ends(1006)
+  page.sockets.at(-2).opens()
+  assert.deepEqual(page.sockets.flatMap(messages).filter(m => m.path === '/late'), [])
+})
+
+test('attributes that nothing has taken up', async () => {
+  const page = await load({ htmx: { config: {}, createWebSocket() {} } })
+  const at = (path, more = {}) => Object.assign(new Element(), { getAttribute: () => path, ...more })
+  const taken = at('/a', { 'htmx-internal-data': { webSocket: {} } })
+  page.found['[ws-connect],[data-ws-connect]'] = [taken, at('/b')]
+  page.found['[sse-connect],[data-sse-connect]'] = [at('/c')]
+  page.found['[ws-send],[data-ws-send]'] = [at('')]
+  page.window.fire('load')
+  assert.deepEqual(noticed(page).map(({ attribute, reason, path }) => [attribute, reason, path]),
+    [['ws-connect', 'attribute', '/b'], ['sse-connect', 'extension', '/c'], ['ws-send', 'outside', '']])
+})
+
+// Behind a Jupyter server, which says what has become of the notebook's kernel
+const away = async (known, { status = 200, ...more } = {}) => {
+  const fetch = url => url.includes('~notebook') ? answer(status, { json: known, ...more }) : answer(200)
+  const page = await load({ ...JUPYTER, fetch })
+  page.line.ends(1006)
+  await page.pass(400)
+  return page
+}
+
+test('the notebook is known by its name, which outlasts its kernel', async () => {
+  const page = await load({ ...JUPYTER, fetch: () => answer(200, { json: { notebook: 'a b.ipynb', path: KERNEL } }) })
+  assert.deepEqual(page.asked.map(([url]) => url), [`https://hub.example${KERNEL}/~notebook`])
+  assert.equal(page.storage.get('nbws ' + KERNEL), 'a b.ipynb')
+  page.document.fire('visibilitychange')
+  await page.pass(0)
+  assert.equal(page.asked[1][0], `https://hub.example${KERNEL}/~notebook?path=a%20b.ipynb`)
+})
+
+test('its app is served by another kernel: the page goes there', async () => {
+  const page = await away({ notebook: 'a.ipynb', path: '/user/a/nbws/91aa~ab12' })
+  assert.deepEqual(page.went, [['replace', '/user/a/nbws/91aa~ab12/page?x=1']])
+  assert.ok(page.storage.has('nbws typed /user/a/nbws/91aa~ab12/page'))
+})
+
+for (const [name, known, more, text] of [
+  ['ended', { kernel: false }, {}, 'the kernel has ended: run the notebook again'],
+  ['serving nothing', { kernel: true, path: '' }, {}, 'reconnecting: run the cell with serve()'],
+  ['not to be told', undefined, { status: 500 }, 'reconnecting'],
+  ['behind a login', undefined, { status: 403 }, 'you are logged out of Jupyter'],
+  ['behind a login page', undefined, { redirected: true, url: '/hub/login?next=' }, 'you are logged out of Jupyter'],
+])
+  test('its kernel is ' + name, async () => {
+    const page = await away(known, more)
+    assert.equal(page.status.textContent, text)
+    assert.equal(page.sockets.length, 1)
+    assert.deepEqual(page.went, [])
+    if (more.status !== 403) return
+    page.status.appended.at(-1).onclick()
+    assert.deepEqual(page.went, [['reload']])
+  })

@@ -1,0 +1,175 @@
+// What a page behind a prefix asks for, and event streams that come over sockets
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+
+import { Page, Target } from './page.mjs'
+
+const PREFIX = '/user/a/nbws/7f3c'
+const behind = (globals = {}, url = `https://hub.example${PREFIX}/page?x=1`) => {
+  class EventSource extends Target {
+    constructor(at) {
+      super()
+      this.url = at
+    }
+  }
+  const page = new Page(url, { fetch: () => ({}), EventSource, ...globals })
+  page.run('prefix.js', `https://hub.example${PREFIX}`, { host: 'localhost:5001' })
+  return page
+}
+
+const FETCHED = [
+  ['/x', PREFIX + '/x'],
+  ['/x?a=/b#c', PREFIX + '/x?a=/b#c'],
+  [PREFIX + '/x', PREFIX + '/x'], // There already
+  [PREFIX, PREFIX],
+  [PREFIX + 'more', PREFIX + PREFIX + 'more'], // Begins like the prefix, and is not below it
+  ['x', 'x'], // Relative
+  ['../x', '../x'],
+  ['//elsewhere.example/x', '//elsewhere.example/x'],
+  ['https://elsewhere.example/x', 'https://elsewhere.example/x'],
+  ['https://hub.example/x', `https://hub.example${PREFIX}/x`],
+  ['http://hub.example/x', `https://hub.example${PREFIX}/x`], // The page came by https
+  ['http://localhost:5001/x', `https://hub.example${PREFIX}/x`], // What the server thinks it is called
+  ['data:text/plain,/x', 'data:text/plain,/x'],
+  ['', ''],
+  ['https://[', 'https://['], // No URL: the browser is to say so
+]
+for (const [given, asked] of FETCHED)
+  test(`fetch ${given || 'nothing'}`, async () => {
+    const page = behind()
+    await page.window.fetch(given)
+    assert.equal(page.asked[0][0], asked)
+  })
+
+test('a URL object and a request object', async () => {
+  const page = behind()
+  await page.window.fetch(new URL('https://hub.example/x'))
+  assert.equal(page.asked[0][0], `https://hub.example${PREFIX}/x`)
+})
+
+test('sockets, XMLHttpRequest, beacons and the history', () => {
+  const { window, sockets } = behind()
+  new window.WebSocket('ws://localhost:5001/ws?a=1', 'chat')
+  assert.equal(sockets[0].url, `wss://hub.example${PREFIX}/ws?a=1`)
+  assert.equal(sockets[0].protocols, 'chat')
+  const xhr = new window.XMLHttpRequest()
+  xhr.open('GET', '/x', true)
+  assert.deepEqual([...xhr.opened], ['GET', PREFIX + '/x', true])
+  assert.deepEqual([...new window.Navigator().sendBeacon('/x', 'data')], [PREFIX + '/x', 'data'])
+  assert.deepEqual([...new window.History().pushState({}, '', '/x')].slice(1), ['', PREFIX + '/x'])
+  assert.deepEqual([...new window.History().replaceState(null, '')], [null, ''])
+})
+
+test('what comes into the page later', () => {
+  const page = behind()
+  const element = (name, attributes, text = '') => ({
+    nodeType: 1, localName: name, namespaceURI: 'http://www.w3.org/1999/xhtml', textContent: text, attributes,
+    getAttribute: a => attributes[a] ?? null, setAttribute: (a, value) => { attributes[a] = value },
+    querySelectorAll: () => [],
+  })
+  const link = element('a', { href: '/x', style: 'background: url("/y.png")' })
+  const style = element('style', {}, '@import "/z.css"; a { b: url(/c) } /* my-url(/d) */')
+  const drawing = Object.assign(element('a', { href: '/x' }), { namespaceURI: 'http://www.w3.org/2000/svg' })
+  page.mutate({ type: 'childList', addedNodes: [link, style, drawing, { nodeType: 3 }] })
+  assert.deepEqual(link.attributes, { href: PREFIX + '/x', style: `background: url("${PREFIX}/y.png")` })
+  assert.equal(style.textContent, `@import "${PREFIX}/z.css"; a { b: url(${PREFIX}/c) } /* my-url(/d) */`)
+  assert.equal(drawing.attributes.href, '/x')
+  link.attributes.href = '/n'
+  page.mutate({ type: 'attributes', target: link })
+  assert.equal(link.attributes.href, PREFIX + '/n')
+})
+
+test('navigation', () => {
+  const navigation = new Target()
+  const page = behind({ navigation })
+  const go = (url, more = {}) => navigation.fire('navigate', { cancelable: true, formData: null, downloadRequest: null,
+    navigationType: 'push', destination: { url }, ...more })
+  go('https://hub.example/x')
+  go('https://hub.example/x', { navigationType: 'replace' })
+  go(`https://hub.example${PREFIX}/x`)
+  go('https://hub.example/x', { navigationType: 'traverse' })
+  go('https://hub.example/x', { formData: {} })
+  go('https://hub.example/x', { cancelable: false })
+  const to = `https://hub.example${PREFIX}/x`
+  assert.deepEqual(page.went, [['assign', to], ['replace', to]])
+})
+
+const stream = (at = '/events?n=1') => {
+  const page = behind(), source = new page.window.EventSource(at), heard = []
+  for (const type of ['open', 'message', 'error', 'tick'])
+    source.addEventListener(type, e => heard.push(e.data === undefined ? type : [type, e.data, e.lastEventId]))
+  return { page, source, heard, socket: page.sockets[0] }
+}
+const bytes = text => new TextEncoder().encode(text)
+
+test('an event stream of our own server comes over a socket', () => {
+  const { source, socket, heard } = stream()
+  assert.equal(socket.url, `wss://hub.example${PREFIX}/_nbws/events?url=${encodeURIComponent('/events?n=1')}`)
+  assert.equal(source.url, `https://hub.example${PREFIX}/events?n=1`)
+  assert.equal(source.readyState, 0)
+  socket.receives('200')
+  assert.equal(source.readyState, 1)
+  socket.receives(bytes('data: one\n\n'))
+  socket.receives(bytes(': a comment\nid: 7\nevent: tick\ndata:two\ndata: lines\n\n'))
+  socket.receives(bytes('event: tick\n\ndata\n\n')) // No data, no event; and a field without a value
+  assert.deepEqual(heard, ['open', ['message', 'one', ''], ['tick', 'two\nlines', '7'], ['message', '', '7']])
+})
+
+test('its pieces end anywhere, its lines by any line break', () => {
+  const { socket, heard } = stream()
+  socket.receives('200')
+  for (const byte of bytes('data: käse\r\ndata: b\r\n\r\ndata: c\n\n')) socket.receives(Uint8Array.of(byte))
+  socket.receives(bytes('data: d\rdata: e\r\r'))
+  socket.receives(bytes('data: f\n\n'))
+  assert.deepEqual(heard, ['open', ['message', 'käse\nb', ''], ['message', 'c', ''], ['message', 'd\ne', ''],
+    ['message', 'f', '']])
+})
+
+test('it comes back after the time that the stream has named, from where it was', async () => {
+  const { page, source, socket, heard } = stream()
+  socket.receives('200')
+  socket.receives(bytes('retry: 3000\nretry: soon\nid: a/1\nid: b\0\ndata: x\n\n')) // Two that do not count
+  socket.ends(1006)
+  assert.equal(source.readyState, 0)
+  assert.equal(heard.at(-1), 'error')
+  await page.pass(2900)
+  assert.equal(page.sockets.length, 1)
+  await page.pass(200)
+  assert.match(page.sockets[1].url, /&last=a%2F1$/)
+})
+
+test('4204 and close() are the end', async () => {
+  for (const code of [4204, 1005]) {
+    const made = stream()
+    if (code === 1005) made.source.close()
+    made.socket.ends(code)
+    await made.page.pass(60_000)
+    assert.equal(made.source.readyState, 2)
+    assert.equal(made.page.sockets.length, 1)
+  }
+})
+
+test('onmessage keeps its place when it is replaced', () => {
+  const { source, socket } = stream(), heard = []
+  source.onmessage = () => heard.push('first')
+  source.addEventListener('message', () => heard.push('listener'))
+  source.onmessage = e => heard.push('second ' + e.data)
+  socket.receives(bytes('data: x\n\n'))
+  source.onmessage = null
+  socket.receives(bytes('data: y\n\n'))
+  assert.deepEqual(heard, ['second x', 'listener', 'listener'])
+})
+
+test('streams of others are the browser\'s own', () => {
+  const page = behind()
+  assert.equal(new page.window.EventSource('https://elsewhere.example/events').url, 'https://elsewhere.example/events')
+  assert.equal(page.sockets.length, 0)
+})
+
+test('it is loaded once', () => {
+  const page = behind()
+  const { fetch } = page.window
+  page.run('prefix.js', 'https://hub.example/other')
+  assert.equal(page.window.fetch, fetch)
+  assert.equal(page.window.nbwsPrefix, PREFIX)
+})
