@@ -136,7 +136,8 @@ def output_path(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="session")
 def browser_type_launch_args(browser_type_launch_args: dict[str, Any], playwright: Playwright) -> dict[str, Any]:
     """Chromium without a way out of this machine."""
-    return {**browser_type_launch_args, **launch_arguments(playwright.chromium.executable_path)}
+    headed = browser_type_launch_args.get("headless") is False
+    return {**browser_type_launch_args, **launch_arguments(playwright.chromium.executable_path, headed)}
 
 
 @pytest.fixture(scope="session")
