@@ -29,7 +29,7 @@ from . import __version__
 from .notebook import served as notebook
 from .web.app import AppBase, users_traceback
 from .server.conn import Limits
-from .dev.live import Development, Followed
+from .dev.reload import Development, ReloadedApp
 from .loading import LOADING, LoadFailed, NothingThere, code_cells, load_app
 from .core.errors import NbwsError, StartError, printable
 from .core.request import Request
@@ -363,7 +363,7 @@ def _put(server: Server, target: str, o: dict[str, Any], development: Developmen
     "Load the app, and give it to its server."
     if o['debug']: AppBase.environment.debug = True
     app = load(target)
-    if development: app = Followed(app, development)
+    if development: app = ReloadedApp(app, development)
     server.app = Bounded(app, o['app_handler_timeout'])
 
 def _serve_child(target: str, o: dict[str, Any], inherited: str, # Descriptors: sockets and two pipes; the boot
