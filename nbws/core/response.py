@@ -83,7 +83,8 @@ class PlainTextResponse(Response):
 class JSONResponse(Response):
     "Any value as JSON; see `to_json`."
     media_type = 'application/json'
-    def render(self, content: Any) -> bytes: return to_json(content).encode()
+    def render(self, content: Any, # Any value
+               ) -> bytes: return to_json(content).encode()
 
 # %% ../../nbs/core/04_response.ipynb #088af8c2
 class RedirectResponse(Response):
