@@ -17,7 +17,7 @@ from ..core.request import Request
 from ..core.response import Response
 from ..core.protocols import Application
 from ..core.routing import Owner, Route
-from ..dev.live import Live, script
+from ..dev.live import LivePages, live_script
 from ..layers.relocation import with_script
 from .blocking import blocked_at, blocked_route, blocking_text
 from .capture import CURRENT_HANDLER
@@ -39,7 +39,7 @@ __all__ = []
 class CellEvents:
     "What is done before and after a cell runs. On the thread that runs the cell."
     def __init__(self, runs: Runs, ownership: Ownership, outputs: Outputs,
-                 pages: WeakKeyDictionary[WebApp, Live], # Of each app that was made here
+                 pages: WeakKeyDictionary[WebApp, LivePages], # Of each app that was made here
                  ) -> None:
         self.runs, self.ownership, self.outputs, self.pages = runs, ownership, outputs, pages
         self.after_hooks: list[Callable[[bool], None]] = [] # Called when a cell has ended, with whether it succeeded
@@ -83,7 +83,7 @@ class NotebookCells(BaseEnvironment):
         self.kernel, self.runs, self.ownership = kernel, Runs(kernel), Ownership()
         self.outputs = Outputs(kernel, lambda: bool(self.runs))
         self.handlers = Handlers(self.outputs, self.runs)
-        self.pages: WeakKeyDictionary[WebApp, Live] = WeakKeyDictionary()
+        self.pages: WeakKeyDictionary[WebApp, LivePages] = WeakKeyDictionary()
         self.events = CellEvents(self.runs, self.ownership, self.outputs, self.pages)
 
     def owner(self, function: Callable[..., Any]) -> Owner:
@@ -104,7 +104,7 @@ class NotebookCells(BaseEnvironment):
 
     def created(self, app: Application) -> None:
         assert isinstance(app, WebApp) # Others are not made here
-        self.pages[app] = Live(app)
+        self.pages[app] = LivePages(app)
         run = self.runs.here()
         if run is None: return
         old = self.ownership.made(run, app)
@@ -129,11 +129,11 @@ class NotebookCells(BaseEnvironment):
         pages = self._pages_of(app)
         return pages.refresh() if pages else 0
 
-    def _pages_of(self, app: Application | None) -> Live | None:
+    def _pages_of(self, app: Application | None) -> LivePages | None:
         return self.pages.get(app) if isinstance(app, WebApp) else None
 
     def transform_response(self, request: Request, response: Response) -> Response:
-        return with_script(response, lambda: script(request))
+        return with_script(response, lambda: live_script(request))
 
     def enter(self, app: Application, route: Route | None) -> AbstractContextManager[Any]:
         output = self.handlers.output(app, route)
