@@ -12,9 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 ip = get_ipython()
 logging.basicConfig() # A handler on the stream of now
 def places():
-    from nbws.web.app import AppBase
+    from nbws.web.app import WebApp
     kernel, pub, callbacks = ip.kernel, ip.display_pub, ip.events.callbacks
-    return {'environment': AppBase.environment, 'stdout': sys.stdout, 'stderr': sys.stderr,
+    return {'environment': WebApp.environment, 'stdout': sys.stdout, 'stderr': sys.stderr,
             'logging': logging.root.handlers[-1].stream,
             'Thread.start': threading.Thread.start, 'submit': ThreadPoolExecutor.submit,
             'breakpoint': sys.breakpointhook, 'input': builtins.input, 'getpass': getpass.getpass,
@@ -61,6 +61,6 @@ def test_a_notebook_can_be_installed_again(kernel: Kernel) -> None:
     talk = "from nbws.common import *\n@app.get('/talk')\ndef talk():\n    print('from the handler')\n    return 'ok'"
     defined = kernel.start(talk, 'talk')
     kernel.finish(defined)
-    kernel.run(ASK.replace("'/'", "'/talk'"))
+    kernel.start(ASK.replace("'/'", "'/talk'"))
     assert kernel.hear('from the handler', defined)
     kernel.run('stop()')
