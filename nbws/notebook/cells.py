@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 from ..core.errors import BindError
 from ..core.request import Request
 from ..core.response import Response
+from ..core.protocols import Application
 from ..core.routing import Owner, Route
 from ..dev.live import LivePages, live_script
 from ..layers.relocation import with_script
@@ -115,27 +116,32 @@ class NotebookCells(Environment):
     def begun(self, running: Any) -> None:
         if run := self.runs.here(): self.ownership.begun(run, running)
 
-    def served(self, app: Any, old: Any = None) -> None:
+    def served(self, app: Application, old: Application | None = None) -> None:
         served_by = self.handlers.served_by
         served_by[app] = served_by[old] if old in served_by else self._running_cell()
-        if old is not app and old in self.pages: self.pages[old].retire()
+        if old is not app and (pages := self._pages_of(old)): pages.retire()
 
-    def refresh(self, app: Any) -> int: return self.pages[app].refresh() if app in self.pages else 0
+    def _pages_of(self, app: Application | None) -> LivePages | None:
+        return self.pages.get(app) if isinstance(app, App) else None
+
+    def refresh(self, app: Application) -> int:
+        pages = self._pages_of(app)
+        return pages.refresh() if pages else 0
 
     def transform_response(self, request: Request, response: Response) -> Response:
         return with_script(response, lambda: live_script(request))
 
-    def enter(self, app: Any, route: Route | None) -> AbstractContextManager[Any]:
+    def enter(self, app: Application, route: Route | None) -> AbstractContextManager[Any]:
         output = self.handlers.output(app, route)
         return self.handlers.running(app, route, output) if output else super().enter(app, route)
 
-    def report(self, app: Any, error: BaseException, route: Route | None, what: str) -> None:
+    def report(self, app: Application, error: BaseException, route: Route | None, what: str) -> None:
         output = self.handlers.output(app, route)
         advise(error)
         if output is None: super().report(app, error, route, what)
         elif isinstance(error, BindError): output.write('stderr', f'{what}: {error_text(error)}\n')
         else: output.error(error)
-        if app in self.pages: self.pages[app].report(error, what)
+        if pages := self._pages_of(app): pages.report(error, what)
 
     def on_loop_blocked(self, frame: FrameType) -> None:
         at = blocked_at(frame)
