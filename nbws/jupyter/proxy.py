@@ -131,6 +131,7 @@ async def serve_here(handler: ExplainingHandler) -> None:
     notebook = handler.get_query_argument('path', '', strip=False)
     _tell(handler, await whereabouts(handler, handler.segment, notebook))
 
+# %% ../../nbs/jupyter/10_proxy.ipynb #16883018
 def _tell(handler: ExplainingHandler, facts: dict[str, Any]) -> None:
     handler.set_header('Content-Type', 'application/json')
     handler.set_header('Cache-Control', 'no-store')

@@ -54,6 +54,7 @@ def serve(app: object = None, # The app, or its variable's name; by default the 
     elif reload: serve_reloaded(name, listen)
     else: serve_script(found, listen, share)
 
+# %% ../../nbs/notebook/16_serve.ipynb #a92d041b
 def _is_main(calling: FrameType) -> bool:
     "Is the caller the program itself, or a function `main` that the program calls?"
     if calling.f_globals.get('__name__') == '__main__': return True
@@ -108,6 +109,7 @@ def target_of(app: str, # The app's variable
     if app.partition('.')[0] not in vars(main): raise NbwsError('reload needs the app in a variable of the program')
     return f'{spec.name if spec else file}:{app}'
 
+# %% ../../nbs/notebook/16_serve.ipynb #10020b7a
 def serve_reloaded(name: str, listen: ListenOptions) -> None:
     "Let `nbws run --reload` take the place of this program, and serve the app that its variable holds."
     options = ['--host', listen.host or LOCAL]
