@@ -18,6 +18,7 @@ from typing import Any
 
 from raw import App, close, frame, handshake, text
 
+from nbws.layers.stack import Stack
 from nbws.server import conn, deflate, frames, handshake as handshakes, http1, parser
 from nbws.server.conn import Limits
 from nbws.server.deflate import ZlibInflater, negotiate
@@ -89,7 +90,7 @@ def http_target(loop: asyncio.AbstractEventLoop, workers: Workers) -> Callable[[
     host = SimpleNamespace(app=App(), limits=limits, loop=loop, workers=workers,
                            stopping=False, date='now', scheme='http', sockets_enabled=True,
                            context_takeover=False, remember=lambda c: None, forget=lambda c: None,
-                           refuse=lambda r: None, later=lambda c: loop.call_soon(c.flush), groups={}, cast=None)
+                           layers=Stack([]), later=lambda c: loop.call_soon(c.flush), groups={}, cast=None)
 
     def step(call: Callable[..., None], *args: Any) -> None:
         "Call it as the loop does, outside of any task, and let the loop have its turns."

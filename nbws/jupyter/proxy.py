@@ -197,7 +197,7 @@ class ProxyHandler(ExplainingHandler):
     get = head = post = put = patch = delete = options = forward
 
     def on_finish(self) -> None:
-        if self.forwarding: self.forwarding.upstream.close() # tornado's client connection leaves that to whoever made it
+        if self.forwarding: self.forwarding.upstream.close() # tornado's client leaves that to whoever made it
 
     def _log(self) -> None:
         if self.get_status() in (502, 503): return

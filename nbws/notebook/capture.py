@@ -15,7 +15,7 @@ from typing import Any
 from ..core.protocols import Application
 from ..core.routing import Route
 from .output import LINE, CellOutput
-from ..web.app import App, AppBase
+from ..web.app import WebApp
 
 # %% auto #0
 __all__ = []
@@ -43,7 +43,7 @@ class HandlerContext:
 
     def _write(self, name: str, text: str) -> None:
         self.output.write(name, text)
-        if not isinstance(self.app, App): return # Other people's applications keep no log
+        if not isinstance(self.app, WebApp): return # Other people's applications keep no log
         where = self.route.label if self.route else ''
         for line in text.splitlines()[-1000:]: self.app.log.add(name, where, line)
 
@@ -55,8 +55,8 @@ class HandlerContext:
         return True
 
     def _report(self, error: BaseException) -> None:
-        if isinstance(self.app, App): self.app.report(error, self.route)
-        else: AppBase.environment.report(self.app, error, self.route, '')
+        if isinstance(self.app, WebApp): self.app.report(error, self.route)
+        else: WebApp.environment.report(self.app, error, self.route, '')
 
 # %% ../../nbs/notebook/02_capture.ipynb #e9d01c8d
 CURRENT_HANDLER: ContextVar[HandlerContext | None] = ContextVar('nbws_handler', default=None)

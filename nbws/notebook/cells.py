@@ -27,7 +27,10 @@ from .output import Outputs
 from .ownership import Ownership, owns, taken_from
 from .patches import FIGURES, PATCHES, process_patches, shell_patches
 from .runs import Run, Runs, hold_messages
-from ..web.app import App, Environment, advise, error_text
+from ..web.app import WebApp
+from ..web.environment import BaseEnvironment
+from ..web.succession import succeed
+from ..web.tracebacks import advise, error_text
 
 # %% auto #0
 __all__ = []
@@ -36,7 +39,7 @@ __all__ = []
 class CellEvents:
     "What is done before and after a cell runs. On the thread that runs the cell."
     def __init__(self, runs: Runs, ownership: Ownership, outputs: Outputs,
-                 pages: WeakKeyDictionary[App, LivePages], # Of each app that was made here
+                 pages: WeakKeyDictionary[WebApp, LivePages], # Of each app that was made here
                  ) -> None:
         self.runs, self.ownership, self.outputs, self.pages = runs, ownership, outputs, pages
         self.after_hooks: list[Callable[[bool], None]] = [] # Called when a cell has ended, with whether it succeeded
@@ -71,7 +74,7 @@ class CellEvents:
         if complete: self.ownership.cancel_earlier(run)
 
 # %% ../../nbs/notebook/09_cells.ipynb #4c64b824
-class NotebookCells(Environment):
+class NotebookCells(BaseEnvironment):
     "The environment of apps in a notebook. From any thread."
     debug = True
     captures_output = True
@@ -80,7 +83,7 @@ class NotebookCells(Environment):
         self.kernel, self.runs, self.ownership = kernel, Runs(kernel), Ownership()
         self.outputs = Outputs(kernel, lambda: bool(self.runs))
         self.handlers = Handlers(self.outputs, self.runs)
-        self.pages: WeakKeyDictionary[App, LivePages] = WeakKeyDictionary()
+        self.pages: WeakKeyDictionary[WebApp, LivePages] = WeakKeyDictionary()
         self.events = CellEvents(self.runs, self.ownership, self.outputs, self.pages)
 
     def owner(self, function: Callable[..., Any]) -> Owner:
@@ -99,19 +102,20 @@ class NotebookCells(Environment):
         self.outputs.begin(cell.id, self.kernel.parent())
         return cell
 
-    def created(self, app: App) -> None:
+    def created(self, app: Application) -> None:
+        assert isinstance(app, WebApp) # Others are not made here
         self.pages[app] = LivePages(app)
         run = self.runs.here()
         if run is None: return
         old = self.ownership.made(run, app)
-        if old is not None: app.succeed(old, run.cell, partial(self.ownership.is_others, run.cell))
+        if old is not None: succeed(app, old, run.cell, partial(self.ownership.is_others, run.cell))
 
-    def defined(self, app: App, routes: Sequence[Route], replaced: Sequence[Route]) -> None:
+    def defined(self, app: Application, routes: Sequence[Route], replaced: Sequence[Route]) -> None:
         for run in self.runs: run.defined.update(route for route in routes if owns(run.cell, route))
         self.ownership.defined(self.runs.here(), routes, replaced)
         for old in taken_from(routes, replaced):
             print(f'{old.path} is answered by this cell now, no longer by {old.owner.label if old.owner else ""}')
-        if self.runs.now() is None and app in self.pages: self.pages[app].check()
+        if self.runs.now() is None and (pages := self._pages_of(app)): pages.check()
 
     def begun(self, running: Any) -> None:
         if run := self.runs.here(): self.ownership.begun(run, running)
@@ -121,12 +125,12 @@ class NotebookCells(Environment):
         served_by[app] = served_by[old] if old in served_by else self._running_cell()
         if old is not app and (pages := self._pages_of(old)): pages.retire()
 
-    def _pages_of(self, app: Application | None) -> LivePages | None:
-        return self.pages.get(app) if isinstance(app, App) else None
-
     def refresh(self, app: Application) -> int:
         pages = self._pages_of(app)
         return pages.refresh() if pages else 0
+
+    def _pages_of(self, app: Application | None) -> LivePages | None:
+        return self.pages.get(app) if isinstance(app, WebApp) else None
 
     def transform_response(self, request: Request, response: Response) -> Response:
         return with_script(response, lambda: live_script(request))
@@ -152,13 +156,13 @@ class NotebookCells(Environment):
         what = route.label if route else 'An async function'
         text = blocking_text(what, at)
         self.handlers.tell(app, route, text)
-        if isinstance(app, App): app.log.add('stderr', what, text)
+        if isinstance(app, WebApp): app.log.add('stderr', what, text)
 
 # %% ../../nbs/notebook/09_cells.ipynb #730baddd
 def install(shell: Any, # `get_ipython()`
             ) -> NotebookCells:
     "Make a running notebook the environment of every app. Again is harmless. On the thread that runs the cells."
-    if isinstance(App.environment, NotebookCells): return App.environment
+    if isinstance(WebApp.environment, NotebookCells): return WebApp.environment
     cells = NotebookCells(IPyKernel(shell))
     cells.events.before_cell() # The cell that imports us is running
     PATCHES.apply(*process_patches(cells), *shell_patches(shell, cells.events.before_cell, cells.events.after_cell))
