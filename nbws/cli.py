@@ -28,7 +28,7 @@ import click
 from . import __version__
 from .notebook import served as notebook
 from .web.app import AppBase, below, users_traceback
-from .server.conn import Limits
+from .server.limits import Limits
 from .dev.live import Development, Followed
 from .loading import LOADING, LoadFailed, NothingThere, code_cells, load_app
 from .core.errors import NbwsError, StartError, printable

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from raw import BINARY, CONT, TEXT, TIMEOUT, App, Echo, Raw, frame, serving
 
-from nbws.server.frames import Decoder
+from nbws.server.frames import Assembler
 from nbws.server.http1 import ENOUGH
 from nbws.core.errors import HTTPException
 from nbws.core.response import Response
@@ -135,11 +135,11 @@ def test_a_body_as_fast_as_it_can_be_read(uvloop: bool) -> None:
 
 
 def test_fragments_without_end(uvloop: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    turns, head, n = Turns(), Decoder._head, 50_000
-    def counting(self: Decoder, *args: Any) -> int:
+    turns, take, n = Turns(), Assembler.take, 50_000
+    def counting(self: Assembler, *args: Any) -> int:
         turns()
-        return head(self, *args)
-    monkeypatch.setattr(Decoder, '_head', counting)
+        return take(self, *args)
+    monkeypatch.setattr(Assembler, 'take', counting)
     with serving(uvloop=uvloop) as server, Raw(server) as client, turns.of(server.loop):
         client.open()
         data = frame(TEXT, 'a', fin=False) + frame(CONT, fin=False) * n + frame(CONT, 'z') + frame(TEXT, 'next')

@@ -19,7 +19,7 @@ from websockets.sync.client import connect
 from nbws import App
 from nbws.sockets import workers
 from nbws.transports import asgi
-from nbws.server.conn import Limits
+from nbws.server.limits import Limits
 from nbws.adapters.detect import as_app
 from nbws.core.response import Response
 from nbws.server.listener import Server
