@@ -136,7 +136,8 @@ def output_path(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="session")
 def browser_type_launch_args(browser_type_launch_args: dict[str, Any], playwright: Playwright) -> dict[str, Any]:
     """Chromium without a way out of this machine."""
-    return {**browser_type_launch_args, **launch_arguments(playwright.chromium.executable_path)}
+    headed = browser_type_launch_args.get("headless") is False
+    return {**browser_type_launch_args, **launch_arguments(playwright.chromium.executable_path, headed)}
 
 
 @pytest.fixture(scope="session")
@@ -205,19 +206,36 @@ def jupyter_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jupyte
 
 
 @pytest.fixture
-def jupyter(jupyter_servers: JupyterServers, request: pytest.FixtureRequest) -> Iterator[JupyterServer]:
-    """A Jupyter server; JupyterLab at `/` unless parametrised.
+def use_jupyter(
+    jupyter_servers: JupyterServers, request: pytest.FixtureRequest
+) -> Iterator[Callable[[JupyterSettings], JupyterServer]]:
+    """Jupyter servers by their settings: `use_jupyter(JupyterSettings(base_url="/user/alice/"))`.
 
-    `@pytest.mark.parametrize("jupyter", ["lab", "notebook", JupyterSettings(base_url="/user/alice/")], indirect=True)`.
-    After the test its kernels must end by themselves, leave no process behind, and the log must tell of no error.
+    After the test their kernels must end by themselves, leave no process behind, and the logs must tell of no error.
     """
-    server = jupyter_servers.get(settings_of(getattr(request, "param", "lab")))
-    start = server.log_size()
-    yield server
-    complaints = server.shut_kernels_down()
-    log = server.log(start)
+    used: list[tuple[JupyterServer, int]] = []
+
+    def use(settings: JupyterSettings) -> JupyterServer:
+        server = jupyter_servers.get(settings)
+        used.append((server, server.log_size()))
+        return server
+
+    yield use
+    complaints = [complaint for server, _ in used for complaint in server.shut_kernels_down()]
+    log = "".join(server.log(start) for server, start in used)
     request.node.stash.setdefault(EVIDENCE, {})["jupyter.log"] = log
     settle(complaints + [f"Jupyter's log: {line}" for line in trouble_in(log, allowed(request, "allow_jupyter_log"))])
+
+
+@pytest.fixture
+def jupyter(
+    use_jupyter: Callable[[JupyterSettings], JupyterServer], request: pytest.FixtureRequest
+) -> JupyterServer:
+    """A Jupyter server, held to what `use_jupyter` says; JupyterLab at `/` unless parametrised.
+
+    `@pytest.mark.parametrize("jupyter", ["lab", "notebook", JupyterSettings(base_url="/user/alice/")], indirect=True)`.
+    """
+    return use_jupyter(settings_of(getattr(request, "param", "lab")))
 
 
 @pytest.fixture(scope="session")

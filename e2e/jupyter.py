@@ -97,6 +97,11 @@ class JupyterSettings:
     environment: tuple[tuple[str, str], ...] = ()
 
 
+# Servers that tests may start again: nobody else's kernels run there.
+RESTARTED_LAB = JupyterSettings(environment=(("RESTARTED", "yes"),))
+RESTARTED_NOTEBOOK = JupyterSettings("notebook", "/user/alice/", environment=(("RESTARTED", "yes"),))
+
+
 class JupyterServer:
     """A running server. `root` is its folder of notebooks, `url` ends with the base URL."""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
-from playwright.sync_api import FrameLocator, Locator, Page, expect
+from playwright.sync_api import Frame, FrameLocator, Locator, Page, expect
 
 from .jupyter import JupyterServer
 from .timeouts import milliseconds
@@ -101,6 +101,16 @@ class Notebook:
         """The pages inside the iframes of the cell's output, as soon as there are `count` of them."""
         expect(self._iframes(index)).to_have_count(count)
         return [self.frame(index, number) for number in range(count)]
+
+    def loaded(self, index: int) -> Frame:
+        """The page inside the first iframe of the cell's output, once it has loaded.
+
+        For what is evaluated there at once: until then the frame holds an empty page.
+        """
+        frame = self._iframes(index).first.element_handle().content_frame()
+        assert frame
+        frame.wait_for_url(re.compile("^http"))
+        return frame
 
     def outputs(self, index: int) -> list[dict[str, Any]]:
         """The cell's outputs as the notebook format has them, at this moment."""

@@ -10,27 +10,28 @@ from playwright.sync_api import BrowserContext, Error
 
 from .timeouts import milliseconds
 
-# Traces cost a fifth of all that a test does: to run everything again and again, they can be left out.
-TRACING = os.environ.get("NBWS_TEST_TRACING", "on") != "off"
+# `steps`: the time, console and network of each. `pages`: the page before and after it, too, which costs a sixth of the
+# CPU time of all that a test does. `off`: nothing, to run everything again and again.
+TRACING = os.environ.get("NBWS_TEST_TRACING", "steps")
 
 
 class Recorder:
     """Records one test's contexts into `folder`. How the test ends is known late, so it records every one."""
 
-    def __init__(self, folder: Path, title: str, tracing: bool = TRACING) -> None:
+    def __init__(self, folder: Path, title: str, tracing: str = TRACING) -> None:
         self._folder, self._title, self._tracing = folder, title, tracing
         self._traces: list[Path] = []
         self._pictures: list[Path] = []
 
     @staticmethod
-    def prepare(context: BrowserContext, tracing: bool = TRACING) -> None:
+    def prepare(context: BrowserContext, tracing: str = TRACING) -> None:
         """For a new context, before its first page. No film: it costs a fifth of all that a test does."""
-        if tracing:
-            context.tracing.start(snapshots=True, sources=True)
+        if tracing != "off":
+            context.tracing.start(snapshots=tracing == "pages", sources=True)
 
     def start(self, context: BrowserContext) -> None:
         """From here on it is this test that uses the context."""
-        if self._tracing:
+        if self._tracing != "off":
             context.tracing.start_chunk(title=self._title)
 
     def stop(self, context: BrowserContext) -> None:
@@ -42,7 +43,7 @@ class Recorder:
             except Error:
                 continue  # crashed, or it never came to rest: the trace has it
             self._pictures.append(picture)
-        if self._tracing:
+        if self._tracing != "off":
             trace = self._folder / f"{len(self._traces) + 1}.zip"
             context.tracing.stop_chunk(path=trace)
             self._traces.append(trace)

@@ -245,11 +245,11 @@ def test_a_lab_is_cleared(open_notebook: Open, lab: Lab) -> None:
 def test_what_a_failed_test_leaves(browser: Browser, tmp_path: Path) -> None:
     """A trace of its own steps for each context, and a picture of each page, also where a context goes on."""
     with browser.new_context() as context:
-        Recorder.prepare(context, tracing=True)
+        Recorder.prepare(context, tracing="pages")
         context.new_page().set_content("<p>one</p>")
         for number in ("first", "second"):
             (tmp_path / number).mkdir()
-            recorder = Recorder(tmp_path / number, number, tracing=True)
+            recorder = Recorder(tmp_path / number, number, tracing="pages")
             recorder.start(context)
             expect(context.pages[0].get_by_text("one")).to_be_visible()
             context.pages[0].locator("p").evaluate(f"() => {number!r}")

@@ -32,10 +32,15 @@ def height(nb: Notebook, index: int) -> float:
 # The height of an iframe
 
 SETTLE = """() => new Promise(done => {
-    let n = 30
+    let n = 10
     const step = () => n-- ? requestAnimationFrame(step) : done()
     step()
 })"""
+MORE = """() => {
+    window.more = document.createElement('div')
+    more.style.height = '900px'
+    ;(document.querySelector('[style*="100vh"]') || document.body).append(more)
+}"""
 TALL = {
     "words": ("return 'plain words'", 20, 60),
     "no-doctype": ("return '<p>one</p><p>two</p>'", 40, 110),
@@ -53,28 +58,31 @@ TALL = {
 }
 
 
-@pytest.mark.parametrize("name", TALL)
-def test_an_iframe_is_as_high_as_its_content(open_notebook: Open, name: str) -> None:
+def test_an_iframe_is_as_high_as_its_content(open_notebook: Open) -> None:
     """It does not grow by itself; it grows with what is added, and shrinks when that is taken away."""
-    body, least, most = TALL[name]
-    nb = open_notebook([f"{IMPORTS}app = FastHTML()\n@app.get('/')\ndef home():\n    {body}\nserve()"])
-    nb.run(0)
-    page = nb.frame(0).locator("body")
+    nb = open_notebook([""])
+    for name, (body, least, most) in TALL.items():
+        nb.edit(0, f"{IMPORTS}app = FastHTML()\n@app.get('/')\ndef home():\n    {body}\nserve()")
+        follows_its_content(nb, name, least, most)
+
+
+def follows_its_content(nb: Notebook, name: str, least: float, most: float) -> None:
+    """The height of the iframe of a notebook's first cell."""
+    page = nb.loaded(0)
     page.evaluate(SETTLE)
-    wait_until(lambda: least <= height(nb, 0) <= most, f"a height between {least} and {most}, not {height(nb, 0)}")
+    wait_until(lambda: least <= height(nb, 0) <= most, f"{name}: {least} to {most}, not {height(nb, 0)}")
     before = height(nb, 0)
     for _ in range(3):
         page.evaluate(SETTLE)
-    assert abs(height(nb, 0) - before) <= 1
-    page.evaluate("body => { window.more = document.createElement('div'); more.style.height = '900px';"
-                  " (body.querySelector('[style*=\"100vh\"]') || body).append(more) }")
+    assert abs(height(nb, 0) - before) <= 1, name
+    page.evaluate(MORE)
     if name != "almost-full":  # It scrolls by itself
-        most = 2010 if name == "half" else before + 960
-        wait_until(lambda: 900 <= height(nb, 0) <= most, "room for what was added")
+        limit = 2010 if name == "half" else before + 960
+        wait_until(lambda: 900 <= height(nb, 0) <= limit, f"{name}: room for what was added")
     page.evaluate(SETTLE)
     page.evaluate("() => more.remove()")
-    if name not in ("footer",):  # Its end is where the frame's end is
-        wait_until(lambda: abs(height(nb, 0) - before) <= 40, f"its height of before, {before}, not {height(nb, 0)}")
+    if name != "footer":  # Its end is where the frame's end is
+        wait_until(lambda: abs(height(nb, 0) - before) <= 40, f"{name}: {before} as before, not {height(nb, 0)}")
 
 
 # What sockets put into a page

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit, urlunsplit
 import pytest
 from playwright.sync_api import BrowserContext, FrameLocator, Page, expect
 
-from .jupyter import JupyterServer, JupyterSettings
+from .jupyter import RESTARTED_LAB, RESTARTED_NOTEBOOK, JupyterServer, JupyterSettings
 from .notebook import Notebook
 from .relay import Relay
 from .seeds import CHAT, HELLO
@@ -354,10 +354,7 @@ def test_a_restarted_kernel(open_notebook: Open) -> None:
 @pytest.mark.allow_jupyter_log("received signal 15, stopping")
 @pytest.mark.parametrize(
     "jupyter",
-    [
-        pytest.param(JupyterSettings(environment=(("RESTARTED", "yes"),)), id="lab"),
-        pytest.param(JupyterSettings("notebook", "/user/alice/", environment=(("RESTARTED", "yes"),)), id="notebook"),
-    ],
+    [pytest.param(RESTARTED_LAB, id="lab"), pytest.param(RESTARTED_NOTEBOOK, id="notebook")],
     indirect=True,
 )
 def test_a_restarted_jupyter_server(open_notebook: Open, jupyter: JupyterServer, new_context: NewContext) -> None:

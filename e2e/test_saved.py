@@ -14,7 +14,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
 from nbws import App
-from nbws.layers.gate import Gate
+from nbws.layers.gate import NotebookGate
 from nbws.server.listener import Server
 from nbws.notebook.exposure import EXPOSURES, Exposure
 from nbws.notebook.iframes import attributes, finder
@@ -107,7 +107,7 @@ def test_in_a_page_that_is_not_jupyters(page: Page, way: str) -> None:
         segment = "7f3c" if way == "jupyter" else ""
         return output(server, Exposure(segment, "/", "secret", True, server.port))
 
-    with Server(app, port=0, gate=Gate(token="secret")) as server, Server(front, port=0) as theirs:
+    with Server(app, port=0, gate=NotebookGate(token="secret")) as server, Server(front, port=0) as theirs:
         page.goto(theirs.url)
         expect(page.locator("iframe")).to_have_attribute("data-way", "direct")
         expect(page.locator("iframe").content_frame.locator("body")).to_have_text("the page 1")

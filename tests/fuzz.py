@@ -18,6 +18,7 @@ from typing import Any
 
 from raw import App, close, frame, handshake, text
 
+from nbws.layers.stack import Stack
 from nbws.server import answers, conn, deflate, frames, handshake as handshakes, heads, http1, output, parser
 from nbws.server.deflate import ZlibInflater, negotiate
 from nbws.server.frames import Close, Decoder, Failure
@@ -91,7 +92,7 @@ def http_target(loop: asyncio.AbstractEventLoop, workers: Workers) -> Callable[[
     host = SimpleNamespace(app=App(), limits=limits, loop=loop, workers=workers,
                            stopping=False, date='now', scheme='http', sockets_enabled=True,
                            context_takeover=False, remember=lambda c: None, forget=lambda c: None,
-                           refuse=lambda r: None, quota=None, writes=WriteQueue(loop))
+                           layers=Stack(()), quota=None, writes=WriteQueue(loop))
 
     def step(call: Callable[..., None], *args: Any) -> None:
         "Call it as the loop does, outside of any task, and let the loop have its turns."

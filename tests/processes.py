@@ -121,16 +121,17 @@ def listening() -> Iterator[socket.socket]:
 
 
 @contextmanager
-def asgi_server(name: str, app: str, folder: Path) -> Iterator[Process]:
+def asgi_server(name: str, app: str, folder: Path, root_path: str = '') -> Iterator[Process]:
     "uvicorn, hypercorn, granian or our own server, running `app` (module:app) from `folder`, and answering."
+    below = ['--url-path-prefix' if name == 'granian' else '--root-path', root_path] if root_path else []
     with listening() as s:
         fd, port, options = s.fileno(), s.getsockname()[1], {'cwd': folder}
         if name == 'nbws':
-            with running(nbws('run', app, '--port', '0'), **options) as process: yield process.serves()
+            with running(nbws('run', app, '--port', '0', *below), **options) as process: yield process.serves()
             return
         if name == 'granian': # It takes no descriptor: the port is free once ours is closed
             s.close()
-            command = [sys.executable, '-m', 'granian', '--interface', 'asgi', '--port', str(port), app]
+            command = [sys.executable, '-m', 'granian', '--interface', 'asgi', '--port', str(port), app, *below]
             with running(command, port, **options) as process:
                 process.says('Started worker-1')
                 until = time.monotonic() + BOUND
@@ -142,4 +143,5 @@ def asgi_server(name: str, app: str, folder: Path) -> Iterator[Process]:
             return
         command = {'uvicorn': ['-m', 'uvicorn', app, '--fd', str(fd), '--lifespan', 'on'],
                    'hypercorn': ['-m', 'hypercorn', app, '--bind', f'fd://{fd}']}[name]
-        with running([sys.executable, *command], port, pass_fds=[fd], **options) as process: yield process.answers()
+        with running([sys.executable, *command, *below], port, pass_fds=[fd], **options) as process:
+            yield process.answers()

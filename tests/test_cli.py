@@ -334,7 +334,7 @@ def test_workers_that_are_killed_again_and_again_are_given_up(tmp_path: Path, mo
     (tmp_path/'fatal').mkdir()
     for n in range(100): (tmp_path/'fatal'/str(n)).touch()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr('nbws.cli.PAUSES', (.01, .01))
+    monkeypatch.setattr('nbws.supervisor.PAUSES', (.01, .01))
     arguments = ['run', 'mortal', '--port', '0', '--workers', '2']
     monkeypatch.setattr('sys.argv', ['nbws', *arguments])
     result = CliRunner().invoke(main, arguments)

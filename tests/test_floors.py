@@ -1,7 +1,7 @@
 """The floors of the house: who may import whom, what an import costs, and what follows from modules being notebooks.
 
 A folder is a floor. A module imports from lower floors, and from modules of its own folder that are read before it: the
-number of its notebook, nbs/sockets/00_workers.ipynb for nbws/sockets/workers.py, says when.
+number of its notebook, nbs/sockets/02_workers.ipynb for nbws/sockets/workers.py, says when.
 """
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT/'nbws'
 # From the ground up: folders, and the modules that stand beside them.
 FLOORS = ['core', 'sockets', 'layers', 'web', 'server', 'transports', 'adapters', 'loading', 'testing', 'fixtures',
-          'dev', 'jupyter', 'jpserver', 'notebook', 'cli', 'common', 'tremolo', 'examples']
+          'supervisor', 'dev', 'jupyter', 'jpserver', 'notebook', 'cli', 'common', 'tremolo', 'examples']
 
 # Narrower than the floors: of nbws, these import nothing but ...
 ONLY = {
@@ -37,13 +37,14 @@ ONLY = {
     'core.html': {'core.data'},
     'core.routing': {'core.errors', 'core.request'},
     'core.protocols': {'core.messages', 'core.request', 'core.response', 'core.routing'},
-    'sockets.workers': set(),
+    'sockets.threads': set(),
+    'sockets.monitor': set(),
+    'sockets.workers': {'sockets.threads', 'sockets.monitor'},
     'server.frames': {'core.messages'},
     'server.deflate': {'core.messages', 'server.frames'},
     'server.handshake': {'core.data', 'core.errors', 'core.request', 'server.frames', 'server.deflate'},
     'jupyter.rendezvous': set(),
     'jupyter.cookies': set(),
-    'jupyter.extension': {'jupyter.rendezvous', 'jupyter.cookies'},
     'jpserver': {'jupyter.extension'},
 }
 # ... and anything lower but these.
@@ -57,6 +58,7 @@ NEVER = {
 # An app answers ASGI calls and mounts other applications: in the functions that do it, from modules that know the app.
 UPWARD = {('web.app', 'transports.asgi'), ('web.app', 'adapters.detect')}
 STAR = {('common', 'core.html')}  # `common` is the list of names that users star-import
+JUPYTERS = {*sys.stdlib_module_names, 'nbws', 'tornado', 'jupyter_server'}  # what every Jupyter server has loaded
 SANS_IO = {'server.frames', 'server.deflate', 'server.handshake'}  # bytes in, events out
 JUPYTER = re.compile(r'(IPython|ipykernel|jupyter|jupyterlab|notebook|traitlets|jupyter_\w+)$')
 STREAMS = {'streams', 'open_connection', 'open_unix_connection', 'start_server', 'start_unix_server',
@@ -147,18 +149,21 @@ def complaints(name: str) -> Iterator[str]:
         elif i.ours:
             if floor(i.ours) >= here and not (i.inside and (name, i.ours) in UPWARD):
                 yield wrong(name, i, 'not below')
+            if name.startswith('jupyter.') and i.ours and not i.ours.startswith('jupyter.'):
+                yield wrong(name, i, 'only its own folder: it is loaded into every Jupyter server')
             if i.ours not in ONLY.get(name, {i.ours}): yield wrong(name, i, f'only {sorted(ONLY[name])} may be')
             if {i.ours, i.ours.partition('.')[0]} & never: yield wrong(name, i, 'not in this room')
         if i.top == 'tornado' and here < at('server'):
             yield wrong(name, i, 'tornado begins at the server')
         if JUPYTER.match(i.top):
             if here < at('loading'): yield wrong(name, i, 'no transport and nothing below knows of notebooks')
-            elif not i.inside and name != 'jupyter.extension': yield wrong(name, i, 'inside the function that needs it')
+            elif not (i.inside or name.startswith('jupyter.')):
+                yield wrong(name, i, 'inside the function that needs it')
         if name in SANS_IO and i.top in ('asyncio', 'socket', 'ssl', 'selectors', 'threading'):
             yield wrong(name, i, 'bytes in, events out: no I/O here')
         if name in ('jupyter.rendezvous', 'jupyter.cookies') and i.top not in {*sys.stdlib_module_names, '__future__'}:
             yield wrong(name, i, 'the standard library only')
-        if name == 'jupyter.extension' and i.top not in {*sys.stdlib_module_names, 'nbws', 'tornado', 'jupyter_server'}:
+        if name.startswith('jupyter.') and i.top not in JUPYTERS:
             yield wrong(name, i, 'its own folder, tornado, jupyter_server and the standard library only')
         if i.module == 'asyncio.streams' or (i.module == 'asyncio' and i.name in STREAMS):
             yield wrong(name, i, 'no asyncio streams')
@@ -182,6 +187,8 @@ def test_imports(name: str) -> None:
     ('core.html', 'import nbws', 'for users'),
     ('core.html', 'from .data import *', 'names, not'),
     ('core.html', 'import tornado.web', 'begins at the server'),
+    ('jupyter.auth', 'from ..core.html import Div', 'only its own folder'),
+    ('jupyter.auth', 'import IPython', 'the standard library only'),
     ('sockets.workers', 'import tornado.speedups', 'begins at the server'),
     ('core.html', 'def f():\n    import IPython.display', 'knows of notebooks'),
     ('core.routing', 'from .html import Div', 'only'),
@@ -249,6 +256,12 @@ def test_a_script_can_stand_in_a_page(name: str) -> None:
     assert not re.search(r'</script|<script|<!--', text, re.I)
 
 
+@pytest.mark.parametrize('name', OWN)
+def test_the_modules_that_a_script_names_are_there(name: str) -> None:
+    text = (PACKAGE/'static'/name).read_text('utf-8')
+    assert not [path for path in re.findall(r'nbws/[\w/]+\.py', text) if not (ROOT/path).exists()]
+
+
 def settings() -> dict[str, str]:
     cfg = ConfigParser(delimiters=['='], interpolation=None)
     cfg.read(ROOT/'settings.ini', encoding='utf-8')
@@ -272,7 +285,7 @@ def test_requirements() -> None:
             if i.top in {*sys.stdlib_module_names, 'nbws'}: continue
             dists = {dist.lower().replace('_', '-') for dist in owners.get(i.top, [i.top])}
             used |= dists
-            allowed = always | extras if i.inside or name in ('jupyter.extension', 'fixtures') else always
+            allowed = always | extras if i.inside or name == 'fixtures' or name.startswith('jupyter.') else always
             assert dists & allowed, wrong(name, i, 'settings.ini does not require it')
     assert not always - used, 'required, and nothing imports it'
 

@@ -15,8 +15,9 @@ from bound import BOUND
 from lowest import lowest
 
 ROOT = Path(__file__).resolve().parent.parent
-STATIC = {'nbws.js', 'height.js', 'merge.js', 'prefix.js', 'sockets.js', 'iframes.js', 'doctor.js', 'waiting.js',
-          'nbws.css', 'htmx.min.js', 'ws.js', 'sse.js', 'idiomorph-ext.min.js', 'pico.min.css', 'LICENSES.txt', 'LOCK'}
+STATIC = {'nbws.js', 'height.js', 'merge.js', 'notebook.js', 'prefix.js', 'sockets.js', 'iframes.js', 'doctor.js',
+          'waiting.js', 'nbws.css', 'htmx.min.js', 'ws.js', 'sse.js', 'idiomorph-ext.min.js', 'pico.min.css',
+          'LICENSES.txt', 'LOCK'}
 CONFIG = 'etc/jupyter/jupyter_server_config.d/nbws.json'
 
 

@@ -14,15 +14,14 @@ from typing import Any, BinaryIO
 from urllib.parse import quote, unquote, unquote_to_bytes
 
 # %% auto #0
-__all__ = ['BODY_SILENCE', 'BODY_RATE', 'MAX_FIELDS', 'MAX_FILES', 'MAX_FORM', 'IN_MEMORY', 'FromVisitor', 'Fields', 'FieldName',
-           'MultiDict', 'parse_query', 'Headers', 'ascii_field', 'sendable_fields', 'parse_cookies', 'set_cookie',
-           'UploadFile', 'FormError', 'FormTooLong', 'parse_form']
+__all__ = ['MultiDict', 'parse_query', 'Headers', 'parse_cookies', 'UploadFile']
 
 # %% ../../nbs/core/00_data.ipynb #a638f997
 class FromVisitor:
     "What names were chosen by a visitor: as a child of an element such a mapping is text, and never attributes."
     __slots__ = ()
 
+# %% ../../nbs/core/00_data.ipynb #124b2df4
 class Fields(FromVisitor, dict[str, Any]):
     "An object of a visitor's JSON, the fields of a message, cookies: a dict, as its copies and unions are."
     __slots__ = ()
@@ -31,6 +30,7 @@ class Fields(FromVisitor, dict[str, Any]):
     def __or__(self, other: Any) -> Any: return Fields(dict.__or__(self, other))
     def __ror__(self, other: Any) -> Any: return Fields(dict.__ror__(self, other))
 
+# %% ../../nbs/core/00_data.ipynb #fa38562c
 class FieldName(FromVisitor, str):
     "A name among those that `**` collects: the dict that a function gets there is a plain one."
     __slots__ = ()
@@ -46,7 +46,8 @@ class MultiDict(FromVisitor, dict[str, Any]):
         self._pairs = list(pairs.items() if isinstance(pairs, Mapping) else pairs)
         super().__init__(self._pairs)
 
-    def getlist(self, name: str) -> list[Any]:
+    def getlist(self, name: str, # Of a field or a parameter
+                ) -> list[Any]:
         "Every value of `name`, in order; an empty list where there is none."
         return [v for k, v in self._pairs if k == name]
 
@@ -79,7 +80,8 @@ class Headers(FromVisitor, Mapping[str, str]):
         self._index: dict[str, list[str]] | None = None
 
     @classmethod
-    def from_raw(cls, raw: list[tuple[bytes, bytes]]) -> Headers:
+    def from_raw(cls, raw: list[tuple[bytes, bytes]], # Names and values, as they came
+                 ) -> Headers:
         "Headers over a list of byte pairs that the caller gives away: nothing is copied."
         self = cls.__new__(cls)
         self.raw, self._index = raw, None
@@ -109,12 +111,15 @@ class Headers(FromVisitor, Mapping[str, str]):
     def __len__(self) -> int: return len(self.index())
     def __repr__(self) -> str: return f'Headers({dict(self)!r})'
 
-    def get(self, name: str, default: Any = None) -> Any:
+    def get(self, name: str, # In any letter case
+            default: Any = None, # Where there is none
+            ) -> Any:
         "The first value of `name`, or `default`."
         values = self.index().get(name.lower())
         return values[0] if values else default
 
-    def getlist(self, name: str) -> list[str]:
+    def getlist(self, name: str, # In any letter case
+                ) -> list[str]:
         "Every value of `name`, in order."
         return list(self.index().get(name.lower(), ()))
 
@@ -125,6 +130,7 @@ _FOREIGN = re.compile(r'[^\x00-\x7f]+')
 
 def _percent(text: str) -> str: return _FOREIGN.sub(lambda m: quote(m[0]), text)
 
+# %% ../../nbs/core/00_data.ipynb #f63fb8df
 def ascii_field(name: str, value: str) -> str:
     """A header field's value with what is not ASCII written as the field allows: in a URL as percent-encoded UTF-8
     (RFC 3986, section 2.5), in htmx's JSON as an escape. Raises `ValueError` for others beyond latin-1.
@@ -141,6 +147,7 @@ def ascii_field(name: str, value: str) -> str:
                          f'(RFC 9110, section 5.5). Percent-encode it: urllib.parse.quote(...)') from None
     return value
 
+# %% ../../nbs/core/00_data.ipynb #a28eb2b8
 def sendable_fields(fields: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     """The fields, with what is beyond latin-1 as in `ascii_field`. Latin-1 stays: from an application of ASGI or WSGI
     it stands for bytes. Raises `ValueError`.
@@ -163,8 +170,8 @@ def set_cookie(name: str, # A token (RFC 6265, section 4.1.1)
                value: str = '', # Percent-encoded where it has to be
                *,
                max_age: int | None = None, # Seconds; None: until the browser closes, 0: delete it
-               path: str = '/',
-               domain: str | None = None,
+               path: str = '/', # Sent with requests below it only
+               domain: str | None = None, # Sent to its subdomains, too; None: to this host only
                secure: bool = False, # Sent over https only
                httponly: bool = True, # Out of reach of scripts
                samesite: str | None = 'lax', # lax, strict, none
@@ -184,6 +191,7 @@ def set_cookie(name: str, # A token (RFC 6265, section 4.1.1)
     if partitioned: out += '; Partitioned'
     return out
 
+# %% ../../nbs/core/00_data.ipynb #449d0beb
 def _quote(value: str) -> str:
     if value.isascii() and value.isprintable() and not any(c in ' ",;\\%' for c in value): return value
     return ''.join(chr(b) if 0x20 < b < 0x7f and chr(b) not in '",;\\%' else f'%{b:02X}' for b in value.encode())
@@ -193,13 +201,14 @@ class _Spool(tempfile.SpooledTemporaryFile[bytes]):
     "Closed when nobody has it any more: a handler may keep an upload, and need not close one. Python 3.12 would warn."
     def __del__(self) -> None: self.close()
 
+# %% ../../nbs/core/00_data.ipynb #c419bd51
 class UploadFile:
     "A file that came in a form: what the browser said of it, and its content as an open binary file."
     __slots__ = ('filename', 'content_type', 'file', 'size', 'headers')
 
     def __init__(self,
                  filename: str, # As the browser sent it: never a path to trust
-                 content_type: str = 'application/octet-stream',
+                 content_type: str = 'application/octet-stream', # As the browser said: no proof of what it holds
                  file: BinaryIO | None = None, # Spooled: in memory up to 1 MiB, then on disk
                  headers: Headers | None = None, # Of this part
                  ) -> None:
@@ -209,16 +218,19 @@ class UploadFile:
 
     def __repr__(self) -> str: return f'UploadFile({self.filename!r}, {self.content_type!r}, {self.size} bytes)'
 
-    async def read(self, size: int = -1) -> bytes:
+    async def read(self, size: int = -1, # Bytes; -1: all
+                   ) -> bytes:
         "The next `size` bytes, or all that is left."
         return self.file.read(size)
 
-    async def write(self, data: bytes) -> None:
+    async def write(self, data: bytes, # Behind what is there
+                    ) -> None:
         "Append `data`; used while the form is parsed."
         self.size += len(data)
         self.file.write(data)
 
-    async def seek(self, offset: int) -> None:
+    async def seek(self, offset: int, # Bytes
+                   ) -> None:
         "Go to `offset` bytes from the start."
         self.file.seek(offset)
 
@@ -234,6 +246,7 @@ MAX_FILES = 100 # Files among them
 MAX_FORM = 2**20 # Bytes of a form without its files, or of JSON
 IN_MEMORY = 2**20 # Bytes of a form's files; what is beyond is written to disk
 
+# %% ../../nbs/core/00_data.ipynb #dd45e079
 class FormError(ValueError):
     "A form body that cannot be parsed; its text says what is wrong with it."
     status = 400 # What HTTP answers
@@ -259,12 +272,14 @@ async def parse_form(content_type: str, # The request's Content-Type
     if kind != 'multipart/form-data': return MultiDict()
     return await _parse_multipart(content_type, chunks, _Parts(max_fields, max_files, max_size))
 
+# %% ../../nbs/core/00_data.ipynb #ff8df654
 def _check(fields: int, max_fields: int, what: str = 'fields') -> None:
     if fields > max_fields: raise FormError(f'the form has more than {max_fields} {what}')
 
 def _check_size(size: int, max_size: int) -> None:
     if size > max_size: raise FormTooLong(f'the form has more than {max_size} bytes')
 
+# %% ../../nbs/core/00_data.ipynb #1c645a44
 async def _parse_urlencoded(chunks: AsyncIterable[bytes], max_fields: int, max_size: int) -> MultiDict:
     body, fields = bytearray(), 1
     async for chunk in chunks:
@@ -279,6 +294,7 @@ async def _parse_urlencoded(chunks: AsyncIterable[bytes], max_fields: int, max_s
         if field: pairs.append((await _unquoted_in_steps(name), await _unquoted_in_steps(value)))
     return MultiDict(pairs)
 
+# %% ../../nbs/core/00_data.ipynb #7ae29f3b
 _STEP = 2**15 # Bytes that are parsed before others have their turn: at worst some milliseconds
 
 async def _unquoted_in_steps(raw: bytes) -> str:
@@ -291,6 +307,7 @@ async def _unquoted_in_steps(raw: bytes) -> str:
         await asyncio.sleep(0)
     return _text(b''.join(parts))
 
+# %% ../../nbs/core/00_data.ipynb #3b0b626f
 async def _parse_multipart(content_type: str, chunks: AsyncIterable[bytes], parts: _Parts) -> MultiDict:
     from python_multipart.exceptions import FormParserError
     from python_multipart.multipart import MultipartParser, parse_options_header

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 # %% auto #0
-__all__ = ['parameter_comments', 'full_doc', 'describe', 'hide']
+__all__ = []
 
 # %% ../../nbs/core/10_docments.ipynb #e0000007
 def parameter_comments(function: Callable[..., Any]) -> dict[str, str]:
@@ -22,6 +22,7 @@ def parameter_comments(function: Callable[..., Any]) -> dict[str, str]:
     except (OSError, TypeError): return {}
     return dict(_comments(inspect.cleandoc(source)))
 
+# %% ../../nbs/core/10_docments.ipynb #cd9e21cc
 def _comments(source: str) -> Iterator[tuple[str, str]]:
     depth, name, before = 0, '', ''
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
@@ -40,6 +41,7 @@ def full_doc(function: Callable[..., Any]) -> str:
     lines = [f'{name}: {text}' for name, text in parameter_comments(function).items()]
     return '\n'.join([doc, *(['', 'Parameters:'] if lines else []), *[f'  {line}' for line in lines]])
 
+# %% ../../nbs/core/10_docments.ipynb #3f941c78
 def describe(*things: Any, # Functions and classes
              ) -> None:
     "Let IPython's `?` and Shift-Tab show the comments of parameters: of functions, and of a class's public methods."
@@ -50,10 +52,12 @@ def describe(*things: Any, # Functions and classes
             if inspect.isfunction(f) and (f.__name__[0] != '_' or f.__name__ == '__init__'):
                 f.getdoc = partial(full_doc, f)  # type: ignore[attr-defined]
 
+# %% ../../nbs/core/10_docments.ipynb #e9890303
 def hide(cls: type, # A class of ours
          names: Iterable[str], # Public attributes that are the library's business
          ) -> None:
     "Leave names out of what Tab completes after an object of a class, and of `dir`."
     hidden = frozenset(names)
     def __dir__(self: Any) -> list[str]: return [n for n in object.__dir__(self) if n not in hidden]
+    __dir__.hidden = hidden  # type: ignore[attr-defined]
     cls.__dir__ = __dir__  # type: ignore[assignment]

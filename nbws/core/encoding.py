@@ -65,6 +65,7 @@ def too_long(text: str, # JSON
 # %% ../../nbs/core/02_encoding.ipynb #a63ecd77
 _STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)', re.S) # The last one may not end
 
+# %% ../../nbs/core/02_encoding.ipynb #8f0b567f
 def _crowded(text: str, most: int) -> bool:
     return text.count('[') + 2 * text.count('{') > most or text.count(':') > most
 

@@ -19,9 +19,11 @@ class NbwsError(Exception):
 
 class BindError(NbwsError, ValueError):
     "A handler's parameter got no value, or one that its annotation refuses."
-    def __init__(self, message: str, status: int = 400) -> None:
+    def __init__(self, message: str, # What is wrong, and what to do
+                 status: int = 400, # What HTTP answers
+                 ) -> None:
         super().__init__(message)
-        self.status = status # What HTTP answers
+        self.status = status
 
 # %% ../../nbs/core/01_errors.ipynb #3a937884
 class SignatureError(NbwsError, TypeError):

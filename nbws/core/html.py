@@ -23,10 +23,10 @@ __all__ = ['NotStr', 'ft_hx', 'ft_html', 'Head', 'Title', 'Base', 'Link', 'Meta'
            'Video', 'Audio', 'Track', 'Map', 'Area', 'Svg', 'Math', 'Canvas', 'Table', 'Caption', 'Colgroup', 'Col',
            'Thead', 'Tbody', 'Tfoot', 'Tr', 'Th', 'Td', 'Label', 'Input', 'Button', 'Select', 'Datalist', 'Optgroup',
            'Option', 'Textarea', 'Output', 'Progress', 'Meter', 'Fieldset', 'Legend', 'Details', 'Summary', 'Dialog',
-           'Noscript', 'Template', 'Slot', 'DOCTYPE', 'Safe', 'attribute_name', 'FT', 'unqid', 'is_element', 'render',
-           'to_xml', 'Tag', 'ft', 'A', 'AX', 'Form', 'Hidden', 'CheckboxX', 'Script', 'Style', 'Html', 'Titled',
-           'Fragment', 'Comment', 'Nbsp', 'Favicon', 'Card', 'Group', 'Grid', 'Container', 'fill_form', 'find_inputs',
-           'is_elements', 'is_document', 'fragment', 'apart', 'document', 'sse_message', 'HtmxHeaders', 'HttpHeader',
+           'Noscript', 'Template', 'Slot', 'DOCTYPE', 'Safe', 'attribute_name', 'FT', 'unqid', 'render', 'to_xml',
+           'Tag', 'ft', 'A', 'AX', 'Form', 'Hidden', 'CheckboxX', 'Script', 'Style', 'Html', 'Titled', 'Fragment',
+           'Comment', 'Nbsp', 'Favicon', 'Card', 'Group', 'Grid', 'Container', 'fill_form', 'find_inputs',
+           'is_elements', 'is_document', 'fragment', 'document', 'sse_message', 'HtmxHeaders', 'HttpHeader',
            'HtmxResponseHeaders']
 
 # %% ../../nbs/core/06_html.ipynb #e49187bf
@@ -83,6 +83,7 @@ def _json(value: Any) -> str:
     import json
     return json.dumps(value, default=str)
 
+# %% ../../nbs/core/06_html.ipynb #56eb815b
 _BY_SELECTOR = frozenset('hx-target hx-include hx-select hx-indicator hx-disabled-elt'.split())
 _BY_ID = frozenset('id for form list popovertarget aria-labelledby aria-describedby aria-controls'.split())
 
@@ -109,6 +110,7 @@ def _text(value: Any) -> str:
 class _Unusual(Exception):
     "This element's keywords have to be translated before they can be rendered."
 
+# %% ../../nbs/core/06_html.ipynb #e8a12d11
 class _Values(dict[Any, str]):
     "The rendered attributes of one name, by value."
     __slots__ = ('name',)
@@ -122,6 +124,7 @@ class _Values(dict[Any, str]):
         if value is True or len(value) <= 64: self[value] = html
         return html
 
+# %% ../../nbs/core/06_html.ipynb #9dccd96e
 class _Names(dict[str, _Values]):
     "By the HTML name."
     def __missing__(self, name: str) -> _Values:
@@ -130,6 +133,7 @@ class _Names(dict[str, _Values]):
         self[name] = values
         return values
 
+# %% ../../nbs/core/06_html.ipynb #c108ed58
 class _Keywords(dict[str, _Values]):
     "By the keyword, as long as no other usual keyword has the same meaning."
     def __missing__(self, key: str) -> _Values:
@@ -139,6 +143,7 @@ class _Keywords(dict[str, _Values]):
         values = self[key] = _NAMES[attribute_name(key)]
         return values
 
+# %% ../../nbs/core/06_html.ipynb #4cf7e411
 _NAMES, _KEYWORDS = _Names(), _Keywords()
 
 # %% ../../nbs/core/06_html.ipynb #3a1152d1
@@ -176,19 +181,27 @@ class FT:
         for mapping in given: self.attrs.update(_translated(mapping))
         if given: self._children = [c for c in self._children if c.__class__ is FT or not _are_attributes(c)]
 
-    def __call__(self, *children: Any, **attrs: Any) -> FT:
+    def __call__(self,
+                 *children: Any, # Elements, text, or anything that can be shown
+                 **attrs: Any, # Attributes: `cls` is class, `hx_get` is hx-get
+                 ) -> FT:
         "Add children and attributes; returns the element itself."
         if children: self._children = [*self._children, *children]
         if attrs: self.attrs = self.attrs | _translated(attrs)
         return self
 
-    def set(self, *children: Any, **attrs: Any) -> FT:
+    def set(self,
+            *children: Any, # The new ones; none: they stay
+            **attrs: Any, # The new ones; none: they stay
+            ) -> FT:
         "Replace the children, or the attributes but for `id` and `name`, or both; returns the element itself."
         if children: self._children = children
         if attrs: self.attrs = {k: v for k, v in self.attrs.items() if k in ('id', 'name')} | _translated(attrs)
         return self
 
-    def get(self, name: str, default: Any = None) -> Any:
+    def get(self, name: str, # As HTML has it, or as a keyword spells it
+            default: Any = None, # Where it is not set
+            ) -> Any:
         "An attribute by its HTML name or its keyword."
         return self.attrs.get(attribute_name(name), default)
 
@@ -224,16 +237,19 @@ def _translated(given: Mapping[str, Any]) -> dict[str, Any]:
         if value is not None: attrs[name] = value
     return attrs
 
+# %% ../../nbs/core/06_html.ipynb #4d68d502
 def _are_attributes(child: Any) -> bool:
     "Is it a mapping whose names the developer wrote? Those that a visitor chose could be `onclick`."
     if not isinstance(child, Mapping) or isinstance(child, FromVisitor): return False
     return not any(isinstance(name, FromVisitor) for name in child)
 
+# %% ../../nbs/core/06_html.ipynb #46925801
 def unqid() -> str:
     "A random id for an element; `id=True` asks for one."
     import os
     return f'_{os.urandom(12).hex()}'
 
+# %% ../../nbs/core/06_html.ipynb #7a9c24fe
 def _flat(items: Iterable[Any]) -> Iterator[Any]:
     for item in items:
         if item.__class__ is FT or item.__class__ is str: yield item
@@ -257,6 +273,7 @@ class _Attribute:
 
     def __delete__(self, el: FT) -> None: el.attrs.pop(self.name, None)
 
+# %% ../../nbs/core/06_html.ipynb #a1a48732
 _READABLE = '''id cls klass title style lang dir hidden tabindex role slot name value type href src alt rel target
     action method enctype placeholder required disabled checked selected multiple readonly autofocus autocomplete min
     max step maxlength minlength pattern rows cols size accept width height content charset media fr colspan rowspan
@@ -325,6 +342,7 @@ def _element_text(el: FT) -> str:
             return _element_text(el)
     return text + closing
 
+# %% ../../nbs/core/06_html.ipynb #4c5ad1ff
 def _opening(el: FT, start: str) -> str:
     return start + ''.join([_NAMES[k][v] if v.__class__ is str or v is True else _attribute(_NAMES[k].name, v)
                             for k, v in el.attrs.items()]) + '>'
@@ -338,6 +356,7 @@ def _lasting(child: Any) -> bool:
     if isinstance(child, (list, tuple)): return all(map(_lasting, child))
     return not (isinstance(child, Iterator) or _are_attributes(child))
 
+# %% ../../nbs/core/06_html.ipynb #162ebad1
 def _any_text(thing: Any) -> str:
     kind = thing.__class__
     if kind is str: return _escape(thing)
@@ -347,6 +366,7 @@ def _any_text(thing: Any) -> str:
     if kind is int or kind is float or kind is bool: return str(thing)
     return ''.join(map(_any_text, thing)) if kind is list or kind is tuple else _other_text(thing)
 
+# %% ../../nbs/core/06_html.ipynb #b9dc7c5b
 def _other_text(thing: Any) -> str:
     kind = type(thing)
     if hasattr(kind, '__ft__'): return _any_text(thing.__ft__())
@@ -360,10 +380,12 @@ def _other_text(thing: Any) -> str:
         raise TypeError(f'{kind.__name__} {getattr(thing, "__name__", "")} cannot be rendered: await it first')
     return _escape(str(thing))
 
+# %% ../../nbs/core/06_html.ipynb #6dfe14a6
 def is_element(thing: Any) -> bool:
     "Is it an element: ours, or fastcore's? What only looks like one, with a `tag` and `attrs`, may be a visitor's."
     return isinstance(thing, FT) or any(c.__name__ == 'FT' for c in type(thing).__mro__)
 
+# %% ../../nbs/core/06_html.ipynb #619b20cb
 def _own(thing: Any) -> FT | None:
     "An element of ours for fastcore's."
     if isinstance(thing, FT): return thing
@@ -379,11 +401,13 @@ _END = re.compile(r'</(?=script|style)', re.IGNORECASE)
 
 def _fragment(el: FT) -> str: return render(*el.children)
 
+# %% ../../nbs/core/06_html.ipynb #c0f27b2e
 def _preformatted(el: FT) -> str:
     start, _, closing, _ = _SHAPES[el.tag]
     text = render(*el.children)
     return _opening(el, start) + ('\n' if text[:1] == '\n' else '') + text + closing
 
+# %% ../../nbs/core/06_html.ipynb #fb4aebe9
 def _raw_text(el: FT) -> str:
     start, _, closing, _ = _SHAPES[el.tag]
     parts = [str(c.__html__()) if hasattr(type(c), '__html__') else _text(c) for c in _flat(el.children)]
@@ -391,6 +415,7 @@ def _raw_text(el: FT) -> str:
     if '<!--' in text and '<script' in text.lower(): text = text.replace('<!--', r'\u003C!--')
     return _opening(el, start) + text + closing
 
+# %% ../../nbs/core/06_html.ipynb #6bcb24ec
 def _special(tag: str) -> Callable[[FT], str] | None:
     return {'': _fragment, 'script': _raw_text, 'style': _raw_text,
             'pre': _preformatted, 'textarea': _preformatted, 'listing': _preformatted}.get(tag)
@@ -402,6 +427,7 @@ def render(*things: Any, # Elements, text, or anything that can be a child
     if len(things) == 1 and things[0].__class__ is FT: return _element_text(things[0])
     return ''.join(map(_any_text, things))
 
+# %% ../../nbs/core/06_html.ipynb #2f192d56
 def to_xml(*things: Any, # As for `render`
            indent: bool = False, # Put each block on a line of its own, to be read by people
            ) -> Safe:
@@ -429,6 +455,7 @@ class Tag(Protocol):
     "A function that makes elements."
     def __call__(self, *children: Any, **attrs: Any) -> FT: ...
 
+# %% ../../nbs/core/06_html.ipynb #9b30a691
 def _element(tag: str, children: tuple[Any, ...], attrs: dict[str, Any]) -> FT:
     if tag in _NAMED and 'id' in attrs: _name_field(attrs)
     el = FT()
@@ -437,23 +464,32 @@ def _element(tag: str, children: tuple[Any, ...], attrs: dict[str, Any]) -> FT:
     el._raw = attrs
     return el
 
+# %% ../../nbs/core/06_html.ipynb #6a36c63c
 def ft(tag: str, # Written as it is given: SVG has tags with capitals
-       /, *children: Any, **attrs: Any) -> FT:
-    "An element of any tag."
+       /, *children: Any, # Elements, text, or anything that can be shown
+       **attrs: Any, # Attributes: `cls` is class, `hx_get` is hx-get
+       ) -> FT:
+    "An element of any tag. Raises `ValueError`, when it is rendered, for what cannot be a tag."
     return _element(tag, children, attrs)
 
+# %% ../../nbs/core/06_html.ipynb #3cbf2604
 ft_hx = ft_html = ft
 
+# %% ../../nbs/core/06_html.ipynb #f9fd6a71
 def _tag(tag: str, doc: str) -> Tag:
     "The function for one tag."
-    def make(*children: Any, **attrs: Any) -> FT:
+    def make(*children: Any, # Elements, text, or anything that can be shown
+             **attrs: Any, # Attributes: `cls` is class, `hx_get` is hx-get
+             ) -> FT:
         el = FT()
         el.tag = tag
         el._children = children
         el._raw = attrs
         return el
 
-    def make_named(*children: Any, **attrs: Any) -> FT:
+    def make_named(*children: Any, # Elements, text, or anything that can be shown
+                   **attrs: Any, # Attributes, as for others; its name is its id unless it is given
+                   ) -> FT:
         if 'id' in attrs: _name_field(attrs)
         el = FT()
         el.tag = tag
@@ -482,6 +518,8 @@ Base = _tag('base', 'what relative URLs of the page start from.')
 Link = _tag('link', 'a style sheet, an icon or another resource.')
 Meta = _tag('meta', 'a fact about the page.')
 Body = _tag('body', 'what the page shows.')
+
+# %% ../../nbs/core/06_html.ipynb #f7f2f0f5
 Article = _tag('article', 'a part that makes sense on its own.')
 Section = _tag('section', 'a part with a heading.')
 Nav = _tag('nav', 'links to get about.')
@@ -498,6 +536,8 @@ Footer = _tag('footer', 'what closes a page or a part.')
 Address = _tag('address', 'how to reach somebody.')
 Main = _tag('main', 'the main content of the page.')
 Search = _tag('search', 'controls to search with.')
+
+# %% ../../nbs/core/06_html.ipynb #5ed03411
 Div = _tag('div', 'a block without a meaning of its own.')
 P = _tag('p', 'a paragraph.')
 Hr = _tag('hr', 'a break between paragraphs.')
@@ -505,6 +545,8 @@ Pre = _tag('pre', 'text whose spaces and lines are kept.')
 Blockquote = _tag('blockquote', 'a long quotation.')
 Figure = _tag('figure', 'a picture, a listing or the like.')
 Figcaption = _tag('figcaption', 'what a figure shows.')
+
+# %% ../../nbs/core/06_html.ipynb #bbae5db2
 Ol = _tag('ol', 'a list with numbers.')
 Ul = _tag('ul', 'a list without numbers.')
 UL = Ul # FastHTML's page on WebSockets spells it so
@@ -524,9 +566,13 @@ Cite = _tag('cite', 'the title of a work.')
 Q = _tag('q', 'a short quotation.')
 Dfn = _tag('dfn', 'a term where it is defined.')
 Abbr = _tag('abbr', 'an abbreviation.')
+
+# %% ../../nbs/core/06_html.ipynb #e406f841
 Ruby = _tag('ruby', 'text with its pronunciation.')
 Rt = _tag('rt', 'the pronunciation.')
 Rp = _tag('rp', 'brackets where ruby is not known.')
+
+# %% ../../nbs/core/06_html.ipynb #6347ad45
 Data = _tag('data', 'a value for machines.')
 Time = _tag('time', 'a date or a time.')
 Code = _tag('code', 'a piece of code.')
@@ -535,6 +581,8 @@ Samp = _tag('samp', 'what a program prints.')
 Kbd = _tag('kbd', 'what to type.')
 Sub = _tag('sub', 'below the line.')
 Sup = _tag('sup', 'above the line.')
+
+# %% ../../nbs/core/06_html.ipynb #46831bb8
 I = _tag('i', 'text in another voice.')  # noqa: E741
 B = _tag('b', 'text to notice.')
 U = _tag('u', 'text with a mark under it.')
@@ -544,6 +592,8 @@ Bdo = _tag('bdo', 'text whose direction is given.')
 Span = _tag('span', 'text without a meaning of its own.')
 Br = _tag('br', 'a line break.')
 Wbr = _tag('wbr', 'where a line may break.')
+
+# %% ../../nbs/core/06_html.ipynb #8f7106b5
 Ins = _tag('ins', 'what was added.')
 Del = _tag('del', 'what was removed.')
 Picture = _tag('picture', 'an image in several versions.')
@@ -555,6 +605,8 @@ PortalExperimental = _tag('portalexperimental', 'never became a standard.')
 Embed = _tag('embed', 'content of another kind.')
 Object = _tag('object', 'content of another kind, with a fallback.')
 Param = _tag('param', 'a parameter of an object.')
+
+# %% ../../nbs/core/06_html.ipynb #a79eca84
 Video = _tag('video', 'a film.')
 Audio = _tag('audio', 'a sound.')
 Track = _tag('track', 'subtitles.')
@@ -575,6 +627,8 @@ Tfoot = _tag('tfoot', 'the foot of a table.')
 Tr = _tag('tr', 'a row of a table.')
 Th = _tag('th', 'a heading in a table.')
 Td = _tag('td', 'a cell of a table.')
+
+# %% ../../nbs/core/06_html.ipynb #5411272b
 Label = _tag('label', 'the label of a field; `_for` is the id of the field, or the field.')
 Input = _tag('input', 'a field; its name is its id unless another is given.')
 Button = _tag('button', 'a button; its name is its id unless another is given.')
@@ -586,6 +640,8 @@ Textarea = _tag('textarea', 'a field of several lines; its name is its id unless
 Output = _tag('output', 'a result.')
 Progress = _tag('progress', 'how far something is.')
 Meter = _tag('meter', 'a measurement.')
+
+# %% ../../nbs/core/06_html.ipynb #d5713454
 Fieldset = _tag('fieldset', 'fields that belong together.')
 Legend = _tag('legend', 'the title of a fieldset.')
 Details = _tag('details', 'what can be opened and closed.')
@@ -596,37 +652,65 @@ Template = _tag('template', 'parts for scripts to copy.')
 Slot = _tag('slot', 'a place in a template.')
 
 # %% ../../nbs/core/06_html.ipynb #f91ba7ae
-def A(*children: Any, href: Any = '#', **attrs: Any) -> FT:
+def A(*children: Any, # Elements, text, or anything that can be shown
+      href: Any = '#', # Where to: a URL, or a handler's `.to()`
+      **attrs: Any, # Attributes: `cls` is class, `hx_get` is hx-get
+      ) -> FT:
     "`<a>`: a link; to `#` unless `href` is given, for links that htmx follows."
     attrs['href'] = href
     return _element('a', children, attrs)
 
-def AX(text: Any, hx_get: Any = None, target_id: str | None = None, hx_swap: str | None = None, href: Any = '#',
-       **attrs: Any) -> FT:
+# %% ../../nbs/core/06_html.ipynb #03264fc8
+def AX(text: Any, # What is shown
+       hx_get: Any = None, # The URL that htmx gets
+       target_id: str | None = None, # The id of what the answer goes into
+       hx_swap: str | None = None, # How: innerHTML, outerHTML, beforeend...
+       href: Any = '#', # Where to without htmx
+       **attrs: Any, # Others
+       ) -> FT:
     "`<a>` for htmx, with its usual attributes by position."
     return ft('a', text, href=href, hx_get=hx_get, target_id=target_id, hx_swap=hx_swap, **attrs)
 
-def Form(*children: Any, enctype: str | None = 'multipart/form-data', **attrs: Any) -> FT:
+# %% ../../nbs/core/06_html.ipynb #e0c14526
+def Form(*children: Any, # Elements, text, or anything that can be shown
+         enctype: str | None = 'multipart/form-data', # How its fields are sent; None: urlencoded
+         **attrs: Any, # Attributes: `cls` is class, `hx_get` is hx-get
+         ) -> FT:
     "`<form>`: fields that are sent together, files included."
     attrs['enctype'] = enctype
     return _element('form', children, attrs)
 
-def Hidden(value: Any = '', id: Any = None, **attrs: Any) -> FT:  # noqa: A002
+# %% ../../nbs/core/06_html.ipynb #ecdde69d
+def Hidden(value: Any = '', # What is sent
+           id: Any = None, # noqa: A002 # Also its name
+           **attrs: Any, # Others
+           ) -> FT:
     "`<input type=hidden>`: a field that is not shown."
     return Input(type='hidden', value=value, id=id, **attrs)
 
-def CheckboxX(checked: bool = False, label: Any = None, value: Any = '1',
-              id: Any = None,  # noqa: A002
-              name: Any = None, **attrs: Any) -> tuple[FT, FT]:
+# %% ../../nbs/core/06_html.ipynb #aa06b156
+def CheckboxX(checked: bool = False, # At first
+              label: Any = None, # What is shown beside it
+              value: Any = '1', # What is sent when it is checked
+              id: Any = None, # noqa: A002 # Its id
+              name: Any = None, # The field's name; else its id
+              **attrs: Any, # Others
+              ) -> tuple[FT, FT]:
     "A checkbox, in a label if one is given, after a hidden field that sends an empty value when it is not checked."
     box = Input(type='checkbox', id=id, name=name or id, checked=checked or None, value=value, **attrs)
     return Hidden(name=name or id, skip=True), Label(box, label) if label else box
 
-def Script(code: Any = '', *more: Any, **attrs: Any) -> FT:
+# %% ../../nbs/core/06_html.ipynb #b34248e8
+def Script(code: Any = '', # JavaScript
+           *more: Any, # More of it
+           **attrs: Any, # Attributes, such as `src`
+           ) -> FT:
     "`<script>`: code as it stands; it cannot end the script early."
     return ft('script', code, *more, **attrs)
 
-def Style(*css: Any, **attrs: Any) -> FT:
+def Style(*css: Any, # Rules
+          **attrs: Any, # Attributes
+          ) -> FT:
     "`<style>`: CSS as it stands; it cannot end the style sheet early."
     return ft('style', *css, **attrs)
 
@@ -635,20 +719,31 @@ for _made in (A, Form, Script, Style): _TAGS[_made.__name__.lower()] = _made.__n
 # %% ../../nbs/core/06_html.ipynb #7c02d1bb
 DOCTYPE = Safe('<!doctype html>')
 
-def Html(*children: Any, doctype: bool = True, **attrs: Any) -> Any:
+def Html(*children: Any, # `Head` and `Body`
+         doctype: bool = True, # Begin with `DOCTYPE`
+         **attrs: Any, # Attributes
+         ) -> Any:
     "`<html>` after its doctype; without `doctype`, the element alone."
     el = ft('html', *children, **attrs)
     return (DOCTYPE, el) if doctype else el
 
-def Titled(title: Any = 'nbws app', *children: Any, cls: Any = 'container', **attrs: Any) -> tuple[FT, FT]:
+# %% ../../nbs/core/06_html.ipynb #2bc19789
+def Titled(title: Any = 'nbws app', # Of the page, and its heading
+           *children: Any, # Elements, text, or anything that can be shown
+           cls: Any = 'container', # The class of `main`
+           **attrs: Any, # Others of `main`
+           ) -> tuple[FT, FT]:
     "The page's title, and a `Main` with the title as its heading."
     return Title(title), Main(H1(title), *children, cls=cls, **attrs)
 
-def Fragment(*children: Any) -> FT:
+# %% ../../nbs/core/06_html.ipynb #0ba58cf9
+def Fragment(*children: Any, # Elements, text, or anything that can be shown
+             ) -> FT:
     "Several things as one, without a tag around them."
     return ft('', *children)
 
-def Comment(text: str) -> Safe:
+def Comment(text: str, # Of the comment
+            ) -> Safe:
     "An HTML comment; `text` cannot end it."
     return Safe(f'<!--{text.replace(">", "&gt;")}-->')
 
@@ -656,25 +751,41 @@ def Nbsp() -> Safe:
     "A space at which no line breaks."
     return Safe('&nbsp;')
 
-def Favicon(light_icon: str, dark_icon: str) -> tuple[FT, FT]:
+# %% ../../nbs/core/06_html.ipynb #c2b556d8
+def Favicon(light_icon: str, # The URL of the icon for light windows
+            dark_icon: str, # And for dark ones
+            ) -> tuple[FT, FT]:
     "The page's icon, for light and for dark windows."
     return (Link(rel='icon', type='image/x-ico', href=light_icon, media='(prefers-color-scheme: light)'),
             Link(rel='icon', type='image/x-ico', href=dark_icon, media='(prefers-color-scheme: dark)'))
 
 # %% ../../nbs/core/06_html.ipynb #0a543962
-def Card(*children: Any, header: Any = None, footer: Any = None, **attrs: Any) -> FT:
+def Card(*children: Any, # Elements, text, or anything that can be shown
+         header: Any = None, # Above them
+         footer: Any = None, # Below them
+         **attrs: Any, # Attributes: `cls` is class, `hx_get` is hx-get
+         ) -> FT:
     "Pico's card: an `Article` with a header and a footer if they are given."
     return Article(Header(header) if header else None, *children, Footer(footer) if footer else None, **attrs)
 
-def Group(*children: Any, **attrs: Any) -> FT:
+# %% ../../nbs/core/06_html.ipynb #bd571771
+def Group(*children: Any, # Elements, text, or anything that can be shown
+          **attrs: Any, # Attributes: `cls` is class, `hx_get` is hx-get
+          ) -> FT:
     "Pico's group: fields and buttons in one row."
     return Fieldset(*children, role='group', **attrs)
 
-def Grid(*children: Any, cls: Any = 'grid', **attrs: Any) -> FT:
+# %% ../../nbs/core/06_html.ipynb #161e3b3f
+def Grid(*children: Any, # One for each column
+         cls: Any = 'grid', # Its class
+         **attrs: Any, # Others
+         ) -> FT:
     "Pico's grid: each child in a column."
     return Div(*[c if isinstance(c, list) else Div(c) for c in children], cls=cls, **attrs)
 
-def Container(*children: Any, **attrs: Any) -> FT:
+def Container(*children: Any, # Elements, text, or anything that can be shown
+              **attrs: Any, # Attributes: `cls` is class, `hx_get` is hx-get
+              ) -> FT:
     "Pico's container: a `Main` with margins."
     return Main(*children, cls='container', **attrs)
 
@@ -687,6 +798,7 @@ def fill_form(form: Any, # A form, or anything with named fields in it
     elif hasattr(obj, '_asdict'): obj = obj._asdict()
     return _fill(form, obj if isinstance(obj, Mapping) else vars(obj))
 
+# %% ../../nbs/core/06_html.ipynb #8046536d
 def _fill(item: Any, values: Mapping[str, Any]) -> Any:
     if isinstance(item, (list, tuple)): return [_fill(c, values) for c in item]
     form = _own(item)
@@ -703,6 +815,7 @@ def _fill(item: Any, values: Mapping[str, Any]) -> Any:
             option.selected = True if _text(option.get('value', render(*option.children))) in chosen else None
     return el
 
+# %% ../../nbs/core/06_html.ipynb #f824f5ba
 def _fill_input(el: FT, value: Any, chosen: set[str]) -> None:
     if el.type == 'radio': el.checked = True if _text(el.value) in chosen else None
     elif el.type == 'checkbox':
@@ -710,6 +823,7 @@ def _fill_input(el: FT, value: Any, chosen: set[str]) -> None:
         el.checked = True if (_text(el.get('value', 'on')) in chosen if several else value) else None
     elif el.type != 'file': el.attrs['value'] = value
 
+# %% ../../nbs/core/06_html.ipynb #64d1db4b
 def find_inputs(e: Any, # An element, or a list of them
                 tags: str | Iterable[str] = 'input', # One tag or several
                 **attrs: Any, # What they must have
@@ -730,6 +844,7 @@ def is_elements(content: Any, # What a handler returned
     "Is it one of our elements, or a tuple of them? That is what most handlers return."
     return content.__class__ is FT or (content.__class__ is tuple and _ELEMENTS.issuperset(map(type, content)))
 
+# %% ../../nbs/core/06_html.ipynb #8ddf283b
 def _parts(content: Any) -> list[Any]:
     "What a handler returned, as one flat list, with components turned into elements."
     if is_elements(content): return [content] if content.__class__ is FT else list(content)
@@ -740,6 +855,7 @@ def _parts(content: Any) -> list[Any]:
         else: parts.append(part)
     return parts
 
+# %% ../../nbs/core/06_html.ipynb #5e350f02
 def is_document(content: Any, # What a handler returned
                 ) -> bool:
     "Is it a whole page already: has it an `html` element, or is it text that begins as a page does?"
@@ -747,6 +863,7 @@ def is_document(content: Any, # What a handler returned
         return _text(content[:100]).lstrip().lower().startswith(('<!doctype', '<html'))
     return any(getattr(part, 'tag', None) == 'html' for part in _parts(content))
 
+# %% ../../nbs/core/06_html.ipynb #f036c1fd
 _PLACES = {'tr': 'tr', 'td': 'td', 'th': 'td', 'col': 'col',
            **dict.fromkeys(('tbody', 'thead', 'tfoot', 'caption', 'colgroup'), 'table')}
 _TAGGED = re.compile(r'\s*<([a-zA-Z]+)')
@@ -756,6 +873,7 @@ def _place(part: Any) -> str:
     if isinstance(part, Safe): return _PLACES.get(found[1].lower(), '') if (found := _TAGGED.match(part)) else ''
     return _PLACES.get(part.tag.lower(), '') if is_element(part) else ''
 
+# %% ../../nbs/core/06_html.ipynb #f16e57a0
 def fragment(content: Any, # What a handler returned
              ) -> str:
     "The HTML of `content` and no more; where rows of tables stand beside other things, so that htmx finds them all."
@@ -765,6 +883,7 @@ def fragment(content: Any, # What a handler returned
         parts = [part for part in parts if not any(part is e for e in elsewhere)] + [*map(Template, elsewhere)]
     return render(*parts)
 
+# %% ../../nbs/core/06_html.ipynb #3821ff8a
 def apart(content: Iterable[Any], # What is to be sent over a socket, as one message
           ) -> list[str]:
     """The HTML of components in several messages, so that htmx finds them all; [] where one message will do.
@@ -781,6 +900,7 @@ def apart(content: Iterable[Any], # What is to be sent over a socket, as one mes
         else: groups.append((place, [part]))
     return [render(*parts) for _, parts in groups]
 
+# %% ../../nbs/core/06_html.ipynb #9b311d40
 def document(content: Any, # What a handler returned
              *,
              title: str = '', # For a page that has none of its own
@@ -819,16 +939,16 @@ def sse_message(content: Any, # What to send
 @dataclass
 class HtmxHeaders:
     "The HX-* fields of a request, or of a message on a socket; None where they are missing."
-    boosted: str | None = None
-    current_url: str | None = None
-    history_restore_request: str | None = None
-    prompt: str | None = None
-    request: str | None = None
+    boosted: str | None = None # 'true': by a link or a form that htmx follows
+    current_url: str | None = None # Of the page
+    history_restore_request: str | None = None # 'true': the page is wanted as it was in the history
+    prompt: str | None = None # What the visitor has answered to `hx_prompt`
+    request: str | None = None # 'true': htmx asks
     request_type: str | None = None # htmx 4: partial or full
     source: str | None = None # htmx 4: tag#id
-    target: str | None = None
-    trigger_name: str | None = None
-    trigger: str | None = None
+    target: str | None = None # The id of what the answer goes into
+    trigger_name: str | None = None # The name of what has caused it
+    trigger: str | None = None # And its id
 
     def __bool__(self) -> bool: return any(v is not None for v in asdict(self).values())
 
@@ -842,9 +962,10 @@ class HtmxHeaders:
 @dataclass(frozen=True)
 class HttpHeader:
     "A field of the answer, returned by a handler beside its content."
-    k: str
-    v: str
+    k: str # Its name
+    v: str # Its value
 
+# %% ../../nbs/core/06_html.ipynb #9252e4a1
 def HtmxResponseHeaders(**fields: Any, # location, push_url, redirect, refresh, replace_url, reswap, retarget...
                         ) -> HttpHeader | tuple[HttpHeader, ...]:
     "HX-* fields of the answer: one, or a tuple of several; dicts are sent as JSON. Raises `TypeError` for others."
@@ -854,6 +975,7 @@ def HtmxResponseHeaders(**fields: Any, # location, push_url, redirect, refresh, 
     made = tuple(HttpHeader(k, _header_value(v)) for k, v in given.items())
     return made[0] if len(made) == 1 else made
 
+# %% ../../nbs/core/06_html.ipynb #ecce44e1
 _HTMX_FIELDS = frozenset('''location push_url redirect refresh replace_url reswap retarget reselect trigger
     trigger_after_settle trigger_after_swap'''.split())
 

@@ -51,8 +51,10 @@ class Layer(Protocol):
     "What surrounds every request to an app. Layers are entered in order, and left in the opposite one."
     def enter(self, request: Request) -> Response | None:
         "Look at a request before the app, and change it; an answer is given in place of the app's."
+        return None
     def leave(self, request: Request, response: Response) -> Response:
-        "What is answered in place of the app's `response`; called for each request that was entered."
+        "What is answered in place of the app's `response`; called for each request that was entered and passed on."
+        return response
 
 # %% ../../nbs/core/08_protocols.ipynb #f4a4f330
 class Conn(Protocol):

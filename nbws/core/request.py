@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -104,7 +104,7 @@ class RequestHead:
     __slots__ = ('method', 'target', 'headers', 'peer', 'server', 'scheme', 'root_path', 'http_version', 'upgrade',
                  'app', 'route', 'path_params', 'asgi_scope', 'connection', 'since', 'answered', '_session',
                  'max_form', 'raw_body', 'decoded_path', 'parsed_query', 'parsed_cookies', 'own_state',
-                 'added_headers', '_form', 'leave', 'vouched')
+                 'added_headers', '_form', 'prefix', 'direct', 'vouched')
     max_form: int # Bytes of a form without its files, or of JSON; beyond it 413. Middleware may set another
     app: object # Which answers, an `Application`; it sets this and its route
     route: Any
@@ -114,7 +114,8 @@ class RequestHead:
     since: dict[str, int] | None # What a page that opens its socket again has seen, by room; set by the app
     answered: bool | None # No cookie can be set any more
     raw_body: bytes | AsyncIterable[bytes] # As the transport gives it
-    leave: Callable[[Any], Any] | None # Called with the answer, whichever app gave it; returns what leaves
+    prefix: str # What has to stand before the addresses in answers: of `root_path` all but what apps mount below
+    direct: bool # It came to a notebook's own address
     vouched: bool # It is settled that no other site's page is behind it: no layer asks again
     decoded_path: str | None # These five are None until somebody asks
     parsed_query: MultiDict | None
@@ -142,10 +143,10 @@ class RequestHead:
         self.headers = headers if isinstance(headers, Headers) else Headers(headers)
         self.peer, self.server, self.scheme, self.root_path = peer, server, scheme, root_path
         self.http_version, self.upgrade, self.raw_body = http_version, upgrade, body
-        self.path_params, self.max_form, self.vouched = {}, MAX_FORM, False
+        self.path_params, self.max_form, self.vouched, self.direct, self.prefix = {}, MAX_FORM, False, False, root_path
         self.app = self.route = self.asgi_scope = self.connection = self.answered = self._session = None
         self.decoded_path = self.parsed_query = self.parsed_cookies = self.own_state = self.added_headers = None
-        self._form = self.leave = self.since = None
+        self._form = self.since = None
 
     def __repr__(self) -> str:
         return f'<{type(self).__name__} {printable(self.method)} {printable(self.target.decode("latin-1"))}>'

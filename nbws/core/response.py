@@ -5,7 +5,7 @@
 # %% ../../nbs/core/04_response.ipynb #389fe4c0
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Iterable, Mapping
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping
 from typing import Any
 
 from .data import ascii_field, sendable_fields, set_cookie
@@ -18,6 +18,7 @@ __all__ = ['Response', 'HTMLResponse', 'PlainTextResponse', 'JSONResponse', 'Red
 class Response:
     "An HTTP answer: what `app.http` returns to a transport, and what a handler may return itself."
     media_type = ''
+    scripts: tuple[Callable[[], str], ...] = () # Make elements that a page begins with: see `nbws.layers.relocation`
 
     def __init__(self,
                  content: Any = b'', # str, bytes, or an (async) iterable of them, streamed as it comes
@@ -82,7 +83,8 @@ class PlainTextResponse(Response):
 class JSONResponse(Response):
     "Any value as JSON; see `to_json`."
     media_type = 'application/json'
-    def render(self, content: Any) -> bytes: return to_json(content).encode()
+    def render(self, content: Any, # Any value
+               ) -> bytes: return to_json(content).encode()
 
 # %% ../../nbs/core/04_response.ipynb #088af8c2
 class RedirectResponse(Response):

@@ -19,8 +19,7 @@ from .errors import PatternError
 from .request import ENCODED_SLASH
 
 # %% auto #0
-__all__ = ['PATH_TYPES', 'WEBSOCKET', 'ANY', 'PathType', 'Pattern', 'SeveralPattern', 'parse_pattern', 'Owner', 'Stats', 'Route',
-           'RouteTable']
+__all__ = ['parse_pattern']
 
 # %% ../../nbs/core/07_routing.ipynb #fa41fbec
 class PathType(NamedTuple):
@@ -31,11 +30,13 @@ class PathType(NamedTuple):
     run: str = '' # The regular expression of one character, where any text of such characters matches
     longest: int = 0 # Characters of the longest text that matches; 0: there is no bound
 
+# %% ../../nbs/core/07_routing.ipynb #66a72f58
 def _finite(text: str) -> float:
     number = float(text)
     if number == inf: raise ValueError('the number is too large')
     return number
 
+# %% ../../nbs/core/07_routing.ipynb #fa3be426
 PATH_TYPES: dict[str, PathType] = {
     'int': PathType('[0-9]+', int, 1, run='[0-9]'),
     'float': PathType(r'[0-9]+(?:\.[0-9]+)?', _finite, 2),
@@ -59,7 +60,8 @@ class Pattern:
         "The converted parameters, or None where `path` does not match."
         if self.regex is None: return {} if path == self.text else None
         found = self.regex.fullmatch(path)
-        try: return found and {k: self.types[k].convert(v) for k, v in found.groupdict().items() if v is not None}
+        if found is None: return None
+        try: return {k: self.types[k].convert(v) for k, v in found.groupdict().items() if v is not None}
         except ValueError: return None # Python reads no number of more than 4300 digits
 
     def build(self, **params: Any) -> str:
@@ -77,8 +79,13 @@ class Pattern:
     def rank(self) -> tuple[Any, ...]:
         "Sorts particular patterns before general ones, so that the order in which cells are run does not matter."
         if self.text.startswith('^'): return (5,)
-        return tuple(max((PATH_TYPES[t or 'str'].rank for t in re.findall(r'\{[^:}]*:?([^}]*)\}', part)), default=0)
-                     for part in self.text.split('/'))
+        return tuple(map(_rank, self.text.split('/')))
+
+# %% ../../nbs/core/07_routing.ipynb #b3b65755
+def _rank(segment: str) -> int:
+    "Of a part of a path between two slashes: its most general type."
+    kinds = re.findall(r'\{[^:}]*:?([^}]*)\}', segment)
+    return max((PATH_TYPES[kind or 'str'].rank for kind in kinds), default=0)
 
 _PARAM = re.compile(r'\{([^{}]*)\}')
 
@@ -106,6 +113,7 @@ class SeveralPattern(Pattern):
         try: return {k: t.convert(v) for (k, t), v in zip(self.types.items(), found, strict=True)}
         except ValueError: return None
 
+# %% ../../nbs/core/07_routing.ipynb #89c379e5
 def _backtracks(pieces: Sequence[str], # Text and parameters in turns
                 types: dict[str, PathType]) -> bool:
     "Would a regular expression try all the ways to divide one text among several parameters?"
@@ -117,6 +125,7 @@ def _backtracks(pieces: Sequence[str], # Text and parameters in turns
         if here > 1 or paths > 1: return True
     return False
 
+# %% ../../nbs/core/07_routing.ipynb #ad38609a
 def _split(pieces: Sequence[str | PathType], path: str) -> list[str] | None:
     """The text of each parameter, as long as it can be from the first one on: what a greedy regular expression finds.
     No piece is tried twice at one place, so the time grows with the path's length and not with a power of it."""
@@ -150,6 +159,7 @@ def _split(pieces: Sequence[str | PathType], path: str) -> list[str] | None:
     last = pieces[-1]
     return rest(0, 0) if isinstance(last, str) and path.endswith(last) else None
 
+# %% ../../nbs/core/07_routing.ipynb #98c27dcf
 def _stops(run: str, path: str) -> list[int]:
     "For each place in a path, where the run of such characters ends that it stands in."
     stops = list(range(len(path) + 1))
@@ -182,6 +192,7 @@ def parse_pattern(text: str, # '/chat/{room}', '/item/{id:int}', '/files/{name:p
     several = _backtracks(pieces, types)
     return (SeveralPattern if several else Pattern)(text, key, re.compile(regex, re.S), types)
 
+# %% ../../nbs/core/07_routing.ipynb #65c27797
 def _parse_regex(text: str) -> Pattern:
     try: regex = re.compile(text, re.S)
     except re.error as e: raise PatternError(f'the regular expression {text!r} does not parse: {e}') from None
@@ -194,6 +205,7 @@ class Owner:
     id: str
     label: str = ''
 
+# %% ../../nbs/core/07_routing.ipynb #65103c87
 @dataclass(slots=True)
 class Stats:
     "What happened on a route since it was defined."
@@ -201,9 +213,11 @@ class Stats:
     errors: int = 0
     last_error: str = ''
 
+# %% ../../nbs/core/07_routing.ipynb #752175e6
 WEBSOCKET = 'WS'
 ANY = '*'
 
+# %% ../../nbs/core/07_routing.ipynb #02b55101
 @dataclass(frozen=True, slots=True, eq=False)
 class Route:
     "A path, the methods it answers and the endpoint that does; `WS` stands for sockets, `*` for every method."
@@ -233,6 +247,7 @@ class Route:
 def _with_slashes(params: dict[str, Any]) -> dict[str, Any]:
     return {k: v.replace(ENCODED_SLASH, '/') if isinstance(v, str) else v for k, v in params.items()}
 
+# %% ../../nbs/core/07_routing.ipynb #6bd36490
 class RouteTable:
     "An immutable set of routes. `add`, `remove` and `replace` return new tables; safe to read from any thread."
     __slots__ = ('_entries', '_exact', '_patterns')

@@ -23,7 +23,7 @@ from ..core.html import Script, render
 from ..core.errors import BindError
 from ..core.request import Request
 from ..core.response import Response
-from ..layers.prefix import with_script
+from ..layers.relocation import with_script
 from ..core.routing import WEBSOCKET, Route, parse_pattern
 from ..sockets.websocket import WebSocket
 
@@ -276,4 +276,4 @@ class Followed:
         if request.path.startswith(ASSETS + '/'): return await self.development.line.http(request)
         response: Response = await self.app.http(request)
         if not getattr(self.app, 'live', True): return response
-        return with_script(response, request, script(request, self.development.live.boot))
+        return with_script(response, lambda: script(request, self.development.live.boot))

@@ -17,7 +17,7 @@ from ..core.request import Request
 from ..core.response import Response
 from ..core.routing import Owner, Route
 from ..dev.live import Live, script
-from ..layers.prefix import with_script
+from ..layers.relocation import with_script
 from .blocking import blocked_at, blocked_route, blocking_text
 from .capture import CURRENT_HANDLER
 from .handlers import Handlers
@@ -123,7 +123,7 @@ class NotebookCells(Environment):
     def refresh(self, app: Any) -> int: return self.pages[app].refresh() if app in self.pages else 0
 
     def transform_response(self, request: Request, response: Response) -> Response:
-        return with_script(response, request, script(request))
+        return with_script(response, lambda: script(request))
 
     def enter(self, app: Any, route: Route | None) -> AbstractContextManager[Any]:
         output = self.handlers.output(app, route)

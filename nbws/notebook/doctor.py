@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 from ..core.html import Div, Meta, Script, Style, Title, document
 from ..core.request import Request
 from ..core.response import PlainTextResponse
-from ..layers.gate import JSP, is_loopback
+from ..layers.gate import JSP
+from ..layers.origins import is_loopback
 from .exposure import Exposure, exposure_of, in_colab, jupyter_base
 from .iframes import FrameOptions, Page, json_element
 from .served import served_as
 from ..web.app import ASSETS, App
-from ..web.sessions import VISITOR
+from ..layers.visitors import VISITOR
 
 if TYPE_CHECKING: from nbws.server.listener import Server # Imported when something is served: it brings tornado
 

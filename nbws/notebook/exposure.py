@@ -17,7 +17,7 @@ from ..core.errors import NbwsError
 from ..jupyter.cookies import JupyterCookies
 from ..jupyter.rendezvous import (SERVER_VARIABLE, KernelAddress, announce, new_address, private_address_file,
                                      read_address, socket_path, withdraw)
-from ..layers.gate import TOKEN, Gate
+from ..layers.gate import TOKEN, NotebookGate
 
 if TYPE_CHECKING: from nbws.server.listener import Server # Imported when something is served: it brings tornado
 
@@ -66,11 +66,11 @@ class Exposure:
     address: KernelAddress | None = None
     why: str = '' # The Jupyter server could forward and does not, for a reason
 
-    def gate(self, any_host: bool) -> Gate | None:
+    def gate(self, any_host: bool) -> NotebookGate | None:
         "Lets in who has a secret of this exposure; None where it has none."
         if not self.token: return None
         secret = self.address.secret if self.address else ''
-        return Gate(any_host, secret, self.token, cookies=JupyterCookies(tokens=jupyters_tokens()))
+        return NotebookGate(any_host, secret, self.token, cookies=JupyterCookies(tokens=jupyters_tokens()))
 
     def options(self, any_host: bool = False, # Answer to any Host: others on the network are to come in
                 ) -> dict[str, Any]:

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.errors import NbwsError, StartError
 from ..core.protocols import Application
-from ..layers.gate import is_loopback
+from ..layers.origins import is_loopback
 from .exposure import choose_exposure, end_exposure, expose, exposure_of, url_of
 from .kernel import cell_id, shell
 from .patches import PATCHES, SWITCHING
-from ..sockets.workers import CpuThrottle, LoopWatchdog
+from ..sockets.monitor import CpuThrottle, LoopWatchdog
 from ..web.app import App
 
 if TYPE_CHECKING: from nbws.server.listener import Server # Imported when something is served: it brings tornado

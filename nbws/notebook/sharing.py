@@ -11,7 +11,8 @@ import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..layers.gate import TOKEN, is_loopback
+from ..layers.gate import TOKEN
+from ..layers.origins import is_loopback
 from .exposure import exposure_of
 
 if TYPE_CHECKING: from nbws.server.listener import Server # Imported when something is served: it brings tornado

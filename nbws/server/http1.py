@@ -14,7 +14,6 @@ from ..core.protocols import Upgrade
 from ..core.request import Request
 from ..core.response import PlainTextResponse, Response
 from ..layers.gate import JSP
-from ..layers.prefix import relocated
 from .answers import AnswerWriter, close_body, has_unread, hung_up
 from .conn import LONG, SocketProtocol, UvSocketProtocol
 from .context import ServerContext
@@ -161,15 +160,13 @@ class Exchanges:
     async def _ask(self, request: Request) -> Response:
         "The app's answer, or that of what surrounds it; 500 where that fails."
         request.connection = self.link
-        try: response = self.server.refuse(request) or await self.server.app.http(request)
+        try: return await self.server.layers.answer(self.server.app, request)
         except BaseException as e:
             if is_ending(e): # Nobody is going to answer: the client need not wait
                 self.out.abort()
                 raise
             log.exception('%s %s failed', request.method, printable(request.path))
-            response = PlainTextResponse(reason(500), 500)
-        if request.root_path: response = relocated(response, request)
-        return request.leave(response) if request.leave else response
+            return PlainTextResponse(reason(500), 500)
 
     def _refuse(self, exchange: Exchange) -> None:
         last = self.eof and not (self.parser.queue or self.rest)

@@ -28,16 +28,14 @@ from weakref import WeakKeyDictionary, WeakSet
 from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
 
-from ..layers.gate import Gate, Proxies, is_loopback
+from ..layers.gate import Gate
+from ..layers.origins import is_loopback
+from ..layers.proxies import Proxies
+from ..layers.stack import usual_layers
 from .limits import Limits, tick_interval
 from .output import WriteQueue
-from ..web.events import events
 from .http1 import HttpProtocol, UvHttpProtocol
 from ..core.errors import NbwsError, StartError
-from ..core.request import Request
-from ..core.response import Response
-from ..layers.prefix import script_file
-from ..web.sessions import as_visitor
 from ..sockets.inbox import InboxQuota
 from ..sockets.workers import Workers, is_ending
 
@@ -214,11 +212,13 @@ class Server:
                  backlog: int = 1024,
                  gate: Gate | None = None, # Who may come in; None: no other origin's page, on loopback its names only
                  forwarded_allow_ips: str | Iterable[str] | None = None, # See `trusted_proxies`
+                 root_path: str = '', # The prefix under which a proxy publishes the app
                  ) -> None:
         self.app, self.host, self.port = app, host, port
         self.unix_socket, self.backlog, self.gate = unix_socket, backlog, gate or Gate(any_host=True)
         self._own_gate = gate is None # Made when it is known where we listen
-        self.gate.proxies = trusted_proxies(forwarded_allow_ips, '' if self.gate.token else '127.0.0.1')
+        self.gate.proxies = trusted_proxies(forwarded_allow_ips, '' if self.gate.direct else '127.0.0.1')
+        self.layers = usual_layers(self.gate, root_path)
         self.ssl, self.limits = ssl, limits or Limits()
         self.sockets_enabled, self.context_takeover = websockets, context_takeover
         self.uvloop = uvloop
@@ -321,13 +321,6 @@ class Server:
     def _adopted(self, connection: HttpProtocol, task: asyncio.Task[Any]) -> None:
         self._accepting.pop(connection, None)
         if not task.cancelled() and (error := task.exception()): log.debug('no connection: %r', error) # TLS mostly
-
-    def refuse(self, request: Request) -> Response | None:
-        "The gate's answer to a request that may not pass, the script for pages behind a prefix, or None."
-        refusal = self.gate(request, getattr(self.app, 'allowed_hosts', ()), getattr(self.app, 'allowed_origins', ()))
-        if refusal: return refusal
-        as_visitor(request)
-        return (script_file(request) if request.root_path else None) or events(self.app, request)
 
     def remember(self, connection: Any) -> None:
         "A connection stands. From here on it counts once, though the task that made it has yet to end."

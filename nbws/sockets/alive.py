@@ -8,7 +8,7 @@ from __future__ import annotations
 from ..core.request import Request
 
 # %% auto #0
-__all__ = ['PING', 'PONG', 'PAUSE', 'RESUME', 'stays_alive', 'farewell']
+__all__ = []
 
 # %% ../../nbs/sockets/08_alive.ipynb #a11fe0b2
 PING, PONG = 'nbws ping', 'nbws pong' # From a page, and the answer
@@ -20,6 +20,7 @@ def stays_alive(request: Request, # A valid handshake
     "Whether the page can ask on this socket whether it lives: it has offered `ALIVE`, and the app chose nothing else."
     return subprotocol is None and request.offers_alive
 
+# %% ../../nbs/sockets/08_alive.ipynb #f5b5f4c4
 def farewell(code: int, reason: str) -> str:
     "What is said to a page before a close frame, for a proxy may drop the code on the way."
     return f'nbws close {int(code)} {reason}'

@@ -1,7 +1,7 @@
 // Runs in a cell's output: gives the iframes above it the address of their page, and the height that the page asks for.
 // An output is shown in many places: in Jupyter with nbws's proxy or without, in VS Code, in Colab, and as a saved page
 // with nothing behind it. So Python writes this code into each output, behind an element with what it has to know, in
-// JSON (nbws/notebook/frontends.py). Not every front end runs a script in its place: it looks for the element itself.
+// JSON (nbws/notebook/iframes.py). Not every front end runs a script in its place: it looks for the element itself.
 (() => {
   const sleep = ms => new Promise(done => setTimeout(done, ms))
   const take = selector => { // What another view of this output has taken stays as it is

@@ -1,6 +1,7 @@
 // What ties a page to the notebook or program that serves it: its state, errors, and changes of the code.
 // Only pages that are served in a notebook, or by `nbws run --reload`, load this, before any script of their own. It
-// loads height.js where the page stands in a frame, and merge.js when the page's code has changed.
+// loads height.js where the page stands in a frame, notebook.js where a Jupyter server forwards to it, and merge.js
+// when the page's code has changed.
 (() => {
   if (window.nbws) return
   const { src, dataset } = document.currentScript
@@ -10,6 +11,7 @@
   const { boot, made = 0, at = Infinity } = dataset // Who made this page, by which handler, and when
   const nbws = window.nbws = { base, page, boot, made, since: at, peer: 'kernel', lost: [] }
   const framed = window.parent !== window
+  const kernelUrl = (base.match(/^.*\/nbws\/[\w-]+(~\w+)?(\/~[\w-]+)?/) || [])[0] // On a Jupyter server
 
   const load = name => new Promise((ok, no) => { // A file of nbws's own
     const element = document.createElement('script')
@@ -62,7 +64,6 @@
     measure()
   }
   nbws.room = () => dialog.hidden ? 0 : Math.min(dialog.scrollHeight + 24, 600) // Pixels that an error needs
-  if (framed) load('height.js')
 
   // The page's own sockets are watched, to know when they need help to come back.
   const Native = window.WebSocket // Which `sockets.js` watches
@@ -187,8 +188,14 @@
       old.after(Object.assign(old.cloneNode(), { href: url.href, onload }))
     }
   }
-  let sent // The body as the server has sent it
-  document.addEventListener('DOMContentLoaded', () => { sent = document.body.cloneNode(true) })
+  nbws.sent = null // The body as the server has sent it
+  document.addEventListener('DOMContentLoaded', () => { nbws.sent = document.body.cloneNode(true) })
+  nbws.swapped = new Set() // The ids of elements into which htmx has put something
+  for (const name of ['oobBeforeSwap', 'beforeSwap'])
+    document.addEventListener('htmx:' + name, e => {
+      const { target } = e.detail
+      if (target && target.id) nbws.swapped.add(target.id)
+    })
   const refresh = async ({ files } = {}) => { // `files`: what was saved, if only files were
     noticed.clear()
     if (files && files.every(name => name.endsWith('.css'))) {
@@ -212,95 +219,16 @@
   const merging = () =>
     Promise.all([nbws.merge || load('merge.js'), window.Idiomorph || load('idiomorph-ext.min.js')])
   const become = (fresh, told) => { // A document, and its body as the server has sent it
-    nbws.merge(sent, document.body, fresh.body)
-    sent = told
+    nbws.merge(nbws.sent, document.body, fresh.body)
+    nbws.sent = told
     Idiomorph.morph(document.body, fresh.body, { morphStyle: 'outerHTML', ignoreActiveValue: true,
       callbacks: { beforeNodeMorphed: old => !(old.nodeType === Node.ELEMENT_NODE && isDirty(old)) } })
     htmx.process(document.body)
     measure()
   }
 
-  // A page that goes to its notebook's next kernel takes along what htmx has put into it: that kernel does not know it.
-  const swapped = new Set() // The ids of where that was
-  for (const name of ['oobBeforeSwap', 'beforeSwap'])
-    document.addEventListener('htmx:' + name, ({ detail: { target } }) => target && target.id && swapped.add(target.id))
-  const within = (root, id) => root.querySelector('#' + CSS.escape(id))
-  const moveTo = there => {
-    keepFor(there)
-    const parts = [...swapped].map(id => [id, ...[sent, document.body].map(body => (within(body, id) || {}).outerHTML)])
-    remember('swapped', there, { from: here, parts: parts.filter(([, was, now]) => was && now) })
-    outside.leave(there)
-  }
-  const takeOver = async kept => {
-    const fresh = document.implementation.createHTMLDocument()
-    fresh.body.replaceWith(sent.cloneNode(true))
-    await merging()
-    for (const [id, ...texts] of kept.parts) {
-      const [was, now] = texts.map(text => {
-        const template = document.createElement('template')
-        template.innerHTML = text.replaceAll(kept.from, here)
-        return template.content.firstChild
-      })
-      const place = within(fresh.body, id)
-      if (!place) continue
-      swapped.add(id)
-      nbws.merge(was, now, place)
-    }
-    become(fresh, sent)
-  }
-  document.addEventListener('DOMContentLoaded', () => {
-    const kept = recall('swapped')
-    if (kept && window.htmx) takeOver(kept)
-  })
-
-  // Behind a Jupyter server: of which notebook is this page? Its name outlasts Jupyter, the id of its kernel does not.
-  const kernelUrl = (base.match(/^.*\/nbws\/[\w-]+(~\w+)?(\/~[\w-]+)?/) || [])[0]
-  const here = kernelUrl && new URL(kernelUrl).pathname
-  const sandboxed = self.origin === 'null'
-  const outside = window.nbwsOutside || { fetch: (...args) => fetch(...args), leave: url => location.replace(url) }
-  let notebook = '' // Its path, as Jupyter has told it last
-  const ask = async () => {
-    const path = notebook ? '?path=' + encodeURIComponent(notebook) : ''
-    const answer = await outside.fetch(kernelUrl + '/~notebook' + path, { signal: AbortSignal.timeout(3000) })
-    if (answer.status === 403 || (answer.redirected && answer.url.includes('login'))) return { out: true }
-    if (!answer.ok || answer.redirected) return {}
-    const known = await answer.json()
-    notebook = known.notebook
-    try { sessionStorage.setItem('nbws ' + here, notebook) } catch { /* It is for `waiting.js`; a sandbox has none */ }
-    return known
-  }
-  const learnNotebook = () => { if (kernelUrl && !sandboxed && !document.hidden) ask().catch(() => {}) }
-  document.addEventListener('visibilitychange', learnNotebook) // It may have been renamed in another tab
-
-  // Is there anything to connect to? Goes where the app is served now, or says what a person can do.
-  const canConnect = async () => {
-    slow = false
-    if (!kernelUrl) return await nbwsSockets.reachable()
-    if (sandboxed) { // Its ticket has ended with the kernel or with Jupyter, and there is no other without a login
-      slow = [403, 404].includes((await fetch(base + '/_nbws/nbws.js', { method: 'HEAD' })).status)
-      if (slow) say('this page has expired: run its cell again')
-      return !slow
-    }
-    const known = await ask()
-    if (known.path && known.path !== here) {
-      slow = true // Else the next try would begin the navigation anew
-      moveTo(known.path + location.href.slice((location.origin + here).length))
-      return false
-    }
-    slow = Boolean(known.out)
-    if (known.out) say('you are logged out of Jupyter', 'Log in again', logIn)
-    else if (known.kernel === false) say('the kernel has ended: run the notebook again')
-    else say(known.kernel && !known.path ? 'reconnecting: run the cell with serve()' : 'reconnecting')
-    return Boolean(known.path)
-  }
-  // The login page belongs into a tab: this one, or a new one from which this frame sees that it may come in again
-  const logIn = () => {
-    if (framed) open(location.href)
-    else location.reload()
-  }
-
   // The line to the process. It answers at once unless a C call holds the interpreter; then the page says so.
-  let tries = 0, slow = false // In vain since it was open; and whether there is no hurry to try again
+  let tries = 0 // In vain since it was open
   let wire = null, unanswered = 0 // The line, and the timer of a ping
   const answered = () => {
     clearTimeout(unanswered)
@@ -330,13 +258,15 @@
   }
   const lineUrl = () => base.replace(/^http/, 'ws') + `/_nbws/live?made=${nbws.made}&since=${nbws.since}`
     + '&page=' + encodeURIComponent(page)
-  const again = () => setTimeout(connect, slow ? 5000 : Math.min(500, 100 * 1.5 ** tries++))
+  nbws.canConnect = async () => await nbwsSockets.reachable() ? 'now' : 'soon' // Or 'later': there is no hurry
+  nbws.opened = () => {}
+  const again = when => setTimeout(connect, when === 'later' ? 5000 : Math.min(500, 100 * 1.5 ** tries++))
   const connect = async () => {
     if (tries) {
-      let isOpen = false
-      try { isOpen = await canConnect() } catch { say('reconnecting') }
-      if (!isOpen) {
-        again()
+      let when = 'soon'
+      try { when = await nbws.canConnect() } catch { say('reconnecting') }
+      if (when !== 'now') {
+        again(when)
         return
       }
     }
@@ -344,7 +274,7 @@
     const ping = setInterval(sendPing, 2000, line)
     line.onopen = () => {
       tries = 0
-      learnNotebook()
+      nbws.opened()
       for (const text of unsaid.splice(0)) line.send(text)
     }
     line.onmessage = e => {
@@ -355,8 +285,13 @@
       clearInterval(ping)
       answered()
       say('reconnecting')
-      again()
+      again('soon')
     }
   }
   addEventListener('load', connect)
+
+  Object.assign(nbws, { framed, kernelUrl, say, keepFor, remember, recall, merging, become }) // For the other files
+  const without = () => {} // It goes on without a file that did not come
+  if (framed) load('height.js').catch(without)
+  if (kernelUrl) load('notebook.js').catch(without)
 })()

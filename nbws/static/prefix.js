@@ -28,8 +28,8 @@
   let leaving = false
   window.nbwsOutside = { fetch: window.fetch.bind(window), leave(url) { leaving = true; location.replace(url) } }
 
-  // A browser keeps six connections to a server, and each event stream holds one; here they are shared with Jupyter
-  // itself. So streams of our own server come over sockets (see nbws/web/events.py).
+  // A browser keeps six connections to a server, and each event stream holds one; behind a Jupyter
+  // server they are shared with it. So there (`data-events`) our streams come over sockets: nbws/layers/events.py.
   const NativeEvents = window.EventSource
   class Events extends EventTarget {
     #at; #socket; #timer; #last = ''; #retry = 500; #handlers = {}
@@ -107,7 +107,7 @@
   const NativeSocket = window.WebSocket
   if (NativeEvents) window.EventSource = new Proxy(NativeEvents, { construct(target, [url, options = {}], self) {
     const fixed = fix(String(url)), { origin, pathname, search } = new URL(fixed, document.baseURI)
-    if (origin !== location.origin || !pathname.startsWith(prefix + '/'))
+    if (me.dataset.events === undefined || origin !== location.origin || !pathname.startsWith(prefix + '/'))
       return Reflect.construct(target, [fixed, options], self)
     const { href } = new URL(fixed, document.baseURI)
     return new Events(pathname.slice(prefix.length) + search, href, Boolean(options.withCredentials))

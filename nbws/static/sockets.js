@@ -226,5 +226,6 @@
   }
   if (document.readyState === 'loading') document.addEventListener('DOMContentLoaded', adopt); else adopt()
 
+  // For `prefix.js`, whose event streams come over sockets, and for `nbws.js`
   window.nbwsSockets = { Native, Socket: window.WebSocket, htmxs, reachable, ask, doubt, wake }
 })()

@@ -1,5 +1,5 @@
 // A page of the Jupyter server, shown where an app is not to be reached now: tries again, and goes where the notebook's
-// app is served by another kernel. It is written into the page itself (nbws/jupyter/extension.py): nobody serves files
+// app is served by another kernel. It is written into the page itself (nbws/jupyter/explain.py): nobody serves files
 // at its address.
 (() => {
   const { prefix } = JSON.parse(document.querySelector('script[type="application/json"]').textContent)

@@ -113,7 +113,7 @@ class Tremolo(TremoloApp):
         first, *others = self.ports
         backlog, proxies = o['backlog'], o['forwarded_allow_ips']
         server = Server(self, ssl=load_tls(**tls) if tls else None, limits=limits(o), websockets=bool(o['ws']),
-                        backlog=backlog, forwarded_allow_ips=proxies, **place(*first))
+                        backlog=backlog, forwarded_allow_ips=proxies, root_path=o['root_path'], **place(*first))
         more = [Server(self, backlog=backlog, **place(*p)) for p in others]
         def started(server: Server) -> None:
             for s in (server, *more): print(f'nbws serves {s.url}')

@@ -117,7 +117,6 @@ class TremoloAnswering(TremoloRouting):
 
     async def http(self, request: Request) -> Response:
         "Answer a request, or a handshake with an `Upgrade`. Never raises an `Exception`."
-        request.root_path = request.root_path or self.context.options['root_path'].rstrip('/')
         response = await super().http(request)
         x = vars(request.state).get('_exchange')
         if x and self.hooks['close'] and not x.connection.known and not isinstance(response, Upgrade):

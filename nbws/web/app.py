@@ -26,7 +26,7 @@ from types import FrameType, SimpleNamespace
 from typing import Any, NamedTuple, TypeVar
 
 from .. import __path__
-from ..layers.gate import hidden, host_names, is_hidden, origin_names
+from ..layers.origins import hidden, host_names, is_hidden, origin_names
 from ..core.binding import SPECIAL_NAMES, SPECIAL_TYPES, plan
 from .endpoints import HTTPEndpoint, SocketEndpoint, YieldedBody, call, is_stream, pulled, source_of, to_response
 from .files import StaticFiles

@@ -108,8 +108,8 @@ class FtResponse:
     "What a handler returns otherwise, with a status code and header fields: `FtResponse(P('No such room'), 404)`."
     def __init__(self,
                  content: Any, # Components, mostly
-                 status_code: int = 200,
-                 headers: Mapping[str, str] | None = None,
+                 status_code: int = 200, # 200 to 599
+                 headers: Mapping[str, str] | None = None, # Added to the answer
                  background: Any = None, # See `Response`
                  ) -> None:
         self.content, self.status_code, self.headers, self.background = content, status_code, headers or {}, background

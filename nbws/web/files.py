@@ -24,8 +24,8 @@ class FileResponse(Response):
     "A file's content, its type, etag and ranges (RFC 9110, sections 8.8 and 14). Raises `HTTPException` 404 for none."
     def __init__(self,
                  path: str | os.PathLike[str], # The file; the caller vouches for it
-                 status_code: int = 200,
-                 headers: dict[str, str] | None = None,
+                 status_code: int = 200, # Where all of it is asked for
+                 headers: dict[str, str] | None = None, # Added to the answer
                  media_type: str | None = None, # By the file's name, unless given
                  filename: str | None = None, # Offer it as a download by this name
                  cache: str = 'no-cache', # Cache-Control: by default the browser asks each time whether it changed

@@ -9,7 +9,6 @@ import base64
 import json
 import logging
 import os
-import re
 import secrets
 import stat
 import sys
@@ -27,12 +26,13 @@ from weakref import WeakValueDictionary, ref
 from ..core.data import Fields, FromVisitor, set_cookie
 from ..core.errors import NbwsError
 from ..core.request import Request
+from ..layers.visitors import visitor_of
 
 log = logging.getLogger('nbws')
 
 # %% auto #0
-__all__ = ['log', 'SHORTEST_KEY', 'VISITOR', 'LOGIN', 'ENDED', 'LATE', 'FITS', 'LARGEST', 'LIVE', 'data_dir', 'secret_key',
-           'as_visitor', 'visitor_of', 'Session', 'Sessions']
+__all__ = ['log', 'SHORTEST_KEY', 'LOGIN', 'ENDED', 'LATE', 'FITS', 'LARGEST', 'LIVE', 'data_dir', 'secret_key', 'Session',
+           'Sessions']
 
 # %% ../../nbs/web/00_sessions.ipynb #96e09419
 def data_dir() -> Path:
@@ -84,20 +84,6 @@ def _read_key(path: Path) -> str:
         raise refused(f'others can replace it, for its folder has the mode {place:04o}',
                       f'Take that right from them (chmod go-w {path.parent})')
     return key
-
-# %% ../../nbs/web/00_sessions.ipynb #479e2f76
-VISITOR = '/_nbws/as/'
-_VISITOR = re.compile(rb'/_nbws/as/(\d{1,2})(?=/)')
-
-def as_visitor(request: Request) -> None:
-    "Take a visitor's number off the path, as a part of the prefix."
-    if match := _VISITOR.match(request.target):
-        request.root_path += match[0].decode()
-        request.target = request.target[match.end():]
-
-def visitor_of(request: Request) -> str:
-    "The number of one of several visitors side by side; '' for the first."
-    return request.root_path.rpartition(VISITOR)[2] if VISITOR in request.root_path else ''
 
 # %% ../../nbs/web/00_sessions.ipynb #12bcc0cd
 LOGIN = frozenset('account account_id admin auth authenticated email is_admin is_authenticated is_staff '

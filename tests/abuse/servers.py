@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
+from contextlib import suppress
+from json import loads
 from typing import Any
 
 MIB = 2**20
@@ -16,7 +18,10 @@ def nbws_app() -> Any:
     app.get('/')(lambda: 'hello')
 
     @app.ws('/busy')
-    async def busy(data: str | bytes) -> None: await asyncio.sleep(600)
+    async def busy(data: bytes) -> None: await asyncio.sleep(600)
+
+    @app.ws('/said')
+    async def said(data: list[Any]) -> None: pass
 
     @app.ws('/ws')
     async def echo(websocket: Any) -> None:
@@ -71,6 +76,13 @@ def aiohttp_app() -> Any:
         async for message in ws: await ws.send_str(message.data)
         return ws
 
+    async def said(request: Any) -> Any:
+        ws = web.WebSocketResponse()
+        await ws.prepare(request)
+        async for message in ws:
+            with suppress(ValueError): loads(message.data)
+        return ws
+
     async def form(request: Any) -> Any: return web.Response(text=str(len(await request.post())))
     async def json(request: Any) -> Any: return web.Response(text=str(len(await request.json())))
     async def slow(request: Any) -> Any: await asyncio.sleep(60)
@@ -78,8 +90,8 @@ def aiohttp_app() -> Any:
     async def day(request: Any) -> Any: return web.Response(text=request.match_info['y'])
 
     app = web.Application(client_max_size=100 * MIB)
-    app.add_routes([web.get('/', home), web.get('/busy', busy), web.get('/ws', echo), web.post('/form', form),
-                    web.post('/json', json), web.get('/slow', slow), web.get('/hold', hold),
+    app.add_routes([web.get('/', home), web.get('/busy', busy), web.get('/ws', echo), web.get('/said', said),
+                    web.post('/form', form), web.post('/json', json), web.get('/slow', slow), web.get('/hold', hold),
                     web.get('/{y}-{m}-{d}.html', day), web.get('/room/{name}', echo)])
     return app
 
@@ -101,15 +113,40 @@ def starlette_app() -> Any:
         await ws.accept()
         async for text in ws.iter_text(): await ws.send_text(text)
 
+    async def said(ws: Any) -> None:
+        await ws.accept()
+        async for text in ws.iter_text():
+            with suppress(ValueError): loads(text)
+
     async def form(request: Any) -> Any: return PlainTextResponse(str(len(await request.form())))
     async def json(request: Any) -> Any: return PlainTextResponse(str(len(await request.json())))
     async def slow(request: Any) -> Any: await asyncio.sleep(60)
     def hold(request: Any) -> Any: time.sleep(20)
 
     return Starlette(routes=[
-        Route('/', home), WebSocketRoute('/busy', busy), WebSocketRoute('/ws', echo),
+        Route('/', home), WebSocketRoute('/busy', busy), WebSocketRoute('/ws', echo), WebSocketRoute('/said', said),
         Route('/form', form, methods=['POST']), Route('/json', json, methods=['POST']), Route('/slow', slow),
         Route('/hold', hold), Route('/{y}-{m}-{d}.html', day), WebSocketRoute('/room/{name}', echo)])
+
+
+async def bare_app(scope: Any, receive: Any, send: Any) -> None:
+    "What uvicorn serves with no framework at all: nothing is parsed, nothing is kept."
+    if scope['type'] == 'websocket': return await bare_socket(scope['path'], receive, send)
+    if scope['type'] != 'http': return
+    while (message := await receive()).get('more_body'): pass
+    if message['type'] == 'http.disconnect': return
+    if scope['path'] == '/slow': await asyncio.sleep(60)
+    if scope['path'] == '/hold': await asyncio.to_thread(time.sleep, 20)
+    await send({'type': 'http.response.start', 'status': 200, 'headers': [(b'content-length', b'5')]})
+    await send({'type': 'http.response.body', 'body': b'hello'})
+
+
+async def bare_socket(path: str, receive: Any, send: Any) -> None:
+    await receive()
+    await send({'type': 'websocket.accept'})
+    while (message := await receive())['type'] == 'websocket.receive':
+        if path == '/busy': await asyncio.sleep(600)
+        if path == '/ws': await send({'type': 'websocket.send', 'text': message.get('text')})
 
 
 def serve(name: str, port: int) -> None:
@@ -122,7 +159,8 @@ def serve(name: str, port: int) -> None:
         web.run_app(aiohttp_app(), host='127.0.0.1', port=port, access_log=None, print=None)
     else:
         import uvicorn
-        uvicorn.run(nbws_app() if name == 'asgi' else starlette_app(), port=port, log_level='error')
+        apps: dict[str, Any] = {'asgi': nbws_app, 'starlette': starlette_app, 'uvicorn': lambda: bare_app}
+        uvicorn.run(apps[name](), port=port, log_level='error')
 
 
 if __name__ == '__main__': serve(sys.argv[1], int(sys.argv[2]))

@@ -709,8 +709,7 @@ def test_what_it_costs_jupyters_start() -> None:
     took = min(float(run[0]) for run in runs)
     print(f'import nbws.jupyter.extension: {took:.1f} ms')
     assert took < 20, took
-    assert set(runs[0][1:]) == {'nbws.jupyter', 'nbws.jupyter.extension', 'nbws.jupyter.rendezvous',
-                                'nbws.jupyter.cookies'}
+    assert {name.partition('.')[2].partition('.')[0] for name in runs[0][1:]} == {'jupyter'}
 
 
 def test_the_name_in_older_settings() -> None:

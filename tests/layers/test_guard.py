@@ -8,7 +8,10 @@ from collections.abc import Callable
 import pytest
 
 from nbws.core.errors import PatternError
-from nbws.layers.prefix import Rewriter, Styles, import_map, mend_field
+from nbws.layers.importmaps import import_map
+from nbws.layers.prefix import mend_field
+from nbws.layers.rewriting import Rewriter
+from nbws.layers.styles import Styles
 from nbws.core.routing import SeveralPattern, parse_pattern
 
 

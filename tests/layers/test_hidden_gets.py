@@ -10,7 +10,7 @@ import pytest
 from bound import BOUND
 from jupyters import Jupyter, Kernel, ask
 
-from nbws.layers.gate import Gate
+from nbws.layers.gate import Gate, NotebookGate
 from nbws.core.request import Request
 from nbws.server.listener import Server
 from nbws.tremolo import Tremolo
@@ -152,18 +152,18 @@ def test_a_frame_has_a_link_that_opens_it() -> None:
 def gated(gate: Gate, target: str, headers: dict[str, str]) -> int:
     "What an app behind a notebook's gate answers."
     request = Request('GET', target, {'host': '127.0.0.1:7', **headers}, server=('127.0.0.1', 7))
-    refusal = gate(request)
+    refusal = gate.enter(request)
     return (refusal or asyncio.run(made().http(request))).status_code
 
 
 def test_a_notebooks_frames_and_sandboxed_pages_are_its_own() -> None:
-    gate, cookie = Gate(token='t0ken'), {'cookie': 'nbws-7=t0ken'}
+    gate, cookie = NotebookGate(token='t0ken'), {'cookie': 'nbws-7=t0ken'}
     assert gated(gate, '/both', {**HIDDEN['a frame'], **cookie}) == 200  # VS Code's and Colab's
     assert gated(gate, '/both', {**HIDDEN['an image of a sibling'], **cookie}) == 403  # Another notebook's page
     assert gated(gate, '/~t0ken/both', fields('cross-site', 'cors', 'empty', origin='null')) == 200
     assert gated(gate, '/~t0ken/both', fields('cross-site', 'no-cors', 'image')) == 200
     forwarded = {'x-nbws-secret': 's', 'x-forwarded-prefix': '/nbws/k'}
-    proxied = Gate(secret='s')
+    proxied = NotebookGate(secret='s')
     assert gated(proxied, '/both', {**HIDDEN['an image of a sibling'], **forwarded}) == 403
     assert gated(proxied, '/both', {**OPEN['htmx'], **forwarded}) == 200
     sandboxed = {**forwarded, 'x-forwarded-prefix': '/nbws/k/~ticket'}

@@ -23,7 +23,7 @@ from nbws.web.app import App as AnyApp
 from nbws.transports.asgi import asgi as served_by_asgi
 from nbws.server.limits import Limits
 from nbws.adapters.detect import as_app
-from nbws.jupyter.extension import tunnel
+from nbws.jupyter.tunnel import tunnel
 from nbws.core.response import Response
 from nbws.testing import AsyncClient
 from nbws.tremolo import Tremolo

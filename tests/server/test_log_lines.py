@@ -15,7 +15,7 @@ from tornado.web import Application
 
 from nbws import App
 from nbws.web.app import error_text
-from nbws.cli import _Edge
+from nbws.cli import Bounded
 from nbws.adapters.detect import as_app
 from nbws.core.errors import BindError, printable
 from nbws.core.request import Request
@@ -108,7 +108,7 @@ def test_a_slow_answer(expect_log: ExpectLog, lines: Any) -> None:
     async def slow(name: str) -> None:
         import asyncio
         await asyncio.sleep(BOUND)
-    with serving(_Edge(app, '', .05)) as server: assert httpx.get(server.url + PATH, timeout=BOUND).status_code == 503
+    with serving(Bounded(app, .05)) as server: assert httpx.get(server.url + PATH, timeout=BOUND).status_code == 503
     clean(lines())
 
 

@@ -6,19 +6,23 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import tracemalloc
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from raw import BINARY, CONT, TEXT, TIMEOUT, App, Echo, Raw, frame, serving
+from raw import BINARY, CONT, TEXT, TIMEOUT, App, Echo, Raw, frame, serving, until
 
 from nbws.server.frames import Assembler
 from nbws.server.http1 import ENOUGH
 from nbws.core.errors import HTTPException
 from nbws.core.response import Response
 from nbws.server.parser import RequestParser
+from nbws.sockets.workers import Workers
+from nbws.transports.asgi import asgi
+from nbws.web.app import App as AnyApp
 
 KIB = 1024
 
@@ -151,7 +155,6 @@ def test_fragments_without_end(uvloop: bool, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_client_that_leaves_between_two_turns(uvloop: bool) -> None:
     "Nothing is left of it, and nothing raises."
-    async def none(server: Any) -> bool: return not server.connections
     with serving(uvloop=uvloop) as server:
         for data in (b'GET / HTTP/1.1\r\nHost: x\r\n\r\n' * 5000,
                      b'POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n' + b'1\r\nx\r\n' * 20_000):
@@ -165,4 +168,72 @@ def test_a_client_that_leaves_between_two_turns(uvloop: bool) -> None:
             try: client.sock.sendall(frame(TEXT, 'x' * 300_000) * 3 + frame(TEXT, 'a', fin=False)
                                      + frame(CONT, fin=False) * 50_000)
             except TimeoutError: pass
-        while not asyncio.run_coroutine_threadsafe(none(server), server.loop).result(): pass
+        until(lambda: not server.connections)
+
+
+# ---------------------------------------------------------------- under another server
+
+def under_a_server(app: Any, messages: list[Any], **scope: Any) -> list[Any]:
+    "What an app sends to an ASGI server that has these messages at hand; behind them the client leaves."
+    sent: list[Any] = []
+    async def receive() -> Any: return messages.pop(0) if messages else {'type': 'websocket.disconnect', 'code': 1000}
+    async def send(message: Any) -> None: sent.append(message)
+    async def run() -> None:
+        of = {'type': 'websocket', 'path': '/', 'headers': [(b'host', b'localhost')], 'query_string': b'', **scope}
+        try: await asyncio.wait_for(asgi(app, of, receive, send), TIMEOUT)
+        finally: await Workers.here().close()
+    asyncio.run(run())
+    return sent
+
+
+@pytest.mark.parametrize(('size', 'most'), [(3, 65), (100_000, 4)])
+def test_messages_that_an_asgi_server_has_at_hand(size: int, most: int) -> None:
+    app, turns, n = AnyApp(), Turns(), 1000
+    @app.ws('/')
+    async def ws(data: bytes) -> None: turns()
+    @app.on_startup
+    async def begin() -> None:
+        loop = asyncio.get_running_loop()
+        def next_turn() -> None:
+            turns.turn += 1
+            loop.call_soon(next_turn)
+        next_turn()
+    messages = [{'type': 'websocket.connect'}, *({'type': 'websocket.receive', 'text': 'x' * size} for _ in range(n))]
+    under_a_server(app, messages)
+    assert sum(turns.things.values()) == n
+    assert turns.most <= most
+
+
+def test_a_message_from_an_asgi_server_is_held_by_its_handler_alone() -> None:
+    "It was held by the loop that reads, too, until the next one came."
+    app, kept = AnyApp(), []
+    @app.ws('/')
+    async def ws(data: bytes) -> None:
+        await asyncio.sleep(0)
+        kept.append(tracemalloc.get_traced_memory()[0])
+    def messages() -> list[Any]:
+        return [{'type': 'websocket.connect'}, {'type': 'websocket.receive', 'text': 'x' * 9 * 2**20}]
+    class Once(list[Any]):
+        "Makes each message when it is asked for."
+        def __init__(self) -> None: super().__init__([0, 1])
+        def pop(self, at: int = 0) -> Any: return messages()[super().pop(at)]
+    tracemalloc.start()
+    try: under_a_server(app, Once())
+    finally: tracemalloc.stop()
+    assert 9 * 2**20 < kept[0] < 11 * 2**20
+
+
+@pytest.mark.parametrize('kind', ['http', 'websocket'])
+def test_endless_header_fields_from_an_asgi_server(kind: str) -> None:
+    "uvicorn has no limit for them, and takes trailers for such: building a request of a million took seconds."
+    app, asked = AnyApp(), []
+    @app.get('/')
+    def home() -> str: asked.append(1); return 'home'
+    @app.ws('/')
+    async def ws(data: str) -> None: asked.append(1)
+    headers = [(b'host', b'localhost'), *[(b'x', b'y')] * 100_000]
+    first = {'type': 'http.request', 'body': b''} if kind == 'http' else {'type': 'websocket.connect'}
+    sent = under_a_server(app, [first], type=kind, method='GET', headers=headers,
+                          extensions={'websocket.http.response': {}})
+    assert [m['status'] for m in sent if 'status' in m] == [431]
+    assert not asked

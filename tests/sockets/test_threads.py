@@ -17,13 +17,13 @@ from raw import get, serving
 from websockets.sync.client import connect
 
 from nbws import App
-from nbws.sockets import workers
+from nbws.sockets import threads
 from nbws.transports import asgi
 from nbws.server.limits import Limits
 from nbws.adapters.detect import as_app
 from nbws.core.response import Response
 from nbws.server.listener import Server
-from nbws.sockets.workers import THREADS, Threads
+from nbws.sockets.threads import THREADS, Threads
 
 MANY = THREADS + 8
 
@@ -153,7 +153,7 @@ def test_threads_are_bounded_and_the_bound_is_told(expect_log: ExpectLog) -> Non
 
 def test_where_functions_come_to_their_end_there_are_no_more_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     "What they compute would only take longer, each; where the process computes, threads come one by one."
-    monkeypatch.setattr(workers, 'LOOK', BOUND) # It looks when we say so
+    monkeypatch.setattr(threads, 'LOOK', BOUND) # It looks when we say so
     gate = threading.Event()
 
     async def main() -> None:
@@ -309,3 +309,52 @@ def test_a_long_body_and_a_chunked_one() -> None:
             s.sendall(head + b'transfer-encoding: chunked\r\n\r\n5\r\nfirst\r\n6\r\n last!\r\n0\r\n\r\n')
             answer = read_until(s, b'last!')
             assert b'11 last!' in answer and b'x-length: 11' in answer
+
+
+def test_a_thread_that_was_not_scheduled_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    "It has nothing to do, and only needs its turn on a busy machine; one that runs a function has its bound as before."
+    turn = threading.Event()
+
+    class Late(queue.SimpleQueue[Any]):
+        def get(self, *args: Any, **kwargs: Any) -> Any:
+            job = super().get(*args, **kwargs)
+            if job is None: turn.wait(BOUND)
+            return job
+
+    async def main() -> tuple[set[threading.Thread], bool]:
+        pool = Threads(asyncio.get_running_loop(), limit=2)
+        monkeypatch.setattr(pool, '_jobs', Late())
+        await asyncio.gather(pool.run(lambda: None), pool.run(lambda: None))
+        made = set(pool._threads)
+        closing = asyncio.ensure_future(pool.close(timeout=0.01))
+        await asyncio.wait([closing], timeout=0.1)
+        waits = not closing.done()
+        turn.set()
+        await closing
+        return made, waits
+
+    made, waits = asyncio.run(main())
+    assert len(made) == 2 and waits
+    assert not any(thread.is_alive() for thread in made)
+
+
+def test_a_thread_that_has_nothing_to_do_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, 'IDLE', 0.05)
+    turn = threading.Event()
+
+    class Stuck(queue.SimpleQueue[Any]):
+        def get(self, *args: Any, **kwargs: Any) -> Any:
+            turn.wait(BOUND)
+            return None
+
+    async def main() -> set[threading.Thread]:
+        pool = Threads(asyncio.get_running_loop(), limit=1)
+        monkeypatch.setattr(pool, '_jobs', Stuck())
+        pool._spawn(1)
+        made = set(pool._threads)
+        await asyncio.wait_for(pool.close(timeout=0.01), BOUND)
+        return made
+
+    made = asyncio.run(main())
+    turn.set()
+    for thread in made: thread.join(BOUND)

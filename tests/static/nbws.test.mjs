@@ -2,34 +2,9 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 
-import { answer, Element, Page } from './page.mjs'
+import { JUPYTER, KERNEL, load } from './line.mjs'
+import { answer, Element } from './page.mjs'
 
-const KERNEL = '/user/a/nbws/7f3c~ab12'
-const JUPYTER = { base: `https://hub.example${KERNEL}`, url: `https://hub.example${KERNEL}/page?x=1` }
-
-const up = () => answer(200)
-// A page whose line is open, once `say hello` has been said
-const load = async ({ base = 'http://127.0.0.1:5001', url = base + '/page', fetch = up, ...globals } = {}) => {
-  const page = new Page(url, { fetch, ...globals }), shadow = [new Element(), new Element()]
-  const [status, dialog] = shadow
-  const parts = { b: new Element(), pre: new Element(), button: new Element() }
-  Object.assign(dialog, { hidden: true, scrollHeight: 100, querySelector: name => parts[name] })
-  Object.assign(page, { status, dialog, parts })
-  page.document.createElement = () =>
-    Object.assign(new Element(), { attachShadow: () => ({ querySelectorAll: () => shadow }) })
-  page.document.body = { cloneNode: () => ({}) }
-  page.run('sockets.js', base, { all: '' })
-  page.run('nbws.js', base, { boot: 'b1', made: '7', at: '123.5' })
-  page.document.fire('DOMContentLoaded')
-  page.window.fire('load')
-  await page.pass(0)
-  page.line = page.sockets[0]
-  page.line.opens()
-  page.hears = m => page.sockets.at(-1).receives(JSON.stringify(m))
-  page.hears({ type: 'hello', boot: 'b1', peer: 'kernel' })
-  await page.pass(0)
-  return page
-}
 const messages = socket => socket.sent.map(text => JSON.parse(text))
 const noticed = page => messages(page.line).filter(m => m.type === 'noticed')
 
@@ -175,44 +150,3 @@ test('attributes that nothing has taken up', async () => {
   assert.deepEqual(noticed(page).map(({ attribute, reason, path }) => [attribute, reason, path]),
     [['ws-connect', 'attribute', '/b'], ['sse-connect', 'extension', '/c'], ['ws-send', 'outside', '']])
 })
-
-// Behind a Jupyter server, which says what has become of the notebook's kernel
-const away = async (known, { status = 200, ...more } = {}) => {
-  const fetch = url => url.includes('~notebook') ? answer(status, { json: known, ...more }) : answer(200)
-  const page = await load({ ...JUPYTER, fetch })
-  page.line.ends(1006)
-  await page.pass(400)
-  return page
-}
-
-test('the notebook is known by its name, which outlasts its kernel', async () => {
-  const page = await load({ ...JUPYTER, fetch: () => answer(200, { json: { notebook: 'a b.ipynb', path: KERNEL } }) })
-  assert.deepEqual(page.asked.map(([url]) => url), [`https://hub.example${KERNEL}/~notebook`])
-  assert.equal(page.storage.get('nbws ' + KERNEL), 'a b.ipynb')
-  page.document.fire('visibilitychange')
-  await page.pass(0)
-  assert.equal(page.asked[1][0], `https://hub.example${KERNEL}/~notebook?path=a%20b.ipynb`)
-})
-
-test('its app is served by another kernel: the page goes there', async () => {
-  const page = await away({ notebook: 'a.ipynb', path: '/user/a/nbws/91aa~ab12' })
-  assert.deepEqual(page.went, [['replace', '/user/a/nbws/91aa~ab12/page?x=1']])
-  assert.ok(page.storage.has('nbws typed /user/a/nbws/91aa~ab12/page'))
-})
-
-for (const [name, known, more, text] of [
-  ['ended', { kernel: false }, {}, 'the kernel has ended: run the notebook again'],
-  ['serving nothing', { kernel: true, path: '' }, {}, 'reconnecting: run the cell with serve()'],
-  ['not to be told', undefined, { status: 500 }, 'reconnecting'],
-  ['behind a login', undefined, { status: 403 }, 'you are logged out of Jupyter'],
-  ['behind a login page', undefined, { redirected: true, url: '/hub/login?next=' }, 'you are logged out of Jupyter'],
-])
-  test('its kernel is ' + name, async () => {
-    const page = await away(known, more)
-    assert.equal(page.status.textContent, text)
-    assert.equal(page.sockets.length, 1)
-    assert.deepEqual(page.went, [])
-    if (more.status !== 403) return
-    page.status.appended.at(-1).onclick()
-    assert.deepEqual(page.went, [['reload']])
-  })
