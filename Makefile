@@ -85,7 +85,7 @@ demo: $(VENV)/.demo jupyter-conf ## open the demo notebook in JupyterLab, in you
 # ---------------------------------------------------------------- check it
 
 .PHONY: test
-test: $(VENV)/.dev jupyter-conf chromium hub nginx lint check-export check-readme notebooks js unit lowest e2e ## everything: lint, types, notebooks, tests, a real JupyterLab
+test: $(VENV)/.dev jupyter-conf chromium hub nginx lint check-export check-readme notebooks unit lowest e2e ## everything: lint, types, notebooks, tests, a real JupyterLab
 	@echo "==> make test: all passed"
 
 # ESLint, from package.json's devDependencies. npm's own stamp says what stands in node_modules.
@@ -104,7 +104,7 @@ lint: $(VENV)/.dev $(NODE_MODULES) ## ruff and mypy; ESLint, where npm is
 	@$(if $(NODE_MODULES),echo "==> eslint"; node_modules/.bin/eslint .,echo "==> eslint: there is no npm here: nbws/static is not linted")
 
 .PHONY: js
-js: $(VENV)/.dev ## the tests of nbws/static, by Node
+js: $(VENV)/.dev ## the tests of nbws/static alone, by Node; `unit` runs them, too
 	@$(if $(shell command -v node),echo "==> node --test"; node --test tests/static/*.test.mjs > $(VENV)/js.log || { cat $(VENV)/js.log; exit 1; },\
 	  echo "==> node --test: there is no Node here: the tests of nbws/static are left out")
 

@@ -5,15 +5,27 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
+import psutil  # type: ignore[import-untyped]
 import pytest
-from playwright.sync_api import FrameLocator, expect
+from playwright.sync_api import BrowserContext, FrameLocator, expect
 
+from .conftest import EVIDENCE
+from .jupyter import FOLDERS
 from .notebook import Notebook
+from .processes import REPOSITORY, Child, spawn
 from .sockets import connected
 from .test_examples import NOTEBOOKS, find, say
+from .timeouts import seconds, wait_until
 
 pytestmark = pytest.mark.fresh_page  # in a window of its own size
 
@@ -58,6 +70,82 @@ def test_five_minutes(open_notebook: Callable[..., Notebook]) -> None:
     shown = curve.get_attribute("points")
     nb.run(find(nb, "for n in range"))
     expect(curve).not_to_have_attribute("points", shown or "")
+
+
+class MadeDemo:
+    """The JupyterLab of `make demo`, as far as `Notebook` wants to know it; `root` is the demo's folder."""
+
+    def __init__(self, home: Path, root: Path) -> None:
+        """Start it and wait until it listens; `home` takes its logs and what Jupyter keeps."""
+        self.root = root
+        self._runtime = Path(tempfile.mkdtemp(prefix="nbws-", dir="/tmp"))  # Sockets' paths have to be short
+        folders = {name: str(home / name.lower()) for name in FOLDERS}
+        flags = "--no-browser --port=0 --LabApp.expose_app_in_browser=True --KernelManager.transport=ipc"
+        # The environment stands, whatever the times of its stamps are
+        command = ["make", "-o", f"{sys.prefix}/.demo", "demo", f"VENV={sys.prefix}", f"DEMO={root}"]
+        folders["JUPYTER_RUNTIME_DIR"] = str(self._runtime)
+        self.child: Child = spawn([*command, f"JUPYTER_FLAGS={flags}"], REPOSITORY, home, folders)
+        self.running = wait_until(self._listening, "the JupyterLab of `make demo`", 30)
+
+    def _listening(self) -> dict[str, Any] | None:
+        assert self.child.process.poll() is None, self.log()
+        try:
+            return json.loads(next(self._runtime.glob("jpserver-*.json")).read_text())
+        except (StopIteration, json.JSONDecodeError):
+            return None
+
+    def notebook_url(self, path: str) -> str:
+        """The address that JupyterLab prints: it opens the demo by itself."""
+        return f"{self.running['url']}?token={self.running['token']}"
+
+    def log(self) -> str:
+        """What the terminal shows."""
+        return self.child.stdout.read_text() + self.child.stderr.read_text()
+
+    def stop(self) -> None:
+        """End it, with its kernel."""
+        psutil.Process(self.running["pid"]).terminate()
+        self.child.process.wait(seconds(20))
+        assert self.child.stragglers() == []
+        shutil.rmtree(self._runtime)
+
+
+@pytest.fixture
+def made_demo(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[MadeDemo]:
+    """`make demo`, in a folder of its own below the one where it lies for everybody."""
+    root = REPOSITORY / "nbws-demo" / f"e2e-{os.getpid()}"
+    made = MadeDemo(tmp_path, root)
+    yield made
+    made.stop()
+    request.node.stash.setdefault(EVIDENCE, {})["demo.log"] = made.log()
+    shutil.rmtree(root)
+    if not any(root.parent.iterdir()):
+        root.parent.rmdir()
+
+
+def tracked() -> str:
+    """What git says about the work tree; nothing where it is no clone."""
+    if not (REPOSITORY / ".git").exists():
+        return ""
+    return subprocess.run(["git", "status", "--porcelain"], cwd=REPOSITORY, capture_output=True, text=True).stdout
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="no make")
+def test_make_demo_changes_nothing_that_git_tracks(
+    made_demo: MadeDemo, new_context: Callable[..., BrowserContext], output_path: str
+) -> None:
+    """Run all and save, as everybody does: after `make demo`, `make test` finds the work tree as it was."""
+    before = tracked()
+    page = new_context().new_page()
+    nb = Notebook(page, made_demo, made_demo.root / "demo.ipynb", Path(output_path))  # type: ignore[arg-type]
+    nb.run_all()
+    ada, grace = nb.frames(find(nb, "serve(n=2)"), count=2)
+    connected(ada, grace)
+    say(ada, "Is anybody here?")
+    expect(grace.locator("#talk li")).to_have_text("AdaIs anybody here?")
+    saved = nb.save()
+    assert any(cell.get("outputs") for cell in saved.cells)
+    assert tracked() == before
 
 
 def visible(frame: FrameLocator) -> list[str]:

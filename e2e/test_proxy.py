@@ -366,6 +366,7 @@ def test_a_restarted_jupyter_server(open_notebook: Open, jupyter: JupyterServer,
     for page in (tab, reloaded):
         page.goto(f"{url}?a=1#b")
     second.goto(f"{url}_nbws/as/2/")
+    connected(tab, reloaded, second)
     say(tab, "before")
     for page in (tab, reloaded, second):
         expect(lines(page)).to_have_text(["before"])

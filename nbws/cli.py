@@ -25,7 +25,7 @@ from . import __version__
 from .notebook import served as notebook
 from .web.app import AppBase, users_traceback
 from .server.limits import Limits
-from .dev.live import Development, Followed
+from .dev.reload import Development, ReloadedApp
 from .loading import LOADING, LoadFailed, NothingThere, load_app
 from .supervisor import NOTHING_THERE, Children, Supervisor
 from .core.errors import NbwsError, StartError, printable
@@ -116,7 +116,7 @@ def _put(server: Server, target: str, o: dict[str, Any], development: Developmen
     "Load the app, and give it to its server."
     if o['debug']: AppBase.environment.debug = True
     app = load(target)
-    if development: app = Followed(app, development)
+    if development: app = ReloadedApp(app, development)
     server.app = Bounded(app, o['app_handler_timeout'])
 
 # %% ../nbs/04_cli.ipynb #9dfd024f

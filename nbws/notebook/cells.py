@@ -16,7 +16,7 @@ from ..core.errors import BindError
 from ..core.request import Request
 from ..core.response import Response
 from ..core.routing import Owner, Route
-from ..dev.live import Live, script
+from ..dev.live import LivePages, live_script
 from ..layers.relocation import with_script
 from .blocking import blocked_at, blocked_route, blocking_text
 from .capture import CURRENT_HANDLER
@@ -35,7 +35,7 @@ __all__ = []
 class CellEvents:
     "What is done before and after a cell runs. On the thread that runs the cell."
     def __init__(self, runs: Runs, ownership: Ownership, outputs: Outputs,
-                 pages: WeakKeyDictionary[App, Live], # Of each app that was made here
+                 pages: WeakKeyDictionary[App, LivePages], # Of each app that was made here
                  ) -> None:
         self.runs, self.ownership, self.outputs, self.pages = runs, ownership, outputs, pages
         self.after_hooks: list[Callable[[bool], None]] = [] # Called when a cell has ended, with whether it succeeded
@@ -79,7 +79,7 @@ class NotebookCells(Environment):
         self.kernel, self.runs, self.ownership = kernel, Runs(kernel), Ownership()
         self.outputs = Outputs(kernel, lambda: bool(self.runs))
         self.handlers = Handlers(self.outputs, self.runs)
-        self.pages: WeakKeyDictionary[App, Live] = WeakKeyDictionary()
+        self.pages: WeakKeyDictionary[App, LivePages] = WeakKeyDictionary()
         self.events = CellEvents(self.runs, self.ownership, self.outputs, self.pages)
 
     def owner(self, function: Callable[..., Any]) -> Owner:
@@ -99,7 +99,7 @@ class NotebookCells(Environment):
         return cell
 
     def created(self, app: App) -> None:
-        self.pages[app] = Live(app)
+        self.pages[app] = LivePages(app)
         run = self.runs.here()
         if run is None: return
         old = self.ownership.made(run, app)
@@ -123,7 +123,7 @@ class NotebookCells(Environment):
     def refresh(self, app: Any) -> int: return self.pages[app].refresh() if app in self.pages else 0
 
     def transform_response(self, request: Request, response: Response) -> Response:
-        return with_script(response, lambda: script(request))
+        return with_script(response, lambda: live_script(request))
 
     def enter(self, app: Any, route: Route | None) -> AbstractContextManager[Any]:
         output = self.handlers.output(app, route)

@@ -251,28 +251,32 @@ class Inflater(Protocol):
         return b''
 
 # %% ../../nbs/server/00_frames.ipynb #62e39ef0
-_SLICE = 1024 # Compressed bytes that are inflated together: to 1 MiB at the most
+_SLICES = 256, 1024 # Compressed bytes that are inflated together: where they grow much, to 256 KiB; where they do not
 _RATIO = 1032 # Bytes that one can inflate to at the most, says zlib's documentation
 
 class PackedMessage(PartialMessage):
     "A message that comes compressed."
-    __slots__ = ('_inflater', '_measured')
+    __slots__ = ('_inflater', '_measured', '_slice')
     packed = True
 
     def __init__(self, text: bool, limit: int, inflater: Inflater) -> None:
         super().__init__(text, limit)
         self._inflater = inflater
         self._measured = 0 # Bytes of the frame that have been measured, and are not inflated yet
+        self._slice = _SLICES[0]
 
     def take(self, frame: OpenFrame, data: bytes, at: int, stop: int) -> int:
-        "The same, for `_SLICE` bytes at the most."
+        "The same, for a slice at the most."
         size = stop - at
         if size > self._measured and size * _RATIO > self.room: # It could be too long
             self._measured = size
             self._inflater.measure(websocket_mask(frame.mask, data[at:stop]), self.room)
-        stop = min(stop, at + _SLICE)
+        stop = min(stop, at + self._slice)
         self._measured = max(self._measured - (stop - at), 0)
-        if stop > at: self.add(self._inflater.feed(frame.unmask(data[at:stop]), self.room))
+        if stop > at:
+            chunk = self._inflater.feed(frame.unmask(data[at:stop]), self.room)
+            self.add(chunk)
+            self._slice = _SLICES[len(chunk) < 2**16]
         return stop
 
     def end(self) -> str | bytes:
@@ -281,7 +285,7 @@ class PackedMessage(PartialMessage):
 
 # %% ../../nbs/server/00_frames.ipynb #80245c27
 ENOUGH = 2**18 # Bytes that `Decoder.feed` decompresses, after which it returns: whoever calls may have to wait
-FRAMES = 512 # Frames that it takes apart, after which it returns
+FRAMES = 256 # Frames that it takes apart, after which it returns
 
 # %% ../../nbs/server/00_frames.ipynb #342dde51
 def control_event(opcode: int, payload: bytes) -> Event:

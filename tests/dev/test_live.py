@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from nbws.web.app import App
-from nbws.dev.live import Live, made_of
+from nbws.dev.changes import made_of
+from nbws.dev.live import LivePages
 from nbws.sockets.rooms import Room
 
 FIRST = '''
@@ -87,12 +88,12 @@ def test_what_a_page_has_noticed(facts: dict[str, Any], told: str, expect_log: C
     "It is told to the developer and to that page; what it says is bounded."
     expect_log('the page|socket|answered|does nothing|htmx', times=1)
     app = App()
-    live = Live(app)
+    live = LivePages(app)
     @app.get('/')
     def home() -> str: return ''
     @app.ws('/ws')
     def ws(msg: str) -> None: pass
-    answer = live._noticed('/', facts)
+    answer = live.noticed('/', facts)
     assert answer and told in answer['text'] and len(answer['text']) < 1000
     assert told in app.log[-1].text and app.log[-1].where == '/ (home)'
 

@@ -61,6 +61,6 @@ def test_a_notebook_can_be_installed_again(kernel: Kernel) -> None:
     talk = "from nbws.common import *\n@app.get('/talk')\ndef talk():\n    print('from the handler')\n    return 'ok'"
     defined = kernel.start(talk, 'talk')
     kernel.finish(defined)
-    kernel.run(ASK.replace("'/'", "'/talk'"))
+    kernel.start(ASK.replace("'/'", "'/talk'"))
     assert kernel.hear('from the handler', defined)
     kernel.run('stop()')

@@ -5,15 +5,15 @@ import { test } from 'node:test'
 import { Page, Target } from './page.mjs'
 
 const PREFIX = '/user/a/nbws/7f3c'
-const behind = (globals = {}, url = `https://hub.example${PREFIX}/page?x=1`) => {
+const behind = (globals = {}, dataset = { events: '' }) => { // `events`: the server is Jupyter
   class EventSource extends Target {
     constructor(at) {
       super()
       this.url = at
     }
   }
-  const page = new Page(url, { fetch: () => ({}), EventSource, ...globals })
-  page.run('prefix.js', `https://hub.example${PREFIX}`, { host: 'localhost:5001' })
+  const page = new Page(`https://hub.example${PREFIX}/page?x=1`, { fetch: () => ({}), EventSource, ...globals })
+  page.run('prefix.js', `https://hub.example${PREFIX}`, { host: 'localhost:5001', ...dataset })
   return page
 }
 
@@ -160,10 +160,11 @@ test('onmessage keeps its place when it is replaced', () => {
   assert.deepEqual(heard, ['second x', 'listener', 'listener'])
 })
 
-test('streams of others are the browser\'s own', () => {
-  const page = behind()
+test('streams of others are the browser\'s own, and so are all where no Jupyter server is', () => {
+  const page = behind(), alone = behind({}, {})
   assert.equal(new page.window.EventSource('https://elsewhere.example/events').url, 'https://elsewhere.example/events')
-  assert.equal(page.sockets.length, 0)
+  assert.equal(new alone.window.EventSource('/events').url, PREFIX + '/events')
+  assert.deepEqual([page.sockets.length, alone.sockets.length], [0, 0])
 })
 
 test('it is loaded once', () => {
