@@ -25,7 +25,7 @@ from . import __version__
 from .notebook import served as notebook
 from .web.app import WebApp
 from .web.tracebacks import users_traceback
-from .server.conn import Limits
+from .server.limits import Limits
 from .dev.reload import Development, ReloadedApp
 from .loading import LOADING, LoadFailed, NothingThere, load_app
 from .supervisor import NOTHING_THERE, Children, Supervisor
