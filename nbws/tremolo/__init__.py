@@ -14,7 +14,7 @@ from typing import Any
 
 from .. import __version__
 from ..notebook import kernel, serve as notebook
-from ..server.conn import Limits
+from ..server.limits import Limits
 from ..adapters.detect import as_app
 from ..loading import LOADING
 from ..core.errors import NbwsError, OptionError, StartError

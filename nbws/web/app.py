@@ -61,7 +61,8 @@ class Views:
 
     def url(self, name: Any, # A route's name or its function
             request: Request | None = None, # For what is no page, such as JSON: below the prefix that this visitor sees
-            /, **params: Any) -> str:
+            /, **params: Any, # Of the path; others become the query
+            ) -> str:
         """The path of a route; parameters that the path does not name become the query. Pages need no `request`.
 
         Raises `NbwsError` where no route is called that.
@@ -76,7 +77,7 @@ class Views:
         for ws in found: ws.send(*content)
         return len(found)
 
-    def room(self, name: str,
+    def room(self, name: str, # The same name, the same room
              history: int | None = None, # How many of the last messages newcomers get
              overflow: str | None = None, # For slow readers: wait, drop or close; None: as their route says
              ) -> Room:
@@ -91,7 +92,8 @@ class Views:
         if self.lifespan.loop is None: return False
         return self.lifespan.on_loop() or threading.current_thread() is not threading.main_thread()
 
-    def run(self, awaitable: Awaitable[Any]) -> LoopTask:
+    def run(self, awaitable: Awaitable[Any], # A coroutine, mostly
+            ) -> LoopTask:
         """Await something on the server's loop. From any thread; in a cell, `await` it, or let it go on by itself.
 
         Raises `NbwsError` where the app is not being served.
@@ -282,7 +284,8 @@ class WebApp(RouteDecorators, HookDecorators, Views):
         return self.pages.head(prefix)
 
     def setup_ws(self, f: Callable[..., Any] = lambda: None, # Answers a client's messages
-                 path: str = '/ws') -> Callable[..., Awaitable[None]]:
+                 path: str = '/ws', # Where clients connect
+                 ) -> Callable[..., Awaitable[None]]:
         "FastHTML's shortcut: a socket route whose clients all get what the returned `send` is given."
         room = self.room(f'clients of {path}')
         self.ws(path, conn=room.join)(f)

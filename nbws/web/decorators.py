@@ -62,19 +62,39 @@ class RouteDecorators:
         if 'websocket' not in p.names: return [page]
         return [page, router.route(where, [WEBSOCKET], SocketEndpoint(router.app, p), function, name)]
 
-    def get(self, path: Any = None, name: str | None = None, before: Any = ()) -> Any:
+    def get(self,
+            path: Any = None, # Where; None: the function's name
+            name: str | None = None, # For `app.url`; the function's name by default
+            before: Any = (), # Functions that run first; what one of them returns is the answer
+            ) -> Any:
         "Decorator: answer GET (and HEAD); parameters as of `route`."
         return self.route(path, 'get', name, before)
-    def post(self, path: Any = None, name: str | None = None, before: Any = ()) -> Any:
+    def post(self,
+             path: Any = None, # Where; None: the function's name
+             name: str | None = None, # For `app.url`; the function's name by default
+             before: Any = (), # Functions that run first; what one of them returns is the answer
+             ) -> Any:
         "Decorator: answer POST; parameters as of `route`."
         return self.route(path, 'post', name, before)
-    def put(self, path: Any = None, name: str | None = None, before: Any = ()) -> Any:
+    def put(self,
+            path: Any = None, # Where; None: the function's name
+            name: str | None = None, # For `app.url`; the function's name by default
+            before: Any = (), # Functions that run first; what one of them returns is the answer
+            ) -> Any:
         "Decorator: answer PUT; parameters as of `route`."
         return self.route(path, 'put', name, before)
-    def delete(self, path: Any = None, name: str | None = None, before: Any = ()) -> Any:
+    def delete(self,
+               path: Any = None, # Where; None: the function's name
+               name: str | None = None, # For `app.url`; the function's name by default
+               before: Any = (), # Functions that run first; what one of them returns is the answer
+               ) -> Any:
         "Decorator: answer DELETE; parameters as of `route`."
         return self.route(path, 'delete', name, before)
-    def patch(self, path: Any = None, name: str | None = None, before: Any = ()) -> Any:
+    def patch(self,
+              path: Any = None, # Where; None: the function's name
+              name: str | None = None, # For `app.url`; the function's name by default
+              before: Any = (), # Functions that run first; what one of them returns is the answer
+              ) -> Any:
         "Decorator: answer PATCH; parameters as of `route`."
         return self.route(path, 'patch', name, before)
 
@@ -113,7 +133,8 @@ class HookDecorators:
     lifespan: Lifespan
     middlewares: list[Callable[..., Awaitable[Any]]]
 
-    def middleware(self, function: F) -> F:
+    def middleware(self, function: F, # `async def f(request, call_next)`, which returns a response
+                   ) -> F:
         "Decorator: wrap every answer and handshake in `async def f(request, call_next)`; the last one is outermost."
         self.cell_hooks.add(self.middlewares, function)
         return function
@@ -127,13 +148,15 @@ class HookDecorators:
             return function
         return add
 
-    def on_startup(self, function: F) -> F:
+    def on_startup(self, function: F, # Sync or async, without arguments
+                   ) -> F:
         "Decorator: run it before the first request; at once if the app is being served."
         self.cell_hooks.add(self.lifespan.startup_hooks, function)
         if self.lifespan.loop is not None: self.lifespan.run(called(function))
         return function
 
-    def on_shutdown(self, function: F) -> F:
+    def on_shutdown(self, function: F, # Sync or async, without arguments
+                    ) -> F:
         "Decorator: run it after the last request."
         self.cell_hooks.add(self.lifespan.shutdown_hooks, function)
         return function

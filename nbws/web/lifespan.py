@@ -69,7 +69,8 @@ class Lifespan:
         entered, self._entered = self._entered, None
         await (entered.__aexit__(None, None, None) if hasattr(entered, '__aexit__') else anext(entered, None))
 
-    def run(self, awaitable: Awaitable[Any]) -> LoopTask:
+    def run(self, awaitable: Awaitable[Any], # A coroutine, mostly
+            ) -> LoopTask:
         "Await something on the server's loop. From any thread. Raises `NbwsError` where there is none."
         if self.loop is None:
             if isinstance(awaitable, Coroutine): awaitable.close()

@@ -15,7 +15,7 @@ from raw import TIMEOUT, Raw, handshake, serving, until
 from tornado.web import Application, RequestHandler
 
 from nbws import App
-from nbws.server.conn import Limits
+from nbws.server.limits import Limits
 from nbws.adapters.detect import as_app
 from nbws.server.listener import Server
 

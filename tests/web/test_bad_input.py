@@ -21,7 +21,7 @@ from conftest import ExpectLog
 from raw import serving
 
 from nbws import App
-from nbws.server.conn import Limits
+from nbws.server.limits import Limits
 from nbws.core.data import MAX_FIELDS, MAX_FILES, MAX_FORM, FormError, FormTooLong, UploadFile, parse_form, parse_query
 from nbws.adapters.detect import ASGIApp
 from nbws.core.html import Div
