@@ -43,8 +43,8 @@ def walk(server: Server, once: Callable[[], Any]) -> list[tuple[str, str]]:
     calls: list[tuple[str, str]] = []
     def profile(frame: FrameType, event: str, arg: Any) -> None:
         if event == 'call' and frame.f_code.co_filename.startswith(HOME):
-            calls.append((frame.f_code.co_filename.removeprefix(HOME), frame.f_code.co_qualname if sys.version_info >= (3, 11)
-                          else frame.f_code.co_name))
+            code: Any = frame.f_code
+            calls.append((code.co_filename.removeprefix(HOME), getattr(code, 'co_qualname', code.co_name)))
     on_loop(server, lambda: sys.setprofile(profile))
     once()
     on_loop(server, lambda: sys.setprofile(None))
@@ -53,7 +53,7 @@ def walk(server: Server, once: Callable[[], Any]) -> list[tuple[str, str]]:
 
 def show(name: str, calls: list[tuple[str, str]]) -> None:
     files = [file for file, _ in calls]
-    moves = [file for file, before in zip(files, [None, *files]) if file != before]
+    moves = [file for n, file in enumerate(files) if not n or file != files[n - 1]]
     print(f'{name}: {len(calls)} calls, {len(moves)} moves, {len(set(files))} files')
     print('   ', ' > '.join(file.removesuffix('.py') for file in moves))
     if '--calls' in sys.argv:
