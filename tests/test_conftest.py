@@ -63,8 +63,7 @@ CASES = {  # name -> what is said, the test
             expect_log('twice', times=1)
             for _ in range(2): logging.getLogger('tornado').error('twice')'''),
     'process': ('processes left by this module', '''
-        import shutil
-import subprocess
+        import subprocess
         def test(): globals()['kept'] = subprocess.Popen(['sleep', '10'])'''),
     'timeout': ('Timeout', '''
         import pytest, time
