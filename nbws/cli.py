@@ -203,10 +203,10 @@ def _supervise(target: str, o: dict[str, Any]) -> int:
     try:
         folders = _folders(target) if o['reload'] else ()
         async def main() -> int:
-            children = Children(_arguments(o), server._sockets, o['shutdown_timeout'], o['workers'])
+            children = Children(_arguments(o), server.sockets, o['shutdown_timeout'], o['workers'])
             return await Supervisor(children, folders, lambda: _announce(server.url)).run()
         return asyncio.run(main())
-    finally: server._unbind()
+    finally: server.unbind()
 
 # %% ../nbs/04_cli.ipynb #ebc3baee
 class Help(click.Group):
