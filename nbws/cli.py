@@ -25,7 +25,7 @@ from . import __version__
 from .notebook import served as notebook
 from .web.app import WebApp
 from .web.tracebacks import users_traceback
-from .server.conn import Limits
+from .server.limits import Limits
 from .dev.reload import Development, ReloadedApp
 from .loading import LOADING, LoadFailed, NothingThere, load_app
 from .supervisor import NOTHING_THERE, Children, Supervisor
@@ -203,10 +203,10 @@ def _supervise(target: str, o: dict[str, Any]) -> int:
     try:
         folders = _folders(target) if o['reload'] else ()
         async def main() -> int:
-            children = Children(_arguments(o), server._sockets, o['shutdown_timeout'], o['workers'])
+            children = Children(_arguments(o), server.sockets, o['shutdown_timeout'], o['workers'])
             return await Supervisor(children, folders, lambda: _announce(server.url)).run()
         return asyncio.run(main())
-    finally: server._unbind()
+    finally: server.unbind()
 
 # %% ../nbs/04_cli.ipynb #ebc3baee
 class Help(click.Group):

@@ -28,6 +28,7 @@ __all__ = ['log', 'ASGIApp', 'from_asgi']
 
 # %% ../../nbs/adapters/01_asgi.ipynb #f5d3950d
 ASGIApplication = Callable[[Scope, Receive, Send], Awaitable[None]]
+_LIFESPAN = {'type': 'lifespan', 'asgi': {'version': '3.0', 'spec_version': '2.0'}}
 
 class ProtocolError(NbwsError, RuntimeError):
     "An ASGI application sent what it must not send, or not then."
@@ -249,8 +250,6 @@ class SocketCall(Call, ForeignSocket):
     def leave(self) -> None: self.closed(CloseCode.ABNORMAL)
 
 # %% ../../nbs/adapters/01_asgi.ipynb #4199413d
-_LIFESPAN = {'type': 'lifespan', 'asgi': {'version': '3.0', 'spec_version': '2.0'}}
-
 class LifespanCall:
     "The conversation about an application's beginning and end. On the server's loop."
     def __init__(self, app: ASGIApplication, state: dict[str, Any]) -> None:

@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 
 from ..web.assets import ASSETS
 from ..core.binding import Plan, Source
-from ..web.endpoints import EMPTY, YieldedBody, is_stream, pulled
+from ..web.endpoints import EMPTY
+from ..web.responses import YieldedBody, is_stream, pulled
 from ..core.errors import HTTPException as AnyHTTPException
 from ..core.errors import OptionError
 from ..core.request import Request

@@ -11,7 +11,7 @@ import pytest
 from logs import ExpectLog
 from raw import TIMEOUT, App, Echo, Raw, close, handshake, serving, text, until
 
-from nbws.server.conn import Limits
+from nbws.server.limits import Limits
 from nbws.core.errors import HTTPException
 from nbws.core.response import Response
 from nbws.core.protocols import Upgrade

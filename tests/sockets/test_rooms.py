@@ -81,7 +81,7 @@ def test_all_kinds_of_members(server: Server) -> None:
 @pytest.mark.parametrize('seed', range(8))
 def test_whatever_is_said_keeps_its_order(server: Server, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     "Rooms, sockets, newcomers and leavers, in turns of the loop of any length: each client gets what a list would get."
-    if seed % 2: monkeypatch.setattr('nbws.server.conn.FEW', 0) # As in large rooms
+    if seed % 2: monkeypatch.setattr('nbws.server.output.FEW', 0) # As in large rooms
     rng, app = random.Random(seed), server.app
     rooms = [app.room(name, history=3) for name in 'ab']
     with ExitStack() as stack:

@@ -19,7 +19,7 @@ from websockets.sync.client import connect
 from nbws import App
 from nbws.sockets import threads
 from nbws.transports import scope as asgi_scope
-from nbws.server.conn import Limits
+from nbws.server.limits import Limits
 from nbws.adapters.detect import as_app
 from nbws.core.response import Response
 from nbws.server.listener import Server

@@ -12,7 +12,7 @@ from live import BOUND, live
 from nbws.app import App
 from nbws.transports.asgi import asgi
 from nbws.common import EventStream, HtmxResponseHeaders, Redirect, sse_message
-from nbws.web.endpoints import FtResponse
+from nbws.web.responses import FtResponse
 from nbws.core.html import P
 from nbws.core.errors import HTTPException
 from nbws.core.response import JSONResponse, PlainTextResponse, RedirectResponse, Response
