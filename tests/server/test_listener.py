@@ -21,7 +21,7 @@ from typing import Any
 
 import psutil
 import pytest
-from conftest import ExpectLog
+from logs import ExpectLog
 from raw import BINARY, CLOSE, PING, PONG, TIMEOUT, App, Echo, Raw, close, frame, handshake, serving, text, until
 
 from nbws.app import App as LiveApp
