@@ -1,7 +1,7 @@
 """The way of one message and of one page through nbws: `python tests/walk.py`, with `--calls` each call.
 
-Counted on the server's thread, from the bytes that came to the bytes that go: calls of our functions, moves from one of our
-files to another, and the files.
+Counted on the thread of the server, from the bytes that come to those that go: calls of our functions, moves from one
+of our files to another, and the files.
 """
 from __future__ import annotations
 
