@@ -327,6 +327,10 @@ class Assembler:
 
         Returns the place behind what was taken. Raises `FrameError` and `UnicodeDecodeError`: see `fail`.
         """
+        if data[at] in (0xc1, 0xc2) and not self.busy and (stop := self._short(data, at, events)):
+            self.stops = self.inflated > ENOUGH
+            self.taken += self.stops # So that `feed` lets it rest
+            return stop
         head = 0 if self._frame else self._begin(data, at)
         frame = self._frame
         self.stops = frame is None # More of its head has to come
@@ -338,17 +342,17 @@ class Assembler:
         self.stops = self.ended or self.tired
         return stop
 
-    def small(self, data: bytes, at: int) -> tuple[bytes, int] | None:
-        "A compressed message that is one short frame, all of which is here, and the place behind it; else None."
-        if len(data) - at < 6 or (found := read_size(data, at)) is None: return None
-        size, head = found
-        start = at + head
-        stop = start + size
-        if stop > len(data) or size > SHORT or size * _RATIO > self.limit or self.inflater is None: return None
+    def _short(self, data: bytes, at: int, events: list[Event]) -> int:
+        "Take a compressed message that is one short frame. Returns the place behind it; 0: it is no such message."
+        if len(data) - at < 6 or self.inflater is None or (found := read_size(data, at)) is None: return 0
+        start = at + found[1]
+        stop = start + found[0]
+        if stop > len(data) or found[0] > SHORT or found[0] * _RATIO > self.limit: return 0
         payload = self.inflater.whole(websocket_mask(data[start - 4:start], data[start:stop]))
-        if payload is None: return None
+        if payload is None: return 0
         self.inflated += len(payload)
-        return payload, stop
+        events.append(payload.decode() if data[at] == 0xc1 else payload)
+        return stop
 
     def fail(self, error: FrameError | UnicodeDecodeError) -> Failure:
         "The client broke the rules: nothing is decoded or kept from here on."
@@ -441,16 +445,10 @@ class Decoder:
                         at = stop
                         events.append(payload.decode() if first == 0x81 else payload)
                         continue
-                elif (first == 0xc1 or first == 0xc2) and others.inflater and not others.busy: # The same, compressed
-                    if (found := others.small(data, at)) is not None:
-                        payload, at = found
-                        events.append(payload.decode() if first == 0xc1 else payload)
-                        if others.tired: break
-                        continue
                 at = others.take(data, at, events)
                 if others.stops: break
         except (FrameError, UnicodeDecodeError) as e: events.append(others.fail(e))
-        if at == end and not (others.busy or others.taken or others.inflated > ENOUGH):
+        if at == end and not (others.busy or others.taken):
             self._data, self._at, self.more, self.partial = b'', 0, False, 0
         else: self._keep(data, at, len(events) >= budget)
         return events
