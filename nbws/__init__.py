@@ -5,7 +5,7 @@ Jupyter Server imports `nbws.jupyter.extension` at its start, and with it this f
 __version__ = '0.1.0'
 
 _FACE = {  # public name -> the module it stands in
-    'App': 'nbws.web.app',
+    'App': 'nbws.app',
     'FastHTML': 'nbws.common',
     'serve': 'nbws.notebook.serve',
     'show': 'nbws.notebook.show',

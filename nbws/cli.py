@@ -23,7 +23,8 @@ import click
 
 from . import __version__
 from .notebook import served as notebook
-from .web.app import AppBase, users_traceback
+from .web.app import WebApp
+from .web.tracebacks import users_traceback
 from .server.conn import Limits
 from .dev.reload import Development, ReloadedApp
 from .loading import LOADING, LoadFailed, NothingThere, load_app
@@ -114,7 +115,7 @@ def _serve(target: str, o: dict[str, Any], inherited: str = '') -> int:
 
 def _put(server: Server, target: str, o: dict[str, Any], development: Development | None = None) -> None:
     "Load the app, and give it to its server."
-    if o['debug']: AppBase.environment.debug = True
+    if o['debug']: WebApp.environment.debug = True
     app = load(target)
     if development: app = ReloadedApp(app, development)
     server.app = Bounded(app, o['app_handler_timeout'])
@@ -128,7 +129,7 @@ def _serve_child(target: str, o: dict[str, Any], inherited: str, # Descriptors: 
     "Serve on the sockets of a `Supervisor`, and talk to it. Returns the exit code."
     fds, ready, line, boot = inherited.split(':')
     rest, development = b'', Development(boot) if o['reload'] else None
-    if development: AppBase.environment = development
+    if development: WebApp.environment = development
     def say(trouble: str = '') -> None:
         os.write(int(ready), trouble[-LONGEST:].encode(errors='replace') + b'\0')
         os.close(int(ready))

@@ -17,7 +17,10 @@ from pathlib import Path
 from typing import Any, Optional
 
 from .core import html as _html
-from .web.app import App, Beforeware, asset, check_options
+from .app import App
+from .web.answering import Beforeware
+from .web.app import check_options
+from .web.assets import asset
 from .core.data import Headers, UploadFile, set_cookie
 from .core.docments import describe, hide
 from .web.endpoints import FtResponse, Redirect
@@ -96,9 +99,10 @@ __all__ = ['A', 'AX', 'Abbr', 'Address', 'Any', 'App', 'Area', 'Article', 'Aside
            'stop', 'timedelta', 'to_xml', 'unqid']
 
 # %% ../nbs/06_common.ipynb #151a308d
-hide(App, ('add', 'adopt', 'align', 'changed', 'default_hdrs', 'error_page', 'http', 'lineage', 'loop', 'middlewares',
-           'module', 'mounts', 'page', 'remove', 'renew', 'report', 'respond', 'sessions', 'shutdown', 'shutdown_hooks',
-           'socket_class', 'sockets', 'startup', 'startup_hooks', 'succeed', 'successor', 'environment', 'table'))
+hide(App, ('add', 'align', 'answer', 'answer_error', 'cell_hooks', 'default_hdrs', 'environment', 'errors', 'http',
+           'lifespan', 'lineage', 'loop', 'middlewares', 'module', 'mounts', 'origin', 'pages', 'remove', 'renew',
+           'report', 'respond', 'router', 'sessions', 'share_sessions', 'shutdown', 'shutdown_hooks', 'socket_class',
+           'sockets', 'startup', 'startup_hooks', 'successor', 'table'))
 hide(WebSocket, ('accepted', 'answer', 'arriving', 'call_soon', 'changing', 'closed', 'conn', 'connect', 'dispatcher',
                  'drained', 'early', 'endpoint', 'handler_thread', 'in_thread', 'joined', 'loop', 'move', 'moving',
                  'opened', 'outbox', 'pull', 'pulled', 'received', 'say', 'shut', 'source', 'table', 'target', 'thread',

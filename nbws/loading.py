@@ -21,7 +21,7 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-from .web.app import App
+from .web.app import WebApp
 from .core.errors import NbwsError
 from .sockets.workers import is_ending
 
@@ -144,7 +144,7 @@ def find_among(variables: dict[str, Any], # Of a module or a notebook
         except (KeyError, AttributeError): raise NothingThere(f'{where} has no {name!r}') from None
     for usual in ('app', 'application'):
         if usual in variables and serves(variables[usual]): return variables[usual]
-    apps = {id(v): (k, v) for k, v in variables.items() if isinstance(v, App) and not k.startswith('_')}
+    apps = {id(v): (k, v) for k, v in variables.items() if isinstance(v, WebApp) and not k.startswith('_')}
     if len(apps) == 1: return next(iter(apps.values()))[1]
     if not apps: raise NothingThere(f'{where} has no app: call it `app`, or name it, as in {where}:my_app')
     names = sorted(k for k, _ in apps.values())

@@ -16,7 +16,7 @@ from bound import BOUND
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
-from nbws.web.app import App
+from nbws.app import App
 from nbws.common import (H1, UL, Beforeware, Div, FastHTML, Form, Input, Label, Li, NbwsError, P, Redirect,
                          RedirectResponse, StaticFiles, Titled, Ul, UploadFile, WebSocket, cookie, fast_app, serve,
                          to_xml)

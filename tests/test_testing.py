@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from bound import BOUND
 
-from nbws.web.app import App
+from nbws.app import App
 from nbws.core.html import Div
 from nbws.loading import LoadFailed, NothingThere
 from nbws.core.messages import WebSocketDisconnect

@@ -19,7 +19,7 @@ from ..core.request import Request
 from ..core.response import PlainTextResponse, Response
 from ..sockets.workers import is_ending
 from ..transports.scope import Message, Receive, Scope, Send
-from ..web.app import users_traceback
+from ..web.tracebacks import users_traceback
 
 log = logging.getLogger('nbws')
 

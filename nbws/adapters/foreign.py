@@ -16,7 +16,8 @@ from ..core.request import Request
 from ..core.response import Response
 from ..sockets.inbox import Inbox
 from ..sockets.outbox import HIGH_WATER
-from ..web.app import AppBase, Environment
+from ..web.app import WebApp
+from ..core.protocols import Environment
 
 # %% auto #0
 __all__ = []
@@ -44,7 +45,7 @@ class ForeignApp:
     @property
     def environment(self) -> Environment:
         "Who is told of errors: as for every app."
-        return AppBase.environment
+        return WebApp.environment
 
     @property
     def debug(self) -> bool:

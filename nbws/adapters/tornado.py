@@ -21,7 +21,7 @@ from tornado.websocket import WebSocketClosedError, WebSocketHandler, WebSocketP
 
 from ..layers.origins import is_foreign
 from .foreign import Chunks, ForeignApp, ForeignSocket
-from ..web.app import error_text
+from ..web.tracebacks import error_text
 from ..core.errors import HTTPException, printable
 from ..core.messages import CloseCode
 from ..core.request import Request

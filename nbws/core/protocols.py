@@ -118,10 +118,8 @@ def grouped(conn: Any, # A `Conn` or None
 # %% ../../nbs/core/08_protocols.ipynb #8fdcee2c
 class Environment(Protocol):
     "Where an app's code lives. Every method may be called from any thread, but for the two that say otherwise."
-    @property
-    def debug(self) -> bool: "Of apps that do not say: show errors in the page, keep sockets open when a handler fails."
-    @property
-    def captures_output(self) -> bool: "`enter` matters: a handler's output has a place of its own."
+    debug: bool # Of apps that do not say: show errors in the page, keep sockets open when a handler fails
+    captures_output: bool # `enter` matters: a handler's output has a place of its own
 
     def owner(self, function: Callable[..., Any]) -> Owner: "Who defines this function now."
     def here(self) -> Owner | None: "Whose code is running now."

@@ -12,7 +12,7 @@ from functools import partial
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
-from ..web.app import is_users
+from ..web.tracebacks import is_users
 
 # %% auto #0
 __all__ = []

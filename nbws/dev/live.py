@@ -19,7 +19,9 @@ from ..core.routing import WEBSOCKET, Route, parse_pattern
 from .notices import PageError, notice_text
 from .pages import handler_of, route_of
 from ..sockets.websocket import WebSocket
-from ..web.app import ASSETS, App, error_text
+from ..web.app import WebApp
+from ..web.assets import ASSETS
+from ..web.tracebacks import error_text
 from ..web.endpoints import SocketEndpoint
 
 # %% auto #0
@@ -35,14 +37,14 @@ def live_script(request: Request, boot: str = BOOT) -> str:
     "The elements that give a page its live socket, and say who made the page, and when: a successor may answer."
     made = request.route.serial if request.route and request.method == 'GET' else 0
     folder = request.root_path + ASSETS
-    sockets = Script(src=f'{folder}/sockets.js', data_all=True, data_rooms=isinstance(request.app, App))
+    sockets = Script(src=f'{folder}/sockets.js', data_all=True, data_rooms=isinstance(request.app, WebApp))
     page = Script(src=f'{folder}/nbws.js', data_boot=boot, data_made=made or None, data_at=time.time())
     return render(sockets, page)
 
 # %% ../../nbs/dev/03_live.ipynb #4a985211
 class LivePages:
     "The pages of one app, as far as they are open. On the server's loop, but where a method says otherwise."
-    def __init__(self, app: App, peer: str = 'kernel', # What a page calls the process that it talks to
+    def __init__(self, app: WebApp, peer: str = 'kernel', # What a page calls the process that it talks to
                  boot: str = BOOT) -> None:
         self.app, self.peer, self.boot = app, peer, boot
         self.pages: set[WebSocket] = set()

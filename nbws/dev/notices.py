@@ -11,7 +11,7 @@ from typing import Any
 from ..core.errors import BindError
 from ..core.routing import WEBSOCKET
 from .pages import route_of
-from ..web.app import App
+from ..web.app import WebApp
 
 # %% auto #0
 __all__ = []
@@ -46,7 +46,7 @@ def no_answer(facts: Facts) -> str:
     return f'{facts.get("verb")} {facts.get("path")} got no answer ({facts.get("reason")})'
 
 # %% ../../nbs/dev/02_notices.ipynb #5b000ce3
-def no_socket(app: App, facts: Facts) -> str:
+def no_socket(app: WebApp, facts: Facts) -> str:
     "A socket could not be opened, or has ended."
     path, code, why = str(facts.get('path') or ''), facts.get('code'), facts.get('reason')
     if facts.get('opened'): return f'the socket at {path} was closed with {code}' + (f': {why}' if why else '')
@@ -60,7 +60,7 @@ def no_socket(app: App, facts: Facts) -> str:
 TEXTS: dict[str, Callable[[Facts], str]] = {'oob': no_place, 'connect': no_effect, 'response': bad_answer,
                                             'send': no_answer}
 
-def notice_text(app: App, facts: Facts) -> str:
+def notice_text(app: WebApp, facts: Facts) -> str:
     "What a page of this app has noticed."
     what = str(facts.get('what'))
     if what == 'socket': return no_socket(app, facts)

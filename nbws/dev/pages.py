@@ -10,28 +10,29 @@ from typing import Any
 from ..core.protocols import Application
 from ..core.routing import Route
 from .changes import Same, made_of
-from ..web.app import App, Mount
+from ..web.app import WebApp
+from ..web.mounts import Mount
 
 # %% auto #0
 __all__ = []
 
 # %% ../../nbs/dev/01_pages.ipynb #8862ceb9
-def route_of(app: App, path: str, method: str = 'GET') -> tuple[Application, Route | None]:
+def route_of(app: WebApp, path: str, method: str = 'GET') -> tuple[Application, Route | None]:
     "The route that answers at this path, and its app: this one, or one that is mounted below it."
     inner: Any = app
     while True:
         found = inner.table.match(method, path)
         if not found or not isinstance(found[0].endpoint, Mount): return inner, found[0] if found else None
         mount = found[0].endpoint
-        if not isinstance(mount.app, App): return mount.app, found[0]
+        if not isinstance(mount.app, WebApp): return mount.app, found[0]
         inner, path = mount.app, path[len(mount.prefix):] or '/'
 
 # %% ../../nbs/dev/01_pages.ipynb #602a2f52
-def handler_of(app: App, page: str, # A path
+def handler_of(app: WebApp, page: str, # A path
                ) -> tuple[Any, dict[Any, Same]]:
     "The function that makes this page now, and what it is made of; None where it is none of ours."
     inner, route = route_of(app, page)
     function = getattr(route.endpoint, 'function', None) if route else None
-    if function is None or not isinstance(inner, App): return None, {}
+    if function is None or not isinstance(inner, WebApp): return None, {}
     around = [plan.function for plan, *_ in inner.before] + [plan.function for plan in inner.after]
     return function, made_of(function, inner.body_wrap, *around)

@@ -13,19 +13,21 @@ from ..core.response import Response
 from ..core.routing import Route
 from .live import BOOT, LivePages, live_script
 from ..layers.relocation import with_script
-from ..web.app import ASSETS, App, Environment
+from ..web.app import WebApp
+from ..web.assets import ASSETS
+from ..web.environment import BaseEnvironment
 
 # %% auto #0
 __all__ = []
 
 # %% ../../nbs/dev/04_reload.ipynb #7cce70e8
-class Development(Environment):
+class Development(BaseEnvironment):
     "The environment of a program that is being written."
     debug = True
 
     def __init__(self, boot: str = BOOT, # The same in all processes that serve the same state of the program
                  ) -> None:
-        self.live_app = App() # Answers the live sockets
+        self.live_app = WebApp() # Answers the live sockets
         self.pages = LivePages(self.live_app, 'app', boot)
 
     def refresh(self, app: Application) -> int: return self.pages.refresh()

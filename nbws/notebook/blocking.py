@@ -13,7 +13,8 @@ from types import CodeType, FrameType
 from typing import Any, NamedTuple
 
 from ..core.routing import Route
-from ..web.app import App, is_users, shortened
+from ..web.app import WebApp
+from ..web.tracebacks import is_users, shortened
 
 # %% auto #0
 __all__ = []
@@ -39,7 +40,7 @@ def handler_codes(endpoint: Any) -> set[CodeType]:
     functions = [inspect.unwrap(plan.function) for plan in plans if plan]
     return {function.__code__ for function in functions if hasattr(function, '__code__')}
 
-def blocked_route(apps: Iterable[App], codes: set[CodeType]) -> tuple[App, Route] | None:
+def blocked_route(apps: Iterable[WebApp], codes: set[CodeType]) -> tuple[WebApp, Route] | None:
     "The route that one of these functions handles, and its app."
     routes = ((app, route) for app in apps for route in app.table)
     return next((found for found in routes if codes & handler_codes(found[1].endpoint)), None)

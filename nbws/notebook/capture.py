@@ -14,7 +14,7 @@ from typing import Any
 
 from ..core.routing import Route
 from .output import LINE, CellOutput
-from ..web.app import App
+from ..web.app import WebApp
 
 # %% auto #0
 __all__ = []
@@ -42,7 +42,7 @@ class HandlerContext:
 
     def _write(self, name: str, text: str) -> None:
         self.output.write(name, text)
-        if not isinstance(self.app, App): return # Other people's applications keep no log
+        if not isinstance(self.app, WebApp): return # Other people's applications keep no log
         where = self.route.label if self.route else ''
         for line in text.splitlines()[-1000:]: self.app.log.add(name, where, line)
 
@@ -54,7 +54,7 @@ class HandlerContext:
         return True
 
     def _report(self, error: BaseException) -> None:
-        if isinstance(self.app, App): self.app.report(error, self.route)
+        if isinstance(self.app, WebApp): self.app.report(error, self.route)
         else: self.app.environment.report(self.app, error, self.route, '')
 
 CURRENT_HANDLER: ContextVar[HandlerContext | None] = ContextVar('nbws_handler', default=None)

@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 from ..core.errors import BindError
 from ..core.request import Request
 from ..core.response import Response
+from ..core.protocols import Application
 from ..core.routing import Owner, Route
 from ..dev.live import LivePages, live_script
 from ..layers.relocation import with_script
@@ -26,7 +27,10 @@ from .output import Outputs
 from .ownership import Ownership, owns, taken_from
 from .patches import FIGURES, PATCHES, process_patches, shell_patches
 from .runs import Run, Runs, hold_messages
-from ..web.app import App, Environment, advise, error_text
+from ..web.app import WebApp
+from ..web.environment import BaseEnvironment
+from ..web.succession import succeed
+from ..web.tracebacks import advise, error_text
 
 # %% auto #0
 __all__ = []
@@ -35,7 +39,7 @@ __all__ = []
 class CellEvents:
     "What is done before and after a cell runs. On the thread that runs the cell."
     def __init__(self, runs: Runs, ownership: Ownership, outputs: Outputs,
-                 pages: WeakKeyDictionary[App, LivePages], # Of each app that was made here
+                 pages: WeakKeyDictionary[WebApp, LivePages], # Of each app that was made here
                  ) -> None:
         self.runs, self.ownership, self.outputs, self.pages = runs, ownership, outputs, pages
         self.after_hooks: list[Callable[[bool], None]] = [] # Called when a cell has ended, with whether it succeeded
@@ -70,7 +74,7 @@ class CellEvents:
         if complete: self.ownership.cancel_earlier(run)
 
 # %% ../../nbs/notebook/09_cells.ipynb #4c64b824
-class NotebookCells(Environment):
+class NotebookCells(BaseEnvironment):
     "The environment of apps in a notebook. From any thread."
     debug = True
     captures_output = True
@@ -79,7 +83,7 @@ class NotebookCells(Environment):
         self.kernel, self.runs, self.ownership = kernel, Runs(kernel), Ownership()
         self.outputs = Outputs(kernel, lambda: bool(self.runs))
         self.handlers = Handlers(self.outputs, self.runs)
-        self.pages: WeakKeyDictionary[App, LivePages] = WeakKeyDictionary()
+        self.pages: WeakKeyDictionary[WebApp, LivePages] = WeakKeyDictionary()
         self.events = CellEvents(self.runs, self.ownership, self.outputs, self.pages)
 
     def owner(self, function: Callable[..., Any]) -> Owner:
@@ -98,44 +102,50 @@ class NotebookCells(Environment):
         self.outputs.begin(cell.id, self.kernel.parent())
         return cell
 
-    def created(self, app: App) -> None:
+    def created(self, app: Application) -> None:
+        assert isinstance(app, WebApp) # Others are not made here
         self.pages[app] = LivePages(app)
         run = self.runs.here()
         if run is None: return
         old = self.ownership.made(run, app)
-        if old is not None: app.succeed(old, run.cell, partial(self.ownership.is_others, run.cell))
+        if old is not None: succeed(app, old, run.cell, partial(self.ownership.is_others, run.cell))
 
-    def defined(self, app: App, routes: Sequence[Route], replaced: Sequence[Route]) -> None:
+    def defined(self, app: Application, routes: Sequence[Route], replaced: Sequence[Route]) -> None:
         for run in self.runs: run.defined.update(route for route in routes if owns(run.cell, route))
         self.ownership.defined(self.runs.here(), routes, replaced)
         for old in taken_from(routes, replaced):
             print(f'{old.path} is answered by this cell now, no longer by {old.owner.label if old.owner else ""}')
-        if self.runs.now() is None and app in self.pages: self.pages[app].check()
+        if self.runs.now() is None and (pages := self._pages_of(app)): pages.check()
 
     def begun(self, running: Any) -> None:
         if run := self.runs.here(): self.ownership.begun(run, running)
 
-    def served(self, app: Any, old: Any = None) -> None:
+    def served(self, app: Application, old: Application | None = None) -> None:
         served_by = self.handlers.served_by
         served_by[app] = served_by[old] if old in served_by else self._running_cell()
-        if old is not app and old in self.pages: self.pages[old].retire()
+        if old is not app and (pages := self._pages_of(old)): pages.retire()
 
-    def refresh(self, app: Any) -> int: return self.pages[app].refresh() if app in self.pages else 0
+    def refresh(self, app: Application) -> int:
+        pages = self._pages_of(app)
+        return pages.refresh() if pages else 0
+
+    def _pages_of(self, app: Application | None) -> LivePages | None:
+        return self.pages.get(app) if isinstance(app, WebApp) else None
 
     def transform_response(self, request: Request, response: Response) -> Response:
         return with_script(response, lambda: live_script(request))
 
-    def enter(self, app: Any, route: Route | None) -> AbstractContextManager[Any]:
+    def enter(self, app: Application, route: Route | None) -> AbstractContextManager[Any]:
         output = self.handlers.output(app, route)
         return self.handlers.running(app, route, output) if output else super().enter(app, route)
 
-    def report(self, app: Any, error: BaseException, route: Route | None, what: str) -> None:
+    def report(self, app: Application, error: BaseException, route: Route | None, what: str) -> None:
         output = self.handlers.output(app, route)
         advise(error)
         if output is None: super().report(app, error, route, what)
         elif isinstance(error, BindError): output.write('stderr', f'{what}: {error_text(error)}\n')
         else: output.error(error)
-        if app in self.pages: self.pages[app].report(error, what)
+        if pages := self._pages_of(app): pages.report(error, what)
 
     def on_loop_blocked(self, frame: FrameType) -> None:
         at = blocked_at(frame)
@@ -146,13 +156,13 @@ class NotebookCells(Environment):
         what = route.label if route else 'An async function'
         text = blocking_text(what, at)
         self.handlers.tell(app, route, text)
-        if isinstance(app, App): app.log.add('stderr', what, text)
+        if isinstance(app, WebApp): app.log.add('stderr', what, text)
 
 # %% ../../nbs/notebook/09_cells.ipynb #730baddd
 def install(shell: Any, # `get_ipython()`
             ) -> NotebookCells:
     "Make a running notebook the environment of every app. Again is harmless. On the thread that runs the cells."
-    if isinstance(App.environment, NotebookCells): return App.environment
+    if isinstance(WebApp.environment, NotebookCells): return WebApp.environment
     cells = NotebookCells(IPyKernel(shell))
     cells.events.before_cell() # The cell that imports us is running
     PATCHES.apply(*process_patches(cells), *shell_patches(shell, cells.events.before_cell, cells.events.after_cell))

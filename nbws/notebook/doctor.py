@@ -17,7 +17,8 @@ from ..layers.origins import is_loopback
 from .exposure import Exposure, exposure_of, in_colab, jupyter_base
 from .iframes import FrameOptions, Page, json_element
 from .served import served_as
-from ..web.app import ASSETS, App
+from ..web.app import WebApp
+from ..web.assets import ASSETS
 from ..layers.visitors import VISITOR
 
 if TYPE_CHECKING: from nbws.server.listener import Server # Imported when something is served: it brings tornado
@@ -91,7 +92,7 @@ def doctors_page(request: Request) -> str:
     ), hdrs=Meta(charset='utf-8'))
 
 # %% ../../nbs/notebook/15_doctor.ipynb #dff12d2a
-def add_doctors_routes(app: App) -> None:
+def add_doctors_routes(app: WebApp) -> None:
     "Add what the doctor's page asks for. Again and again: the cell that asks owns these routes."
     async def ping(request: Any) -> Any: return PlainTextResponse('pong', headers={'x-nbws-host': request.host})
     async def echo(websocket: Any) -> None:
@@ -117,6 +118,6 @@ def doctor(app: object) -> Doctor:
     "`app.doctor()`: how this app is reached, and whether answers and sockets pass."
     served = served_as(app)
     if served is None: return Doctor(diagnosis(None))
-    if not isinstance(app, App): return Doctor(diagnosis(served.server))
+    if not isinstance(app, WebApp): return Doctor(diagnosis(served.server))
     add_doctors_routes(app)
     return Doctor(diagnosis(served.server), Page(served, FrameOptions(f'{ASSETS}/doctor')))

@@ -18,7 +18,7 @@ from .output import CellOutput, Outputs
 from .patches import FIGURES, PATCHES
 from .runs import Runs
 from ..sockets.workers import Workers
-from ..web.app import App
+from ..web.app import WebApp
 
 # %% auto #0
 __all__ = []
@@ -42,7 +42,7 @@ class Handlers:
         if owner is None: return None
         loop = asyncio.get_running_loop()
         if loop.get_task_factory() is None: follow_tasks(loop)
-        return self.outputs.of(owner.id, loop, logged=isinstance(app, App))
+        return self.outputs.of(owner.id, loop, logged=isinstance(app, WebApp))
 
     @contextmanager
     def running(self, app: Any, route: Route | None, output: CellOutput) -> Iterator[None]:

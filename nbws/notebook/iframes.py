@@ -15,7 +15,7 @@ from ..layers.gate import TOKEN
 from .exposure import exposure_of, url_of
 from .kernel import shell
 from .served import ServedApp
-from ..web.app import STATIC
+from ..web.assets import STATIC
 from ..layers.visitors import VISITOR
 
 if TYPE_CHECKING: from nbws.server.listener import Server # Imported when something is served: it brings tornado

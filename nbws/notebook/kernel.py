@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from ..core.routing import Owner
-from ..web.app import first_users, is_ours
+from ..web.tracebacks import first_users, is_ours
 
 # %% auto #0
 __all__ = []

@@ -15,7 +15,7 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 from .kernel import Kernel, Request, is_program
-from ..web.app import excerpt, message_of, shortened
+from ..web.tracebacks import excerpt, message_of, shortened
 
 # %% auto #0
 __all__ = []

@@ -11,7 +11,8 @@ from weakref import ref
 
 from ..core.routing import Route
 from .runs import Run
-from ..web.app import ASSETS, App
+from ..web.app import WebApp
+from ..web.assets import ASSETS
 
 # %% auto #0
 __all__ = []
@@ -31,7 +32,7 @@ def taken_from(routes: Sequence[Route], replaced: Sequence[Route]) -> list[Route
 class Ownership:
     "What the cells of a notebook have defined and begun. On the thread that runs the cells."
     def __init__(self) -> None:
-        self._made: dict[str, list[ref[App]]] = {} # The apps that each cell made when it ran last
+        self._made: dict[str, list[ref[WebApp]]] = {} # The apps that each cell made when it ran last
         self._added_by: dict[int, str] = {} # By serial of a route whose function is not the cell's: the cell
         self._begun: list[tuple[str, Any]] = [] # Cells, and what they have begun by `app.run`
 
@@ -47,7 +48,7 @@ class Ownership:
         if route.path.startswith(ASSETS) or route.owner is None: return False
         return route.owner.id != cell and self._added_by.get(route.serial) != cell
 
-    def made(self, run: Run, app: App) -> App | None:
+    def made(self, run: Run, app: WebApp) -> WebApp | None:
         "A cell has made an app. Returns the one that it made in this place when it ran last."
         before = self._made.get(run.cell, [])[len(run.made):]
         run.made.append(ref(app))
@@ -62,7 +63,7 @@ class Ownership:
         "The cell has ended: its next run makes successors of these apps."
         if run.cell and run.made: self._made[run.cell] = run.made
 
-    def remove_stale(self, app: App, run: Run) -> None:
+    def remove_stale(self, app: WebApp, run: Run) -> None:
         "Remove the routes that the cell has defined and now does not."
         stale = [r for r in app.table if owns(run.cell, r) and r not in run.defined]
         if stale: app.remove(stale)

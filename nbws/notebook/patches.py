@@ -20,7 +20,8 @@ from ..core.errors import NbwsError
 from .capture import CURRENT_HANDLER, CapturedStream, start_in_context, submit_in_context
 from .figures import HandlerFigures, pyplot_holder
 from .kernel import without_ours
-from ..web.app import AppBase, Environment
+from ..web.app import WebApp
+from ..core.protocols import Environment
 
 # %% auto #0
 __all__ = []
@@ -114,8 +115,8 @@ def process_patches(environment: Environment, # Of every app from now on
     thread: Any = threading.Thread
     pool: Any = ThreadPoolExecutor
     return [
-        Patch('AppBase.environment', 'Apps of every framework find the notebook there, those made before it, too.',
-              lambda: replace(AppBase, 'environment', environment)),
+        Patch('WebApp.environment', 'Apps of every framework find the notebook there, those made before it, too.',
+              lambda: replace(WebApp, 'environment', environment)),
         Patch('sys.stdout, sys.stderr', 'ipykernel puts all text of other threads under the cell that runs.',
               capture_streams),
         Patch('logging.StreamHandler.stream', 'ipykernel makes its log handlers before us, with the stderr of then.',

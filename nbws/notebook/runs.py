@@ -15,7 +15,7 @@ from ..core.routing import Route
 from .capture import CURRENT_HANDLER
 from .kernel import Kernel, cell_of, message_id
 from ..sockets.websocket import WebSocket
-from ..web.app import App
+from ..web.app import WebApp
 
 # %% auto #0
 __all__ = []
@@ -29,7 +29,7 @@ class Run:
         self.depth, self.failed = 0, False # Cells within the cell; one of them has failed, or it
         self.defined: set[Route] = set()
         self.begun: list[Any] = [] # By `app.run`
-        self.made: list[ref[App]] = [] # Apps
+        self.made: list[ref[WebApp]] = [] # Apps
         self.at_end: list[Callable[[], None]] = [] # Called once, whatever becomes of it
 
     def end(self) -> None:

@@ -23,7 +23,7 @@ from .served import (LOCAL, SERVED, ListenOptions, ServedApp, as_served, find_ap
                                   move, served_for, start_server, usual_port)
 from .sharing import share_links
 from .show import caller
-from ..web.app import App
+from ..web.app import WebApp
 
 if TYPE_CHECKING: from nbws.server.listener import Server # Imported when something is served: it brings tornado
 
@@ -69,7 +69,7 @@ def serve_cell(app: Any, name: str = '', # Its variable's, by which a cell that 
     listen, cell = listen or ListenOptions(), cell_id()
     served = served_for(app, name, cell)
     given = served.server.app if served else as_served(app)
-    App.environment.served(given)
+    WebApp.environment.served(given)
     if served is None:
         served = ServedApp(app, start_server(given, listen, name, cell), name, cell)
         SERVED.append(served)
@@ -118,6 +118,6 @@ def serve_reloaded(name: str, listen: ListenOptions) -> None:
     os.execv(sys.executable, [sys.executable, '-m', 'nbws', 'run', target_of(name), *options, '--reload'])
 
 # %% ../../nbs/notebook/16_serve.ipynb #c009b4f0
-App.doctor = doctor  # type: ignore[attr-defined]
+WebApp.doctor = doctor  # type: ignore[attr-defined]
 
 if hasattr(shell(), 'kernel'): install(shell()).events.after_hooks[:] = [follow_apps]

@@ -22,7 +22,8 @@ from .exposure import choose_exposure, end_exposure, expose, exposure_of, url_of
 from .kernel import cell_id, shell
 from .patches import PATCHES, SWITCHING
 from ..sockets.monitor import CpuThrottle, LoopWatchdog
-from ..web.app import App
+from ..web.app import WebApp
+from ..web.succession import adopt
 
 if TYPE_CHECKING: from nbws.server.listener import Server # Imported when something is served: it brings tornado
 
@@ -38,8 +39,8 @@ def find_app(variables: dict[str, Any], # The caller's globals
         if app not in variables: raise NbwsError(f'there is no variable {app!r} to serve')
         return variables[app], app
     if app is not None: return app, variable_of(variables, app)
-    if isinstance(variables.get('app'), App) or _is_foreign(variables.get('app')): return variables['app'], 'app'
-    found = {id(v): (v, k) for k, v in variables.items() if isinstance(v, App) and not k.startswith('_')}
+    if isinstance(variables.get('app'), WebApp) or _is_foreign(variables.get('app')): return variables['app'], 'app'
+    found = {id(v): (v, k) for k, v in variables.items() if isinstance(v, WebApp) and not k.startswith('_')}
     if len(found) == 1: return next(iter(found.values()))
     if not found: raise NbwsError('there is no app to serve: make one with `app = App()`, or name it: serve(my_app)')
     names = [k for _, k in found.values()]
@@ -79,7 +80,7 @@ def port_of_notebook() -> int:
 # %% ../../nbs/notebook/11_served.ipynb #9c02c4cf
 def as_served(app: object) -> Any:
     "What the server is given: other people's applications get our seam. Raises `NbwsError` for what is none."
-    if isinstance(app, App): return app
+    if isinstance(app, WebApp): return app
     from nbws.adapters.detect import as_app
     return as_app(app)
 
@@ -126,19 +127,19 @@ class ServedApp:
         self.use(server)
         module = sys.modules.get(getattr(app, 'module', ''))
         self.variable = variable_of(dict(vars(module)), app) if module else '' # Its name where it is made
-        self.noted: App | None = None # Another app in this variable, of which the cell has been told
+        self.noted: WebApp | None = None # Another app in this variable, of which the cell has been told
 
     def __repr__(self) -> str: return f'<ServedApp {self.name or "app"} at {url_of(self.server, secret=False)}>'
 
     def use(self, server: Server) -> None:
         "Be served by this server, which runs, and whose loop is watched."
-        self.server, self.watchdog = server, LoopWatchdog(server.loop, App.environment.on_loop_blocked)
+        self.server, self.watchdog = server, LoopWatchdog(server.loop, WebApp.environment.on_loop_blocked)
 
     def replace_app(self, app: object) -> None:
         "Serve another app from now on, with the open sockets. From any thread but the server's. Raises `NbwsError`."
         if app is self.app: return
         new = as_served(app)
-        App.environment.served(new, self.server.app)
+        WebApp.environment.served(new, self.server.app)
         result_on(self.server.loop, self._replace(new))
         self.app = app
 
@@ -146,7 +147,7 @@ class ServedApp:
         old = self.server.app
         await new.startup()
         self.server.app = new
-        if isinstance(new, App) and isinstance(old, App): new.adopt(old)
+        if isinstance(new, WebApp) and isinstance(old, WebApp): adopt(new, old)
         else: # Nobody else's sockets can be handed over: their pages connect again
             for ws in tuple(old.sockets): ws.close(1012, 'the app was replaced')
         await old.shutdown()
@@ -184,7 +185,7 @@ def follow_apps(ok: bool = True, # The cell succeeded
     for served in tuple(SERVED):
         module = getattr(served.app, 'module', '')
         now = getattr(sys.modules.get(module), served.variable or '-', None)
-        if not isinstance(now, App) or now is served.app: continue
+        if not isinstance(now, WebApp) or now is served.app: continue
         if module != '__main__' or (ok and now.lineage is served.app.lineage): served.replace_app(now)
         elif ok and served.noted is not now:
             served.noted = now

@@ -15,13 +15,13 @@ from ..core.errors import NbwsError
 from ..loading import LOADING
 from .iframes import FrameOptions, Page
 from .served import SERVED, ServedApp, find_app, served_as
-from ..web.app import App
+from ..web.app import WebApp
 
 # %% auto #0
 __all__ = ['show']
 
 # %% ../../nbs/notebook/14_show.ipynb #7cb25e6b
-def path_of(app: App, function: Any) -> str:
+def path_of(app: WebApp, function: Any) -> str:
     "The path that a function answers. Raises `NbwsError` where it answers none, or needs values for it."
     routes = (r for r in app.table if getattr(r.endpoint, 'function', None) is function and 'GET' in r.methods)
     route, name = next(routes, None), getattr(function, '__name__', repr(function))
@@ -30,7 +30,7 @@ def path_of(app: App, function: Any) -> str:
     except Exception as e:
         raise NbwsError(f'{route.label} needs values for its path: show(app.url({name!r}, ...)) ({e})')
 
-def add_page(app: App, component: Any) -> str:
+def add_page(app: WebApp, component: Any) -> str:
     "Let an app show a component at a path of its own, which is returned."
     def page() -> Any: return component
     page.__module__ = '__main__' # As if it stood in the cell: it goes when the cell is run again
@@ -49,7 +49,7 @@ def _served(app: Any) -> ServedApp:
 
 def _path(app: Any, what: Any) -> str:
     if isinstance(what, str): return what
-    if not isinstance(app, App): raise NbwsError('this app has pages at paths only: show("/path")')
+    if not isinstance(app, WebApp): raise NbwsError('this app has pages at paths only: show("/path")')
     return path_of(app, what) if isroutine(what) else add_page(app, what)
 
 # %% ../../nbs/notebook/14_show.ipynb #794149f9

@@ -32,7 +32,8 @@ class SocketApp(Protocol):
     "The app as sockets see it."
     table: Any # Its routes; another object as soon as one of them has changed
     sockets: set[Any] # Those that are open
-    successor: SocketApp | None # The app that took over, if one did
+    @property
+    def successor(self) -> SocketApp | None: "The app that took over, if one did."
     def align(self) -> None: "Look up the endpoint of every open socket again."
 
 class HandOver(BaseException):

@@ -24,7 +24,7 @@ from ..sockets.inbox import InboxQuota
 from ..sockets.workers import Workers, is_ending
 from .asgi_conn import ASGIConn
 from .scope import IncomingBody, Message, Receive, Scope, Send, to_request
-from ..web.app import users_traceback
+from ..web.tracebacks import users_traceback
 
 log = logging.getLogger('nbws')
 

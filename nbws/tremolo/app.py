@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from ..web.app import ASSETS
+from ..web.assets import ASSETS
 from ..core.binding import Plan, Source
 from ..web.endpoints import EMPTY, YieldedBody, is_stream, pulled
 from ..core.errors import HTTPException as AnyHTTPException
@@ -105,12 +105,12 @@ class TremoloAnswering(TremoloRouting):
     socket_class = TremoloWebSocket
     context: Context
 
-    async def _answer(self, request: Request) -> Response:
-        if request.path.startswith(ASSETS): return await super()._answer(request)
+    async def answer(self, request: Request) -> Response:
+        if request.path.startswith(ASSETS): return await super().answer(request)
         x = self._exchange(request)
         await x.connection.ready()
         early = await self.stage('request', x)
-        if early is None: response = await super()._answer(self._found(request))
+        if early is None: response = await super().answer(self._found(request))
         else: response = self.respond(early, request)
         if not isinstance(response, Upgrade) and x.response.sent is None: response = await self._leaving(x, response)
         return response
@@ -178,7 +178,7 @@ class TremoloErrors(TremoloAnswering):
             return function
         return decorate(func) if callable(func) else decorate
 
-    async def _error(self, request: Request, error: BaseException) -> Response:
+    async def answer_error(self, request: Request, error: BaseException) -> Response:
         x = self._exchange(request)
         known = isinstance(error, AnyHTTPException)
         status = error.status_code if isinstance(error, AnyHTTPException) else 500
@@ -187,7 +187,7 @@ class TremoloErrors(TremoloAnswering):
         if not handler and status > 400 and status not in (404, 405): handler = self.error_handlers.get(500)
         if isinstance(error, InternalServerError) and not error.__cause__: self.report(error, request.route, request)
         if handler is None:
-            response = await super()._error(request, error)
+            response = await super().answer_error(request, error)
             if status < 400: return Response(str(error), status, [*response.headers, *before.fields])
             return response
         told = error if not known else error.__cause__
@@ -195,7 +195,7 @@ class TremoloErrors(TremoloAnswering):
         try: return await self._error_page(x, error, status, *handler)
         except BaseException as e:
             if is_ending(e): raise
-            return await super()._error(request, e)
+            return await super().answer_error(request, e)
 
     async def _error_page(self, x: TremoloCall, error: BaseException, status: int, p: Plan, options: dict[str, Any],
                           function: Any) -> Response:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple, TypeVar
 
-from ..web.app import App
+from ..app import App
 from ..core.binding import Plan, Source
 from ..web.endpoints import EMPTY
 from ..core.errors import BindError

@@ -191,7 +191,7 @@ def first_page(python: str, name: str) -> float | None:
 
 def swap_time() -> float:
     "Microseconds from a decorator to a table with the new handler in it, in an app of 20 routes."
-    from nbws.web.app import App
+    from nbws.app import App
     app = App()
     for i in range(20): app.get(f'/{i}')(lambda: 'hi')
     def again() -> float:

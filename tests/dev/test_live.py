@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from nbws.web.app import App
+from nbws.app import App
 from nbws.dev.changes import made_of
 from nbws.dev.live import LivePages
 from nbws.sockets.rooms import Room

@@ -8,7 +8,7 @@ import pytest
 from live import BOUND, ended, live
 from websockets.exceptions import InvalidStatus
 
-from nbws.web.app import App
+from nbws.app import App
 from nbws.common import EventStream
 from nbws.adapters.detect import as_app
 from nbws.core.errors import HTTPException

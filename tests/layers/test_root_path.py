@@ -18,7 +18,7 @@ from nbws.core.response import RedirectResponse, Response
 from nbws.layers.gate import Gate
 from nbws.server.listener import Server
 from nbws.testing import Client
-from nbws.web.app import App
+from nbws.app import App
 
 SERVERS = ['nbws', 'uvicorn', 'hypercorn', 'granian']
 TAKEN, LEFT = '', '/x' # The proxy takes the prefix off the path, or leaves it there

@@ -12,9 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 ip = get_ipython()
 logging.basicConfig() # A handler on the stream of now
 def places():
-    from nbws.web.app import AppBase
+    from nbws.web.app import WebApp
     kernel, pub, callbacks = ip.kernel, ip.display_pub, ip.events.callbacks
-    return {'environment': AppBase.environment, 'stdout': sys.stdout, 'stderr': sys.stderr,
+    return {'environment': WebApp.environment, 'stdout': sys.stdout, 'stderr': sys.stderr,
             'logging': logging.root.handlers[-1].stream,
             'Thread.start': threading.Thread.start, 'submit': ThreadPoolExecutor.submit,
             'breakpoint': sys.breakpointhook, 'input': builtins.input, 'getpass': getpass.getpass,

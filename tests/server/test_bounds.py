@@ -19,7 +19,7 @@ from tornado.iostream import IOStream
 from tornado.web import Application
 from tornado.websocket import WebSocketHandler
 
-from nbws.web.app import App as AnyApp
+from nbws.app import App as AnyApp
 from nbws.transports.asgi import asgi as served_by_asgi
 from nbws.server.conn import Limits
 from nbws.adapters.detect import as_app

@@ -24,7 +24,7 @@ import pytest
 from conftest import ExpectLog
 from raw import BINARY, CLOSE, PING, PONG, TIMEOUT, App, Echo, Raw, close, frame, handshake, serving, text, until
 
-from nbws.web.app import App as LiveApp
+from nbws.app import App as LiveApp
 from nbws.server.conn import Limits
 from nbws.core.errors import StartError
 from nbws.core.messages import Payload

@@ -14,7 +14,7 @@ from raw import serving
 from tornado.web import Application
 
 from nbws import App
-from nbws.web.app import error_text
+from nbws.web.tracebacks import error_text
 from nbws.cli import Bounded
 from nbws.adapters.detect import as_app
 from nbws.core.errors import BindError, printable

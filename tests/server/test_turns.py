@@ -22,7 +22,7 @@ from nbws.core.response import Response
 from nbws.server.parser import RequestParser
 from nbws.sockets.workers import Workers
 from nbws.transports.asgi import asgi
-from nbws.web.app import App as AnyApp
+from nbws.app import App as AnyApp
 
 KIB = 1024
 

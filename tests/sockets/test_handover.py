@@ -12,6 +12,7 @@ import pytest
 from bound import BOUND
 from nbws.common import App
 from nbws.server.listener import Server
+from nbws.web.succession import adopt
 from websockets.asyncio.client import ClientConnection, connect
 
 SWAPS, MESSAGES, CLIENTS = 100, 1000, 4
@@ -192,7 +193,7 @@ def test_whole_app_is_replaced(served: tuple[App, Server]) -> None:
     async def take(new: App) -> None:
         old, server.app = server.app, new
         await new.startup()
-        new.adopt(old)
+        adopt(new, old)
         await old.shutdown()
 
     def define(version: int) -> None:

@@ -10,7 +10,7 @@ import raw
 from live import BOUND, Live, ended, live
 from websockets.exceptions import InvalidStatus
 
-from nbws.web.app import App
+from nbws.app import App
 from nbws.core.html import P
 from nbws.core.errors import HTTPException, SignatureError
 from nbws.core.messages import WebSocketDisconnect

@@ -17,7 +17,7 @@ from processes import BOUND, Process, asgi_server, get, ws
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from nbws.notebook import served as notebook
-from nbws.web.app import App
+from nbws.app import App
 from nbws.server.conn import Limits
 from nbws.adapters.detect import as_app
 from nbws.core.errors import NbwsError

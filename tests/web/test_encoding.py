@@ -9,7 +9,7 @@ import pytest
 from conftest import ExpectLog
 from live import BOUND, live
 
-from nbws.web.app import App
+from nbws.app import App
 from nbws.transports.asgi import asgi
 from nbws.common import EventStream, HtmxResponseHeaders, Redirect, sse_message
 from nbws.web.endpoints import FtResponse

@@ -21,6 +21,7 @@ from nbws.core.errors import NbwsError
 from nbws.core.request import Request
 from nbws.server.listener import Server
 from nbws.web.sessions import ENDED, LARGEST, LIVE, Session, Sessions, secret_key
+from nbws.web.succession import adopt
 from nbws.testing import Client
 from nbws.tremolo import Tremolo
 
@@ -520,7 +521,7 @@ def test_a_cell_that_is_run_again_knows_its_visitors() -> None:
     session = old.sessions.load(Request())
     session['auth'] = 'ann'
     cookie = given(old.sessions, session)
-    fresh.adopt(old)
+    adopt(fresh, old)
     assert fresh.sessions.load(visit(cookie)) == {'auth': 'ann'}
 
 

@@ -10,7 +10,7 @@ import pytest
 import raw
 from live import BOUND, Live, live
 
-from nbws.web.app import App
+from nbws.app import App
 from nbws.common import EventStream, sse_message
 from nbws.server.conn import Limits
 from nbws.core.html import P
