@@ -18,7 +18,7 @@ from ..core.request import Request
 from .exceptions import BadRequest, PayloadTooLarge, RequestTimeout
 
 # %% auto #0
-__all__ = ['Text', 'to_text', 'to_plain', 'Context', 'HeaderFields', 'TremoloRequest', 'Incoming']
+__all__ = []
 
 # %% ../../nbs/tremolo/01_requests.ipynb #2a3adb15
 class Text(bytes):

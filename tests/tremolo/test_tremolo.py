@@ -476,7 +476,7 @@ def test_codes(hybrid, frames, code):
 
 
 def test_the_message_limit_is_two_mebibytes():
-    from nbws.tremolo import limits, settled
+    from nbws.tremolo.options import limits, settled
     assert limits(settled({})).max_message == limits(settled({})).max_body == 2 * 1024 * 1024
 
 
@@ -1006,7 +1006,7 @@ def cell(monkeypatch) -> Iterator[Callable[[str], str]]:
 
 
 def test_chat_in_a_cell(cell, monkeypatch):
-    monkeypatch.setattr('nbws.tremolo._told', set())
+    monkeypatch.setattr('nbws.tremolo.running.told', set())
     source = CHAT.replace('{port}', '8000').replace('{reload}', 'True')
     said = cell(source)
     assert 'host, port, reload and worker_num are ignored here' in said
