@@ -99,7 +99,8 @@ def _server(app: Application | None, o: dict[str, Any], sockets: list[socket.soc
     tls = load_tls(o['ssl_cert'], o['ssl_key'], o['ssl_password']) if o['ssl_cert'] else None
     if o['ssl_key'] and not tls: raise click.BadParameter('--ssl-key needs --ssl-cert')
     if port is None: port = notebook.usual_port()
-    return Server(app, host, port, unix_socket=path or None, ssl=tls, sockets=sockets, limits=_limits(o),
+    return Server(app, host, port, # type: ignore[arg-type] # Without an app it takes the port, and no more
+                  unix_socket=path or None, ssl=tls, sockets=sockets, limits=_limits(o),
                   websockets=o['ws'], backlog=o['backlog'], forwarded_allow_ips=o['forwarded_allow_ips'],
                   root_path=o['root_path'])
 

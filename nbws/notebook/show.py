@@ -43,11 +43,11 @@ def caller(depth: int) -> FrameType:
     "The frame that called the function that asks, or the one so many above."
     return sys._getframe(depth + 1)
 
-def _served(app: Any) -> ServedApp:
+def _served(app: object) -> ServedApp:
     if served := served_as(app): return served
     raise NbwsError('this app is not being served: call serve(app) first')
 
-def _path(app: Any, what: Any) -> str:
+def _path(app: object, what: Any) -> str:
     if isinstance(what, str): return what
     if not isinstance(app, WebApp): raise NbwsError('this app has pages at paths only: show("/path")')
     return path_of(app, what) if isroutine(what) else add_page(app, what)

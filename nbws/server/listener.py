@@ -28,6 +28,7 @@ from weakref import WeakKeyDictionary, WeakSet
 from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
 
+from ..core.protocols import Application
 from ..layers.gate import Gate
 from ..layers.origins import is_loopback
 from ..layers.proxies import Proxies
@@ -197,7 +198,7 @@ ENDING = 1.0 # Seconds for what is left when all has been told to end: tasks, th
 class Server:
     "Serves an app over HTTP and WebSockets. `app` may be replaced at any time; each request reads it anew."
     def __init__(self,
-                 app: Any, # Has `async http(request)`; `startup()` and `shutdown()` are awaited where it has them
+                 app: Application, # Has `async http(request)`; `startup()` and `shutdown()` are awaited where it has them
                  host: str = '127.0.0.1', # Where to listen; '' or '0.0.0.0': on all networks
                  port: int = 0, # 0: any free one, see `port` after the start
                  *,
@@ -538,7 +539,7 @@ def _forked() -> None:
 
 if hasattr(os, 'register_at_fork'): os.register_at_fork(after_in_child=_forked)
 
-async def _call(app: Any, name: str) -> None:
+async def _call(app: object, name: str) -> None:
     if call := getattr(app, name, None): await call()
 
 def _run(loop: asyncio.AbstractEventLoop, task: asyncio.Task[None]) -> None:
