@@ -99,8 +99,7 @@ def _server(app: Application | None, o: dict[str, Any], sockets: list[socket.soc
     tls = load_tls(o['ssl_cert'], o['ssl_key'], o['ssl_password']) if o['ssl_cert'] else None
     if o['ssl_key'] and not tls: raise click.BadParameter('--ssl-key needs --ssl-cert')
     if port is None: port = notebook.usual_port()
-    return Server(app, host, port, # type: ignore[arg-type] # Without an app it takes the port, and no more
-                  unix_socket=path or None, ssl=tls, sockets=sockets, limits=_limits(o),
+    return Server(app, host, port, unix_socket=path or None, ssl=tls, sockets=sockets, limits=_limits(o),
                   websockets=o['ws'], backlog=o['backlog'], forwarded_allow_ips=o['forwarded_allow_ips'],
                   root_path=o['root_path'])
 
@@ -204,10 +203,10 @@ def _supervise(target: str, o: dict[str, Any]) -> int:
     try:
         folders = _folders(target) if o['reload'] else ()
         async def main() -> int:
-            children = Children(_arguments(o), server._sockets, o['shutdown_timeout'], o['workers'])
+            children = Children(_arguments(o), server.sockets, o['shutdown_timeout'], o['workers'])
             return await Supervisor(children, folders, lambda: _announce(server.url)).run()
         return asyncio.run(main())
-    finally: server._unbind()
+    finally: server.unbind()
 
 # %% ../nbs/04_cli.ipynb #ebc3baee
 class Help(click.Group):

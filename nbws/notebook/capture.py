@@ -58,6 +58,7 @@ class HandlerContext:
         if isinstance(self.app, WebApp): self.app.report(error, self.route)
         else: WebApp.environment.report(self.app, error, self.route, '')
 
+# %% ../../nbs/notebook/02_capture.ipynb #e9d01c8d
 CURRENT_HANDLER: ContextVar[HandlerContext | None] = ContextVar('nbws_handler', default=None)
 
 # %% ../../nbs/notebook/02_capture.ipynb #795038fd
@@ -122,6 +123,7 @@ def _run_thread(context: HandlerContext, run: Callable[[], None]) -> None:
         if not context.fail(e): raise
     finally: context.flush()
 
+# %% ../../nbs/notebook/02_capture.ipynb #1f101ba6
 def submit_in_context(submit: Callable[..., Any], # `ThreadPoolExecutor.submit`
                       ) -> Callable[..., Any]:
     "Gives a pool a job that prints as the handler that gives it."

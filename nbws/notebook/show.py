@@ -30,6 +30,7 @@ def path_of(app: WebApp, function: Any) -> str:
     except Exception as e:
         raise NbwsError(f'{route.label} needs values for its path: show(app.url({name!r}, ...)) ({e})')
 
+# %% ../../nbs/notebook/14_show.ipynb #32f41ac9
 def add_page(app: WebApp, component: Any) -> str:
     "Let an app show a component at a path of its own, which is returned."
     def page() -> Any: return component

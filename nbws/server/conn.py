@@ -21,10 +21,11 @@ from ..sockets.alive import PING as ALIVE_PING
 from ..sockets.alive import PONG as ALIVE_PONG
 from ..sockets.inbox import SMALL, InboxQuota
 
-log = logging.getLogger('nbws')
-
 # %% auto #0
-__all__ = ['log']
+__all__ = []
+
+# %% ../../nbs/server/06_conn.ipynb #974da7b3
+log = logging.getLogger('nbws')
 
 # %% ../../nbs/server/06_conn.ipynb #77555c67
 OPEN, CLOSING, LINGERING, CLOSED = range(4)
@@ -113,7 +114,7 @@ class RelayedConn(SocketConn):
 
     def join_group(self) -> None: "Broadcasts are measured, too."
 
-# %% ../../nbs/server/06_conn.ipynb #f3ff08f6
+# %% ../../nbs/server/06_conn.ipynb #5ccfd98c
 class ReadControl:
     "When a socket is read from. On the server's loop only."
     __slots__ = ('transport', 'decoder', 'loop', 'held', 'unread', 'done', '_handle_more')
@@ -169,9 +170,10 @@ class ReadControl:
 
     def end(self) -> None: "The connection is lost."; self.done, self._handle_more = True, _nothing
 
+# %% ../../nbs/server/06_conn.ipynb #b945908b
 def _nothing() -> None: ...
 
-# %% ../../nbs/server/06_conn.ipynb #251cc59a
+# %% ../../nbs/server/06_conn.ipynb #99e423c4
 class Nobody:
     "The receiver of a socket that has ended."
     def opened(self, conn: Conn) -> None: ...
@@ -180,6 +182,7 @@ class Nobody:
     def drained(self) -> None: ...
     def closed(self, code: int, reason: str = '') -> None: ...
 
+# %% ../../nbs/server/06_conn.ipynb #558bd3f0
 NOBODY = Nobody()
 LONG = 2**17 # Bytes of a read behind which more may wait: uvloop would read 31 times more before others have their turn
 

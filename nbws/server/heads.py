@@ -19,7 +19,7 @@ from .parser import Exchange
 # %% auto #0
 __all__ = []
 
-# %% ../../nbs/server/08_heads.ipynb #8b75a5fd
+# %% ../../nbs/server/08_heads.ipynb #1cdbd189
 _FRAMING = frozenset(('content-length', 'transfer-encoding', 'connection', 'keep-alive', 'upgrade', 'date'))
 
 @lru_cache(256) # Most answers of an app have one of a few headers
@@ -32,6 +32,7 @@ def split_fields(*headers: tuple[str, str]) -> tuple[str, dict[str, str]]:
         else: lines.append(f'{name}: {value}\r\n')
     return join_fields(lines), framing
 
+# %% ../../nbs/server/08_heads.ipynb #2a6a1310
 def join_fields(lines: list[str]) -> str:
     "Raises `ValueError` where a field contains a line break."
     text = ''.join(lines)
@@ -39,10 +40,11 @@ def join_fields(lines: list[str]) -> str:
         raise ValueError(f'a header field contains a line break: {text!r}')
     return text
 
-# %% ../../nbs/server/08_heads.ipynb #c96faf04
+# %% ../../nbs/server/08_heads.ipynb #db62b975
 STATUS_LINES = {n: f'HTTP/1.1 {n} {reason(n)}\r\n' for n in range(100, 600)}
 _USUAL = frozenset(n for n in range(200, 600) if n not in (204, 304)) # With a body
 
+# %% ../../nbs/server/08_heads.ipynb #0daf1042
 def answer_head(exchange: Exchange, # `keep` becomes false where the connection ends with the answer
                 response: Response,
                 length: int | None, # Of the body; None: not known
@@ -62,7 +64,7 @@ def answer_head(exchange: Exchange, # `keep` becomes false where the connection 
     head = f'{line}date: {framing.get("date") or date}\r\n{text}{fields}\r\n'
     return head.encode('latin-1'), has_body, length
 
-# %% ../../nbs/server/08_heads.ipynb #130ebc49
+# %% ../../nbs/server/08_heads.ipynb #3552275c
 def _frame(exchange: Exchange, status: int, length: int | None,
            framing: dict[str, str]) -> tuple[bool, int | None, str]:
     "Whether a body may follow, the length that is said, and the fields of both."
@@ -79,6 +81,7 @@ def _frame(exchange: Exchange, status: int, length: int | None,
     elif old: fields += 'connection: keep-alive\r\n'
     return not (bare or head_only), length, fields
 
+# %% ../../nbs/server/08_heads.ipynb #de0782ff
 def _length_field(status: int, length: int | None, bare: bool, old: bool) -> str:
     if length is not None and (not bare or (status == 304 and length)): return f'content-length: {length}\r\n'
     return '' if bare or old else 'transfer-encoding: chunked\r\n'

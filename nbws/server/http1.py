@@ -24,16 +24,18 @@ from .parser import BODY, DEAF, HEAD, IDLE, Exchange, RequestParser, StreamedBod
 from ..sockets.alive import stays_alive
 from ..sockets.workers import is_ending
 
+# %% auto #0
+__all__ = []
+
+# %% ../../nbs/server/10_http1.ipynb #378b0103
 log = logging.getLogger('nbws')
 
-# %% auto #0
-__all__ = ['log']
-
-# %% ../../nbs/server/10_http1.ipynb #a231f000
+# %% ../../nbs/server/10_http1.ipynb #c9fc017e
 _SLICE = 4096 # Bytes that are parsed at once
 ENOUGH = 1024 # Pieces of a body that are handled before others have their turn: a read may bring 40,000 chunks
 _REQUEST = 32 # Pieces that a request counts for: a read may bring 9,000 of these, too
 
+# %% ../../nbs/server/10_http1.ipynb #ddb1d6c6
 def refusal_response(refusal: HTTPException | None, # None: 400
                      ) -> Response:
     "What a client is answered whose request could not be parsed."
@@ -387,6 +389,7 @@ class HttpProtocol(asyncio.BufferedProtocol):
         request = self.exchanges.current.request if self.exchanges.current else None
         return f'{request.method} {printable(request.path)}' if request else 'a request on its way'
 
+# %% ../../nbs/server/10_http1.ipynb #ec74c5ab
 def _address(name: Any) -> tuple[Any, Any]: return name[:2] if isinstance(name, tuple) else ('', 0)
 
 # %% ../../nbs/server/10_http1.ipynb #6870f0b8

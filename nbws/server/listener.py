@@ -28,7 +28,6 @@ from weakref import WeakKeyDictionary, WeakSet
 from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
 
-from ..core.protocols import Application
 from ..layers.gate import Gate
 from ..layers.origins import is_loopback
 from ..layers.proxies import Proxies
@@ -40,10 +39,11 @@ from ..core.errors import NbwsError, StartError
 from ..sockets.inbox import InboxQuota
 from ..sockets.workers import Workers, is_ending
 
-log = logging.getLogger('nbws')
-
 # %% auto #0
-__all__ = ['log', 'TLS_PASSWORD', 'FIRST', 'SILENCE', 'ENDING', 'load_tls', 'trusted_proxies', 'Server']
+__all__ = ['TLS_PASSWORD', 'load_tls', 'Server']
+
+# %% ../../nbs/server/11_listener.ipynb #3f8ad7a1
+log = logging.getLogger('nbws')
 
 # %% ../../nbs/server/11_listener.ipynb #63a37cbb
 def _explain(error: OSError, where: str, port: int) -> StartError:
@@ -85,20 +85,21 @@ class _Listener(HTTPServer):
         else: accepted.close()
 
     def add_sockets(self, sockets: Iterable[socket.socket]) -> None:
-        super().add_sockets([_Patient(s, self._exhausted) for s in sockets]) # type: ignore[misc]
+        super().add_sockets([_PausingSocket(s, self._exhausted) for s in sockets]) # type: ignore[misc]
 
-    def _exhausted(self, listening: _Patient) -> None:
+    def _exhausted(self, listening: _PausingSocket) -> None:
         server: Server = self.request_callback # type: ignore[assignment]
         log.warning('no more connections can be accepted for now: the process has too many files open')
         for connection in server._idle()[:10]: connection.abort()
         self._handlers.pop(listening.fileno())()
         self._handlers[listening.fileno()] = server.loop.call_later(0.5, self._again, listening).cancel
 
-    def _again(self, listening: _Patient) -> None: super().add_sockets([listening]) # type: ignore[list-item]
+    def _again(self, listening: _PausingSocket) -> None: super().add_sockets([listening]) # type: ignore[list-item]
 
-class _Patient:
-    "A listening socket, as tornado sees it, with nobody waiting at it while there is no file to give him."
-    def __init__(self, own: socket.socket, exhausted: Callable[[_Patient], None]) -> None:
+# %% ../../nbs/server/11_listener.ipynb #6f8e8c91
+class _PausingSocket:
+    "A listening socket as tornado sees it. Where the process has no file left to open, it accepts nothing for a while."
+    def __init__(self, own: socket.socket, exhausted: Callable[[_PausingSocket], None]) -> None:
         self.own, self.exhausted = own, exhausted
 
     def fileno(self) -> int: return self.own.fileno()
@@ -110,6 +111,7 @@ class _Patient:
         self.exhausted(self)
         raise BlockingIOError
 
+# %% ../../nbs/server/11_listener.ipynb #20ce6273
 def _bind(host: str, port: int, backlog: int) -> list[socket.socket]:
     "Listen on all addresses of a host, on one port. `tornado.netutil.bind_sockets` leaves sockets open where it fails."
     bound: list[socket.socket] = []
@@ -124,6 +126,7 @@ def _bind(host: str, port: int, backlog: int) -> list[socket.socket]:
         raise
     return bound
 
+# %% ../../nbs/server/11_listener.ipynb #35a6f57a
 def _probe(listening: socket.socket, seconds: float) -> None:
     """Let the kernel end a connection whose other end is gone without a word, an idle event stream for example.
 
@@ -138,6 +141,7 @@ def _probe(listening: socket.socket, seconds: float) -> None:
         if (option := getattr(socket, name, None)) is not None:
             with suppress(OSError): listening.setsockopt(socket.IPPROTO_TCP, option, value)
 
+# %% ../../nbs/server/11_listener.ipynb #fe431eae
 def _bind_unix(path: str | os.PathLike[str], backlog: int) -> socket.socket:
     "Listen on a path, for this user only: nobody can connect before `listen`, so the mode is set in time."
     bound = socket.socket(socket.AF_UNIX)
@@ -154,6 +158,7 @@ def _bind_unix(path: str | os.PathLike[str], backlog: int) -> socket.socket:
         raise
     return bound
 
+# %% ../../nbs/server/11_listener.ipynb #c0e8aec9
 def _answers(path: str | os.PathLike[str]) -> bool:
     "Whether a server listens on a Unix socket; nobody does on what a killed one has left."
     with socket.socket(socket.AF_UNIX) as client:
@@ -163,6 +168,7 @@ def _answers(path: str | os.PathLike[str]) -> bool:
         except OSError: return True # Its backlog is full, or it is somebody else's
     return True
 
+# %% ../../nbs/server/11_listener.ipynb #af3f3d7d
 def _open_files() -> int:
     "How many connections this process can hold: its limit of open files, less a reserve for everything else."
     try:
@@ -171,6 +177,7 @@ def _open_files() -> int:
     except (ImportError, OSError): return 2**20 # pragma: no cover
     return max(soft - 128, soft // 2) if soft > 0 else 2**20
 
+# %% ../../nbs/server/11_listener.ipynb #50ccb658
 def _new_loop(uvloop: bool | str) -> asyncio.AbstractEventLoop:
     "An event loop: uvloop's where it is installed and wanted."
     if uvloop:
@@ -191,14 +198,16 @@ def trusted_proxies(names: str | Iterable[str] | None, # As for `Proxies`; None:
     try: return Proxies(os.environ.get('FORWARDED_ALLOW_IPS', usual) if names is None else names)
     except NbwsError as e: raise StartError(errno.EINVAL, str(e)) from None
 
+# %% ../../nbs/server/11_listener.ipynb #13911e73
 FIRST = 0.2 # Seconds that a new connection has for its first request when the server stops
 SILENCE = 1.0 # Seconds of stopping after which it is said what is waited for
 ENDING = 1.0 # Seconds for what is left when all has been told to end: tasks, threads
 
+# %% ../../nbs/server/11_listener.ipynb #a9a81d41
 class Server:
     "Serves an app over HTTP and WebSockets. `app` may be replaced at any time; each request reads it anew."
     def __init__(self,
-                 app: Application, # Has `async http(request)`; `startup()` and `shutdown()` are awaited where it has them
+                 app: Any, # Has `async http(request)`; `startup()` and `shutdown()` are awaited where it has them
                  host: str = '127.0.0.1', # Where to listen; '' or '0.0.0.0': on all networks
                  port: int = 0, # 0: any free one, see `port` after the start
                  *,
@@ -231,9 +240,9 @@ class Server:
         self.running = self.stopping = self._foreground = False
         self.date = formatdate(usegmt=True)
         self.first = FIRST # Seconds that a new connection has for its first request when the server stops
-        self._sockets, self._also = list(sockets or ()), list(also)
+        self.sockets, self._also = list(sockets or ()), list(also) # Bound, and listening once it runs
         self._listener: _Listener | None = None
-        self._accepting: dict[Any, asyncio.Task[Any]] = {} # Connections in their TLS handshake, or about to stand
+        self.accepting: dict[Any, asyncio.Task[Any]] = {} # Connections in their TLS handshake, or about to stand
         self.writes: WriteQueue = None # type: ignore[assignment]
         self.quota = InboxQuota(self.limits.max_waiting, self.limits.max_waiting_total)
         self._conn: type[HttpProtocol] = HttpProtocol
@@ -260,9 +269,9 @@ class Server:
 
     def bind(self) -> None:
         "Take the port. Raises `StartError` and leaves nothing behind where that fails."
-        if self._sockets: pass
+        if self.sockets: pass
         elif self.unix_socket:
-            try: self._sockets = [_bind_unix(self.unix_socket, self.backlog)]
+            try: self.sockets = [_bind_unix(self.unix_socket, self.backlog)]
             except (OSError, ValueError) as e:
                 code = getattr(e, 'errno', None) or errno.EINVAL
                 raise StartError(code, f'{self.unix_socket}: {getattr(e, "strerror", None) or e}') from None
@@ -271,22 +280,23 @@ class Server:
         else:
             where = f'port {self.port} on {self.host or "all networks"}'
             if not 0 <= self.port < 65536: raise StartError(errno.EINVAL, f'{where}: ports go from 0 to 65535')
-            try: self._sockets = _bind(self.host, self.port, self.backlog)
+            try: self.sockets = _bind(self.host, self.port, self.backlog)
             except OSError as e: raise _explain(e, where, self.port) from None
             except UnicodeError: raise StartError(errno.EINVAL, f'{where}: the host is not known') from None
-        self._sockets += self._also
+        self.sockets += self._also
         self._also = []
-        for s in self._sockets: _probe(s, self.limits.request_timeout)
-        for s in self._sockets: s.set_inheritable(False) # By programs that handlers start; a supervisor passes them on
+        for s in self.sockets: _probe(s, self.limits.request_timeout)
+        for s in self.sockets: s.set_inheritable(False) # By programs that handlers start; a supervisor passes them on
         _BOUND.add(self)
-        networks = [name for s in self._sockets if isinstance(name := s.getsockname(), tuple)]
+        networks = [name for s in self.sockets if isinstance(name := s.getsockname(), tuple)]
         self.port = networks[0][1] if networks else self.port
         if self._own_gate: self.gate.any_host = not all(is_loopback(n[0]) for n in networks)
 
-    def _unbind(self) -> None:
+    def unbind(self) -> None:
+        "Give the port, and the path of a Unix socket, back. Again is harmless."
         _BOUND.discard(self)
-        for s in self._sockets: s.close()
-        self._sockets = []
+        for s in self.sockets: s.close()
+        self.sockets = []
         if self._unix_id and self.unix_socket:
             path = Path(self.unix_socket)
             try:
@@ -298,9 +308,9 @@ class Server:
 
     def _admit(self) -> bool:
         if self.stopping: return False
-        if len(self.connections) + len(self._accepting) < self._max: return True
+        if len(self.connections) + len(self.accepting) < self._max: return True
         closing = sum(c.transport.is_closing() for c in self.connections) # They are gone at the end of this turn
-        if len(self.connections) + len(self._accepting) - closing < self._max: return True
+        if len(self.connections) + len(self.accepting) - closing < self._max: return True
         idle = self._idle()
         if idle: idle[0].abort()
         return bool(idle)
@@ -316,16 +326,16 @@ class Server:
         if self.ssl and sys.version_info >= (3, 11): options['ssl_shutdown_timeout'] = self.limits.close_timeout
         connection = self._conn(self)
         making = self.loop.connect_accepted_socket(lambda: connection, accepted, **options) # type: ignore[arg-type]
-        self._accepting[connection] = task = self.loop.create_task(making)
+        self.accepting[connection] = task = self.loop.create_task(making)
         task.add_done_callback(partial(self._adopted, connection))
 
     def _adopted(self, connection: HttpProtocol, task: asyncio.Task[Any]) -> None:
-        self._accepting.pop(connection, None)
+        self.accepting.pop(connection, None)
         if not task.cancelled() and (error := task.exception()): log.debug('no connection: %r', error) # TLS mostly
 
     def remember(self, connection: Any) -> None:
         "A connection stands. From here on it counts once, though the task that made it has yet to end."
-        self._accepting.pop(connection, None)
+        self.accepting.pop(connection, None)
         self.connections.add(connection)
 
     def forget(self, connection: Any) -> None:
@@ -354,11 +364,11 @@ class Server:
         self.bind()
         try: await _call(self.app, 'startup')
         except BaseException as e:
-            self._unbind()
+            self.unbind()
             if isinstance(e, Exception) or is_ending(e): raise
             raise StartError(errno.ECANCELED, f'the app failed to start up: {e!r}') from e # Others end the loop
         self._listener = _Listener(self)
-        self._listener.add_sockets(self._sockets)
+        self._listener.add_sockets(self.sockets)
         self.running = True
         _SERVING[self.loop] = _SERVING.get(self.loop, 0) + 1
         self._tick()
@@ -377,15 +387,15 @@ class Server:
         if not self.running: return
         self.stopping = True
         if self._listener: self._listener.stop()
-        self._unbind()
+        self.unbind()
         bound = self.limits.shutdown_timeout if timeout is None else timeout
         began = self.loop.time()
         for connection in list(self.connections): connection.stop()
-        await self._wait(lambda: not (self._accepting or any(isinstance(c, HttpProtocol) and c.fresh
+        await self._wait(lambda: not (self.accepting or any(isinstance(c, HttpProtocol) and c.fresh
                                                              for c in self.connections)),
                          lambda: began + min(self.first, bound))
         for connection in list(self.connections): connection.stop(late=True)
-        for task in list(self._accepting.values()): task.cancel() # TLS handshakes
+        for task in list(self.accepting.values()): task.cancel() # TLS handshakes
         told = self.loop.call_later(SILENCE, self._tell, bound)
         await self._wait(lambda: all(c.ending for c in self.connections), lambda: began + bound)
         told.cancel()
@@ -412,7 +422,7 @@ class Server:
 
     async def _until_closed(self, timeout: float) -> None:
         end = self.loop.time() + timeout
-        await self._wait(lambda: not (self.connections or self._accepting), lambda: end)
+        await self._wait(lambda: not (self.connections or self.accepting), lambda: end)
 
     def _tell(self, bound: float) -> None:
         "Say what stopping waits for."
@@ -436,7 +446,7 @@ class Server:
         self._ended = asyncio.Event()
         try: loop = _new_loop(self.uvloop)
         except BaseException:
-            self._unbind()
+            self.unbind()
             raise
         self._thread = threading.Thread(target=self._serve, args=(loop, ready), name=f'nbws-{self.port}', daemon=True)
         self._thread.start()
@@ -521,7 +531,10 @@ class Server:
         try: _run(loop, loop.create_task(self.serve_forever(started, signals)))
         finally: _end_loop(loop)
 
+# %% ../../nbs/server/11_listener.ipynb #3f464291
 _SERVING: WeakKeyDictionary[asyncio.AbstractEventLoop, int] = WeakKeyDictionary() # Servers on a loop
+
+# %% ../../nbs/server/11_listener.ipynb #2520372a
 _BOUND: WeakSet[Server] = WeakSet() # Servers that have taken their port
 
 def _forked() -> None:
@@ -529,9 +542,9 @@ def _forked() -> None:
     as long as it lived, ports would not be free, and clients would not see that they are disconnected."""
     null = os.open(os.devnull, os.O_RDWR)
     for server in list(_BOUND):
-        known = [getattr(c, 'transport', None) for c in (*server.connections, *server._accepting)]
+        known = [getattr(c, 'transport', None) for c in (*server.connections, *server.accepting)]
         served = [transport.get_extra_info('socket') for transport in known if transport]
-        for s in (*server._sockets, *filter(None, served)):
+        for s in (*server.sockets, *filter(None, served)):
             # The number stays taken: Python's and the loop's objects have it, and would close whatever got it next
             with suppress(OSError): os.dup2(null, s.fileno(), inheritable=False)
         server.running, server._thread, server._unix_id = False, None, None # Nothing to stop, no path to remove
@@ -539,9 +552,11 @@ def _forked() -> None:
 
 if hasattr(os, 'register_at_fork'): os.register_at_fork(after_in_child=_forked)
 
-async def _call(app: object, name: str) -> None:
+# %% ../../nbs/server/11_listener.ipynb #92dc7ac6
+async def _call(app: Any, name: str) -> None:
     if call := getattr(app, name, None): await call()
 
+# %% ../../nbs/server/11_listener.ipynb #f2fb69cc
 def _run(loop: asyncio.AbstractEventLoop, task: asyncio.Task[None]) -> None:
     "Run a task to its end, also where another one raises what ends a loop (`asyncio.Task`)."
     while not task.done():
@@ -551,6 +566,7 @@ def _run(loop: asyncio.AbstractEventLoop, task: asyncio.Task[None]) -> None:
             what = 'sys.exit()' if isinstance(e, SystemExit) else 'KeyboardInterrupt'
             log.error('%s in a task does not end the server: call stop() for that', what)
 
+# %% ../../nbs/server/11_listener.ipynb #ea62110b
 def _end_loop(loop: asyncio.AbstractEventLoop) -> None:
     "Cancel what an app has left on a loop, and close it and tornado's wrapper of it."
     left = asyncio.all_tasks(loop)
@@ -563,6 +579,7 @@ def _end_loop(loop: asyncio.AbstractEventLoop) -> None:
         loop.close()
     getattr(IOLoop, '_ioloop_for_asyncio', {}).pop(loop, None) # Else it stays until the next IOLoop is made
 
+# %% ../../nbs/server/11_listener.ipynb #a2299cda
 def _on_signals(loop: asyncio.AbstractEventLoop, call: Callable[[], Any],
                 signals: tuple[signal.Signals, ...]) -> Callable[[], None]:
     "Let `signals` call `call` on the loop; returns what undoes it. Does nothing outside the main thread."

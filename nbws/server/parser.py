@@ -41,6 +41,7 @@ class Exchange:
                  ) -> None:
         self.request, self.keep = request, keep
 
+# %% ../../nbs/server/07_parser.ipynb #de856e0b
 def refused(refusal: HTTPException) -> Exchange:
     "Something that could not be parsed, to be refused in its turn."
     exchange = Exchange(None)
@@ -80,18 +81,20 @@ def pick_fields(came: Iterable[tuple[bytes, bytes]], # As llhttp tells of them
         fields.append((name, value))
     return fields, watched
 
-# %% ../../nbs/server/07_parser.ipynb #c0f5dd43
+# %% ../../nbs/server/07_parser.ipynb #3bfac7b5
 _HOST = re.compile(rb"[A-Za-z0-9\-._~%!$&'()*+,;=:\[\]]*")
 
+# %% ../../nbs/server/07_parser.ipynb #4a79fbce
 def check_host(value: bytes | None, version: str) -> None:
     "Raises `HTTPException` for a Host that is malformed, or missing in HTTP/1.1 (RFC 9112, section 3.2)."
     if value is None:
         if version == '1.1': raise HTTPException(400, 'Host is missing')
     elif not _HOST.fullmatch(value): raise HTTPException(400, 'Host is malformed')
 
-# %% ../../nbs/server/07_parser.ipynb #48ee0f8a
+# %% ../../nbs/server/07_parser.ipynb #e4e0acbd
 _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?#]+)(.*)", re.S)
 
+# %% ../../nbs/server/07_parser.ipynb #35fa9941
 def origin_form(target: bytes, # That does not begin with a slash, or has a `#`
                 method: str,
                 ) -> tuple[bytes, bytes | None]:
@@ -103,9 +106,10 @@ def origin_form(target: bytes, # That does not begin with a slash, or has a `#`
     path: bytes = found[2]
     return (path if path.startswith(b'/') else b'/' + path), found[1]
 
-# %% ../../nbs/server/07_parser.ipynb #83760e66
+# %% ../../nbs/server/07_parser.ipynb #c1ad8faa
 WAIT_FOR = 65536 # Bodies up to this size are complete when the app sees them
 
+# %% ../../nbs/server/07_parser.ipynb #e7085254
 def read_framing(exchange: Exchange, watched: dict[bytes, bytes], version: str, limits: Limits) -> None:
     "Note what the fields say of the body. Raises `HTTPException`."
     coding = watched.get(b'transfer-encoding')
@@ -247,7 +251,7 @@ class RequestBuilder:
         if self.server.sockets_enabled and (b'upgrade' in watched or b'sec-websocket-key' in watched):
             read_handshake(exchange, request, self.server.context_takeover)
 
-# %% ../../nbs/server/07_parser.ipynb #3ed3e1d0
+# %% ../../nbs/server/07_parser.ipynb #63f1d121
 _METHOD = re.compile(rb"\s*[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32} \S+ HTTP/")
 
 def parse_refusal(error: HttpParserError, # Of llhttp
@@ -259,6 +263,7 @@ def parse_refusal(error: HttpParserError, # Of llhttp
     if isinstance(error, HttpParserInvalidMethodError) and first and _METHOD.match(piece): status = 501
     return HTTPException(status, f'{reason(status)}: {error}')
 
+# %% ../../nbs/server/07_parser.ipynb #c3f7bdb2
 def first_line(data: bytes) -> bytes:
     "The request line, or what there is of it. RFC 9112, section 2.2, lets empty lines come before."
     while data.startswith(b'\r\n'): data = data[2:]

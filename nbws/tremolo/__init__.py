@@ -120,10 +120,10 @@ class Tremolo(TremoloApp):
             print('(Ctrl-C stops it)', flush=True)
         try:
             for s in (server, *more): s.bind()
-            server._sockets += [x for s in more for x in s._sockets]
+            server.sockets += [x for s in more for x in s.sockets]
             server.run(started)
         finally:
-            for s in more: s._unbind()
+            for s in more: s.unbind()
 
     def _supervised(self, o: dict[str, Any], reload: bool, workers: int, tls: dict[str, Any]) -> None:
         program = sys.modules['__main__']

@@ -21,7 +21,7 @@ from typing import Any
 
 import psutil
 import pytest
-from conftest import ExpectLog
+from logs import ExpectLog
 from raw import BINARY, CLOSE, PING, PONG, TIMEOUT, App, Echo, Raw, close, frame, handshake, serving, text, until
 
 from nbws.app import App as LiveApp
@@ -409,7 +409,7 @@ def test_clients_that_spoil_the_tls_handshake(uvloop: bool, tls: tuple[ssl.SSLCo
         try: assert silent.rest() == b''  # Dropped after the time for a header
         except ConnectionResetError: pass
         silent.sock.close()
-        until(lambda: not server._accepting)
+        until(lambda: not server.accepting)
 
 
 # Sockets: what the receiver is told, and when

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from conftest import RECORDS, ExpectLog
+from logs import RECORDS, ExpectLog
 from bound import BOUND
 from raw import get, serving
 from websockets.sync.client import connect

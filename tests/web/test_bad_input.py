@@ -17,7 +17,7 @@ from uuid import UUID
 import httpx
 import pytest
 from bound import BOUND
-from conftest import ExpectLog
+from logs import ExpectLog
 from raw import serving
 
 from nbws import App

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from conftest import ExpectLog
+from logs import ExpectLog
 from live import BOUND, live
 
 from nbws.app import App
