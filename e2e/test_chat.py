@@ -112,10 +112,10 @@ def test_importing_starts_nothing(name: str) -> None:
     assert (run.stdout, run.stderr) == ("1\n", "")
 
 
-@pytest.mark.parametrize(("name", "seed"), [("20_chat", CHAT), ("21_hello", HELLO)])
+@pytest.mark.parametrize(("name", "seed"), [("00_chat", CHAT), ("01_hello", HELLO)])
 def test_the_notebooks_are_the_page(name: str, seed: str) -> None:
     """Their exported cells are the page's text."""
-    cells = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4).cells
+    cells = nbformat.read(NOTEBOOKS / "examples" / f"{name}.ipynb", as_version=4).cells
     exported = [cell.source.removeprefix("#| export\n") for cell in cells if cell.source.startswith("#| export\n")]
     assert without_blanks("\n".join(exported)) == without_blanks(seed)
 

@@ -25,11 +25,12 @@ from . import __version__
 from .notebook import served as notebook
 from .web.app import WebApp
 from .web.tracebacks import users_traceback
-from .server.conn import Limits
+from .server.limits import Limits
 from .dev.reload import Development, ReloadedApp
 from .loading import LOADING, LoadFailed, NothingThere, load_app
 from .supervisor import NOTHING_THERE, Children, Supervisor
 from .core.errors import NbwsError, StartError, printable
+from .core.protocols import Application
 from .core.request import Request
 from .core.response import PlainTextResponse, Response
 from .server.listener import FIRST, TLS_PASSWORD, Server, load_tls
@@ -50,7 +51,7 @@ def load(target: str) -> Any:
 # %% ../nbs/04_cli.ipynb #0031e136
 class Bounded:
     "An app with a bound on its handlers' time."
-    def __init__(self, app: Any, timeout: float) -> None: self.app, self.timeout = app, timeout
+    def __init__(self, app: Application, timeout: float) -> None: self.app, self.timeout = app, timeout
 
     def __getattr__(self, name: str) -> Any: return getattr(self.app, name)
 
@@ -91,7 +92,8 @@ def _limits(o: dict[str, Any]) -> Limits:
                       keepalive_timeout=o['keepalive_timeout'], shutdown_timeout=o['shutdown_timeout'])
     except ValueError as e: raise click.BadParameter(str(e)) from None
 
-def _server(app: Any, o: dict[str, Any], sockets: list[socket.socket] | None = None) -> Server:
+# %% ../nbs/04_cli.ipynb #c53204b7
+def _server(app: Application | None, o: dict[str, Any], sockets: list[socket.socket] | None = None) -> Server:
     "A server with the options of the command line. Raises `StartError` and `click.BadParameter`."
     host, port, path = _bind_option(o['bind'], o['host'], o['port'])
     tls = load_tls(o['ssl_cert'], o['ssl_key'], o['ssl_password']) if o['ssl_cert'] else None
@@ -113,6 +115,7 @@ def _serve(target: str, o: dict[str, Any], inherited: str = '') -> int:
     server.run(lambda server: _announce(server.url))
     return 0
 
+# %% ../nbs/04_cli.ipynb #16250689
 def _put(server: Server, target: str, o: dict[str, Any], development: Development | None = None) -> None:
     "Load the app, and give it to its server."
     if o['debug']: WebApp.environment.debug = True
@@ -200,10 +203,10 @@ def _supervise(target: str, o: dict[str, Any]) -> int:
     try:
         folders = _folders(target) if o['reload'] else ()
         async def main() -> int:
-            children = Children(_arguments(o), server._sockets, o['shutdown_timeout'], o['workers'])
-            return await Supervisor(children, folders).run(lambda: _announce(server.url))
+            children = Children(_arguments(o), server.sockets, o['shutdown_timeout'], o['workers'])
+            return await Supervisor(children, folders, lambda: _announce(server.url)).run()
         return asyncio.run(main())
-    finally: server._unbind()
+    finally: server.unbind()
 
 # %% ../nbs/04_cli.ipynb #ebc3baee
 class Help(click.Group):

@@ -23,7 +23,7 @@ from .web.app import check_options
 from .web.assets import asset
 from .core.data import Headers, UploadFile, set_cookie
 from .core.docments import describe, hide
-from .web.endpoints import FtResponse, Redirect
+from .web.responses import FtResponse, Redirect
 from .web.files import FileResponse, StaticFiles
 from .core.html import *
 from .core.errors import BindError, HTTPException, NbwsError, StartError

@@ -62,6 +62,7 @@ def load_module(name: str, # 'package.module', or the path of a Python file
         if is_ending(e): raise
         raise LoadFailed(f'{name} cannot be imported:\n{_trace(e)}') from None
 
+# %% ../nbs/00_loading.ipynb #1e51e452
 def _from_file(path: Path) -> ModuleType:
     "The module in a file: by its name as others import it, unless it has none (my.app.py) or another has it (html.py)."
     if path.stem.isidentifier():
@@ -78,6 +79,7 @@ def _from_file(path: Path) -> ModuleType:
         raise
     return module
 
+# %% ../nbs/00_loading.ipynb #7cf79e09
 def _on_path(folder: Path) -> None:
     if str(folder) not in sys.path: sys.path.insert(0, str(folder))
 
@@ -90,6 +92,7 @@ def code_cells(path: Path) -> list[str]:
     sources = [''.join(c['source']) for c in cells if c.get('cell_type') == 'code']
     return ['' if '#| eval: false' in s else s for s in sources]
 
+# %% ../nbs/00_loading.ipynb #931584fd
 @contextmanager
 def _at(folder: Path, main: ModuleType, stay: bool) -> Iterator[None]:
     "In a notebook's folder, with its variables as the main module; afterwards as before, unless we are to stay."
@@ -103,12 +106,14 @@ def _at(folder: Path, main: ModuleType, stay: bool) -> Iterator[None]:
             os.chdir(before)
             sys.modules['__main__'] = module
 
+# %% ../nbs/00_loading.ipynb #f4f23e1d
 def _await(coroutine: Coroutine[Any, Any, Any]) -> Any:
     "Run a cell that awaits; on a thread where this one has a loop that runs."
     try: asyncio.get_running_loop()
     except RuntimeError: return asyncio.run(coroutine)
     with ThreadPoolExecutor(1) as pool: return pool.submit(asyncio.run, coroutine).result()
 
+# %% ../nbs/00_loading.ipynb #2b486eb2
 def run_notebook(path: Path, stay: bool = False, # Leave the process in the notebook's folder
                  ) -> dict[str, Any]:
     "Run a notebook's code cells and return its variables. Raises `NothingThere` and `LoadFailed`."
@@ -150,6 +155,7 @@ def find_among(variables: dict[str, Any], # Of a module or a notebook
     names = sorted(k for k, _ in apps.values())
     raise NothingThere(f'{where} has several apps, {", ".join(names)}: say which, as in {where}:{names[0]}')
 
+# %% ../nbs/00_loading.ipynb #1aca2b7b
 def load_app(target: str, # 'module:app', 'script.py', 'notebook.ipynb:app'
              stay: bool = False, # Leave the process in a notebook's folder
              ) -> Any:

@@ -230,20 +230,74 @@ class Children:
         if self.old: await asyncio.wait(self.old.values())
 
 # %% ../nbs/03_supervisor.ipynb #586587ad
+class Replacements:
+    "Starts children in place of others: of those that end by themselves, and of those whose program has changed."
+    def __init__(self, children: Children,
+                 watches: bool, # A change may mend what keeps children from being started
+                 started: Callable[[], None], # Called when children serve
+                 ) -> None:
+        self.children, self.watches, self.started = children, watches, started
+        self.changing = asyncio.Lock() # One renews or replaces children at a time
+
+    async def begin(self) -> bool:
+        "Start the first children; True when all of them serve."
+        pause, last = PAUSES
+        for attempt in range(ATTEMPTS):
+            if await self.children.fill(): return True
+            if self.children.code > 0 or attempt == ATTEMPTS - 1: break
+            click.echo(f'nbws: a worker was killed before it served: the next attempt is in {pause:g} s', err=True)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, last)
+        return False
+
+    async def replace(self) -> None:
+        "Start another child for each that ends by itself; for ever."
+        (pause, last), instead = PAUSES, 'nbws: no worker could be started in its place'
+        lost = self.children.lost
+        while True:
+            await lost.wait()
+            lost.clear()
+            async with self.changing: full = await self.children.fill()
+            if full: pause = PAUSES[0]
+            elif self.watches: click.echo(f'{instead}: waiting for a change', err=True)
+            else:
+                click.echo(f'{instead}: the next attempt is in {pause:g} s', err=True)
+                with suppress(asyncio.TimeoutError): await asyncio.wait_for(lost.wait(), pause)
+                pause = min(2 * pause, last)
+                lost.set()
+
+    async def renew(self, names: list[str], # Of the files that have changed
+                    ) -> None:
+        "Start new children, and stop the old ones once the new ones serve."
+        children = self.children
+        async with self.changing:
+            old, boot = frozenset(children.serving), children.boot
+            children.boot = secrets.token_hex(8)
+            if await children.fill(old):
+                for child in old & children.serving: children.stop(child, replaced=True)
+                if not old: self.started()
+                return
+            for child in children.serving - old: children.stop(child)
+            children.boot = boot
+        if not old: return click.echo('nbws: not started: waiting for a change', err=True)
+        click.echo('nbws: not reloaded: what was there before goes on', err=True)
+        children.tell({'type': 'error', 'where': f'{", ".join(names)}: not reloaded', 'text': children.trouble})
+
+# %% ../nbs/03_supervisor.ipynb #5c0e71b2
 class Supervisor:
     "Keeps children serving, and lets them follow changes of files."
     def __init__(self,
                  children: Children,
-                 folders: tuple[Path, ...] = (), # To watch
+                 folders: tuple[Path, ...], # To watch
+                 started: Callable[[], None], # Called when children serve
                  ) -> None:
         self.children, self.changes = children, Changes(folders) if folders else None
-        self.changing = asyncio.Lock() # One renews or replaces children at a time
+        self.replacements = Replacements(children, bool(folders), started)
         self.stopping, self.begun = asyncio.Event(), asyncio.Event()
 
-    async def run(self, started: Callable[[], None], # Called when children serve
-                  ) -> int:
+    async def run(self) -> int:
         "Serve until SIGINT or SIGTERM. Returns the exit code."
-        loop, self.started = asyncio.get_running_loop(), started
+        loop = asyncio.get_running_loop()
         for s in (signal.SIGINT, signal.SIGTERM): loop.add_signal_handler(s, self._told)
         serving = loop.create_task(self.serve())
         stopping = loop.create_task(self.stopping.wait())
@@ -275,45 +329,18 @@ class Supervisor:
             if self.changes:
                 watching = asyncio.ensure_future(self.follow(self.changes))
                 await asyncio.sleep(0) # It watches from here on: what is saved while the children start counts
-            if await self.begin(): self.started()
+            if await self.replacements.begin(): self.replacements.started()
             else:
                 code = self.children.code
                 if not self.changes or code == NOTHING_THERE: return code if code > 0 else 128 - code
                 click.echo('nbws: not started: waiting for a change', err=True)
             self.begun.set()
-            await self.replace()
+            await self.replacements.replace()
         finally:
             if watching:
                 watching.cancel()
                 await asyncio.wait({watching})
         return 0
-
-    async def begin(self) -> bool:
-        "Start the first children; True when all of them serve."
-        pause, last = PAUSES
-        for attempt in range(ATTEMPTS):
-            if await self.children.fill(): return True
-            if self.children.code > 0 or attempt == ATTEMPTS - 1: break
-            click.echo(f'nbws: a worker was killed before it served: the next attempt is in {pause:g} s', err=True)
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, last)
-        return False
-
-    async def replace(self) -> None:
-        "Start another child for each that ends by itself; for ever."
-        (pause, last), instead = PAUSES, 'nbws: no worker could be started in its place'
-        lost = self.children.lost
-        while True:
-            await lost.wait()
-            lost.clear()
-            async with self.changing: full = await self.children.fill()
-            if full: pause = PAUSES[0]
-            elif self.changes: click.echo(f'{instead}: waiting for a change', err=True)
-            else:
-                click.echo(f'{instead}: the next attempt is in {pause:g} s', err=True)
-                with suppress(asyncio.TimeoutError): await asyncio.wait_for(lost.wait(), pause)
-                pause = min(2 * pause, last)
-                lost.set()
 
     async def follow(self, changes: Changes) -> None:
         "Let children and pages follow each change; for ever."
@@ -324,22 +351,5 @@ class Supervisor:
             names = sorted({path.name for path in files if changes.differs(path) or meant})
             if not names: continue
             click.echo(f'nbws: {", ".join(names)} changed')
-            if any(n.endswith(SOURCES) for n in names): await self.renew(names)
+            if any(n.endswith(SOURCES) for n in names): await self.replacements.renew(names)
             else: self.children.tell({'type': 'refresh', 'files': names})
-
-    async def renew(self, names: list[str], # Of the files that have changed
-                    ) -> None:
-        "Start new children, and stop the old ones once the new ones serve."
-        children = self.children
-        async with self.changing:
-            old, boot = frozenset(children.serving), children.boot
-            children.boot = secrets.token_hex(8)
-            if await children.fill(old):
-                for child in old & children.serving: children.stop(child, replaced=True)
-                if not old: self.started()
-                return
-            for child in children.serving - old: children.stop(child)
-            children.boot = boot
-        if not old: return click.echo('nbws: not started: waiting for a change', err=True)
-        click.echo('nbws: not reloaded: what was there before goes on', err=True)
-        children.tell({'type': 'error', 'where': f'{", ".join(names)}: not reloaded', 'text': children.trouble})

@@ -121,7 +121,7 @@ _HANDSHAKE = {'upgrade': 'websocket', 'connection': 'Upgrade', 'sec-websocket-ve
 class AsyncClient(Verbs[Coroutine[Any, Any, Reply]]):
     "Talks to an app on the running loop. Any app: `nbws.adapters.detect.as_app` says which."
     def __init__(self,
-                 app: Any, # An app of ours, an ASGI, WSGI or tornado application
+                 app: object, # An app of ours, an ASGI, WSGI or tornado application
                  *,
                  timeout: float = 5, # Seconds that anything may take
                  headers: Mapping[str, str] | None = None, # With every request
@@ -227,7 +227,7 @@ class Socket:
 # %% ../nbs/01_testing.ipynb #3cf10cf9
 class Client(Verbs[Reply]):
     "Talks to an app on a thread of its own. From one thread at a time; close it, or use it in a `with` block."
-    def __init__(self, app: Any, **options: Any) -> None: # As for `AsyncClient`
+    def __init__(self, app: object, **options: Any) -> None: # As for `AsyncClient`
         self._client = AsyncClient(app, **options)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name='nbws-client', daemon=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import gc
 import logging
 import os
-import re
 import threading
 import time
 from collections import Counter
@@ -17,33 +16,11 @@ from dataclasses import dataclass
 
 import psutil
 import pytest
+from logs import RECORDS, WATCHED, ExpectLog, text
 
 os.environ['NBWS_ALLOWED_HOSTS'] = 'x'  # what tests of the protocol call the host, instead of a loopback name
 
-WATCHED = 'nbws', 'tornado', 'asyncio'  # loggers whose records at WARNING and above must be announced
 GRACE = 20.0  # seconds in which what is on its way out may end: only what is left behind takes them
-
-
-class Records(logging.Handler):
-    "Keeps the records of the watched loggers until a test takes them."
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self.kept: list[logging.LogRecord] = []
-
-    def emit(self, record: logging.LogRecord) -> None: self.kept.append(record)
-
-    def take(self) -> list[logging.LogRecord]:
-        kept, self.kept = self.kept, []
-        return kept
-
-
-RECORDS = Records()
-
-
-def text(record: logging.LogRecord) -> str:
-    "A record in one line, and the traceback that it carries."
-    line = f'{record.levelname} {record.name}: {record.getMessage()}'
-    return line + ('\n' + logging.Formatter().formatException(record.exc_info) if record.exc_info else '')
 
 
 def ends(left: Callable[[], list[str]]) -> list[str]:
@@ -109,26 +86,6 @@ def clients_loop() -> Iterator[None]:
     loop = ensure_event_loop()
     yield
     loop.close()
-
-
-class ExpectLog:
-    "The log records that a test announces."
-    def __init__(self) -> None: self.expected: list[tuple[str, int | None]] = []
-
-    def __call__(self,
-                 pattern: str, # Searched in `LEVEL logger: message` and in the traceback below it
-                 times: int | None = None, # How often it must come; None: at least once
-                 ) -> None:
-        "Announce a record at WARNING or above. The test fails if it does not come."
-        self.expected.append((pattern, times))
-
-    def check(self, lines: list[str]) -> None:
-        "Fail on a line that nothing announced and on an announced one that did not come."
-        others = [line for line in lines if not any(re.search(pattern, line) for pattern, _ in self.expected)]
-        assert not others, 'unexpected log records (announce them with expect_log):\n' + '\n'.join(others)
-        for pattern, times in self.expected:
-            n = sum(bool(re.search(pattern, line)) for line in lines)
-            assert n if times is None else n == times, f'{n} log records matched {pattern!r}, not {times or "one"}'
 
 
 @dataclass

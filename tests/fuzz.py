@@ -19,11 +19,12 @@ from typing import Any
 from raw import App, close, frame, handshake, text
 
 from nbws.layers.stack import Stack
-from nbws.server import conn, deflate, frames, handshake as handshakes, http1, parser
-from nbws.server.conn import Limits
+from nbws.server import answers, conn, deflate, frames, handshake as handshakes, heads, http1, output, parser
 from nbws.server.deflate import ZlibInflater, negotiate
 from nbws.server.frames import Close, Decoder, Failure
-from nbws.server.http1 import HttpConn
+from nbws.server.http1 import HttpProtocol
+from nbws.server.limits import Limits
+from nbws.server.output import WriteQueue
 from nbws.sockets.workers import Workers
 
 GET = b'GET /a?b=c HTTP/1.1\r\nHost: x\r\n\r\n'
@@ -47,7 +48,7 @@ WORDS = [b'\r\n', b'\r\n\r\n', b'\n', b'\0', b' ', b':', b',', b'0', b'-1', b'ff
          b'Connection: close\r\n', b'Upgrade: websocket\r\n', b'\x81', b'\x80', b'\x00', b'\x89', b'\x88', b'\xc1',
          b'\x7e', b'\x7f', b'\xfe', b'\xff', b'\xff' * 8, b'\xed\xa0\x80']
 REFUSED = re.compile(rb'HTTP/1.1 [45].*', re.S)  # Where several things are wrong, the cut decides which is seen first
-MODULES = {m.__file__ for m in (frames, deflate, parser, http1, handshakes, conn)}
+MODULES = {m.__file__ for m in (frames, deflate, parser, heads, answers, http1, handshakes, output, conn)}
 
 
 def frames_target(data: bytes, chance: random.Random) -> None:
@@ -73,6 +74,7 @@ class Recorder:
     "A transport that keeps what is written to it, until it is closed."
     def __init__(self) -> None: self.out, self.ended, self.protocol = b'', False, None
     def set_protocol(self, protocol: Any) -> None: self.protocol = protocol
+    def get_protocol(self) -> Any: return self.protocol
     def get_extra_info(self, name: str) -> Any: return ('127.0.0.1', 1) if 'name' in name else None
     def write(self, data: bytes) -> None: self.out += data
     def get_write_buffer_size(self) -> int: return 0
@@ -90,7 +92,7 @@ def http_target(loop: asyncio.AbstractEventLoop, workers: Workers) -> Callable[[
     host = SimpleNamespace(app=App(), limits=limits, loop=loop, workers=workers,
                            stopping=False, date='now', scheme='http', sockets_enabled=True,
                            context_takeover=False, remember=lambda c: None, forget=lambda c: None,
-                           layers=Stack([]), later=lambda c: loop.call_soon(c.flush), groups={}, cast=None)
+                           layers=Stack(()), quota=None, writes=WriteQueue(loop))
 
     def step(call: Callable[..., None], *args: Any) -> None:
         "Call it as the loop does, outside of any task, and let the loop have its turns."
@@ -102,7 +104,7 @@ def http_target(loop: asyncio.AbstractEventLoop, workers: Workers) -> Callable[[
 
     def serve(pieces: list[bytes]) -> bytes:
         transport = Recorder()
-        transport.protocol = first = HttpConn(host)  # type: ignore[arg-type]
+        transport.protocol = first = HttpProtocol(host)  # type: ignore[arg-type]
         first.connection_made(transport)
         for piece in pieces: step(transport.protocol.data_received, piece)
         for _ in range(4): step(lambda: None)

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -86,6 +87,7 @@ def test_leftovers_are_caught(pytester: pytest.Pytester) -> None:
     folder = pytester.mkdir('tests')
     conftest = (ROOT/'tests'/'conftest.py').read_text('utf-8').replace('GRACE = 20.0', 'GRACE = 1.0')
     (folder/'conftest.py').write_text(conftest, 'utf-8')
+    shutil.copy(ROOT/'tests'/'logs.py', folder)
     (pytester.path/'pyproject.toml').write_bytes((ROOT/'pyproject.toml').read_bytes())
     # One more test after each: what is left behind is told where it was caused, and nowhere else.
     one_more = '\n        def test_next(): pass'

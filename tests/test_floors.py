@@ -192,7 +192,7 @@ def test_imports(name: str) -> None:
     ('sockets.workers', 'import asyncio\nasyncio.start_server', 'no asyncio streams'),
     ('sockets.workers', 'from asyncio import StreamReader', 'no asyncio streams'),
     ('server.frames', 'import asyncio', 'no I/O'),
-    ('transports.asgi', 'from ..server.conn import Limits', 'not in this room'),
+    ('transports.asgi', 'from ..server.limits import Limits', 'not in this room'),
 ])
 def test_the_rules_bite(name: str, code: str, why: str, monkeypatch: pytest.MonkeyPatch) -> None:
     head = source(name).partition('\n\n# %%')[0] # With the line that names the notebook

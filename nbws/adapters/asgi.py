@@ -27,6 +27,9 @@ log = logging.getLogger('nbws')
 __all__ = ['log', 'ASGIApp', 'from_asgi']
 
 # %% ../../nbs/adapters/01_asgi.ipynb #f5d3950d
+ASGIApplication = Callable[[Scope, Receive, Send], Awaitable[None]]
+_LIFESPAN = {'type': 'lifespan', 'asgi': {'version': '3.0', 'spec_version': '2.0'}}
+
 class ProtocolError(NbwsError, RuntimeError):
     "An ASGI application sent what it must not send, or not then."
 
@@ -39,6 +42,7 @@ def _fields(message: Message) -> list[tuple[str, str]]:
     except (TypeError, ValueError):
         raise ProtocolError(f'headers are pairs of bytes, but the application sent {wrong!r}') from None
 
+# %% ../../nbs/adapters/01_asgi.ipynb #9aa7d1fc
 def _bytes(message: Message, key: str = 'body') -> bytes:
     data = message.get(key, b'')
     if not isinstance(data, (bytes, bytearray, memoryview)):
@@ -246,11 +250,9 @@ class SocketCall(Call, ForeignSocket):
     def leave(self) -> None: self.closed(CloseCode.ABNORMAL)
 
 # %% ../../nbs/adapters/01_asgi.ipynb #4199413d
-_LIFESPAN = {'type': 'lifespan', 'asgi': {'version': '3.0', 'spec_version': '2.0'}}
-
 class LifespanCall:
     "The conversation about an application's beginning and end. On the server's loop."
-    def __init__(self, app: Any, state: dict[str, Any]) -> None:
+    def __init__(self, app: ASGIApplication, state: dict[str, Any]) -> None:
         self.app, self.scope = app, {**_LIFESPAN, 'state': state}
         self.stopping, self.supported, self.failure = asyncio.Event(), False, ''
         self.changed, self._asked = asyncio.Event(), False
@@ -313,7 +315,7 @@ def to_scope(request: Request, state: dict[str, Any], # What the lifespan has le
 # %% ../../nbs/adapters/01_asgi.ipynb #63fa0e5b
 class ASGIApp(ForeignApp):
     "Any ASGI 3 application, as our servers want an app. On the server's loop."
-    def __init__(self, app: Callable[[Scope, Receive, Send], Awaitable[None]], # The application
+    def __init__(self, app: ASGIApplication, # The application
                  ) -> None:
         super().__init__(app)
         self._state: dict[str, Any] = {}
@@ -354,7 +356,8 @@ class ASGIApp(ForeignApp):
         for task in tasks: task.cancel()
         if tasks: await asyncio.wait(tasks, timeout=1)
 
-def from_asgi(app: Callable[[Scope, Receive, Send], Awaitable[None]], # The application
+# %% ../../nbs/adapters/01_asgi.ipynb #7e693c68
+def from_asgi(app: ASGIApplication, # The application
               ) -> ASGIApp:
     "An ASGI application as our servers want it."
     return ASGIApp(app)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import sys
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 from .asgi import ASGIApp
 from .wsgi import WSGIApp
@@ -21,7 +21,7 @@ __all__ = ['as_app', 'serves']
 # %% ../../nbs/adapters/04_detect.ipynb #63b8d03a
 _POSITIONAL = inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD
 
-def protocol_of(app: Any, # Anything
+def protocol_of(app: object, # Anything
                 ) -> str:
     "'asgi', 'wsgi' or '', by how it wants to be called."
     if not callable(app) or isinstance(app, type): return ''
@@ -36,7 +36,7 @@ def protocol_of(app: Any, # Anything
     return ''
 
 # %% ../../nbs/adapters/04_detect.ipynb #ed1b61f7
-def as_app(app: Any, # An app of ours, an ASGI, WSGI or tornado application
+def as_app(app: object, # An app of ours, an ASGI, WSGI or tornado application
            ) -> Any:
     """The same as our servers want it: `http`, `startup`, `shutdown`, `sockets`. From any thread.
 
@@ -46,19 +46,21 @@ def as_app(app: Any, # An app of ours, an ASGI, WSGI or tornado application
     if web and isinstance(app, web.Application):
         from nbws.adapters.tornado import TornadoApp
         return TornadoApp(app)
-    kind = protocol_of(app)
-    if kind == 'asgi': return ASGIApp(app)
-    if kind == 'wsgi': return WSGIApp(app)
-    if protocol_of(getattr(app, 'server', None)) == 'wsgi': return WSGIApp(app.server) # Dash's
+    kind, application = protocol_of(app), cast(Any, app)
+    if kind == 'asgi': return ASGIApp(application)
+    if kind == 'wsgi': return WSGIApp(application)
+    inner = getattr(app, 'server', None) # Dash's
+    if protocol_of(inner) == 'wsgi': return WSGIApp(inner)
     raise NbwsError(_refusal(app))
 
-def _refusal(app: Any) -> str:
+# %% ../../nbs/adapters/04_detect.ipynb #610a9164
+def _refusal(app: object) -> str:
     if isinstance(app, StaticFiles): return 'files are served by app.static(path, folder)'
     if isinstance(app, type): what = f'the class {app.__name__}: make an app of it first, {app.__name__}(...)'
     else: what = f'this {type(app).__name__}: {app!r:.80}'
     return f'there is no way to serve {what}. An app is an nbws App, or an ASGI, WSGI or tornado application'
 
-def serves(app: Any, # Anything
+def serves(app: object, # Anything
            ) -> bool:
     "Whether `as_app` can make something of it."
     try: return as_app(app) is not None

@@ -28,15 +28,15 @@ def replace_sockets(old: Any, # An app that is served no longer
     "Close the open sockets of an app with 1012, so that pages connect again. On the server's loop."
     for ws in tuple(getattr(old, 'sockets', ())): ws.close(CloseCode.SERVICE_RESTART, 'the app was replaced')
 
+# %% ../../nbs/adapters/00_foreign.ipynb #7e56d348
 class ForeignApp:
     "An application of another kind, as our servers want an app. On the server's loop."
     successor = None # An application of ours can be succeeded; sockets of others cannot be handed over
     allowed_hosts: tuple[str, ...] = () # Of the environment alone
     allowed_origins: tuple[str, ...] = ()
 
-    def __init__(self, app: Any, # The application
-                 ) -> None:
-        self.app = app
+    def __init__(self, application: Any) -> None:
+        self.app = application
         self.sockets: set[OpenSocket] = set()
         self.loop: asyncio.AbstractEventLoop | None = None
 

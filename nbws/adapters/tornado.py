@@ -105,6 +105,7 @@ class MemoryConnection(HTTPConnection):
 
     def detach(self) -> None: "For `WebSocketHandler`, whose protocol is ours and needs no stream."
 
+# %% ../../nbs/adapters/03_tornado.ipynb #181f89de
 def _done(future: asyncio.Future[None]) -> None:
     if not future.done(): future.set_result(None)
 
@@ -259,5 +260,6 @@ async def _feed(delegate: Any, line: RequestStartLine, headers: HTTPHeaders, con
         log.error('%s: the tornado application failed\n%s', printable(request.path), error_text(e))
         connection.refuse(HTTPException(500))
 
+# %% ../../nbs/adapters/03_tornado.ipynb #136dea18
 async def _maybe(result: Awaitable[None] | None) -> None:
     if result is not None: await result

@@ -40,6 +40,7 @@ async def read_body(request: Request) -> IO[bytes]:
         raise
     return body
 
+# %% ../../nbs/adapters/02_wsgi.ipynb #7ea2cf38
 class ErrorStream(io.StringIO):
     "Where an application writes its errors: the process's own standard error, whatever that is now."
     def write(self, text: str) -> int: return sys.stderr.write(text)
@@ -48,6 +49,7 @@ class ErrorStream(io.StringIO):
 # %% ../../nbs/adapters/02_wsgi.ipynb #9d4a175f
 def _native(text: str) -> str: return text.encode().decode('latin-1')
 
+# %% ../../nbs/adapters/02_wsgi.ipynb #c6481601
 _WSGI = {'wsgi.version': (1, 0), 'wsgi.input_terminated': True, 'wsgi.multithread': True,
          'wsgi.multiprocess': False, 'wsgi.run_once': False}
 
@@ -67,6 +69,7 @@ def to_environ(request: Request, # As it came
         body.seek(0)
     return environ
 
+# %% ../../nbs/adapters/02_wsgi.ipynb #31345a56
 def _http_fields(request: Request) -> dict[str, str]:
     "The header fields by WSGI's names."
     found = {}

@@ -199,9 +199,10 @@ def _collect(s: Source, name: str) -> list[Any] | None:
 def _missing(s: Source, name: str) -> BindError:
     "What the developer needs to see a slip of the pen: the names that came, a few of them and no long ones."
     names = dict.fromkeys([*(s.request.path_params or ()), *s.request.query_params, *s.data])
-    came = [repr(str(n)[:40]) for n in names]
-    shown = ', '.join(came[:8]) + (', ...' if len(came) > 8 else '')
-    return BindError(f"no value for {name!r}; {f'what came is called {shown}' if came else 'nothing came'}")
+    if not names: return BindError(f'no value for {name!r}; nothing came')
+    shown = ', '.join(repr(str(n)[:40]) for n in list(names)[:8])
+    more = ', ...' if len(names) > 8 else ''
+    return BindError(f'no value for {name!r}; what came is called {shown}{more}')
 
 # %% ../../nbs/core/09_binding.ipynb #d2a96736
 def _named_parameter(p: inspect.Parameter, annotation: Any, where: str) -> Get:
@@ -270,7 +271,8 @@ def _fields_of(made: Any) -> Any:
     "A record whose own dicts are known for a visitor's: a `TypedDict`, and what pydantic copies."
     if made.__class__ is dict: return Fields({k: _fields_of(v) for k, v in made.items()})
     if made.__class__ is list: return [_fields_of(v) for v in made]
-    if hasattr(made, '__pydantic_fields_set__'): vars(made).update({k: _fields_of(v) for k, v in vars(made).items()})
+    if hasattr(made, '__pydantic_fields_set__'):
+        for name, value in list(vars(made).items()): vars(made)[name] = _fields_of(value)
     return made
 
 def _field(cast: Cast, many: bool, nullable: bool, value: Any) -> Any:
@@ -304,7 +306,8 @@ class Plan:
         "The arguments for one call. Raises `BindError`."
         found: dict[str, Any] = {}
         for name, get in self.parameters: found[name] = get(source) # Before 3.12 a comprehension is a call
-        if self.rest: found.update((k, v) for k, v in self.rest(source).items() if k not in found)
+        if self.rest:
+            for name, value in self.rest(source).items(): found.setdefault(name, value)
         return found
 
 # %% ../../nbs/core/09_binding.ipynb #415e38ae

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 from urllib.parse import quote, unquote, unquote_to_bytes
 
 # %% auto #0
-__all__ = ['MultiDict', 'parse_query', 'Headers', 'parse_cookies', 'UploadFile']
+__all__ = ['MultiDict', 'Headers', 'UploadFile']
 
 # %% ../../nbs/core/00_data.ipynb #a638f997
 class FromVisitor:
@@ -60,8 +60,11 @@ def parse_query(query: str | bytes, # What stands behind the `?`
                 ) -> MultiDict:
     "The parameters of a query string or a urlencoded body (URL Standard, application/x-www-form-urlencoded)."
     raw = query.encode() if isinstance(query, str) else query
-    pairs = [(name, value) for field in raw.split(b'&') if field for name, _, value in (field.partition(b'='),)]
-    return MultiDict([(_text(_unquoted(name)), _text(_unquoted(value))) for name, value in pairs])
+    pairs = []
+    for field in raw.split(b'&'):
+        name, _, value = field.partition(b'=')
+        if field: pairs.append((_text(_unquoted(name)), _text(_unquoted(value))))
+    return MultiDict(pairs)
 
 def _unquoted(raw: bytes) -> bytes: return unquote_to_bytes(raw.replace(b'+', b' '))
 def _text(raw: bytes) -> str: return raw.decode('utf-8', 'replace')
@@ -75,8 +78,10 @@ class Headers(FromVisitor, Mapping[str, str]):
                  fields: Iterable[tuple[Any, Any]] | Mapping[str, str] = (), # Pairs of bytes (kept as is) or of str
                  ) -> None:
         pairs: Iterable[tuple[Any, Any]] = fields.items() if isinstance(fields, Mapping) else fields
-        self.raw: list[tuple[bytes, bytes]] = [
-            (k, v) if isinstance(k, bytes) else (k.encode('latin-1'), v.encode('latin-1')) for k, v in pairs]
+        self.raw: list[tuple[bytes, bytes]] = []
+        for name, value in pairs:
+            if isinstance(name, bytes): self.raw.append((name, value))
+            else: self.raw.append((name.encode('latin-1'), value.encode('latin-1')))
         self._index: dict[str, list[str]] | None = None
 
     @classmethod
@@ -91,7 +96,9 @@ class Headers(FromVisitor, Mapping[str, str]):
         "Lower-case name to its values; made once."
         if self._index is None:
             found: dict[str, list[str]] = {}
-            for k, v in self.raw: found.setdefault(k.decode('latin-1').lower(), []).append(v.decode('latin-1'))
+            for k, v in self.raw:
+                name = k.decode('latin-1').lower()
+                found.setdefault(name, []).append(v.decode('latin-1'))
             self._index = found
         return self._index
 
@@ -152,8 +159,11 @@ def sendable_fields(fields: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     """The fields, with what is beyond latin-1 as in `ascii_field`. Latin-1 stays: from an application of ASGI or WSGI
     it stands for bytes. Raises `ValueError`.
     """
-    return [(k, ascii_field(k, v)) if isinstance(v, str) and not v.isascii() and max(v) > '\xff' else (k, v)
-            for k, v in fields]
+    found = []
+    for name, value in fields:
+        if isinstance(value, str) and not value.isascii() and max(value) > '\xff': value = ascii_field(name, value)
+        found.append((name, value))
+    return found
 
 # %% ../../nbs/core/00_data.ipynb #52c732b4
 def parse_cookies(header: str, # The value of a Cookie field
@@ -193,8 +203,10 @@ def set_cookie(name: str, # A token (RFC 6265, section 4.1.1)
 
 # %% ../../nbs/core/00_data.ipynb #449d0beb
 def _quote(value: str) -> str:
-    if value.isascii() and value.isprintable() and not any(c in ' ",;\\%' for c in value): return value
-    return ''.join(chr(b) if 0x20 < b < 0x7f and chr(b) not in '",;\\%' else f'%{b:02X}' for b in value.encode())
+    if value.isascii() and value.isprintable() and not any(c in _NOT_IN_COOKIES for c in value): return value
+    return ''.join(chr(b) if 0x20 < b < 0x7f and chr(b) not in _NOT_IN_COOKIES else f'%{b:02X}' for b in value.encode())
+
+_NOT_IN_COOKIES = ' ",;\\%'
 
 # %% ../../nbs/core/00_data.ipynb #62807fec
 class _Spool(tempfile.SpooledTemporaryFile[bytes]):

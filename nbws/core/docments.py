@@ -38,8 +38,8 @@ def _comments(source: str) -> Iterator[tuple[str, str]]:
 def full_doc(function: Callable[..., Any]) -> str:
     "The docstring and the comments of the parameters."
     doc = inspect.cleandoc(function.__doc__ or '') # Not one that is inherited: object's __init__ has one
-    lines = [f'{name}: {text}' for name, text in parameter_comments(function).items()]
-    return '\n'.join([doc, *(['', 'Parameters:'] if lines else []), *[f'  {line}' for line in lines]])
+    lines = [f'  {name}: {text}' for name, text in parameter_comments(function).items()]
+    return '\n'.join([doc, '', 'Parameters:', *lines]) if lines else doc
 
 # %% ../../nbs/core/10_docments.ipynb #3f941c78
 def describe(*things: Any, # Functions and classes

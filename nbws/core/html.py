@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, MappingView, Set
 from dataclasses import asdict, dataclass, fields, is_dataclass
+from itertools import groupby
 from keyword import iskeyword
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -176,10 +177,11 @@ class FT:
 
     def _settle(self) -> None:
         "Make a list of the children: iterators can be read once, and a developer's mappings among them are attributes."
-        self._children = list(_flat(self._children))
-        given = [c for c in self._children if c.__class__ is not FT and _are_attributes(c)]
-        for mapping in given: self.attrs.update(_translated(mapping))
-        if given: self._children = [c for c in self._children if c.__class__ is FT or not _are_attributes(c)]
+        children = []
+        for child in _flat(self._children):
+            if child.__class__ is not FT and _are_attributes(child): self.attrs.update(_translated(child))
+            else: children.append(child)
+        self._children = children
 
     def __call__(self,
                  *children: Any, # Elements, text, or anything that can be shown
@@ -288,11 +290,14 @@ for _key in _READABLE.split(): setattr(FT, _key, _Attribute(_key))
 _TAGS: dict[str, str] = {} # tag -> the name it has here
 
 def _repr(el: FT) -> str:
-    literal = {k: v for k, v in el.attrs.items() if not _keyword(k)}
-    args = [*map(repr, el.children), *(f'{_keyword(k)}={v!r}' for k, v in el.attrs.items() if _keyword(k))]
+    args, literal = [repr(child) for child in el.children], {}
+    for name, value in el.attrs.items():
+        key = _keyword(name)
+        if key: args.append(f'{key}={value!r}')
+        else: literal[name] = value
     if literal: args.append(f'**{literal!r}')
-    if el.tag in _TAGS: return f'{_TAGS[el.tag]}({", ".join(args)})'
-    return f'ft({", ".join([repr(el.tag), *args])})'
+    if el.tag not in _TAGS: args.insert(0, repr(el.tag))
+    return f'{_TAGS.get(el.tag, "ft")}({", ".join(args)})'
 
 def _keyword(name: str) -> str:
     key = {'class': 'cls', 'for': '_for'}.get(name, name.replace('-', '_'))
@@ -410,8 +415,10 @@ def _preformatted(el: FT) -> str:
 # %% ../../nbs/core/06_html.ipynb #fb4aebe9
 def _raw_text(el: FT) -> str:
     start, _, closing, _ = _SHAPES[el.tag]
-    parts = [str(c.__html__()) if hasattr(type(c), '__html__') else _text(c) for c in _flat(el.children)]
-    text = _END.sub(r'<\\/', ''.join(parts))
+    text = ''
+    for child in _flat(el.children):
+        text += str(child.__html__()) if hasattr(type(child), '__html__') else _text(child)
+    text = _END.sub(r'<\\/', text)
     if '<!--' in text and '<script' in text.lower(): text = text.replace('<!--', r'\u003C!--')
     return _opening(el, start) + text + closing
 
@@ -893,11 +900,7 @@ def apart(content: Iterable[Any], # What is to be sent over a socket, as one mes
     """
     if not any(x.__class__ is not FT or x.tag in _PLACES for x in content): return []
     if not any(is_element(x) or hasattr(type(x), '__ft__') for x in content): return []
-    groups: list[tuple[str, list[Any]]] = []
-    for part in _parts(tuple(content)):
-        place = _place(part)
-        if groups and groups[-1][0] == place: groups[-1][1].append(part)
-        else: groups.append((place, [part]))
+    groups = groupby(_parts(tuple(content)), _place) # Neighbours that may stand in one template
     return [render(*parts) for _, parts in groups]
 
 # %% ../../nbs/core/06_html.ipynb #9b311d40
@@ -971,9 +974,11 @@ def HtmxResponseHeaders(**fields: Any, # location, push_url, redirect, refresh, 
     "HX-* fields of the answer: one, or a tuple of several; dicts are sent as JSON. Raises `TypeError` for others."
     if unknown := fields.keys() - _HTMX_FIELDS:
         raise TypeError(f'htmx has no response header {min(unknown)!r}: there are {", ".join(sorted(_HTMX_FIELDS))}')
-    given = {'HX-' + k.replace('_', '-').title(): v for k, v in fields.items() if v is not None}
-    made = tuple(HttpHeader(k, _header_value(v)) for k, v in given.items())
-    return made[0] if len(made) == 1 else made
+    made = []
+    for key, value in fields.items():
+        name = 'HX-' + key.replace('_', '-').title()
+        if value is not None: made.append(HttpHeader(name, _header_value(value)))
+    return made[0] if len(made) == 1 else tuple(made)
 
 # %% ../../nbs/core/06_html.ipynb #ecce44e1
 _HTMX_FIELDS = frozenset('''location push_url redirect refresh replace_url reswap retarget reselect trigger

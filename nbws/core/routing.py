@@ -19,7 +19,7 @@ from .errors import PatternError
 from .request import ENCODED_SLASH
 
 # %% auto #0
-__all__ = ['parse_pattern']
+__all__ = []
 
 # %% ../../nbs/core/07_routing.ipynb #fa41fbec
 class PathType(NamedTuple):
@@ -127,37 +127,54 @@ def _backtracks(pieces: Sequence[str], # Text and parameters in turns
 
 # %% ../../nbs/core/07_routing.ipynb #ad38609a
 def _split(pieces: Sequence[str | PathType], path: str) -> list[str] | None:
-    """The text of each parameter, as long as it can be from the first one on: what a greedy regular expression finds.
-    No piece is tried twice at one place, so the time grows with the path's length and not with a power of it."""
+    "The text of each parameter, as long as it can be from the first one on: what a greedy regular expression finds."
     at = 0
     for text in map(str, pieces[::2]): # Paths that are another pattern's take next to no time
-        if (at := path.find(text, at)) < 0: return None
+        at = path.find(text, at)
+        if at < 0: return None
         at += len(text)
-    failed: set[tuple[int, int]] = set() # Pieces that do not match the rest of the path from a place on
-    tried: dict[tuple[int, int], int] = {} # The same by a piece and where a run of its characters ends: down to where
-    stops: dict[str, list[int]] = {}
-    def ends(n: int, kind: PathType, at: int) -> Iterator[int]:
-        if not kind.run:
-            for end in range(min(at + (kind.longest or 64), len(path)), at, -1):
-                if re.fullmatch(kind.regex, path[at:end]): yield end
-            return
-        if kind.run not in stops: stops[kind.run] = _stops(kind.run, path)
-        stop = stops[kind.run][at]
-        least = at if kind is PATH_TYPES['path'] else at + 1
-        yield from range(min(stop, tried.get((n, stop), stop + 1) - 1), least - 1, -1)
-        tried[n, stop] = least
-    def rest(n: int, at: int) -> list[str] | None:
-        if n == len(pieces): return [] if at == len(path) else None
-        piece = pieces[n]
-        if isinstance(piece, str): return rest(n + 1, at + len(piece)) if path.startswith(piece, at) else None
-        for end in ends(n, piece, at):
-            if (n, end) in failed: continue
-            found = rest(n + 1, end)
-            if found is not None: return [path[at:end], *found]
-            failed.add((n, end))
-        return None
     last = pieces[-1]
-    return rest(0, 0) if isinstance(last, str) and path.endswith(last) else None
+    if not isinstance(last, str) or not path.endswith(last): return None
+    return _Division(pieces, path).rest(0, 0)
+
+# %% ../../nbs/core/07_routing.ipynb #1739e0ca
+class _Division:
+    """A path on its way to be divided among parameters.
+
+    No piece is tried twice at one place, so the time grows with the path's length and not with a power of it.
+    """
+    def __init__(self, pieces: Sequence[str | PathType], path: str) -> None:
+        self.pieces, self.path = pieces, path
+        self.failed: set[tuple[int, int]] = set() # Pieces that do not match the rest of the path from a place on
+        self.tried: dict[tuple[int, int], int] = {} # By a piece and where a run of its characters ends: down to where
+        self.stops: dict[str, list[int]] = {} # By a kind of characters: where the run ends that a place stands in
+
+    def rest(self, n: int, at: int) -> list[str] | None:
+        "The texts of the parameters from piece `n` on, which begins at `at`."
+        if n == len(self.pieces): return [] if at == len(self.path) else None
+        piece = self.pieces[n]
+        if isinstance(piece, str):
+            return self.rest(n + 1, at + len(piece)) if self.path.startswith(piece, at) else None
+        for end in self.ends(n, piece, at):
+            if (n, end) in self.failed: continue
+            found = self.rest(n + 1, end)
+            if found is not None: return [self.path[at:end], *found]
+            self.failed.add((n, end))
+        return None
+
+    def ends(self, n: int, kind: PathType, at: int) -> Iterator[int]:
+        "Where a parameter may end that begins at `at`: the longest text first."
+        if not kind.run:
+            longest = min(at + (kind.longest or 64), len(self.path))
+            for end in range(longest, at, -1):
+                if re.fullmatch(kind.regex, self.path[at:end]): yield end
+            return
+        if kind.run not in self.stops: self.stops[kind.run] = _stops(kind.run, self.path)
+        stop = self.stops[kind.run][at]
+        first = min(stop, self.tried.get((n, stop), stop + 1) - 1)
+        least = at if kind is PATH_TYPES['path'] else at + 1
+        yield from range(first, least - 1, -1)
+        self.tried[n, stop] = least
 
 # %% ../../nbs/core/07_routing.ipynb #98c27dcf
 def _stops(run: str, path: str) -> list[int]:
@@ -284,15 +301,18 @@ class RouteTable:
         found = self._exact.get((method, path)) or self._exact.get((ANY, path))
         if found: return found, {}
         for m, route in self._patterns:
-            if (m == method or m == ANY) and (params := route.pattern.match(path)) is not None:
-                return route, _with_slashes(params) if ENCODED_SLASH in path else params
+            if m != method and m != ANY: continue
+            params = route.pattern.match(path)
+            if params is not None: return route, _with_slashes(params) if ENCODED_SLASH in path else params
         if method == 'HEAD': return self.match('GET', path)
-        return self.match(method, path.replace(ENCODED_SLASH, '/')) if ENCODED_SLASH in path else None
+        if ENCODED_SLASH in path: return self.match(method, path.replace(ENCODED_SLASH, '/'))
+        return None
 
     def methods(self, path: str) -> set[str]:
         "The methods that are answered on `path`: for 405 and OPTIONS (RFC 9110, sections 15.5.6 and 9.3.7)."
-        found = {m for m, p in self._exact if p == path}
-        found |= {m for m, r in self._patterns if r.pattern.match(path) is not None}
+        found = {method for method, p in self._exact if p == path}
+        for method, route in self._patterns:
+            if route.pattern.match(path) is not None: found.add(method)
         if not found and ENCODED_SLASH in path: return self.methods(path.replace(ENCODED_SLASH, '/'))
         return found | {'HEAD'} if 'GET' in found else found
 

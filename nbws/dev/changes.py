@@ -67,6 +67,7 @@ def enclosed_by(function: FunctionType) -> Iterator[Any]:
         try: yield cell.cell_contents
         except ValueError: pass # Not yet filled
 
+# %% ../../nbs/dev/00_changes.ipynb #6160512e
 def names_in(code: CodeType) -> Iterator[str]:
     "The global names and attributes that code uses, that of functions inside it, too."
     yield from code.co_names
@@ -85,12 +86,14 @@ def global_part(name: str, variables: dict[str, Any], names: set[str]) -> Iterat
         yield ('global', id(variables), name), value
         if not isinstance(value, (type, FunctionType, *PLAIN)): yield ('type', id(variables), name), type(value)
 
+# %% ../../nbs/dev/00_changes.ipynb #6b7274f6
 def members_of(kind: type) -> Iterator[Part]:
     "The methods and properties of a class."
     for name, member in tuple(vars(kind).items()):
         function = getattr(member, '__func__', getattr(member, 'fget', member))
         if isinstance(function, FunctionType): yield ('member', kind.__module__, kind.__qualname__, name), function
 
+# %% ../../nbs/dev/00_changes.ipynb #ec9077b8
 def is_users_module(name: str) -> bool:
     "Whether a user wrote this module."
     file = getattr(sys.modules.get(name), '__file__', None)

@@ -22,7 +22,7 @@ from ..sockets.websocket import WebSocket
 from ..web.app import WebApp
 from ..web.assets import ASSETS
 from ..web.tracebacks import error_text
-from ..web.endpoints import SocketEndpoint
+from ..web.socket_endpoint import SocketEndpoint
 
 # %% auto #0
 __all__ = []

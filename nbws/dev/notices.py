@@ -25,6 +25,7 @@ CONNECTS = {'htmx': 'htmx is not loaded', 'extension': "load htmx's extension wi
             'outside': 'it needs an element around it with ws_connect'}
 Facts = dict[str, Any] # What a page has noticed, as it says it
 
+# %% ../../nbs/dev/02_notices.ipynb #bc5e449c
 def no_place(facts: Facts) -> str:
     "An element came out of band for an id that is not there."
     what = f'no element with the id {facts["id"]!r}' if facts.get('id') else 'no such place'
@@ -36,6 +37,7 @@ def no_effect(facts: Facts) -> str:
     why = CONNECTS.get(str(facts.get('reason')), '').format(ext=attribute.partition('-')[0])
     return f'{attribute}{f"={path!r}" if path else ""} does nothing: {why}'
 
+# %% ../../nbs/dev/02_notices.ipynb #6c4a9fcc
 def bad_answer(facts: Facts) -> str:
     "htmx swaps nothing in for an error."
     request, status = f'{facts.get("verb")} {facts.get("path")}', facts.get('status')
@@ -57,6 +59,7 @@ def no_socket(app: WebApp, facts: Facts) -> str:
     known = f', but there is {known}' if known else ''
     return f'nothing answers sockets at {path}: there is no @app.ws({path!r}){known}'
 
+# %% ../../nbs/dev/02_notices.ipynb #84cde419
 TEXTS: dict[str, Callable[[Facts], str]] = {'oob': no_place, 'connect': no_effect, 'response': bad_answer,
                                             'send': no_answer}
 

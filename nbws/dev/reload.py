@@ -45,7 +45,7 @@ class Development(BaseEnvironment):
 # %% ../../nbs/dev/04_reload.ipynb #807c909f
 class ReloadedApp:
     "Any app, with the live socket in its pages. On the server's loop."
-    def __init__(self, app: Any, # As the server wants it
+    def __init__(self, app: Application,
                  development: Development) -> None: self.app, self.development = app, development
 
     def __getattr__(self, name: str) -> Any: return getattr(self.app, name)

@@ -40,6 +40,7 @@ def is_named_origin(handler: JupyterHandler, origin: str) -> bool:
     if handler.allow_origin: return bool(handler.allow_origin == origin)
     return bool(handler.allow_origin_pat and re.fullmatch(handler.allow_origin_pat, origin))
 
+# %% ../../nbs/jupyter/06_auth.ipynb #8132784f
 def is_navigation(request: HTTPServerRequest) -> bool:
     "Whether a person opens a page, in a tab or a frame; such a request can be answered with a page that explains."
     if request.method not in ('GET', 'HEAD'): return False
@@ -53,6 +54,7 @@ async def may_execute(handler: JupyterHandler) -> bool:
     allowed = handler.authorizer.is_authorized(handler, handler.current_user, 'execute', 'kernels')
     return bool(allowed if isinstance(allowed, bool) else await allowed)
 
+# %% ../../nbs/jupyter/06_auth.ipynb #a426d2a7
 def kernel_of(handler: JupyterHandler, kernel: str, # Its id
               ) -> Any:
     "The kernel's manager, or None where there is no such kernel."
@@ -69,6 +71,7 @@ def note_use(handler: JupyterHandler, kernel: Any) -> None:
 # %% ../../nbs/jupyter/06_auth.ipynb #a394deb5
 TICKET, NOTEBOOK = '/~ticket', '/~notebook' # The extension's own services
 
+# %% ../../nbs/jupyter/06_auth.ipynb #7e9a091d
 class AuthHandler(JupyterHandler):
     "Lets in who may reach the app; a subclass answers."
     segment = '' # The app's segment of the path: the kernel's id, and the app's variable

@@ -18,6 +18,7 @@ _HUBS = re.compile(r'(__Host-)?jupyterhub-(user-.+|session-id|hub-login|services
 _LOGIN = re.compile(r'username-(localhost|\d+-\d+-\d+-\d+|---1-)(-\d+)?$') # At a name of loopback, or an address
 _SIGNED = re.compile(r'"?2\|1:\d+\|\d+:\d+\|\d+:([^|]*)\|\d+:([^|]*)\|[0-9a-f]{64}"?$') # tornado's, version 2
 
+# %% ../../nbs/jupyter/01_cookies.ipynb #5f7e0a67
 def _is_login(name: str, value: str, host: str) -> bool:
     "Is this the login cookie of a Jupyter server, this one or another?"
     if not name.startswith('username-'): return False

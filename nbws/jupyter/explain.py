@@ -25,6 +25,7 @@ WAITING = '''<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">
 <style>body{font:14px system-ui,sans-serif;color:#555;margin:1em}
 @media(prefers-color-scheme:dark){body{color:#aaa;background:#111}}</style></head>'''
 
+# %% ../../nbs/jupyter/07_explain.ipynb #1dc8553f
 def waiting_page(text: str, prefix: str) -> str:
     "A page that says why an app is not to be reached below this prefix, and tries again."
     facts = json.dumps({'prefix': prefix}).replace('<', '\\u003c')
@@ -37,6 +38,7 @@ SANDBOX = 'sandbox allow-scripts allow-forms allow-popups allow-modals allow-dow
 CROSS = {'Access-Control-Allow-Origin': 'null', 'Access-Control-Allow-Headers': '*', 'Referrer-Policy': 'no-referrer',
          'Access-Control-Allow-Methods': '*', 'Access-Control-Expose-Headers': '*'}
 
+# %% ../../nbs/jupyter/07_explain.ipynb #7a502128
 class ExplainingHandler(AuthHandler):
     "Answers in place of an app that cannot be asked."
     def sandbox(self) -> None:

@@ -26,6 +26,7 @@ def bare(value: str) -> str:
     match = _SCHEME.fullmatch(value.strip())
     return match[1].strip() if match else value.strip()
 
+# %% ../../nbs/jupyter/02_headers.ipynb #62946c78
 def unmasked(value: str) -> bytes:
     "An XSRF value as it is compared: tornado masks it anew for each page."
     try:
@@ -109,6 +110,7 @@ def answer_fields(headers: HTTPHeaders, jupyters: JupyterCredentials, prefix: st
         passed.append((name, value))
     return passed
 
+# %% ../../nbs/jupyter/02_headers.ipynb #cdc3448e
 def _may_set(field: str, jupyters: JupyterCredentials, prefix: str) -> bool:
     name, _, value = (part.strip() for part in field.partition(';')[0].partition('='))
     if name != XSRF: return not jupyters.has_cookie(name, value)

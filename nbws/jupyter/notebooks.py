@@ -29,6 +29,7 @@ async def sessions_of(handler: JupyterHandler) -> list[KernelSession]:
     if hasattr(listed, '__await__'): listed = await listed
     return [KernelSession(s['path'], s['kernel']['id'], s['type']) for s in listed]
 
+# %% ../../nbs/jupyter/08_notebooks.ipynb #ac0a0e98
 def kernels_of(sessions: Sequence[KernelSession], kernel: str, # A page's own
                notebook: str, # As the page knew it; '': it knows none
                ) -> tuple[str, list[str]]:
@@ -45,6 +46,7 @@ def announced_at(handler: JupyterHandler, kernel: str, app: str) -> float:
     try: return told[0].stat().st_mtime if told else 0.0
     except OSError: return 0.0 # Withdrawn in this moment
 
+# %% ../../nbs/jupyter/08_notebooks.ipynb #edd4cc4e
 async def whereabouts(handler: JupyterHandler, segment: str, # A page's own
                       notebook: str) -> dict[str, Any]:
     "For a page: its notebook's path, whether that has a kernel, and where the page's app is served now."

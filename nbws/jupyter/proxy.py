@@ -40,7 +40,7 @@ async def reach(address: KernelAddress) -> Upstream:
     except (OSError, StreamClosedError, asyncio.TimeoutError): raise web.HTTPError(503) from None
 
 # %% ../../nbs/jupyter/10_proxy.ipynb #32c3248c
-class Exchange:
+class Forwarding:
     "A request that is passed on to an app, and the answer that is passed back."
     def __init__(self, handler: ExplainingHandler, upstream: Upstream, credentials: JupyterCredentials) -> None:
         self.handler, self.upstream, self.credentials = handler, upstream, credentials
@@ -131,6 +131,7 @@ async def serve_here(handler: ExplainingHandler) -> None:
     notebook = handler.get_query_argument('path', '', strip=False)
     _tell(handler, await whereabouts(handler, handler.segment, notebook))
 
+# %% ../../nbs/jupyter/10_proxy.ipynb #16883018
 def _tell(handler: ExplainingHandler, facts: dict[str, Any]) -> None:
     handler.set_header('Content-Type', 'application/json')
     handler.set_header('Cache-Control', 'no-store')
@@ -148,7 +149,7 @@ def hide_ticket(request: Any) -> None:
 @web.stream_request_body
 class ProxyHandler(ExplainingHandler):
     "Everything below `{base_url}nbws/<kernel id>/`."
-    exchange: Exchange | None = None
+    forwarding: Forwarding | None = None
 
     async def prepare(self) -> None: # type: ignore[override]
         # Nothing is kept here; the app has its own limit.
@@ -159,8 +160,8 @@ class ProxyHandler(ExplainingHandler):
         if told is None: raise web.HTTPError(503)
         address = told[1]
         credentials = await self._credentials() # First: a browser that leaves meanwhile has nothing to be closed
-        self.exchange = Exchange(self, await reach(address), credentials)
-        await self.exchange.ask(address)
+        self.forwarding = Forwarding(self, await reach(address), credentials)
+        await self.forwarding.ask(address)
 
     async def _credentials(self) -> JupyterCredentials:
         return await credentials_of(self, self.segment, self.target, bool(self.ticket))
@@ -178,25 +179,25 @@ class ProxyHandler(ExplainingHandler):
     def finish(self, chunk: Any = None) -> Any:
         # tornado closes a connection on which it was answered before the body was read, and does not say so: a proxy
         # that keeps connections would send the next request into the closed one, and answer it with an error.
-        if self.exchange is None and not self._headers_written: self.set_header('Connection', 'close')
+        if self.forwarding is None and not self._headers_written: self.set_header('Connection', 'close')
         return super().finish(chunk)
 
     async def data_received(self, chunk: bytes) -> None:
-        if self.exchange and not self._finished: await self.exchange.send(chunk)
+        if self.forwarding and not self._finished: await self.forwarding.send(chunk)
 
     def on_connection_close(self) -> None:
         "The browser has left."
         super().on_connection_close()
-        if self.exchange: self.exchange.upstream.close()
+        if self.forwarding: self.forwarding.upstream.close()
 
     async def forward(self, **_: str) -> None:
         "Pass on the answer."
-        if self.exchange: await self.exchange.answer()
+        if self.forwarding: await self.forwarding.answer()
 
     get = head = post = put = patch = delete = options = forward
 
     def on_finish(self) -> None:
-        if self.exchange: self.exchange.upstream.close() # tornado's client connection leaves that to whoever made it
+        if self.forwarding: self.forwarding.upstream.close() # tornado's client leaves that to whoever made it
 
     def _log(self) -> None:
         if self.get_status() in (502, 503): return

@@ -105,6 +105,7 @@ def new_address(path: str = '', port: int = 0) -> KernelAddress:
     "An address in this process, with a fresh secret."
     return KernelAddress(os.getpid(), secrets.token_urlsafe(32), path, port)
 
+# %% ../../nbs/jupyter/00_rendezvous.ipynb #d55987c8
 def announce(file: Path, address: KernelAddress) -> None:
     "Tell the Jupyter server. Raises `OSError` where the file cannot be written."
     if not _private(file.parent): raise OSError(f'{file.parent} is not a private folder of this user')
@@ -139,6 +140,7 @@ def read_address(file: Path) -> KernelAddress | None:
             return KernelAddress(**json.load(f))
     except (OSError, ValueError, TypeError): return None
 
+# %% ../../nbs/jupyter/00_rendezvous.ipynb #1cff6a48
 def announced(connection_file: str | os.PathLike[str], app: str = '') -> tuple[Path, KernelAddress] | None:
     "What an app of this kernel has announced, and in which file; or None."
     for file in address_files(connection_file, app):

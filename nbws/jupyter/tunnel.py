@@ -64,6 +64,7 @@ async def tunnel(browser: IOStream, app: IOStream, used: Callable[[], None], # C
         app.close()
         await asyncio.wait((inward, outward))
 
+# %% ../../nbs/jupyter/04_tunnel.ipynb #d0d1ec9c
 async def _pass(source: IOStream, target: IOStream, used: Callable[[], None],
                 look: Callable[[bytes], None] | None = None) -> None:
     try:
@@ -74,6 +75,7 @@ async def _pass(source: IOStream, target: IOStream, used: Callable[[], None],
             await target.write(data)
     except (StreamClosedError, OSError): pass
 
+# %% ../../nbs/jupyter/04_tunnel.ipynb #4dde4147
 async def _restarted(browser: IOStream, inward: asyncio.Future[None]) -> None:
     "Close a browser's socket whose app has gone, and give it a second to answer."
     try: await browser.write(close_frame(1012, 'the kernel has ended'))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any
+from typing import Any, cast
 
 from ..core.errors import Reported
 from ..core.messages import CloseCode
@@ -83,5 +83,5 @@ class EventStreams(Layer):
     "Answers pages that want an event stream over a socket. On the server's loop."
     def enter(self, request: Request) -> Response | None:
         "The answer to a handshake at `PATH`; None for any other request."
-        app: Any = request.app # The transport has set it
+        app = cast(Application, request.app) # The transport has set it
         return Upgrade(Events(app, asked(request))) if request.upgrade and request.path == PATH else None

@@ -39,6 +39,16 @@ def is_foreign_to_app(request: Request) -> bool:
 def _forbidden(text: str = 'Forbidden') -> Response: return PlainTextResponse(f'403 {text}\n', 403)
 
 # %% ../../nbs/layers/03_gate.ipynb #954f8448
+def from_jupyter(request: Request) -> None:
+    "Believe what the Jupyter server says of a visitor: it has asked all this there, and has said the secret."
+    headers = request.headers
+    request.replace_headers(Headers.from_raw([f for f in headers.raw if f[0] != SECRET]))
+    descend(request, headers.get('x-forwarded-prefix', '').rstrip('/'))
+    request.vouched = '/~' in request.root_path # By a ticket: to itself it is another origin
+    if headers.get('x-forwarded-proto') in ('http', 'https'): request.scheme = headers['x-forwarded-proto']
+    request.peer = (headers.get('x-forwarded-for', ''), 0)
+
+# %% ../../nbs/layers/03_gate.ipynb #2d5368e3
 class Gate(Layer):
     "May this request pass? On the server's loop."
     secret = b'' # A notebook's, and its direct address: see `NotebookGate`
@@ -58,7 +68,10 @@ class Gate(Layer):
             if name == b'host': host = value
             elif name not in _ASKED: continue
             elif name != SECRET: told = True
-            elif self.secret: return self._from_jupyter(request, value)
+            elif self.secret:
+                if not compare_digest(value, self.secret): return _forbidden()
+                from_jupyter(request)
+                return None
         if told and self.proxies and request.peer[0] in self.proxies: self.proxies.apply(request)
         local = not request.server[0] # A Unix socket, which no browser reaches
         if local and self.secret: return _forbidden()
@@ -77,17 +90,6 @@ class Gate(Layer):
         if len(self._known) < 100: self._known.add(host)
         return None
 
-    def _from_jupyter(self, request: Request, secret: bytes) -> Response | None:
-        "What comes through the Jupyter server has been asked all this there, and says so by the secret."
-        if not compare_digest(secret, self.secret): return _forbidden()
-        headers = request.headers
-        request.replace_headers(Headers.from_raw([f for f in headers.raw if f[0] != SECRET]))
-        descend(request, headers.get('x-forwarded-prefix', '').rstrip('/'))
-        request.vouched = '/~' in request.root_path # By a ticket: to itself it is another origin
-        if headers.get('x-forwarded-proto') in ('http', 'https'): request.scheme = headers['x-forwarded-proto']
-        request.peer = (headers.get('x-forwarded-for', ''), 0)
-        return None
-
 # %% ../../nbs/layers/03_gate.ipynb #9cb7040d
 TOKEN = 'nbws_token' # The query parameter of a notebook's first address
 JSP = 'x-proxycontextpath' # In which jupyter-server-proxy tells its prefix
@@ -96,10 +98,9 @@ FRAMES = ("frame-ancestors 'self' http://localhost:* http://127.0.0.1:* https://
           'vscode-webview: https://*.googleusercontent.com https://colab.research.google.com') # The direct address
 _FIELDS = [('content-security-policy', FRAMES), ('x-content-type-options', 'nosniff'),
            ('referrer-policy', 'same-origin')]
-_NOTEBOOKS = re.compile(r'nbws-\d+=') # The cookies of direct addresses: this one, and other notebooks'
 
 class JupytersCookies(Protocol):
-    "Knows which cookies are Jupyter's: `nbws.jupyter.rendezvous.Cookies`."
+    "Knows which cookies are Jupyter's: `nbws.jupyter.cookies.JupyterCookies`."
     def of_app(self, field: str, host: str) -> str: "A Cookie field without them."; return field
     def note(self, field: str) -> None: "A Set-Cookie field of the app's: what it sets is its own."
     def holds_token(self, data: bytes) -> bool: "Whether a token of Jupyter's stands in this."; return False
@@ -156,39 +157,53 @@ class DirectAddress(Layer):
         return None
 
     def _with_cookie(self, request: Request) -> Response:
-        path, query = _without_token(request)
-        where = './' + path.rpartition('/')[2] + query # jupyter-server-proxy mends only some of what is not relative
-        kind: dict[str, Any] = {'samesite': 'strict', 'secure': request.scheme == 'https'}
-        if [request.headers.get(f'sec-fetch-{f}') for f in ('site', 'dest')] == ['cross-site', 'iframe']: kind = FRAMED
-        prefix = request.headers.get(JSP, '').rstrip('/')
-        cookie = set_cookie(self.cookie(request), self.token, path=f'{prefix}/', **kind)
-        return Response(b'', 303, [('location', where), ('cache-control', 'no-store'), ('set-cookie', cookie)])
+        return with_cookie(request, self.cookie(request), self.token)
 
     def _pass(self, request: Request, target: bytes) -> None:
-        "Let the app see nothing of Jupyter's: no cookie, no token."
-        request.direct, raw, cookies = True, [], self.cookies
-        for name, value in request.headers.raw:
-            if name == b'cookie': value = self._of_app(value.decode('latin-1'), request.host).encode('latin-1')
-            elif cookies and cookies.holds_token(value): continue # Through jupyter-server-proxy
-            if value or name != b'cookie': raw.append((name, value))
-        if cookies and cookies.holds_token(target):
-            path, _, query = target.partition(b'?')
-            kept = b'&'.join(p for p in query.split(b'&') if not cookies.holds_token(p))
-            target = path + (b'?' + kept if kept else b'')
+        request.direct = True
         request.retarget(target)
-        request.replace_headers(Headers.from_raw(raw))
-
-    def _of_app(self, field: str, host: str) -> str:
-        if self.cookies: field = self.cookies.of_app(field, host)
-        return '; '.join(p for p in field.split('; ') if not _NOTEBOOKS.match(p))
+        hide_jupyters(request, self.cookies)
 
 # %% ../../nbs/layers/03_gate.ipynb #5ea66435
+_NOTEBOOKS = re.compile(r'nbws-\d+=') # The cookies of direct addresses: this one, and other notebooks'
+
+def hide_jupyters(request: Request, cookies: JupytersCookies | None) -> None:
+    "Let the app see nothing of Jupyter's: no cookie, no token."
+    raw = []
+    for name, value in request.headers.raw:
+        if name == b'cookie':
+            field = value.decode('latin-1')
+            if cookies: field = cookies.of_app(field, request.host)
+            field = '; '.join(p for p in field.split('; ') if not _NOTEBOOKS.match(p))
+            if not field: continue
+            value = field.encode('latin-1')
+        elif cookies and cookies.holds_token(value): continue # Through jupyter-server-proxy
+        raw.append((name, value))
+    request.replace_headers(Headers.from_raw(raw))
+    if not (cookies and cookies.holds_token(request.target)): return
+    path, _, query = request.target.partition(b'?')
+    kept = b'&'.join(p for p in query.split(b'&') if not cookies.holds_token(p))
+    request.retarget(path + b'?' + kept if kept else path)
+
+# %% ../../nbs/layers/03_gate.ipynb #dc0545ff
 def _without_token(request: Request) -> tuple[str, str]:
     "The path, and the query with its question mark, if anything is left of it."
     path, _, query = request.target.decode('latin-1').partition('?')
     rest = '&'.join(p for p in query.split('&') if not p.startswith(f'{TOKEN}='))
     return path, f'?{rest}' if rest else ''
 
+# %% ../../nbs/layers/03_gate.ipynb #79512f71
+def with_cookie(request: Request, name: str, token: str) -> Response:
+    "Send a visitor who has brought the token to the same page, without it and with a cookie."
+    path, query = _without_token(request)
+    where = './' + path.rpartition('/')[2] + query # jupyter-server-proxy mends only some of what is not relative
+    kind: dict[str, Any] = {'samesite': 'strict', 'secure': request.scheme == 'https'}
+    if [request.headers.get(f'sec-fetch-{f}') for f in ('site', 'dest')] == ['cross-site', 'iframe']: kind = FRAMED
+    prefix = request.headers.get(JSP, '').rstrip('/')
+    cookie = set_cookie(name, token, path=f'{prefix}/', **kind)
+    return Response(b'', 303, [('location', where), ('cache-control', 'no-store'), ('set-cookie', cookie)])
+
+# %% ../../nbs/layers/03_gate.ipynb #5cf7be74
 OURS = {'x-nbws': 'closed'} # Tells the notebook's page that it has found the app, though it may not see it yet
 
 def closed(request: Request) -> Response:

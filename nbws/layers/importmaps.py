@@ -32,6 +32,7 @@ def moved(entries: Any, # Of a map: names and addresses
     known = {k: under(prefix, v, host) if isinstance(v, str) else v for k, v in entries.items()}
     return known | {under(prefix, k, host): v for k, v in known.items()} # By a relative address it has another name
 
+# %% ../../nbs/layers/06_importmaps.ipynb #38fcf955
 def import_map(text: bytes, # What stands in the element
                prefix: str,
                host: str = '', # The app's own name, as for `under`

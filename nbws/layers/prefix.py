@@ -64,6 +64,7 @@ def under(prefix: str,
     else: return url
     return url if re.match(rf'{re.escape(prefix)}([/?#]|$)', path) else f'{head}{prefix}{path}'
 
+# %% ../../nbs/layers/02_prefix.ipynb #0b09cdab
 def bytes_under(prefix: str,
                 url: bytes, # As it stands in a page
                 host: str) -> bytes:

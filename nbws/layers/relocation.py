@@ -34,6 +34,7 @@ class PrefixScript(Layer):
         fields = [('content-type', 'text/javascript; charset=utf-8'), ('cache-control', 'max-age=3600')]
         return Response((Path(__path__[0])/'static'/'prefix.js').read_bytes(), 200, fields)
 
+# %% ../../nbs/layers/08_relocation.ipynb #677a44c7
 def script_element(root_path: str, # Where the script is found
                    host: str, # The app's name, as it knows it
                    events: bool = False, # Event streams come over sockets

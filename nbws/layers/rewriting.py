@@ -68,15 +68,36 @@ def whole_tags(data: bytes) -> int:
 
 # %% ../../nbs/layers/07_rewriting.ipynb #2debede3
 _KIND = re.compile(rb'''\s(?:type|rel)\s*=\s*(?:["']\s*)?(module|importmap|modulepreload)[\s"'>/]''', re.I)
+
+def kind_of(tag: bytes) -> tuple[bytes, bytes]:
+    "The name of a tag, and of a script or link what modules have to do with it."
+    match = _NAME.match(tag)
+    name = match[1].lower() if match else b'/head'
+    told = _KIND.search(tag) if name in (b'script', b'link') else None
+    return name, told[1].lower() if told else b''
+
+# %% ../../nbs/layers/07_rewriting.ipynb #9bed1aff
+class PendingMap:
+    "An import map that has yet to be placed."
+    element = b'' # '': there is none
+    _last = -1 # Where a piece names a map of its own
+
+    def look(self, piece: bytes) -> None: self._last = piece.rfind(b'importmap') if self.element else -1
+    def ends_head(self, name: bytes, at: int) -> bool: return name in (b'/head', b'body') and self._last < at
+
+    def take(self) -> bytes:
+        element, self.element = self.element, b''
+        return element
+
+# %% ../../nbs/layers/07_rewriting.ipynb #f95b7258
 _LONGEST_MAP = 65536 # Bytes that wait for the end of an import map
 
 class Markup:
-    "HTML on its way below a prefix. `map` is an import map that has yet to be placed."
+    "HTML on its way below a prefix."
     def __init__(self, prefix: str, host: str = '') -> None:
-        self.prefix, self.host, self.map = prefix, host, b''
+        self.prefix, self.host, self.map = prefix, host, PendingMap()
         self._links, self._styles = Links(prefix, host), Styles(prefix, host)
         self._rest = self._inside = b'' # What waits for more; the element that holds no tags, or a comment
-        self._last_map = -1 # Where a piece names an import map
 
     def feed(self, piece: bytes,
              last: bool = False, # Nothing follows
@@ -86,7 +107,7 @@ class Markup:
         cut = len(data) if last else whole_tags(data)
         data, self._rest = data[:cut], data[cut:]
         out: list[bytes] = []
-        self._last_map = data.rfind(b'importmap') if self.map else -1
+        self.map.look(data)
         at = 0
         while at < len(data): at = (self._text if self._inside else self._tag)(data, at, last, out)
         return b''.join(out)
@@ -128,31 +149,24 @@ class Markup:
             self._inside = b'--'
             out.append(b'<!')
             return at + 2 # `<!-->` is a whole comment
-        name = _NAME.match(tag)
-        kind = name[1].lower() if name else b'/head'
-        told = _KIND.search(tag) if kind in (b'script', b'link') else None
-        special = told[1].lower() if told else b''
+        name, special = kind_of(tag)
         if special == b'importmap':
             stop = self._own_map(tag, data, at, last, out)
             if stop is not None: return stop
-        elif special or (kind in (b'/head', b'body') and self._last_map < end): self._place_map(out)
+        elif special or self.map.ends_head(name, end): out.append(self.map.take())
         out.append(self._links.tag(tag))
-        if kind in _TEXTS: self._inside = kind
+        if name in _TEXTS: self._inside = name
         return end
-
-    def _place_map(self, out: list[bytes]) -> None:
-        out.append(self.map)
-        self.map = b''
 
     def _own_map(self, tag: bytes, data: bytes, at: int, last: bool, out: list[bytes]) -> int | None:
         "Pass on the page's own import map; where it ends, or None where it has no end."
         stop = _TEXTS[b'script'].search(data, at + len(tag))
         if stop is None and not last and len(data) - at < _LONGEST_MAP: return self._wait(data[at:], len(data))
         if stop is None:
-            self._place_map(out)
+            out.append(self.map.take())
             return None
         out += tag, import_map(data[at + len(tag):stop.start()], self.prefix, self.host)
-        self.map = b''
+        self.map.take()
         return stop.start()
 
 # %% ../../nbs/layers/07_rewriting.ipynb #52fad92a
@@ -201,7 +215,7 @@ class Rewriter:
 
     def _begin(self, data: bytes, at: int) -> bytes:
         head = self._moved(data[:at], True) + self.script
-        if self._markup: self._markup.map = map_element(self.prefix)
+        if self._markup: self._markup.map.element = map_element(self.prefix)
         return head + self._moved(data[at:])
 
     def _moved(self, data: bytes, last: bool = False) -> bytes:

@@ -34,6 +34,7 @@ def blocked_at(frame: FrameType, # The innermost
     innermost, line = frames[0]
     return BlockedAt(innermost.f_code.co_filename, line, {f.f_code for f, _ in frames})
 
+# %% ../../nbs/notebook/07_blocking.ipynb #aade9d1c
 def handler_codes(endpoint: Any) -> set[CodeType]:
     "The code of a route's functions."
     plans = [getattr(endpoint, name, None) for name in ('plan', 'conn', 'disconn')]

@@ -12,6 +12,7 @@ from contextvars import Context, ContextVar, copy_context
 from functools import partial, wraps
 from typing import Any
 
+from ..core.protocols import Application
 from ..core.routing import Route
 from .output import LINE, CellOutput
 from ..web.app import WebApp
@@ -24,7 +25,7 @@ class HandlerContext:
     "A call of a handler, or of other code of an app: whose it is, and where its output goes. From any thread."
     __slots__ = ('app', 'route', 'output', 'partial_lines', 'figures')
 
-    def __init__(self, app: Any, route: Route | None, output: CellOutput) -> None:
+    def __init__(self, app: Application, route: Route | None, output: CellOutput) -> None:
         self.app, self.route, self.output = app, route, output
         self.partial_lines: dict[str, str] = {} # By stream; `print` writes each of its arguments apart
         self.figures: OrderedDict[Any, Any] | None = None # Of matplotlib's pyplot
@@ -55,8 +56,9 @@ class HandlerContext:
 
     def _report(self, error: BaseException) -> None:
         if isinstance(self.app, WebApp): self.app.report(error, self.route)
-        else: self.app.environment.report(self.app, error, self.route, '')
+        else: WebApp.environment.report(self.app, error, self.route, '')
 
+# %% ../../nbs/notebook/02_capture.ipynb #e9d01c8d
 CURRENT_HANDLER: ContextVar[HandlerContext | None] = ContextVar('nbws_handler', default=None)
 
 # %% ../../nbs/notebook/02_capture.ipynb #795038fd
@@ -121,6 +123,7 @@ def _run_thread(context: HandlerContext, run: Callable[[], None]) -> None:
         if not context.fail(e): raise
     finally: context.flush()
 
+# %% ../../nbs/notebook/02_capture.ipynb #1f101ba6
 def submit_in_context(submit: Callable[..., Any], # `ThreadPoolExecutor.submit`
                       ) -> Callable[..., Any]:
     "Gives a pool a job that prints as the handler that gives it."

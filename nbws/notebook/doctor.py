@@ -33,6 +33,7 @@ def diagnosis(server: Server | None) -> list[str]:
     exposure = exposure_of(server)
     return [*_of_jupyter(exposure), *_of_listening(server, exposure)]
 
+# %% ../../nbs/notebook/15_doctor.ipynb #9134958b
 def _of_jupyter(exposure: Exposure) -> list[str]:
     "Whether Jupyter forwards to the app, and if not, why."
     if exposure.segment: return [f'The Jupyter server forwards {exposure.base}nbws/{exposure.segment}/ to this app.']
@@ -58,6 +59,7 @@ def _of_listening(server: Server, exposure: Exposure) -> list[str]:
     return ['It has no TCP port, and needs none. Where browsers do not reach Jupyter, '
             'call stop(), then serve(port=0): that opens one.']
 
+# %% ../../nbs/notebook/15_doctor.ipynb #b949a2d6
 def _of_port(server: Server, exposure: Exposure) -> str:
     "What the port is for, and from where it is reached."
     if not is_loopback(server.host):
@@ -78,6 +80,7 @@ def came_by(request: Request) -> str:
     if prefix and not prefix.startswith('/~'): return f'through the Jupyter server, at {prefix}/'
     return f'directly, at {request.host}'
 
+# %% ../../nbs/notebook/15_doctor.ipynb #4ba5c3e9
 def doctors_page(request: Request) -> str:
     "The page that examines how its own server is reached."
     by = came_by(request)
@@ -114,6 +117,7 @@ class Doctor:
         page = self.page._repr_html_() if self.page is not None else ''
         return f'<p style="font:13px system-ui,sans-serif">{text}</p>{page}'
 
+# %% ../../nbs/notebook/15_doctor.ipynb #ae6fdd8a
 def doctor(app: object) -> Doctor:
     "`app.doctor()`: how this app is reached, and whether answers and sockets pass."
     served = served_as(app)

@@ -32,6 +32,7 @@ def connection_file() -> str:
     try: return str(get_connection_file())
     except RuntimeError: return ''
 
+# %% ../../nbs/notebook/10_exposure.ipynb #620f5e15
 def jupyters_tokens() -> list[str]:
     "The tokens of the Jupyter server that started this kernel, or of its hub, as far as they are known here."
     found = [os.environ.get('JUPYTERHUB_API_TOKEN', '')]
@@ -40,6 +41,7 @@ def jupyters_tokens() -> list[str]:
     except (OSError, ValueError, KeyError, TypeError): pass
     return found
 
+# %% ../../nbs/notebook/10_exposure.ipynb #04fa4594
 def jupyter_base() -> str:
     "The base URL of the Jupyter server that forwards to this kernel; '' where none does."
     pid, _, base = os.environ.get(SERVER_VARIABLE, '').partition(' ')
@@ -85,6 +87,7 @@ class Exposure:
 SHARED = ('The Jupyter server could forward to this kernel, but the two cannot tell each other anything that others '
           'could not read: neither {} nor the folder for temporary files keeps the modes of files.')
 
+# %% ../../nbs/notebook/10_exposure.ipynb #615d15de
 def choose_exposure(name: str = '', # The app's variable
                     port_asked: bool = False, # A port was asked for
                     cell: str = '', # The running cell, as the front end names it
@@ -101,6 +104,7 @@ def choose_exposure(name: str = '', # The app's variable
     return Exposure(file.stem, base, token, direct=port_asked or in_vscode(cell), file=file,
                     address=new_address(socket_path(file)))
 
+# %% ../../nbs/notebook/10_exposure.ipynb #ee9b09f7
 def _free_address_file(connection: str, name: str) -> Path | None:
     "A file for an app's address that no other app of this process has: they may have no name, or the same one."
     file, n = private_address_file(connection, name), 2
@@ -120,6 +124,7 @@ def expose(server: Server, exposure: Exposure) -> None:
     try: announce(exposure.file, exposure.address)
     except OSError as e: raise NbwsError(f'the Jupyter server cannot be told where this app listens: {e}') from e
 
+# %% ../../nbs/notebook/10_exposure.ipynb #fa7521f8
 def end_exposure(server: Server) -> None:
     "The server stops: the Jupyter server forwards to it no more. From any thread; again is harmless."
     exposure = EXPOSURES.pop(id(server), None)

@@ -41,6 +41,7 @@ def pyplot_holder() -> Any:
     holder = getattr(sys.modules.get('matplotlib._pylab_helpers'), 'Gcf', None)
     return holder if isinstance(getattr(holder, 'figs', None), (OrderedDict, HandlerFigures)) else None
 
+# %% ../../nbs/notebook/03_figures.ipynb #886f9cc8
 def adopt_figures(context: HandlerContext) -> None:
     "This handler was the first to import pyplot: what is in the list is its own."
     figures = pyplot_holder().figs

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from ..core.protocols import Application
 from ..core.routing import Owner, Route
 from .capture import CURRENT_HANDLER, HandlerContext, follow_tasks
 from .figures import adopt_figures, show_figures
@@ -31,12 +32,12 @@ class Handlers:
         self.served_by: WeakKeyDictionary[Any, Owner] = WeakKeyDictionary() # The cells that serve apps
         self._showing: set[asyncio.Task[None]] = set()
 
-    def owner(self, app: Any, route: Route | None) -> Owner | None:
+    def owner(self, app: Application, route: Route | None) -> Owner | None:
         "The cell that has defined a route; where none has, the one that serves the app."
         owners = route.owner if route else None, self.served_by.get(app)
         return next((o for o in owners if o and o.id in self.outputs.requests), None)
 
-    def output(self, app: Any, route: Route | None) -> CellOutput | None:
+    def output(self, app: Application, route: Route | None) -> CellOutput | None:
         "Where this handler's output goes; None where no cell is known."
         owner = self.owner(app, route)
         if owner is None: return None
@@ -45,7 +46,7 @@ class Handlers:
         return self.outputs.of(owner.id, loop, logged=isinstance(app, WebApp))
 
     @contextmanager
-    def running(self, app: Any, route: Route | None, output: CellOutput) -> Iterator[None]:
+    def running(self, app: Application, route: Route | None, output: CellOutput) -> Iterator[None]:
         "The context in which a handler runs."
         context = HandlerContext(app, route, output)
         token = CURRENT_HANDLER.set(context)
@@ -65,7 +66,7 @@ class Handlers:
         self._showing.add(task)
         task.add_done_callback(self._showing.discard)
 
-    def tell(self, app: Any, route: Route | None, text: str) -> None:
+    def tell(self, app: Application, route: Route | None, text: str) -> None:
         "Show a line on stderr where the handler's output goes, at once: the server's loop may stand still."
         owner = self.owner(app, route)
         if owner is None: return

@@ -54,6 +54,7 @@ FRAME = '''<iframe {attributes} style="width:100%;height:{height};border:1px sol
 MAX_HEIGHT = 2000 # Pixels that an iframe with height='auto' may grow to
 FIRST_HEIGHT = '150px' # Until the page has reported its own
 
+# %% ../../nbs/notebook/12_iframes.ipynb #b754e4bf
 @dataclass(frozen=True, slots=True)
 class FrameOptions:
     "How an app is shown under a cell."

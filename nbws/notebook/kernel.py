@@ -19,6 +19,7 @@ __all__ = []
 # %% ../../nbs/notebook/00_kernel.ipynb #95c6eaac
 Request = dict[str, Any] # An execute request of the Jupyter protocol: header, metadata, content
 
+# %% ../../nbs/notebook/00_kernel.ipynb #d393b5b4
 class Kernel(Protocol):
     "What is asked of a notebook's kernel."
     def parent(self) -> Request:

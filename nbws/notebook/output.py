@@ -223,6 +223,7 @@ class CellOutput:
         self._quota.shown += size
         self.kernel.send(kind, content, self.request)
 
+# %% ../../nbs/notebook/01_output.ipynb #1fd1e651
 def _size(content: dict[str, Any]) -> int:
     return sum(len(v if isinstance(v, str) else str(v)) for v in content['data'].values())
 
@@ -231,6 +232,7 @@ def _cost(size: int) -> float: return max(1, size / 100_000)
 # %% ../../nbs/notebook/01_output.ipynb #6b3dcbaf
 HELD = 1000 # Messages that wait for a cell to run, where a program runs the cells
 
+# %% ../../nbs/notebook/01_output.ipynb #80a98aea
 class Outputs:
     "The outputs of a notebook's cells, by the cells' ids. From any thread."
     def __init__(self, kernel: Kernel, running: Callable[[], bool], # Whether a cell runs

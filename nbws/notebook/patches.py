@@ -58,6 +58,7 @@ class Patches:
         for target in reversed(targets or tuple(self._undo)):
             if undo := self._undo.pop(target, None): undo()
 
+# %% ../../nbs/notebook/04_patches.ipynb #cf6d5b1d
 PATCHES = Patches() # Of this process
 
 # %% ../../nbs/notebook/04_patches.ipynb #8f1a7e5a
@@ -73,6 +74,7 @@ def replace(owner: Any, # A module, a class or an object
         else: setattr(owner, name, old)
     return undo
 
+# %% ../../nbs/notebook/04_patches.ipynb #7e482a85
 def all_of(*undo: Undo) -> Undo:
     "Undoes several changes, the last one first."
     def undo_all() -> None:
@@ -183,6 +185,7 @@ class Question:
         if CURRENT_HANDLER.get() is None: return self.ask(*args, **kwargs)
         raise NbwsError(f'{self.name}() in a handler has nobody to ask. {ASK}')
 
+# %% ../../nbs/notebook/04_patches.ipynb #11ff3a45
 def refuse_questions(kernel: Any, # `get_ipython().kernel`
                      ) -> Undo:
     "Let `input` and `getpass` in a handler say that nobody can answer there."
@@ -218,6 +221,7 @@ def shorten_tracebacks(shell: Any) -> Undo:
         if shell.custom_exceptions == (NbwsError,): shell.set_custom_exc((), None)
     return undo
 
+# %% ../../nbs/notebook/04_patches.ipynb #6b1c1f4c
 def follow_cells(shell: Any, before: Callable[..., None], after: Callable[..., None]) -> Undo:
     "Be called before and after each cell."
     shell.events.register('pre_run_cell', before)

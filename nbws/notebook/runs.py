@@ -78,6 +78,7 @@ class Runs:
 HOLD = 1.0 # Seconds that messages may wait for their cell to end
 HELD_BY = 0.2 # Seconds that the cell waits for the loop to hold them
 
+# %% ../../nbs/notebook/05_runs.ipynb #8179ac75
 def hold_messages(loop: asyncio.AbstractEventLoop, # That the sockets belong to
                   sockets: Iterable[WebSocket]) -> Callable[[], None]:
     "Let messages of these sockets wait until the returned function is called, or `HOLD` seconds have passed."

@@ -10,7 +10,7 @@ import secrets
 import sys
 from collections.abc import Iterable
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..core.errors import NbwsError, StartError
 from ..loading import LOADING
@@ -31,7 +31,7 @@ if TYPE_CHECKING: from nbws.server.listener import Server # Imported when someth
 __all__ = ['serve']
 
 # %% ../../nbs/notebook/16_serve.ipynb #f248e5c9
-def serve(app: Any = None, # The app, or its variable's name; by default the caller's `app`
+def serve(app: object = None, # The app, or its variable's name; by default the caller's `app`
           *,
           host: str | None = None, # Where to listen: this machine only. '0.0.0.0' opens it to the network
           port: int | None = None, # By default none in a notebook behind Jupyter's proxy, else $PORT or 5001
@@ -48,12 +48,13 @@ def serve(app: Any = None, # The app, or its variable's name; by default the cal
     a script ends with as its message. From any thread but the server's."""
     calling = caller(1)
     if LOADING.active or (app is None and not _is_main(calling)): return
-    app, name = find_app(calling.f_globals, app)
+    found, name = find_app(calling.f_globals, app)
     listen = ListenOptions(host or ('0.0.0.0' if share else None), port, forwarded_allow_ips)
-    if shell() is not None: serve_cell(app, name, listen, FrameOptions(path, height, n))
+    if shell() is not None: serve_cell(found, name, listen, FrameOptions(path, height, n))
     elif reload: serve_reloaded(name, listen)
-    else: serve_script(app, listen, share)
+    else: serve_script(found, listen, share)
 
+# %% ../../nbs/notebook/16_serve.ipynb #a92d041b
 def _is_main(calling: FrameType) -> bool:
     "Is the caller the program itself, or a function `main` that the program calls?"
     if calling.f_globals.get('__name__') == '__main__': return True
@@ -61,7 +62,7 @@ def _is_main(calling: FrameType) -> bool:
     return calling.f_code.co_name == 'main' and above is not None and above.f_globals.get('__name__') == '__main__'
 
 # %% ../../nbs/notebook/16_serve.ipynb #d2baa13a
-def serve_cell(app: Any, name: str = '', # Its variable's, by which a cell that is run again finds what it has served
+def serve_cell(app: object, name: str = '', # Its variable's, by which a cell that is run again finds what it has served
                listen: ListenOptions | None = None, # By default where it listens already, or this machine only
                frames: FrameOptions | None = None, # By default one, of `/`
                ) -> None:
@@ -108,6 +109,7 @@ def target_of(app: str, # The app's variable
     if app.partition('.')[0] not in vars(main): raise NbwsError('reload needs the app in a variable of the program')
     return f'{spec.name if spec else file}:{app}'
 
+# %% ../../nbs/notebook/16_serve.ipynb #10020b7a
 def serve_reloaded(name: str, listen: ListenOptions) -> None:
     "Let `nbws run --reload` take the place of this program, and serve the app that its variable holds."
     options = ['--host', listen.host or LOCAL]

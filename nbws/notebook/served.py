@@ -46,6 +46,7 @@ def find_app(variables: dict[str, Any], # The caller's globals
     names = [k for _, k in found.values()]
     raise NbwsError(f'there are several apps, {", ".join(names)}: say which, e.g. serve({names[0]})')
 
+# %% ../../nbs/notebook/11_served.ipynb #6c7b3d53
 def variable_of(variables: dict[str, Any], app: object) -> str:
     "What an app is called among these variables, or ''."
     return next((name for name, value in variables.items() if value is app and not name.startswith('_')), '')
@@ -67,6 +68,7 @@ class ListenOptions:
     port: int | None = None # None: the same, or the usual one
     forwarded_allow_ips: str | Iterable[str] | None = None # None: $FORWARDED_ALLOW_IPS, else nobody
 
+# %% ../../nbs/notebook/11_served.ipynb #f24d563f
 def usual_port() -> int:
     "$PORT, or 5001. Raises `StartError` where $PORT is no number."
     asked = os.environ.get('PORT') or str(PORT)
@@ -84,6 +86,7 @@ def as_served(app: object) -> Any:
     from nbws.adapters.detect import as_app
     return as_app(app)
 
+# %% ../../nbs/notebook/11_served.ipynb #632ff7c7
 def start_server(app: Application, listen: ListenOptions,
                  name: str = '', # The app's variable
                  cell: str = '', # That serves it, as the front end names it
@@ -104,6 +107,7 @@ def start_server(app: Application, listen: ListenOptions,
     PATCHES.apply(SWITCHING)
     return server
 
+# %% ../../nbs/notebook/11_served.ipynb #9cfc3694
 def _start_at(app: Application, host: str, port: int | None, options: dict[str, Any]) -> Server:
     from nbws.server.listener import Server
     if port is not None or 'PORT' in os.environ:
@@ -158,6 +162,7 @@ class ServedApp:
         end_exposure(self.server)
         self.server.stop(timeout=2)
 
+# %% ../../nbs/notebook/11_served.ipynb #37a4d155
 SERVED: list[ServedApp] = [] # In the order in which they were first served
 
 def result_on(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any],
@@ -204,6 +209,7 @@ def is_elsewhere(server: Server, listen: ListenOptions) -> bool:
     if host and (host != server.host if direct else not is_loopback(host)): return True
     return bool(port and (not direct or port != server.port))
 
+# %% ../../nbs/notebook/11_served.ipynb #05861189
 def move(served: ServedApp, listen: ListenOptions) -> None:
     "Listen at another place: sockets are closed with 1012, and come back. Where that fails, all is as it was."
     old = served.server

@@ -54,6 +54,7 @@ class ShareLinks:
         return (f'<div style="display:flex;gap:12px;align-items:center">{qr_code(self.urls[0]) if self.urls else ""}'
                 f'<div>{html.escape(self.text)}<br>{"<br>".join(links)}</div></div>')
 
+# %% ../../nbs/notebook/13_sharing.ipynb #f65f3a9d
 def qr_code(text: str) -> str:
     "An SVG element, or a hint where the package `segno` is not installed."
     try: import segno

@@ -30,6 +30,7 @@ def path_of(app: WebApp, function: Any) -> str:
     except Exception as e:
         raise NbwsError(f'{route.label} needs values for its path: show(app.url({name!r}, ...)) ({e})')
 
+# %% ../../nbs/notebook/14_show.ipynb #32f41ac9
 def add_page(app: WebApp, component: Any) -> str:
     "Let an app show a component at a path of its own, which is returned."
     def page() -> Any: return component
@@ -43,11 +44,11 @@ def caller(depth: int) -> FrameType:
     "The frame that called the function that asks, or the one so many above."
     return sys._getframe(depth + 1)
 
-def _served(app: Any) -> ServedApp:
+def _served(app: object) -> ServedApp:
     if served := served_as(app): return served
     raise NbwsError('this app is not being served: call serve(app) first')
 
-def _path(app: Any, what: Any) -> str:
+def _path(app: object, what: Any) -> str:
     if isinstance(what, str): return what
     if not isinstance(app, WebApp): raise NbwsError('this app has pages at paths only: show("/path")')
     return path_of(app, what) if isroutine(what) else add_page(app, what)

@@ -145,6 +145,19 @@ class ZlibInflater:
         if not self._takeover: self.window = b''
         return out
 
+    def whole(self, data: bytes) -> bytes | None:
+        "What a message in one piece inflates to; None where it has a final block or is wrong: `feed` it then."
+        state = zlib.decompressobj(-self._bits, zdict=self.window)
+        try: out = state.decompress(data + b'\0\0\xff\xff')
+        except zlib.error: return None
+        if state.eof: return None
+        if self._takeover: self._keep(out)
+        return out
+
+    def _keep(self, out: bytes) -> None:
+        kept = 1 << self._bits
+        self.window = out[-kept:] if len(out) >= kept else (self.window + out)[-kept:]
+
     def _state(self) -> Any:
         if self._zlib is None: self._zlib = zlib.decompressobj(-self._bits, zdict=self.window)
         return self._zlib
@@ -159,8 +172,7 @@ class ZlibInflater:
                 out += state.decompress(state.unconsumed_tail)
         except zlib.error: raise violation('the message cannot be decompressed') from None
         if len(out) > room: raise _inflates_too_long()
-        kept = 1 << self._bits
-        self.window = out[-kept:] if len(out) >= kept else (self.window + out)[-kept:]
+        self._keep(out)
         if not state.eof: return out, b''
         self._zlib, self._finals = None, self._finals + 1
         if self._finals > 16: raise violation('the message has too many final blocks')

@@ -249,6 +249,8 @@ class Inflater(Protocol):
     def end(self, room: int) -> bytes:
         "What is left when the message has ended. Raises `FrameError` as `feed` does."
         return b''
+    def whole(self, data: bytes) -> bytes | None:
+        "What a message in one piece inflates to; None: `feed` it, which says what is wrong."
 
 # %% ../../nbs/server/00_frames.ipynb #62e39ef0
 _SLICES = 256, 1024 # Compressed bytes that are inflated together: where they grow much, to 256 KiB; where they do not
@@ -286,6 +288,7 @@ class PackedMessage(PartialMessage):
 # %% ../../nbs/server/00_frames.ipynb #80245c27
 ENOUGH = 2**18 # Bytes that `Decoder.feed` decompresses, after which it returns: whoever calls may have to wait
 FRAMES = 256 # Frames that it takes apart, after which it returns
+SHORT = 1024 # Compressed bytes that are inflated at once where they are a whole message: to 1 MiB at the most
 
 # %% ../../nbs/server/00_frames.ipynb #342dde51
 def control_event(opcode: int, payload: bytes) -> Event:
@@ -334,6 +337,18 @@ class Assembler:
         self.taken += 1
         self.stops = self.ended or self.tired
         return stop
+
+    def small(self, data: bytes, at: int) -> tuple[bytes, int] | None:
+        "A compressed message that is one short frame, all of which is here, and the place behind it; else None."
+        if len(data) - at < 6 or (found := read_size(data, at)) is None: return None
+        size, head = found
+        start = at + head
+        stop = start + size
+        if stop > len(data) or size > SHORT or size * _RATIO > self.limit or self.inflater is None: return None
+        payload = self.inflater.whole(websocket_mask(data[start - 4:start], data[start:stop]))
+        if payload is None: return None
+        self.inflated += len(payload)
+        return payload, stop
 
     def fail(self, error: FrameError | UnicodeDecodeError) -> Failure:
         "The client broke the rules: nothing is decoded or kept from here on."
@@ -426,10 +441,16 @@ class Decoder:
                         at = stop
                         events.append(payload.decode() if first == 0x81 else payload)
                         continue
+                elif (first == 0xc1 or first == 0xc2) and others.inflater and not others.busy: # The same, compressed
+                    if (found := others.small(data, at)) is not None:
+                        payload, at = found
+                        events.append(payload.decode() if first == 0xc1 else payload)
+                        if others.tired: break
+                        continue
                 at = others.take(data, at, events)
                 if others.stops: break
         except (FrameError, UnicodeDecodeError) as e: events.append(others.fail(e))
-        if at == end and not (others.busy or others.taken):
+        if at == end and not (others.busy or others.taken or others.inflated > ENOUGH):
             self._data, self._at, self.more, self.partial = b'', 0, False, 0
         else: self._keep(data, at, len(events) >= budget)
         return events

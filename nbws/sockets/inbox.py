@@ -48,7 +48,7 @@ class InboxQuota:
         if less: self.go_on()
 
     def wait(self, inbox: Inbox, waits: bool) -> None:
-        "Let `inbox` stand in the line of those that go on when there is room, or no more."
+        "Whether `inbox` is among those that go on, one after the other, when there is room."
         if waits: self._waiting[inbox] = None
         else: self._waiting.pop(inbox, None)
 
@@ -122,8 +122,8 @@ class Inbox(deque[Any]):
         quota, waits = self.quota, self.size + self.partial
         quota.count(self, waits if waits > SMALL else 0)
         crowded = waits > SMALL and quota.full
-        if self.paused: pause = len(self) >= INBOX // 4 or (self.busy and waits > quota.each // 4) or crowded
-        else: pause = len(self) >= INBOX or (self.busy and waits > quota.each) or crowded
+        share = 4 if self.paused else 1 # Reading goes on when a quarter is left
+        pause = crowded or len(self) >= INBOX // share or (self.busy and waits > quota.each // share)
         quota.wait(self, crowded)
         if pause is self.paused: return
         self.paused = pause

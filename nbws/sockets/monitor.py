@@ -32,10 +32,10 @@ class CpuThrottle:
         took = time.monotonic() - self._at
         if took < 0.002 or self._clock is None: return
         ours, theirs = time.thread_time(), time.clock_gettime(self._clock)
-        owed = (ours - self._ours) / self.share - took
-        if owed > 0 and theirs - self._theirs < took / 50: # It waits for something, perhaps for us: look again
-            if took < 0.02: return
-        elif owed > 0: time.sleep(min(owed, 0.05))
+        owed = (ours - self._ours) / self.share - took # Seconds to sleep, until the share is kept
+        waits = theirs - self._theirs < took / 50 # The main thread does, for something, perhaps for us
+        if owed > 0 and waits and took < 0.02: return # Look again
+        if owed > 0 and not waits: time.sleep(min(owed, 0.05))
         self._at, self._ours, self._theirs = time.monotonic(), ours, time.clock_gettime(self._clock)
 
 # %% ../../nbs/sockets/01_monitor.ipynb #cf13f974

@@ -254,9 +254,10 @@ class Rooms(MutableMapping[str, Room]):
     def hold(self, room: Room, holds: bool, why: str = 'history') -> None:
         "Let a room stay for this reason, or no longer."
         with self._lock:
-            reasons = self._held.get(room, set()) | {why} if holds else self._held.get(room, set()) - {why}
-            if reasons: self._held[room] = reasons
-            else: self._held.pop(room, None)
+            if holds: self._held.setdefault(room, set()).add(why)
+            elif room in self._held:
+                self._held[room].discard(why)
+                if not self._held[room]: del self._held[room]
 
     def call(self, name: str, history: int | None, overflow: str | None,
              program: bool, # The program sets it up, not a visitor by his request
@@ -273,10 +274,11 @@ class Rooms(MutableMapping[str, Room]):
     def take_over(self, old: Rooms) -> None:
         "Have the rooms of another app, too; two of the same name are one from now on."
         if old is self: return
-        with old._lock: theirs = [(name, room, old._held.get(room, set())) for name, room in old._found.items()]
+        with old._lock: theirs = [(name, room, set(old._held.get(room, ()))) for name, room in old._found.items()]
         for name, room, reasons in theirs:
             with self._lock:
-                mine, self._found[name], room.registry = self._found.get(name), room, self
-                if mine is not None: reasons = reasons | self._held.get(mine, set())
+                mine = self._found.get(name)
+                self._found[name], room.registry = room, self
+                if mine is not None: reasons |= self._held.get(mine, set())
                 for why in reasons: self.hold(room, True, why)
             if mine is not None: mine.take_over(room)

@@ -23,7 +23,7 @@ from .outbox import DONE, HIGH_WATER, Outbox, to_payload
 from .workers import Workers
 
 # %% auto #0
-__all__ = []
+__all__ = ['WebSocket']
 
 # %% ../../nbs/sockets/06_websocket.ipynb #99919d7f
 class SocketFacts:

@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 from ..core.data import sendable_fields
 from ..core.errors import NbwsError, Reported, reason
 from ..core.messages import CloseCode
-from ..core.protocols import Upgrade
+from ..core.protocols import Application, Upgrade
 from ..core.request import ALIVE, Request
 from ..core.response import PlainTextResponse, Response
 from ..layers.gate import Gate
@@ -45,6 +45,7 @@ def _head(response: Response, length: int | None) -> Message:
 def _part(data: bytes = b'', more: bool = False) -> Message:
     return {'type': 'http.response.body', 'body': data, 'more_body': more}
 
+# %% ../../nbs/transports/02_asgi.ipynb #23a66b6f
 async def _whole(response: Response, body: bytes, send: Send) -> None:
     await send(_head(response, len(body)))
     await send(_part(body))
@@ -73,6 +74,7 @@ async def _pump(response: Response, chunks: AsyncIterator[Any], send: Send, gone
     if head: await send(head)
     await send(_part())
 
+# %% ../../nbs/transports/02_asgi.ipynb #6f6b2b84
 async def _broken(error: BaseException, early: bool, send: Send) -> None:
     "A 500 if nothing has left yet, else the end of the connection."
     if early:
@@ -92,6 +94,7 @@ async def _send(response: Response, request: Request, incoming: IncomingBody, se
         return await send(_part())
     await _send_while_there(response, chunks, incoming, send)
 
+# %% ../../nbs/transports/02_asgi.ipynb #b2f829dc
 async def _send_while_there(response: Response, chunks: Any, incoming: IncomingBody, send: Send) -> None:
     "Send a stream until it ends or the client leaves."
     gone = asyncio.Event()
@@ -135,6 +138,7 @@ async def _attended(answering: Awaitable[Response], incoming: IncomingBody) -> R
     if cancelled and uncancel and uncancel(): raise asyncio.CancelledError
     return response
 
+# %% ../../nbs/transports/02_asgi.ipynb #65636dea
 async def _drop(watch: asyncio.Task[None], callback: Any) -> None:
     watch.remove_done_callback(callback)
     watch.cancel()
@@ -145,11 +149,12 @@ async def _drop(watch: asyncio.Task[None], callback: Any) -> None:
 _LAYERS: WeakKeyDictionary[Any, Stack] = WeakKeyDictionary()
 _QUOTAS: WeakKeyDictionary[Any, InboxQuota] = WeakKeyDictionary() # Of what may wait at an app's sockets
 
-async def _ask(app: Any, request: Request) -> Response:
+async def _ask(app: Application, request: Request) -> Response:
     layers = _LAYERS.get(app) or _LAYERS.setdefault(app, usual_layers(Gate(any_host=True)))
     return await layers.answer(app, request)
 
-async def _answer(app: Any, scope: Scope, receive: Receive, send: Send) -> None:
+# %% ../../nbs/transports/02_asgi.ipynb #284ccc90
+async def _answer(app: Application, scope: Scope, receive: Receive, send: Send) -> None:
     request = to_request(scope)
     incoming = IncomingBody(receive, request)
     response = await _attended(_ask(app, request), incoming)
@@ -162,7 +167,7 @@ async def _answer(app: Any, scope: Scope, receive: Receive, send: Send) -> None:
         if isinstance(ended, Awaitable): await ended
 
 # %% ../../nbs/transports/02_asgi.ipynb #1de2de62
-async def _connect(app: Any, scope: Scope, receive: Receive, send: Send) -> None:
+async def _connect(app: Application, scope: Scope, receive: Receive, send: Send) -> None:
     if (await receive())['type'] != 'websocket.connect': return
     request = to_request(scope)
     response = await _ask(app, request)
@@ -178,6 +183,7 @@ async def _connect(app: Any, scope: Scope, receive: Receive, send: Send) -> None
         ended = await ASGIConn(receiver, receive, send, _QUOTAS.setdefault(app, InboxQuota()), alive).run()
     finally: receiver.closed(*ended)
 
+# %% ../../nbs/transports/02_asgi.ipynb #1d2a88a4
 async def _refuse(response: Response, scope: Scope, send: Send) -> None:
     body = response.body if isinstance(response.body, bytes) else None
     if body is None or 'websocket.http.response' not in (scope.get('extensions') or {}):
@@ -187,7 +193,7 @@ async def _refuse(response: Response, scope: Scope, send: Send) -> None:
         await send({**_part(body), 'type': 'websocket.http.response.body'})
 
 # %% ../../nbs/transports/02_asgi.ipynb #bd0d665f
-async def _lifespan(app: Any, receive: Receive, send: Send) -> None:
+async def _lifespan(app: Application, receive: Receive, send: Send) -> None:
     await receive()
     try:
         if app.loop is None: await _started(app)
@@ -207,7 +213,7 @@ async def _lifespan(app: Any, receive: Receive, send: Send) -> None:
 # %% ../../nbs/transports/02_asgi.ipynb #88c29905
 _STARTING: WeakKeyDictionary[Any, asyncio.Task[None]] = WeakKeyDictionary()
 
-async def _started(app: Any) -> None:
+async def _started(app: Application) -> None:
     "Start it, once: by the lifespan, or by the first request where that is faster or the server has no lifespan."
     if app not in _STARTING: _STARTING[app] = asyncio.ensure_future(app.startup())
     try: await asyncio.shield(_STARTING[app])
@@ -224,7 +230,7 @@ async def _too_many(scope: Scope, receive: Receive, send: Send) -> None:
     await _refuse(response, scope, send)
 
 # %% ../../nbs/transports/02_asgi.ipynb #949c9ee8
-async def asgi(app: Any, # An app of ours
+async def asgi(app: Application, # An app of ours
                scope: Scope, receive: Receive, send: Send, # As an ASGI 3 server calls
                ) -> None:
     """Answer one call of an ASGI server: a request, a socket or the lifespan. On the server's loop.

@@ -42,6 +42,7 @@ def multipart(data: Mapping[str, Any], # Fields
         add(name, content, f'; filename="{called}"\r\nContent-Type: {(kind or ["application/octet-stream"])[0]}')
     return b'\r\n'.join([*parts, f'--{boundary}--\r\n'.encode()]), f'multipart/form-data; boundary={boundary}'
 
+# %% ../../nbs/transports/03_memory.ipynb #7b578fc4
 def encoded(data: Mapping[str, Any] | None, files: Mapping[str, Any] | None, value: Any, content: bytes,
             ) -> tuple[bytes, str]:
     "A body and its content type, of whichever is given."
@@ -104,6 +105,7 @@ async def read_reply(response: Response,
         if isinstance(ran, Coroutine): await ran
     return Reply(response.status_code, response.headers, b'' if method == 'HEAD' else body)
 
+# %% ../../nbs/transports/03_memory.ipynb #f445c5af
 def keep_cookies(jar: dict[str, str], headers: Iterable[tuple[str, str]]) -> None:
     "Set cookies, or forget them, as an answer says; paths and times are not looked at."
     for name, value in headers:

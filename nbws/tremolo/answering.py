@@ -18,7 +18,7 @@ from .connections import ConnectionContext, HookedApp, call_for
 from .endpoints import Paced
 from .hooks import call_hook
 from ..web.answering import Answer
-from ..web.endpoints import YieldedBody
+from ..web.responses import YieldedBody
 
 # %% auto #0
 __all__ = []

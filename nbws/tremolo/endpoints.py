@@ -11,7 +11,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..core.binding import Plan
-from ..web.endpoints import HTTPEndpoint, SocketEndpoint, YieldedBody, is_stream, pulled, source_of
+from ..web.endpoints import HTTPEndpoint, source_of
+from ..web.responses import YieldedBody, is_stream, pulled
+from ..web.socket_endpoint import SocketEndpoint
 from ..core.errors import BindError, Reported
 from ..core.request import Request
 from ..core.errors import HTTPException as AnyHTTPException

@@ -17,7 +17,8 @@ from .binding import TremoloCall, run_plan, tremolo_plan
 from .connections import HookedApp, call_for
 from .exceptions import HTTPException, InternalServerError
 from .responses import ResponseWriter
-from ..web.endpoints import EMPTY, YieldedBody, is_stream, pulled
+from ..web.endpoints import EMPTY
+from ..web.responses import YieldedBody, is_stream, pulled
 
 # %% auto #0
 __all__ = []

@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from ..core.errors import OptionError
-from ..server.conn import Limits
+from ..server.limits import Limits
 
 # %% auto #0
 __all__ = []

@@ -57,10 +57,10 @@ def run_in_script(app: Application, addresses: Iterable[Address],
         print('(Ctrl-C stops it)', flush=True)
     try:
         for s in (server, *more): s.bind()
-        server._sockets += [x for s in more for x in s._sockets]
+        server.sockets += [x for s in more for x in s.sockets]
         server.run(started)
     finally:
-        for s in more: s._unbind()
+        for s in more: s.unbind()
 
 # %% ../../nbs/tremolo/15_running.ipynb #62a425e1
 def run_by_command(what: list[str], # The application and where to serve it, as arguments

@@ -29,7 +29,7 @@ MIB = 2**20
 APP = """
 import asyncio, os
 from nbws.common import *
-from nbws.server.conn import Limits
+from nbws.server.limits import Limits
 app = FastHTML()
 seen = {}
 

@@ -21,7 +21,7 @@ from tornado.websocket import WebSocketHandler
 
 from nbws.app import App as AnyApp
 from nbws.transports.asgi import asgi as served_by_asgi
-from nbws.server.conn import Limits
+from nbws.server.limits import Limits
 from nbws.adapters.detect import as_app
 from nbws.jupyter.tunnel import tunnel
 from nbws.core.response import Response
@@ -110,7 +110,7 @@ def test_requests_of_a_client_that_reads_no_answers_wait(uvloop: bool) -> None:
         n, _ = pour(client, ask * 100, 80 * MIB)
         (conn,) = server.connections
         assert conn.transport.get_write_buffer_size() < MIB
-        assert len(conn.queue) < 1000
+        assert len(conn.exchanges.parser.queue) < 1000
         assert n and client.response()[2] == b'x' * 100_000
 
 
@@ -274,7 +274,7 @@ def quiet(server: Any) -> None:
         last = now
         async def turns() -> int:
             for _ in range(50): await asyncio.sleep(.001)
-            return sum(c._decoder.partial + c._decoder.undecoded for c in server.connections)
+            return sum(c.input.decoder.partial + c.input.decoder.undecoded for c in server.connections)
         now = asyncio.run_coroutine_threadsafe(turns(), server.loop).result(raw.TIMEOUT)
 
 

@@ -17,7 +17,8 @@ import pytest
 from raw import BINARY, CLOSE, CONT, PING, PONG, TEXT, App, Raw, close, frame, handshake, serving, text
 from tornado.websocket import websocket_connect
 
-from nbws.server.conn import Limits, SocketConn
+from nbws.server.conn import SocketProtocol
+from nbws.server.limits import Limits
 from nbws.server.listener import Server
 
 LIMIT = 2**21
@@ -392,7 +393,7 @@ def test_tornados_client(server: Server, keeping: Server, takes_over: bool, opti
 def test_what_a_silent_socket_keeps(server: Server) -> None:
     "Nothing before its first compressed message, and the agreed window after it."
     def windows() -> list[int]:
-        return [len(c._decoder.inflater.window) for c in server.connections if isinstance(c, SocketConn)]
+        return [len(c.input.decoder.inflater.window) for c in server.connections if isinstance(c, SocketProtocol)]
     packer = Packer(bits=10, takeover=True)
     with Raw(server) as raw:
         raw.open(sec_websocket_extensions='permessage-deflate; client_max_window_bits')
@@ -403,7 +404,7 @@ def test_what_a_silent_socket_keeps(server: Server) -> None:
             raw.send(text(packer.pack(f'{n}'.encode() * 50_000), rsv=4))
             raw.frame()
         assert windows() == [1024]
-        assert not any(c._decoder.inflater.within for c in server.connections if isinstance(c, SocketConn))
+        assert not any(c.input.decoder.inflater.within for c in server.connections if isinstance(c, SocketProtocol))
 
 
 @pytest.mark.parametrize('side', ['server', 'client'])

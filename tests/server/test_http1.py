@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
-from conftest import ExpectLog
+from logs import ExpectLog
 from raw import TIMEOUT, App, Echo, Raw, close, handshake, serving, text, until
 
-from nbws.server.conn import Limits
+from nbws.server.limits import Limits
 from nbws.core.errors import HTTPException
 from nbws.core.response import Response
 from nbws.core.protocols import Upgrade

@@ -21,11 +21,11 @@ from typing import Any
 
 import psutil
 import pytest
-from conftest import ExpectLog
+from logs import ExpectLog
 from raw import BINARY, CLOSE, PING, PONG, TIMEOUT, App, Echo, Raw, close, frame, handshake, serving, text, until
 
 from nbws.app import App as LiveApp
-from nbws.server.conn import Limits
+from nbws.server.limits import Limits
 from nbws.core.errors import StartError
 from nbws.core.messages import Payload
 from nbws.core.response import Response
@@ -409,7 +409,7 @@ def test_clients_that_spoil_the_tls_handshake(uvloop: bool, tls: tuple[ssl.SSLCo
         try: assert silent.rest() == b''  # Dropped after the time for a header
         except ConnectionResetError: pass
         silent.sock.close()
-        until(lambda: not server._accepting)
+        until(lambda: not server.accepting)
 
 
 # Sockets: what the receiver is told, and when
@@ -564,7 +564,7 @@ def test_many_messages_in_one_read_are_answered_in_one_write(server: Server, app
                 def write(_, data: bytes) -> None:
                     self.writes += 1
                     write(data)
-            transport, conn.transport = conn.transport, Transport()
+            transport, conn.out.transport = conn.transport, Transport()
     app.receiver = Counting
     with Raw(server) as raw:
         raw.open()
@@ -656,7 +656,7 @@ def test_pausing_in_the_middle_of_a_read(uvloop: bool) -> None:
             self.calls.append(data)
             if int(data) % 50 == 7:
                 self.conn.pause(True)
-                self.conn.host.loop.call_later(.001, self.conn.pause, False)
+                self.conn.out.queue.loop.call_later(.001, self.conn.pause, False)
     app = App(Pausing)
     with serving(app, uvloop=uvloop) as server, Raw(server) as raw:
         raw.open()
@@ -767,7 +767,7 @@ MEMORY = """
 import sys; sys.path[:0] = {tests!r}, {tests!r} + '/server'
 from raw import App
 from test_listener import Careful
-from nbws.server.conn import Limits
+from nbws.server.limits import Limits
 from nbws.server.listener import Server
 server = Server(App(Careful), uvloop={uvloop}, limits=Limits(max_body=2**21))
 server.run(lambda s: print(s.port, flush=True))

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 from bound import BOUND
-from conftest import ExpectLog
+from logs import ExpectLog
 from raw import serving
 from tornado.web import Application
 

@@ -41,7 +41,7 @@ def url(server: Server) -> str: return f'ws://127.0.0.1:{server.port}/'
 
 def groups(server: Server) -> set[Any]:
     "By which ways broadcasts go."
-    return {ws.conn.group for ws in server.app.sockets}
+    return {getattr(ws.conn, "group", None) for ws in server.app.sockets}
 
 
 @pytest.mark.parametrize('compression', [None, 'deflate'])
@@ -81,7 +81,7 @@ def test_all_kinds_of_members(server: Server) -> None:
 @pytest.mark.parametrize('seed', range(8))
 def test_whatever_is_said_keeps_its_order(server: Server, seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     "Rooms, sockets, newcomers and leavers, in turns of the loop of any length: each client gets what a list would get."
-    if seed % 2: monkeypatch.setattr('nbws.server.conn.FEW', 0) # As in large rooms
+    if seed % 2: monkeypatch.setattr('nbws.server.output.FEW', 0) # As in large rooms
     rng, app = random.Random(seed), server.app
     rooms = [app.room(name, history=3) for name in 'ab']
     with ExitStack() as stack:

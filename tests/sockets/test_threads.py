@@ -11,15 +11,15 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from conftest import RECORDS, ExpectLog
+from logs import RECORDS, ExpectLog
 from bound import BOUND
 from raw import get, serving
 from websockets.sync.client import connect
 
 from nbws import App
 from nbws.sockets import threads
-from nbws.transports import asgi
-from nbws.server.conn import Limits
+from nbws.transports import scope as asgi_scope
+from nbws.server.limits import Limits
 from nbws.adapters.detect import as_app
 from nbws.core.response import Response
 from nbws.server.listener import Server
@@ -256,7 +256,7 @@ def test_a_body_has_a_least_speed(kind: str, framing: str) -> None:
 
 
 def test_a_body_has_a_least_speed_under_other_peoples_servers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asgi, 'BODY_SILENCE', 0.4)
+    monkeypatch.setattr(asgi_scope, 'BODY_SILENCE', 0.4)
     sent: list[Any] = []
     async def receive() -> Any:
         await asyncio.sleep(0.05)

@@ -18,7 +18,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from nbws.notebook import served as notebook
 from nbws.app import App
-from nbws.server.conn import Limits
+from nbws.server.limits import Limits
 from nbws.adapters.detect import as_app
 from nbws.core.errors import NbwsError
 from nbws.server.listener import Server

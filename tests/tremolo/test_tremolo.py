@@ -25,7 +25,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from nbws.notebook import served as notebook
-from nbws.server.conn import Limits
+from nbws.server.limits import Limits
 from nbws.core.errors import HTTPException as OurHTTPException
 from nbws.core.request import Request
 from nbws.server.listener import Server

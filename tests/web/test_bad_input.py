@@ -17,11 +17,11 @@ from uuid import UUID
 import httpx
 import pytest
 from bound import BOUND
-from conftest import ExpectLog
+from logs import ExpectLog
 from raw import serving
 
 from nbws import App
-from nbws.server.conn import Limits
+from nbws.server.limits import Limits
 from nbws.core.data import MAX_FIELDS, MAX_FILES, MAX_FORM, FormError, FormTooLong, UploadFile, parse_form, parse_query
 from nbws.adapters.detect import ASGIApp
 from nbws.core.html import Div
@@ -350,7 +350,7 @@ def test_what_json_becomes_is_bounded(text: str) -> None:
     "What is not refused takes 16 MiB at the most, at its highest."
     import tracemalloc
     from nbws.core.encoding import JSONTooLong, from_json, too_long
-    from nbws.web.endpoints import parse_message
+    from nbws.web.socket_endpoint import parse_message
     assert len(text) <= MAX_FORM
     assert too_long(text, MAX_FORM)
     with pytest.raises(JSONTooLong, match='lists or names'): from_json(text)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import tornado.web
 import tornado.websocket
-from conftest import ExpectLog
+from logs import ExpectLog
 from raw import get, serving
 from test_failures import BOUND, CANCELLED
 from websockets.exceptions import ConnectionClosedError

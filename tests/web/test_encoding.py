@@ -6,13 +6,13 @@ import json
 from typing import Any
 
 import pytest
-from conftest import ExpectLog
+from logs import ExpectLog
 from live import BOUND, live
 
 from nbws.app import App
 from nbws.transports.asgi import asgi
 from nbws.common import EventStream, HtmxResponseHeaders, Redirect, sse_message
-from nbws.web.endpoints import FtResponse
+from nbws.web.responses import FtResponse
 from nbws.core.html import P
 from nbws.core.errors import HTTPException
 from nbws.core.response import JSONResponse, PlainTextResponse, RedirectResponse, Response

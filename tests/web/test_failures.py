@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from bound import BOUND
-from conftest import ExpectLog
+from logs import ExpectLog
 from raw import get, serving
 from websockets.exceptions import ConnectionClosedError
 from websockets.sync.client import connect

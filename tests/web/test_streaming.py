@@ -12,7 +12,7 @@ from live import BOUND, Live, live
 
 from nbws.app import App
 from nbws.common import EventStream, sse_message
-from nbws.server.conn import Limits
+from nbws.server.limits import Limits
 from nbws.core.html import P
 from nbws.core.errors import HTTPException, StartError
 from nbws.core.response import HTMLResponse, Response, StreamingResponse
