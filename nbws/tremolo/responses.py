@@ -70,6 +70,23 @@ class Pipe:
         self._wake()
         if not self._ended: self.on_close()
 
+# %% ../../nbs/tremolo/02_responses.ipynb #8090e8d2
+def cookie_line(name: str, value: str,
+                expires: int, # Seconds that it lives; 0 deletes it
+                path: str, domain: str | None, secure: bool, httponly: bool, samesite: str | None) -> str:
+    "The value of a `Set-Cookie` field."
+    until = formatdate(time.time() + expires, usegmt=True)
+    parts = [f'{name}={quote(value)}', f'expires={until}', f'max-age={expires}', f'path={quote(path)}']
+    if domain: parts.append(f'domain={quote(domain)}')
+    if samesite: parts.append(f'samesite={quote(samesite)}')
+    if secure: parts.append('secure')
+    if httponly: parts.append('httponly')
+    return '; '.join(parts)
+
+def is_broken(*texts: str) -> bool:
+    "Would one of these texts begin a line of its own in a message's head?"
+    return any(c in '\r\n\0' for text in texts for c in text)
+
 # %% ../../nbs/tremolo/02_responses.ipynb #52bd8601
 class TremoloResponse:
     "The answer that a handler works on: its status and header fields until they are sent, then what it writes."
@@ -103,7 +120,7 @@ class TremoloResponse:
         "Add a field."
         self._open()
         pair = to_plain(name), to_plain(value)
-        if _broken(*pair): raise InternalServerError(f'a header field contains a line break: {pair!r}')
+        if is_broken(*pair): raise InternalServerError(f'a header field contains a line break: {pair!r}')
         self.fields.append(pair)
 
     def set_header(self, name: str | bytes, value: Any = '') -> None:
@@ -114,14 +131,13 @@ class TremoloResponse:
         self.fields = [f for f in self.fields if f[0].lower() != low]
         self.append_header(name, value)
 
-    def set_cookie(self, name: str | bytes, value: str = '', *, expires: int = 0, path: str = '/',
-                   domain: str | None = None, secure: bool = False, httponly: bool = False,
+    def set_cookie(self, name: str | bytes, value: str = '', *,
+                   expires: int = 0, # Seconds that it lives; 0 deletes it, as in Tremolo
+                   path: str = '/', domain: str | None = None, secure: bool = False, httponly: bool = False,
                    samesite: str | None = None) -> None:
-        "Set a cookie that lives for `expires` seconds; 0 deletes it, as in Tremolo."
-        until = formatdate(time.time() + expires, usegmt=True)
-        text = f'{to_plain(name)}={quote(value)}; expires={until}; max-age={expires}; path={quote(path)}'
-        for key, v in (('domain', domain), ('samesite', samesite)): text += f'; {key}={quote(v)}' if v else ''
-        self.append_header('Set-Cookie', text + ('; secure' if secure else '') + ('; httponly' if httponly else ''))
+        "Set a cookie."
+        line = cookie_line(to_plain(name), value, expires, path, domain, secure, httponly, samesite)
+        self.append_header('Set-Cookie', line)
 
     def set_status(self, status: int = 200, message: str | bytes = '') -> None:
         "Set the status; its phrase is the standard's."
@@ -136,10 +152,8 @@ class TremoloResponse:
     def set_content_type(self, content_type: str | bytes = 'text/html; charset=utf-8') -> None:
         "Set the content type."
         self._open()
-        if _broken(to_plain(content_type)): raise InternalServerError('the content type contains a line break')
+        if is_broken(to_plain(content_type)): raise InternalServerError('the content type contains a line break')
         self.content_type, self.typed = to_plain(content_type), True
-
-def _broken(*texts: str) -> bool: return any(c in '\r\n\0' for text in texts for c in text)
 
 # %% ../../nbs/tremolo/02_responses.ipynb #aa40e6fd
 class ResponseWriter(TremoloResponse):
