@@ -2750,6 +2750,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                 'nbws/tremolo/endpoints.py'),
                                         'nbws.tremolo.endpoints.enter_handler': ( 'tremolo/endpoints.html#enter_handler',
                                                                                   'nbws/tremolo/endpoints.py'),
+                                        'nbws.tremolo.endpoints.within': ('tremolo/endpoints.html#within', 'nbws/tremolo/endpoints.py'),
                                         'nbws.tremolo.endpoints.write_rest': ( 'tremolo/endpoints.html#write_rest',
                                                                                'nbws/tremolo/endpoints.py')},
             'nbws.tremolo.errors': { 'nbws.tremolo.errors.ErrorHandler': ('tremolo/errors.html#errorhandler', 'nbws/tremolo/errors.py'),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import Any
 
 from ..core.binding import Plan
@@ -50,6 +50,22 @@ async def write_rest(response: ResponseWriter, result: Any) -> None:
         await response.write(result if isinstance(result, str) else bytes(result))
     response.close()
 
+# %% ../../nbs/tremolo/07_endpoints.ipynb #8fa83817
+async def within(limit: float, # Seconds
+                 answer: Awaitable[Any]) -> Any:
+    "What is awaited, in this task. Raises `ServiceUnavailable` after `limit`, and what it raises itself."
+    task, late = asyncio.current_task(), []
+    def cancel() -> None:
+        late.append(1)
+        if task: task.cancel()
+    timer = asyncio.get_running_loop().call_later(limit, cancel)
+    try: return await answer
+    except asyncio.CancelledError:
+        if not late: raise
+        if hasattr(task, 'uncancel'): task.uncancel() # type: ignore[union-attr] # Python 3.11
+        raise ServiceUnavailable(f'the handler took more than {limit} s') from None
+    finally: timer.cancel()
+
 # %% ../../nbs/tremolo/07_endpoints.ipynb #14a1e326
 class TremoloEndpoint(HTTPEndpoint):
     "A handler of requests."
@@ -65,17 +81,8 @@ class TremoloEndpoint(HTTPEndpoint):
         x = handler_call(request)
         enter_handler(x, self.function, self.options)
         if 'sse' in self.plan.names: x.sse = SSE(x.request, x.response)
-        limit, task, late = x.app.context.options['app_handler_timeout'], asyncio.current_task(), []
-        def cancel() -> None:
-            late.append(1)
-            if task: task.cancel()
-        timer = x.loop.call_later(limit, cancel)
-        try: return await (self._written(x) if self.writes else self._result(x))
-        except asyncio.CancelledError:
-            if not late: raise
-            if hasattr(task, 'uncancel'): task.uncancel() # type: ignore[union-attr] # Python 3.11
-            raise ServiceUnavailable(f'the handler took more than {limit} s') from None
-        finally: timer.cancel()
+        answer = self._written(x) if self.writes else self._result(x)
+        return await within(x.app.context.options['app_handler_timeout'], answer)
 
     async def _result(self, x: TremoloCall) -> Any:
         try: return await run_plan(self.plan, await source_of(self.plan, x.ours))
