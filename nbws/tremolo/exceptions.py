@@ -12,10 +12,10 @@ from ..core.errors import HTTPException as AnyHTTPException
 from ..core.messages import WebSocketDisconnect
 
 # %% auto #0
-__all__ = ['ReceiveTimeout', 'TremoloException', 'HTTPException', 'HTTPRedirect', 'BadRequest', 'Unauthorized', 'Forbidden',
-           'NotFound', 'MethodNotAllowed', 'RequestTimeout', 'PreconditionFailed', 'PayloadTooLarge',
-           'RangeNotSatisfiable', 'ExpectationFailed', 'TooManyRequests', 'InternalServerError', 'ServiceUnavailable',
-           'WebSocketException', 'WebSocketServerClosed', 'WebSocketClientClosed', 'receive_timeout']
+__all__ = ['TremoloException', 'HTTPException', 'HTTPRedirect', 'BadRequest', 'Unauthorized', 'Forbidden', 'NotFound',
+           'MethodNotAllowed', 'RequestTimeout', 'PreconditionFailed', 'PayloadTooLarge', 'RangeNotSatisfiable',
+           'ExpectationFailed', 'TooManyRequests', 'InternalServerError', 'ServiceUnavailable', 'WebSocketException',
+           'WebSocketServerClosed', 'WebSocketClientClosed']
 
 # %% ../../nbs/tremolo/00_exceptions.ipynb #17fd8fa9
 class TremoloException(Exception):
@@ -91,6 +91,7 @@ class WebSocketClientClosed(WebSocketException, WebSocketDisconnect):
     message = 'connection closed'
     reason = ''
 
+# %% ../../nbs/tremolo/00_exceptions.ipynb #a743ef75
 def receive_timeout(text: str) -> WebSocketServerClosed:
     "What is raised when no message came in time: it closes the socket with 1013, unless it is caught."
     return WebSocketServerClosed(text, code=1013)
