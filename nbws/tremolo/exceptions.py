@@ -8,14 +8,14 @@ from __future__ import annotations
 from typing import Any
 
 from ..core.data import ascii_field
-from ..core.errors import HTTPException as _HTTPException
+from ..core.errors import HTTPException as AnyHTTPException
 from ..core.messages import WebSocketDisconnect
 
 # %% auto #0
 __all__ = ['TremoloException', 'HTTPException', 'HTTPRedirect', 'BadRequest', 'Unauthorized', 'Forbidden', 'NotFound',
            'MethodNotAllowed', 'RequestTimeout', 'PreconditionFailed', 'PayloadTooLarge', 'RangeNotSatisfiable',
            'ExpectationFailed', 'TooManyRequests', 'InternalServerError', 'ServiceUnavailable', 'WebSocketException',
-           'WebSocketServerClosed', 'WebSocketClientClosed', 'ReceiveTimeout']
+           'WebSocketServerClosed', 'WebSocketClientClosed']
 
 # %% ../../nbs/tremolo/00_exceptions.ipynb #17fd8fa9
 class TremoloException(Exception):
@@ -27,7 +27,7 @@ class TremoloException(Exception):
         first, *rest = map(str, self.args)
         return f'{first}: {" ".join(rest)}' if rest and isinstance(self.args[0], int) else ' '.join((first, *rest))
 
-class HTTPException(TremoloException, _HTTPException):
+class HTTPException(TremoloException, AnyHTTPException):
     "Answer with `code`. Further keyword arguments become header fields: `allow='GET'`, `retry_after=5`."
     code = 500
     message = 'Internal Server Error'
@@ -78,8 +78,11 @@ class WebSocketException(HTTPException):
     code = 1011
     message = 'WebSocketException'
 
-class WebSocketServerClosed(WebSocketException):
-    "We close the socket."
+class WebSocketServerClosed(WebSocketException, TimeoutError):
+    """We close the socket. With 1013 it is what `receive` raises when nothing came in time.
+
+    Handlers that were written for Tremolo expect this class then, and those of `App` a `TimeoutError`.
+    """
     message = 'closed by the server'
 
 class WebSocketClientClosed(WebSocketException, WebSocketDisconnect):
@@ -88,6 +91,9 @@ class WebSocketClientClosed(WebSocketException, WebSocketDisconnect):
     message = 'connection closed'
     reason = ''
 
-class ReceiveTimeout(WebSocketServerClosed, TimeoutError):
-    "Nothing came in time: closes the socket with 1013, unless it is caught; it is a `TimeoutError`, too."
-    code = 1013
+# %% ../../nbs/tremolo/00_exceptions.ipynb #a743ef75
+def receive_timeout(text: str) -> WebSocketServerClosed:
+    "What is raised when no message came in time: it closes the socket with 1013, unless it is caught."
+    return WebSocketServerClosed(text, code=1013)
+
+ReceiveTimeout = WebSocketServerClosed # For `except ReceiveTimeout`

@@ -18,7 +18,7 @@ from ..core.request import Request
 from .exceptions import BadRequest, PayloadTooLarge, RequestTimeout
 
 # %% auto #0
-__all__ = ['Text', 'to_text', 'to_plain', 'Context', 'HeaderFields', 'TremoloRequest', 'Incoming']
+__all__ = []
 
 # %% ../../nbs/tremolo/01_requests.ipynb #2a3adb15
 class Text(bytes):
@@ -61,24 +61,11 @@ class HeaderFields(dict[Text, list[Text]]):
         "The values of a field that is a list, each in lower case."
         return [Text(part.strip().lower()) for value in self.get(to_text(name), ()) for part in value.split(separator)]
 
-# %% ../../nbs/tremolo/01_requests.ipynb #ea313a8f
-class TremoloRequest:
-    "A request by Tremolo's names. Its methods are for the server's loop."
-    def __init__(self, request: Request) -> None:
-        self.request = request # Ours
-        self.context = Context(options={}) # Lives as long as the request
-        self.upgraded = False
-        self._fields: HeaderFields | None = None
-        self._chunks: AsyncIterator[bytes] | None = None
-        self._rest = bytearray()
-        self._ended = False
+# %% ../../nbs/tremolo/01_requests.ipynb #7377ca95
+class RequestLine:
+    "What a request asks for, and who asks."
+    request: Request # Ours
 
-    def __repr__(self) -> str: return f'<TremoloRequest {self.request.method} {self.request.target.decode("latin-1")}>'
-
-    @property
-    def params(self) -> Context: "Path, query and form by name."; return self.context
-    @property
-    def ctx(self) -> Context: "The same as `context`."; return self.context
     @property
     def method(self) -> Text: "GET, in upper case."; return to_text(self.request.method)
     @property
@@ -103,6 +90,25 @@ class TremoloRequest:
     def is_secure(self) -> bool: "It came over TLS."; return self.request.scheme == 'https'
     @property
     def is_valid(self) -> bool: "Always: what is not valid never reaches a handler."; return True
+
+# %% ../../nbs/tremolo/01_requests.ipynb #ea313a8f
+class TremoloRequest(RequestLine):
+    "A request by Tremolo's names. Its methods are for the server's loop."
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.context = Context(options={}) # Lives as long as the request
+        self.upgraded = False
+        self._fields: HeaderFields | None = None
+        self._chunks: AsyncIterator[bytes] | None = None
+        self._rest = bytearray()
+        self._ended = False
+
+    def __repr__(self) -> str: return f'<TremoloRequest {self.request.method} {self.request.target.decode("latin-1")}>'
+
+    @property
+    def params(self) -> Context: "Path, query and form by name."; return self.context
+    @property
+    def ctx(self) -> Context: "The same as `context`."; return self.context
     @property
     def content_type(self) -> Text:
         "As the client says."

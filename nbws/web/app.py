@@ -103,7 +103,7 @@ class Views:
 # %% ../../nbs/web/20_app.ipynb #8b048fee
 def of(part: str, name: str) -> Any:
     "An attribute of an app that is an attribute of one of its parts."
-    def change(app: Any, value: Any) -> None: setattr(getattr(app, part), name, value)
+    def change(app: object, value: Any) -> None: setattr(getattr(app, part), name, value)
     return property(attrgetter(f'{part}.{name}'), change)
 
 # %% ../../nbs/web/20_app.ipynb #a5be9d8f

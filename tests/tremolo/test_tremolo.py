@@ -445,10 +445,12 @@ def test_receive_timeout():
         await websocket.accept()
         try: await websocket.receive(timeout=0.01)
         except TimeoutError: await websocket.send('silence')
+        try: await websocket.receive(timeout=0.01)
+        except WebSocketServerClosed as e: await websocket.send(str(e.code))
     with live(app) as c:
         assert ended(c.ws('/ends'))[0] == 1013
         ws = c.ws('/goes-on')
-        assert ws.recv(BOUND) == 'silence'
+        assert (ws.recv(BOUND), ws.recv(BOUND)) == ('silence', '1013')
         assert ended(ws)[0] == 1000
 
 
@@ -476,7 +478,7 @@ def test_codes(hybrid, frames, code):
 
 
 def test_the_message_limit_is_two_mebibytes():
-    from nbws.tremolo import limits, settled
+    from nbws.tremolo.options import limits, settled
     assert limits(settled({})).max_message == limits(settled({})).max_body == 2 * 1024 * 1024
 
 
@@ -498,6 +500,20 @@ def test_worker_hooks_run_in_order():
     async def page(globals): return str(globals.shared)  # noqa: A002
     with live(app) as c: assert c.get().text == '5'
     assert seen == ['first', ('second', True, True), 'stop', 'last']
+
+
+def test_a_late_worker_hook_gets_the_servers_loop():
+    "A cell that adds one has a loop of its own, the kernel's; a thread has none."
+    app, loops, ran = Tremolo(), [], threading.Semaphore(0)
+    async def late(loop):
+        loops.append((loop, asyncio.get_running_loop()))
+        ran.release()
+    async def cell(): app.add_hook(late)
+    with live(app):
+        asyncio.run(cell())
+        app.add_hook(late)
+        assert ran.acquire(timeout=BOUND) and ran.acquire(timeout=BOUND)
+        assert loops == [(app.loop, app.loop)] * 2
 
 
 def test_a_true_result_ends_the_row():
@@ -1006,7 +1022,7 @@ def cell(monkeypatch) -> Iterator[Callable[[str], str]]:
 
 
 def test_chat_in_a_cell(cell, monkeypatch):
-    monkeypatch.setattr('nbws.tremolo._told', set())
+    monkeypatch.setattr('nbws.tremolo.running.told', set())
     source = CHAT.replace('{port}', '8000').replace('{reload}', 'True')
     said = cell(source)
     assert 'host, port, reload and worker_num are ignored here' in said
