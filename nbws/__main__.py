@@ -8,7 +8,8 @@ from __future__ import annotations
 import os
 import sys
 
-if sys.path[:1] in ([''], [os.getcwd()]): del sys.path[0] # A file html.py there would be everybody's: see `load_module`
+if sys.path[:1] in ([''], [os.getcwd()]):
+    del sys.path[0] # A file html.py there would be everybody's: see `load_module`
 
 from .cli import main
 
@@ -16,4 +17,5 @@ from .cli import main
 __all__ = []
 
 # %% ../nbs/05_main.ipynb #53a013bb
-if __name__ == '__main__': main(prog_name='nbws')
+if __name__ == '__main__':
+    main(prog_name='nbws')

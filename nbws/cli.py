@@ -44,9 +44,12 @@ __all__ = ['log', 'DEMO', 'Help', 'main', 'run', 'demo']
 def load(target: str) -> Any:
     "The app that a target names. Raises `click.ClickException`."
     LOADING.active = True
-    try: return load_app(target, stay=True)
-    except NothingThere as e: raise click.BadParameter(str(e)) from None
-    except LoadFailed as e: raise click.ClickException(str(e)) from None
+    try:
+        return load_app(target, stay=True)
+    except NothingThere as e:
+        raise click.BadParameter(str(e)) from None
+    except LoadFailed as e:
+        raise click.ClickException(str(e)) from None
 
 # %% ../nbs/04_cli.ipynb #0031e136
 class Bounded:
@@ -59,25 +62,32 @@ class Bounded:
         task, late = asyncio.current_task(), []
         def cancel() -> None:
             late.append(1)
-            if task: task.cancel()
+            if task:
+                task.cancel()
         timer = asyncio.get_running_loop().call_later(self.timeout, cancel)
         try:
             response: Response = await self.app.http(request)
             return response
         except asyncio.CancelledError:
-            if not late: raise
-            if hasattr(task, 'uncancel'): task.uncancel() # type: ignore[union-attr]
+            if not late:
+                raise
+            if hasattr(task, 'uncancel'):
+                task.uncancel() # type: ignore[union-attr]
             log.warning('%s took longer than %g s', printable(request.path), self.timeout)
             return PlainTextResponse('503 The answer took too long', 503)
-        finally: timer.cancel()
+        finally:
+            timer.cancel()
 
 # %% ../nbs/04_cli.ipynb #9d00119c
 def _bind_option(text: str, host: str, port: int | None) -> tuple[str, int | None, str]:
     "Host, port and socket path of `--bind`. Raises `click.BadParameter`."
-    if not text: return host, port, ''
-    if text.startswith('unix:') or '/' in text: return '', None, text.removeprefix('unix:')
+    if not text:
+        return host, port, ''
+    if text.startswith('unix:') or '/' in text:
+        return '', None, text.removeprefix('unix:')
     left, colon, right = text.rpartition(':')
-    if not colon: left, right = (text, '') if not text.isdigit() else ('', text)
+    if not colon:
+        left, right = (text, '') if not text.isdigit() else ('', text)
     if right and not right.isdigit():
         raise click.BadParameter(f'{text!r} is not HOST:PORT, and not unix:PATH', param_hint='--bind')
     return left.strip('[]') or host, int(right) if right else port, ''
@@ -90,15 +100,18 @@ def _limits(o: dict[str, Any]) -> Limits:
                       max_form=o['client_max_form_size'], max_message=o['ws_max_payload_size'],
                       request_timeout=o['request_timeout'], ws_ping_timeout=o['request_timeout'],
                       keepalive_timeout=o['keepalive_timeout'], shutdown_timeout=o['shutdown_timeout'])
-    except ValueError as e: raise click.BadParameter(str(e)) from None
+    except ValueError as e:
+        raise click.BadParameter(str(e)) from None
 
 # %% ../nbs/04_cli.ipynb #c53204b7
 def _server(app: Application | None, o: dict[str, Any], sockets: list[socket.socket] | None = None) -> Server:
     "A server with the options of the command line. Raises `StartError` and `click.BadParameter`."
     host, port, path = _bind_option(o['bind'], o['host'], o['port'])
     tls = load_tls(o['ssl_cert'], o['ssl_key'], o['ssl_password']) if o['ssl_cert'] else None
-    if o['ssl_key'] and not tls: raise click.BadParameter('--ssl-key needs --ssl-cert')
-    if port is None: port = notebook.usual_port()
+    if o['ssl_key'] and not tls:
+        raise click.BadParameter('--ssl-key needs --ssl-cert')
+    if port is None:
+        port = notebook.usual_port()
     return Server(app, host, port, unix_socket=path or None, ssl=tls, sockets=sockets, limits=_limits(o),
                   websockets=o['ws'], backlog=o['backlog'], forwarded_allow_ips=o['forwarded_allow_ips'],
                   root_path=o['root_path'])
@@ -108,7 +121,8 @@ def _announce(url: str) -> None: click.echo(f'nbws serves {url} (Ctrl-C stops it
 
 def _serve(target: str, o: dict[str, Any], inherited: str = '') -> int:
     "Serve in this process: alone, or as a child of `Supervisor`. Returns the exit code."
-    if inherited: return _serve_child(target, o, inherited)
+    if inherited:
+        return _serve_child(target, o, inherited)
     server = _server(None, o)
     os.environ.pop(TLS_PASSWORD, None) # It is no business of the app's
     _put(server, target, o)
@@ -118,9 +132,11 @@ def _serve(target: str, o: dict[str, Any], inherited: str = '') -> int:
 # %% ../nbs/04_cli.ipynb #16250689
 def _put(server: Server, target: str, o: dict[str, Any], development: Development | None = None) -> None:
     "Load the app, and give it to its server."
-    if o['debug']: WebApp.environment.debug = True
+    if o['debug']:
+        WebApp.environment.debug = True
     app = load(target)
-    if development: app = ReloadedApp(app, development)
+    if development:
+        app = ReloadedApp(app, development)
     server.app = Bounded(app, o['app_handler_timeout'])
 
 # %% ../nbs/04_cli.ipynb #9dfd024f
@@ -132,7 +148,8 @@ def _serve_child(target: str, o: dict[str, Any], inherited: str, # Descriptors: 
     "Serve on the sockets of a `Supervisor`, and talk to it. Returns the exit code."
     fds, ready, line, boot = inherited.split(':')
     rest, development = b'', Development(boot) if o['reload'] else None
-    if development: WebApp.environment = development
+    if development:
+        WebApp.environment = development
     def say(trouble: str = '') -> None:
         os.write(int(ready), trouble[-LONGEST:].encode(errors='replace') + b'\0')
         os.close(int(ready))
@@ -147,8 +164,10 @@ def _serve_child(target: str, o: dict[str, Any], inherited: str, # Descriptors: 
             if message['type'] == 'replaced': # Others serve already: who has connected here may take his time to ask
                 server.first = server.limits.header_timeout
                 os.kill(os.getpid(), signal.SIGTERM)
-            elif message['type'] == 'stop': server.first = FIRST
-            elif development: development.hear(message)
+            elif message['type'] == 'stop':
+                server.first = FIRST
+            elif development:
+                development.hear(message)
     def started(server: Server) -> None:
         server.loop.add_reader(int(line), hear)
         serving.append(True)
@@ -161,7 +180,8 @@ def _serve_child(target: str, o: dict[str, Any], inherited: str, # Descriptors: 
         _put(server, target, o, development)
         server.run(started, (signal.SIGTERM,))
     except Exception as e:
-        if serving: raise
+        if serving:
+            raise
         why = _why(e) or repr(e)
         click.echo(f'Error: {why}', err=True)
         say(why)
@@ -171,8 +191,10 @@ def _serve_child(target: str, o: dict[str, Any], inherited: str, # Descriptors: 
 # %% ../nbs/04_cli.ipynb #72bda6f4
 def _why(error: Exception) -> str:
     "Why an app cannot be served."
-    if isinstance(error, click.ClickException): return error.format_message()
-    if isinstance(error, StartError): return error.strerror or str(error)
+    if isinstance(error, click.ClickException):
+        return error.format_message()
+    if isinstance(error, StartError):
+        return error.strerror or str(error)
     return str(error) if isinstance(error, NbwsError) else ''.join(users_traceback(error)).rstrip()
 
 # %% ../nbs/04_cli.ipynb #652f6baa
@@ -184,7 +206,8 @@ def _folders(target: str) -> tuple[Path, ...]:
 
 def _arguments(o: dict[str, Any]) -> list[str]:
     "This command's arguments for its children, who find the password of the key in their environment."
-    if o['ssl_password']: os.environ[TLS_PASSWORD] = o['ssl_password']
+    if o['ssl_password']:
+        os.environ[TLS_PASSWORD] = o['ssl_password']
     found = sys.argv[1:]
     while '--ssl-password' in found:
         at = found.index('--ssl-password')
@@ -206,7 +229,8 @@ def _supervise(target: str, o: dict[str, Any]) -> int:
             children = Children(_arguments(o), server.sockets, o['shutdown_timeout'], o['workers'])
             return await Supervisor(children, folders, lambda: _announce(server.url)).run()
         return asyncio.run(main())
-    finally: server.unbind()
+    finally:
+        server.unbind()
 
 # %% ../nbs/04_cli.ipynb #ebc3baee
 class Help(click.Group):
@@ -276,14 +300,18 @@ def run(target: str, inherited: str, **options: Any) -> None:
     """
     logging.basicConfig(level=options['log_level'].upper(), format='%(levelname)s %(name)s: %(message)s')
     several = options['reload'] or options['workers'] > 1
-    try: code = _supervise(target, options) if several and not inherited else _serve(target, options, inherited)
-    except StartError as e: raise click.ClickException(e.strerror or str(e)) from None
-    except NbwsError as e: raise click.ClickException(str(e)) from None
+    try:
+        code = _supervise(target, options) if several and not inherited else _serve(target, options, inherited)
+    except StartError as e:
+        raise click.ClickException(e.strerror or str(e)) from None
+    except NbwsError as e:
+        raise click.ClickException(str(e)) from None
     sys.exit(code)
 
 # %% ../nbs/04_cli.ipynb #89b2f0e4
 DEMO = Path(str(resources.files('nbws.examples')/'demo.ipynb'))
 
+# %% ../nbs/04_cli.ipynb #bfcfa458
 @main.command()
 @click.option('--port', type=click.IntRange(0, 65535), help='0: any free one.  [default: 5001, or any free one]')
 @click.option('--lab', is_flag=True, help='Open a copy of it in JupyterLab, if that is installed.')
@@ -292,11 +320,14 @@ DEMO = Path(str(resources.files('nbws.examples')/'demo.ipynb'))
 @click.argument('jupyter', nargs=-1, type=click.UNPROCESSED, metavar='[-- JUPYTERLAB OPTIONS]')
 def demo(port: int | None, lab: bool, folder: Path, jupyter: tuple[str, ...]) -> None:
     "Serve the demo notebook's app: open the address twice and talk to yourself."
-    if lab: return _open_lab(folder, jupyter)
+    if lab:
+        return _open_lab(folder, jupyter)
     app = load(str(DEMO))
-    try: Server(app, port=notebook.PORT if port is None else port).run(lambda s: _announce(s.url))
+    try:
+        Server(app, port=notebook.PORT if port is None else port).run(lambda s: _announce(s.url))
     except StartError as e:
-        if port is not None: raise click.ClickException(e.strerror or str(e)) from None
+        if port is not None:
+            raise click.ClickException(e.strerror or str(e)) from None
         Server(app, port=0).run(lambda s: _announce(s.url))
 
 # %% ../nbs/04_cli.ipynb #25a3fe94
@@ -305,7 +336,8 @@ def _open_lab(folder: Path, options: Sequence[str]) -> None:
     if importlib.util.find_spec('jupyterlab') is None:
         raise click.ClickException("JupyterLab is not installed: pip install 'nbws[demo]', or leave --lab out")
     folder.mkdir(parents=True, exist_ok=True)
-    if not (path := folder/DEMO.name).exists(): shutil.copyfile(DEMO, path)
+    if not (path := folder/DEMO.name).exists():
+        shutil.copyfile(DEMO, path)
     click.echo(f'JupyterLab opens {path}: choose Run > Run All Cells, and type into the pages under the third cell.\n'
                'No browser? Open the address that JupyterLab prints. Ctrl+C ends it.')
     sys.stdout.flush() # The process that takes over knows nothing of what is buffered

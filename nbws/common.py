@@ -59,6 +59,7 @@ def fast_app(*,
         app.get('/{fname:path}.{ext:static}', name='static')(static)
     return app, app.route
 
+# %% ../nbs/06_common.ipynb #ebbb96fc
 def setup_ws(app: App, # Which gets the route
              f: Any = lambda: None, # Called with each message, as a handler is
              ) -> Any:
@@ -72,6 +73,7 @@ def cookie(key: str, # Its name
     "A cookie, which a handler returns beside its content. Raises `ValueError` for an impossible name."
     return _html.HttpHeader('set-cookie', set_cookie(key, str(value), **options))
 
+# %% ../nbs/06_common.ipynb #6ad5141b
 def EventStream(s: Any, # An (async) generator of `sse_message`s
                 ) -> StreamingResponse:
     "A response of server-sent events."

@@ -23,11 +23,13 @@ __all__ = ['nbws_client', 'nbws_server']
 def nbws_client() -> Iterator[Callable[..., Client]]:
     "`nbws_client(app)`: a client without a network; its app is ended with the test."
     from nbws.testing import Client
-    with ExitStack() as stack: yield lambda app, **options: stack.enter_context(Client(app, **options))
+    with ExitStack() as stack:
+        yield lambda app, **options: stack.enter_context(Client(app, **options))
 
 @pytest.fixture
 def nbws_server() -> Iterator[Callable[..., Server]]:
     "`nbws_server(app)`: a real server on a free port (`.url`, `.port`); it is stopped with the test."
     from nbws.adapters.detect import as_app
     from nbws.server.listener import Server
-    with ExitStack() as stack: yield lambda app, **options: stack.enter_context(Server(as_app(app), **options))
+    with ExitStack() as stack:
+        yield lambda app, **options: stack.enter_context(Server(as_app(app), **options))

@@ -48,18 +48,22 @@ def load_module(name: str, # 'package.module', or the path of a Python file
                 ) -> dict[str, Any]:
     "Import a module and return its variables. Raises `NothingThere` and `LoadFailed`."
     path = Path(name)
-    if path.suffix == '.py' and not path.is_file(): raise NothingThere(f'there is no file {name}')
+    if path.suffix == '.py' and not path.is_file():
+        raise NothingThere(f'there is no file {name}')
     if path.suffix == '.py' and path.stem in sys.stdlib_module_names:
-        with suppress(ImportError): importlib.import_module(path.stem) # Whoever wants Python's own gets it
+        with suppress(ImportError):
+            importlib.import_module(path.stem) # Whoever wants Python's own gets it
     _on_path(path.resolve().parent if path.suffix == '.py' else Path.cwd())
     module = path.stem if path.suffix == '.py' else name
-    try: return vars(_from_file(path.resolve()) if path.suffix == '.py' else importlib.import_module(module))
+    try:
+        return vars(_from_file(path.resolve()) if path.suffix == '.py' else importlib.import_module(module))
     except ModuleNotFoundError as e:
         if path.suffix != '.py' and e.name and (module == e.name or module.startswith(e.name + '.')):
             raise NothingThere(f'there is no module {e.name!r} here or among what is installed') from None
         raise LoadFailed(f'{name} cannot be imported:\n{_trace(e)}') from None
     except BaseException as e:
-        if is_ending(e): raise
+        if is_ending(e):
+            raise
         raise LoadFailed(f'{name} cannot be imported:\n{_trace(e)}') from None
 
 # %% ../nbs/00_loading.ipynb #1e51e452
@@ -67,13 +71,16 @@ def _from_file(path: Path) -> ModuleType:
     "The module in a file: by its name as others import it, unless it has none (my.app.py) or another has it (html.py)."
     if path.stem.isidentifier():
         module = sys.modules.get(path.stem) or importlib.import_module(path.stem)
-        if Path(getattr(module, '__file__', None) or '.').resolve() == path: return module
+        if Path(getattr(module, '__file__', None) or '.').resolve() == path:
+            return module
     name = re.sub(r'\W', '_', path.stem)
-    while name in sys.modules or name == path.stem: name += '_'
+    while name in sys.modules or name == path.stem:
+        name += '_'
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec and spec.loader
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    try: spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
     except BaseException:
         del sys.modules[name]
         raise
@@ -81,14 +88,18 @@ def _from_file(path: Path) -> ModuleType:
 
 # %% ../nbs/00_loading.ipynb #7cf79e09
 def _on_path(folder: Path) -> None:
-    if str(folder) not in sys.path: sys.path.insert(0, str(folder))
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
 
 # %% ../nbs/00_loading.ipynb #a13b62a6
 def code_cells(path: Path) -> list[str]:
     "The sources of a notebook's code cells, empty for those marked `#| eval: false`. Raises `NothingThere`."
-    try: cells = json.loads(path.read_text('utf-8'))['cells']
-    except FileNotFoundError: raise NothingThere(f'there is no notebook {path}') from None
-    except (ValueError, KeyError, TypeError): raise NothingThere(f'{path} is not a notebook of format 4') from None
+    try:
+        cells = json.loads(path.read_text('utf-8'))['cells']
+    except FileNotFoundError:
+        raise NothingThere(f'there is no notebook {path}') from None
+    except (ValueError, KeyError, TypeError):
+        raise NothingThere(f'{path} is not a notebook of format 4') from None
     sources = [''.join(c['source']) for c in cells if c.get('cell_type') == 'code']
     return ['' if '#| eval: false' in s else s for s in sources]
 
@@ -100,7 +111,8 @@ def _at(folder: Path, main: ModuleType, stay: bool) -> Iterator[None]:
     os.chdir(folder)
     _on_path(folder)
     sys.modules['__main__'] = main
-    try: yield
+    try:
+        yield
     finally:
         if not stay:
             os.chdir(before)
@@ -109,9 +121,12 @@ def _at(folder: Path, main: ModuleType, stay: bool) -> Iterator[None]:
 # %% ../nbs/00_loading.ipynb #f4f23e1d
 def _await(coroutine: Coroutine[Any, Any, Any]) -> Any:
     "Run a cell that awaits; on a thread where this one has a loop that runs."
-    try: asyncio.get_running_loop()
-    except RuntimeError: return asyncio.run(coroutine)
-    with ThreadPoolExecutor(1) as pool: return pool.submit(asyncio.run, coroutine).result()
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(coroutine)
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, coroutine).result()
 
 # %% ../nbs/00_loading.ipynb #2b486eb2
 def run_notebook(path: Path, stay: bool = False, # Leave the process in the notebook's folder
@@ -122,7 +137,8 @@ def run_notebook(path: Path, stay: bool = False, # Leave the process in the note
         from IPython.core.interactiveshell import InteractiveShell
         from IPython.utils.capture import capture_output
         from traitlets.config import Config
-    except ImportError: raise LoadFailed("a notebook needs IPython: pip install 'nbws[notebook]'") from None
+    except ImportError:
+        raise LoadFailed("a notebook needs IPython: pip install 'nbws[notebook]'") from None
     config = Config(HistoryManager={'enabled': False}, InteractiveShell={'colors': 'nocolor', 'xmode': 'Plain'})
     main: Any = ModuleType('__main__')
     main.__notebook__ = str(path.resolve()) # Not `__file__`: code asks by that whether it is in a notebook
@@ -130,8 +146,10 @@ def run_notebook(path: Path, stay: bool = False, # Leave the process in the note
         shell: Any = InteractiveShell(config=config, user_module=main)
         shell.loop_runner = _await
         for i, source in enumerate(cells, 1):
-            with capture_output() as said: result = shell.run_cell(source, store_history=False)
-            if result.success: continue
+            with capture_output() as said:
+                result = shell.run_cell(source, store_history=False)
+            if result.success:
+                continue
             raise LoadFailed(f'code cell {i} of {path.name} failed:\n{said.stdout}{said.stderr}'.rstrip())
     variables: dict[str, Any] = shell.user_ns
     return variables
@@ -145,13 +163,18 @@ def find_among(variables: dict[str, Any], # Of a module or a notebook
     from nbws.adapters.detect import serves
     if name:
         first, *rest = name.split('.')
-        try: return reduce(getattr, rest, variables[first])
-        except (KeyError, AttributeError): raise NothingThere(f'{where} has no {name!r}') from None
+        try:
+            return reduce(getattr, rest, variables[first])
+        except (KeyError, AttributeError):
+            raise NothingThere(f'{where} has no {name!r}') from None
     for usual in ('app', 'application'):
-        if usual in variables and serves(variables[usual]): return variables[usual]
+        if usual in variables and serves(variables[usual]):
+            return variables[usual]
     apps = {id(v): (k, v) for k, v in variables.items() if isinstance(v, WebApp) and not k.startswith('_')}
-    if len(apps) == 1: return next(iter(apps.values()))[1]
-    if not apps: raise NothingThere(f'{where} has no app: call it `app`, or name it, as in {where}:my_app')
+    if len(apps) == 1:
+        return next(iter(apps.values()))[1]
+    if not apps:
+        raise NothingThere(f'{where} has no app: call it `app`, or name it, as in {where}:my_app')
     names = sorted(k for k, _ in apps.values())
     raise NothingThere(f'{where} has several apps, {", ".join(names)}: say which, as in {where}:{names[0]}')
 
@@ -162,10 +185,16 @@ def load_app(target: str, # 'module:app', 'script.py', 'notebook.ipynb:app'
     "The app that a target names, as a server wants it. Raises `NothingThere` and `LoadFailed`."
     from nbws.adapters.detect import as_app
     where, _, name = target.partition(':')
-    if not where: raise NothingThere(f'{target!r} names no module')
+    if not where:
+        raise NothingThere(f'{target!r} names no module')
     before, LOADING.active = LOADING.active, True
-    try: variables = run_notebook(Path(where), stay) if where.endswith('.ipynb') else load_module(where)
-    finally: LOADING.active = before
-    try: return as_app(find_among(variables, name, where))
-    except NothingThere: raise
-    except NbwsError as e: raise NothingThere(f'{target}: {e}') from None
+    try:
+        variables = run_notebook(Path(where), stay) if where.endswith('.ipynb') else load_module(where)
+    finally:
+        LOADING.active = before
+    try:
+        return as_app(find_among(variables, name, where))
+    except NothingThere:
+        raise
+    except NbwsError as e:
+        raise NothingThere(f'{target}: {e}') from None

@@ -31,6 +31,7 @@ __all__ = []
 GRACE = 8.0 # Seconds beyond the shutdown timeouts (for requests, and for the app's hooks) that a child has
 START = 60.0 # Seconds that a child has to start up
 
+# %% ../nbs/03_supervisor.ipynb #e830f8a0
 async def what_is_said(fd: int) -> str:
     "What a child says that has started, up to b'\\0': nothing, or why it cannot serve."
     loop, heard = asyncio.get_running_loop(), bytearray()
@@ -38,11 +39,14 @@ async def what_is_said(fd: int) -> str:
     def read() -> None:
         data = os.read(fd, 65536)
         heard.extend(data)
-        if future.done() or data and not data.endswith(b'\0'): return
+        if future.done() or data and not data.endswith(b'\0'):
+            return
         future.set_result(heard[:-1].decode() if data else 'It ended by itself; the terminal may tell why.')
     loop.add_reader(fd, read)
-    try: return await future
-    finally: loop.remove_reader(fd)
+    try:
+        return await future
+    finally:
+        loop.remove_reader(fd)
 
 # %% ../nbs/03_supervisor.ipynb #4c3ce8aa
 class Child:
@@ -62,52 +66,70 @@ class Child:
         inherited = f'{",".join(map(str, fds))}:{said}:{line}:{boot}'
         command = [sys.executable, '-m', 'nbws', *arguments, '--inherited', inherited]
         try:
-            try: self.process = await asyncio.create_subprocess_exec(*command, pass_fds=[*fds, said, line])
+            try:
+                self.process = await asyncio.create_subprocess_exec(*command, pass_fds=[*fds, said, line])
             finally:
-                for fd in said, line: os.close(fd)
+                for fd in said, line:
+                    os.close(fd)
             return await asyncio.wait_for(what_is_said(ready), START)
-        except asyncio.TimeoutError: return f'It is not up after {START:g} s.'
-        except OSError as e: return f'The system starts no process: {e.strerror or e}'
+        except asyncio.TimeoutError:
+            return f'It is not up after {START:g} s.'
+        except OSError as e:
+            return f'The system starts no process: {e.strerror or e}'
         finally:
             os.close(ready)
-            if not self.process: self._close()
+            if not self.process:
+                self._close()
 
     async def code(self) -> int:
         "What a child that does not serve has ended with; 1 where it has not. Less than 0: a signal."
-        if self.process is None: return 1
-        try: return await asyncio.wait_for(self.process.wait(), GRACE) or 1
-        except asyncio.TimeoutError: return 1
+        if self.process is None:
+            return 1
+        try:
+            return await asyncio.wait_for(self.process.wait(), GRACE) or 1
+        except asyncio.TimeoutError:
+            return 1
 
     def say(self, message: dict[str, Any]) -> bool:
         "Say something to it. False where it cannot hear: it hangs, or it has ended."
-        if self._line < 0: return False
-        try: return os.write(self._line, json.dumps(message).encode() + b'\n') > 0
-        except (BlockingIOError, BrokenPipeError): return False
+        if self._line < 0:
+            return False
+        try:
+            return os.write(self._line, json.dumps(message).encode() + b'\n') > 0
+        except (BlockingIOError, BrokenPipeError):
+            return False
 
     def signal(self) -> None:
         "Tell it to stop, by SIGTERM."
-        if self.process is None or self.process.returncode is not None: return
-        with suppress(ProcessLookupError): self.process.send_signal(signal.SIGTERM)
+        if self.process is None or self.process.returncode is not None:
+            return
+        with suppress(ProcessLookupError):
+            self.process.send_signal(signal.SIGTERM)
 
     async def stop(self, timeout: float, # Its own for stopping
                    replaced: bool = False, # Another one serves: it may take its time
                    ) -> bool:
         "Tell it to stop, and kill it when it does not: then the answer is False."
-        if self.process is None: return True
+        if self.process is None:
+            return True
         running = self.process.returncode is None
-        if running and not (replaced and self.say({'type': 'replaced'})): self.signal()
-        try: await asyncio.wait_for(self.process.wait(), 2 * timeout + GRACE)
+        if running and not (replaced and self.say({'type': 'replaced'})):
+            self.signal()
+        try:
+            await asyncio.wait_for(self.process.wait(), 2 * timeout + GRACE)
         except asyncio.TimeoutError:
             click.echo(f'nbws: worker {self.process.pid} does not stop and is killed', err=True)
             self.process.kill()
             await self.process.wait()
             return False
-        finally: self._close()
+        finally:
+            self._close()
         return True
 
     def _close(self) -> None:
         line, self._line = self._line, -1
-        if line >= 0: os.close(line)
+        if line >= 0:
+            os.close(line)
 
 # %% ../nbs/03_supervisor.ipynb #696a6f61
 SOURCES = ('.py', '.ipynb') # A change of these starts a new child,
@@ -117,10 +139,13 @@ LARGE = 2**25 # Bytes of a file at which every save is taken for a change
 def code_of(path: Path, # A file
             ) -> bytes | None:
     "A digest of what runs of a file: of a notebook, its code cells. None where it cannot be read."
-    try: data = path.read_bytes() if path.stat().st_size < LARGE else os.urandom(8)
-    except OSError: return None
+    try:
+        data = path.read_bytes() if path.stat().st_size < LARGE else os.urandom(8)
+    except OSError:
+        return None
     if path.suffix == '.ipynb':
-        with suppress(NbwsError): data = '\0'.join(code_cells(path)).encode(errors='surrogatepass')
+        with suppress(NbwsError):
+            data = '\0'.join(code_cells(path)).encode(errors='surrogatepass')
     return hashlib.sha256(data).digest()
 
 # %% ../nbs/03_supervisor.ipynb #b45dac0d
@@ -140,7 +165,8 @@ class Changes:
                 return path.endswith((*SOURCES, *SHOWN)) and super().__call__(change, path)
         sources = Sources()
         for path in self._files(sources.ignore_dirs):
-            if sources(None, str(path)): self._codes[path] = code_of(path)
+            if sources(None, str(path)):
+                self._codes[path] = code_of(path)
         async for changes in awatch(*self.folders, watch_filter=sources, step=50, debounce=400):
             yield [Path(path) for path in {path for _, path in changes}]
 
@@ -163,6 +189,7 @@ PAUSES = 1.0, 30.0 # Seconds between attempts to start one in place of another: 
 ATTEMPTS = 5 # To start the first children, where the system kills them before they serve
 NOTHING_THERE = 2 # A child's exit code where no change of a file could help
 
+# %% ../nbs/03_supervisor.ipynb #65b443a7
 class Children:
     "Processes that serve the same listening sockets. On the supervisor's loop."
     def __init__(self,
@@ -183,18 +210,22 @@ class Children:
     async def fill(self, besides: frozenset[Child] = frozenset()) -> bool:
         "Start as many as there are to be, `besides` those; True when all of them serve."
         while len(self.serving - besides) < self.workers:
-            if not await self._start(): return False
+            if not await self._start():
+                return False
         return True
 
     async def _start(self) -> bool:
         child = Child()
-        try: self.trouble = await child.start(self.arguments, self.sockets, self.boot)
+        try:
+            self.trouble = await child.start(self.arguments, self.sockets, self.boot)
         except asyncio.CancelledError: # We stop
             self.stop(child)
             raise
         if self.trouble:
-            try: self.code = await child.code()
-            finally: self.stop(child)
+            try:
+                self.code = await child.code()
+            finally:
+                self.stop(child)
             return False
         self.serving.add(child)
         self._waits.add(task := asyncio.ensure_future(self._until_lost(child)))
@@ -205,14 +236,16 @@ class Children:
         "Wait for a child's end, and have it replaced unless it was told to end."
         assert child.process
         await child.process.wait()
-        if child not in self.serving: return
+        if child not in self.serving:
+            return
         self.stop(child)
         click.echo(f'nbws: worker {child.process.pid} ended by itself with code {child.process.returncode}', err=True)
         self.lost.set()
 
     def tell(self, message: dict[str, Any]) -> None:
         "Let the pages of all children know."
-        for child in self.serving: child.say(message)
+        for child in self.serving:
+            child.say(message)
 
     def stop(self, child: Child, replaced: bool = False) -> None:
         "Begin to stop a child. Where it is `replaced`, it may take its time."
@@ -221,13 +254,17 @@ class Children:
         task.add_done_callback(lambda _: self.old.pop(child))
 
     async def _stop(self, child: Child, replaced: bool) -> None:
-        if not await child.stop(self.timeout, replaced): self.clean = False
+        if not await child.stop(self.timeout, replaced):
+            self.clean = False
 
     async def end(self) -> None:
         "Stop all, and wait for their end."
-        for child in self.old: child.say({'type': 'stop'}) # Whoever waits there for a request waits no longer
-        for child in tuple(self.serving): self.stop(child)
-        if self.old: await asyncio.wait(self.old.values())
+        for child in self.old:
+            child.say({'type': 'stop'}) # Whoever waits there for a request waits no longer
+        for child in tuple(self.serving):
+            self.stop(child)
+        if self.old:
+            await asyncio.wait(self.old.values())
 
 # %% ../nbs/03_supervisor.ipynb #586587ad
 class Replacements:
@@ -243,8 +280,10 @@ class Replacements:
         "Start the first children; True when all of them serve."
         pause, last = PAUSES
         for attempt in range(ATTEMPTS):
-            if await self.children.fill(): return True
-            if self.children.code > 0 or attempt == ATTEMPTS - 1: break
+            if await self.children.fill():
+                return True
+            if self.children.code > 0 or attempt == ATTEMPTS - 1:
+                break
             click.echo(f'nbws: a worker was killed before it served: the next attempt is in {pause:g} s', err=True)
             await asyncio.sleep(pause)
             pause = min(2 * pause, last)
@@ -257,12 +296,16 @@ class Replacements:
         while True:
             await lost.wait()
             lost.clear()
-            async with self.changing: full = await self.children.fill()
-            if full: pause = PAUSES[0]
-            elif self.watches: click.echo(f'{instead}: waiting for a change', err=True)
+            async with self.changing:
+                full = await self.children.fill()
+            if full:
+                pause = PAUSES[0]
+            elif self.watches:
+                click.echo(f'{instead}: waiting for a change', err=True)
             else:
                 click.echo(f'{instead}: the next attempt is in {pause:g} s', err=True)
-                with suppress(asyncio.TimeoutError): await asyncio.wait_for(lost.wait(), pause)
+                with suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(lost.wait(), pause)
                 pause = min(2 * pause, last)
                 lost.set()
 
@@ -274,12 +317,16 @@ class Replacements:
             old, boot = frozenset(children.serving), children.boot
             children.boot = secrets.token_hex(8)
             if await children.fill(old):
-                for child in old & children.serving: children.stop(child, replaced=True)
-                if not old: self.started()
+                for child in old & children.serving:
+                    children.stop(child, replaced=True)
+                if not old:
+                    self.started()
                 return
-            for child in children.serving - old: children.stop(child)
+            for child in children.serving - old:
+                children.stop(child)
             children.boot = boot
-        if not old: return click.echo('nbws: not started: waiting for a change', err=True)
+        if not old:
+            return click.echo('nbws: not started: waiting for a change', err=True)
         click.echo('nbws: not reloaded: what was there before goes on', err=True)
         children.tell({'type': 'error', 'where': f'{", ".join(names)}: not reloaded', 'text': children.trouble})
 
@@ -298,7 +345,8 @@ class Supervisor:
     async def run(self) -> int:
         "Serve until SIGINT or SIGTERM. Returns the exit code."
         loop = asyncio.get_running_loop()
-        for s in (signal.SIGINT, signal.SIGTERM): loop.add_signal_handler(s, self._told)
+        for s in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(s, self._told)
         serving = loop.create_task(self.serve())
         stopping = loop.create_task(self.stopping.wait())
         try:
@@ -310,7 +358,8 @@ class Supervisor:
 
     def _told(self) -> None:
         if self.stopping.is_set(): # Again: it is urgent
-            for child in self.children.old: child.signal()
+            for child in self.children.old:
+                child.signal()
         self.stopping.set()
 
     async def end(self, serving: asyncio.Task[int]) -> bool:
@@ -329,10 +378,12 @@ class Supervisor:
             if self.changes:
                 watching = asyncio.ensure_future(self.follow(self.changes))
                 await asyncio.sleep(0) # It watches from here on: what is saved while the children start counts
-            if await self.replacements.begin(): self.replacements.started()
+            if await self.replacements.begin():
+                self.replacements.started()
             else:
                 code = self.children.code
-                if not self.changes or code == NOTHING_THERE: return code if code > 0 else 128 - code
+                if not self.changes or code == NOTHING_THERE:
+                    return code if code > 0 else 128 - code
                 click.echo('nbws: not started: waiting for a change', err=True)
             self.begun.set()
             await self.replacements.replace()
@@ -349,7 +400,10 @@ class Supervisor:
             # Where nothing is served, a file that is saved as it was may be meant so
             meant = not self.children.serving or bool(self.children.trouble)
             names = sorted({path.name for path in files if changes.differs(path) or meant})
-            if not names: continue
+            if not names:
+                continue
             click.echo(f'nbws: {", ".join(names)} changed')
-            if any(n.endswith(SOURCES) for n in names): await self.replacements.renew(names)
-            else: self.children.tell({'type': 'refresh', 'files': names})
+            if any(n.endswith(SOURCES) for n in names):
+                await self.replacements.renew(names)
+            else:
+                self.children.tell({'type': 'refresh', 'files': names})

@@ -61,10 +61,12 @@ class AsyncSocket:
         """
         conn = self._conn
         if conn.paused:
-            try: await conn.until(lambda: not conn.paused or bool(conn.code), self.timeout)
+            try:
+                await conn.until(lambda: not conn.paused or bool(conn.code), self.timeout)
             except asyncio.TimeoutError:
                 raise TimeoutError(f'the app has read nothing for {self.timeout:g} s: its handler is busy') from None
-        if conn.code: raise WebSocketDisconnect(conn.code, conn.reason)
+        if conn.code:
+            raise WebSocketDisconnect(conn.code, conn.reason)
         encodable(data)
         conn.receiver.received(data)
 
@@ -77,9 +79,12 @@ class AsyncSocket:
                       ) -> str | bytes:
         "The next message. Raises `WebSocketDisconnect`, and `TimeoutError` after `timeout` seconds."
         conn, bound = self._conn, self.timeout if timeout is None else timeout
-        try: await conn.until(lambda: bool(conn.inbox or conn.code), bound)
-        except asyncio.TimeoutError: raise TimeoutError(f'no message within {bound:g} s') from None
-        if conn.inbox: return conn.inbox.popleft()
+        try:
+            await conn.until(lambda: bool(conn.inbox or conn.code), bound)
+        except asyncio.TimeoutError:
+            raise TimeoutError(f'no message within {bound:g} s') from None
+        if conn.inbox:
+            return conn.inbox.popleft()
         raise WebSocketDisconnect(conn.code, conn.reason)
 
     async def receive_json(self, timeout: float | None = None, # As for `receive`
@@ -134,7 +139,8 @@ class AsyncClient(Verbs[Coroutine[Any, Any, Reply]]):
         self._layers, self._started = usual_layers(Gate(any_host=True), root_path), False
 
     async def __aenter__(self) -> AsyncClient:
-        if not self._started: await asyncio.wait_for(self.app.startup(), self.timeout)
+        if not self._started:
+            await asyncio.wait_for(self.app.startup(), self.timeout)
         self._started = True
         return self
 
@@ -142,7 +148,8 @@ class AsyncClient(Verbs[Coroutine[Any, Any, Reply]]):
 
     async def close(self) -> None:
         "End the app."
-        if self._started: await asyncio.wait_for(self.app.shutdown(), self.timeout + 2)
+        if self._started:
+            await asyncio.wait_for(self.app.shutdown(), self.timeout + 2)
         self._started = False
 
     async def request(self, method: str, path: str, *, # type: ignore[override]
@@ -166,7 +173,8 @@ class AsyncClient(Verbs[Coroutine[Any, Any, Reply]]):
 
     def _fields(self, headers: Mapping[str, str]) -> dict[str, str]:
         fields = {**self.headers, **{k.lower(): v for k, v in headers.items()}}
-        if self.cookies: fields['cookie'] = '; '.join(f'{k}={v}' for k, v in self.cookies.items())
+        if self.cookies:
+            fields['cookie'] = '; '.join(f'{k}={v}' for k, v in self.cookies.items())
         return fields
 
     @asynccontextmanager
@@ -178,13 +186,16 @@ class AsyncClient(Verbs[Coroutine[Any, Any, Reply]]):
         await self.__aenter__()
         offered = ', '.join(subprotocols)
         fields = self._fields({**_HANDSHAKE, **(headers or {})})
-        if offered: fields['sec-websocket-protocol'] = offered
+        if offered:
+            fields['sec-websocket-protocol'] = offered
         request = make_request('GET', path, fields, upgrade=True)
         response = await asyncio.wait_for(self._layers.answer(self.app, request), self.timeout)
         keep_cookies(self.cookies, response.headers)
-        if not isinstance(response, Upgrade): raise Refused(await read_reply(response))
+        if not isinstance(response, Upgrade):
+            raise Refused(await read_reply(response))
         socket = AsyncSocket(self.timeout, response)
-        try: yield socket
+        try:
+            yield socket
         finally:
             await socket.close()
             await asyncio.sleep(0) # The app hears of it
@@ -238,7 +249,8 @@ class Client(Verbs[Reply]):
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(bound + 5)
 
     def __enter__(self) -> Client:
-        try: self._run(self._client.__aenter__())
+        try:
+            self._run(self._client.__aenter__())
         except BaseException:
             self.close()
             raise
@@ -252,11 +264,15 @@ class Client(Verbs[Reply]):
 
     def close(self) -> None:
         "End the app and the thread; again is harmless."
-        if self._loop.is_closed(): return
+        if self._loop.is_closed():
+            return
         async def end() -> None:
-            try: await self._client.close()
-            finally: await Workers.here().close()
-        try: self._run(end())
+            try:
+                await self._client.close()
+            finally:
+                await Workers.here().close()
+        try:
+            self._run(end())
         finally:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(5)

@@ -22,11 +22,11 @@ TWICE = {
 # Underscore names that are other libraries' to define: their classes call or keep them.
 THEIRS = {
     '_finished': "tornado.web.RequestHandler's",
+    '_replace': "a named tuple's",
 }
 DEEPEST, DENSEST, MIDDLE, LONG = 4, 10.4, 12, 40
-# Where the house has still to get to that: how far it is. A figure may only fall.
-BORROWED, UNTYPED, SAME, LADDERS, COMPLEX = 27, 68, 8, 18, 5
-NODES, MEDIAN, P90 = 12.4, 25, 94
+# Where any application may come, ours or another's: what is not one of `Application` is made one there, or asked less of.
+ANY = {'app', 'server.listener'}
 
 
 @cache
@@ -65,7 +65,7 @@ def borrowed(texts: Mapping[str, str]) -> list[str]:
 EXTENSION = '_jupyter_server_extension_points' # The name that Jupyter Server asks for
 
 
-def test_no_underscore_name_of_another_file() -> None: assert len(borrowed(sources())) <= BORROWED, borrowed(sources())
+def test_no_underscore_name_of_another_file() -> None: assert not borrowed(sources())
 
 
 def test_a_borrowed_name_is_found() -> None:
@@ -86,7 +86,8 @@ def untyped(texts: Mapping[str, str]) -> list[str]:
     return found
 
 
-def test_the_seam_is_typed() -> None: assert len(untyped(sources())) <= UNTYPED, untyped(sources())
+def test_the_seam_is_typed() -> None:
+    assert not untyped({name: text for name, text in sources().items() if name not in ANY})
 
 
 def test_an_untyped_seam_is_found() -> None: assert untyped({'a': 'def f(app: Any) -> None: ...'}) == ['a:1']
@@ -101,7 +102,7 @@ def twice(texts: Mapping[str, str]) -> dict[str, list[str]]:
     return {name: files for name, files in where.items() if len(files) > 1 and name not in TWICE}
 
 
-def test_one_name_one_thing() -> None: assert len(twice(sources())) <= SAME, twice(sources())
+def test_one_name_one_thing() -> None: assert not twice(sources())
 
 
 def test_a_second_meaning_is_found() -> None:
@@ -120,7 +121,7 @@ def test_no_long_ladder() -> None:
     kinds = {kind for module in modules for kind in vars(module).values()
              if inspect.isclass(kind) and kind.__module__ == module.__name__}
     long = sorted(' < '.join(ladder(kind)) for kind in kinds if len(ladder(kind)) > DEEPEST)
-    assert len(long) <= LADDERS, long
+    assert not long
 
 
 def test_a_long_ladder_is_found() -> None:
@@ -137,7 +138,7 @@ def complex_ones(texts: Mapping[str, str]) -> list[str]:
 
 
 def test_no_function_is_complex() -> None:
-    assert len(complex_ones(sources())) <= COMPLEX, complex_ones(sources())
+    assert not complex_ones(sources())
 
 
 def test_a_complex_function_is_found() -> None:
@@ -160,7 +161,7 @@ def density(texts: Mapping[str, str]) -> float:
     return nodes / lines
 
 
-def test_lines_are_not_dense() -> None: assert density(sources()) <= max(DENSEST, NODES)
+def test_lines_are_not_dense() -> None: assert density(sources()) <= DENSEST
 
 
 def test_dense_lines_are_found() -> None:
@@ -178,8 +179,8 @@ def test_exported_cells_are_short() -> None:
     notebooks = [path for path in (ROOT/'nbs').rglob('*_*.ipynb') if '.ipynb_checkpoints' not in path.parts]
     found = sorted(n for path in notebooks for n in lengths(json.loads(path.read_text('utf-8'))))
     assert len(found) > 300
-    assert median(found) <= max(MIDDLE, MEDIAN)
-    assert found[len(found) * 9 // 10] <= max(LONG, P90)
+    assert median(found) <= MIDDLE
+    assert found[len(found) * 9 // 10] <= LONG
 
 
 def test_lines_of_cells_are_counted() -> None:

@@ -38,7 +38,8 @@ class ClientLeft(OSError):
 
 def _fields(message: Message) -> list[tuple[str, str]]:
     wrong = message.get('headers')
-    try: return [(bytes(k).decode('latin-1'), bytes(v).decode('latin-1')) for k, v in wrong or ()]
+    try:
+        return [(bytes(k).decode('latin-1'), bytes(v).decode('latin-1')) for k, v in wrong or ()]
     except (TypeError, ValueError):
         raise ProtocolError(f'headers are pairs of bytes, but the application sent {wrong!r}') from None
 
@@ -51,12 +52,14 @@ def _bytes(message: Message, key: str = 'body') -> bytes:
 
 def _status(message: Message) -> int:
     status = message.get('status')
-    if isinstance(status, int) and 200 <= status < 1000: return int(status)
+    if isinstance(status, int) and 200 <= status < 1000:
+        return int(status)
     raise ProtocolError(f'{status!r} is no status of an answer')
 
 # %% ../../nbs/adapters/01_asgi.ipynb #88570054
 _LEFT = {'WebSocketDisconnect', 'ClientDisconnect', 'ExceptionGroup'} # Starlette's, and anyio's wrapping of them
 
+# %% ../../nbs/adapters/01_asgi.ipynb #c0275658
 class Call:
     "One call of an ASGI application: what requests and sockets have in common. On the server's loop."
     def __init__(self, host: ASGIApp, request: Request) -> None:
@@ -74,21 +77,25 @@ class Call:
         raise NotImplementedError
 
     def decide(self, response: Response) -> None:
-        if not self.answer.done(): self.answer.set_result(response)
+        if not self.answer.done():
+            self.answer.set_result(response)
 
     async def run(self, scope: Scope) -> None:
         "Call the application, and see to its end."
         try:
-            with self.host.environment.enter(self.host, None): await self.host.app(scope, self.receive, self.send)
+            with self.host.environment.enter(self.host, None):
+                await self.host.app(scope, self.receive, self.send)
         except BaseException as e:
-            if not is_ending(e): return self.finished(None if self._by_leaving(e) else e)
+            if not is_ending(e):
+                return self.finished(None if self._by_leaving(e) else e)
             self.finished(NbwsError('the application was cancelled'))
             raise
         self.finished(None)
 
     def _by_leaving(self, error: BaseException) -> bool:
         "Whether this is only that the client has left."
-        if not (self.left and (isinstance(error, OSError) or type(error).__name__ in _LEFT)): return False
+        if not (self.left and (isinstance(error, OSError) or type(error).__name__ in _LEFT)):
+            return False
         log.debug('%s: the client has left', printable(self.request.path))
         return True
 
@@ -112,39 +119,54 @@ class HTTPCall(Call):
         if self._body is None or self.gone.is_set():
             await self.gone.wait()
             return {'type': 'http.disconnect'}
-        try: chunk = await anext(self._body, None)
+        try:
+            chunk = await anext(self._body, None)
         except Exception as e: # The body is too long, too slow, or the client has left
             self._body = None
-            if isinstance(e, HTTPException): self.decide(PlainTextResponse(e.detail, e.status_code, e.headers))
+            if isinstance(e, HTTPException):
+                self.decide(PlainTextResponse(e.detail, e.status_code, e.headers))
             self.leave()
             return {'type': 'http.disconnect'}
-        if chunk is None: self._body = None
+        if chunk is None:
+            self._body = None
         return {'type': 'http.request', 'body': chunk or b'', 'more_body': chunk is not None}
 
     async def send(self, message: Message) -> None:
-        if self.left: raise ClientLeft('the client has left')
+        if self.left:
+            raise ClientLeft('the client has left')
         kind = message.get('type')
-        if self.start is None: self._begin(kind, message)
-        elif kind != 'http.response.body': raise ProtocolError(f'{kind!r} was sent in the middle of an answer')
-        elif self.done: raise ProtocolError('the application sent http.response.body after the end of its answer')
-        else: await self._part(_bytes(message), bool(message.get('more_body')))
+        if self.start is None:
+            self._begin(kind, message)
+        elif kind != 'http.response.body':
+            raise ProtocolError(f'{kind!r} was sent in the middle of an answer')
+        elif self.done:
+            raise ProtocolError('the application sent http.response.body after the end of its answer')
+        else:
+            await self._part(_bytes(message), bool(message.get('more_body')))
 
     def _begin(self, kind: Any, message: Message) -> None:
-        if kind != 'http.response.start': raise ProtocolError(f'{kind!r} was sent before http.response.start')
+        if kind != 'http.response.start':
+            raise ProtocolError(f'{kind!r} was sent before http.response.start')
         _status(message)
         _fields(message)
         self.start = message
-        if (self._response(b'').header('content-type') or '').startswith('text/event-stream'): self._stream()
+        if (self._response(b'').header('content-type') or '').startswith('text/event-stream'):
+            self._stream()
 
     async def _part(self, data: bytes, more: bool) -> None:
-        if not more: self.done = True
-        if self.chunks is None and not more: self.decide(self._response(data))
+        if not more:
+            self.done = True
+        if self.chunks is None and not more:
+            self.decide(self._response(data))
         else:
             chunks = self.chunks or self._stream()
-            if data: chunks.push(data)
-            if not more: chunks.end()
+            if data:
+                chunks.push(data)
+            if not more:
+                chunks.end()
             await chunks.taken()
-        if not more: self.gone.set()
+        if not more:
+            self.gone.set()
 
     def _response(self, body: Any) -> Response:
         assert self.start
@@ -163,9 +185,12 @@ class HTTPCall(Call):
         if error is None and not self.done and not self.left:
             where = 'in the middle of its answer' if self.start else 'without an answer'
             error = ProtocolError(f'the application returned {where}')
-        if error is None: self.decide(PlainTextResponse('', 499)) # Nobody is left to read it
-        elif self.chunks and not self.chunks.ended: self.chunks.end(error) # The transport tells, and breaks off
-        else: self.failed(error)
+        if error is None:
+            self.decide(PlainTextResponse('', 499)) # Nobody is left to read it
+        elif self.chunks and not self.chunks.ended:
+            self.chunks.end(error) # The transport tells, and breaks off
+        else:
+            self.failed(error)
         self.gone.set()
 
 # %% ../../nbs/adapters/01_asgi.ipynb #8846c788
@@ -189,20 +214,26 @@ class SocketCall(Call, ForeignSocket):
 
     async def send(self, message: Message) -> None:
         kind = message.get('type')
-        if self.ended: raise ClientLeft('the client has left')
-        if self.conn is None: await self._decide(kind, message)
-        elif self.closing: raise ProtocolError(f'the application sent {kind!r} after websocket.close')
-        elif kind == 'websocket.send': await self._message(self.conn, message)
+        if self.ended:
+            raise ClientLeft('the client has left')
+        if self.conn is None:
+            await self._decide(kind, message)
+        elif self.closing:
+            raise ProtocolError(f'the application sent {kind!r} after websocket.close')
+        elif kind == 'websocket.send':
+            await self._message(self.conn, message)
         elif kind == 'websocket.close':
             self.conn.close(message.get('code', 1000), message.get('reason') or '')
             self.closing = True
-        else: raise ProtocolError(f'the application sent {kind!r} to a socket that is open')
+        else:
+            raise ProtocolError(f'the application sent {kind!r} to a socket that is open')
 
     async def _message(self, conn: Conn, message: Message) -> None:
         text = message.get('text')
         if text is not None and not isinstance(text, str):
             raise ProtocolError(f"'text' is a str, but the application sent a {type(text).__name__}")
-        if text is None and message.get('bytes') is None: raise ProtocolError("websocket.send needs 'text' or 'bytes'")
+        if text is None and message.get('bytes') is None:
+            raise ProtocolError("websocket.send needs 'text' or 'bytes'")
         conn.send(text if text is not None else _bytes(message, 'bytes'))
         await self.until_drained()
 
@@ -210,23 +241,28 @@ class SocketCall(Call, ForeignSocket):
         if self._denial is not None and kind == 'websocket.http.response.body':
             start, parts = self._denial
             parts.append(_bytes(message))
-            if not message.get('more_body'): self._deny(Response(b''.join(parts), _status(start), _fields(start)))
+            if not message.get('more_body'):
+                self._deny(Response(b''.join(parts), _status(start), _fields(start)))
         elif self.answer.done() or self._denial is not None:
             raise ProtocolError(f'the application sent {kind!r} after its refusal')
-        elif kind == 'websocket.accept': await self._accept(message)
-        elif kind == 'websocket.close': self._deny(PlainTextResponse(f'403 {reason(403)}', 403))
+        elif kind == 'websocket.accept':
+            await self._accept(message)
+        elif kind == 'websocket.close':
+            self._deny(PlainTextResponse(f'403 {reason(403)}', 403))
         elif kind == 'websocket.http.response.start':
             _status(message)
             _fields(message)
             self._denial = message, []
-        else: raise ProtocolError(f'the application sent {kind!r} before websocket.accept')
+        else:
+            raise ProtocolError(f'the application sent {kind!r} before websocket.accept')
 
     async def _accept(self, message: Message) -> None:
         chosen, offered = message.get('subprotocol'), self.request.subprotocols
         if chosen is not None and chosen not in offered:
             raise ProtocolError(f'the client did not offer the subprotocol {chosen!r}, but {offered}')
         self.decide(Upgrade(self, chosen, _fields(message)))
-        if not await self.until_opened(): raise ClientLeft('the client has left')
+        if not await self.until_opened():
+            raise ClientLeft('the client has left')
 
     def _deny(self, response: Response) -> None:
         self.decide(response)
@@ -235,13 +271,15 @@ class SocketCall(Call, ForeignSocket):
     def finished(self, error: BaseException | None) -> None:
         if error is None and not self.answer.done():
             error = ProtocolError('the application returned without answering the handshake')
-        if error is not None: self.failed(error)
+        if error is not None:
+            self.failed(error)
         self.inbox.drop()
         self.close(CloseCode.INTERNAL_ERROR if error is not None else CloseCode.NORMAL)
 
     def close(self, code: int = CloseCode.NORMAL, reason: str = '') -> None:
         "Close it from outside of the application."
-        if self.conn and not self.ended and not self.closing: self.conn.close(code, reason)
+        if self.conn and not self.ended and not self.closing:
+            self.conn.close(code, reason)
 
     def closed(self, code: int, reason: str = '') -> None:
         super().closed(code, reason)
@@ -261,7 +299,8 @@ class LifespanCall:
     async def start(self) -> None:
         "Wait for its beginning. Raises `NbwsError` where the application says that it failed."
         await self.changed.wait()
-        if self.failure: raise NbwsError(f'the application failed to start up: {self.failure.strip()}')
+        if self.failure:
+            raise NbwsError(f'the application failed to start up: {self.failure.strip()}')
 
     async def stop(self) -> None:
         "Tell it, and wait for its end."
@@ -269,17 +308,22 @@ class LifespanCall:
             self.changed.clear()
             self.stopping.set()
             await self.changed.wait()
-        if self.failure: log.error('the application failed to shut down: %s', self.failure)
+        if self.failure:
+            log.error('the application failed to shut down: %s', self.failure)
         self.task.cancel()
         await asyncio.wait({self.task})
 
     async def _run(self) -> None:
-        try: await self.app(self.scope, self._receive, self._send)
+        try:
+            await self.app(self.scope, self._receive, self._send)
         except BaseException as e:
-            if is_ending(e): raise
+            if is_ending(e):
+                raise
             trace = ''.join(users_traceback(e)).rstrip()
-            if self.supported: log.error('the lifespan of the application failed\n%s', trace)
-        finally: self.changed.set()
+            if self.supported:
+                log.error('the lifespan of the application failed\n%s', trace)
+        finally:
+            self.changed.set()
 
     async def _receive(self) -> Message:
         if not self._asked:
@@ -290,10 +334,12 @@ class LifespanCall:
 
     async def _send(self, message: Message) -> None:
         kind = message.get('type')
-        if kind == 'lifespan.startup.complete': self.supported = True
+        if kind == 'lifespan.startup.complete':
+            self.supported = True
         elif kind in ('lifespan.startup.failed', 'lifespan.shutdown.failed'):
             self.failure = message.get('message') or 'no reason was given'
-        elif kind != 'lifespan.shutdown.complete': raise ProtocolError(f'the application sent {kind!r} to its lifespan')
+        elif kind != 'lifespan.shutdown.complete':
+            raise ProtocolError(f'the application sent {kind!r} to its lifespan')
         self.changed.set()
 
 # %% ../../nbs/adapters/01_asgi.ipynb #9651bfa0
@@ -308,7 +354,8 @@ def to_scope(request: Request, state: dict[str, Any], # What the lifespan has le
              'query_string': query, 'root_path': root, 'state': state.copy(),
              'headers': [(k.lower(), v) for k, v in request.headers.raw],
              'client': tuple(request.peer) if request.peer[0] else None, 'server': tuple(request.server)}
-    if not socket: return {**scope, 'type': 'http', 'method': request.method, 'extensions': {}}
+    if not socket:
+        return {**scope, 'type': 'http', 'method': request.method, 'extensions': {}}
     return {**scope, 'type': 'websocket', 'subprotocols': request.subprotocols,
             'extensions': {'websocket.http.response': {}}}
 
@@ -334,7 +381,8 @@ class ASGIApp(ForeignApp):
         task = asyncio.ensure_future(call.run(to_scope(request, self._state)))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        try: return await call.answer
+        try:
+            return await call.answer
         except asyncio.CancelledError: # The client has left: the application hears of it by http.disconnect
             call.leave()
             raise
@@ -343,18 +391,23 @@ class ASGIApp(ForeignApp):
         "Start the lifespan. Raises `NbwsError` where the application says that it failed."
         await super().startup()
         self._state = {}
-        with self.environment.enter(self, None): self._life = LifespanCall(self.app, self._state)
+        with self.environment.enter(self, None):
+            self._life = LifespanCall(self.app, self._state)
         await self._life.start()
 
     async def shutdown(self) -> None:
         "End the lifespan, and what still runs: background tasks have a second."
-        if self._tasks: await asyncio.wait(set(self._tasks), timeout=1)
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=1)
         life, self._life = self._life, None
         await super().shutdown()
-        if life: await life.stop()
+        if life:
+            await life.stop()
         tasks = set(self._tasks)
-        for task in tasks: task.cancel()
-        if tasks: await asyncio.wait(tasks, timeout=1)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=1)
 
 # %% ../../nbs/adapters/01_asgi.ipynb #7e693c68
 def from_asgi(app: ASGIApplication, # The application

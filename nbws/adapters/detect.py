@@ -21,18 +21,23 @@ __all__ = ['as_app', 'serves']
 # %% ../../nbs/adapters/04_detect.ipynb #63b8d03a
 _POSITIONAL = inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD
 
+# %% ../../nbs/adapters/04_detect.ipynb #2f532b8d
 def protocol_of(app: object, # Anything
                 ) -> str:
     "'asgi', 'wsgi' or '', by how it wants to be called."
-    if not callable(app) or isinstance(app, type): return ''
+    if not callable(app) or isinstance(app, type):
+        return ''
     call: Any = app if inspect.isroutine(app) else type(app).__call__
     waits = inspect.iscoroutinefunction(call)
     with suppress(ValueError, TypeError):
         names = [p for p in inspect.signature(app).parameters.values() if p.kind in _POSITIONAL]
         needed = len([p for p in names if p.default is p.empty])
-        if waits and needed <= 3 <= len(names): return 'asgi'
-        if needed == 3 or [p.name for p in names[:3]] == ['scope', 'receive', 'send']: return 'asgi'
-        if needed == 2 and not waits: return 'wsgi'
+        if waits and needed <= 3 <= len(names):
+            return 'asgi'
+        if needed == 3 or [p.name for p in names[:3]] == ['scope', 'receive', 'send']:
+            return 'asgi'
+        if needed == 2 and not waits:
+            return 'wsgi'
     return ''
 
 # %% ../../nbs/adapters/04_detect.ipynb #ed1b61f7
@@ -41,27 +46,37 @@ def as_app(app: object, # An app of ours, an ASGI, WSGI or tornado application
     """The same as our servers want it: `http`, `startup`, `shutdown`, `sockets`. From any thread.
 
     Raises `NbwsError` for anything else, and says what it is."""
-    if inspect.iscoroutinefunction(getattr(app, 'http', None)) and not isinstance(app, type): return app
+    if inspect.iscoroutinefunction(getattr(app, 'http', None)) and not isinstance(app, type):
+        return app
     web = sys.modules.get('tornado.web')
     if web and isinstance(app, web.Application):
         from nbws.adapters.tornado import TornadoApp
         return TornadoApp(app)
     kind, application = protocol_of(app), cast(Any, app)
-    if kind == 'asgi': return ASGIApp(application)
-    if kind == 'wsgi': return WSGIApp(application)
+    if kind == 'asgi':
+        return ASGIApp(application)
+    if kind == 'wsgi':
+        return WSGIApp(application)
     inner = getattr(app, 'server', None) # Dash's
-    if protocol_of(inner) == 'wsgi': return WSGIApp(inner)
+    if protocol_of(inner) == 'wsgi':
+        return WSGIApp(inner)
     raise NbwsError(_refusal(app))
 
 # %% ../../nbs/adapters/04_detect.ipynb #610a9164
 def _refusal(app: object) -> str:
-    if isinstance(app, StaticFiles): return 'files are served by app.static(path, folder)'
-    if isinstance(app, type): what = f'the class {app.__name__}: make an app of it first, {app.__name__}(...)'
-    else: what = f'this {type(app).__name__}: {app!r:.80}'
+    if isinstance(app, StaticFiles):
+        return 'files are served by app.static(path, folder)'
+    if isinstance(app, type):
+        what = f'the class {app.__name__}: make an app of it first, {app.__name__}(...)'
+    else:
+        what = f'this {type(app).__name__}: {app!r:.80}'
     return f'there is no way to serve {what}. An app is an nbws App, or an ASGI, WSGI or tornado application'
 
+# %% ../../nbs/adapters/04_detect.ipynb #a8c00e04
 def serves(app: object, # Anything
            ) -> bool:
     "Whether `as_app` can make something of it."
-    try: return as_app(app) is not None
-    except NbwsError: return False
+    try:
+        return as_app(app) is not None
+    except NbwsError:
+        return False

@@ -26,7 +26,8 @@ __all__ = []
 def replace_sockets(old: Any, # An app that is served no longer
                     ) -> None:
     "Close the open sockets of an app with 1012, so that pages connect again. On the server's loop."
-    for ws in tuple(getattr(old, 'sockets', ())): ws.close(CloseCode.SERVICE_RESTART, 'the app was replaced')
+    for ws in tuple(getattr(old, 'sockets', ())):
+        ws.close(CloseCode.SERVICE_RESTART, 'the app was replaced')
 
 # %% ../../nbs/adapters/00_foreign.ipynb #7e56d348
 class ForeignApp:
@@ -98,20 +99,23 @@ class ForeignSocket:
 
     async def until_opened(self) -> bool:
         "Wait until the handshake is answered. Says whether it was accepted, and the client is still there."
-        while self.conn is None and not self.ended: await self._wait()
+        while self.conn is None and not self.ended:
+            await self._wait()
         return not self.ended
 
     async def until_message(self) -> bool:
         "Wait for a message. False where none comes any more."
         while not self.inbox:
-            if self.ended: return False
+            if self.ended:
+                return False
             self.inbox.idle()
             await self._wait()
         return True
 
     async def until_drained(self) -> None:
         "Wait until a slow client has read."
-        while self.conn and self.conn.buffered > HIGH_WATER and not self.ended: await self._wait()
+        while self.conn and self.conn.buffered > HIGH_WATER and not self.ended:
+            await self._wait()
 
     async def _wait(self) -> None:
         self._moved.clear()
@@ -133,7 +137,8 @@ class Chunks:
 
     async def taken(self) -> None:
         "Wait until the transport has taken what was pushed."
-        while self._queue and not self.ended: await self._wait()
+        while self._queue and not self.ended:
+            await self._wait()
 
     def end(self, error: BaseException | None = None, # Raised behind what was pushed
             ) -> None:
@@ -143,15 +148,18 @@ class Chunks:
     def __aiter__(self) -> Chunks: return self
     async def __anext__(self) -> bytes:
         while not self._queue:
-            if self.error: raise self.error
-            if self.ended: raise StopAsyncIteration
+            if self.error:
+                raise self.error
+            if self.ended:
+                raise StopAsyncIteration
             await self._wait()
         chunk = self._queue.popleft()
         self._moved.set()
         return chunk
 
     async def aclose(self) -> None:
-        if self.ended and not self._queue: return
+        if self.ended and not self._queue:
+            return
         self._queue.clear()
         self.end()
         self._left()

@@ -59,20 +59,23 @@ class MemoryConnection(HTTPConnection):
         "The head of the answer."
         assert isinstance(start_line, ResponseStartLine)
         self._head = start_line.code, list(headers.get_all())
-        if start_line.code != 101: self.loop.call_soon(self._stream)
+        if start_line.code != 101:
+            self.loop.call_soon(self._stream)
         return self.write(chunk or b'')
 
     def write(self, chunk: bytes) -> asyncio.Future[None]:
         "A part of the body; the future ends when it is taken."
         future: asyncio.Future[None] = self.loop.create_future()
-        if self._left: future.set_exception(StreamClosedError())
+        if self._left:
+            future.set_exception(StreamClosedError())
         elif self._chunks is None or not chunk:
             self._parts.append(bytes(chunk))
             self.loop.call_soon(_done, future) # Not at once: a handler that only writes and awaits would never let go
         else:
             self._chunks.push(bytes(chunk))
             return asyncio.ensure_future(self._taken(self._chunks))
-        if self._left: future.exception() # Looked at: not every handler awaits it
+        if self._left:
+            future.exception() # Looked at: not every handler awaits it
         return future
 
     async def _taken(self, chunks: Chunks) -> None: await chunks.taken()
@@ -80,19 +83,25 @@ class MemoryConnection(HTTPConnection):
     def finish(self) -> None:
         "The end of the answer."
         self._finished = True
-        if self._chunks is not None: self._chunks.end()
-        elif self._head[0] == 101 and self.protocol: self._decide(self.protocol.upgrade(self._head[1]))
-        else: self._decide(Response(b''.join(self._parts), *self._head))
+        if self._chunks is not None:
+            self._chunks.end()
+        elif self._head[0] == 101 and self.protocol:
+            self._decide(self.protocol.upgrade(self._head[1]))
+        else:
+            self._decide(Response(b''.join(self._parts), *self._head))
 
     def _stream(self) -> None:
-        if self._finished: return
+        if self._finished:
+            return
         self._chunks = Chunks(self.leave)
         for part in self._parts:
-            if part: self._chunks.push(part)
+            if part:
+                self._chunks.push(part)
         self._decide(Response(self._chunks, *self._head))
 
     def _decide(self, response: Response) -> None:
-        if not self.answer.done(): self.answer.set_result(response)
+        if not self.answer.done():
+            self.answer.set_result(response)
 
     def refuse(self, error: HTTPException) -> None:
         "Answer without the application, unless it has answered."
@@ -101,13 +110,15 @@ class MemoryConnection(HTTPConnection):
     def leave(self) -> None:
         "The client has left."
         self._left, callback, self._on_close = True, self._on_close, None
-        if callback: callback()
+        if callback:
+            callback()
 
     def detach(self) -> None: "For `WebSocketHandler`, whose protocol is ours and needs no stream."
 
 # %% ../../nbs/adapters/03_tornado.ipynb #181f89de
 def _done(future: asyncio.Future[None]) -> None:
-    if not future.done(): future.set_result(None)
+    if not future.done():
+        future.set_result(None)
 
 # %% ../../nbs/adapters/03_tornado.ipynb #34144e28
 class TornadoSocket(ForeignSocket, WebSocketProtocol):
@@ -143,31 +154,40 @@ class TornadoSocket(ForeignSocket, WebSocketProtocol):
         "Call one of the handler's methods to its end; an error ends the socket. `_run_callback`, without a stream."
         try:
             result = method(*args, **kwargs)
-            if isinstance(result, Awaitable): await result # Not in a task: what is no `Exception` would end the loop
-            elif result is not None: await convert_yielded(result)
+            if isinstance(result, Awaitable):
+                await result # Not in a task: what is no `Exception` would end the loop
+            elif result is not None:
+                await convert_yielded(result)
         except BaseException as e:
-            if is_ending(e): raise
+            if is_ending(e):
+                raise
             self.handler.log_exception(*sys.exc_info())
             self._abort()
 
     async def _receive_frame_loop(self) -> None:
-        while await self.until_message(): await self._call(self.handler.on_message, self.inbox.take())
+        while await self.until_message():
+            await self._call(self.handler.on_message, self.inbox.take())
 
     def write_message(self, message: str | bytes | dict[str, Any], binary: bool = False) -> asyncio.Future[None]:
         "Send; the future ends when a slow client has read."
-        if self.conn is None or self.is_closing(): raise WebSocketClosedError()
+        if self.conn is None or self.is_closing():
+            raise WebSocketClosedError()
         assert not isinstance(message, dict) # The handler has made text of it
-        if binary: data: str | bytes = message.encode() if isinstance(message, str) else bytes(message)
-        else: data = message if isinstance(message, str) else bytes(message).decode()
+        if binary:
+            data: str | bytes = message.encode() if isinstance(message, str) else bytes(message)
+        else:
+            data = message if isinstance(message, str) else bytes(message).decode()
         self.conn.send(data)
-        if self.conn.buffered > HIGH_WATER: return asyncio.ensure_future(self.until_drained())
+        if self.conn.buffered > HIGH_WATER:
+            return asyncio.ensure_future(self.until_drained())
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         future.set_result(None)
         return future
 
     def close(self, code: int | None = None, reason: str | None = None) -> None:
         "Start the closing handshake."
-        if self.conn is not None and not self.is_closing(): self.conn.close(code or 1000, reason or '')
+        if self.conn is not None and not self.is_closing():
+            self.conn.close(code or 1000, reason or '')
         self.server_terminated = True
 
     def _abort(self) -> None:
@@ -177,7 +197,8 @@ class TornadoSocket(ForeignSocket, WebSocketProtocol):
     @property
     def selected_subprotocol(self) -> str | None: return self._chosen
     def write_ping(self, data: bytes) -> None:
-        if self.conn is not None: self.conn.ping(data)
+        if self.conn is not None:
+            self.conn.ping(data)
     def set_nodelay(self, x: bool) -> None: "The server has set it already."
     def start_pinging(self) -> None: "The server pings."
     def _process_server_headers(self, key: str | bytes, headers: HTTPHeaders) -> None: raise NotImplementedError
@@ -194,29 +215,36 @@ class TornadoApp(ForeignApp):
     async def shutdown(self) -> None:
         "Cancel what still runs after a second."
         await super().shutdown()
-        if self._tasks: await asyncio.wait(set(self._tasks), timeout=1)
-        for task in self._tasks: task.cancel()
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=1)
+        for task in self._tasks:
+            task.cancel()
 
     async def http(self, request: Request) -> Response:
         "Answer a request, or a handshake with an `Upgrade`."
         request.app = self
         connection = MemoryConnection(request)
         headers = HTTPHeaders()
-        for name, value in request.headers.raw: headers.add(name.decode('latin-1'), value.decode('latin-1'))
+        for name, value in request.headers.raw:
+            headers.add(name.decode('latin-1'), value.decode('latin-1'))
         line = RequestStartLine(request.method, request.target.decode('latin-1'), f'HTTP/{request.http_version}')
-        try: asked = HTTPServerRequest(connection=connection, start_line=line, headers=headers)
-        except HTTPInputError as e: return PlainTextResponse(str(e), 400)
+        try:
+            asked = HTTPServerRequest(connection=connection, start_line=line, headers=headers)
+        except HTTPInputError as e:
+            return PlainTextResponse(str(e), 400)
         delegate: Any = self.app.find_handler(asked)
         kind = getattr(delegate, 'handler_class', None)
         if isinstance(kind, type) and issubclass(kind, RequestHandler):
             kind = self._guarded(kind)
-            if issubclass(kind, WebSocketHandler): kind = self._ours(kind, connection, request)
+            if issubclass(kind, WebSocketHandler):
+                kind = self._ours(kind, connection, request)
             delegate.handler_class = kind
         with self.environment.enter(self, None):
             task = asyncio.ensure_future(_feed(delegate, line, headers, connection, request))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        try: return await connection.answer
+        try:
+            return await connection.answer
         except asyncio.CancelledError: # The client has left: the handler hears of it by `on_connection_close`
             connection.leave()
             raise
@@ -224,9 +252,11 @@ class TornadoApp(ForeignApp):
     def _guarded(self, kind: type[RequestHandler]) -> type[RequestHandler]:
         "The same handler, with an answer to whatever it raises: tornado has one for each `Exception`."
         async def _execute(handler: Any, *args: Any, **kwargs: Any) -> None:
-            try: await kind._execute(handler, *args, **kwargs)
+            try:
+                await kind._execute(handler, *args, **kwargs)
             except BaseException as e:
-                if is_ending(e): raise
+                if is_ending(e):
+                    raise
                 handler._handle_request_exception(e)
         if kind not in self._kinds:
             self._kinds[kind] = type(kind.__name__, (kind,), {'_execute': _execute, '__module__': kind.__module__})
@@ -250,16 +280,19 @@ async def _feed(delegate: Any, line: RequestStartLine, headers: HTTPHeaders, con
     "Hand the request to the application as it comes."
     try:
         await _maybe(delegate.headers_received(line, headers))
-        async for chunk in request.stream(): await _maybe(delegate.data_received(chunk))
+        async for chunk in request.stream():
+            await _maybe(delegate.data_received(chunk))
         await _maybe(delegate.finish())
     except HTTPException as e:
         connection.refuse(e)
         delegate.on_connection_close()
     except BaseException as e:
-        if is_ending(e): raise
+        if is_ending(e):
+            raise
         log.error('%s: the tornado application failed\n%s', printable(request.path), error_text(e))
         connection.refuse(HTTPException(500))
 
 # %% ../../nbs/adapters/03_tornado.ipynb #136dea18
 async def _maybe(result: Awaitable[None] | None) -> None:
-    if result is not None: await result
+    if result is not None:
+        await result

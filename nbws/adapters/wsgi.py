@@ -25,9 +25,11 @@ __all__ = ['WSGIApp']
 # %% ../../nbs/adapters/02_wsgi.ipynb #207c6c77
 SPOOLED = 512 * 1024 # Bytes of a body that are kept in memory; a longer one is in a temporary file
 
+# %% ../../nbs/adapters/02_wsgi.ipynb #0ef4c8ce
 async def read_body(request: Request) -> IO[bytes]:
     "The whole body of a request, as a file. Raises what `request.stream` raises."
-    if isinstance(request.raw_body, bytes): return io.BytesIO(request.raw_body)
+    if isinstance(request.raw_body, bytes):
+        return io.BytesIO(request.raw_body)
     body: IO[bytes] = io.BytesIO()
     try:
         async for chunk in request.stream():
@@ -53,6 +55,7 @@ def _native(text: str) -> str: return text.encode().decode('latin-1')
 _WSGI = {'wsgi.version': (1, 0), 'wsgi.input_terminated': True, 'wsgi.multithread': True,
          'wsgi.multiprocess': False, 'wsgi.run_once': False}
 
+# %% ../../nbs/adapters/02_wsgi.ipynb #deca07f1
 def to_environ(request: Request, # As it came
                body: IO[bytes] | None = None, # The whole of it, as a file that was just written
                ) -> dict[str, Any]:
@@ -65,7 +68,8 @@ def to_environ(request: Request, # As it came
                **_WSGI, 'wsgi.url_scheme': request.scheme, 'wsgi.input': body, 'wsgi.errors': ErrorStream(),
                **_http_fields(request)}
     if body is not None:
-        if 'transfer-encoding' in request.headers: environ['CONTENT_LENGTH'] = str(body.seek(0, io.SEEK_END))
+        if 'transfer-encoding' in request.headers:
+            environ['CONTENT_LENGTH'] = str(body.seek(0, io.SEEK_END))
         body.seek(0)
     return environ
 
@@ -75,15 +79,18 @@ def _http_fields(request: Request) -> dict[str, str]:
     found = {}
     for name in request.headers:
         # X_Y would pass for X-Y, and Proxy for HTTP_PROXY; and the body is chunked no more
-        if '_' in name or name in ('proxy', 'transfer-encoding'): continue
+        if '_' in name or name in ('proxy', 'transfer-encoding'):
+            continue
         key = name.upper().replace('-', '_')
-        if key not in ('CONTENT_TYPE', 'CONTENT_LENGTH'): key = f'HTTP_{key}'
+        if key not in ('CONTENT_TYPE', 'CONTENT_LENGTH'):
+            key = f'HTTP_{key}'
         found[key] = ('; ' if name == 'cookie' else ', ').join(request.headers.getlist(name))
     return found
 
 # %% ../../nbs/adapters/02_wsgi.ipynb #3811667c
 StartResponse = Callable[..., Callable[[bytes], Any]]
 
+# %% ../../nbs/adapters/02_wsgi.ipynb #8fa3237b
 class WSGICall:
     "One call of a WSGI application. In worker threads."
     def __init__(self, app: Callable[[dict[str, Any], StartResponse], Any], environ: dict[str, Any]) -> None:
@@ -98,9 +105,12 @@ class WSGICall:
                        exc_info: Any = None) -> Callable[[bytes], None]:
         if exc_info:
             try:
-                if self.sent: raise exc_info[1].with_traceback(exc_info[2])
-            finally: exc_info = None
-        elif self.status: raise NbwsError('the application called start_response twice')
+                if self.sent:
+                    raise exc_info[1].with_traceback(exc_info[2])
+            finally:
+                exc_info = None
+        elif self.status:
+            raise NbwsError('the application called start_response twice')
         self.status, self.fields = int(status.split(None, 1)[0]), list(headers)
         return self.written.append
 
@@ -110,19 +120,23 @@ class WSGICall:
 
     def _call(self) -> Response:
         result = self.app(self.environ, self.start_response)
-        try: body = self._body(result)
+        try:
+            body = self._body(result)
         except BaseException:
             self._end(result)
             raise
         self.sent = True
-        if isinstance(body, bytes) or self.left: self._end(result)
+        if isinstance(body, bytes) or self.left:
+            self._end(result)
         return Response(body, self.status, self.fields)
 
     def _body(self, result: Any) -> bytes | Generator[bytes, None, None]:
         items = iter(result)
         first = next((x for x in items if x), b'')
-        if not self.status: raise NbwsError('the application returned without calling start_response')
-        if isinstance(result, (list, tuple)) or not first: return b''.join([*self.written, first, *items])
+        if not self.status:
+            raise NbwsError('the application returned without calling start_response')
+        if isinstance(result, (list, tuple)) or not first:
+            return b''.join([*self.written, first, *items])
         body = self._rest(result, first, items)
         next(body) # From here on it is closed properly, whoever drops it
         return body
@@ -131,12 +145,15 @@ class WSGICall:
         try:
             yield b''
             yield b''.join([*self.written, first])
-            while (item := self.context.run(next, items, None)) is not None: yield item
-        finally: self.context.run(self._end, result)
+            while (item := self.context.run(next, items, None)) is not None:
+                yield item
+        finally:
+            self.context.run(self._end, result)
 
     def _end(self, result: Any) -> None:
         self.environ['wsgi.input'].close()
-        if hasattr(result, 'close'): result.close()
+        if hasattr(result, 'close'):
+            result.close()
 
 # %% ../../nbs/adapters/02_wsgi.ipynb #b20f4ed5
 class WSGIApp(ForeignApp):
@@ -144,7 +161,8 @@ class WSGIApp(ForeignApp):
     async def http(self, request: Request) -> Response:
         "Answer a request. WSGI knows no sockets: a handshake is a request like any other."
         request.app = self
-        try: body = await read_body(request)
+        try:
+            body = await read_body(request)
         except HTTPException as e: # Of the body: too long, too slow
             return PlainTextResponse(e.detail, e.status_code, e.headers)
         call: WSGICall | None = None
@@ -154,7 +172,8 @@ class WSGIApp(ForeignApp):
                 response: Response = await Workers.here().threads.run(call.call)
         except BaseException as e:
             if is_ending(e):
-                if call: call.left = True
+                if call:
+                    call.left = True
                 raise
             self.report(e, printable(request.path))
             return PlainTextResponse(f'500 {reason(500)}', 500)

@@ -58,6 +58,7 @@ Get = Callable[[Source], Any] # The value of one parameter
 # %% ../../nbs/core/09_binding.ipynb #18a2f01e
 def _htmx(s: Source) -> HtmxHeaders: return HtmxHeaders.from_headers(s.headers)
 
+# %% ../../nbs/core/09_binding.ipynb #98271834
 SPECIAL_NAMES: dict[str, Get] = {
     'ws': lambda s: s.ws or s.request,
     'request': lambda s: s.request, 'req': lambda s: s.request,
@@ -87,15 +88,19 @@ _WORDS = {**dict.fromkeys(('1', 'true', 't', 'yes', 'y', 'on'), True),
 def to_bool(text: Any, # What a checkbox sends, or a word
             ) -> bool:
     "A checkbox or a word as a bool. Raises `ValueError`."
-    try: return _WORDS[str(text).strip().lower()]
-    except KeyError: raise ValueError(f'{text!r} is not yes or no') from None
+    try:
+        return _WORDS[str(text).strip().lower()]
+    except KeyError:
+        raise ValueError(f'{text!r} is not yes or no') from None
 
 # %% ../../nbs/core/09_binding.ipynb #4f94fcfe
 def to_str(value: Any, # Of a form or of JSON
            ) -> str:
     "Scalars as text. Raises `ValueError` for a list or an object."
-    if isinstance(value, str): return value
-    if isinstance(value, (dict, list)): raise ValueError(f'text was expected, not {type(value).__name__}')
+    if isinstance(value, str):
+        return value
+    if isinstance(value, (dict, list)):
+        raise ValueError(f'text was expected, not {type(value).__name__}')
     return str(value)
 
 def to_int(value: Any, # Of a form or of JSON
@@ -118,7 +123,8 @@ def caster(annotation: Any, # As written, with its strings resolved
            ) -> tuple[Cast, bool, bool]:
     "The cast for an annotation, whether it collects a list, and whether it takes None. Raises `SignatureError`."
     origin, args = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin is typing.Annotated: return caster(args[0], where)
+    if origin is typing.Annotated:
+        return caster(args[0], where)
     if origin in (typing.Union, UnionType):
         first = next(a for a in args if a is not type(None))
         cast, many, _ = caster(first, where)
@@ -126,8 +132,10 @@ def caster(annotation: Any, # As written, with its strings resolved
     if origin in (list, tuple, set):
         one = caster(args[0], where)[0] if args else CASTS[Any]
         return lambda values: origin(one(value) for value in values), True, False
-    if origin is typing.Literal: return _choice(args), False, False
-    if origin is dict: return CASTS[Any], False, False
+    if origin is typing.Literal:
+        return _choice(args), False, False
+    if origin is dict:
+        return CASTS[Any], False, False
     return _caster_of_type(annotation, where), False, False
 
 # %% ../../nbs/core/09_binding.ipynb #604344aa
@@ -135,15 +143,18 @@ def _caster_of_type(annotation: Any, where: str) -> Cast:
     if annotation in (list, tuple, set):
         name = annotation.__name__
         raise SignatureError(f'{where} is annotated with a bare `{name}`: say what it holds, e.g. `{name}[str]`')
-    if annotation in CASTS: return CASTS[annotation]
+    if annotation in CASTS:
+        return CASTS[annotation]
     if not callable(annotation):
         raise SignatureError(f'{where} is annotated with {annotation!r}, which is neither a type nor callable')
     return _call(annotation)
 
+# %% ../../nbs/core/09_binding.ipynb #3d02c639
 def _choice(options: tuple[Any, ...]) -> Cast:
     known = {str(option): option for option in options}
     def cast(value: Any) -> Any:
-        if str(value) not in known: raise ValueError(f'{value!r} is none of {", ".join(known)}')
+        if str(value) not in known:
+            raise ValueError(f'{value!r} is none of {", ".join(known)}')
         return known[str(value)]
     return cast
 
@@ -151,8 +162,10 @@ def _choice(options: tuple[Any, ...]) -> Cast:
 def _call(kind: Any) -> Cast:
     is_class = isinstance(kind, type)
     def cast(value: Any) -> Any:
-        if is_class and isinstance(value, kind): return value
-        if is_class and issubclass(kind, enum.Enum) and value in kind.__members__: return kind[value]
+        if is_class and isinstance(value, kind):
+            return value
+        if is_class and issubclass(kind, enum.Enum) and value in kind.__members__:
+            return kind[value]
         if is_class and issubclass(kind, dict): # Made of pairs, or of another kind of dict
             return Fields(value) if kind is dict else kind({FieldName(k): v for k, v in dict(value).items()})
         return kind(value)
@@ -166,7 +179,8 @@ REFUSALS = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError,
 def _named(values: Mapping[str, Any], name: str) -> Any:
     "A value by its name; `first_name` also finds `first-name`."
     value = values.get(name)
-    if value is not None or '_' not in name: return value
+    if value is not None or '_' not in name:
+        return value
     return next((v for k, v in values.items() if '-' in k and k.replace('-', '_') == name), None)
 
 # %% ../../nbs/core/09_binding.ipynb #27362e9e
@@ -174,13 +188,18 @@ def _finder(name: str) -> Get:
     field = name.replace('_', '-').lower()
     def find(s: Source) -> Any:
         r = s.request
-        if r.path_params and (value := r.path_params.get(name)) is not None: return value
+        if r.path_params and (value := r.path_params.get(name)) is not None:
+            return value
         cookies = r.cookies if r.parsed_cookies is None else r.parsed_cookies # A property is a call
-        if cookies and (value := cookies.get(name)) is not None: return value
-        if s.headers and (value := s.headers.get(field)) is not None: return value
+        if cookies and (value := cookies.get(name)) is not None:
+            return value
+        if s.headers and (value := s.headers.get(field)) is not None:
+            return value
         query = r.query_params if r.parsed_query is None else r.parsed_query
-        if query and (value := _named(query, name)) is not None: return value
-        if (value := s.data.get(name)) is not None or (value := _named(s.data, name)) is not None: return value
+        if query and (value := _named(query, name)) is not None:
+            return value
+        if (value := s.data.get(name)) is not None or (value := _named(s.data, name)) is not None:
+            return value
         nested = s.data.get('values')
         return _named(nested, name) if isinstance(nested, dict) else None
     return find
@@ -189,9 +208,12 @@ def _finder(name: str) -> Get:
 def _collect(s: Source, name: str) -> list[Any] | None:
     "All values of a `list[T]` parameter."
     for values in (s.request.query_params, s.data, s.data.get('values')):
-        if not isinstance(values, Mapping) or _named(values, name) is None: continue
-        if hasattr(values, 'getlist') and name in values: found = values.getlist(name)
-        else: found = _named(values, name)
+        if not isinstance(values, Mapping) or _named(values, name) is None:
+            continue
+        if hasattr(values, 'getlist') and name in values:
+            found = values.getlist(name)
+        else:
+            found = _named(values, name)
         return found if isinstance(found, list) else [found]
     return None
 
@@ -199,7 +221,8 @@ def _collect(s: Source, name: str) -> list[Any] | None:
 def _missing(s: Source, name: str) -> BindError:
     "What the developer needs to see a slip of the pen: the names that came, a few of them and no long ones."
     names = dict.fromkeys([*(s.request.path_params or ()), *s.request.query_params, *s.data])
-    if not names: return BindError(f'no value for {name!r}; nothing came')
+    if not names:
+        return BindError(f'no value for {name!r}; nothing came')
     shown = ', '.join(repr(str(n)[:40]) for n in list(names)[:8])
     more = ', ...' if len(names) > 8 else ''
     return BindError(f'no value for {name!r}; what came is called {shown}{more}')
@@ -208,20 +231,26 @@ def _missing(s: Source, name: str) -> BindError:
 def _named_parameter(p: inspect.Parameter, annotation: Any, where: str) -> Get:
     name, default, find = p.name, p.default, _finder(p.name)
     cast, many, nullable = caster(annotation, where)
-    if default is p.empty and nullable: default = None
+    if default is p.empty and nullable:
+        default = None
     as_it_is = annotation if annotation in (str, int, float, bool) else None # Needs no cast
     def bind(s: Source) -> Any:
         value = _collect(s, name) if many else find(s)
-        if value.__class__ is as_it_is: return value
+        if value.__class__ is as_it_is:
+            return value
         if value is None:
-            if default is not p.empty: return default
+            if default is not p.empty:
+                return default
             raise _missing(s, name)
         if not many and type(value) is list and annotation is not Any and annotation is not p.empty:
-            if not value: raise _missing(s, name)
+            if not value:
+                raise _missing(s, name)
             value = value[-1]
-        try: return cast(value)
+        try:
+            return cast(value)
         except REFUSALS as e:
-            if value == '' and default is not p.empty: return default # A field that nobody filled in
+            if value == '' and default is not p.empty:
+                return default # A field that nobody filled in
             raise BindError(f'{name}={_short(value)} cannot be read as {_type_name(annotation)}: {e}',
                             404 if name in s.request.path_params else 400) from None
     return bind
@@ -238,16 +267,23 @@ def _type_name(annotation: Any) -> str: return getattr(annotation, '__name__', N
 
 # %% ../../nbs/core/09_binding.ipynb #154e855e
 def _is_record(kind: Any) -> bool:
-    if not isinstance(kind, type) or kind in CASTS or issubclass(kind, (str, int, float, enum.Enum)): return False
-    if is_dataclass(kind) or hasattr(kind, '_fields') or issubclass(kind, SimpleNamespace): return True
+    if not isinstance(kind, type) or kind in CASTS or issubclass(kind, (str, int, float, enum.Enum)):
+        return False
+    if is_dataclass(kind) or hasattr(kind, '_fields') or issubclass(kind, SimpleNamespace):
+        return True
     return bool(inspect.get_annotations(kind)) or 'model_fields' in dir(kind)
 
+# %% ../../nbs/core/09_binding.ipynb #d68d2f62
 def _field_types(kind: Any) -> dict[str, Any]:
     annotations = getattr(kind, '__annotations__', {})
-    if hasattr(kind, '_fields') and not annotations: return dict.fromkeys(kind._fields, str) # A `namedtuple`
-    try: hints = typing.get_type_hints(kind)
-    except NameError: hints = dict(annotations)
-    if not is_dataclass(kind): return hints
+    if hasattr(kind, '_fields') and not annotations:
+        return dict.fromkeys(kind._fields, str) # A `namedtuple`
+    try:
+        hints = typing.get_type_hints(kind)
+    except NameError:
+        hints = dict(annotations)
+    if not is_dataclass(kind):
+        return hints
     return {f.name: hints[f.name] for f in fields(kind) if f.init}
 
 # %% ../../nbs/core/09_binding.ipynb #39aee0ae
@@ -258,7 +294,8 @@ def _record(p: inspect.Parameter, kind: Any, where: str) -> Get:
         data = {**s.merged(), **s.request.path_params}
         values = {k.replace('-', '_'): v for k, v in data.items()} | data
         try:
-            if not casts: return _fields_of(kind(**values))
+            if not casts:
+                return _fields_of(kind(**values))
             given = {k: c for k, c in casts.items() if k in values}
             made = {k: _field(*c, _collect(s, k) if c[1] else values[k]) for k, c in given.items()}
             return _fields_of(kind(**{k: v for k, v in made.items() if v is not _MISSING}))
@@ -269,18 +306,26 @@ def _record(p: inspect.Parameter, kind: Any, where: str) -> Get:
 # %% ../../nbs/core/09_binding.ipynb #133102c2
 def _fields_of(made: Any) -> Any:
     "A record whose own dicts are known for a visitor's: a `TypedDict`, and what pydantic copies."
-    if made.__class__ is dict: return Fields({k: _fields_of(v) for k, v in made.items()})
-    if made.__class__ is list: return [_fields_of(v) for v in made]
+    if made.__class__ is dict:
+        return Fields({k: _fields_of(v) for k, v in made.items()})
+    if made.__class__ is list:
+        return [_fields_of(v) for v in made]
     if hasattr(made, '__pydantic_fields_set__'):
-        for name, value in list(vars(made).items()): vars(made)[name] = _fields_of(value)
+        for name, value in list(vars(made).items()):
+            vars(made)[name] = _fields_of(value)
     return made
 
+# %% ../../nbs/core/09_binding.ipynb #dd06aefe
 def _field(cast: Cast, many: bool, nullable: bool, value: Any) -> Any:
-    if value is None and nullable: return None
-    if not many and isinstance(value, list) and value and cast in CASTS.values(): value = value[-1]
-    try: return cast(value)
+    if value is None and nullable:
+        return None
+    if not many and isinstance(value, list) and value and cast in CASTS.values():
+        value = value[-1]
+    try:
+        return cast(value)
     except REFUSALS:
-        if value == '': return None if nullable else _MISSING # So the record's own default holds
+        if value == '':
+            return None if nullable else _MISSING # So the record's own default holds
         raise
 
 # %% ../../nbs/core/09_binding.ipynb #984c1293
@@ -305,9 +350,11 @@ class Plan:
     def bind(self, source: Source) -> dict[str, Any]:
         "The arguments for one call. Raises `BindError`."
         found: dict[str, Any] = {}
-        for name, get in self.parameters: found[name] = get(source) # Before 3.12 a comprehension is a call
+        for name, get in self.parameters:
+            found[name] = get(source) # Before 3.12 a comprehension is a call
         if self.rest:
-            for name, value in self.rest(source).items(): found.setdefault(name, value)
+            for name, value in self.rest(source).items():
+                found.setdefault(name, value)
         return found
 
 # %% ../../nbs/core/09_binding.ipynb #415e38ae
@@ -317,18 +364,24 @@ def at_once(function: F, # Sync, and done in a moment
     function.at_once = True  # type: ignore[attr-defined]
     return function
 
+# %% ../../nbs/core/09_binding.ipynb #5e6d313d
 def kind_of(function: Callable[..., Any], # A handler
             ) -> str:
     "How it has to be called: see `Plan`. Partials, wrappers and objects with `__call__` are looked through."
     f = _routine(function)
-    if getattr(f, 'at_once', False): return 'at once'
-    if inspect.isasyncgenfunction(f): return 'asyncgen'
-    if inspect.iscoroutinefunction(f): return 'async'
+    if getattr(f, 'at_once', False):
+        return 'at once'
+    if inspect.isasyncgenfunction(f):
+        return 'asyncgen'
+    if inspect.iscoroutinefunction(f):
+        return 'async'
     return 'generator' if inspect.isgeneratorfunction(f) else 'sync'
 
+# %% ../../nbs/core/09_binding.ipynb #63130eb9
 def _routine(function: Callable[..., Any]) -> Any:
     f: Any = inspect.unwrap(function)
-    while hasattr(f, 'func'): f = f.func
+    while hasattr(f, 'func'):
+        f = f.func
     return f if inspect.isroutine(f) else getattr(f, '__call__', f)  # noqa: B004 (the method itself is wanted)
 
 # %% ../../nbs/core/09_binding.ipynb #6ff74550
@@ -339,31 +392,45 @@ def _check_kind(p: inspect.Parameter, name: str) -> None:
         raise SignatureError(f'parameter {p.name!r} of {name} is positional-only, but values are bound by name: '
                              'drop the "/"')
 
+# %% ../../nbs/core/09_binding.ipynb #363552e1
 def _signature(function: Callable[..., Any], name: str) -> list[inspect.Parameter]:
-    if not callable(function): raise SignatureError(f'a handler must be a function, not {function!r}')
-    try: parameters = list(inspect.signature(function).parameters.values())
-    except (TypeError, ValueError): raise SignatureError(f'the signature of {name} cannot be read') from None
-    for p in parameters: _check_kind(p, name)
+    if not callable(function):
+        raise SignatureError(f'a handler must be a function, not {function!r}')
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):
+        raise SignatureError(f'the signature of {name} cannot be read') from None
+    for p in parameters:
+        _check_kind(p, name)
     return parameters
 
+# %% ../../nbs/core/09_binding.ipynb #c53eb236
 def _hints(function: Callable[..., Any], name: str) -> dict[str, Any]:
-    try: return typing.get_type_hints(_routine(function), include_extras=True)
-    except NameError as e: raise SignatureError(f'an annotation of {name} names something unknown: {e}') from None
-    except TypeError as e: raise SignatureError(f'an annotation of {name} is no type: {e}') from None
+    try:
+        return typing.get_type_hints(_routine(function), include_extras=True)
+    except NameError as e:
+        raise SignatureError(f'an annotation of {name} names something unknown: {e}') from None
+    except TypeError as e:
+        raise SignatureError(f'an annotation of {name} is no type: {e}') from None
 
 # %% ../../nbs/core/09_binding.ipynb #d8967d59
 def _parameter(p: inspect.Parameter, annotation: Any, where: str) -> Get:
     is_session = p.name in ('session', 'sess')
-    if is_session and (annotation is dict or typing.get_origin(annotation) is dict): return SPECIAL_NAMES[p.name]
+    if is_session and (annotation is dict or typing.get_origin(annotation) is dict):
+        return SPECIAL_NAMES[p.name]
     if not isinstance(annotation, type) or typing.get_origin(annotation) is not None:
         return _named_parameter(p, annotation, where)
     for kind, get in SPECIAL_TYPES:
-        if issubclass(annotation, kind): return get
-    if annotation is dict: return Source.merged
+        if issubclass(annotation, kind):
+            return get
+    if annotation is dict:
+        return Source.merged
     return (_record if _is_record(annotation) else _named_parameter)(p, annotation, where)
 
+# %% ../../nbs/core/09_binding.ipynb #f3427c46
 def _with_default(get: Get, p: inspect.Parameter) -> Get:
-    if p.default is p.empty: return get
+    if p.default is p.empty:
+        return get
     def bind(s: Source) -> Any:
         value = get(s)
         return p.default if value is None else value
@@ -373,7 +440,8 @@ def _with_default(get: Get, p: inspect.Parameter) -> Get:
 def _is_flat(annotation: Any) -> bool:
     "Whether an object of JSON can never come through an annotation."
     args = typing.get_args(annotation)
-    if args: return all(map(_is_flat, args))
+    if args:
+        return all(map(_is_flat, args))
     special = isinstance(annotation, type) and any(issubclass(annotation, kind) for kind, _ in SPECIAL_TYPES)
     return special or annotation in (str, int, float, bool, bytes, date, datetime, UploadFile, type(None))
 
@@ -399,7 +467,8 @@ def plan(function: Callable[..., Any], # The handler
                 raise SignatureError(f'{where}: only sockets can send; use @app.ws for this handler')
             parameters.append((p.name, _with_default(names[p.name], p)))
             special.add(p.name)
-        else: parameters.append((p.name, _parameter(p, annotation, where)))
+        else:
+            parameters.append((p.name, _parameter(p, annotation, where)))
     values = annotations.keys() - special # Bound by their own names and types
     raw = {n for n in values if annotations[n] is bytes} | (special & {'body'})
     return Plan(

@@ -63,7 +63,8 @@ def parse_query(query: str | bytes, # What stands behind the `?`
     pairs = []
     for field in raw.split(b'&'):
         name, _, value = field.partition(b'=')
-        if field: pairs.append((_text(_unquoted(name)), _text(_unquoted(value))))
+        if field:
+            pairs.append((_text(_unquoted(name)), _text(_unquoted(value))))
     return MultiDict(pairs)
 
 def _unquoted(raw: bytes) -> bytes: return unquote_to_bytes(raw.replace(b'+', b' '))
@@ -80,8 +81,10 @@ class Headers(FromVisitor, Mapping[str, str]):
         pairs: Iterable[tuple[Any, Any]] = fields.items() if isinstance(fields, Mapping) else fields
         self.raw: list[tuple[bytes, bytes]] = []
         for name, value in pairs:
-            if isinstance(name, bytes): self.raw.append((name, value))
-            else: self.raw.append((name.encode('latin-1'), value.encode('latin-1')))
+            if isinstance(name, bytes):
+                self.raw.append((name, value))
+            else:
+                self.raw.append((name.encode('latin-1'), value.encode('latin-1')))
         self._index: dict[str, list[str]] | None = None
 
     @classmethod
@@ -108,11 +111,14 @@ class Headers(FromVisitor, Mapping[str, str]):
 
     def __getitem__(self, name: str) -> str: return self.index()[name.lower()][0]
     def __contains__(self, name: object) -> bool:
-        if not isinstance(name, str): return False
-        if self._index is not None: return name.lower() in self._index
+        if not isinstance(name, str):
+            return False
+        if self._index is not None:
+            return name.lower() in self._index
         low = name.lower().encode('latin-1', 'replace') # Many requests are asked only this: no index for it
         for k, _ in self.raw:
-            if k.lower() == low: return True
+            if k.lower() == low:
+                return True
         return False
     def __iter__(self) -> Iterator[str]: return iter(self.index())
     def __len__(self) -> int: return len(self.index())
@@ -142,13 +148,17 @@ def ascii_field(name: str, value: str) -> str:
     """A header field's value with what is not ASCII written as the field allows: in a URL as percent-encoded UTF-8
     (RFC 3986, section 2.5), in htmx's JSON as an escape. Raises `ValueError` for others beyond latin-1.
     """
-    if value.isascii(): return value
+    if value.isascii():
+        return value
     low = name.lower()
     if low in _EVENTS or (low == 'hx-location' and value.lstrip().startswith('{')):
-        if not value.lstrip().startswith('{'): value = json.dumps({n.strip(): None for n in value.split(',')})
+        if not value.lstrip().startswith('{'):
+            value = json.dumps({n.strip(): None for n in value.split(',')})
         return _FOREIGN.sub(lambda m: json.dumps(m[0])[1:-1], value)
-    if low in _URLS: return _percent(value)
-    try: value.encode('latin-1')
+    if low in _URLS:
+        return _percent(value)
+    try:
+        value.encode('latin-1')
     except UnicodeEncodeError as e:
         raise ValueError(f'the header field {name} cannot carry {value[e.start]!r}: header fields are latin-1 '
                          f'(RFC 9110, section 5.5). Percent-encode it: urllib.parse.quote(...)') from None
@@ -161,7 +171,8 @@ def sendable_fields(fields: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     """
     found = []
     for name, value in fields:
-        if isinstance(value, str) and not value.isascii() and max(value) > '\xff': value = ascii_field(name, value)
+        if isinstance(value, str) and not value.isascii() and max(value) > '\xff':
+            value = ascii_field(name, value)
         found.append((name, value))
     return found
 
@@ -172,7 +183,8 @@ def parse_cookies(header: str, # The value of a Cookie field
     found = Fields()
     for part in header.split(';'):
         name, eq, value = part.partition('=')
-        if eq: found.setdefault(name.strip(), unquote(value.strip().strip('"')))
+        if eq:
+            found.setdefault(name.strip(), unquote(value.strip().strip('"')))
     return found
 
 # %% ../../nbs/core/00_data.ipynb #15d26aab
@@ -193,17 +205,24 @@ def set_cookie(name: str, # A token (RFC 6265, section 4.1.1)
     if any(c in ';\r\n' for c in f'{path}{domain or ""}{samesite or ""}'):
         raise ValueError('a cookie attribute cannot contain ";" or a line break')
     out = f'{name}={_quote(value)}; Path={_percent(path)}'
-    if max_age is not None: out += f'; Max-Age={int(max_age)}'
-    if domain: out += f'; Domain={domain}'
-    if secure: out += '; Secure'
-    if httponly: out += '; HttpOnly'
-    if samesite: out += f'; SameSite={samesite.capitalize()}'
-    if partitioned: out += '; Partitioned'
+    if max_age is not None:
+        out += f'; Max-Age={int(max_age)}'
+    if domain:
+        out += f'; Domain={domain}'
+    if secure:
+        out += '; Secure'
+    if httponly:
+        out += '; HttpOnly'
+    if samesite:
+        out += f'; SameSite={samesite.capitalize()}'
+    if partitioned:
+        out += '; Partitioned'
     return out
 
 # %% ../../nbs/core/00_data.ipynb #449d0beb
 def _quote(value: str) -> str:
-    if value.isascii() and value.isprintable() and not any(c in _NOT_IN_COOKIES for c in value): return value
+    if value.isascii() and value.isprintable() and not any(c in _NOT_IN_COOKIES for c in value):
+        return value
     return ''.join(chr(b) if 0x20 < b < 0x7f and chr(b) not in _NOT_IN_COOKIES else f'%{b:02X}' for b in value.encode())
 
 _NOT_IN_COOKIES = ' ",;\\%'
@@ -280,16 +299,20 @@ async def parse_form(content_type: str, # The request's Content-Type
     turn.
     """
     kind = content_type.partition(';')[0].strip().lower()
-    if kind == 'application/x-www-form-urlencoded': return await _parse_urlencoded(chunks, max_fields, max_size)
-    if kind != 'multipart/form-data': return MultiDict()
+    if kind == 'application/x-www-form-urlencoded':
+        return await _parse_urlencoded(chunks, max_fields, max_size)
+    if kind != 'multipart/form-data':
+        return MultiDict()
     return await _parse_multipart(content_type, chunks, _Parts(max_fields, max_files, max_size))
 
 # %% ../../nbs/core/00_data.ipynb #ff8df654
 def _check(fields: int, max_fields: int, what: str = 'fields') -> None:
-    if fields > max_fields: raise FormError(f'the form has more than {max_fields} {what}')
+    if fields > max_fields:
+        raise FormError(f'the form has more than {max_fields} {what}')
 
 def _check_size(size: int, max_size: int) -> None:
-    if size > max_size: raise FormTooLong(f'the form has more than {max_size} bytes')
+    if size > max_size:
+        raise FormTooLong(f'the form has more than {max_size} bytes')
 
 # %% ../../nbs/core/00_data.ipynb #1c645a44
 async def _parse_urlencoded(chunks: AsyncIterable[bytes], max_fields: int, max_size: int) -> MultiDict:
@@ -299,11 +322,13 @@ async def _parse_urlencoded(chunks: AsyncIterable[bytes], max_fields: int, max_s
         fields += chunk.count(b'&')
         _check_size(len(body), max_size)
         _check(fields, max_fields)
-    if len(body) <= _STEP: return parse_query(bytes(body))
+    if len(body) <= _STEP:
+        return parse_query(bytes(body))
     pairs = []
     for field in bytes(body).split(b'&'):
         name, _, value = field.partition(b'=')
-        if field: pairs.append((await _unquoted_in_steps(name), await _unquoted_in_steps(value)))
+        if field:
+            pairs.append((await _unquoted_in_steps(name), await _unquoted_in_steps(value)))
     return MultiDict(pairs)
 
 # %% ../../nbs/core/00_data.ipynb #7ae29f3b
@@ -313,7 +338,8 @@ async def _unquoted_in_steps(raw: bytes) -> str:
     parts, at = [], 0
     while at < len(raw):
         end = at + _STEP
-        if (cut := raw.rfind(b'%', end - 2, end)) > 0 and end < len(raw): end = cut # No escape is cut
+        if (cut := raw.rfind(b'%', end - 2, end)) > 0 and end < len(raw):
+            end = cut # No escape is cut
         parts.append(_unquoted(raw[at:end]))
         at = end
         await asyncio.sleep(0)
@@ -324,15 +350,18 @@ async def _parse_multipart(content_type: str, chunks: AsyncIterable[bytes], part
     from python_multipart.exceptions import FormParserError
     from python_multipart.multipart import MultipartParser, parse_options_header
     boundary = parse_options_header(content_type)[1].get(b'boundary')
-    if not boundary: raise FormError('multipart form without a boundary')
+    if not boundary:
+        raise FormError('multipart form without a boundary')
     try:
         parser = MultipartParser(boundary, parts.callbacks())  # type: ignore[arg-type]
         async for chunk in chunks:
             for at in range(0, len(chunk), _STEP):
-                if at: await asyncio.sleep(0)
+                if at:
+                    await asyncio.sleep(0)
                 parser.write(chunk[at:at + _STEP])
         parser.finalize()
-        if not parts.ended: raise FormError('the form breaks off before its last boundary')
+        if not parts.ended:
+            raise FormError('the form breaks off before its last boundary')
     except FormParserError as e:
         parts.close()
         raise FormError(f'the form cannot be read: {e}') from None
@@ -381,9 +410,11 @@ class _Parts:
         from python_multipart.multipart import parse_options_header
         headers = Headers.from_raw(self._fields)
         _, options = parse_options_header(headers.get('content-disposition', ''))
-        if b'name' not in options: raise FormError('a part of the form has no name')
+        if b'name' not in options:
+            raise FormError('a part of the form has no name')
         self._name = _text(options[b'name'])
-        if b'filename' not in options: self._target = bytearray()
+        if b'filename' not in options:
+            self._target = bytearray()
         else:
             self.files += 1
             _check(self.files, self.max_files, 'files')
@@ -400,13 +431,17 @@ class _Parts:
         self.uploaded += end - start
         target.size += end - start
         target.file.write(data[start:end])
-        if self.uploaded > IN_MEMORY: target.file.rollover() # type: ignore[attr-defined] # Spooled; again is harmless
+        if self.uploaded > IN_MEMORY:
+            target.file.rollover() # type: ignore[attr-defined] # Spooled; again is harmless
 
     def on_part_end(self) -> None:
-        if isinstance(self._target, bytearray): self.pairs.append((self._name, _text(bytes(self._target))))
-        else: self._target.file.seek(0)
+        if isinstance(self._target, bytearray):
+            self.pairs.append((self._name, _text(bytes(self._target))))
+        else:
+            self._target.file.seek(0)
 
     def on_end(self) -> None: self.ended = True
     def close(self) -> None:
         for _, value in self.pairs:
-            if isinstance(value, UploadFile): value.file.close()
+            if isinstance(value, UploadFile):
+                value.file.close()

@@ -18,21 +18,30 @@ __all__ = []
 # %% ../../nbs/core/10_docments.ipynb #e0000007
 def parameter_comments(function: Callable[..., Any]) -> dict[str, str]:
     "By parameter: the comment on its line. Empty where there is no source. From any thread."
-    try: source = inspect.getsource(function)
-    except (OSError, TypeError): return {}
+    try:
+        source = inspect.getsource(function)
+    except (OSError, TypeError):
+        return {}
     return dict(_comments(inspect.cleandoc(source)))
 
 # %% ../../nbs/core/10_docments.ipynb #cd9e21cc
 def _comments(source: str) -> Iterator[tuple[str, str]]:
     depth, name, before = 0, '', ''
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        if token.type == tokenize.OP and token.string in '([{': depth += 1
-        elif token.type == tokenize.OP and token.string in ')]}': depth -= 1
-        elif token.type == tokenize.NAME and depth == 1 and before in '(,*': name = token.string
-        elif token.type == tokenize.COMMENT and name: yield name, token.string.lstrip('# ')
-        elif token.type == tokenize.OP and token.string == ':' and not depth and name: return # The body begins
-        if token.type == tokenize.NL: before = before if before in '(,' else ''
-        elif token.type != tokenize.COMMENT: before = token.string[-1:] or ' '
+        if token.type == tokenize.OP and token.string in '([{':
+            depth += 1
+        elif token.type == tokenize.OP and token.string in ')]}':
+            depth -= 1
+        elif token.type == tokenize.NAME and depth == 1 and before in '(,*':
+            name = token.string
+        elif token.type == tokenize.COMMENT and name:
+            yield name, token.string.lstrip('# ')
+        elif token.type == tokenize.OP and token.string == ':' and not depth and name:
+            return # The body begins
+        if token.type == tokenize.NL:
+            before = before if before in '(,' else ''
+        elif token.type != tokenize.COMMENT:
+            before = token.string[-1:] or ' '
 
 # %% ../../nbs/core/10_docments.ipynb #e000000b
 def full_doc(function: Callable[..., Any]) -> str:

@@ -37,8 +37,10 @@ _HALVES = re.compile(r'(?<!\\)(\\(?:\\\\)*)u(?:[dD][89abAB][0-9a-fA-F]{2}\\u[dD]
 def encodable(data: Any, # Anything; only text is looked at
               ) -> None:
     "Raises `UnicodeEncodeError`, which says what to do, for text with half a surrogate pair: it cannot be sent."
-    if not isinstance(data, str) or data.isascii(): return
-    try: data.encode()
+    if not isinstance(data, str) or data.isascii():
+        return
+    try:
+        data.encode()
     except UnicodeEncodeError as e:
         e.reason = ("half a surrogate pair is no character; text.encode('utf-16', 'surrogatepass')"
                     ".decode('utf-16', 'replace') makes it one")
@@ -47,6 +49,7 @@ def encodable(data: Any, # Anything; only text is looked at
 # %% ../../nbs/core/02_encoding.ipynb #7621eac0
 CROWD = 14 # Characters of `max_size` for each list or name, and twice as many for each object
 
+# %% ../../nbs/core/02_encoding.ipynb #74efa643
 def too_long(text: str, # JSON
              max_size: int, # Characters that it may have
              ) -> str:
@@ -56,10 +59,13 @@ def too_long(text: str, # JSON
     list for `CROWD` characters of `max_size`, as many names, and half as many objects: at worst, a text of 1 MiB
     becomes 16 MiB.
     """
-    if len(text) > max_size: return f'has more than {max_size} characters'
+    if len(text) > max_size:
+        return f'has more than {max_size} characters'
     most = max_size // CROWD
-    if len(text) <= most or not _crowded(text, most) or not _crowded(_STRING.sub('', text), most): return ''
-    if _is_too_deep_for_python(text): return '' # Its reader gives up, and says why
+    if len(text) <= most or not _crowded(text, most) or not _crowded(_STRING.sub('', text), most):
+        return ''
+    if _is_too_deep_for_python(text):
+        return '' # Its reader gives up, and says why
     return f'has more than {most} lists or names, or half as many objects'
 
 # %% ../../nbs/core/02_encoding.ipynb #a63ecd77
@@ -71,9 +77,12 @@ def _crowded(text: str, most: int) -> bool:
 
 def _is_too_deep_for_python(text: str) -> bool:
     "Whether it begins with more levels than Python's reader goes down."
-    try: json.loads(text[:10_000])
-    except RecursionError: return True
-    except ValueError: pass
+    try:
+        json.loads(text[:10_000])
+    except RecursionError:
+        return True
+    except ValueError:
+        pass
     return False
 
 # %% ../../nbs/core/02_encoding.ipynb #ec2c42b6
@@ -83,17 +92,20 @@ def is_deep(text: str, # JSON
             value: Any, # The same, parsed
             ) -> bool:
     "Whether more than `DEPTH` lists and objects lie in each other."
-    if len(text) <= 2 * DEPTH or text.count('[') + text.count('{') <= DEPTH: return False
+    if len(text) <= 2 * DEPTH or text.count('[') + text.count('{') <= DEPTH:
+        return False
     nests = [value] if isinstance(value, (list, dict)) else []
     for _ in range(DEPTH):
         nests = [x for v in nests for x in (v if isinstance(v, list) else v.values()) if isinstance(x, (list, dict))]
-        if not nests: return False
+        if not nests:
+            return False
     return True
 
 # %% ../../nbs/core/02_encoding.ipynb #8592aa38
 class JSONTooLong(ValueError):
     "JSON that has more bytes, lists or objects than are taken."
 
+# %% ../../nbs/core/02_encoding.ipynb #34ff47ef
 def from_json(text: str | bytes, # JSON in UTF-8, -16 or -32 (RFC 8259, section 8.1)
               max_size: int = MAX_FORM, # Bytes, or characters, that it may have
               ) -> Any:
@@ -101,13 +113,19 @@ def from_json(text: str | bytes, # JSON in UTF-8, -16 or -32 (RFC 8259, section 
 
     Raises `ValueError` for what is none, is nested too deeply or has too long a number, `JSONTooLong` for what is long.
     """
-    if not isinstance(text, str): text = text.decode(json.detect_encoding(text))
-    if excess := too_long(text, max_size): raise JSONTooLong(excess)
-    try: value = json.loads(whole_pairs(text) if '\\u' in text else text, object_hook=Fields)
-    except RecursionError: raise ValueError(_DEEP) from None
-    if is_deep(text, value): raise ValueError(_DEEP)
+    if not isinstance(text, str):
+        text = text.decode(json.detect_encoding(text))
+    if excess := too_long(text, max_size):
+        raise JSONTooLong(excess)
+    try:
+        value = json.loads(whole_pairs(text) if '\\u' in text else text, object_hook=Fields)
+    except RecursionError:
+        raise ValueError(_DEEP) from None
+    if is_deep(text, value):
+        raise ValueError(_DEEP)
     return value
 
+# %% ../../nbs/core/02_encoding.ipynb #321a51e6
 _DEEP = 'it is nested too deeply'
 
 # %% ../../nbs/core/02_encoding.ipynb #f55e0a9f
@@ -126,12 +144,18 @@ def to_json(value: Any, # Any value
 # %% ../../nbs/core/02_encoding.ipynb #706398f9
 def _jsonable(value: Any) -> Any:
     "What stands for a value that the encoder does not know."
-    if isinstance(value, Enum): return value.value
-    if isinstance(value, (Set, Iterator, MappingView, range, deque)): return list(value) # type: ignore[arg-type]
-    if isinstance(value, type): return str(value)
-    if is_dataclass(value): return {f.name: getattr(value, f.name) for f in fields(value)}
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, (Set, Iterator, MappingView, range, deque)):
+        return list(value) # type: ignore[arg-type]
+    if isinstance(value, type):
+        return str(value)
+    if is_dataclass(value):
+        return {f.name: getattr(value, f.name) for f in fields(value)}
     for name in ('tolist', 'model_dump'):
-        if callable(says := getattr(value, name, None)): return says()
+        if callable(says := getattr(value, name, None)):
+            return says()
     return str(value)
 
+# %% ../../nbs/core/02_encoding.ipynb #718778b6
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(',', ':'), default=_jsonable).encode

@@ -61,12 +61,15 @@ class HTTPException(Exception):
 def reason(status: int, # An HTTP status code
            ) -> str:
     "The phrase of a status code (RFC 9110, section 15)."
-    try: return HTTPStatus(status).phrase
-    except ValueError: return 'Unknown'
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return 'Unknown'
 
 # %% ../../nbs/core/01_errors.ipynb #8bf2271f
 def printable(text: str, # As it came
               ) -> str:
     "A visitor's text for a log or a terminal: in one line, and what cannot be seen is escaped as in Python's literals."
-    if text.isprintable(): return text
+    if text.isprintable():
+        return text
     return ''.join(c if c.isprintable() else c.encode('unicode_escape').decode() for c in text)

@@ -49,37 +49,52 @@ _ALIASES = {'cls': 'class', 'klass': 'class', '_class': 'class', 'htmlClass': 'c
             'fr': 'for', '_for': 'for', 'htmlFor': 'for', 'html_for': 'for'}
 _BAD_NAME = re.compile(r'[\s"\'<>/=\x00-\x1f\x7f]')
 
+# %% ../../nbs/core/06_html.ipynb #0c2dfcfc
 def attribute_name(key: str, # As a keyword spells it, or as HTML does
                    ) -> str:
     "The HTML name of a keyword. Raises `ValueError` for what cannot be a name in HTML."
-    if key in _ALIASES: return _ALIASES[key]
-    if key.startswith('_at_'): name = '@' + key[4:]
-    elif key.isidentifier() and key != '_': name = key.strip('_').replace('_', '-')
-    else: name = key
+    if key in _ALIASES:
+        return _ALIASES[key]
+    if key.startswith('_at_'):
+        name = '@' + key[4:]
+    elif key.isidentifier() and key != '_':
+        name = key.strip('_').replace('_', '-')
+    else:
+        name = key
     return _checked(name, key)
 
+# %% ../../nbs/core/06_html.ipynb #e9c7d177
 def _checked(name: str, key: str) -> str:
-    if name and not _BAD_NAME.search(name): return name
+    if name and not _BAD_NAME.search(name):
+        return name
     raise ValueError(f'{key!r} cannot be the name of an attribute: it is empty, or has a space, a quote or < > / =')
 
 # %% ../../nbs/core/06_html.ipynb #82b6577a
 def _words(values: Iterable[Any]) -> str:
     return ' '.join([str(v) for v in values if v is not None and v is not False])
 
+# %% ../../nbs/core/06_html.ipynb #dcd7f4f1
 def _value(name: str, value: Any) -> Any:
     "A value as HTML has it: text, True for a bare attribute, None or False for none at all; other objects are left."
-    if isinstance(value, (str, int)): return value
-    if isinstance(value, (list, tuple, Set, Iterator)): return _words(value) if value else None
+    if isinstance(value, (str, int)):
+        return value
+    if isinstance(value, (list, tuple, Set, Iterator)):
+        return _words(value) if value else None
     if isinstance(value, Mapping):
-        if not value: return None
-        if name == 'style': return '; '.join(f'{k}:{v}' for k, v in value.items())
+        if not value:
+            return None
+        if name == 'style':
+            return '; '.join(f'{k}:{v}' for k, v in value.items())
         return _json(value)
     if isinstance(value, FT):
-        if name in _BY_SELECTOR and value.id: return f'#{value.id}'
-        if name in _BY_ID and value.id: return value.id
+        if name in _BY_SELECTOR and value.id:
+            return f'#{value.id}'
+        if name in _BY_ID and value.id:
+            return value.id
         return render(value)
     return value
 
+# %% ../../nbs/core/06_html.ipynb #d8cba268
 def _json(value: Any) -> str:
     import json
     return json.dumps(value, default=str)
@@ -93,17 +108,25 @@ def _attribute(name: str, value: Any) -> str:
     "An attribute with the space before it; nothing for None and False."
     if value.__class__ is not str:
         value = _value(name, value)
-        if value is True: return f' {name}="true"' if name.startswith(('hx-', 'aria-')) else f' {name}'
-        if value is None or value is False: return ''
+        if value is True:
+            return f' {name}="true"' if name.startswith(('hx-', 'aria-')) else f' {name}'
+        if value is None or value is False:
+            return ''
     text = str(value.__html__()) if hasattr(type(value), '__html__') else _escape(_text(value))
-    if '"' not in text: return f' {name}="{text}"'
-    if "'" not in text: return f" {name}='{text}'"
+    if '"' not in text:
+        return f' {name}="{text}"'
+    if "'" not in text:
+        return f" {name}='{text}'"
     return f''' {name}="{text.replace('"', '&quot;')}"'''
 
+# %% ../../nbs/core/06_html.ipynb #cc5f3964
 def _text(value: Any) -> str:
-    if isinstance(value, str): return str.__str__(value)
-    if isinstance(value, bytes): return value.decode('utf-8', 'replace')
-    if isinstance(value, dict): return _json(value)
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, bytes):
+        return value.decode('utf-8', 'replace')
+    if isinstance(value, dict):
+        return _json(value)
     to = getattr(value, 'to', None) if callable(value) else None
     return str(to() if callable(to) else value)
 
@@ -119,10 +142,13 @@ class _Values(dict[Any, str]):
     def __init__(self, name: str) -> None: self.name = name
 
     def __missing__(self, value: Any) -> str: # text, or True
-        if value is True and self.name == 'id': raise _Unusual
+        if value is True and self.name == 'id':
+            raise _Unusual
         html = _attribute(self.name, value)
-        if len(self) >= 256: self.clear()
-        if value is True or len(value) <= 64: self[value] = html
+        if len(self) >= 256:
+            self.clear()
+        if value is True or len(value) <= 64:
+            self[value] = html
         return html
 
 # %% ../../nbs/core/06_html.ipynb #9dccd96e
@@ -130,7 +156,8 @@ class _Names(dict[str, _Values]):
     "By the HTML name."
     def __missing__(self, name: str) -> _Values:
         values = _Values(_checked(name, name))
-        if len(self) >= 512: self.clear()
+        if len(self) >= 512:
+            self.clear()
         self[name] = values
         return values
 
@@ -139,8 +166,10 @@ class _Keywords(dict[str, _Values]):
     "By the keyword, as long as no other usual keyword has the same meaning."
     def __missing__(self, key: str) -> _Values:
         usual = key.isidentifier() and key == key.strip('_') and key not in _ALIASES and key not in ('class', 'for')
-        if not usual and key not in ('cls', '_for'): raise _Unusual
-        if len(self) >= 512: self.clear()
+        if not usual and key not in ('cls', '_for'):
+            raise _Unusual
+        if len(self) >= 512:
+            self.clear()
         values = self[key] = _NAMES[attribute_name(key)]
         return values
 
@@ -160,7 +189,8 @@ class FT:
     @property
     def attrs(self) -> dict[str, Any]:
         "The attributes by HTML name, to be read and changed."
-        if self._raw is not None: self._attrs, self._raw = _translated(self._raw), None
+        if self._raw is not None:
+            self._attrs, self._raw = _translated(self._raw), None
         return self._attrs
 
     @attrs.setter
@@ -169,7 +199,8 @@ class FT:
     @property
     def children(self) -> list[Any]:
         "The children in one flat list, to be read and changed."
-        if not isinstance(self._children, list): self._settle()
+        if not isinstance(self._children, list):
+            self._settle()
         return self._children  # type: ignore[return-value]
 
     @children.setter
@@ -179,8 +210,10 @@ class FT:
         "Make a list of the children: iterators can be read once, and a developer's mappings among them are attributes."
         children = []
         for child in _flat(self._children):
-            if child.__class__ is not FT and _are_attributes(child): self.attrs.update(_translated(child))
-            else: children.append(child)
+            if child.__class__ is not FT and _are_attributes(child):
+                self.attrs.update(_translated(child))
+            else:
+                children.append(child)
         self._children = children
 
     def __call__(self,
@@ -188,8 +221,10 @@ class FT:
                  **attrs: Any, # Attributes: `cls` is class, `hx_get` is hx-get
                  ) -> FT:
         "Add children and attributes; returns the element itself."
-        if children: self._children = [*self._children, *children]
-        if attrs: self.attrs = self.attrs | _translated(attrs)
+        if children:
+            self._children = [*self._children, *children]
+        if attrs:
+            self.attrs = self.attrs | _translated(attrs)
         return self
 
     def set(self,
@@ -197,8 +232,10 @@ class FT:
             **attrs: Any, # The new ones; none: they stay
             ) -> FT:
         "Replace the children, or the attributes but for `id` and `name`, or both; returns the element itself."
-        if children: self._children = children
-        if attrs: self.attrs = {k: v for k, v in self.attrs.items() if k in ('id', 'name')} | _translated(attrs)
+        if children:
+            self._children = children
+        if attrs:
+            self.attrs = {k: v for k, v in self.attrs.items() if k in ('id', 'name')} | _translated(attrs)
         return self
 
     def get(self, name: str, # As HTML has it, or as a keyword spells it
@@ -212,7 +249,8 @@ class FT:
     def __iter__(self) -> Iterator[Any]: return iter(self.children)
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, FT): return NotImplemented
+        if not isinstance(other, FT):
+            return NotImplemented
         return (self.tag, self.attrs, self.children) == (other.tag, other.attrs, other.children)
 
     __hash__ = None  # type: ignore[assignment]
@@ -231,18 +269,23 @@ def _translated(given: Mapping[str, Any]) -> dict[str, Any]:
     "Attributes by HTML name, from keywords; the last of two that mean the same wins."
     attrs: dict[str, Any] = {}
     for key, value in given.items():
-        if value is None: continue
+        if value is None:
+            continue
         name = attribute_name(key)
-        if key == 'target_id': value = f'#{value}'
-        if name == 'id' and value is True: value = unqid()
+        if key == 'target_id':
+            value = f'#{value}'
+        if name == 'id' and value is True:
+            value = unqid()
         value = _value(name, value)
-        if value is not None: attrs[name] = value
+        if value is not None:
+            attrs[name] = value
     return attrs
 
 # %% ../../nbs/core/06_html.ipynb #4d68d502
 def _are_attributes(child: Any) -> bool:
     "Is it a mapping whose names the developer wrote? Those that a visitor chose could be `onclick`."
-    if not isinstance(child, Mapping) or isinstance(child, FromVisitor): return False
+    if not isinstance(child, Mapping) or isinstance(child, FromVisitor):
+        return False
     return not any(isinstance(name, FromVisitor) for name in child)
 
 # %% ../../nbs/core/06_html.ipynb #46925801
@@ -254,9 +297,12 @@ def unqid() -> str:
 # %% ../../nbs/core/06_html.ipynb #7a9c24fe
 def _flat(items: Iterable[Any]) -> Iterator[Any]:
     for item in items:
-        if item.__class__ is FT or item.__class__ is str: yield item
-        elif isinstance(item, _MANY): yield from _flat(item)
-        elif item is not None: yield item
+        if item.__class__ is FT or item.__class__ is str:
+            yield item
+        elif isinstance(item, _MANY):
+            yield from _flat(item)
+        elif item is not None:
+            yield item
 
 _MANY: Any = (list, tuple, Iterator, Set, MappingView, range)
 
@@ -284,7 +330,8 @@ _READABLE = '''id cls klass title style lang dir hidden tabindex role slot name 
     hx_indicator hx_push_url hx_replace_url hx_confirm hx_disable hx_disabled_elt hx_vals hx_ext hx_headers hx_history
     hx_history_elt hx_inherit hx_params hx_preserve hx_prompt hx_request hx_sync hx_validate hx_boost hx_encoding
     ws_connect ws_send sse_connect sse_swap'''
-for _key in _READABLE.split(): setattr(FT, _key, _Attribute(_key))
+for _key in _READABLE.split():
+    setattr(FT, _key, _Attribute(_key))
 
 # %% ../../nbs/core/06_html.ipynb #bf1891a6
 _TAGS: dict[str, str] = {} # tag -> the name it has here
@@ -293,12 +340,17 @@ def _repr(el: FT) -> str:
     args, literal = [repr(child) for child in el.children], {}
     for name, value in el.attrs.items():
         key = _keyword(name)
-        if key: args.append(f'{key}={value!r}')
-        else: literal[name] = value
-    if literal: args.append(f'**{literal!r}')
-    if el.tag not in _TAGS: args.insert(0, repr(el.tag))
+        if key:
+            args.append(f'{key}={value!r}')
+        else:
+            literal[name] = value
+    if literal:
+        args.append(f'**{literal!r}')
+    if el.tag not in _TAGS:
+        args.insert(0, repr(el.tag))
     return f'{_TAGS.get(el.tag, "ft")}({", ".join(args)})'
 
+# %% ../../nbs/core/06_html.ipynb #2036bd95
 def _keyword(name: str) -> str:
     key = {'class': 'cls', 'for': '_for'}.get(name, name.replace('-', '_'))
     return key if key.isidentifier() and not iskeyword(key) and attribute_name(key) == name else ''
@@ -311,37 +363,49 @@ _BAD_TAG = re.compile(r'[\s"\'<>/=\x00-\x1f\x7f]|^(?!!doctype$)[^A-Za-z]', re.IG
 class _Shapes(dict[str, tuple[str, str, str, Any]]):
     "By tag: what opens it, the same with its bracket, what closes it, and the function for a tag with its own rules."
     def __missing__(self, tag: str) -> tuple[str, str, str, Any]:
-        if _BAD_TAG.search(tag): raise ValueError(f'{tag!r} cannot be a tag')
-        if len(self) >= 512: self.clear()
+        if _BAD_TAG.search(tag):
+            raise ValueError(f'{tag!r} cannot be a tag')
+        if len(self) >= 512:
+            self.clear()
         lower = tag.lower()
         closing = '' if lower in _VOID or not tag else f'</{tag}>'
         shape = self[tag] = (f'<{tag}', f'<{tag}>', closing, _special(lower))
         return shape
 
+# %% ../../nbs/core/06_html.ipynb #68908b81
 _SHAPES = _Shapes()
 
 # %% ../../nbs/core/06_html.ipynb #3668a442
 def _element_text(el: FT) -> str:
     start, text, closing, special = _SHAPES[el.tag]
-    if special is not None: return special(el)
+    if special is not None:
+        return special(el)
     attrs = el._raw
     if attrs:
         text = start
         try:
             for key, value in attrs.items():
-                if value.__class__ is str or value is True: text += _KEYWORDS[key][value]
+                if value.__class__ is str or value is True:
+                    text += _KEYWORDS[key][value]
                 elif value is not None:
-                    if isinstance(value, Iterator): raise _Unusual
+                    if isinstance(value, Iterator):
+                        raise _Unusual
                     text += _attribute(_KEYWORDS[key].name, value)
             text += '>'
-        except _Unusual: text = _opening(el, start)
-    elif attrs is None: text = _opening(el, start)
+        except _Unusual:
+            text = _opening(el, start)
+    elif attrs is None:
+        text = _opening(el, start)
     for child in el._children:
         kind = child.__class__
-        if kind is str: text += _escape(child) if '&' in child or '<' in child or '>' in child else child
-        elif kind is FT: text += _element_text(child)
-        elif kind is Safe: text += child
-        elif _lasting(child): text += _any_text(child)
+        if kind is str:
+            text += _escape(child) if '&' in child or '<' in child or '>' in child else child
+        elif kind is FT:
+            text += _element_text(child)
+        elif kind is Safe:
+            text += child
+        elif _lasting(child):
+            text += _any_text(child)
         else: # to be read once, or attributes: settled first, then begun again
             el._settle()
             return _element_text(el)
@@ -357,28 +421,40 @@ _PLAIN = frozenset((int, float, bool, type(None), Safe))
 
 def _lasting(child: Any) -> bool:
     "Can `child` be rendered twice, and is it a child?"
-    if child.__class__ is str or child.__class__ is FT or child.__class__ in _PLAIN: return True
-    if isinstance(child, (list, tuple)): return all(map(_lasting, child))
+    if child.__class__ is str or child.__class__ is FT or child.__class__ in _PLAIN:
+        return True
+    if isinstance(child, (list, tuple)):
+        return all(map(_lasting, child))
     return not (isinstance(child, Iterator) or _are_attributes(child))
 
 # %% ../../nbs/core/06_html.ipynb #162ebad1
 def _any_text(thing: Any) -> str:
     kind = thing.__class__
-    if kind is str: return _escape(thing)
-    if kind is FT: return _element_text(thing)
-    if thing is None: return ''
-    if kind is Safe: return thing
-    if kind is int or kind is float or kind is bool: return str(thing)
+    if kind is str:
+        return _escape(thing)
+    if kind is FT:
+        return _element_text(thing)
+    if thing is None:
+        return ''
+    if kind is Safe:
+        return thing
+    if kind is int or kind is float or kind is bool:
+        return str(thing)
     return ''.join(map(_any_text, thing)) if kind is list or kind is tuple else _other_text(thing)
 
 # %% ../../nbs/core/06_html.ipynb #b9dc7c5b
 def _other_text(thing: Any) -> str:
     kind = type(thing)
-    if hasattr(kind, '__ft__'): return _any_text(thing.__ft__())
-    if (el := _own(thing)) is not None: return _element_text(el)
-    if hasattr(kind, '__html__'): return str(thing.__html__())
-    if isinstance(thing, (str, bytes, dict)): return _escape(_text(thing))
-    if hasattr(kind, '_repr_html_') and isinstance(html := thing._repr_html_(), str): return html
+    if hasattr(kind, '__ft__'):
+        return _any_text(thing.__ft__())
+    if (el := _own(thing)) is not None:
+        return _element_text(el)
+    if hasattr(kind, '__html__'):
+        return str(thing.__html__())
+    if isinstance(thing, (str, bytes, dict)):
+        return _escape(_text(thing))
+    if hasattr(kind, '_repr_html_') and isinstance(html := thing._repr_html_(), str):
+        return html
     if isinstance(thing, _MANY) or (kind.__module__.startswith('fastcore.') and hasattr(kind, '__iter__')): # its L
         return ''.join(map(_any_text, thing))
     if isinstance(thing, (Awaitable, AsyncIterator)):
@@ -393,8 +469,10 @@ def is_element(thing: Any) -> bool:
 # %% ../../nbs/core/06_html.ipynb #619b20cb
 def _own(thing: Any) -> FT | None:
     "An element of ours for fastcore's."
-    if isinstance(thing, FT): return thing
-    if not is_element(thing): return None
+    if isinstance(thing, FT):
+        return thing
+    if not is_element(thing):
+        return None
     tag, attrs = thing.tag, thing.attrs
     el = FT()
     el.tag, el._children = tag, tuple(thing.children)
@@ -419,7 +497,8 @@ def _raw_text(el: FT) -> str:
     for child in _flat(el.children):
         text += str(child.__html__()) if hasattr(type(child), '__html__') else _text(child)
     text = _END.sub(r'<\\/', text)
-    if '<!--' in text and '<script' in text.lower(): text = text.replace('<!--', r'\u003C!--')
+    if '<!--' in text and '<script' in text.lower():
+        text = text.replace('<!--', r'\u003C!--')
     return _opening(el, start) + text + closing
 
 # %% ../../nbs/core/06_html.ipynb #6bcb24ec
@@ -431,7 +510,8 @@ def _special(tag: str) -> Callable[[FT], str] | None:
 def render(*things: Any, # Elements, text, or anything that can be a child
            ) -> str:
     "The HTML of `things`, one after the other; text among them is escaped. Raises `ValueError` for an impossible name."
-    if len(things) == 1 and things[0].__class__ is FT: return _element_text(things[0])
+    if len(things) == 1 and things[0].__class__ is FT:
+        return _element_text(things[0])
     return ''.join(map(_any_text, things))
 
 # %% ../../nbs/core/06_html.ipynb #2f192d56
@@ -464,7 +544,8 @@ class Tag(Protocol):
 
 # %% ../../nbs/core/06_html.ipynb #9b30a691
 def _element(tag: str, children: tuple[Any, ...], attrs: dict[str, Any]) -> FT:
-    if tag in _NAMED and 'id' in attrs: _name_field(attrs)
+    if tag in _NAMED and 'id' in attrs:
+        _name_field(attrs)
     el = FT()
     el.tag = tag
     el._children = children
@@ -497,7 +578,8 @@ def _tag(tag: str, doc: str) -> Tag:
     def make_named(*children: Any, # Elements, text, or anything that can be shown
                    **attrs: Any, # Attributes, as for others; its name is its id unless it is given
                    ) -> FT:
-        if 'id' in attrs: _name_field(attrs)
+        if 'id' in attrs:
+            _name_field(attrs)
         el = FT()
         el.tag = tag
         el._children = children
@@ -514,8 +596,10 @@ _NAMED = frozenset('a button form frame iframe img input map meta object param s
 
 def _name_field(attrs: dict[str, Any]) -> None:
     name = attrs.get('id')
-    if not name or attrs.get('name') is not None: return
-    if name is True: name = attrs['id'] = unqid()
+    if not name or attrs.get('name') is not None:
+        return
+    if name is True:
+        name = attrs['id'] = unqid()
     attrs['name'] = name.id if isinstance(name, FT) else name
 
 # %% ../../nbs/core/06_html.ipynb #8881fe50
@@ -721,7 +805,8 @@ def Style(*css: Any, # Rules
     "`<style>`: CSS as it stands; it cannot end the style sheet early."
     return ft('style', *css, **attrs)
 
-for _made in (A, Form, Script, Style): _TAGS[_made.__name__.lower()] = _made.__name__
+for _made in (A, Form, Script, Style):
+    _TAGS[_made.__name__.lower()] = _made.__name__
 
 # %% ../../nbs/core/06_html.ipynb #7c02d1bb
 DOCTYPE = Safe('<!doctype html>')
@@ -801,22 +886,29 @@ def fill_form(form: Any, # A form, or anything with named fields in it
               obj: Any, # Where the values are: a dataclass, a mapping, or an object with attributes
               ) -> Any:
     "A copy of `form` with the values that `obj` has for its fields."
-    if is_dataclass(obj) and not isinstance(obj, type): obj = {f.name: getattr(obj, f.name) for f in fields(obj)}
-    elif hasattr(obj, '_asdict'): obj = obj._asdict()
+    if is_dataclass(obj) and not isinstance(obj, type):
+        obj = {f.name: getattr(obj, f.name) for f in fields(obj)}
+    elif hasattr(obj, '_asdict'):
+        obj = obj._asdict()
     return _fill(form, obj if isinstance(obj, Mapping) else vars(obj))
 
 # %% ../../nbs/core/06_html.ipynb #8046536d
 def _fill(item: Any, values: Mapping[str, Any]) -> Any:
-    if isinstance(item, (list, tuple)): return [_fill(c, values) for c in item]
+    if isinstance(item, (list, tuple)):
+        return [_fill(c, values) for c in item]
     form = _own(item)
-    if form is None: return item
+    if form is None:
+        return item
     el = ft(form.tag, *[_fill(c, values) for c in form.children])
     el.attrs = form.attrs
     value = values.get(el.name) if el.name else None
-    if value is None or 'skip' in el.attrs: return el
+    if value is None or 'skip' in el.attrs:
+        return el
     chosen = {str(v) for v in value} if isinstance(value, (list, tuple, Set)) else {str(value)}
-    if el.tag == 'input': _fill_input(el, value, chosen)
-    elif el.tag == 'textarea': el.children = [value]
+    if el.tag == 'input':
+        _fill_input(el, value, chosen)
+    elif el.tag == 'textarea':
+        el.children = [value]
     elif el.tag == 'select':
         for option in find_inputs(el, 'option'):
             option.selected = True if _text(option.get('value', render(*option.children))) in chosen else None
@@ -824,11 +916,13 @@ def _fill(item: Any, values: Mapping[str, Any]) -> Any:
 
 # %% ../../nbs/core/06_html.ipynb #f824f5ba
 def _fill_input(el: FT, value: Any, chosen: set[str]) -> None:
-    if el.type == 'radio': el.checked = True if _text(el.value) in chosen else None
+    if el.type == 'radio':
+        el.checked = True if _text(el.value) in chosen else None
     elif el.type == 'checkbox':
         several = isinstance(value, (list, tuple, Set))
         el.checked = True if (_text(el.get('value', 'on')) in chosen if several else value) else None
-    elif el.type != 'file': el.attrs['value'] = value
+    elif el.type != 'file':
+        el.attrs['value'] = value
 
 # %% ../../nbs/core/06_html.ipynb #64d1db4b
 def find_inputs(e: Any, # An element, or a list of them
@@ -836,8 +930,10 @@ def find_inputs(e: Any, # An element, or a list of them
                 **attrs: Any, # What they must have
                 ) -> list[FT]:
     "All elements in `e` with one of `tags` and with these attributes."
-    if isinstance(e, (list, tuple)): return [found for item in e for found in find_inputs(item, tags, **attrs)]
-    if not isinstance(e, FT): return []
+    if isinstance(e, (list, tuple)):
+        return [found for item in e for found in find_inputs(item, tags, **attrs)]
+    if not isinstance(e, FT):
+        return []
     wanted = e.tag in ([tags] if isinstance(tags, str) else list(tags))
     found = [e] if wanted and _translated(attrs).items() <= e.attrs.items() else []
     return found + find_inputs(e.children, tags, **attrs)
@@ -854,12 +950,16 @@ def is_elements(content: Any, # What a handler returned
 # %% ../../nbs/core/06_html.ipynb #8ddf283b
 def _parts(content: Any) -> list[Any]:
     "What a handler returned, as one flat list, with components turned into elements."
-    if is_elements(content): return [content] if content.__class__ is FT else list(content)
-    if isinstance(content, (str, bytes)): return [Safe(_text(content))]
+    if is_elements(content):
+        return [content] if content.__class__ is FT else list(content)
+    if isinstance(content, (str, bytes)):
+        return [Safe(_text(content))]
     parts: list[Any] = []
     for part in _flat([content]):
-        if hasattr(type(part), '__ft__'): parts += _flat([part.__ft__()])
-        else: parts.append(part)
+        if hasattr(type(part), '__ft__'):
+            parts += _flat([part.__ft__()])
+        else:
+            parts.append(part)
     return parts
 
 # %% ../../nbs/core/06_html.ipynb #5e350f02
@@ -877,7 +977,8 @@ _TAGGED = re.compile(r'\s*<([a-zA-Z]+)')
 
 def _place(part: Any) -> str:
     "Where in a table a part has to stand, or '': an HTML template has one such place (HTML standard, 13.2.6.4.22)."
-    if isinstance(part, Safe): return _PLACES.get(found[1].lower(), '') if (found := _TAGGED.match(part)) else ''
+    if isinstance(part, Safe):
+        return _PLACES.get(found[1].lower(), '') if (found := _TAGGED.match(part)) else ''
     return _PLACES.get(part.tag.lower(), '') if is_element(part) else ''
 
 # %% ../../nbs/core/06_html.ipynb #f16e57a0
@@ -898,8 +999,10 @@ def apart(content: Iterable[Any], # What is to be sent over a socket, as one mes
     htmx reads a message as an HTML template, and a `Tr` beside a `Div` is lost in one without a word. Messages, unlike
     answers over HTTP, may not wrap it in a template of its own.
     """
-    if not any(x.__class__ is not FT or x.tag in _PLACES for x in content): return []
-    if not any(is_element(x) or hasattr(type(x), '__ft__') for x in content): return []
+    if not any(x.__class__ is not FT or x.tag in _PLACES for x in content):
+        return []
+    if not any(is_element(x) or hasattr(type(x), '__ft__') for x in content):
+        return []
     groups = groupby(_parts(tuple(content)), _place) # Neighbours that may stand in one template
     return [render(*parts) for _, parts in groups]
 
@@ -913,16 +1016,21 @@ def document(content: Any, # What a handler returned
              bodykw: Mapping[str, Any] | None = None, # Attributes of `body`
              ) -> str:
     "The HTML of a whole page with `content` in it; of `content` alone if it is a whole page already."
-    if isinstance(content, (str, bytes)) and is_document(content): return fragment(content)
+    if isinstance(content, (str, bytes)) and is_document(content):
+        return fragment(content)
     head: list[Any] = []
     body: list[Any] = []
     for part in (parts := _parts(content)):
         tag = getattr(part, 'tag', None)
-        if tag == 'html': return render(*parts)
-        if tag == 'title': title = ''
+        if tag == 'html':
+            return render(*parts)
+        if tag == 'title':
+            title = ''
         (head if tag in _HEAD_TAGS else body).append(part)
-    if title: head.append(Title(title))
-    if ftrs: body.append(ftrs)
+    if title:
+        head.append(Title(title))
+    if ftrs:
+        body.append(ftrs)
     html = ft('html', **htmlkw) if htmlkw else None
     start = _opening(html, '<html') if html else '<html>'
     tail = _element_text(Body(*body, **bodykw) if bodykw else Body(*body))
@@ -934,7 +1042,8 @@ def sse_message(content: Any, # What to send
                 ) -> str:
     "`content` as an event of an event stream."
     text = fragment(content)
-    if not text.isascii(): text.encode() # What cannot be sent is refused here, where it is said
+    if not text.isascii():
+        text.encode() # What cannot be sent is refused here, where it is said
     data = '\n'.join(f'data: {line}' for line in text.splitlines())
     return f'{data}\n\n' if event == 'message' else f'event: {event}\n{data}\n\n'
 
@@ -977,7 +1086,8 @@ def HtmxResponseHeaders(**fields: Any, # location, push_url, redirect, refresh, 
     made = []
     for key, value in fields.items():
         name = 'HX-' + key.replace('_', '-').title()
-        if value is not None: made.append(HttpHeader(name, _header_value(value)))
+        if value is not None:
+            made.append(HttpHeader(name, _header_value(value)))
     return made[0] if len(made) == 1 else tuple(made)
 
 # %% ../../nbs/core/06_html.ipynb #ecce44e1
@@ -985,5 +1095,6 @@ _HTMX_FIELDS = frozenset('''location push_url redirect refresh replace_url reswa
     trigger_after_settle trigger_after_swap'''.split())
 
 def _header_value(value: Any) -> str:
-    if isinstance(value, bool): return str(value).lower()
+    if isinstance(value, bool):
+        return str(value).lower()
     return str(_value('', value))

@@ -26,6 +26,7 @@ class OpenSocket(Protocol):
     def close(self, code: int = 1000, reason: str = '') -> Any:
         "Begin to close it (RFC 6455, section 7.4). From any thread; again is harmless."
 
+# %% ../../nbs/core/08_protocols.ipynb #3bc8fa17
 class Application(Protocol):
     "What a transport serves. It calls `startup`, then `http` for each request, and `shutdown` in the end."
     @property
@@ -85,6 +86,7 @@ class Receiver(Protocol):
     def closed(self, code: int, reason: str = '') -> None:
         "The socket has ended, by whichever side; called once, the last call."
 
+# %% ../../nbs/core/08_protocols.ipynb #99474e99
 class Upgrade(Response):
     "The answer that accepts a WebSocket handshake."
     def __init__(self,
@@ -110,6 +112,7 @@ class GroupedConn(Conn, Protocol):
     @property
     def transport(self) -> Any: "What the group writes to for this socket."
 
+# %% ../../nbs/core/08_protocols.ipynb #87b2b520
 def grouped(conn: Any, # A `Conn` or None
             ) -> GroupedConn | None:
     "The same `conn` where its transport sends to many at once, else None: `send` is the way then."
@@ -161,6 +164,7 @@ class Published(NamedTuple):
     offset: int
     sender: str # As given to `publish`: tells a process its own messages, and a message from its double
 
+# %% ../../nbs/core/08_protocols.ipynb #43943256
 class Broker(Protocol):
     "One order for the messages of rooms that several processes share."
     async def publish(self, room: str, data: str | bytes, sender: str) -> Published:

@@ -39,7 +39,8 @@ class Body:
         "Add what came from the network."
         self._chunks.append(chunk)
         self._size += len(chunk)
-        if self.flow and self._size > self.high_water: self.flow(True)
+        if self.flow and self._size > self.high_water:
+            self.flow(True)
         self._wake()
 
     def end(self, error: BaseException | None = None) -> None:
@@ -53,21 +54,27 @@ class Body:
         return self._waiter is not None
 
     def _wake(self) -> None:
-        if self._waiter and not self._waiter.done(): self._waiter.set_result(None)
+        if self._waiter and not self._waiter.done():
+            self._waiter.set_result(None)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         self.started = True
         while True:
             if self._chunks:
                 chunk, self._chunks, self._size = b''.join(self._chunks), [], 0
-                if self.flow: self.flow(False)
+                if self.flow:
+                    self.flow(False)
                 yield chunk
-            elif self._error: raise self._error
-            elif self._ended: return
+            elif self._error:
+                raise self._error
+            elif self._ended:
+                return
             else:
                 self._waiter = asyncio.get_running_loop().create_future()
-                try: await self._waiter
-                finally: self._waiter = None
+                try:
+                    await self._waiter
+                finally:
+                    self._waiter = None
 
 # %% ../../nbs/core/03_request.ipynb #b9d84199
 class Address(NamedTuple):
@@ -102,7 +109,7 @@ def _offers(headers: Headers) -> list[str]:
 class RequestHead:
     "What a transport knows of a request once its header fields are in."
     __slots__ = ('method', 'target', 'headers', 'peer', 'server', 'scheme', 'root_path', 'http_version', 'upgrade',
-                 'app', 'route', 'path_params', 'asgi_scope', 'connection', 'since', 'answered', '_session',
+                 'app', 'route', 'path_params', 'asgi_scope', 'connection', 'since', 'answered', 'begun_session',
                  'max_form', 'raw_body', 'decoded_path', 'parsed_query', 'parsed_cookies', 'own_state',
                  'added_headers', '_form', 'prefix', 'direct', 'vouched')
     max_form: int # Bytes of a form without its files, or of JSON; beyond it 413. Middleware may set another
@@ -122,7 +129,7 @@ class RequestHead:
     parsed_cookies: dict[str, str] | None
     own_state: SimpleNamespace | None
     added_headers: list[tuple[str, str]] | None # To the answer, by the app
-    _session: Any
+    begun_session: Any
     _form: MultiDict | None
 
     def __init__(self,
@@ -144,7 +151,7 @@ class RequestHead:
         self.peer, self.server, self.scheme, self.root_path = peer, server, scheme, root_path
         self.http_version, self.upgrade, self.raw_body = http_version, upgrade, body
         self.path_params, self.max_form, self.vouched, self.direct, self.prefix = {}, MAX_FORM, False, False, root_path
-        self.app = self.route = self.asgi_scope = self.connection = self.answered = self._session = None
+        self.app = self.route = self.asgi_scope = self.connection = self.answered = self.begun_session = None
         self.decoded_path = self.parsed_query = self.parsed_cookies = self.own_state = self.added_headers = None
         self._form = self.since = None
 
@@ -170,10 +177,12 @@ async def _whole(chunks: AsyncIterable[bytes], max_size: int | None) -> bytes:
     return b''.join(found)
 
 def _check_size(size: int, max_size: int | None) -> None:
-    if max_size is None or size <= max_size: return
+    if max_size is None or size <= max_size:
+        return
     what = f'the body has more than {max_size} bytes'
     raise HTTPException(413, what) from _let_pass(what)
 
+# %% ../../nbs/core/03_request.ipynb #46c63c48
 def _let_pass(what: str) -> BindError:
     "What the developer reads in the log where a visitor gets 413."
     return BindError(f'{what}: `Limits(max_form=...)` of the server lets more pass, or `request.max_form`')
@@ -191,8 +200,10 @@ _USED = _Used()
 class ScopeView(dict[str, Any]):
     "A dict whose keys are attributes, too."
     def __getattr__(self, name: str) -> Any:
-        try: return self[name]
-        except KeyError: raise AttributeError(name) from None
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(name) from None
 
 def _scope_of(r: Request) -> ScopeView:
     return ScopeView(type='websocket' if r.upgrade else 'http', method=r.method, path=r.path, client=r.client,
@@ -216,7 +227,8 @@ class Request(RequestHead):
     @property
     def route_path(self) -> str:
         "The path that a route matches: `%2F` is no slash that divides it (RFC 3986, 2.2) but `ENCODED_SLASH`."
-        if b'%2' not in self.target: return self.path
+        if b'%2' not in self.target:
+            return self.path
         return _route_path(self.target)
 
     @property
@@ -232,13 +244,15 @@ class Request(RequestHead):
     @property
     def query_params(self) -> MultiDict:
         "The query's parameters."
-        if self.parsed_query is None: self.parsed_query = parse_query(self.target.partition(b'?')[2])
+        if self.parsed_query is None:
+            self.parsed_query = parse_query(self.target.partition(b'?')[2])
         return self.parsed_query
 
     @property
     def cookies(self) -> dict[str, str]:
         "The cookies that the browser sent."
-        if self.parsed_cookies is None: self.parsed_cookies = parse_cookies('; '.join(self.headers.getlist('cookie')))
+        if self.parsed_cookies is None:
+            self.parsed_cookies = parse_cookies('; '.join(self.headers.getlist('cookie')))
         return self.parsed_cookies
 
     @property
@@ -264,33 +278,38 @@ class Request(RequestHead):
     @property
     def session(self) -> Any:
         "The visitor's session, a dict that is signed and kept; loaded at the first question."
-        if self._session is None:
+        if self.begun_session is None:
             sessions = getattr(self.app, 'sessions', None)
-            if sessions is None: raise NbwsError(f'{self.app!r} keeps no sessions: an nbws App does')
-            self._session = sessions.load(self)
-        return self._session
+            if sessions is None:
+                raise NbwsError(f'{self.app!r} keeps no sessions: an nbws App does')
+            self.begun_session = sessions.load(self)
+        return self.begun_session
 
     @session.setter
-    def session(self, session: Any) -> None: self._session = session
+    def session(self, session: Any) -> None: self.begun_session = session
 
     @property
     def state(self) -> SimpleNamespace:
         "A place for what middleware wants to tell handlers."
-        if self.own_state is None: self.own_state = SimpleNamespace()
+        if self.own_state is None:
+            self.own_state = SimpleNamespace()
         return self.own_state
 
     async def stream(self) -> AsyncIterator[bytes]:
         "The body as it comes; once only, unless it is already read."
         if isinstance(self.raw_body, bytes):
-            if self.raw_body: yield self.raw_body
+            if self.raw_body:
+                yield self.raw_body
             return
         source, self.raw_body = self.raw_body, _USED
-        async for chunk in source: yield chunk
+        async for chunk in source:
+            yield chunk
 
     async def body(self, max_size: int | None = None, # Bytes; None: as many as the transport takes
                    ) -> bytes:
         "The whole body. Raises `HTTPException` 413 for one that is longer than `max_size`."
-        if not isinstance(self.raw_body, bytes): self.raw_body = await _whole(self.stream(), max_size)
+        if not isinstance(self.raw_body, bytes):
+            self.raw_body = await _whole(self.stream(), max_size)
         _check_size(len(self.raw_body), max_size)
         return self.raw_body
 
@@ -302,9 +321,12 @@ class Request(RequestHead):
         """
         bound = self.max_form if max_size is None else max_size
         body = await self.body(bound)
-        try: return from_json(body, bound)
-        except JSONTooLong as e: raise HTTPException(413, f'the body {e}') from _let_pass(f'the body {e}')
-        except ValueError as e: raise HTTPException(400, f'the body is not JSON: {e}') from None
+        try:
+            return from_json(body, bound)
+        except JSONTooLong as e:
+            raise HTTPException(413, f'the body {e}') from _let_pass(f'the body {e}')
+        except ValueError as e:
+            raise HTTPException(400, f'the body is not JSON: {e}') from None
 
     async def form(self, *, max_fields: int = MAX_FIELDS, # Fields and files; more are refused
                    max_files: int = MAX_FILES, # Files among them
@@ -314,7 +336,8 @@ class Request(RequestHead):
         if self._form is None:
             bound = self.max_form if max_size is None else max_size
             kind = self.headers.get('content-type', '')
-            try: self._form = await parse_form(kind, self.stream(), max_fields, max_files, bound)
+            try:
+                self._form = await parse_form(kind, self.stream(), max_fields, max_files, bound)
             except FormError as e:
                 raise HTTPException(e.status, str(e)) from (_let_pass(str(e)) if e.status == 413 else None)
         return self._form
@@ -322,7 +345,8 @@ class Request(RequestHead):
     @property
     def scope(self) -> Any:
         "The facts by the names of ASGI's connection scope; what is put in stays there, such as `auth`."
-        if self.asgi_scope is None: self.asgi_scope = _scope_of(self)
+        if self.asgi_scope is None:
+            self.asgi_scope = _scope_of(self)
         return self.asgi_scope
 
     def set_cookie(self, name: str, # A token (RFC 6265, section 4.1.1)
@@ -335,5 +359,6 @@ class Request(RequestHead):
     @property
     def out_headers(self) -> list[tuple[str, str]]:
         "Header fields that the app adds to the answer."
-        if self.added_headers is None: self.added_headers = []
+        if self.added_headers is None:
+            self.added_headers = []
         return self.added_headers

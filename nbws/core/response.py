@@ -28,32 +28,39 @@ class Response:
                  background: Any = None, # Called, and awaited where it can be, after the answer has left
                  ) -> None:
         self.status_code, self.background = status_code, background
-        if headers.__class__ is not tuple and isinstance(headers, Mapping): headers = headers.items()
+        if headers.__class__ is not tuple and isinstance(headers, Mapping):
+            headers = headers.items()
         self.headers: list[tuple[str, str]] = sendable_fields(headers) if headers else []
         self.body: bytes | AsyncIterable[Any] | Iterable[Any] = self.render(content)
         kind = media_type or self.media_type
         if kind and not (self.headers and self.header('content-type')):
-            if 'charset' not in kind and kind.startswith('text/'): kind += '; charset=utf-8'
+            if 'charset' not in kind and kind.startswith('text/'):
+                kind += '; charset=utf-8'
             self.headers.append(('content-type', kind))
 
     def render(self, content: Any, # As it was given
                ) -> Any:
         "The body as bytes, or the iterable itself."
-        if isinstance(content, str): return content.encode()
-        if isinstance(content, bytes): return content
-        if content is None: return b''
+        if isinstance(content, str):
+            return content.encode()
+        if isinstance(content, bytes):
+            return content
+        if content is None:
+            return b''
         return bytes(content) if isinstance(content, (bytearray, memoryview)) else content
 
     def header(self, name: str, # In lower case
                ) -> str | None:
         "The first field called `name`; None where there is none."
         for k, v in self.headers:
-            if k.lower() == name: return v
+            if k.lower() == name:
+                return v
         return None
 
     def unbuffered(self) -> None:
         "Say of a streamed body of no known length that proxies are to pass it on as it comes; nginx waits otherwise."
-        if isinstance(self.body, bytes) or self.header('content-length') or self.header('x-accel-buffering'): return
+        if isinstance(self.body, bytes) or self.header('content-length') or self.header('x-accel-buffering'):
+            return
         self.headers.append(('x-accel-buffering', 'no'))
 
     def set_cookie(self, name: str, # A token (RFC 6265, section 4.1.1)

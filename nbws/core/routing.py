@@ -33,7 +33,8 @@ class PathType(NamedTuple):
 # %% ../../nbs/core/07_routing.ipynb #66a72f58
 def _finite(text: str) -> float:
     number = float(text)
-    if number == inf: raise ValueError('the number is too large')
+    if number == inf:
+        raise ValueError('the number is too large')
     return number
 
 # %% ../../nbs/core/07_routing.ipynb #fa3be426
@@ -58,11 +59,15 @@ class Pattern:
 
     def match(self, path: str) -> dict[str, Any] | None:
         "The converted parameters, or None where `path` does not match."
-        if self.regex is None: return {} if path == self.text else None
+        if self.regex is None:
+            return {} if path == self.text else None
         found = self.regex.fullmatch(path)
-        if found is None: return None
-        try: return {k: self.types[k].convert(v) for k, v in found.groupdict().items() if v is not None}
-        except ValueError: return None # Python reads no number of more than 4300 digits
+        if found is None:
+            return None
+        try:
+            return {k: self.types[k].convert(v) for k, v in found.groupdict().items() if v is not None}
+        except ValueError:
+            return None # Python reads no number of more than 4300 digits
 
     def build(self, **params: Any) -> str:
         "The path with `params` filled in; those that the pattern does not name go to the query. Raises `KeyError`."
@@ -78,7 +83,8 @@ class Pattern:
     @property
     def rank(self) -> tuple[Any, ...]:
         "Sorts particular patterns before general ones, so that the order in which cells are run does not matter."
-        if self.text.startswith('^'): return (5,)
+        if self.text.startswith('^'):
+            return (5,)
         return tuple(map(_rank, self.text.split('/')))
 
 # %% ../../nbs/core/07_routing.ipynb #b3b65755
@@ -107,11 +113,15 @@ class SeveralPattern(Pattern):
 
     def match(self, path: str) -> dict[str, Any] | None:
         "The converted parameters, or None where `path` does not match."
-        if len(path) <= self.short: return super().match(path)
+        if len(path) <= self.short:
+            return super().match(path)
         found = _split(self.pieces, path)
-        if found is None: return None
-        try: return {k: t.convert(v) for (k, t), v in zip(self.types.items(), found, strict=True)}
-        except ValueError: return None
+        if found is None:
+            return None
+        try:
+            return {k: t.convert(v) for (k, t), v in zip(self.types.items(), found, strict=True)}
+        except ValueError:
+            return None
 
 # %% ../../nbs/core/07_routing.ipynb #89c379e5
 def _backtracks(pieces: Sequence[str], # Text and parameters in turns
@@ -119,10 +129,13 @@ def _backtracks(pieces: Sequence[str], # Text and parameters in turns
     "Would a regular expression try all the ways to divide one text among several parameters?"
     here = paths = 0 # Parameters without a bound: in this segment, and those that go beyond it
     for text, kind in zip(pieces[::2], types.values(), strict=False): # There is a text behind the last one
-        if '/' in text: here = 0
-        if kind.longest: continue
+        if '/' in text:
+            here = 0
+        if kind.longest:
+            continue
         here, paths = here + 1, paths + (kind is PATH_TYPES['path'])
-        if here > 1 or paths > 1: return True
+        if here > 1 or paths > 1:
+            return True
     return False
 
 # %% ../../nbs/core/07_routing.ipynb #ad38609a
@@ -131,10 +144,12 @@ def _split(pieces: Sequence[str | PathType], path: str) -> list[str] | None:
     at = 0
     for text in map(str, pieces[::2]): # Paths that are another pattern's take next to no time
         at = path.find(text, at)
-        if at < 0: return None
+        if at < 0:
+            return None
         at += len(text)
     last = pieces[-1]
-    if not isinstance(last, str) or not path.endswith(last): return None
+    if not isinstance(last, str) or not path.endswith(last):
+        return None
     return _Division(pieces, path).rest(0, 0)
 
 # %% ../../nbs/core/07_routing.ipynb #1739e0ca
@@ -151,14 +166,17 @@ class _Division:
 
     def rest(self, n: int, at: int) -> list[str] | None:
         "The texts of the parameters from piece `n` on, which begins at `at`."
-        if n == len(self.pieces): return [] if at == len(self.path) else None
+        if n == len(self.pieces):
+            return [] if at == len(self.path) else None
         piece = self.pieces[n]
         if isinstance(piece, str):
             return self.rest(n + 1, at + len(piece)) if self.path.startswith(piece, at) else None
         for end in self.ends(n, piece, at):
-            if (n, end) in self.failed: continue
+            if (n, end) in self.failed:
+                continue
             found = self.rest(n + 1, end)
-            if found is not None: return [self.path[at:end], *found]
+            if found is not None:
+                return [self.path[at:end], *found]
             self.failed.add((n, end))
         return None
 
@@ -167,9 +185,11 @@ class _Division:
         if not kind.run:
             longest = min(at + (kind.longest or 64), len(self.path))
             for end in range(longest, at, -1):
-                if re.fullmatch(kind.regex, self.path[at:end]): yield end
+                if re.fullmatch(kind.regex, self.path[at:end]):
+                    yield end
             return
-        if kind.run not in self.stops: self.stops[kind.run] = _stops(kind.run, self.path)
+        if kind.run not in self.stops:
+            self.stops[kind.run] = _stops(kind.run, self.path)
         stop = self.stops[kind.run][at]
         first = min(stop, self.tried.get((n, stop), stop + 1) - 1)
         least = at if kind is PATH_TYPES['path'] else at + 1
@@ -180,24 +200,30 @@ class _Division:
 def _stops(run: str, path: str) -> list[int]:
     "For each place in a path, where the run of such characters ends that it stands in."
     stops = list(range(len(path) + 1))
-    for found in re.finditer(f'{run}+', path): stops[found.start():found.end()] = [found.end()] * len(found[0])
+    for found in re.finditer(f'{run}+', path):
+        stops[found.start():found.end()] = [found.end()] * len(found[0])
     return stops
 
 # %% ../../nbs/core/07_routing.ipynb #b1cab76d
 def parse_pattern(text: str, # '/chat/{room}', '/item/{id:int}', '/files/{name:path}' or '^/regex/(?P<name>.+)'
                   ) -> Pattern:
     "Parse a path pattern. Raises `PatternError`."
-    if not isinstance(text, str): raise PatternError(f'a path must be a str, not {type(text).__name__}: {text!r}')
-    if text.startswith('^'): return _parse_regex(text)
-    if not text.startswith('/'): raise PatternError(f'the path {text!r} must start with "/"')
+    if not isinstance(text, str):
+        raise PatternError(f'a path must be a str, not {type(text).__name__}: {text!r}')
+    if text.startswith('^'):
+        return _parse_regex(text)
+    if not text.startswith('/'):
+        raise PatternError(f'the path {text!r} must start with "/"')
     rest = _PARAM.sub('', text)
     if '{' in rest or '}' in rest:
         raise PatternError(f'the path {text!r} has an unbalanced brace: write parameters as {{name}} or {{name:type}}')
     types: dict[str, PathType] = {}
     def translate(parameter: str) -> str:
         name, _, kind = parameter.partition(':')
-        if not name.isidentifier(): raise PatternError(f'{name!r} in the path {text!r} is not a parameter name')
-        if name in types: raise PatternError(f'the path {text!r} names the parameter {name!r} twice')
+        if not name.isidentifier():
+            raise PatternError(f'{name!r} in the path {text!r} is not a parameter name')
+        if name in types:
+            raise PatternError(f'the path {text!r} names the parameter {name!r} twice')
         if (kind or 'str') not in PATH_TYPES:
             raise PatternError(f'the path {text!r} has the unknown type {kind!r}: known are {", ".join(PATH_TYPES)}')
         types[name] = PATH_TYPES[kind or 'str']
@@ -205,14 +231,17 @@ def parse_pattern(text: str, # '/chat/{room}', '/item/{id:int}', '/files/{name:p
     pieces = _PARAM.split(text)
     regex = ''.join(translate(p) if i % 2 else re.escape(p) for i, p in enumerate(pieces))
     key = _PARAM.sub(lambda m: '{:' + (m[1].partition(':')[2] or 'str') + '}', text)
-    if not types: return Pattern(text, key, None, types)
+    if not types:
+        return Pattern(text, key, None, types)
     several = _backtracks(pieces, types)
     return (SeveralPattern if several else Pattern)(text, key, re.compile(regex, re.S), types)
 
 # %% ../../nbs/core/07_routing.ipynb #65c27797
 def _parse_regex(text: str) -> Pattern:
-    try: regex = re.compile(text, re.S)
-    except re.error as e: raise PatternError(f'the regular expression {text!r} does not parse: {e}') from None
+    try:
+        regex = re.compile(text, re.S)
+    except re.error as e:
+        raise PatternError(f'the regular expression {text!r} does not parse: {e}') from None
     return Pattern(text, text, regex, dict.fromkeys(regex.groupindex, PATH_TYPES['str']))
 
 # %% ../../nbs/core/07_routing.ipynb #40530a31
@@ -299,21 +328,28 @@ class RouteTable:
     def match(self, method: str, path: str) -> tuple[Route, dict[str, Any]] | None:
         "The route that answers `method` on `path` and the path's parameters; HEAD is answered by GET."
         found = self._exact.get((method, path)) or self._exact.get((ANY, path))
-        if found: return found, {}
+        if found:
+            return found, {}
         for m, route in self._patterns:
-            if m != method and m != ANY: continue
+            if m != method and m != ANY:
+                continue
             params = route.pattern.match(path)
-            if params is not None: return route, _with_slashes(params) if ENCODED_SLASH in path else params
-        if method == 'HEAD': return self.match('GET', path)
-        if ENCODED_SLASH in path: return self.match(method, path.replace(ENCODED_SLASH, '/'))
+            if params is not None:
+                return route, _with_slashes(params) if ENCODED_SLASH in path else params
+        if method == 'HEAD':
+            return self.match('GET', path)
+        if ENCODED_SLASH in path:
+            return self.match(method, path.replace(ENCODED_SLASH, '/'))
         return None
 
     def methods(self, path: str) -> set[str]:
         "The methods that are answered on `path`: for 405 and OPTIONS (RFC 9110, sections 15.5.6 and 9.3.7)."
         found = {method for method, p in self._exact if p == path}
         for method, route in self._patterns:
-            if route.pattern.match(path) is not None: found.add(method)
-        if not found and ENCODED_SLASH in path: return self.methods(path.replace(ENCODED_SLASH, '/'))
+            if route.pattern.match(path) is not None:
+                found.add(method)
+        if not found and ENCODED_SLASH in path:
+            return self.methods(path.replace(ENCODED_SLASH, '/'))
         return found | {'HEAD'} if 'GET' in found else found
 
     def named(self, name: str) -> Route | None:

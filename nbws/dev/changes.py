@@ -20,6 +20,7 @@ __all__ = []
 # %% ../../nbs/dev/00_changes.ipynb #8013bcae
 PLAIN = (str, int, float, bytes, bool, CodeType) # Compared by value
 
+# %% ../../nbs/dev/00_changes.ipynb #ea95f107
 class Same:
     "Equal to what stands for the same thing."
     __slots__ = ('thing',)
@@ -27,28 +28,36 @@ class Same:
     __hash__ = None  # type: ignore[assignment]
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Same): return NotImplemented
+        if not isinstance(other, Same):
+            return NotImplemented
         a, b = self.thing, other.thing
-        if a is b: return True
-        if type(a) is not type(b): return False
-        if isinstance(a, FunctionType): return True # Its parts are compared, too
+        if a is b:
+            return True
+        if type(a) is not type(b):
+            return False
+        if isinstance(a, FunctionType):
+            return True # Its parts are compared, too
         return isinstance(a, PLAIN) and bool(a == b)
 
 # %% ../../nbs/dev/00_changes.ipynb #94661d70
 Part = tuple[tuple[Any, ...], Any] # Where it was found, and what it is
 
+# %% ../../nbs/dev/00_changes.ipynb #7f4f2644
 def parts_of(thing: Any) -> Iterator[Part]:
     "What one thing is made of."
     if isinstance(thing, (MethodType, partial)):
         inner = thing.func if isinstance(thing, partial) else thing.__func__
         yield ('inner', id(inner)), inner
     elif isinstance(thing, FunctionType):
-        if not is_users(thing.__code__.co_filename): return
+        if not is_users(thing.__code__.co_filename):
+            return
         yield from parts_of_function(thing)
     elif isinstance(thing, type):
-        if is_users_module(thing.__module__): yield from members_of(thing)
+        if is_users_module(thing.__module__):
+            yield from members_of(thing)
     wrapped = inspect.getattr_static(thing, '__wrapped__', None)
-    if isinstance(wrapped, FunctionType): yield ('wrapped', id(wrapped)), wrapped
+    if isinstance(wrapped, FunctionType):
+        yield ('wrapped', id(wrapped)), wrapped
 
 # %% ../../nbs/dev/00_changes.ipynb #59ddfb07
 def parts_of_function(function: FunctionType) -> Iterator[Part]:
@@ -57,41 +66,51 @@ def parts_of_function(function: FunctionType) -> Iterator[Part]:
     own = id(function.__globals__), function.__qualname__, code.co_firstlineno
     yield ('code', own), code
     defaults = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
-    for i, value in enumerate([*defaults, *enclosed_by(function)]): yield ('value', own, i), value
+    for i, value in enumerate([*defaults, *enclosed_by(function)]):
+        yield ('value', own, i), value
     names = set(names_in(code))
-    for name in names: yield from global_part(name, function.__globals__, names)
+    for name in names:
+        yield from global_part(name, function.__globals__, names)
 
+# %% ../../nbs/dev/00_changes.ipynb #af1aac86
 def enclosed_by(function: FunctionType) -> Iterator[Any]:
     "The values of the variables that a function encloses."
     for cell in function.__closure__ or ():
-        try: yield cell.cell_contents
-        except ValueError: pass # Not yet filled
+        try:
+            yield cell.cell_contents
+        except ValueError:
+            pass # Not yet filled
 
 # %% ../../nbs/dev/00_changes.ipynb #6160512e
 def names_in(code: CodeType) -> Iterator[str]:
     "The global names and attributes that code uses, that of functions inside it, too."
     yield from code.co_names
     for inner in code.co_consts:
-        if isinstance(inner, CodeType): yield from names_in(inner)
+        if isinstance(inner, CodeType):
+            yield from names_in(inner)
 
 # %% ../../nbs/dev/00_changes.ipynb #30ac4e94
 def global_part(name: str, variables: dict[str, Any], names: set[str]) -> Iterator[Part]:
     "A variable, if it is one; of a module, those of its variables that may be meant."
     value = variables.get(name)
     if isinstance(value, ModuleType):
-        if not is_users_module(value.__name__): return
+        if not is_users_module(value.__name__):
+            return
         others = names - {name}
-        for attribute in others: yield from global_part(attribute, vars(value), others)
+        for attribute in others:
+            yield from global_part(attribute, vars(value), others)
     elif value is not None:
         yield ('global', id(variables), name), value
-        if not isinstance(value, (type, FunctionType, *PLAIN)): yield ('type', id(variables), name), type(value)
+        if not isinstance(value, (type, FunctionType, *PLAIN)):
+            yield ('type', id(variables), name), type(value)
 
 # %% ../../nbs/dev/00_changes.ipynb #6b7274f6
 def members_of(kind: type) -> Iterator[Part]:
     "The methods and properties of a class."
     for name, member in tuple(vars(kind).items()):
         function = getattr(member, '__func__', getattr(member, 'fget', member))
-        if isinstance(function, FunctionType): yield ('member', kind.__module__, kind.__qualname__, name), function
+        if isinstance(function, FunctionType):
+            yield ('member', kind.__module__, kind.__qualname__, name), function
 
 # %% ../../nbs/dev/00_changes.ipynb #ec9077b8
 def is_users_module(name: str) -> bool:
@@ -108,7 +127,8 @@ def made_of(*functions: Any) -> dict[Any, Same]:
     waiting: list[Part] = [((i,), function) for i, function in enumerate(functions)]
     while waiting and len(found) < MAX_PARTS:
         place, thing = waiting.pop()
-        if place in found: continue
+        if place in found:
+            continue
         found[place] = Same(thing)
         waiting += parts_of(thing)
     return found

@@ -61,40 +61,48 @@ class LivePages:
 
     async def _joined(self, ws: WebSocket, page: str = '/', made: int = 0, since: float = inf) -> None:
         self.pages.add(ws)
-        if not hasattr(ws.state, 'handler'): ws.state.handler, ws.state.made = handler_of(self.app, page), made
+        if not hasattr(ws.state, 'handler'):
+            ws.state.handler, ws.state.made = handler_of(self.app, page), made
         ws.state.noticed = 0
         ws.send({'type': 'hello', 'boot': self.boot, 'peer': self.peer})
         self._look(ws, handler_of(self.app, page)) # It may have come over from an app that was replaced
-        if self.trouble: ws.send(self.trouble)
-        elif self.error and self.error['at'] > since: ws.send(self.error)
+        if self.trouble:
+            ws.send(self.trouble)
+        elif self.error and self.error['at'] > since:
+            ws.send(self.error)
 
     async def _left(self, ws: WebSocket) -> None: self.pages.discard(ws)
 
     async def _heard(self, ws: WebSocket, type: str, data: Any,  # noqa: A002 (the message's field)
                      ) -> dict[str, Any] | None:
-        if type != 'noticed': return {'type': 'pong'}
+        if type != 'noticed':
+            return {'type': 'pong'}
         ws.state.noticed += 1
         return self.noticed(ws.query_params.get('page', '/'), data) if ws.state.noticed <= NOTICES else None
 
     def noticed(self, page: str, facts: dict[str, Any]) -> dict[str, Any] | None:
         "Tell the developer what only a page has noticed. Returns what the page is to show."
         facts = {k: v[:300] if isinstance(v, str) else v for k, v in facts.items()}
-        if self._is_known(facts): return None
+        if self._is_known(facts):
+            return None
         text = notice_text(self.app, facts)
         self.app.report(PageError(text), route_of(self.app, page)[1], SimpleNamespace(path=page))
         return {'type': 'error', 'where': f'The page {page}', 'text': text}
 
     def _is_known(self, facts: dict[str, Any]) -> bool:
         "The error itself, of which the page has seen the answer, has been told."
-        if facts.get('what') != 'response' or not self.error: return False
+        if facts.get('what') != 'response' or not self.error:
+            return False
         path = str(facts.get('path') or '').partition('?')[0]
         _, route = route_of(self.app, path, str(facts.get('verb')).upper())
         return route is not None and bool(self.error['where'] == route.label)
 
     def _look(self, ws: WebSocket, handler: Any) -> None:
-        if ws.state.handler == handler and ws.state.made not in RETIRED: return
+        if ws.state.handler == handler and ws.state.made not in RETIRED:
+            return
         ws.state.handler, ws.state.made = handler, 0
-        if self.app.live: ws.send({'type': 'refresh'})
+        if self.app.live:
+            ws.send({'type': 'refresh'})
 
     def check(self) -> None:
         "Let those pages refresh whose handler is another one than when they were made. From any thread."
@@ -102,12 +110,14 @@ class LivePages:
         RETIRED.extend(r.serial for r in before - self.routes)
         paths = {ws: ws.query_params.get('page', '/') for ws in tuple(self.pages)}
         handlers = {path: handler_of(self.app, path) for path in set(paths.values())}
-        for ws, path in paths.items(): self._look(ws, handlers[path])
+        for ws, path in paths.items():
+            self._look(ws, handlers[path])
 
     def refresh(self) -> int:
         "Let every page load what has changed; how many there are. From any thread."
         pages = tuple(self.pages)
-        for ws in pages: ws.send({'type': 'refresh'})
+        for ws in pages:
+            ws.send({'type': 'refresh'})
         return len(pages)
 
     def retire(self) -> None:
@@ -116,10 +126,12 @@ class LivePages:
 
     def tell(self, message: dict[str, Any]) -> None:
         "Send to every page. From any thread."
-        for ws in tuple(self.pages): ws.send(message)
+        for ws in tuple(self.pages):
+            ws.send(message)
 
     def report(self, error: BaseException, where: str) -> None:
         "Show every page an error; what a page has noticed is its own. From any thread."
-        if isinstance(error, PageError): return
+        if isinstance(error, PageError):
+            return
         self.error = {'type': 'error', 'where': where, 'text': error_text(error), 'at': time.time()}
         self.tell(self.error)

@@ -51,10 +51,13 @@ def no_answer(facts: Facts) -> str:
 def no_socket(app: WebApp, facts: Facts) -> str:
     "A socket could not be opened, or has ended."
     path, code, why = str(facts.get('path') or ''), facts.get('code'), facts.get('reason')
-    if facts.get('opened'): return f'the socket at {path} was closed with {code}' + (f': {why}' if why else '')
+    if facts.get('opened'):
+        return f'the socket at {path} was closed with {code}' + (f': {why}' if why else '')
     inner, route = route_of(app, path, WEBSOCKET)
-    if route: return f'the socket at {path} could not be opened: {route.label}, or something in between, refused it'
-    if inner is not app or len(app.table) < 2: return f'nothing answers sockets at {path}'
+    if route:
+        return f'the socket at {path} could not be opened: {route.label}, or something in between, refused it'
+    if inner is not app or len(app.table) < 2:
+        return f'nothing answers sockets at {path}'
     known = ', '.join(r.path for r in app.routes if WEBSOCKET in r.methods)
     known = f', but there is {known}' if known else ''
     return f'nothing answers sockets at {path}: there is no @app.ws({path!r}){known}'
@@ -66,6 +69,8 @@ TEXTS: dict[str, Callable[[Facts], str]] = {'oob': no_place, 'connect': no_effec
 def notice_text(app: WebApp, facts: Facts) -> str:
     "What a page of this app has noticed."
     what = str(facts.get('what'))
-    if what == 'socket': return no_socket(app, facts)
-    if text := TEXTS.get(what): return text(facts)
+    if what == 'socket':
+        return no_socket(app, facts)
+    if text := TEXTS.get(what):
+        return text(facts)
     return f'htmx says {facts.get("name")} {facts.get("detail") or ""}'.rstrip()

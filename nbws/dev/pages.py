@@ -22,9 +22,11 @@ def route_of(app: WebApp, path: str, method: str = 'GET') -> tuple[Application, 
     inner: Any = app
     while True:
         found = inner.table.match(method, path)
-        if not found or not isinstance(found[0].endpoint, Mount): return inner, found[0] if found else None
+        if not found or not isinstance(found[0].endpoint, Mount):
+            return inner, found[0] if found else None
         mount = found[0].endpoint
-        if not isinstance(mount.app, WebApp): return mount.app, found[0]
+        if not isinstance(mount.app, WebApp):
+            return mount.app, found[0]
         inner, path = mount.app, path[len(mount.prefix):] or '/'
 
 # %% ../../nbs/dev/01_pages.ipynb #602a2f52
@@ -33,6 +35,7 @@ def handler_of(app: WebApp, page: str, # A path
     "The function that makes this page now, and what it is made of; None where it is none of ours."
     inner, route = route_of(app, page)
     function = getattr(route.endpoint, 'function', None) if route else None
-    if function is None or not isinstance(inner, WebApp): return None, {}
+    if function is None or not isinstance(inner, WebApp):
+        return None, {}
     around = [plan.function for plan, *_ in inner.before] + [plan.function for plan in inner.after]
     return function, made_of(function, inner.body_wrap, *around)

@@ -38,9 +38,12 @@ class Development(BaseEnvironment):
 
     def hear(self, message: dict[str, Any]) -> None:
         "Pass on what the supervisor says: files have changed, or the program cannot be loaded any more."
-        if message['type'] == 'error': self.pages.trouble = message
-        else: self.pages.tell(message)
-        if self.pages.trouble: self.pages.tell(self.pages.trouble)
+        if message['type'] == 'error':
+            self.pages.trouble = message
+        else:
+            self.pages.tell(message)
+        if self.pages.trouble:
+            self.pages.tell(self.pages.trouble)
 
 # %% ../../nbs/dev/04_reload.ipynb #807c909f
 class ReloadedApp:
@@ -53,7 +56,9 @@ class ReloadedApp:
     async def http(self, request: Request) -> Response:
         "What the app answers; a whole page gets the script."
         development = self.development
-        if request.path.startswith(ASSETS + '/'): return await development.live_app.http(request)
+        if request.path.startswith(ASSETS + '/'):
+            return await development.live_app.http(request)
         response: Response = await self.app.http(request)
-        if not getattr(self.app, 'live', True): return response
+        if not getattr(self.app, 'live', True):
+            return response
         return with_script(response, lambda: live_script(request, development.pages.boot))

@@ -27,7 +27,8 @@ def same_origin(origin: str, # As the browser says it
                 ) -> bool:
     "Whether a page of this origin belongs to this scheme, host and port (RFC 6454)."
     named, _, place = origin.lower().partition('://')
-    if named not in (scheme, 'https') or not host: return False
+    if named not in (scheme, 'https') or not host:
+        return False
     return place.removesuffix(PORTS[named]) == host.lower().removesuffix(PORTS[named])
 
 # %% ../../nbs/jupyter/06_auth.ipynb #4829033a
@@ -37,14 +38,17 @@ def is_own_origin(handler: JupyterHandler, origin: str) -> bool:
 
 def is_named_origin(handler: JupyterHandler, origin: str) -> bool:
     "Whether the administrator has named this other origin. `*` names none, and a token asks for no less."
-    if handler.allow_origin: return bool(handler.allow_origin == origin)
+    if handler.allow_origin:
+        return bool(handler.allow_origin == origin)
     return bool(handler.allow_origin_pat and re.fullmatch(handler.allow_origin_pat, origin))
 
 # %% ../../nbs/jupyter/06_auth.ipynb #8132784f
 def is_navigation(request: HTTPServerRequest) -> bool:
     "Whether a person opens a page, in a tab or a frame; such a request can be answered with a page that explains."
-    if request.method not in ('GET', 'HEAD'): return False
-    if 'Upgrade' in request.headers or 'HX-Request' in request.headers: return False
+    if request.method not in ('GET', 'HEAD'):
+        return False
+    if 'Upgrade' in request.headers or 'HX-Request' in request.headers:
+        return False
     mode = request.headers.get('Sec-Fetch-Mode')
     return mode == 'navigate' if mode else 'text/html' in request.headers.get('Accept', '')
 
@@ -63,7 +67,8 @@ def kernel_of(handler: JupyterHandler, kernel: str, # Its id
 
 def note_use(handler: JupyterHandler, kernel: Any) -> None:
     "The kernel is in use."
-    if kernel is None: return
+    if kernel is None:
+        return
     now = datetime.now(timezone.utc)
     kernel.last_activity = now
     handler.settings['last_activity_times']['nbws'] = now
@@ -90,12 +95,17 @@ class AuthHandler(JupyterHandler):
         self.segment = self.path_kwargs['segment']
         self.prefix = f'{self.base_url}nbws/{self.segment}'
         self.target = (self.request.uri or '')[len(self.prefix):]
-        if self.target.startswith('/~') and not self.service: await self._by_ticket()
-        else: await self._by_login()
-        if self._finished: return
-        if not await may_execute(self): raise web.HTTPError(403)
+        if self.target.startswith('/~') and not self.service:
+            await self._by_ticket()
+        else:
+            await self._by_login()
+        if self._finished:
+            return
+        if not await may_execute(self):
+            raise web.HTTPError(403)
         self.kernel = kernel_of(self, self.segment.partition('~')[0])
-        if self.kernel is None and self.service != NOTEBOOK: raise web.HTTPError(404, 'there is no such kernel')
+        if self.kernel is None and self.service != NOTEBOOK:
+            raise web.HTTPError(404, 'there is no such kernel')
         note_use(self, self.kernel)
 
     async def _by_login(self) -> None:
@@ -103,29 +113,37 @@ class AuthHandler(JupyterHandler):
         if token and bare(self.request.headers.get('Authorization', '')) == token:
             self.request.arguments.pop('token', None) # The app's own: Jupyter would look at nothing else
         await super().prepare(_redirect_to_login=is_navigation(self.request))
-        if self._finished: return
+        if self._finished:
+            return
         if not self.current_user:
-            if not is_navigation(self.request): raise web.HTTPError(403)
+            if not is_navigation(self.request):
+                raise web.HTTPError(403)
             web.authenticated(lambda handler: None)(self) # Redirects to the login page
             return
         origin = self.request.headers.get('Origin')
-        if origin and not is_own_origin(self, origin) and not is_named_origin(self, origin): raise web.HTTPError(403)
+        if origin and not is_own_origin(self, origin) and not is_named_origin(self, origin):
+            raise web.HTTPError(403)
 
     async def _by_ticket(self) -> None:
-        if not self.check_host(): raise web.HTTPError(403)
+        if not self.check_host():
+            raise web.HTTPError(403)
         self.ticket = self.target[2:].partition('/')[0].partition('?')[0]
         user = self.settings['nbws_tickets'].user(self.ticket, self.segment)
-        if user is None or self.request.headers.get('Origin', 'null') != 'null': raise web.HTTPError(403)
+        if user is None or self.request.headers.get('Origin', 'null') != 'null':
+            raise web.HTTPError(403)
         self.current_user = self._jupyter_current_user = user
         self.prefix += f'/~{self.ticket}'
         self.target = (self.request.uri or '')[len(self.prefix):]
 
     def check_xsrf_cookie(self) -> None:
         "A form of a page on Jupyter's own origin is none from another site; else Jupyter's check decides."
-        if not hasattr(self, '_jupyter_current_user'): return # Asked too early: `prepare` asks again
+        if not hasattr(self, '_jupyter_current_user'):
+            return # Asked too early: `prepare` asks again
         origin = self.request.headers.get('Origin')
-        if self.ticket or (origin and is_own_origin(self, origin)): return
-        if origin and not is_named_origin(self, origin): raise web.HTTPError(403)
+        if self.ticket or (origin and is_own_origin(self, origin)):
+            return
+        if origin and not is_named_origin(self, origin):
+            raise web.HTTPError(403)
         super().check_xsrf_cookie()
 
     @property

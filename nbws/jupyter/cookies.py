@@ -21,13 +21,18 @@ _SIGNED = re.compile(r'"?2\|1:\d+\|\d+:\d+\|\d+:([^|]*)\|\d+:([^|]*)\|[0-9a-f]{6
 # %% ../../nbs/jupyter/01_cookies.ipynb #5f7e0a67
 def _is_login(name: str, value: str, host: str) -> bool:
     "Is this the login cookie of a Jupyter server, this one or another?"
-    if not name.startswith('username-'): return False
+    if not name.startswith('username-'):
+        return False
     here = re.sub('[^A-Za-z0-9]', '-', re.sub(r':\d+$', '', host))
-    if _LOGIN.match(name) or re.match(rf'username-{re.escape(here)}(-\d+)?$', name): return True
+    if _LOGIN.match(name) or re.match(rf'username-{re.escape(here)}(-\d+)?$', name):
+        return True
     signed = _SIGNED.match(value)
-    if signed is None or signed[1] != name: return False
-    try: return b'"username"' in b64decode(signed[2])
-    except ValueError: return False
+    if signed is None or signed[1] != name:
+        return False
+    try:
+        return b'"username"' in b64decode(signed[2])
+    except ValueError:
+        return False
 
 # %% ../../nbs/jupyter/01_cookies.ipynb #6a6f4c55
 def pairs(field: str) -> list[tuple[str, str, str]]:
@@ -49,16 +54,19 @@ class JupyterCookies:
              ) -> None:
         "An app sets a cookie."
         name, _, value = field.partition(';')[0].partition('=')
-        if name.strip() != XSRF: return
+        if name.strip() != XSRF:
+            return
         key = app, value.strip()
         self._apps.pop(key, None)
         self._apps[key] = None
-        while len(self._apps) > self.limit: self._apps.pop(next(iter(self._apps)))
+        while len(self._apps) > self.limit:
+            self._apps.pop(next(iter(self._apps)))
 
     def is_jupyters(self, name: str, value: str, host: str, # Of the request, with its port
                     app: str = '') -> bool:
         "Is this a cookie of a Jupyter server or of a hub, rather than the app's?"
-        if name == XSRF: return (app, value) not in self._apps
+        if name == XSRF:
+            return (app, value) not in self._apps
         return bool(_HUBS.match(name)) or _is_login(name, value, host)
 
     def holds_token(self, data: bytes) -> bool:

@@ -24,8 +24,10 @@ def query_tokens(target: str) -> set[str]:
 # %% ../../nbs/jupyter/09_credentials.ipynb #14644b90
 async def is_hubs(handler: JupyterHandler, hub: Any, token: str) -> bool:
     "Whether the hub knows this token, of whichever user. It has been asked for most already, and keeps its answers."
-    try: return bool(await hub.user_for_token(token, session_id=hub.get_session_id(handler), sync=False))
-    except Exception: return True # It does not answer: rather no token than one too many
+    try:
+        return bool(await hub.user_for_token(token, session_id=hub.get_session_id(handler), sync=False))
+    except Exception:
+        return True # It does not answer: rather no token than one too many
 
 def came_by_cookie(handler: JupyterHandler, logins: set[str], # Names of login cookies
                    ) -> bool:
@@ -48,7 +50,8 @@ async def credentials_of(handler: JupyterHandler,
     if hub:
         bearer = set() if field.lower().startswith('basic ') else {bare(field)} - {''}
         tokens |= {token for token in (given | bearer) - tokens if await is_hubs(handler, hub, token)}
-    if field: given.add(bare(field))
+    if field:
+        given.add(bare(field))
     known = by_ticket or given & tokens or came_by_cookie(handler, logins)
     if not known and getattr(provider, 'auth_enabled', True):
         tokens |= given # Nothing else can have let this request in: this provider takes what we do not know

@@ -44,13 +44,16 @@ class ExplainingHandler(AuthHandler):
     def sandbox(self) -> None:
         "Add what the answer to a page with a ticket needs."
         self.add_header('Content-Security-Policy', SANDBOX)
-        for name, value in CROSS.items(): self.set_header(name, value)
+        for name, value in CROSS.items():
+            self.set_header(name, value)
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         "A page that tries again where a person looks at it; a line of text for everything else."
-        if self.ticket: self.sandbox()
+        if self.ticket:
+            self.sandbox()
         text = EXPLAINED.get(status_code, self._reason)
-        if status_code in (502, 503): self.set_header('Retry-After', '1')
+        if status_code in (502, 503):
+            self.set_header('Retry-After', '1')
         self.set_header('Cache-Control', 'no-store')
         if is_navigation(self.request) and status_code in EXPLAINED:
             self.set_header('Content-Type', 'text/html; charset=UTF-8')

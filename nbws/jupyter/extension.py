@@ -22,7 +22,8 @@ def _jupyter_server_extension_points() -> list[dict[str, str]]: return [{'module
 
 def _load_jupyter_server_extension(serverapp: Any) -> None:
     app = serverapp.web_app
-    if 'nbws_tickets' in app.settings: return # Settings name it twice: also by `nbws.jpserver`
+    if 'nbws_tickets' in app.settings:
+        return # Settings name it twice: also by `nbws.jpserver`
     app.settings['nbws_tickets'], app.settings['nbws_cookies'] = TicketStore(), JupyterCookies()
     app.settings.setdefault('last_activity_times', {})
     base = app.settings['base_url']

@@ -32,8 +32,10 @@ def unmasked(value: str) -> bytes:
     try:
         version, mask, masked, _ = value.split('|')
         key, data = binascii.unhexlify(mask), binascii.unhexlify(masked)
-        if version == '2' and len(key) == 4: return bytes(b ^ key[i % 4] for i, b in enumerate(data))
-    except ValueError: pass
+        if version == '2' and len(key) == 4:
+            return bytes(b ^ key[i % 4] for i, b in enumerate(data))
+    except ValueError:
+        pass
     return value.encode()
 
 # %% ../../nbs/jupyter/02_headers.ipynb #5d43a7e9
@@ -48,7 +50,8 @@ class JupyterCredentials:
         self.logins = frozenset(filter(None, logins))
         self.secrets = {t.encode() for t in tokens if t}
         for name, _, value in pairs(headers.get('Cookie', '')):
-            if name != XSRF or not value or not self.has_cookie(name, value): continue
+            if name != XSRF or not value or not self.has_cookie(name, value):
+                continue
             self.secrets |= {value.encode(), unmasked(value)}
 
     def has(self, value: str) -> bool:
@@ -57,7 +60,8 @@ class JupyterCredentials:
 
     def has_cookie(self, name: str, value: str) -> bool:
         "Is this cookie Jupyter's?"
-        if name in self.logins or self.cookies.is_jupyters(name, value, self.host, self.app): return True
+        if name in self.logins or self.cookies.is_jupyters(name, value, self.host, self.app):
+            return True
         return name != XSRF and self.has(value.strip('"'))
 
     def without_cookies(self, field: str) -> str:
@@ -67,7 +71,8 @@ class JupyterCredentials:
     def without_query(self, url: str) -> str:
         "A target or a URL without Jupyter's values in its query."
         path, mark, query = url.partition('?')
-        if not mark: return url
+        if not mark:
+            return url
         kept = '&'.join(p for p in query.split('&') if not self.has(unquote_plus(p.partition('=')[2])))
         return f'{path}?{kept}' if kept else path
 
@@ -87,13 +92,19 @@ def request_fields(headers: HTTPHeaders, # The browser's
     fields = HTTPHeaders()
     for name, value in headers.get_all():
         low = name.lower()
-        if low in dropped or jupyters.has(bare(value)): continue
-        if low == 'cookie': value = jupyters.without_cookies(value)
-        elif low == 'referer': value = jupyters.without_query(value)
-        if value or low != 'cookie': fields.add(name, value)
-    for name, value in forwarded.items(): fields[name] = value
+        if low in dropped or jupyters.has(bare(value)):
+            continue
+        if low == 'cookie':
+            value = jupyters.without_cookies(value)
+        elif low == 'referer':
+            value = jupyters.without_query(value)
+        if value or low != 'cookie':
+            fields.add(name, value)
+    for name, value in forwarded.items():
+        fields[name] = value
     fields['Connection'] = 'Upgrade' if upgrade else 'close'
-    if upgrade: fields['Upgrade'] = 'websocket'
+    if upgrade:
+        fields['Upgrade'] = 'websocket'
     return fields
 
 # %% ../../nbs/jupyter/02_headers.ipynb #910f4bb8
@@ -106,15 +117,18 @@ def answer_fields(headers: HTTPHeaders, jupyters: JupyterCredentials, prefix: st
     "The header fields of an app's answer that reach the browser."
     dropped, passed = HOP | NOT_FROM_APPS, []
     for name, value in headers.get_all():
-        if name.lower() in dropped or (name.lower() == 'set-cookie' and not _may_set(value, jupyters, prefix)): continue
+        if name.lower() in dropped or (name.lower() == 'set-cookie' and not _may_set(value, jupyters, prefix)):
+            continue
         passed.append((name, value))
     return passed
 
 # %% ../../nbs/jupyter/02_headers.ipynb #cdc3448e
 def _may_set(field: str, jupyters: JupyterCredentials, prefix: str) -> bool:
     name, _, value = (part.strip() for part in field.partition(';')[0].partition('='))
-    if name != XSRF: return not jupyters.has_cookie(name, value)
+    if name != XSRF:
+        return not jupyters.has_cookie(name, value)
     paths = _COOKIE_PATH.findall(field)
-    if paths and not f'{paths[-1]}/'.startswith(f'{prefix}/'): return False
+    if paths and not f'{paths[-1]}/'.startswith(f'{prefix}/'):
+        return False
     jupyters.cookies.note(field, jupyters.app)
     return True

@@ -26,7 +26,8 @@ class KernelSession(NamedTuple):
 async def sessions_of(handler: JupyterHandler) -> list[KernelSession]:
     "The sessions of this Jupyter server."
     listed: Any = handler.session_manager.list_sessions()
-    if hasattr(listed, '__await__'): listed = await listed
+    if hasattr(listed, '__await__'):
+        listed = await listed
     return [KernelSession(s['path'], s['kernel']['id'], s['type']) for s in listed]
 
 # %% ../../nbs/jupyter/08_notebooks.ipynb #ac0a0e98
@@ -41,10 +42,13 @@ def kernels_of(sessions: Sequence[KernelSession], kernel: str, # A page's own
 def announced_at(handler: JupyterHandler, kernel: str, app: str) -> float:
     "When a kernel's app was announced, in seconds; 0: it is not."
     manager = kernel_of(handler, kernel)
-    if manager is None: return 0.0
+    if manager is None:
+        return 0.0
     told = announced(manager.connection_file, app)
-    try: return told[0].stat().st_mtime if told else 0.0
-    except OSError: return 0.0 # Withdrawn in this moment
+    try:
+        return told[0].stat().st_mtime if told else 0.0
+    except OSError:
+        return 0.0 # Withdrawn in this moment
 
 # %% ../../nbs/jupyter/08_notebooks.ipynb #edd4cc4e
 async def whereabouts(handler: JupyterHandler, segment: str, # A page's own
@@ -52,7 +56,8 @@ async def whereabouts(handler: JupyterHandler, segment: str, # A page's own
     "For a page: its notebook's path, whether that has a kernel, and where the page's app is served now."
     mine, _, app = segment.partition('~')
     notebook, others = kernels_of(await sessions_of(handler), mine, notebook)
-    if kernel_of(handler, mine): others.insert(0, mine)
+    if kernel_of(handler, mine):
+        others.insert(0, mine)
     began = {kernel: announced_at(handler, kernel, app) for kernel in others}
     at = mine if began.get(mine) else max(began, key=lambda kernel: began[kernel], default='')
     path = f'{handler.base_url}nbws/{app_segment(at, app)}' if began.get(at) else ''

@@ -36,8 +36,10 @@ def forwarded_fields(handler: ExplainingHandler, address: KernelAddress) -> dict
 
 async def reach(address: KernelAddress) -> Upstream:
     "A connection to the app. Raises `HTTPError` 503 where nobody listens any more."
-    try: return Upstream(await connect(address))
-    except (OSError, StreamClosedError, asyncio.TimeoutError): raise web.HTTPError(503) from None
+    try:
+        return Upstream(await connect(address))
+    except (OSError, StreamClosedError, asyncio.TimeoutError):
+        raise web.HTTPError(503) from None
 
 # %% ../../nbs/jupyter/10_proxy.ipynb #32c3248c
 class Forwarding:
@@ -54,23 +56,30 @@ class Forwarding:
         fields = request_fields(request.headers, forwarded_fields(handler, address), upgrade, self.credentials)
         self._has_body = 'Content-Length' in fields or request.method in ('POST', 'PUT', 'PATCH')
         line = RequestStartLine(request.method or '', self.credentials.without_query(handler.target), '')
-        try: await self.upstream.connection.write_headers(line, fields)
-        except StreamClosedError: raise web.HTTPError(502) from None
+        try:
+            await self.upstream.connection.write_headers(line, fields)
+        except StreamClosedError:
+            raise web.HTTPError(502) from None
         self._reading = asyncio.ensure_future(self.upstream.read())
 
     async def send(self, chunk: bytes) -> None:
         "Pass on a piece of the request's body."
-        if not self._has_body: return
-        try: await self.upstream.connection.write(chunk)
-        except StreamClosedError: pass # The app has answered already, or it will be seen that it has not
+        if not self._has_body:
+            return
+        try:
+            await self.upstream.connection.write(chunk)
+        except StreamClosedError:
+            pass # The app has answered already, or it will be seen that it has not
 
     async def head(self) -> tuple[int, str, HTTPHeaders]:
         "The answer's status, reason and fields. Raises `HTTPError` 502 where there is none."
         upstream = self.upstream
         try:
-            if not upstream.head.done(): upstream.connection.finish() # Else it has answered already
+            if not upstream.head.done():
+                upstream.connection.finish() # Else it has answered already
             return await upstream.head
-        except (StreamClosedError, web.HTTPError): raise web.HTTPError(502) from None
+        except (StreamClosedError, web.HTTPError):
+            raise web.HTTPError(502) from None
         except Exception: # tornado could not parse it
             self.handler.log.warning('nbws: the app in kernel %s sent what is no HTTP', self.handler.segment)
             raise web.HTTPError(502) from None
@@ -79,42 +88,54 @@ class Forwarding:
         "Pass on the whole answer. Raises `HTTPError` 502 where there is none."
         code, reason, headers = await self.head()
         fields = answer_fields(headers, self.credentials, self.handler.prefix)
-        if code == 101: await self._tunnel(fields)
-        else: await self._answer(code, reason, fields)
+        if code == 101:
+            await self._tunnel(fields)
+        else:
+            await self._answer(code, reason, fields)
 
     async def _answer(self, code: int, reason: str, fields: list[tuple[str, str]]) -> None:
         handler, upstream = self.handler, self.upstream
         handler.set_status(code, reason)
         handler.clear_header('Content-Type')
-        for name, value in fields: handler.add_header(name, value)
-        if handler.ticket: handler.sandbox()
+        for name, value in fields:
+            handler.add_header(name, value)
+        if handler.ticket:
+            handler.sandbox()
         upstream.sink = self._piece
         try:
             await handler.flush()
             upstream.ready.set()
-            if self._reading: await self._reading
-        except StreamClosedError: return upstream.close()
-        if upstream.complete or handler.request.method == 'HEAD': handler.finish()
-        else: handler.detach().close() # It broke off, and must not look whole
+            if self._reading:
+                await self._reading
+        except StreamClosedError:
+            return upstream.close()
+        if upstream.complete or handler.request.method == 'HEAD':
+            handler.finish()
+        else:
+            handler.detach().close() # It broke off, and must not look whole
 
     async def _piece(self, chunk: bytes) -> None:
         try:
             self.handler.write(chunk)
             await self.handler.flush()
-        except (StreamClosedError, RuntimeError): self.upstream.close()
+        except (StreamClosedError, RuntimeError):
+            self.upstream.close()
 
     async def _tunnel(self, fields: list[tuple[str, str]]) -> None:
         lines = ''.join(f'{name}: {value}\r\n' for name, value in fields)
         head = f'HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n{lines}\r\n'
         browser: IOStream = self.handler.detach()
         browser.set_nodelay(True)
-        try: await browser.write(head.encode('latin-1'))
-        except StreamClosedError: return self.upstream.stream.close()
+        try:
+            await browser.write(head.encode('latin-1'))
+        except StreamClosedError:
+            return self.upstream.stream.close()
         await tunnel(browser, self.upstream.stream, self._passed)
 
     def _passed(self) -> None:
         now = time.monotonic()
-        if now - self._used_at < 10: return # Often enough for any culler
+        if now - self._used_at < 10:
+            return # Often enough for any culler
         self._used_at = now
         note_use(self.handler, self.handler.kernel)
 
@@ -123,11 +144,14 @@ async def serve_here(handler: ExplainingHandler) -> None:
     "Answer what is asked of the extension itself. Raises `HTTPError` for a wrong method."
     method = handler.request.method
     if handler.service == TICKET:
-        if method != 'POST': raise web.HTTPError(405)
+        if method != 'POST':
+            raise web.HTTPError(405)
         ticket = handler.settings['nbws_tickets'].issue(handler.segment, handler.current_user)
         return _tell(handler, {'path': f'~{ticket}/'})
-    if method not in ('GET', 'HEAD'): raise web.HTTPError(405)
-    if 'Upgrade' in handler.request.headers: raise web.HTTPError(400)
+    if method not in ('GET', 'HEAD'):
+        raise web.HTTPError(405)
+    if 'Upgrade' in handler.request.headers:
+        raise web.HTTPError(400)
     notebook = handler.get_query_argument('path', '', strip=False)
     _tell(handler, await whereabouts(handler, handler.segment, notebook))
 
@@ -143,7 +167,8 @@ _TICKET = re.compile(r'(/nbws/[\w~-]+/~)(?!(?:ticket|notebook)(?:[?#]|$))[^/?#]+
 def hide_ticket(request: Any) -> None:
     "Take a ticket out of what the log says of a request."
     request.uri = _TICKET.sub(r'\1[secret]', request.uri or '')
-    if referer := request.headers.get('Referer'): request.headers['Referer'] = _TICKET.sub(r'\1[secret]', referer)
+    if referer := request.headers.get('Referer'):
+        request.headers['Referer'] = _TICKET.sub(r'\1[secret]', referer)
 
 # %% ../../nbs/jupyter/10_proxy.ipynb #87742e4d
 @web.stream_request_body
@@ -155,9 +180,11 @@ class ProxyHandler(ExplainingHandler):
         # Nothing is kept here; the app has its own limit.
         self.request.connection.set_max_body_size(2**62) # type: ignore[union-attr]
         await super().prepare()
-        if self._finished or await self._answered(): return
+        if self._finished or await self._answered():
+            return
         told = announced(self.kernel.connection_file, self.segment.partition('~')[2])
-        if told is None: raise web.HTTPError(503)
+        if told is None:
+            raise web.HTTPError(503)
         address = told[1]
         credentials = await self._credentials() # First: a browser that leaves meanwhile has nothing to be closed
         self.forwarding = Forwarding(self, await reach(address), credentials)
@@ -168,39 +195,47 @@ class ProxyHandler(ExplainingHandler):
 
     async def _answered(self) -> bool:
         "Answer what is not for the app: an address without its slash, a sandboxed page's preflight, own services."
-        if not self.target.startswith('/'): self.redirect(f'{self.prefix}/{self.target}')
+        if not self.target.startswith('/'):
+            self.redirect(f'{self.prefix}/{self.target}')
         elif self.ticket and self.request.method == 'OPTIONS':
             self.sandbox()
             self.set_status(204)
             self.finish()
-        elif self.service: await serve_here(self)
+        elif self.service:
+            await serve_here(self)
         return self._finished
 
     def finish(self, chunk: Any = None) -> Any:
         # tornado closes a connection on which it was answered before the body was read, and does not say so: a proxy
         # that keeps connections would send the next request into the closed one, and answer it with an error.
-        if self.forwarding is None and not self._headers_written: self.set_header('Connection', 'close')
+        if self.forwarding is None and not self._headers_written:
+            self.set_header('Connection', 'close')
         return super().finish(chunk)
 
     async def data_received(self, chunk: bytes) -> None:
-        if self.forwarding and not self._finished: await self.forwarding.send(chunk)
+        if self.forwarding and not self._finished:
+            await self.forwarding.send(chunk)
 
     def on_connection_close(self) -> None:
         "The browser has left."
         super().on_connection_close()
-        if self.forwarding: self.forwarding.upstream.close()
+        if self.forwarding:
+            self.forwarding.upstream.close()
 
     async def forward(self, **_: str) -> None:
         "Pass on the answer."
-        if self.forwarding: await self.forwarding.answer()
+        if self.forwarding:
+            await self.forwarding.answer()
 
     get = head = post = put = patch = delete = options = forward
 
     def on_finish(self) -> None:
-        if self.forwarding: self.forwarding.upstream.close() # tornado's client leaves that to whoever made it
+        if self.forwarding:
+            self.forwarding.upstream.close() # tornado's client leaves that to whoever made it
 
     def _log(self) -> None:
-        if self.get_status() in (502, 503): return
+        if self.get_status() in (502, 503):
+            return
         hide_ticket(self.request)
         super()._log()
 
@@ -210,4 +245,5 @@ class ProxyHandler(ExplainingHandler):
 
     def log_exception(self, typ: Any, value: Any, tb: Any) -> None:
         "What is answered with a status is no news for Jupyter's log."
-        if not isinstance(value, web.HTTPError): super().log_exception(typ, value, tb)
+        if not isinstance(value, web.HTTPError):
+            super().log_exception(typ, value, tb)

@@ -62,18 +62,26 @@ def address_files(connection_file: str | os.PathLike[str], app: str = '') -> tup
 # %% ../../nbs/jupyter/00_rendezvous.ipynb #3fbf2229
 FRESH = os.O_WRONLY | os.O_CREAT | os.O_EXCL # To open a file that is not there
 
+# %% ../../nbs/jupyter/00_rendezvous.ipynb #097a79ee
 def _private(folder: Path) -> bool:
     "Make the folder, if need be, and say whether it is this user's alone."
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
         found = folder.lstat()
-    except OSError: return False
-    if not stat.S_ISDIR(found.st_mode): return False
-    if not hasattr(os, 'geteuid'): return True # Windows: the profile's own rights hold
-    if found.st_uid != os.geteuid(): return False
-    if found.st_mode & 0o077 == 0: return True
-    try: folder.chmod(0o700)
-    except OSError: return False
+    except OSError:
+        return False
+    if not stat.S_ISDIR(found.st_mode):
+        return False
+    if not hasattr(os, 'geteuid'):
+        return True # Windows: the profile's own rights hold
+    if found.st_uid != os.geteuid():
+        return False
+    if found.st_mode & 0o077 == 0:
+        return True
+    try:
+        folder.chmod(0o700)
+    except OSError:
+        return False
     return folder.lstat().st_mode & 0o077 == 0 # Some file systems keep no modes, and say nothing
 
 # %% ../../nbs/jupyter/00_rendezvous.ipynb #a6d2194c
@@ -81,23 +89,29 @@ def private_address_file(connection_file: str | os.PathLike[str], app: str = '')
     "Where this process can tell of an app so that nobody else can read it; None: nowhere."
     return next((f for f in address_files(connection_file, app) if _keeps_modes(f.parent)), None)
 
+# %% ../../nbs/jupyter/00_rendezvous.ipynb #7216af71
 def _keeps_modes(folder: Path) -> bool:
     "Is a file of mode 0600 in this folder really that, and ours?"
-    if not _private(folder): return False
+    if not _private(folder):
+        return False
     probe = folder/secrets.token_hex(8)
     try:
-        with open(os.open(probe, FRESH, 0o600)) as f: found = os.fstat(f.fileno())
+        with open(os.open(probe, FRESH, 0o600)) as f:
+            found = os.fstat(f.fileno())
         probe.unlink()
-    except OSError: return False
+    except OSError:
+        return False
     return not hasattr(os, 'geteuid') or (found.st_uid == os.geteuid() and found.st_mode & 0o077 == 0)
 
 # %% ../../nbs/jupyter/00_rendezvous.ipynb #33a9a63f
 def socket_path(file: Path, # An address file
                 ) -> str:
     "A path for the Unix socket, beside the address file or in a private folder; '' where the platform has none."
-    if not hasattr(socket, 'AF_UNIX'): return ''
+    if not hasattr(socket, 'AF_UNIX'):
+        return ''
     path = file.with_suffix('.sock')
-    if len(os.fsencode(path)) <= MAX_SOCKET_PATH and _private(file.parent): return str(path)
+    if len(os.fsencode(path)) <= MAX_SOCKET_PATH and _private(file.parent):
+        return str(path)
     return os.path.join(tempfile.mkdtemp(prefix='nbws-'), 'app.sock') # mkdtemp makes it 0700
 
 # %% ../../nbs/jupyter/00_rendezvous.ipynb #3586985d
@@ -108,10 +122,12 @@ def new_address(path: str = '', port: int = 0) -> KernelAddress:
 # %% ../../nbs/jupyter/00_rendezvous.ipynb #d55987c8
 def announce(file: Path, address: KernelAddress) -> None:
     "Tell the Jupyter server. Raises `OSError` where the file cannot be written."
-    if not _private(file.parent): raise OSError(f'{file.parent} is not a private folder of this user')
+    if not _private(file.parent):
+        raise OSError(f'{file.parent} is not a private folder of this user')
     fresh = file.with_name(f'{file.name}.{secrets.token_hex(4)}')
     try:
-        with open(os.open(fresh, FRESH, 0o600), 'w') as f: json.dump(asdict(address), f)
+        with open(os.open(fresh, FRESH, 0o600), 'w') as f:
+            json.dump(asdict(address), f)
         os.replace(fresh, file)
     except BaseException:
         fresh.unlink(missing_ok=True)
@@ -120,15 +136,20 @@ def announce(file: Path, address: KernelAddress) -> None:
 # %% ../../nbs/jupyter/00_rendezvous.ipynb #6aaefa25
 def withdraw(file: Path, address: KernelAddress) -> None:
     "Take the announcement back, and the socket's own folder with it; harmless when another process has replaced it."
-    if os.getpid() != address.pid: return # A fork
-    if read_address(file) == address: file.unlink(missing_ok=True)
+    if os.getpid() != address.pid:
+        return # A fork
+    if read_address(file) == address:
+        file.unlink(missing_ok=True)
     socket_file = Path(address.path) if address.path else None
     with suppress(OSError): # The server has removed it
-        if socket_file: socket_file.unlink()
+        if socket_file:
+            socket_file.unlink()
     with suppress(OSError):
-        if socket_file and socket_file.parent != file.parent: socket_file.parent.rmdir()
+        if socket_file and socket_file.parent != file.parent:
+            socket_file.parent.rmdir()
     with suppress(OSError): # There is another app's file
-        if file.parent.name != 'nbws': file.parent.rmdir() # Not Jupyter's runtime folder
+        if file.parent.name != 'nbws':
+            file.parent.rmdir() # Not Jupyter's runtime folder
 
 # %% ../../nbs/jupyter/00_rendezvous.ipynb #cf360ebe
 def read_address(file: Path) -> KernelAddress | None:
@@ -136,13 +157,16 @@ def read_address(file: Path) -> KernelAddress | None:
     try:
         with open(os.open(file, os.O_RDONLY | getattr(os, 'O_NOFOLLOW', 0))) as f:
             found = os.fstat(f.fileno())
-            if hasattr(os, 'geteuid') and (found.st_uid != os.geteuid() or found.st_mode & 0o077): return None
+            if hasattr(os, 'geteuid') and (found.st_uid != os.geteuid() or found.st_mode & 0o077):
+                return None
             return KernelAddress(**json.load(f))
-    except (OSError, ValueError, TypeError): return None
+    except (OSError, ValueError, TypeError):
+        return None
 
 # %% ../../nbs/jupyter/00_rendezvous.ipynb #1cff6a48
 def announced(connection_file: str | os.PathLike[str], app: str = '') -> tuple[Path, KernelAddress] | None:
     "What an app of this kernel has announced, and in which file; or None."
     for file in address_files(connection_file, app):
-        if address := read_address(file): return file, address
+        if address := read_address(file):
+            return file, address
     return None

@@ -26,7 +26,8 @@ class TicketStore:
         "A fresh ticket."
         ticket = secrets.token_urlsafe(24)
         self._known[ticket] = where, user, time.monotonic() + self.life
-        while len(self._known) > self.limit: self._known.pop(next(iter(self._known)))
+        while len(self._known) > self.limit:
+            self._known.pop(next(iter(self._known)))
         return ticket
 
     def user(self, ticket: str, where: str) -> Any:

@@ -35,7 +35,8 @@ class FrameBoundaries:
         while at < end:
             short = data[at + 1] & 127 if at + 2 <= end else 126
             size = 2 if short < 126 else 4 if short == 126 else 10
-            if at + size > end: break
+            if at + size > end:
+                break
             length = short if size == 2 else int.from_bytes(data[at + 2:at + size], 'big')
             self.closed |= data[at] & 15 == 8
             at += size + length
@@ -50,6 +51,7 @@ def close_frame(code: int, reason: str) -> bytes:
 # %% ../../nbs/jupyter/04_tunnel.ipynb #991330ec
 PIECE = 64 * 1024 # Bytes on the way in each direction
 
+# %% ../../nbs/jupyter/04_tunnel.ipynb #61325e8d
 async def tunnel(browser: IOStream, app: IOStream, used: Callable[[], None], # Called when something passes
                  ) -> None:
     "Pass bytes in both directions until one side ends; both are closed then."
@@ -58,7 +60,8 @@ async def tunnel(browser: IOStream, app: IOStream, used: Callable[[], None], # C
     outward = asyncio.ensure_future(_pass(app, browser, used, frames.feed))
     try:
         await asyncio.wait((inward, outward), return_when=asyncio.FIRST_COMPLETED)
-        if not inward.done() and frames.between and not frames.closed: await _restarted(browser, inward)
+        if not inward.done() and frames.between and not frames.closed:
+            await _restarted(browser, inward)
     finally:
         browser.close()
         app.close()
@@ -70,14 +73,18 @@ async def _pass(source: IOStream, target: IOStream, used: Callable[[], None],
     try:
         while True:
             data = await source.read_bytes(PIECE, partial=True)
-            if look: look(data)
+            if look:
+                look(data)
             used()
             await target.write(data)
-    except (StreamClosedError, OSError): pass
+    except (StreamClosedError, OSError):
+        pass
 
 # %% ../../nbs/jupyter/04_tunnel.ipynb #4dde4147
 async def _restarted(browser: IOStream, inward: asyncio.Future[None]) -> None:
     "Close a browser's socket whose app has gone, and give it a second to answer."
-    try: await browser.write(close_frame(1012, 'the kernel has ended'))
-    except StreamClosedError: return
+    try:
+        await browser.write(close_frame(1012, 'the kernel has ended'))
+    except StreamClosedError:
+        return
     await asyncio.wait((inward,), timeout=1)

@@ -27,9 +27,12 @@ TIMEOUT = 5.0 # Seconds to connect
 async def connect(address: KernelAddress) -> IOStream:
     "A stream to where an app listens. Raises `OSError` or `StreamClosedError` where nobody does."
     where: Any
-    if address.path: stream, where = IOStream(socket.socket(socket.AF_UNIX)), address.path
-    else: stream, where = IOStream(socket.socket(socket.AF_INET)), ('127.0.0.1', address.port)
-    try: await with_timeout(timedelta(seconds=TIMEOUT), stream.connect(where), quiet_exceptions=StreamClosedError)
+    if address.path:
+        stream, where = IOStream(socket.socket(socket.AF_UNIX)), address.path
+    else:
+        stream, where = IOStream(socket.socket(socket.AF_INET)), ('127.0.0.1', address.port)
+    try:
+        await with_timeout(timedelta(seconds=TIMEOUT), stream.connect(where), quiet_exceptions=StreamClosedError)
     except BaseException:
         stream.close()
         raise
@@ -48,23 +51,30 @@ class Upstream(HTTPMessageDelegate):
 
     def headers_received(self, start_line: Any, headers: HTTPHeaders) -> None:
         code = start_line.code
-        if code == 101: self.stream = self.connection.detach()
-        if code >= 200 or code == 101: self.head.set_result((code, start_line.reason, headers))
+        if code == 101:
+            self.stream = self.connection.detach()
+        if code >= 200 or code == 101:
+            self.head.set_result((code, start_line.reason, headers))
 
     async def data_received(self, chunk: bytes) -> None:
         await self.ready.wait()
-        if self.sink: await self.sink(chunk)
+        if self.sink:
+            await self.sink(chunk)
 
     def finish(self) -> None: self.complete = True
 
     def on_connection_close(self) -> None:
-        if not self.head.done(): self.head.set_exception(StreamClosedError())
+        if not self.head.done():
+            self.head.set_exception(StreamClosedError())
 
     async def read(self) -> None:
         "Read the answer to its end; `complete` tells whether it had one."
-        try: await self.connection.read_response(self)
-        except StreamClosedError: pass
-        if self.head.done(): return
+        try:
+            await self.connection.read_response(self)
+        except StreamClosedError:
+            pass
+        if self.head.done():
+            return
         self.head.set_exception(StreamClosedError())
         self.head.exception() # Retrieved, though nobody may ask any more
 

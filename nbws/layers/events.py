@@ -27,13 +27,15 @@ _FIELDS = {'sec-fetch-mode': 'cors', 'sec-fetch-dest': 'empty', 'accept': 'text/
            'cache-control': 'no-cache'}
 REFUSED = 4204 # The app has no stream there: the page is not to try again
 
+# %% ../../nbs/layers/09_events.ipynb #67411234
 def asked(request: Request) -> Request:
     "The request for the stream that a handshake at `PATH` asks for: by the same visitor, below the same prefix."
     query = request.query_params
     dropped = ('connection', 'upgrade', *_FIELDS)
     fields = [(k, v) for k, v in request.headers.items() if k not in dropped and not k.startswith('sec-websocket')]
     fields += _FIELDS.items()
-    if last := query.get('last'): fields.append(('last-event-id', last))
+    if last := query.get('last'):
+        fields.append(('last-event-id', last))
     path = query.get('url', '')
     return Request('GET', path if path.startswith('/') else f'/{path}', fields, peer=request.peer,
                    server=request.server, scheme=request.scheme, root_path=request.root_path)
@@ -52,7 +54,8 @@ class Events:
     def arriving(self, size: int) -> None: ...
     def drained(self) -> None: self._room.set()
     def closed(self, code: int, reason: str = '') -> None:
-        if self._task: self._task.cancel()
+        if self._task:
+            self._task.cancel()
 
     async def _run(self, conn: Conn) -> None:
         response = await self.app.http(self.request)
@@ -63,20 +66,28 @@ class Events:
         try:
             if streams:
                 conn.send('open') # The only text: what the stream says is bytes, however it is cut
-                async for piece in pieces: await self._send(conn, piece)
+                async for piece in pieces:
+                    await self._send(conn, piece)
         except Exception as e:
-            if not isinstance(e, Reported): log.exception('an event stream broke off')
+            if not isinstance(e, Reported):
+                log.exception('an event stream broke off')
         finally:
-            if hasattr(pieces, 'aclose'): await pieces.aclose()
-        if streams: conn.close(CloseCode.NORMAL, 'the stream has ended')
-        else: conn.close(REFUSED, f'{response.status_code} {kind}')
-        if response.background is not None: await Workers.here().call(response.background)
+            if hasattr(pieces, 'aclose'):
+                await pieces.aclose()
+        if streams:
+            conn.close(CloseCode.NORMAL, 'the stream has ended')
+        else:
+            conn.close(REFUSED, f'{response.status_code} {kind}')
+        if response.background is not None:
+            await Workers.here().call(response.background)
 
     async def _send(self, conn: Conn, piece: Any) -> None:
         data = piece.encode() if isinstance(piece, str) else bytes(piece)
-        if not data: return
+        if not data:
+            return
         self._room.clear()
-        if conn.send(data): await self._room.wait()
+        if conn.send(data):
+            await self._room.wait()
 
 # %% ../../nbs/layers/09_events.ipynb #752c5b86
 class EventStreams(Layer):

@@ -45,7 +45,8 @@ def from_jupyter(request: Request) -> None:
     request.replace_headers(Headers.from_raw([f for f in headers.raw if f[0] != SECRET]))
     descend(request, headers.get('x-forwarded-prefix', '').rstrip('/'))
     request.vouched = '/~' in request.root_path # By a ticket: to itself it is another origin
-    if headers.get('x-forwarded-proto') in ('http', 'https'): request.scheme = headers['x-forwarded-proto']
+    if headers.get('x-forwarded-proto') in ('http', 'https'):
+        request.scheme = headers['x-forwarded-proto']
     request.peer = (headers.get('x-forwarded-for', ''), 0)
 
 # %% ../../nbs/layers/03_gate.ipynb #2d5368e3
@@ -65,18 +66,26 @@ class Gate(Layer):
         "The answer to a request that may not pass, or None."
         host, told = b'', False
         for name, value in request.headers.raw:
-            if name == b'host': host = value
-            elif name not in _ASKED: continue
-            elif name != SECRET: told = True
+            if name == b'host':
+                host = value
+            elif name not in _ASKED:
+                continue
+            elif name != SECRET:
+                told = True
             elif self.secret:
-                if not compare_digest(value, self.secret): return _forbidden()
+                if not compare_digest(value, self.secret):
+                    return _forbidden()
                 from_jupyter(request)
                 return None
-        if told and self.proxies and request.peer[0] in self.proxies: self.proxies.apply(request)
+        if told and self.proxies and request.peer[0] in self.proxies:
+            self.proxies.apply(request)
         local = not request.server[0] # A Unix socket, which no browser reaches
-        if local and self.secret: return _forbidden()
-        if not local and host not in self._known and (refusal := self._check_host(request, host)): return refusal
-        if self.direct: return self.direct.enter(request)
+        if local and self.secret:
+            return _forbidden()
+        if not local and host not in self._known and (refusal := self._check_host(request, host)):
+            return refusal
+        if self.direct:
+            return self.direct.enter(request)
         changes = request.method not in SAFE or request.upgrade
         return foreign(request) if changes and is_foreign_to_app(request) else None
 
@@ -84,10 +93,12 @@ class Gate(Layer):
         name = split_host(host.decode('latin-1'))[0]
         names = (*hosts_of(request), *listed('NBWS_ALLOWED_HOSTS'))
         if not ((self.any_host and not names) or is_loopback(name) or allows(names, name)):
-            if self.direct and JSP in request.headers: return None # The token decides
+            if self.direct and JSP in request.headers:
+                return None # The token decides
             return _forbidden(f'This server does not answer to the name {name!r}. If it should, tell it: '
                               'App(allowed_hosts=[...]) or the variable NBWS_ALLOWED_HOSTS.')
-        if len(self._known) < 100: self._known.add(host)
+        if len(self._known) < 100:
+            self._known.add(host)
         return None
 
 # %% ../../nbs/layers/03_gate.ipynb #9cb7040d
@@ -118,19 +129,24 @@ class DirectAddress(Layer):
 
     def enter(self, request: Request) -> Response | None:
         "Let a visitor pass who has the secret, or send one with a cookie to where it stands in no address."
-        if request.target.startswith(b'/~') and self._by_path(request): return None
-        if self._is(request.cookies.get(self.cookie(request), '')): return self._known(request)
+        if request.target.startswith(b'/~') and self._by_path(request):
+            return None
+        if self._is(request.cookies.get(self.cookie(request), '')):
+            return self._known(request)
         browser = 'sec-fetch-mode' in request.headers or 'origin' in request.headers
         right = self._is(request.query_params.get(TOKEN, ''))
-        if not right or request.method != 'GET' or (request.upgrade and browser): return closed(request)
-        if browser: return self._with_cookie(request)
+        if not right or request.method != 'GET' or (request.upgrade and browser):
+            return closed(request)
+        if browser:
+            return self._with_cookie(request)
         self._pass(request, ''.join(_without_token(request)).encode('latin-1')) # A program needs no redirect
         return None
 
     def leave(self, request: Request, response: Response) -> Response:
         "Say who may frame the answer."
         for name, value in response.headers if self.cookies else ():
-            if name.lower() == 'set-cookie' and self.cookies: self.cookies.note(value)
+            if name.lower() == 'set-cookie' and self.cookies:
+                self.cookies.note(value)
         response = copy.copy(response)
         response.headers = [*response.headers, *_FIELDS]
         return response
@@ -139,18 +155,22 @@ class DirectAddress(Layer):
 
     def _by_path(self, request: Request) -> bool:
         first, slash, _ = request.target[2:].partition(b'/')
-        if not slash or not compare_digest(first, self.token.encode()): return False
-        if request.headers.get('origin', 'null') != 'null': return False
+        if not slash or not compare_digest(first, self.token.encode()):
+            return False
+        if request.headers.get('origin', 'null') != 'null':
+            return False
         descend(request, f'/~{self.token}')
         request.vouched = True
         self._pass(request, request.target)
         return True
 
     def _known(self, request: Request) -> Response | None:
-        if 'origin' in request.headers and is_foreign_to_app(request): return foreign(request)
+        if 'origin' in request.headers and is_foreign_to_app(request):
+            return foreign(request)
         navigates = request.headers.get('sec-fetch-mode') == 'navigate'
         # Its own iframe's address again: the secret leaves the address bar, whoever brings it
-        if navigates and TOKEN in request.query_params: return self._with_cookie(request)
+        if navigates and TOKEN in request.query_params:
+            return self._with_cookie(request)
         descend(request, request.headers.get(JSP, '').rstrip('/'))
         request.vouched = navigates # A notebook shows it in a frame
         self._pass(request, request.target)
@@ -167,20 +187,25 @@ class DirectAddress(Layer):
 # %% ../../nbs/layers/03_gate.ipynb #5ea66435
 _NOTEBOOKS = re.compile(r'nbws-\d+=') # The cookies of direct addresses: this one, and other notebooks'
 
+# %% ../../nbs/layers/03_gate.ipynb #e7212b8e
 def hide_jupyters(request: Request, cookies: JupytersCookies | None) -> None:
     "Let the app see nothing of Jupyter's: no cookie, no token."
     raw = []
     for name, value in request.headers.raw:
         if name == b'cookie':
             field = value.decode('latin-1')
-            if cookies: field = cookies.of_app(field, request.host)
+            if cookies:
+                field = cookies.of_app(field, request.host)
             field = '; '.join(p for p in field.split('; ') if not _NOTEBOOKS.match(p))
-            if not field: continue
+            if not field:
+                continue
             value = field.encode('latin-1')
-        elif cookies and cookies.holds_token(value): continue # Through jupyter-server-proxy
+        elif cookies and cookies.holds_token(value):
+            continue # Through jupyter-server-proxy
         raw.append((name, value))
     request.replace_headers(Headers.from_raw(raw))
-    if not (cookies and cookies.holds_token(request.target)): return
+    if not (cookies and cookies.holds_token(request.target)):
+        return
     path, _, query = request.target.partition(b'?')
     kept = b'&'.join(p for p in query.split(b'&') if not cookies.holds_token(p))
     request.retarget(path + b'?' + kept if kept else path)
@@ -198,7 +223,8 @@ def with_cookie(request: Request, name: str, token: str) -> Response:
     path, query = _without_token(request)
     where = './' + path.rpartition('/')[2] + query # jupyter-server-proxy mends only some of what is not relative
     kind: dict[str, Any] = {'samesite': 'strict', 'secure': request.scheme == 'https'}
-    if [request.headers.get(f'sec-fetch-{f}') for f in ('site', 'dest')] == ['cross-site', 'iframe']: kind = FRAMED
+    if [request.headers.get(f'sec-fetch-{f}') for f in ('site', 'dest')] == ['cross-site', 'iframe']:
+        kind = FRAMED
     prefix = request.headers.get(JSP, '').rstrip('/')
     cookie = set_cookie(name, token, path=f'{prefix}/', **kind)
     return Response(b'', 303, [('location', where), ('cache-control', 'no-store'), ('set-cookie', cookie)])
@@ -209,7 +235,8 @@ OURS = {'x-nbws': 'closed'} # Tells the notebook's page that it has found the ap
 def closed(request: Request) -> Response:
     "The answer to a visitor without the secret: where to get it."
     text = 'This address needs the secret from its notebook: open it from there, or run the cell again.'
-    if 'text/html' not in request.headers.get('accept', ''): return PlainTextResponse(f'403 {text}\n', 403, OURS)
+    if 'text/html' not in request.headers.get('accept', ''):
+        return PlainTextResponse(f'403 {text}\n', 403, OURS)
     head = '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>nbws</title></head>'
     return HTMLResponse(f'{head}<body><p>{text}</p></body></html>', 403, OURS)
 

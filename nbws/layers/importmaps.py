@@ -38,11 +38,15 @@ def import_map(text: bytes, # What stands in the element
                host: str = '', # The app's own name, as for `under`
                ) -> bytes:
     "A page's own import map, with these rules; what is none stays as it is."
-    try: found = json.loads(text)
-    except (ValueError, RecursionError): return text
-    if not isinstance(found, dict): return text
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    if not isinstance(found, dict):
+        return text
     found['imports'] = rules(prefix) | moved(found.get('imports'), prefix, host)
     if isinstance(scopes := found.get('scopes'), dict):
         found['scopes'] = {under(prefix, k, host): moved(v, prefix, host) for k, v in scopes.items()}
-    if 'integrity' in found: found['integrity'] = moved(found['integrity'], prefix, host)
+    if 'integrity' in found:
+        found['integrity'] = moved(found['integrity'], prefix, host)
     return _script_json(found)

@@ -59,7 +59,8 @@ def split_origin(origin: str, # As browsers write it: `https://chat.example`, `c
                  ) -> tuple[str, str, str]:
     "Scheme, name and port, in lower case (RFC 6454, section 6.2); the scheme's own port where none is said."
     match = re.fullmatch(r'([a-z][a-z0-9+.-]*)://(.*)', origin.strip().lower())
-    if not match: return '', '', ''
+    if not match:
+        return '', '', ''
     name, port = split_host(match[2])
     return match[1], name, port or PORTS.get(match[1], '')
 
@@ -70,9 +71,11 @@ def allows_origin(origins: Iterable[str], # `vscode-webview://*`, `https://*.exa
     "Whether an origin is among those that were allowed."
     scheme, name, port = split_origin(origin)
     for o in origins:
-        if o == '*' or o.lower() == origin.lower(): return True
+        if o == '*' or o.lower() == origin.lower():
+            return True
         allowed, host, at = split_origin(o)
-        if name and (allowed, at) == (scheme, port) and allows([host], name): return True
+        if name and (allowed, at) == (scheme, port) and allows([host], name):
+            return True
     return False
 
 # %% ../../nbs/layers/00_origins.ipynb #588e095a
@@ -94,7 +97,8 @@ def is_foreign(request: Request,
                ) -> bool:
     "Whether a page of another origin is behind a request."
     origin, site = request.headers.get('origin'), request.headers.get('sec-fetch-site')
-    if site in ('same-origin', 'none'): return False
+    if site in ('same-origin', 'none'):
+        return False
     return site is not None if origin is None else not may_send(request, origin, hosts, origins)
 
 # %% ../../nbs/layers/00_origins.ipynb #4102e6f4
@@ -107,15 +111,18 @@ def may_send(request: Request,
     if scheme in PORTS and name and (scheme == 'https' or request.scheme == 'http'):
         host, at = split_host(request.host)
         same = name == host or (is_loopback(name) and is_loopback(host))
-        if same and port == (at or PORTS[scheme]): return True
-        if allows([n for n in (*hosts, *listed('NBWS_ALLOWED_HOSTS')) if n != '*'], name): return True
+        if same and port == (at or PORTS[scheme]):
+            return True
+        if allows([n for n in (*hosts, *listed('NBWS_ALLOWED_HOSTS')) if n != '*'], name):
+            return True
     return allows_origin((*origins, *listed('NBWS_ALLOWED_ORIGINS')), origin)
 
 # %% ../../nbs/layers/00_origins.ipynb #de4de1da
 def foreign(request: Request) -> Response:
     "The answer to a request that `is_foreign`: 403, and what would let it pass."
     origin = request.headers.get('origin')
-    if origin is None: return PlainTextResponse('403 The browser says that a page of another site sends this.\n', 403)
+    if origin is None:
+        return PlainTextResponse('403 The browser says that a page of another site sends this.\n', 403)
     scheme, name, _ = split_origin(origin)
     if scheme == 'http' and request.scheme == 'https' and name == split_host(request.host)[0]:
         advice = 'It was loaded without TLS: open it by https.'
@@ -126,22 +133,27 @@ def foreign(request: Request) -> Response:
 # %% ../../nbs/layers/00_origins.ipynb #dfbbf517
 _PAGE = re.compile(r'[a-z][a-z\d+.-]*://[^/?#]+', re.I)
 
+# %% ../../nbs/layers/00_origins.ipynb #ca72c12a
 def is_hidden(request: Request, hosts: Iterable[str] = (), origins: Iterable[str] = (), # As for `is_foreign`
               ) -> bool:
     """Whether a page of another origin makes a visitor's browser ask, and the visitor cannot see it: for an image, a
     script, a fetch or a frame (Fetch Metadata). What opens a page in a tab, such as a link, is not hidden."""
     get = request.headers.get
     site, origin = get('sec-fetch-site'), get('origin')
-    if site in ('same-origin', 'none') or (site is None and origin is None): return False
+    if site in ('same-origin', 'none') or (site is None and origin is None):
+        return False
     opens = get('sec-fetch-mode') == 'navigate' and get('sec-fetch-dest') == 'document'
-    if opens and 'sec-purpose' not in request.headers: return False # Else it is fetched before anybody has clicked
-    if origin is None and (page := _PAGE.match(get('referer', ''))): origin = page[0]
+    if opens and 'sec-purpose' not in request.headers:
+        return False # Else it is fetched before anybody has clicked
+    if origin is None and (page := _PAGE.match(get('referer', ''))):
+        origin = page[0]
     return origin is None or not may_send(request, origin, hosts, origins)
 
 # %% ../../nbs/layers/00_origins.ipynb #54169816
 def hidden(request: Request) -> Response:
     "The answer to a request that `is_hidden`. In a frame it has a link: following it is no other page's doing."
-    if request.headers.get('sec-fetch-dest') not in ('iframe', 'frame'): return foreign(request)
+    if request.headers.get('sec-fetch-dest') not in ('iframe', 'frame'):
+        return foreign(request)
     text = 'A page of another site shows this one in a frame.'
     more = 'App(allowed_origins=[...]) or the variable NBWS_ALLOWED_ORIGINS names sites that may do so at once.'
     head = '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>nbws</title></head>'

@@ -20,15 +20,18 @@ __all__ = []
 def without(target: bytes, # A path and a query, as they came
             prefix: bytes) -> bytes:
     "The target below a prefix; the same if it does not begin with that."
-    if not target.startswith(prefix) or target[len(prefix):][:1] not in (b'', b'/', b'?'): return target
+    if not target.startswith(prefix) or target[len(prefix):][:1] not in (b'', b'/', b'?'):
+        return target
     rest = target[len(prefix):]
     return rest if rest.startswith(b'/') else b'/' + rest
 
+# %% ../../nbs/layers/02_prefix.ipynb #71e2a95d
 def descend(request: Request,
             prefix: str, # Percent-encoded, with a slash at its beginning and none at its end; '' changes nothing
             ) -> None:
     "Let a request stand below one more prefix, which a proxy may have left in its path. On the server's loop."
-    if not prefix: return
+    if not prefix:
+        return
     request.root_path += prefix
     request.prefix += prefix
     request.retarget(without(request.target, prefix.encode()))
@@ -56,12 +59,15 @@ def under(prefix: str,
           host: str = '', # The app's own name: its full addresses are mended, too
           ) -> str:
     "The URL below the prefix, unless it is relative, elsewhere or there already."
-    if url.startswith('/') and not url.startswith('//'): head, path = '', url
+    if url.startswith('/') and not url.startswith('//'):
+        head, path = '', url
     elif host and (parts := urlsplit(url)).scheme in ('http', 'https') and parts.netloc == host:
         head = f'{parts.scheme}://{host}'
         path = url[len(head):] or '/'
-        if not path.startswith('/'): path = f'/{path}'
-    else: return url
+        if not path.startswith('/'):
+            path = f'/{path}'
+    else:
+        return url
     return url if re.match(rf'{re.escape(prefix)}([/?#]|$)', path) else f'{head}{prefix}{path}'
 
 # %% ../../nbs/layers/02_prefix.ipynb #0b09cdab
@@ -69,7 +75,8 @@ def bytes_under(prefix: str,
                 url: bytes, # As it stands in a page
                 host: str) -> bytes:
     "The same for a page's bytes."
-    if not url.startswith((b'/', b'http')): return url
+    if not url.startswith((b'/', b'http')):
+        return url
     return under(prefix, url.decode('latin-1'), host).encode('latin-1')
 
 # %% ../../nbs/layers/02_prefix.ipynb #d517f8fe
@@ -81,7 +88,10 @@ def mend_field(name: str, # In lower case
                value: str, prefix: str, host: str) -> str:
     "The value of a header field below the prefix."
     if name == 'hx-location' and value.lstrip().startswith('{'):
-        try: return json.dumps({k: under(prefix, v, host) if k == 'path' else v for k, v in json.loads(value).items()})
-        except (ValueError, AttributeError, RecursionError): return value
-    if pattern := _WITHIN.get(name): return pattern.sub(lambda m: m[1] + under(prefix, m[2].rstrip(), host), value)
+        try:
+            return json.dumps({k: under(prefix, v, host) if k == 'path' else v for k, v in json.loads(value).items()})
+        except (ValueError, AttributeError, RecursionError):
+            return value
+    if pattern := _WITHIN.get(name):
+        return pattern.sub(lambda m: m[1] + under(prefix, m[2].rstrip(), host), value)
     return under(prefix, value, host) if name in _ADDRESSES else value

@@ -29,13 +29,15 @@ def split_address(text: str, # `192.0.2.1`, `192.0.2.1:4711`, `[2001:db8::1]:471
 FORWARDED = frozenset((b'x-forwarded-for', b'x-forwarded-proto'))
 _SCHEMES = {'http': 'http', 'https': 'https', 'ws': 'http', 'wss': 'https'}
 
+# %% ../../nbs/layers/01_proxies.ipynb #7cf72694
 class Proxies:
     "Addresses of the reverse proxies that are believed what they say of the visitor (uvicorn's --forwarded-allow-ips)."
     def __init__(self, names: str | Iterable[str], # Addresses and networks, one text with commas or several; `*`: all
                  ) -> None:
         names = [n.strip() for n in (names.split(',') if isinstance(names, str) else names)]
         self.names = [n for n in names if n]
-        try: self._networks = [ip_network(n) for n in self.names if n != '*']
+        try:
+            self._networks = [ip_network(n) for n in self.names if n != '*']
         except ValueError as e:
             raise NbwsError(f'forwarded_allow_ips takes IP addresses, networks and "*": {e}') from None
         self.all = '*' in self.names
@@ -45,23 +47,28 @@ class Proxies:
     def __contains__(self, host: str) -> bool: return self.all or len(host) < 50 and self._known(host)
 
     def _look_up(self, host: str) -> bool:
-        try: address = ip_address(host)
-        except ValueError: return False # A Unix socket's peer has none, and a proxy may say `unknown`
+        try:
+            address = ip_address(host)
+        except ValueError:
+            return False # A Unix socket's peer has none, and a proxy may say `unknown`
         return any((getattr(address, 'ipv4_mapped', None) or address) in n for n in self._networks)
 
     def visitor(self, told: str, # The values of X-Forwarded-For, joined
                 ) -> tuple[str, int]:
         "The visitor's address: the last that is no proxy, else the first; its port is 0 where none is said."
         addresses = [split_address(part) for part in told.split(',')]
-        if self.all: return addresses[0]
+        if self.all:
+            return addresses[0]
         return next((a for a in reversed(addresses) if a[0] not in self), addresses[0])
 
     def apply(self, request: Request) -> None:
         "Let a request that came from a trusted proxy have the visitor's address and scheme. On the server's loop."
         told: list[str] = []
         for name, value in request.headers.raw:
-            if name == b'x-forwarded-for': told.append(value.decode('latin-1'))
+            if name == b'x-forwarded-for':
+                told.append(value.decode('latin-1'))
             elif name == b'x-forwarded-proto':
                 request.scheme = _SCHEMES.get(value.decode('latin-1').strip(), request.scheme)
         host, port = self.visitor(','.join(told))
-        if host: request.peer = host, port
+        if host:
+            request.peer = host, port

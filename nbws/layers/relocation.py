@@ -30,7 +30,8 @@ class PrefixScript(Layer):
     "Answers for the script that pages behind a prefix begin with. On the server's loop."
     def enter(self, request: Request) -> Response | None:
         "The script, if this request asks for it."
-        if request.path != SCRIPT or request.method not in ('GET', 'HEAD') or request.upgrade: return None
+        if request.path != SCRIPT or request.method not in ('GET', 'HEAD') or request.upgrade:
+            return None
         fields = [('content-type', 'text/javascript; charset=utf-8'), ('cache-control', 'max-age=3600')]
         return Response((Path(__path__[0])/'static'/'prefix.js').read_bytes(), 200, fields)
 
@@ -56,6 +57,7 @@ def with_script(response: Response,
 _AS_IT_IS = (101, 206, 304)
 _NAVIGATES = ('document', 'iframe', 'frame')
 
+# %% ../../nbs/layers/08_relocation.ipynb #94e75ebd
 class Relocation(Layer):
     "Brings answers in line with the prefix that their visitors see. On the server's loop."
     def __init__(self, events: bool = False, # Event streams of pages behind a prefix come over sockets
@@ -64,18 +66,24 @@ class Relocation(Layer):
 
     def leave(self, request: Request, response: Response) -> Response:
         "The same answer for an app that stands below `request.prefix`, with the scripts that it is to begin with."
-        if not (request.prefix or response.scripts): return response
+        if not (request.prefix or response.scripts):
+            return response
         response = copy.copy(response)
-        if request.prefix: response.headers = _moved_fields(request, response)
+        if request.prefix:
+            response.headers = _moved_fields(request, response)
         kind = (response.header('content-type') or '').lower()
-        if response.header('content-encoding') or response.status_code in _AS_IT_IS: return response
-        if kind.startswith('text/html'): return _rewritten(response, self._rewriter(request, response))
-        if not (request.prefix and kind.startswith('text/css')): return response
+        if response.header('content-encoding') or response.status_code in _AS_IT_IS:
+            return response
+        if kind.startswith('text/html'):
+            return _rewritten(response, self._rewriter(request, response))
+        if not (request.prefix and kind.startswith('text/css')):
+            return response
         return _rewritten(response, Styles(request.prefix, request.host))
 
     def _rewriter(self, request: Request, response: Response) -> Rewriter:
         scripts = [script() for script in response.scripts]
-        if request.prefix: scripts.insert(0, script_element(request.root_path, request.host, self.events))
+        if request.prefix:
+            scripts.insert(0, script_element(request.root_path, request.host, self.events))
         page = request.headers.get('sec-fetch-dest') in _NAVIGATES
         return Rewriter(request.prefix, request.host, ''.join(scripts), page)
 
@@ -83,7 +91,8 @@ class Relocation(Layer):
 def _moved_fields(request: Request, response: Response) -> list[tuple[str, str]]:
     prefix, host = request.prefix, request.host
     fields = [(name, mend_field(name.lower(), value, prefix, host)) for name, value in response.headers]
-    if JSP not in request.headers: return fields
+    if JSP not in request.headers:
+        return fields
     return [(k, _relative(v, prefix, request.path) if k.lower() == 'location' else v) for k, v in fields]
 
 def _relative(url: str, prefix: str, path: str) -> str:
@@ -94,8 +103,10 @@ def _rewritten(response: Response, rewriter: Rewriter | Styles) -> Response:
     dropped = ('content-length', 'etag', 'last-modified') if response.scripts else ('content-length',)
     response.headers = [f for f in response.headers if f[0].lower() not in dropped]
     body: Any = response.body
-    if isinstance(body, bytes): response.body = rewriter.feed(body) + rewriter.end()
-    else: response.body = _each_async(body, rewriter) if hasattr(body, '__aiter__') else _each(body, rewriter)
+    if isinstance(body, bytes):
+        response.body = rewriter.feed(body) + rewriter.end()
+    else:
+        response.body = _each_async(body, rewriter) if hasattr(body, '__aiter__') else _each(body, rewriter)
     return response
 
 def _bytes(piece: Any) -> bytes: return piece.encode() if isinstance(piece, str) else bytes(piece)
@@ -103,14 +114,19 @@ def _bytes(piece: Any) -> bytes: return piece.encode() if isinstance(piece, str)
 # %% ../../nbs/layers/08_relocation.ipynb #61e8421a
 async def _each_async(body: Any, rewriter: Rewriter | Styles) -> AsyncIterator[bytes]:
     try:
-        async for piece in body: yield rewriter.feed(_bytes(piece))
+        async for piece in body:
+            yield rewriter.feed(_bytes(piece))
         yield rewriter.end()
     finally:
-        if hasattr(body, 'aclose'): await body.aclose()
+        if hasattr(body, 'aclose'):
+            await body.aclose()
 
+# %% ../../nbs/layers/08_relocation.ipynb #d0893e68
 def _each(body: Any, rewriter: Rewriter | Styles) -> Iterator[bytes]:
     try:
-        for piece in body: yield rewriter.feed(_bytes(piece))
+        for piece in body:
+            yield rewriter.feed(_bytes(piece))
         yield rewriter.end()
     finally:
-        if hasattr(body, 'close'): body.close()
+        if hasattr(body, 'close'):
+            body.close()

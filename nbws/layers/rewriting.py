@@ -31,7 +31,8 @@ class Links:
 
     def tag(self, tag: bytes) -> bytes:
         "The same tag."
-        if b'/' not in tag: return tag
+        if b'/' not in tag:
+            return tag
         tag = _LINK.sub(self._link, tag)
         return _STYLE.sub(self._style, tag) if b'url(' in tag.lower() else tag
 
@@ -63,7 +64,8 @@ _LONGEST = 8192 # Bytes that wait for the end of a tag
 def whole_tags(data: bytes) -> int:
     "So many bytes can go on: all, or what stands before a tag that has no end yet."
     at = data.rfind(b'<')
-    if at < 0 or b'>' in data[at:] or len(data) - at > _LONGEST: return len(data)
+    if at < 0 or b'>' in data[at:] or len(data) - at > _LONGEST:
+        return len(data)
     return at if data[at + 1:at + 2].isalpha() or data[at + 1:at + 2] in b'/!' else len(data)
 
 # %% ../../nbs/layers/07_rewriting.ipynb #2debede3
@@ -92,6 +94,7 @@ class PendingMap:
 # %% ../../nbs/layers/07_rewriting.ipynb #f95b7258
 _LONGEST_MAP = 65536 # Bytes that wait for the end of an import map
 
+# %% ../../nbs/layers/07_rewriting.ipynb #11e759fd
 class Markup:
     "HTML on its way below a prefix."
     def __init__(self, prefix: str, host: str = '') -> None:
@@ -109,7 +112,8 @@ class Markup:
         out: list[bytes] = []
         self.map.look(data)
         at = 0
-        while at < len(data): at = (self._text if self._inside else self._tag)(data, at, last, out)
+        while at < len(data):
+            at = (self._text if self._inside else self._tag)(data, at, last, out)
         return b''.join(out)
 
     def _wait(self, rest: bytes, end: int) -> int:
@@ -120,12 +124,16 @@ class Markup:
         "Pass on what holds no tags; where that ends."
         end = _TEXTS[self._inside].search(data, at)
         stop = end.start() if end else len(data)
-        if self._inside == b'--' and not end and not last: stop = max(at, len(data) - 2, len(data.rstrip(b'-')))
+        if self._inside == b'--' and not end and not last:
+            stop = max(at, len(data) - 2, len(data.rstrip(b'-')))
         text = data[at:stop]
-        if self._inside == b'style': text = self._styles.feed(text, last or end is not None)
-        elif self._inside == b'script': text = self._links.script(text)
+        if self._inside == b'style':
+            text = self._styles.feed(text, last or end is not None)
+        elif self._inside == b'script':
+            text = self._links.script(text)
         out.append(text)
-        if not end: return self._wait(data[stop:], len(data))
+        if not end:
+            return self._wait(data[stop:], len(data))
         out.append(end[0])
         self._inside = b''
         return end.end()
@@ -135,11 +143,15 @@ class Markup:
         found = _TOKEN.search(data, at)
         begin = found.start() if found else len(data)
         out.append(data[at:begin])
-        if not found: return begin
+        if not found:
+            return begin
         token = _TAG.match(data, begin) if found[0][1:].isalpha() else found
-        if token: return self._token(token[0], data, begin, last, out)
-        if last or len(data) - begin > _LONGEST: out.append(data[begin:]) # All of it is one tag, as browsers read it
-        else: self._wait(data[begin:], begin)
+        if token:
+            return self._token(token[0], data, begin, last, out)
+        if last or len(data) - begin > _LONGEST:
+            out.append(data[begin:]) # All of it is one tag, as browsers read it
+        else:
+            self._wait(data[begin:], begin)
         return len(data)
 
     def _token(self, tag: bytes, data: bytes, at: int, last: bool, out: list[bytes]) -> int:
@@ -152,16 +164,20 @@ class Markup:
         name, special = kind_of(tag)
         if special == b'importmap':
             stop = self._own_map(tag, data, at, last, out)
-            if stop is not None: return stop
-        elif special or self.map.ends_head(name, end): out.append(self.map.take())
+            if stop is not None:
+                return stop
+        elif special or self.map.ends_head(name, end):
+            out.append(self.map.take())
         out.append(self._links.tag(tag))
-        if name in _TEXTS: self._inside = name
+        if name in _TEXTS:
+            self._inside = name
         return end
 
     def _own_map(self, tag: bytes, data: bytes, at: int, last: bool, out: list[bytes]) -> int | None:
         "Pass on the page's own import map; where it ends, or None where it has no end."
         stop = _TEXTS[b'script'].search(data, at + len(tag))
-        if stop is None and not last and len(data) - at < _LONGEST_MAP: return self._wait(data[at:], len(data))
+        if stop is None and not last and len(data) - at < _LONGEST_MAP:
+            return self._wait(data[at:], len(data))
         if stop is None:
             out.append(self.map.take())
             return None
@@ -173,6 +189,7 @@ class Markup:
 _START = re.compile(rb'\s*(?:<!--.*?-->\s*)*(<!doctype[^>]*>)?\s*(<html(?:\s[^>]*)?>)?\s*'
                     rb'(<head(?:\s[^>]*)?>)?', re.I | re.S)
 
+# %% ../../nbs/layers/07_rewriting.ipynb #8498d402
 def beginning(data: bytes,
               page: bool, # Certainly a page, though it may not begin like one
               ) -> int | None:
@@ -180,8 +197,10 @@ def beginning(data: bytes,
     start = data.lstrip(b'\xef\xbb\xbf \t\r\n')[:9].lower()
     known = start.startswith((b'<!doctype', b'<html'))
     waits = b'>' not in data if known else any(t.startswith(start) for t in (b'<!doctype', b'<html'))
-    if waits and len(data) < _LONGEST: return None
-    if not known: return 0 if page else -1
+    if waits and len(data) < _LONGEST:
+        return None
+    if not known:
+        return 0 if page else -1
     match = _START.match(data)
     return match.end() if match else 0
 
@@ -200,7 +219,8 @@ class Rewriter:
     def feed(self, piece: bytes) -> bytes:
         "What can go on."
         data, self._rest = self._rest + piece, b''
-        if self._begun: return self._moved(data)
+        if self._begun:
+            return self._moved(data)
         at = beginning(data, self.page)
         if at is None:
             self._rest = data
@@ -215,7 +235,8 @@ class Rewriter:
 
     def _begin(self, data: bytes, at: int) -> bytes:
         head = self._moved(data[:at], True) + self.script
-        if self._markup: self._markup.map.element = map_element(self.prefix)
+        if self._markup:
+            self._markup.map.element = map_element(self.prefix)
         return head + self._moved(data[at:])
 
     def _moved(self, data: bytes, last: bool = False) -> bytes:

@@ -26,9 +26,11 @@ OWN = b'/_nbws/' # Where the library's own addresses begin
 def leaving(layers: Iterable[Layer]) -> Leave:
     "The `leave` of several layers as one, the last layer first."
     leaves = [layer.leave for layer in layers if type(layer).leave is not Layer.leave][::-1]
-    if len(leaves) == 1: return leaves[0] # The usual case: nothing is called in between
+    if len(leaves) == 1:
+        return leaves[0] # The usual case: nothing is called in between
     def leave(request: Request, response: Response) -> Response:
-        for each in leaves: response = each(request, response)
+        for each in leaves:
+            response = each(request, response)
         return response
     return leave
 
@@ -48,10 +50,12 @@ class Stack:
         "What an app answers to a request through the layers, or a layer in its place. Raises what `app.http` does."
         request.app = app
         for enter, leave in self._enters:
-            if (response := enter(request)) is not None: return leave(request, response)
+            if (response := enter(request)) is not None:
+                return leave(request, response)
         if request.target.startswith(OWN):
             for enter in self._own:
-                if (response := enter(request)) is not None: return self._leave(request, response)
+                if (response := enter(request)) is not None:
+                    return self._leave(request, response)
         return self._leave(request, await app.http(request))
 
 # %% ../../nbs/layers/10_stack.ipynb #b27d82e5

@@ -36,7 +36,8 @@ class Styles:
         data, self._rest = self._rest + piece, b''
         out: list[bytes] = []
         at = 0
-        while at < len(data): at = (self._close if self._inside else self._open)(data, at, last, out)
+        while at < len(data):
+            at = (self._close if self._inside else self._open)(data, at, last, out)
         return b''.join(out)
 
     def end(self) -> bytes:
@@ -50,7 +51,8 @@ class Styles:
             self._inside = b''
             return end.end()
         stop = len(data)
-        if not last and data[-1:] in b'*\\': stop -= 1 # The half of an end, or of what is none
+        if not last and data[-1:] in b'*\\':
+            stop -= 1 # The half of an end, or of what is none
         out.append(data[at:stop])
         self._rest = data[stop:]
         return len(data)
@@ -67,7 +69,8 @@ class Styles:
         out.append(data[at:found.start()])
         opener = found[0]
         kind = opener[-1:] if opener[-1:] in b'"\'*' else b')'
-        if len(opener) > 2: return self._address(data, found, kind, last, out)
+        if len(opener) > 2:
+            return self._address(data, found, kind, last, out)
         out.append(opener)
         self._inside = kind
         return found.end()

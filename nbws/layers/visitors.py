@@ -21,7 +21,8 @@ _NUMBERED = re.compile(rb'/_nbws/as/(\d{1,2})(?=/)')
 class Visitors(Layer):
     "Takes a visitor's number off the path, as a part of the prefix. On the server's loop."
     def enter(self, request: Request) -> None:
-        if match := _NUMBERED.match(request.target): descend(request, match[0].decode())
+        if match := _NUMBERED.match(request.target):
+            descend(request, match[0].decode())
 
 def visitor_of(request: Request) -> str:
     "The number of one of several visitors side by side; '' for the first."

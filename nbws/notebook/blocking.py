@@ -30,7 +30,8 @@ def blocked_at(frame: FrameType, # The innermost
                ) -> BlockedAt | None:
     "Where the user's code stands; None where it is not the user who computes."
     frames = [(f, number) for f, number in traceback.walk_stack(frame) if is_users(f.f_code.co_filename)]
-    if not frames: return None
+    if not frames:
+        return None
     innermost, line = frames[0]
     return BlockedAt(innermost.f_code.co_filename, line, {f.f_code for f, _ in frames})
 

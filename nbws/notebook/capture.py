@@ -33,30 +33,40 @@ class HandlerContext:
     def write(self, name: str, text: str) -> None:
         "Pass on whole lines."
         lines, end, rest = (self.partial_lines.pop(name, '') + text).rpartition('\n')
-        if end: self._write(name, lines + end)
-        if len(rest) > 10 * LINE: self._write(name, rest)
-        elif rest: self.partial_lines[name] = rest
+        if end:
+            self._write(name, lines + end)
+        if len(rest) > 10 * LINE:
+            self._write(name, rest)
+        elif rest:
+            self.partial_lines[name] = rest
 
     def flush(self) -> None:
         "Pass on lines that have no end yet, too."
-        for name in list(self.partial_lines): self._write(name, self.partial_lines.pop(name))
+        for name in list(self.partial_lines):
+            self._write(name, self.partial_lines.pop(name))
 
     def _write(self, name: str, text: str) -> None:
         self.output.write(name, text)
-        if not isinstance(self.app, WebApp): return # Other people's applications keep no log
+        if not isinstance(self.app, WebApp):
+            return # Other people's applications keep no log
         where = self.route.label if self.route else ''
-        for line in text.splitlines()[-1000:]: self.app.log.add(name, where, line)
+        for line in text.splitlines()[-1000:]:
+            self.app.log.add(name, where, line)
 
     def fail(self, error: BaseException) -> bool:
         "Report an error of what the handler has started as its own. False: the server has stopped."
         self.flush()
-        try: self.output.loop.call_soon_threadsafe(self._report, error)
-        except RuntimeError: return False
+        try:
+            self.output.loop.call_soon_threadsafe(self._report, error)
+        except RuntimeError:
+            return False
         return True
 
     def _report(self, error: BaseException) -> None:
-        if isinstance(self.app, WebApp): self.app.report(error, self.route)
-        else: WebApp.environment.report(self.app, error, self.route, '')
+        if isinstance(self.app, WebApp):
+            self.app.report(error, self.route)
+        else:
+            WebApp.environment.report(self.app, error, self.route, '')
 
 # %% ../../nbs/notebook/02_capture.ipynb #e9d01c8d
 CURRENT_HANDLER: ContextVar[HandlerContext | None] = ContextVar('nbws_handler', default=None)
@@ -69,17 +79,21 @@ class CapturedStream:
 
     def write(self, text: str) -> int:
         context = CURRENT_HANDLER.get()
-        if context is None: return int(self.stream.write(text) or 0)
+        if context is None:
+            return int(self.stream.write(text) or 0)
         context.write(self.name, text)
         return len(text)
 
     def writelines(self, lines: Sequence[str]) -> None:
-        for line in lines: self.write(line)
+        for line in lines:
+            self.write(line)
 
     def flush(self) -> None:
         context = CURRENT_HANDLER.get()
-        if context is None: self.stream.flush()
-        else: context.flush()
+        if context is None:
+            self.stream.flush()
+        else:
+            context.flush()
 
     def __getattr__(self, name: str) -> Any: return getattr(self.stream, name)
 
@@ -88,10 +102,12 @@ class Task(asyncio.Task[Any]): # asyncio names it so when it says that one faile
     "A task that knows in which handler it was begun."
     context_of: HandlerContext | None = None
 
+# %% ../../nbs/notebook/02_capture.ipynb #e7850283
 def follow_tasks(loop: asyncio.AbstractEventLoop, # The server's
                  ) -> None:
     "Let a task that a handler begins, and that fails with nobody waiting for it, fail as the handler does. Once."
-    if loop.get_task_factory(): return # We have been here, or somebody wants other tasks
+    if loop.get_task_factory():
+        return # We have been here, or somebody wants other tasks
     others = loop.get_exception_handler() or (lambda loop, context: loop.default_exception_handler(context))
 
     def begin(loop: Any, coroutine: Any, **options: Any) -> Task:
@@ -101,7 +117,8 @@ def follow_tasks(loop: asyncio.AbstractEventLoop, # The server's
 
     def failed(loop: Any, about: dict[str, Any]) -> None: # In whichever thread collects the task
         context = getattr(about.get('future'), 'context_of', None)
-        if context is None or not context.fail(about['exception']): others(loop, about)
+        if context is None or not context.fail(about['exception']):
+            others(loop, about)
 
     loop.set_task_factory(begin)
     loop.set_exception_handler(failed)
@@ -112,16 +129,21 @@ def start_in_context(start: Callable[[Any], None], # `Thread.start`
     "Starts a thread so that it prints and fails as the handler that starts it."
     @wraps(start)
     def started(thread: Any) -> None:
-        if context := CURRENT_HANDLER.get(): thread.run = partial(_run_thread, context, thread.run)
+        if context := CURRENT_HANDLER.get():
+            thread.run = partial(_run_thread, context, thread.run)
         start(thread)
     return started
 
+# %% ../../nbs/notebook/02_capture.ipynb #b1071954
 def _run_thread(context: HandlerContext, run: Callable[[], None]) -> None:
     CURRENT_HANDLER.set(context)
-    try: run()
+    try:
+        run()
     except Exception as e:
-        if not context.fail(e): raise
-    finally: context.flush()
+        if not context.fail(e):
+            raise
+    finally:
+        context.flush()
 
 # %% ../../nbs/notebook/02_capture.ipynb #1f101ba6
 def submit_in_context(submit: Callable[..., Any], # `ThreadPoolExecutor.submit`
@@ -129,6 +151,7 @@ def submit_in_context(submit: Callable[..., Any], # `ThreadPoolExecutor.submit`
     "Gives a pool a job that prints as the handler that gives it."
     @wraps(submit)
     def submitted(pool: Any, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-        if CURRENT_HANDLER.get() is None: return submit(pool, function, *args, **kwargs)
+        if CURRENT_HANDLER.get() is None:
+            return submit(pool, function, *args, **kwargs)
         return Context().run(submit, pool, copy_context().run, function, *args, **kwargs)
     return submitted

@@ -47,31 +47,39 @@ class CellEvents:
     def before_cell(self, *_: Any) -> None:
         "A cell begins."
         run = self.runs.begin()
-        if run is None: return
+        if run is None:
+            return
         PATCHES.apply(FIGURES) # pyplot may have been imported since
         self.outputs.send_held()
         for app in list(self.pages):
             sockets = {ws for ws in tuple(app.sockets) if owns(run.cell, ws.request.route)}
-            if sockets and app.loop: run.at_end.append(hold_messages(app.loop, sockets))
+            if sockets and app.loop:
+                run.at_end.append(hold_messages(app.loop, sockets))
 
     def after_cell(self, result: Any = None, # IPython's `ExecutionResult`; None: it succeeded
                    ) -> None:
         "A cell has ended."
         self.outputs.flush_for_program() # As long as the run counts
         run = self.runs.end(failed=not (result is None or result.success))
-        if run is None: return
-        try: self._settle(run)
-        finally: run.end()
+        if run is None:
+            return
+        try:
+            self._settle(run)
+        finally:
+            run.end()
 
     def _settle(self, run: Run) -> None:
         self.ownership.keep_made(run)
-        for hook in self.after_hooks: hook(not run.failed)
+        for hook in self.after_hooks:
+            hook(not run.failed)
         complete = bool(run.cell) and not run.failed
         for app, pages in list(self.pages.items()):
             app.renew()
-            if complete: self.ownership.remove_stale(app, run)
+            if complete:
+                self.ownership.remove_stale(app, run)
             pages.check()
-        if complete: self.ownership.cancel_earlier(run)
+        if complete:
+            self.ownership.cancel_earlier(run)
 
 # %% ../../nbs/notebook/09_cells.ipynb #4c64b824
 class NotebookCells(BaseEnvironment):
@@ -88,13 +96,15 @@ class NotebookCells(BaseEnvironment):
 
     def owner(self, function: Callable[..., Any]) -> Owner:
         "The running cell, for a function that is defined in it; else the function's module."
-        if getattr(function, '__module__', '__main__') != '__main__': return super().owner(function)
+        if getattr(function, '__module__', '__main__') != '__main__':
+            return super().owner(function)
         return self._running_cell()
 
     def here(self) -> Owner | None:
         "Whose code is running now: a handler's owner, or the running cell."
         context = CURRENT_HANDLER.get()
-        if context is None: return self._running_cell()
+        if context is None:
+            return self._running_cell()
         return context.route.owner if context.route else None
 
     def _running_cell(self) -> Owner:
@@ -106,24 +116,30 @@ class NotebookCells(BaseEnvironment):
         assert isinstance(app, WebApp) # Others are not made here
         self.pages[app] = LivePages(app)
         run = self.runs.here()
-        if run is None: return
+        if run is None:
+            return
         old = self.ownership.made(run, app)
-        if old is not None: succeed(app, old, run.cell, partial(self.ownership.is_others, run.cell))
+        if old is not None:
+            succeed(app, old, run.cell, partial(self.ownership.is_others, run.cell))
 
     def defined(self, app: Application, routes: Sequence[Route], replaced: Sequence[Route]) -> None:
-        for run in self.runs: run.defined.update(route for route in routes if owns(run.cell, route))
+        for run in self.runs:
+            run.defined.update(route for route in routes if owns(run.cell, route))
         self.ownership.defined(self.runs.here(), routes, replaced)
         for old in taken_from(routes, replaced):
             print(f'{old.path} is answered by this cell now, no longer by {old.owner.label if old.owner else ""}')
-        if self.runs.now() is None and (pages := self._pages_of(app)): pages.check()
+        if self.runs.now() is None and (pages := self._pages_of(app)):
+            pages.check()
 
     def begun(self, running: Any) -> None:
-        if run := self.runs.here(): self.ownership.begun(run, running)
+        if run := self.runs.here():
+            self.ownership.begun(run, running)
 
     def served(self, app: Application, old: Application | None = None) -> None:
         served_by = self.handlers.served_by
         served_by[app] = served_by[old] if old in served_by else self._running_cell()
-        if old is not app and (pages := self._pages_of(old)): pages.retire()
+        if old is not app and (pages := self._pages_of(old)):
+            pages.retire()
 
     def refresh(self, app: Application) -> int:
         pages = self._pages_of(app)
@@ -142,27 +158,35 @@ class NotebookCells(BaseEnvironment):
     def report(self, app: Application, error: BaseException, route: Route | None, what: str) -> None:
         output = self.handlers.output(app, route)
         advise(error)
-        if output is None: super().report(app, error, route, what)
-        elif isinstance(error, BindError): output.write('stderr', f'{what}: {error_text(error)}\n')
-        else: output.error(error)
-        if pages := self._pages_of(app): pages.report(error, what)
+        if output is None:
+            super().report(app, error, route, what)
+        elif isinstance(error, BindError):
+            output.write('stderr', f'{what}: {error_text(error)}\n')
+        else:
+            output.error(error)
+        if pages := self._pages_of(app):
+            pages.report(error, what)
 
     def on_loop_blocked(self, frame: FrameType) -> None:
         at = blocked_at(frame)
-        if at is None: return # It is not the user who computes
+        if at is None:
+            return # It is not the user who computes
         served = list(self.handlers.served_by)
         app, route = blocked_route(list(self.pages), at.codes) or (served[-1] if served else None, None)
-        if app is None: return
+        if app is None:
+            return
         what = route.label if route else 'An async function'
         text = blocking_text(what, at)
         self.handlers.tell(app, route, text)
-        if isinstance(app, WebApp): app.log.add('stderr', what, text)
+        if isinstance(app, WebApp):
+            app.log.add('stderr', what, text)
 
 # %% ../../nbs/notebook/09_cells.ipynb #730baddd
 def install(shell: Any, # `get_ipython()`
             ) -> NotebookCells:
     "Make a running notebook the environment of every app. Again is harmless. On the thread that runs the cells."
-    if isinstance(WebApp.environment, NotebookCells): return WebApp.environment
+    if isinstance(WebApp.environment, NotebookCells):
+        return WebApp.environment
     cells = NotebookCells(IPyKernel(shell))
     cells.events.before_cell() # The cell that imports us is running
     PATCHES.apply(*process_patches(cells), *shell_patches(shell, cells.events.before_cell, cells.events.after_cell))

@@ -21,7 +21,8 @@ from ..web.app import WebApp
 from ..web.assets import ASSETS
 from ..layers.visitors import VISITOR
 
-if TYPE_CHECKING: from nbws.server.listener import Server # Imported when something is served: it brings tornado
+if TYPE_CHECKING:
+    from nbws.server.listener import Server # Imported when something is served: it brings tornado
 
 # %% auto #0
 __all__ = []
@@ -29,16 +30,20 @@ __all__ = []
 # %% ../../nbs/notebook/15_doctor.ipynb #eb7263cd
 def diagnosis(server: Server | None) -> list[str]:
     "What is known here, in lines for a person."
-    if server is None: return ['This app is not being served. Call serve(), or serve(my_app) if there are several.']
+    if server is None:
+        return ['This app is not being served. Call serve(), or serve(my_app) if there are several.']
     exposure = exposure_of(server)
     return [*_of_jupyter(exposure), *_of_listening(server, exposure)]
 
 # %% ../../nbs/notebook/15_doctor.ipynb #9134958b
 def _of_jupyter(exposure: Exposure) -> list[str]:
     "Whether Jupyter forwards to the app, and if not, why."
-    if exposure.segment: return [f'The Jupyter server forwards {exposure.base}nbws/{exposure.segment}/ to this app.']
-    if exposure.why: return [exposure.why]
-    if in_colab(): return ["This is Colab: pages come through Colab's own proxy, which passes no WebSockets on."]
+    if exposure.segment:
+        return [f'The Jupyter server forwards {exposure.base}nbws/{exposure.segment}/ to this app.']
+    if exposure.why:
+        return [exposure.why]
+    if in_colab():
+        return ["This is Colab: pages come through Colab's own proxy, which passes no WebSockets on."]
     if jupyter_base():
         return ['The Jupyter server can forward to this kernel, but did not when serving began. '
                 'Call stop(), then serve() again.']
@@ -51,8 +56,10 @@ def _of_jupyter(exposure: Exposure) -> list[str]:
 # %% ../../nbs/notebook/15_doctor.ipynb #c2306941
 def _of_listening(server: Server, exposure: Exposure) -> list[str]:
     "Where the app listens."
-    if exposure.port: return [_of_port(server, exposure)]
-    if not exposure.segment: return []
+    if exposure.port:
+        return [_of_port(server, exposure)]
+    if not exposure.segment:
+        return []
     if exposure.address and not exposure.address.path:
         return ['It listens on this machine for the Jupyter server alone. To open it to browsers, too: '
                 'stop(), then serve(port=0).']
@@ -68,16 +75,19 @@ def _of_port(server: Server, exposure: Exposure) -> str:
                 f'is in between.{needed}')
     secret = ', for visitors with the secret from the notebook' if exposure.token else ''
     text = f'It listens on port {exposure.port} of this machine{secret}.'
-    if exposure.segment or in_colab(): return text
+    if exposure.segment or in_colab():
+        return text
     return (f'{text} A browser on another machine reaches it only if that port is forwarded '
             '(VS Code: the Ports view; ssh -L).')
 
 # %% ../../nbs/notebook/15_doctor.ipynb #e5bf50bd
 def came_by(request: Request) -> str:
     "By which of the ways to the app this request came."
-    if JSP in request.headers: return f'through jupyter-server-proxy, at {request.headers[JSP]}/'
+    if JSP in request.headers:
+        return f'through jupyter-server-proxy, at {request.headers[JSP]}/'
     prefix = request.root_path.partition(VISITOR)[0]
-    if prefix and not prefix.startswith('/~'): return f'through the Jupyter server, at {prefix}/'
+    if prefix and not prefix.startswith('/~'):
+        return f'through the Jupyter server, at {prefix}/'
     return f'directly, at {request.host}'
 
 # %% ../../nbs/notebook/15_doctor.ipynb #4ba5c3e9
@@ -99,7 +109,8 @@ def add_doctors_routes(app: WebApp) -> None:
     "Add what the doctor's page asks for. Again and again: the cell that asks owns these routes."
     async def ping(request: Any) -> Any: return PlainTextResponse('pong', headers={'x-nbws-host': request.host})
     async def echo(websocket: Any) -> None:
-        async for message in websocket: await websocket.send(message)
+        async for message in websocket:
+            await websocket.send(message)
     async def examine(request: Any) -> str: return doctors_page(request)
     app.get(f'{ASSETS}/ping', name='nbws ping')(ping)
     app.ws(f'{ASSETS}/echo', name='nbws echo')(echo)
@@ -121,7 +132,9 @@ class Doctor:
 def doctor(app: object) -> Doctor:
     "`app.doctor()`: how this app is reached, and whether answers and sockets pass."
     served = served_as(app)
-    if served is None: return Doctor(diagnosis(None))
-    if not isinstance(app, WebApp): return Doctor(diagnosis(served.server))
+    if served is None:
+        return Doctor(diagnosis(None))
+    if not isinstance(app, WebApp):
+        return Doctor(diagnosis(served.server))
     add_doctors_routes(app)
     return Doctor(diagnosis(served.server), Page(served, FrameOptions(f'{ASSETS}/doctor')))

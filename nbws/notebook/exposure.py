@@ -19,7 +19,8 @@ from ..jupyter.rendezvous import (SERVER_VARIABLE, KernelAddress, announce, new_
                                      read_address, socket_path, withdraw)
 from ..layers.gate import TOKEN, NotebookGate
 
-if TYPE_CHECKING: from nbws.server.listener import Server # Imported when something is served: it brings tornado
+if TYPE_CHECKING:
+    from nbws.server.listener import Server # Imported when something is served: it brings tornado
 
 # %% auto #0
 __all__ = []
@@ -27,18 +28,23 @@ __all__ = []
 # %% ../../nbs/notebook/10_exposure.ipynb #1f728b51
 def connection_file() -> str:
     "The kernel's connection file; '' where there is no kernel."
-    if 'ipykernel' not in sys.modules: return ''
+    if 'ipykernel' not in sys.modules:
+        return ''
     from ipykernel.connect import get_connection_file
-    try: return str(get_connection_file())
-    except RuntimeError: return ''
+    try:
+        return str(get_connection_file())
+    except RuntimeError:
+        return ''
 
 # %% ../../nbs/notebook/10_exposure.ipynb #620f5e15
 def jupyters_tokens() -> list[str]:
     "The tokens of the Jupyter server that started this kernel, or of its hub, as far as they are known here."
     found = [os.environ.get('JUPYTERHUB_API_TOKEN', '')]
     file = Path(connection_file()).parent/f'jpserver-{os.environ.get("JPY_PARENT_PID")}.json'
-    try: found.append(str(json.loads(file.read_text())['token']))
-    except (OSError, ValueError, KeyError, TypeError): pass
+    try:
+        found.append(str(json.loads(file.read_text())['token']))
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
     return found
 
 # %% ../../nbs/notebook/10_exposure.ipynb #04fa4594
@@ -70,7 +76,8 @@ class Exposure:
 
     def gate(self, any_host: bool) -> NotebookGate | None:
         "Lets in who has a secret of this exposure; None where it has none."
-        if not self.token: return None
+        if not self.token:
+            return None
         secret = self.address.secret if self.address else ''
         return NotebookGate(any_host, secret, self.token, cookies=JupyterCookies(tokens=jupyters_tokens()))
 
@@ -78,8 +85,10 @@ class Exposure:
                 ) -> dict[str, Any]:
         "For `Server`: where to listen, and who may come in."
         gate = self.gate(any_host or in_colab()) # The names of Colab's proxy are many; the secret decides
-        if self.address is None or not self.address.path: return {'gate': gate} # Windows: a port, which serves both
-        if not self.direct: return {'gate': gate, 'unix_socket': self.address.path}
+        if self.address is None or not self.address.path:
+            return {'gate': gate} # Windows: a port, which serves both
+        if not self.direct:
+            return {'gate': gate, 'unix_socket': self.address.path}
         from tornado.netutil import bind_unix_socket
         return {'gate': gate, 'also': [bind_unix_socket(self.address.path, 0o600)]}
 
@@ -98,9 +107,11 @@ def choose_exposure(name: str = '', # The app's variable
     connection = connection_file() if kernel else ''
     token = token or (secrets.token_urlsafe(24) if kernel else '')
     base = jupyter_base()
-    if not (connection and base): return Exposure(token=token)
+    if not (connection and base):
+        return Exposure(token=token)
     file = _free_address_file(connection, name if name.isidentifier() else '')
-    if file is None: return Exposure(token=token, why=SHARED.format(Path(connection).parent))
+    if file is None:
+        return Exposure(token=token, why=SHARED.format(Path(connection).parent))
     return Exposure(file.stem, base, token, direct=port_asked or in_vscode(cell), file=file,
                     address=new_address(socket_path(file)))
 
@@ -119,16 +130,21 @@ def expose(server: Server, exposure: Exposure) -> None:
     "The server listens: tell the Jupyter server. Raises `NbwsError` where that cannot be."
     exposure.port = server.port if exposure.direct else 0
     EXPOSURES[id(server)] = exposure
-    if exposure.file is None or exposure.address is None: return
-    if not exposure.address.path: exposure.address = replace(exposure.address, port=server.port)
-    try: announce(exposure.file, exposure.address)
-    except OSError as e: raise NbwsError(f'the Jupyter server cannot be told where this app listens: {e}') from e
+    if exposure.file is None or exposure.address is None:
+        return
+    if not exposure.address.path:
+        exposure.address = replace(exposure.address, port=server.port)
+    try:
+        announce(exposure.file, exposure.address)
+    except OSError as e:
+        raise NbwsError(f'the Jupyter server cannot be told where this app listens: {e}') from e
 
 # %% ../../nbs/notebook/10_exposure.ipynb #fa7521f8
 def end_exposure(server: Server) -> None:
     "The server stops: the Jupyter server forwards to it no more. From any thread; again is harmless."
     exposure = EXPOSURES.pop(id(server), None)
-    if exposure and exposure.file and exposure.address: withdraw(exposure.file, exposure.address)
+    if exposure and exposure.file and exposure.address:
+        withdraw(exposure.file, exposure.address)
 
 def exposure_of(server: Server) -> Exposure:
     "How this server is reached."
@@ -139,6 +155,8 @@ def url_of(server: Server, path: str = '/', secret: bool = True, # Whoever has t
            ) -> str:
     "Where the app is, for a person to read: the direct address, or the path on the Jupyter server."
     exposure = exposure_of(server)
-    if exposure.segment and not exposure.port: return f'{exposure.base}nbws/{exposure.segment}{path}'
-    if not (exposure.token and secret): return f'{server.url}{path}'
+    if exposure.segment and not exposure.port:
+        return f'{exposure.base}nbws/{exposure.segment}{path}'
+    if not (exposure.token and secret):
+        return f'{server.url}{path}'
     return f'{server.url}{path}{"&" if "?" in path else "?"}{TOKEN}={exposure.token}'

@@ -22,8 +22,10 @@ class HandlerFigures:
 
     def _now(self) -> OrderedDict[Any, Any]:
         context = CURRENT_HANDLER.get()
-        if context is None: return self.of_cells
-        if context.figures is None: context.figures = OrderedDict()
+        if context is None:
+            return self.of_cells
+        if context.figures is None:
+            context.figures = OrderedDict()
         return context.figures
 
     def __getattr__(self, name: str) -> Any: return getattr(self._now(), name)
@@ -50,5 +52,7 @@ def adopt_figures(context: HandlerContext) -> None:
 def show_figures() -> None:
     "Show and close the figures of the handler that this is called for. Takes a while: not on the loop."
     inline, pyplot = (sys.modules.get(name) for name in ('matplotlib_inline.backend_inline', 'matplotlib.pyplot'))
-    if inline: inline.show(True)
-    elif pyplot: pyplot.close('all')
+    if inline:
+        inline.show(True)
+    elif pyplot:
+        pyplot.close('all')

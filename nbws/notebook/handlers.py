@@ -40,9 +40,11 @@ class Handlers:
     def output(self, app: Application, route: Route | None) -> CellOutput | None:
         "Where this handler's output goes; None where no cell is known."
         owner = self.owner(app, route)
-        if owner is None: return None
+        if owner is None:
+            return None
         loop = asyncio.get_running_loop()
-        if loop.get_task_factory() is None: follow_tasks(loop)
+        if loop.get_task_factory() is None:
+            follow_tasks(loop)
         return self.outputs.of(owner.id, loop, logged=isinstance(app, WebApp))
 
     @contextmanager
@@ -50,18 +52,23 @@ class Handlers:
         "The context in which a handler runs."
         context = HandlerContext(app, route, output)
         token = CURRENT_HANDLER.set(context)
-        try: yield
+        try:
+            yield
         finally:
             context.flush()
-            if PATCHES.apply(FIGURES) and not self.runs: adopt_figures(context) # It has imported pyplot
-            if context.figures: self._show_figures(context)
+            if PATCHES.apply(FIGURES) and not self.runs:
+                adopt_figures(context) # It has imported pyplot
+            if context.figures:
+                self._show_figures(context)
             CURRENT_HANDLER.reset(token)
 
     def _show_figures(self, context: HandlerContext) -> None:
         "Show what a handler has left open; in a thread, for it takes a while."
         async def shown() -> None:
-            try: await Workers.here().threads.run(show_figures)
-            except Exception as e: context.fail(e)
+            try:
+                await Workers.here().threads.run(show_figures)
+            except Exception as e:
+                context.fail(e)
         task = asyncio.ensure_future(shown())
         self._showing.add(task)
         task.add_done_callback(self._showing.discard)
@@ -69,8 +76,10 @@ class Handlers:
     def tell(self, app: Application, route: Route | None, text: str) -> None:
         "Show a line on stderr where the handler's output goes, at once: the server's loop may stand still."
         owner = self.owner(app, route)
-        if owner is None: return
+        if owner is None:
+            return
         if output := self.outputs.existing(owner.id):
             output.write('stderr', text)
             output.flush()
-        else: self.outputs.send('stream', {'name': 'stderr', 'text': text}, self.outputs.requests[owner.id])
+        else:
+            self.outputs.send('stream', {'name': 'stderr', 'text': text}, self.outputs.requests[owner.id])

@@ -18,7 +18,8 @@ from .served import ServedApp
 from ..web.assets import STATIC
 from ..layers.visitors import VISITOR
 
-if TYPE_CHECKING: from nbws.server.listener import Server # Imported when something is served: it brings tornado
+if TYPE_CHECKING:
+    from nbws.server.listener import Server # Imported when something is served: it brings tornado
 
 # %% auto #0
 __all__ = []
@@ -66,7 +67,8 @@ class FrameOptions:
     @property
     def css_height(self) -> str:
         "The height to begin with."
-        if self.height == 'auto': return FIRST_HEIGHT
+        if self.height == 'auto':
+            return FIRST_HEIGHT
         return f'{self.height}px' if isinstance(self.height, int) else str(self.height)
 
 # %% ../../nbs/notebook/12_iframes.ipynb #c92e47f1
@@ -89,6 +91,7 @@ class Page:
 # %% ../../nbs/notebook/12_iframes.ipynb #f376d8d8
 def display(thing: Any) -> None:
     "Show something under the running cell; print it where there is no kernel."
-    if not hasattr(shell(), 'kernel'): return print(thing)
+    if not hasattr(shell(), 'kernel'):
+        return print(thing)
     from IPython.display import display as show
     show(thing)

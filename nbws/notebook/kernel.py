@@ -57,7 +57,8 @@ def running_cell(kernel: Kernel) -> Owner:
 def users_frames(error: BaseException) -> TracebackType | None:
     "The traceback from the user's first frame on."
     frames = _frames(error.__traceback__)
-    if not frames: return None
+    if not frames:
+        return None
     return frames[first_users([_file(frame) for frame in frames])]
 
 def _frames(tb: TracebackType | None) -> list[TracebackType]:
@@ -73,9 +74,11 @@ def _file(tb: TracebackType) -> str: return tb.tb_frame.f_code.co_filename
 def without_ours(tb: TracebackType | None) -> TracebackType | None:
     "The traceback up to the last frame that is not nbws's."
     frames = _frames(tb)
-    while len(frames) > 1 and is_ours(_file(frames[-1])): frames.pop()
+    while len(frames) > 1 and is_ours(_file(frames[-1])):
+        frames.pop()
     kept = None
-    for frame in reversed(frames): kept = TracebackType(kept, frame.tb_frame, frame.tb_lasti, frame.tb_lineno)
+    for frame in reversed(frames):
+        kept = TracebackType(kept, frame.tb_frame, frame.tb_lasti, frame.tb_lineno)
     return kept
 
 # %% ../../nbs/notebook/00_kernel.ipynb #cc619c53
@@ -97,8 +100,10 @@ class IPyKernel:
 
     def traceback(self, error: BaseException) -> list[str]:
         tb = users_frames(error)
-        try: return list(self.shell.InteractiveTB.structured_traceback(type(error), error, tb, tb_offset=0))
-        except Exception: return traceback.format_exception(type(error), error, tb)
+        try:
+            return list(self.shell.InteractiveTB.structured_traceback(type(error), error, tb, tb_offset=0))
+        except Exception:
+            return traceback.format_exception(type(error), error, tb)
 
 # %% ../../nbs/notebook/00_kernel.ipynb #88894631
 def shell() -> Any:
@@ -109,6 +114,9 @@ def shell() -> Any:
 def cell_id() -> str:
     "The cell that runs now, as the front end names it; '' where there is none."
     ip = shell()
-    if ip is None or not hasattr(ip, 'get_parent'): return ''
-    try: return cell_of(ip.get_parent())
-    except Exception: return '' # A shell of another program
+    if ip is None or not hasattr(ip, 'get_parent'):
+        return ''
+    try:
+        return cell_of(ip.get_parent())
+    except Exception:
+        return '' # A shell of another program

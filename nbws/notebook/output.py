@@ -49,7 +49,8 @@ class TokenBucket:
         self.tokens = min(self.rate.burst, self.tokens + (now - self.at) * self.rate.per_second * share)
         self.at = now
         self.empty = self.tokens < max(cost, self.rate.per_second if self.empty else 0)
-        if not self.empty: self.tokens -= cost
+        if not self.empty:
+            self.tokens -= cost
         return not self.empty
 
 # %% ../../nbs/notebook/01_output.ipynb #436778c9
@@ -67,7 +68,8 @@ class Quota:
 
     def leave_out(self, kind: str, count: int, now: float) -> None:
         "Count what is not shown."
-        if not self.left_out: self.notice_at = now + 2 ** min(self.shown / HALVES, 12)
+        if not self.left_out:
+            self.notice_at = now + 2 ** min(self.shown / HALVES, 12)
         self.left_out[kind] = self.left_out.get(kind, 0) + count
 
     def notice(self, rest: str = '', # Where what was left out can be read
@@ -87,7 +89,8 @@ class Pending:
     def update(self, content: dict[str, Any], cost: float) -> None:
         "Let this state of a display wait, in place of an earlier one."
         self.updates[str(content['transient'].get('display_id'))] = content, cost
-        while len(self.updates) > UPDATES: self.updates.pop(next(iter(self.updates)))
+        while len(self.updates) > UPDATES:
+            self.updates.pop(next(iter(self.updates)))
 
     def take_texts(self) -> list[tuple[str, str]]:
         "The text, with what belongs to one stream in one piece; none waits then."
@@ -110,9 +113,11 @@ class DelayedCall:
     def schedule(self) -> bool:
         "Ask for the call, which the loop makes. False: the loop is closed, and nothing will come of it."
         with self._lock:
-            if self._scheduled: return True
+            if self._scheduled:
+                return True
             self._scheduled = True
-        try: self.loop.call_soon_threadsafe(self.loop.call_later, WAIT, self._run)
+        try:
+            self.loop.call_soon_threadsafe(self.loop.call_later, WAIT, self._run)
         except RuntimeError:
             self._scheduled = False
             return False
@@ -138,7 +143,8 @@ class CellOutput:
     def begin(self, request: Request) -> None:
         "The cell runs again: what comes from now on is shown by this run."
         self.flush(last=True)
-        with self._lock: self.request, self._quota = request, Quota(self.clock())
+        with self._lock:
+            self.request, self._quota = request, Quota(self.clock())
 
     def write(self, name: str, text: str) -> None:
         "Show `text` on the stream `name`: stdout or stderr."
@@ -152,14 +158,17 @@ class CellOutput:
 
     def _write_line(self, name: str, line: str) -> bool:
         end = '\n' if line.endswith('\n') else ''
-        if len(line) > LINE: line = f'{line[:LINE]}... ({len(line)} characters){end}'
+        if len(line) > LINE:
+            line = f'{line[:LINE]}... ({len(line)} characters){end}'
         shown = self._take('lines', max(len(end), len(line) / 100))
-        if shown: self._add(name, line)
+        if shown:
+            self._add(name, line)
         return shown
 
     def error(self, error: BaseException) -> None:
         "Show a traceback, the user's frames only."
-        if not self._may_show('errors', 1): return
+        if not self._may_show('errors', 1):
+            return
         lines = excerpt(self.kernel.traceback(error))
         content = {'ename': type(error).__name__, 'evalue': shortened(message_of(error)), 'traceback': lines}
         self._send('error', content, sum(map(len, lines)))
@@ -167,21 +176,25 @@ class CellOutput:
     def display(self, content: dict[str, Any]) -> None:
         "Show something else than text."
         size = _size(content)
-        if self._may_show('displays', _cost(size), size <= LARGEST): self._send('display_data', content, size)
+        if self._may_show('displays', _cost(size), size <= LARGEST):
+            self._send('display_data', content, size)
 
     def update(self, content: dict[str, Any]) -> None:
         "Show something in place of an earlier display; the newest, where they come too fast for all."
         size = _size(content)
         with self._lock:
-            if size > LARGEST: self._quota.leave_out('displays', 1, self.clock())
-            else: self._pending.update(content, _cost(size))
+            if size > LARGEST:
+                self._quota.leave_out('displays', 1, self.clock())
+            else:
+                self._pending.update(content, _cost(size))
         self._flush_later()
 
     def clear(self, wait: bool = False, # Until there is something new
               ) -> None:
         "Remove what the cell shows."
         with self._lock:
-            if not self._take('lines', 1): return
+            if not self._take('lines', 1):
+                return
             self._quota.shown = 0
         self._send('clear_output', {'wait': wait}, 0)
 
@@ -190,23 +203,31 @@ class CellOutput:
         "Send what has been collected."
         with self._lock:
             updates = self._pending.take_updates(lambda cost: last or self._take('displays', cost))
-            if self._quota.left_out and (last or self.clock() >= self._quota.notice_at): self._say_left_out()
+            if self._quota.left_out and (last or self.clock() >= self._quota.notice_at):
+                self._say_left_out()
             texts = self._pending.take_texts()
             more = self._quota.left_out or self._pending.updates
-        for name, text in texts: self.kernel.send('stream', {'name': name, 'text': text}, self.request)
-        for content in updates: self.kernel.send('update_display_data', content, self.request)
-        if more: self._flush_later()
+        for name, text in texts:
+            self.kernel.send('stream', {'name': name, 'text': text}, self.request)
+        for content in updates:
+            self.kernel.send('update_display_data', content, self.request)
+        if more:
+            self._flush_later()
 
     def _may_show(self, kind: str, cost: float, fits: bool = True) -> bool:
         with self._lock:
             shown = fits and self._take(kind, cost)
-            if not shown: self._quota.leave_out(kind, 1, self.clock())
-        if not shown: self._flush_later()
+            if not shown:
+                self._quota.leave_out(kind, 1, self.clock())
+        if not shown:
+            self._flush_later()
         return shown
 
     def _take(self, kind: str, cost: float) -> bool: # This and the next two with the lock held
-        if not self._quota.take(kind, cost, self.clock()): return False
-        if self._quota.left_out: self._say_left_out()
+        if not self._quota.take(kind, cost, self.clock()):
+            return False
+        if self._quota.left_out:
+            self._say_left_out()
         return True
 
     def _say_left_out(self) -> None: self._add('stderr', self._quota.notice(self.rest))
@@ -216,7 +237,8 @@ class CellOutput:
         self._pending.texts.append((name, text))
 
     def _flush_later(self) -> None:
-        if not self._later.schedule(): self.flush(last=True) # The server has stopped: show what there is
+        if not self._later.schedule():
+            self.flush(last=True) # The server has stopped: show what there is
 
     def _send(self, kind: str, content: dict[str, Any], size: int) -> None:
         self.flush()
@@ -248,15 +270,20 @@ class Outputs:
 
     def send(self, kind: str, content: dict[str, Any], parent: Request) -> None:
         "As the kernel does; where a program runs the cells, for the running one."
-        if not is_program(parent): self.kernel.send(kind, content, parent)
-        elif self.running(): self.kernel.send(kind, content, self.kernel.parent())
-        else: self._held.append((kind, content))
+        if not is_program(parent):
+            self.kernel.send(kind, content, parent)
+        elif self.running():
+            self.kernel.send(kind, content, self.kernel.parent())
+        else:
+            self._held.append((kind, content))
 
     def begin(self, cell: str, request: Request) -> None:
         "A cell runs, maybe again."
-        if self.requests.get(cell) is request: return
+        if self.requests.get(cell) is request:
+            return
         self.requests[cell] = request
-        if output := self._outputs.get(cell): output.begin(request)
+        if output := self._outputs.get(cell):
+            output.begin(request)
 
     def existing(self, cell: str) -> CellOutput | None:
         "A cell's output, if anything was written to it."
@@ -271,9 +298,11 @@ class Outputs:
 
     def send_held(self) -> None:
         "A cell begins: show what has waited for one."
-        while self._held: self.kernel.send(*self._held.popleft(), self.kernel.parent())
+        while self._held:
+            self.kernel.send(*self._held.popleft(), self.kernel.parent())
 
     def flush_for_program(self) -> None:
         "A cell ends: a program that runs the cells hears nothing of it later."
         for output in list(self._outputs.values()):
-            if is_program(output.request): output.flush()
+            if is_program(output.request):
+                output.flush()

@@ -39,13 +39,16 @@ class Ownership:
     def defined(self, run: Run | None, # Of the cell that adds the routes
                 routes: Sequence[Route], replaced: Sequence[Route]) -> None:
         "Routes were added to an app, in place of others."
-        for old in replaced: self._added_by.pop(old.serial, None)
-        if run is None: return
+        for old in replaced:
+            self._added_by.pop(old.serial, None)
+        if run is None:
+            return
         self._added_by.update((r.serial, run.cell) for r in routes if r.owner and r.owner.id != run.cell)
 
     def is_others(self, cell: str, route: Route) -> bool:
         "Whether a route came to an app from elsewhere than this cell, so that the app's successor takes it over."
-        if route.path.startswith(ASSETS) or route.owner is None: return False
+        if route.path.startswith(ASSETS) or route.owner is None:
+            return False
         return route.owner.id != cell and self._added_by.get(route.serial) != cell
 
     def made(self, run: Run, app: WebApp) -> WebApp | None:
@@ -61,15 +64,18 @@ class Ownership:
 
     def keep_made(self, run: Run) -> None:
         "The cell has ended: its next run makes successors of these apps."
-        if run.cell and run.made: self._made[run.cell] = run.made
+        if run.cell and run.made:
+            self._made[run.cell] = run.made
 
     def remove_stale(self, app: WebApp, run: Run) -> None:
         "Remove the routes that the cell has defined and now does not."
         stale = [r for r in app.table if owns(run.cell, r) and r not in run.defined]
-        if stale: app.remove(stale)
+        if stale:
+            app.remove(stale)
 
     def cancel_earlier(self, run: Run) -> None:
         "Cancel what earlier runs of the cell have begun."
         for cell, task in self._begun:
-            if cell == run.cell and task not in run.begun: task.cancel()
+            if cell == run.cell and task not in run.begun:
+                task.cancel()
         self._begun = [(cell, task) for cell, task in self._begun if not task.future.done()]

@@ -48,7 +48,8 @@ class Patches:
         "Apply those that are not in place. Returns whether anything was changed."
         changed = False
         for patch in patches:
-            if patch.target in self or not (undo := patch.apply()): continue
+            if patch.target in self or not (undo := patch.apply()):
+                continue
             self._undo[patch.target] = undo
             changed = True
         return changed
@@ -56,7 +57,8 @@ class Patches:
     def undo(self, *targets: str) -> None:
         "Undo these, by default all, the last one first. Again is harmless."
         for target in reversed(targets or tuple(self._undo)):
-            if undo := self._undo.pop(target, None): undo()
+            if undo := self._undo.pop(target, None):
+                undo()
 
 # %% ../../nbs/notebook/04_patches.ipynb #cf6d5b1d
 PATCHES = Patches() # Of this process
@@ -69,16 +71,20 @@ def replace(owner: Any, # A module, a class or an object
     old = getattr(owner, name)
     setattr(owner, name, new)
     def undo() -> None:
-        if getattr(owner, name, None) is not new: return
-        if inherited: delattr(owner, name) # The class has it
-        else: setattr(owner, name, old)
+        if getattr(owner, name, None) is not new:
+            return
+        if inherited:
+            delattr(owner, name) # The class has it
+        else:
+            setattr(owner, name, old)
     return undo
 
 # %% ../../nbs/notebook/04_patches.ipynb #7e482a85
 def all_of(*undo: Undo) -> Undo:
     "Undoes several changes, the last one first."
     def undo_all() -> None:
-        for each in reversed(undo): each()
+        for each in reversed(undo):
+            each()
     return undo_all
 
 # %% ../../nbs/notebook/04_patches.ipynb #80628bf8
@@ -104,7 +110,8 @@ def pass_breakpoints() -> Undo:
     hook = sys.breakpointhook
     @wraps(hook)
     def broke(*args: Any, **kwargs: Any) -> Any:
-        if CURRENT_HANDLER.get() is None: return hook(*args, **kwargs)
+        if CURRENT_HANDLER.get() is None:
+            return hook(*args, **kwargs)
         at = sys._getframe(1)
         print(f'breakpoint() at line {at.f_lineno} of {at.f_code.co_name} was passed by: a handler cannot stop for '
               f'you to look. {LOOK}', file=sys.stderr)
@@ -134,7 +141,8 @@ def process_patches(environment: Environment, # Of every app from now on
 def capture_figures() -> Undo | None:
     "Let each handler have its own figures."
     holder = pyplot_holder()
-    if holder is None: return None
+    if holder is None:
+        return None
     return replace(holder, 'figs', HandlerFigures(holder.figs))
 
 FIGURES = Patch('matplotlib._pylab_helpers.Gcf.figs', 'All figures are in one list, which each cell shows and closes.',
@@ -161,7 +169,8 @@ def redirect_display(publisher: Any, # `get_ipython().display_pub`
     def published(data: Any, metadata: Any = None, *args: Any,
                   transient: Any = None, update: bool = False, **more: Any) -> None:
         context = CURRENT_HANDLER.get()
-        if context is None: return publish(data, metadata, *args, transient=transient, update=update, **more)
+        if context is None:
+            return publish(data, metadata, *args, transient=transient, update=update, **more)
         from ipykernel.jsonutil import encode_images, json_clean
         content = {'data': encode_images(data), 'metadata': metadata or {}, 'transient': transient or {}}
         context.flush()
@@ -169,7 +178,8 @@ def redirect_display(publisher: Any, # `get_ipython().display_pub`
 
     def cleared(wait: bool = False) -> None:
         context = CURRENT_HANDLER.get()
-        if context is None: return clear_output(wait)
+        if context is None:
+            return clear_output(wait)
         context.flush()
         context.output.clear(wait)
     return all_of(replace(publisher, 'publish', published), replace(publisher, 'clear_output', cleared))
@@ -182,7 +192,8 @@ class Question:
     def __init__(self, ask: Callable[..., Any], name: str) -> None: self.ask, self.name = ask, name
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if CURRENT_HANDLER.get() is None: return self.ask(*args, **kwargs)
+        if CURRENT_HANDLER.get() is None:
+            return self.ask(*args, **kwargs)
         raise NbwsError(f'{self.name}() in a handler has nobody to ask. {ASK}')
 
 # %% ../../nbs/notebook/04_patches.ipynb #11ff3a45
@@ -192,6 +203,7 @@ def refuse_questions(kernel: Any, # `get_ipython().kernel`
     return all_of(_refuse(kernel, builtins, 'input', 'raw_input', '_sys_raw_input'),
                   _refuse(kernel, getpass, 'getpass', 'getpass', '_save_getpass'))
 
+# %% ../../nbs/notebook/04_patches.ipynb #4df5f645
 def _refuse(kernel: Any, module: Any, name: str, kernels: str, # The kernel's own function
             kept: str, # Where the kernel keeps Python's while a cell runs
             ) -> Undo:
@@ -203,14 +215,16 @@ def _refuse(kernel: Any, module: Any, name: str, kernels: str, # The kernel's ow
     def undo_all() -> None:
         for owner, attribute in pythons:
             now = getattr(owner, attribute, None)
-            if isinstance(now, Question): setattr(owner, attribute, now.ask)
+            if isinstance(now, Question):
+                setattr(owner, attribute, now.ask)
         undo()
     return undo_all
 
 # %% ../../nbs/notebook/04_patches.ipynb #cae80039
 def shorten_tracebacks(shell: Any) -> Undo:
     "Let what nbws raises on purpose in a cell end at the user's own line; unless others show errors of their own way."
-    if shell.custom_exceptions: return all_of()
+    if shell.custom_exceptions:
+        return all_of()
     def show(shell: Any, kind: type[BaseException], error: BaseException, tb: Any,
              tb_offset: int | None = None) -> list[str]:
         lines: list[str] = shell.InteractiveTB.structured_traceback(kind, error, without_ours(tb), tb_offset=tb_offset)
@@ -218,7 +232,8 @@ def shorten_tracebacks(shell: Any) -> Undo:
         return lines
     shell.set_custom_exc((NbwsError,), show)
     def undo() -> None:
-        if shell.custom_exceptions == (NbwsError,): shell.set_custom_exc((), None)
+        if shell.custom_exceptions == (NbwsError,):
+            shell.set_custom_exc((), None)
     return undo
 
 # %% ../../nbs/notebook/04_patches.ipynb #6b1c1f4c

@@ -34,7 +34,8 @@ class Run:
 
     def end(self) -> None:
         "Do what was to be done at its end. Again is harmless."
-        while self.at_end: self.at_end.pop()()
+        while self.at_end:
+            self.at_end.pop()()
 
 # %% ../../nbs/notebook/05_runs.ipynb #7c0c4658
 class Runs:
@@ -53,14 +54,16 @@ class Runs:
     def here(self) -> Run | None:
         "The run of a cell whose own code runs here, and no handler's; None where there is none."
         run = self.now()
-        if run is None or not run.cell: return None
+        if run is None or not run.cell:
+            return None
         return run if run.thread is threading.current_thread() and CURRENT_HANDLER.get() is None else None
 
     def begin(self) -> Run | None:
         "A cell begins; None for a cell within a cell."
         request, here = message_id(self.kernel.parent()), threading.current_thread()
         for key, old in list(self._runs.items()): # One whose end was not told
-            if old.thread is here and key != request: self._runs.pop(key).end()
+            if old.thread is here and key != request:
+                self._runs.pop(key).end()
         run = self._runs.setdefault(request, Run(cell_of(self.kernel.parent())))
         run.depth += 1
         return run if run.depth == 1 else None
@@ -70,7 +73,8 @@ class Runs:
         run = self.now() or Run() # Whose begin was not told
         run.failed |= failed
         run.depth -= 1
-        if run.depth > 0: return None
+        if run.depth > 0:
+            return None
         self._runs.pop(message_id(self.kernel.parent()), None)
         return run
 
@@ -84,15 +88,21 @@ def hold_messages(loop: asyncio.AbstractEventLoop, # That the sockets belong to
     "Let messages of these sockets wait until the returned function is called, or `HOLD` seconds have passed."
     held, holding = list(sockets), threading.Event()
     def release() -> None:
-        while held: held.pop().dispatcher.release()
+        while held:
+            held.pop().dispatcher.release()
     def hold() -> None:
-        for ws in held: ws.dispatcher.hold()
+        for ws in held:
+            ws.dispatcher.hold()
         loop.call_later(HOLD, release)
         holding.set()
     def end() -> None:
-        try: loop.call_soon_threadsafe(release)
-        except RuntimeError: pass # The server has stopped
-    try: loop.call_soon_threadsafe(hold)
-    except RuntimeError: return lambda: None
+        try:
+            loop.call_soon_threadsafe(release)
+        except RuntimeError:
+            pass # The server has stopped
+    try:
+        loop.call_soon_threadsafe(hold)
+    except RuntimeError:
+        return lambda: None
     holding.wait(HELD_BY)
     return end

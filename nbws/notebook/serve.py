@@ -25,7 +25,8 @@ from .sharing import share_links
 from .show import caller
 from ..web.app import WebApp
 
-if TYPE_CHECKING: from nbws.server.listener import Server # Imported when something is served: it brings tornado
+if TYPE_CHECKING:
+    from nbws.server.listener import Server # Imported when something is served: it brings tornado
 
 # %% auto #0
 __all__ = ['serve']
@@ -47,17 +48,22 @@ def serve(app: object = None, # The app, or its variable's name; by default the 
     Raises `NbwsError` where there is no app, or several; and in a notebook `StartError` where it cannot listen, which
     a script ends with as its message. From any thread but the server's."""
     calling = caller(1)
-    if LOADING.active or (app is None and not _is_main(calling)): return
+    if LOADING.active or (app is None and not _is_main(calling)):
+        return
     found, name = find_app(calling.f_globals, app)
     listen = ListenOptions(host or ('0.0.0.0' if share else None), port, forwarded_allow_ips)
-    if shell() is not None: serve_cell(found, name, listen, FrameOptions(path, height, n))
-    elif reload: serve_reloaded(name, listen)
-    else: serve_script(found, listen, share)
+    if shell() is not None:
+        serve_cell(found, name, listen, FrameOptions(path, height, n))
+    elif reload:
+        serve_reloaded(name, listen)
+    else:
+        serve_script(found, listen, share)
 
 # %% ../../nbs/notebook/16_serve.ipynb #a92d041b
 def _is_main(calling: FrameType) -> bool:
     "Is the caller the program itself, or a function `main` that the program calls?"
-    if calling.f_globals.get('__name__') == '__main__': return True
+    if calling.f_globals.get('__name__') == '__main__':
+        return True
     above = calling.f_back
     return calling.f_code.co_name == 'main' and above is not None and above.f_globals.get('__name__') == '__main__'
 
@@ -76,9 +82,11 @@ def serve_cell(app: object, name: str = '', # Its variable's, by which a cell th
         SERVED.append(served)
     else:
         served.replace_app(app)
-        if is_elsewhere(served.server, listen): move(served, listen)
+        if is_elsewhere(served.server, listen):
+            move(served, listen)
     served.name, served.cell = name, cell
-    if links := share_links(served.server): display(links)
+    if links := share_links(served.server):
+        display(links)
     display(Page(served, frames or FrameOptions()))
 
 # %% ../../nbs/notebook/16_serve.ipynb #657a972d
@@ -91,13 +99,15 @@ def serve_script(app: object, listen: ListenOptions,
     def ready(server: Server) -> None:
         expose(server, exposure)
         print(f'nbws serves {url_of(server) if share else server.url} (Ctrl-C stops it)', flush=True)
-        if links := share_links(server): print(links, flush=True)
+        if links := share_links(server):
+            print(links, flush=True)
     try:
         port = usual_port() if listen.port is None else listen.port
         server = Server(as_served(app), listen.host or LOCAL, port, gate=exposure.gate(any_host=True),
                         forwarded_allow_ips=listen.forwarded_allow_ips)
         server.run(ready)
-    except StartError as e: sys.exit(f'nbws: {e.strerror}')
+    except StartError as e:
+        sys.exit(f'nbws: {e.strerror}')
 
 # %% ../../nbs/notebook/16_serve.ipynb #5635d190
 def target_of(app: str, # The app's variable
@@ -105,15 +115,18 @@ def target_of(app: str, # The app's variable
     "What `nbws run` calls an app of the running program. Raises `NbwsError`."
     main = sys.modules['__main__']
     spec, file = getattr(main, '__spec__', None), getattr(main, '__file__', '')
-    if not (spec or file): raise NbwsError('reload needs a program in a file: there is none to start again')
-    if app.partition('.')[0] not in vars(main): raise NbwsError('reload needs the app in a variable of the program')
+    if not (spec or file):
+        raise NbwsError('reload needs a program in a file: there is none to start again')
+    if app.partition('.')[0] not in vars(main):
+        raise NbwsError('reload needs the app in a variable of the program')
     return f'{spec.name if spec else file}:{app}'
 
 # %% ../../nbs/notebook/16_serve.ipynb #10020b7a
 def serve_reloaded(name: str, listen: ListenOptions) -> None:
     "Let `nbws run --reload` take the place of this program, and serve the app that its variable holds."
     options = ['--host', listen.host or LOCAL]
-    if listen.port is not None: options += ['--port', str(listen.port)]
+    if listen.port is not None:
+        options += ['--port', str(listen.port)]
     proxies = listen.forwarded_allow_ips
     if proxies is not None:
         options += ['--forwarded-allow-ips', proxies if isinstance(proxies, str) else ','.join(proxies)]
@@ -122,4 +135,5 @@ def serve_reloaded(name: str, listen: ListenOptions) -> None:
 # %% ../../nbs/notebook/16_serve.ipynb #c009b4f0
 WebApp.doctor = doctor  # type: ignore[attr-defined]
 
-if hasattr(shell(), 'kernel'): install(shell()).events.after_hooks[:] = [follow_apps]
+if hasattr(shell(), 'kernel'):
+    install(shell()).events.after_hooks[:] = [follow_apps]

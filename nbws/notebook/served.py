@@ -25,7 +25,8 @@ from ..sockets.monitor import CpuThrottle, LoopWatchdog
 from ..web.app import WebApp
 from ..web.succession import adopt
 
-if TYPE_CHECKING: from nbws.server.listener import Server # Imported when something is served: it brings tornado
+if TYPE_CHECKING:
+    from nbws.server.listener import Server # Imported when something is served: it brings tornado
 
 # %% auto #0
 __all__ = ['stop']
@@ -36,13 +37,18 @@ def find_app(variables: dict[str, Any], # The caller's globals
              ) -> tuple[Any, str]:
     "The app to serve, and the variable that it is called by. Raises `NbwsError`."
     if isinstance(app, str):
-        if app not in variables: raise NbwsError(f'there is no variable {app!r} to serve')
+        if app not in variables:
+            raise NbwsError(f'there is no variable {app!r} to serve')
         return variables[app], app
-    if app is not None: return app, variable_of(variables, app)
-    if isinstance(variables.get('app'), WebApp) or _is_foreign(variables.get('app')): return variables['app'], 'app'
+    if app is not None:
+        return app, variable_of(variables, app)
+    if isinstance(variables.get('app'), WebApp) or _is_foreign(variables.get('app')):
+        return variables['app'], 'app'
     found = {id(v): (v, k) for k, v in variables.items() if isinstance(v, WebApp) and not k.startswith('_')}
-    if len(found) == 1: return next(iter(found.values()))
-    if not found: raise NbwsError('there is no app to serve: make one with `app = App()`, or name it: serve(my_app)')
+    if len(found) == 1:
+        return next(iter(found.values()))
+    if not found:
+        raise NbwsError('there is no app to serve: make one with `app = App()`, or name it: serve(my_app)')
     names = [k for _, k in found.values()]
     raise NbwsError(f'there are several apps, {", ".join(names)}: say which, e.g. serve({names[0]})')
 
@@ -53,7 +59,8 @@ def variable_of(variables: dict[str, Any], app: object) -> str:
 
 def _is_foreign(app: object) -> bool:
     "Whether it is an application of another framework."
-    if app is None: return False
+    if app is None:
+        return False
     from nbws.adapters.detect import serves
     return serves(app)
 
@@ -72,7 +79,8 @@ class ListenOptions:
 def usual_port() -> int:
     "$PORT, or 5001. Raises `StartError` where $PORT is no number."
     asked = os.environ.get('PORT') or str(PORT)
-    if not asked.isdecimal(): raise StartError(errno.EINVAL, f'PORT is {asked!r}, and a port is a number')
+    if not asked.isdecimal():
+        raise StartError(errno.EINVAL, f'PORT is {asked!r}, and a port is a number')
     return int(asked)
 
 def port_of_notebook() -> int:
@@ -82,7 +90,8 @@ def port_of_notebook() -> int:
 # %% ../../nbs/notebook/11_served.ipynb #9c02c4cf
 def as_served(app: object) -> Any:
     "What the server is given: other people's applications get our seam. Raises `NbwsError` for what is none."
-    if isinstance(app, WebApp): return app
+    if isinstance(app, WebApp):
+        return app
     from nbws.adapters.detect import as_app
     return as_app(app)
 
@@ -99,9 +108,12 @@ def start_server(app: Application, listen: ListenOptions,
                                hasattr(shell(), 'kernel'), token)
     options = exposure.options(any_host=exposure.direct and not is_loopback(host))
     options['forwarded_allow_ips'] = listen.forwarded_allow_ips
-    if exposure.direct: server = _start_at(app, host, listen.port, options)
-    elif exposure.address and not exposure.address.path: server = Server(app, LOCAL, 0, **options).start()
-    else: server = Server(app, **options).start()
+    if exposure.direct:
+        server = _start_at(app, host, listen.port, options)
+    elif exposure.address and not exposure.address.path:
+        server = Server(app, LOCAL, 0, **options).start()
+    else:
+        server = Server(app, **options).start()
     expose(server, exposure)
     server.workers.budget = CpuThrottle()
     PATCHES.apply(SWITCHING)
@@ -112,10 +124,14 @@ def _start_at(app: Application, host: str, port: int | None, options: dict[str, 
     from nbws.server.listener import Server
     if port is not None or 'PORT' in os.environ:
         return Server(app, host, usual_port() if port is None else port, **options).start()
-    try: return Server(app, host, usual_port(), **options).start()
-    except StartError: pass
-    try: server = Server(app, host, port_of_notebook(), **options).start()
-    except StartError: server = Server(app, host, 0, **options).start()
+    try:
+        return Server(app, host, usual_port(), **options).start()
+    except StartError:
+        pass
+    try:
+        server = Server(app, host, port_of_notebook(), **options).start()
+    except StartError:
+        server = Server(app, host, 0, **options).start()
     print(f'port {usual_port()} is in use, so this app is at {server.url}')
     return server
 
@@ -141,7 +157,8 @@ class ServedApp:
 
     def replace_app(self, app: object) -> None:
         "Serve another app from now on, with the open sockets. From any thread but the server's. Raises `NbwsError`."
-        if app is self.app: return
+        if app is self.app:
+            return
         new = as_served(app)
         WebApp.environment.served(new, self.server.app)
         result_on(self.server.loop, self._replace(new))
@@ -151,9 +168,11 @@ class ServedApp:
         old = self.server.app
         await new.startup()
         self.server.app = new
-        if isinstance(new, WebApp) and isinstance(old, WebApp): adopt(new, old)
+        if isinstance(new, WebApp) and isinstance(old, WebApp):
+            adopt(new, old)
         else: # Nobody else's sockets can be handed over: their pages connect again
-            for ws in tuple(old.sockets): ws.close(1012, 'the app was replaced')
+            for ws in tuple(old.sockets):
+                ws.close(1012, 'the app was replaced')
         await old.shutdown()
 
     def stop(self) -> None:
@@ -190,12 +209,15 @@ def follow_apps(ok: bool = True, # The cell succeeded
     for served in tuple(SERVED):
         module = getattr(served.app, 'module', '')
         now = getattr(sys.modules.get(module), served.variable or '-', None)
-        if not isinstance(now, WebApp) or now is served.app: continue
-        if module != '__main__' or (ok and now.lineage is served.app.lineage): served.replace_app(now)
+        if not isinstance(now, WebApp) or now is served.app:
+            continue
+        if module != '__main__' or (ok and now.lineage is served.app.lineage):
+            served.replace_app(now)
         elif ok and served.noted is not now:
             served.noted = now
             print(_another_app(served))
 
+# %% ../../nbs/notebook/11_served.ipynb #7001cef3
 def _another_app(served: ServedApp) -> str:
     routes = served.app.routes
     others = dict.fromkeys(r.owner.label for r in routes if r.owner and r.owner.id != cell_id())
@@ -206,7 +228,8 @@ def _another_app(served: ServedApp) -> str:
 def is_elsewhere(server: Server, listen: ListenOptions) -> bool:
     "Whether a running server listens at another place than is asked for."
     direct, host, port = exposure_of(server).direct, listen.host, listen.port
-    if host and (host != server.host if direct else not is_loopback(host)): return True
+    if host and (host != server.host if direct else not is_loopback(host)):
+        return True
     return bool(port and (not direct or port != server.port))
 
 # %% ../../nbs/notebook/11_served.ipynb #05861189
@@ -219,7 +242,8 @@ def move(served: ServedApp, listen: ListenOptions) -> None:
     served.stop()
     def start(listen: ListenOptions) -> None:
         served.use(start_server(app, listen, served.name, served.cell, was.token))
-    try: start(ListenOptions(listen.host or old.host, port, proxies))
+    try:
+        start(ListenOptions(listen.host or old.host, port, proxies))
     except BaseException:
         start(ListenOptions(old.host, own_port, proxies))
         raise
@@ -231,7 +255,9 @@ def stop(app: object = None, # One app; every app by default
     for served in [s for s in SERVED if app is None or s.app is app]:
         SERVED.remove(served)
         served.stop()
-    if not SERVED: PATCHES.undo(SWITCHING.target)
+    if not SERVED:
+        PATCHES.undo(SWITCHING.target)
 
 atexit.register(stop)
-if hasattr(os, 'register_at_fork'): os.register_at_fork(after_in_child=SERVED.clear) # A child has nothing to stop
+if hasattr(os, 'register_at_fork'):
+    os.register_at_fork(after_in_child=SERVED.clear) # A child has nothing to stop

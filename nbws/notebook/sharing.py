@@ -15,7 +15,8 @@ from ..layers.gate import TOKEN
 from ..layers.origins import is_loopback
 from .exposure import exposure_of
 
-if TYPE_CHECKING: from nbws.server.listener import Server # Imported when something is served: it brings tornado
+if TYPE_CHECKING:
+    from nbws.server.listener import Server # Imported when something is served: it brings tornado
 
 # %% auto #0
 __all__ = []
@@ -29,8 +30,10 @@ def network_addresses() -> list[str]:
             warnings.simplefilter('ignore') # It says when it has to guess
             found = public_ips()
     except Exception: # Of whatever program it has asked
-        try: found = [str(a[4][0]) for a in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)]
-        except OSError: found = []
+        try:
+            found = [str(a[4][0]) for a in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)]
+        except OSError:
+            found = []
     return [a for a in dict.fromkeys(found) if not is_loopback(a)]
 
 # %% ../../nbs/notebook/13_sharing.ipynb #98611939
@@ -43,7 +46,8 @@ class ShareLinks:
     @property
     def text(self) -> str:
         "Who can come in, and how to end that."
-        if not self.urls: return 'This machine has no address on a network: others cannot reach the app.'
+        if not self.urls:
+            return 'This machine has no address on a network: others cannot reach the app.'
         who = 'whoever has this address' if self.secret else 'everybody'
         return f'Open to the network: {who} can use this app, and with it what it can do here, until stop().'
 
@@ -57,8 +61,10 @@ class ShareLinks:
 # %% ../../nbs/notebook/13_sharing.ipynb #f65f3a9d
 def qr_code(text: str) -> str:
     "An SVG element, or a hint where the package `segno` is not installed."
-    try: import segno
-    except ImportError: return "<small>For a QR code: pip install 'nbws[qr]'</small>"
+    try:
+        import segno
+    except ImportError:
+        return "<small>For a QR code: pip install 'nbws[qr]'</small>"
     svg: str = segno.make(text, error='m').svg_inline(scale=4, border=2, light='#fff')
     return svg
 
@@ -66,7 +72,8 @@ def qr_code(text: str) -> str:
 def share_links(server: Server) -> ShareLinks | None:
     "What to give away, of a server that others can reach; None of one that they cannot."
     exposure = exposure_of(server)
-    if not exposure.direct or is_loopback(server.host): return None
+    if not exposure.direct or is_loopback(server.host):
+        return None
     hosts = network_addresses() if server.host in ('', '0.0.0.0', '::') else [server.host]
     query = f'?{TOKEN}={exposure.token}' if exposure.token else ''
     return ShareLinks([f'{server.scheme}://{host}:{server.port}/{query}' for host in hosts], bool(query))

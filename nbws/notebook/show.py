@@ -25,8 +25,10 @@ def path_of(app: WebApp, function: Any) -> str:
     "The path that a function answers. Raises `NbwsError` where it answers none, or needs values for it."
     routes = (r for r in app.table if getattr(r.endpoint, 'function', None) is function and 'GET' in r.methods)
     route, name = next(routes, None), getattr(function, '__name__', repr(function))
-    if route is None: raise NbwsError(f'{name}() answers no path: decorate it, or show what it returns: show({name}())')
-    try: return app.url(route.name)
+    if route is None:
+        raise NbwsError(f'{name}() answers no path: decorate it, or show what it returns: show({name}())')
+    try:
+        return app.url(route.name)
     except Exception as e:
         raise NbwsError(f'{route.label} needs values for its path: show(app.url({name!r}, ...)) ({e})')
 
@@ -45,12 +47,15 @@ def caller(depth: int) -> FrameType:
     return sys._getframe(depth + 1)
 
 def _served(app: object) -> ServedApp:
-    if served := served_as(app): return served
+    if served := served_as(app):
+        return served
     raise NbwsError('this app is not being served: call serve(app) first')
 
 def _path(app: object, what: Any) -> str:
-    if isinstance(what, str): return what
-    if not isinstance(app, WebApp): raise NbwsError('this app has pages at paths only: show("/path")')
+    if isinstance(what, str):
+        return what
+    if not isinstance(app, WebApp):
+        raise NbwsError('this app has pages at paths only: show("/path")')
     return path_of(app, what) if isroutine(what) else add_page(app, what)
 
 # %% ../../nbs/notebook/14_show.ipynb #794149f9
@@ -62,10 +67,14 @@ def show(what: Any = '/', # A path, a function that answers one, or a component,
          ) -> Page | Safe | None:
     """A page of an app that is being served, to be shown under the cell. A component needs no app: without one it is
     shown as it stands. Raises `NbwsError` where a page is asked for and no app is served."""
-    if LOADING.active: return None
+    if LOADING.active:
+        return None
     if not SERVED:
-        if not isinstance(what, str) and not isroutine(what): return Safe(render(what))
+        if not isinstance(what, str) and not isroutine(what):
+            return Safe(render(what))
         raise NbwsError('no app is being served: call serve() first')
-    if app is None and len(SERVED) == 1: served = SERVED[0]
-    else: served = _served(find_app(caller(1).f_globals, app)[0])
+    if app is None and len(SERVED) == 1:
+        served = SERVED[0]
+    else:
+        served = _served(find_app(caller(1).f_globals, app)[0])
     return Page(served, FrameOptions(_path(served.app, what), height, n, sandbox))

@@ -58,27 +58,33 @@ def chunks_of(body: Any, # An (async) iterable
               workers: Any, # The loop's `Workers`
               ) -> AsyncIterator[Any]:
     "The chunks, on the loop."
-    if hasattr(body, '__aiter__'): return body.__aiter__()
+    if hasattr(body, '__aiter__'):
+        return body.__aiter__()
     return _each(body) if isinstance(body, Sequence) else workers.threads.iterate(body)
 
 # %% ../../nbs/server/09_answers.ipynb #742ac433
 async def _each(items: Iterable[Any]) -> AsyncIterator[Any]:
-    for item in items: yield item
+    for item in items:
+        yield item
 
 # %% ../../nbs/server/09_answers.ipynb #a7768421
 async def close_body(body: Any) -> None:
     "End an iterable that may not have ended."
     try:
-        if hasattr(body, 'aclose'): await body.aclose()
-        elif hasattr(body, 'close'): body.close()
+        if hasattr(body, 'aclose'):
+            await body.aclose()
+        elif hasattr(body, 'close'):
+            body.close()
     except BaseException as e:
-        if is_ending(e): raise
+        if is_ending(e):
+            raise
         log.exception('an answer could not be closed')
 
 # %% ../../nbs/server/09_answers.ipynb #441c8797
 def _asks(transport: Any, events: int) -> bool:
     own = transport.get_extra_info('socket')
-    if own is None or own.fileno() < 0 or not hasattr(select, 'poll'): return False # Windows cannot tell
+    if own is None or own.fileno() < 0 or not hasattr(select, 'poll'):
+        return False # Windows cannot tell
     poll = select.poll()
     poll.register(own.fileno(), events)
     return bool(poll.poll(0))
@@ -117,12 +123,15 @@ class AnswerWriter:
              last: bool = False, # The client asks for no more
              ) -> None:
         "Write an answer that is complete; 500 for one that cannot be sent."
-        if self.lost: return
+        if self.lost:
+            return
         body = response.body if isinstance(response.body, bytes) else b''
         try: head, wants_body, _ = answer_head(exchange, response, len(body), self.server.date,
                                                last or self.server.stopping)
-        except ValueError: self._cannot_send(exchange, last) # Also for a character that is not in latin-1
-        else: self.out.write(head + body if wants_body else head)
+        except ValueError:
+            self._cannot_send(exchange, last) # Also for a character that is not in latin-1
+        else:
+            self.out.write(head + body if wants_body else head)
 
     def _cannot_send(self, exchange: Exchange, last: bool) -> None:
         log.exception('the answer cannot be sent')
@@ -133,7 +142,8 @@ class AnswerWriter:
         response.unbuffered()
         self.out.flush() # From here on each piece leaves at once: what makes the next one may take its time
         stopping = self.server.stopping
-        try: head, wants_body, length = answer_head(exchange, response, None, self.server.date, last or stopping)
+        try:
+            head, wants_body, length = answer_head(exchange, response, None, self.server.date, last or stopping)
         except ValueError:
             self._cannot_send(exchange, last)
             return await close_body(body)
@@ -146,18 +156,21 @@ class AnswerWriter:
             self.out.write(head)
             framing.head = b''
         chunks = chunks_of(body, self.server.workers)
-        if await self._run(exchange, framing, chunks, last) and framing.chunked: self.out.write(b'0\r\n\r\n')
+        if await self._run(exchange, framing, chunks, last) and framing.chunked:
+            self.out.write(b'0\r\n\r\n')
 
     async def _run(self, exchange: Exchange, framing: BodyFraming, chunks: AsyncIterator[Any], last: bool) -> bool:
         "Write the chunks. True: a stream of events was ended because the server stops."
         self.task = asyncio.current_task()
         try:
-            if not (self.events and self.server.stopping): await self._pump(framing, chunks)
-        except asyncio.CancelledError:
-            if not (self.lost or self.events and self.server.stopping): raise
+            if not (self.events and self.server.stopping):
+                await self._pump(framing, chunks)
         except BaseException as e:
-            if is_ending(e): raise
-            self._break_off(exchange, framing, e, last)
+            given_up = self.lost or self.events and self.server.stopping
+            if not (given_up and isinstance(e, asyncio.CancelledError)): # Else it is we who have cancelled
+                if is_ending(e):
+                    raise # A handler's own CancelledError is an error like any other
+                self._break_off(exchange, framing, e, last)
         finally:
             self.task, events, self.events = None, self.events, False
             await close_body(chunks)
@@ -166,21 +179,28 @@ class AnswerWriter:
     async def _pump(self, framing: BodyFraming, chunks: AsyncIterator[Any]) -> None:
         turn = 0
         async for chunk in chunks:
-            if self.lost: return
+            if self.lost:
+                return
             data = chunk.encode() if isinstance(chunk, str) else bytes(chunk)
-            if not data: continue # An empty chunk would be the last one
+            if not data:
+                continue # An empty chunk would be the last one
             self.out.write(framing.frame(data))
             turn += len(data) + 256
-            if self.out.above: await self.out.drained()
-            elif turn > 65536: turn = await asyncio.sleep(0, 0) # Others have their turn
+            if self.out.above:
+                await self.out.drained()
+            elif turn > 65536:
+                turn = await asyncio.sleep(0, 0) # Others have their turn
         self.out.write(framing.end())
 
     def _break_off(self, exchange: Exchange, framing: BodyFraming, error: BaseException, last: bool) -> None:
         "The answer cannot be written to its end."
-        if self.lost: return
-        if not isinstance(error, Reported): log.error('an answer broke off', exc_info=error)
+        if self.lost:
+            return
+        if not isinstance(error, Reported):
+            log.error('an answer broke off', exc_info=error)
         exchange.keep = False
-        if framing.head: self.send(exchange, PlainTextResponse(reason(500), 500), last)
+        if framing.head:
+            self.send(exchange, PlainTextResponse(reason(500), 500), last)
         elif not framing.chunked and framing.length is None: # A closed connection would look like the end
             self.out.flush()
             reset(self.out.transport)

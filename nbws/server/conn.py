@@ -46,33 +46,43 @@ class SocketConn:
 
     def send(self, data: str | bytes | Payload) -> bool:
         "Send a message; dropped once the socket closes. True: more than 64 KiB are unsent."
-        if self.state: return False
-        if isinstance(data, Payload): self.out.write(payload_frame(data, self._deflater))
-        else: self.out.write(self._deflater.frame(data) if self._deflater else frame(data))
+        if self.state:
+            return False
+        if isinstance(data, Payload):
+            self.out.write(payload_frame(data, self._deflater))
+        else:
+            self.out.write(self._deflater.frame(data) if self._deflater else frame(data))
         return self.out.above
 
     def ping(self, data: bytes = b'') -> None:
         "Send a ping with up to 125 bytes; none where much is unsent, behind which it would say nothing."
-        if not (self.state or self.out.above): self.out.write(encode(PING, data[:125]))
+        if not (self.state or self.out.above):
+            self.out.write(encode(PING, data[:125]))
 
     def pong(self, data: bytes = b'') -> None:
         "Send a pong that nobody asked for: a sign of life (RFC 6455, section 5.5.3); none where much is unsent."
-        if not (self.state or self.out.above): self.out.write(encode(PONG, data[:125]))
+        if not (self.state or self.out.above):
+            self.out.write(encode(PONG, data[:125]))
 
     def close(self, code: int = CloseCode.NORMAL, reason: str = '') -> None:
         "Send the close frame and wait for the client's. Raises `ValueError` for a code that must not be sent."
         wire = close_frame(code, reason)
-        if self.state: return
-        if self.alive: self.out.write(frame(farewell(code, reason)))
+        if self.state:
+            return
+        if self.alive:
+            self.out.write(frame(farewell(code, reason)))
         self.out.write(wire)
-        if self.reading: self.reading.read_to_the_end()
+        if self.reading:
+            self.reading.read_to_the_end()
         self.enter(CLOSING)
 
     def pause(self, paused: bool) -> None:
         "Stop reading, or go on."
         reading = self.reading
-        if reading is None or paused is reading.held or self.state or self.transport.is_closing(): return
-        if self.alive: self.out.write(frame(PAUSE if paused else RESUME))
+        if reading is None or paused is reading.held or self.state or self.transport.is_closing():
+            return
+        if self.alive:
+            self.out.write(frame(PAUSE if paused else RESUME))
         reading.hold(paused)
 
     @property
@@ -89,7 +99,8 @@ class SocketConn:
     def join_group(self) -> None:
         "Take part in broadcasts, if that is possible now."
         out = self.out
-        if not (out.group or self.state or out.above): out.join(group_for(out.queue, self._deflater))
+        if not (out.group or self.state or out.above):
+            out.join(group_for(out.queue, self._deflater))
 
     def enter(self, state: int) -> None:
         "The state is another: its time begins, and broadcasts are for those that are open."
@@ -130,43 +141,57 @@ class ReadControl:
     def hold(self, held: bool) -> None:
         "Stop reading for the app, or go on."
         self.held = held
-        if held: self.transport.pause_reading()
-        else: self.read_on()
+        if held:
+            self.transport.pause_reading()
+        else:
+            self.read_on()
 
     def read_on(self) -> None:
         "Go on reading, unless the app or an unread pong forbids it; first with what is here already."
-        if self.transport.is_closing(): return
-        if self.done: self.transport.resume_reading()
-        elif self.held or self.unread: return
-        elif self.decoder.more: self.loop.call_soon(self.go_on)
-        else: self.transport.resume_reading()
+        if self.transport.is_closing():
+            return
+        if self.done:
+            self.transport.resume_reading()
+        elif self.held or self.unread:
+            return
+        elif self.decoder.more:
+            self.loop.call_soon(self.go_on)
+        else:
+            self.transport.resume_reading()
 
     def go_on(self) -> None:
         "Handle more of what is here already."
-        if self.done or self.held or self.unread or self.transport.is_closing(): return
+        if self.done or self.held or self.unread or self.transport.is_closing():
+            return
         self._handle_more()
-        if not self.decoder.more: self.read_on()
+        if not self.decoder.more:
+            self.read_on()
 
     def read_to_the_end(self) -> None:
         "We close: nothing holds reading up any more, or the client's close frame would never be read."
-        if not (self.held or self.unread): return
+        if not (self.held or self.unread):
+            return
         self.held, self.unread = False, 0
         self.read_on()
 
     def fall_behind(self) -> None:
         "More is here than may be handled in this turn, or the client does not read our pongs."
-        if self.held or self.transport.is_closing(): return
+        if self.held or self.transport.is_closing():
+            return
         self.transport.pause_reading()
-        if not self.unread: self.loop.call_soon(self.go_on)
+        if not self.unread:
+            self.loop.call_soon(self.go_on)
 
     def let_others(self) -> None:
         "Read on in the next turn of the loop."
-        if self.transport.is_closing(): return
+        if self.transport.is_closing():
+            return
         self.transport.pause_reading()
         self.loop.call_soon(self._next_turn)
 
     def _next_turn(self) -> None:
-        if not self.decoder.more: self.read_on() # Else `go_on` does, or who let it pause
+        if not self.decoder.more:
+            self.read_on() # Else `go_on` does, or who let it pause
 
     def end(self) -> None: "The connection is lost."; self.done, self._handle_more = True, _nothing
 
@@ -200,51 +225,72 @@ class SocketInput:
         "Handle what came from the client."
         conn = self.conn
         conn.pinged = False
-        if conn.state == OPEN: conn.waited = 0.0
-        if conn.state < LINGERING: self.handle(self.decoder.feed(data))
-        if len(data) > LONG: self.reading.let_others()
+        if conn.state == OPEN:
+            conn.waited = 0.0
+        if conn.state < LINGERING:
+            self.handle(self.decoder.feed(data))
+        if len(data) > LONG:
+            self.reading.let_others()
 
     def handle_more(self) -> None: "Handle what is here already."; self.handle(self.decoder.feed(b''))
 
     def handle(self, events: list[Event]) -> None:
         "Hand messages to the receiver, and answer the rest."
         conn, out = self.conn, self.conn.out
-        if out.held is None: out.held = b'' # What is sent meanwhile leaves together
-        if self._announced and events: self._announce(0)
+        if out.held is None:
+            out.held = b'' # What is sent meanwhile leaves together
+        if self._announced and events:
+            self._announce(0)
         received = self._answer if conn.alive else self.receiver.received
         for event in events:
             kind = event.__class__
             if kind is str or kind is bytes:
-                if conn.state: continue # We have closed: section 5.5.1 lets us ignore the rest
-                try: received(event) # type: ignore[arg-type]
-                except Exception: self.fault()
-            else: self._control(event)
-        if conn.state >= LINGERING: return self._finish()
-        if not out.held: out.held = None
-        if self.decoder.partial > SMALL and not conn.state: self._announce(self.decoder.partial)
-        if self.decoder.more or self.reading.unread: self.reading.fall_behind()
+                if conn.state:
+                    continue # We have closed: section 5.5.1 lets us ignore the rest
+                try:
+                    received(event) # type: ignore[arg-type]
+                except Exception:
+                    self.fault()
+            else:
+                self._control(event)
+        if conn.state >= LINGERING:
+            return self._finish()
+        if not out.held:
+            out.held = None
+        if self.decoder.partial > SMALL and not conn.state:
+            self._announce(self.decoder.partial)
+        if self.decoder.more or self.reading.unread:
+            self.reading.fall_behind()
 
     def _answer(self, data: str | bytes) -> None:
-        if data != ALIVE_PING: self.receiver.received(data)
-        elif not self.conn.out.above: self.conn.out.write(frame(ALIVE_PONG))
+        if data != ALIVE_PING:
+            self.receiver.received(data)
+        elif not self.conn.out.above:
+            self.conn.out.write(frame(ALIVE_PONG))
 
     def _control(self, event: Event) -> None:
         conn = self.conn
         if isinstance(event, Ping):
-            if conn.state: return
+            if conn.state:
+                return
             conn.out.write(encode(PONG, event.data))
-            if conn.out.above: self.reading.unread = conn.buffered # Who does not read our pongs may ask no more
+            if conn.out.above:
+                self.reading.unread = conn.buffered # Who does not read our pongs may ask no more
         elif isinstance(event, (Close, Failure)):
             said = event.reason if isinstance(event, Failure) else '' # The client knows what it has said itself
-            if conn.state == OPEN: conn.out.write(close_frame(event.code, said))
+            if conn.state == OPEN:
+                conn.out.write(close_frame(event.code, said))
             self.end(event.code, event.reason)
 
     def _announce(self, size: int) -> None:
         "So many bytes of a message are here, which has not ended: the receiver may pause us."
         self._announced = size > 0
-        if (arriving := getattr(self.receiver, 'arriving', None)) is None: return # Not every receiver asks
-        try: arriving(size)
-        except Exception: self.fault()
+        if (arriving := getattr(self.receiver, 'arriving', None)) is None:
+            return # Not every receiver asks
+        try:
+            arriving(size)
+        except Exception:
+            self.fault()
 
     def fault(self) -> None:
         "The receiver has raised."
@@ -253,7 +299,8 @@ class SocketInput:
 
     def end(self, code: int, reason: str = '') -> None:
         "No message comes any more: tell the receiver, then linger."
-        if self.conn.state >= LINGERING: return
+        if self.conn.state >= LINGERING:
+            return
         self.conn.enter(LINGERING)
         self.reading.done = True
         self.tell(code, reason)
@@ -261,13 +308,16 @@ class SocketInput:
     def tell(self, code: int, reason: str = '') -> None:
         "Tell the receiver how the socket ended, and nothing more."
         receiver, self.receiver = self.receiver, NOBODY
-        try: receiver.closed(code, reason)
-        except Exception: log.exception('a receiver raised')
+        try:
+            receiver.closed(code, reason)
+        except Exception:
+            log.exception('a receiver raised')
 
     def _finish(self) -> None:
         "Close our direction; the client closes its own, or `tick` ends the wait."
         self.conn.out.flush()
-        if self.conn.out.end(half=not self.server.stopping): self.reading.read_on()
+        if self.conn.out.end(half=not self.server.stopping):
+            self.reading.read_on()
 
 # %% ../../nbs/server/06_conn.ipynb #69af699b
 class SocketProtocol(asyncio.BufferedProtocol):
@@ -298,11 +348,14 @@ class SocketProtocol(asyncio.BufferedProtocol):
         self.transport.set_protocol(self)
         self.server.remember(self)
         self.conn.out.held = head
-        try: self.input.receiver.opened(self.conn)
-        except Exception: self.input.fault()
+        try:
+            self.input.receiver.opened(self.conn)
+        except Exception:
+            self.input.fault()
         self.conn.out.flush()
         self.conn.join_group()
-        if rest: self.input.receive(rest)
+        if rest:
+            self.input.receive(rest)
 
     def get_buffer(self, sizehint: int) -> memoryview: return self.server.buffer
     def buffer_updated(self, n: int) -> None: self.input.receive(bytes(self.server.buffer[:n]))
@@ -315,8 +368,10 @@ class SocketProtocol(asyncio.BufferedProtocol):
         self.conn.reading = None
         self.input.reading.end()
         self.server.forget(self)
-        if state < LINGERING: self.input.tell(self._code or CloseCode.ABNORMAL)
-        if self._link is not None: self._link.closed()
+        if state < LINGERING:
+            self.input.tell(self._code or CloseCode.ABNORMAL)
+        if self._link is not None:
+            self._link.closed()
 
     def pause_writing(self) -> None:
         self.conn.out.above = True
@@ -326,16 +381,20 @@ class SocketProtocol(asyncio.BufferedProtocol):
         self.conn.out.above = False
         self.conn.join_group()
         if self.conn.state < LINGERING:
-            try: self.input.receiver.drained()
-            except Exception: self.input.fault()
+            try:
+                self.input.receiver.drained()
+            except Exception:
+                self.input.fault()
         if self.input.reading.unread:
             self.input.reading.unread = 0
             self.input.reading.read_on()
 
     def stop(self, late: bool = False) -> None:
         "The server stops: close with 1012, which clients take as a reason to come again, as uvicorn does."
-        if self.conn.state == LINGERING: self.transport.close()
-        if self.conn.state: return
+        if self.conn.state == LINGERING:
+            self.transport.close()
+        if self.conn.state:
+            return
         self._code = CloseCode.SERVICE_RESTART
         self.conn.close(CloseCode.SERVICE_RESTART, 'the server stops')
 
@@ -352,12 +411,15 @@ class SocketProtocol(asyncio.BufferedProtocol):
 
     def tick(self, seconds: float) -> None:
         "Called from time to time by the server's one timer."
-        if self._silence_is_ours(): return
+        if self._silence_is_ours():
+            return
         conn, limits = self.conn, self.server.limits
         conn.waited += seconds
         if conn.state != OPEN:
-            if conn.waited >= limits.close_timeout: self.transport.abort()
-        elif conn.waited >= limits.ws_ping_timeout: conn.close(CloseCode.TRY_AGAIN_LATER, 'silent for too long')
+            if conn.waited >= limits.close_timeout:
+                self.transport.abort()
+        elif conn.waited >= limits.ws_ping_timeout:
+            conn.close(CloseCode.TRY_AGAIN_LATER, 'silent for too long')
         elif conn.waited >= limits.ws_ping_timeout / 2 and not conn.pinged:
             conn.pinged = True
             conn.ping()
@@ -365,8 +427,10 @@ class SocketProtocol(asyncio.BufferedProtocol):
     def _silence_is_ours(self) -> bool:
         "Nothing comes because we do not read. A client that takes its pongs, if slowly, is not silent."
         conn, reading = self.conn, self.input.reading
-        if not reading.unread: return conn.state == OPEN and (reading.held or self.input.decoder.more)
-        if reading.unread != conn.buffered: reading.unread, conn.waited = conn.buffered, 0.0
+        if not reading.unread:
+            return conn.state == OPEN and (reading.held or self.input.decoder.more)
+        if reading.unread != conn.buffered:
+            reading.unread, conn.waited = conn.buffered, 0.0
         return False
 
 # %% ../../nbs/server/06_conn.ipynb #566fb8a3

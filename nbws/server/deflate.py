@@ -29,12 +29,14 @@ def parse_offers(header: str, # The fields of that name, joined by commas
     "Each offered extension with its parameters, in the client's order. Raises `ValueError` for what does not parse."
     at, end = 0, len(header.rstrip(' \t,'))
     while at < end:
-        if not (name := _NAME.match(header, at)): raise ValueError('Sec-WebSocket-Extensions is malformed')
+        if not (name := _NAME.match(header, at)):
+            raise ValueError('Sec-WebSocket-Extensions is malformed')
         at, parameters = name.end(), []
         while found := _PARAMETER.match(header, at):
             parameters.append((found[1], found[2] or found[3]))
             at = found.end()
-        if not (comma := _COMMA.match(header, at)): raise ValueError('Sec-WebSocket-Extensions is malformed')
+        if not (comma := _COMMA.match(header, at)):
+            raise ValueError('Sec-WebSocket-Extensions is malformed')
         at = comma.end()
         yield name[1], parameters
 
@@ -52,8 +54,10 @@ class Agreement:
 _BITS = frozenset(map(str, range(8, 16)))
 
 def _valid(name: str, value: str | None) -> bool:
-    if name in ('server_no_context_takeover', 'client_no_context_takeover'): return value is None
-    if name == 'client_max_window_bits' and value is None: return True
+    if name in ('server_no_context_takeover', 'client_no_context_takeover'):
+        return value is None
+    if name == 'client_max_window_bits' and value is None:
+        return True
     return name in ('server_max_window_bits', 'client_max_window_bits') and value in _BITS
 
 # %% ../../nbs/server/01_deflate.ipynb #55c2a124
@@ -71,14 +75,19 @@ def _agree(offer: dict[str, str | None], takeover: bool) -> Agreement | None:
     client = limited or (takeover and 'client_no_context_takeover' not in offer)
     server = takeover and 'server_no_context_takeover' not in offer
     bits = int(offer.get('server_max_window_bits') or 15)
-    if bits == 8: return None
+    if bits == 8:
+        return None
     kept = TAKEOVER_BITS if takeover else KEPT_BITS
     client_bits = min(int(offer.get('client_max_window_bits') or 15), kept) if limited else 15
     answer = ['permessage-deflate']
-    if not server: answer.append('server_no_context_takeover')
-    if not client: answer.append('client_no_context_takeover')
-    if 'server_max_window_bits' in offer: answer.append(f'server_max_window_bits={bits}')
-    if limited: answer.append(f'client_max_window_bits={client_bits}')
+    if not server:
+        answer.append('server_no_context_takeover')
+    if not client:
+        answer.append('client_no_context_takeover')
+    if 'server_max_window_bits' in offer:
+        answer.append(f'server_max_window_bits={bits}')
+    if limited:
+        answer.append(f'client_max_window_bits={client_bits}')
     return Agreement(server, client, min(bits, 12), client_bits, '; '.join(answer))
 
 # %% ../../nbs/server/01_deflate.ipynb #ae505c3e
@@ -97,7 +106,8 @@ def _measure(trial: Any, data: bytes, room: int) -> None:
     "Raise `FrameError` where a copy of zlib's state makes more than `room` bytes of `data`."
     while data:
         room -= len(trial.decompress(data, _AT_ONCE))
-        if room < 0: raise _inflates_too_long()
+        if room < 0:
+            raise _inflates_too_long()
         data = trial.unconsumed_tail
 
 def _inflates_too_long() -> FrameError:
@@ -124,8 +134,10 @@ class ZlibInflater:
 
     def measure(self, data: bytes, room: int) -> None:
         "Decompress `data` for a look at its length only. Raises `FrameError`, 1009 where that is more than `room`."
-        try: _measure(self._state().copy(), data, room)
-        except zlib.error: raise violation('the message cannot be decompressed') from None
+        try:
+            _measure(self._state().copy(), data, room)
+        except zlib.error:
+            raise violation('the message cannot be decompressed') from None
 
     def feed(self,
              data: bytes,
@@ -142,16 +154,21 @@ class ZlibInflater:
         "What is left: the four bytes that the sender has cut off are put back (section 7.2.2)."
         out = self.feed(b'\0\0\xff\xff', room)
         self._zlib, self._finals = None, 0
-        if not self._takeover: self.window = b''
+        if not self._takeover:
+            self.window = b''
         return out
 
     def whole(self, data: bytes) -> bytes | None:
         "What a message in one piece inflates to; None where it has a final block or is wrong: `feed` it then."
         state = zlib.decompressobj(-self._bits, zdict=self.window)
-        try: out = state.decompress(data + b'\0\0\xff\xff')
-        except zlib.error: return None
-        if state.eof: return None
-        if self._takeover: self._keep(out)
+        try:
+            out = state.decompress(data + b'\0\0\xff\xff')
+        except zlib.error:
+            return None
+        if state.eof:
+            return None
+        if self._takeover:
+            self._keep(out)
         return out
 
     def _keep(self, out: bytes) -> None:
@@ -159,7 +176,8 @@ class ZlibInflater:
         self.window = out[-kept:] if len(out) >= kept else (self.window + out)[-kept:]
 
     def _state(self) -> Any:
-        if self._zlib is None: self._zlib = zlib.decompressobj(-self._bits, zdict=self.window)
+        if self._zlib is None:
+            self._zlib = zlib.decompressobj(-self._bits, zdict=self.window)
         return self._zlib
 
     def _inflate(self, data: bytes, room: int) -> tuple[bytes, bytes]:
@@ -170,12 +188,16 @@ class ZlibInflater:
             if state.unconsumed_tail:
                 _measure(state.copy(), state.unconsumed_tail, room - len(out))
                 out += state.decompress(state.unconsumed_tail)
-        except zlib.error: raise violation('the message cannot be decompressed') from None
-        if len(out) > room: raise _inflates_too_long()
+        except zlib.error:
+            raise violation('the message cannot be decompressed') from None
+        if len(out) > room:
+            raise _inflates_too_long()
         self._keep(out)
-        if not state.eof: return out, b''
+        if not state.eof:
+            return out, b''
         self._zlib, self._finals = None, self._finals + 1
-        if self._finals > 16: raise violation('the message has too many final blocks')
+        if self._finals > 16:
+            raise violation('the message has too many final blocks')
         return out, state.unused_data
 
 # %% ../../nbs/server/01_deflate.ipynb #3768bf06
@@ -198,9 +220,12 @@ class Deflater:
     def frame(self, data: str | bytes) -> bytes:
         "The frame of a message, compressed where it is worth it."
         opcode, payload = (TEXT, data.encode()) if isinstance(data, str) else (BINARY, bytes(data))
-        if len(payload) < WORTH_IT: return encode(opcode, payload)
+        if len(payload) < WORTH_IT:
+            return encode(opcode, payload)
         packer = self._zlib or zlib.compressobj(1, zlib.DEFLATED, -self._bits, 5)
-        if self._takeover: self._zlib = packer
+        if self._takeover:
+            self._zlib = packer
         packed = (packer.compress(payload) + packer.flush(zlib.Z_SYNC_FLUSH))[:-4]
-        if not self._takeover and len(packed) >= len(payload): return encode(opcode, payload)
+        if not self._takeover and len(packed) >= len(payload):
+            return encode(opcode, payload)
         return encode(opcode, packed, packed=True)

@@ -16,7 +16,8 @@ from ..core.messages import CloseCode
 __all__ = []
 
 # %% ../../nbs/server/00_frames.ipynb #365415fc
-try: from tornado.speedups import websocket_mask
+try:
+    from tornado.speedups import websocket_mask
 except ImportError: # pragma: no cover
     def websocket_mask(mask: bytes, data: bytes) -> bytes:
         "The data XOR the mask, over and over (RFC 6455, section 5.3)."
@@ -34,8 +35,10 @@ def encode(opcode: int, # TEXT, BINARY, CLOSE, PING or PONG
            ) -> bytes:
     "One whole frame, unmasked."
     first, size = 0x80 | opcode | packed << 6, len(payload)
-    if size < 126: return bytes((first, size)) + payload
-    if size < 65536: return b'%c\x7e%b%b' % (first, size.to_bytes(2, 'big'), payload)
+    if size < 126:
+        return bytes((first, size)) + payload
+    if size < 65536:
+        return b'%c\x7e%b%b' % (first, size.to_bytes(2, 'big'), payload)
     return b'%c\x7f%b%b' % (first, size.to_bytes(8, 'big'), payload)
 
 # %% ../../nbs/server/00_frames.ipynb #b9d3d222
@@ -60,7 +63,8 @@ def close_frame(code: int = CloseCode.NORMAL, # 1005: none
                 reason: str = '', # Cut after 123 bytes of UTF-8
                 ) -> bytes:
     "The close frame. Raises `ValueError` for a code that must not be sent."
-    if code == CloseCode.NO_STATUS: return encode(CLOSE, b'')
+    if code == CloseCode.NO_STATUS:
+        return encode(CLOSE, b'')
     if not sendable(code):
         raise ValueError(f'{code} cannot be sent as a close code: '
                          'use 1000 to 1003, 1007 to 1014, or your own of 3000 to 4999')
@@ -112,10 +116,14 @@ def too_long(limit: int, # Bytes that a message may have
 # %% ../../nbs/server/00_frames.ipynb #9c561562
 def close_event(payload: bytes) -> Close:
     "What a close frame says. Raises `FrameError` for a payload that no endpoint may send."
-    if not payload: return Close(CloseCode.NO_STATUS)
-    try: code, reason = int.from_bytes(payload[:2], 'big'), payload[2:].decode()
-    except UnicodeDecodeError: raise FrameError(CloseCode.INVALID_DATA, 'the close reason is not UTF-8') from None
-    if len(payload) == 1 or not sendable(code): raise violation('bad close code')
+    if not payload:
+        return Close(CloseCode.NO_STATUS)
+    try:
+        code, reason = int.from_bytes(payload[:2], 'big'), payload[2:].decode()
+    except UnicodeDecodeError:
+        raise FrameError(CloseCode.INVALID_DATA, 'the close reason is not UTF-8') from None
+    if len(payload) == 1 or not sendable(code):
+        raise violation('bad close code')
     return Close(code, reason)
 
 # %% ../../nbs/server/00_frames.ipynb #c8d0e822
@@ -126,31 +134,44 @@ def check_first(first: int, # The first byte of a frame
     "Raises `FrameError` for a first byte that may not come here."
     opcode, reserved = first & 15, first & 0x70
     data = opcode in (TEXT, BINARY)
-    if reserved and not (reserved == 0x40 and packs and data): raise violation('a reserved bit is set')
-    if 2 < opcode < 8 or opcode > 10: raise violation('the opcode is reserved')
-    if opcode > 7 and first < 128: raise violation('the control frame is fragmented')
-    if opcode == CONTINUATION and not within: raise violation('there is nothing to continue')
-    if data and within: raise violation('the last message has not ended')
+    if reserved and not (reserved == 0x40 and packs and data):
+        raise violation('a reserved bit is set')
+    if 2 < opcode < 8 or opcode > 10:
+        raise violation('the opcode is reserved')
+    if opcode > 7 and first < 128:
+        raise violation('the control frame is fragmented')
+    if opcode == CONTINUATION and not within:
+        raise violation('there is nothing to continue')
+    if data and within:
+        raise violation('the last message has not ended')
 
 # %% ../../nbs/server/00_frames.ipynb #fb709e17
 def read_size(data: bytes, # As it came
               at: int, # Where the frame begins
               ) -> tuple[int, int] | None:
     "The size of a frame's payload and of its head, mask included. None: more has to come. Raises `FrameError`."
-    if len(data) - at < 2: return None
+    if len(data) - at < 2:
+        return None
     second = data[at + 1]
     size = second & 127
-    if second < 128: raise violation('the frame is not masked')
-    if data[at] & 8 and size > 125: raise violation('the control frame is too long')
-    if size < 126: return size, 6
+    if second < 128:
+        raise violation('the frame is not masked')
+    if data[at] & 8 and size > 125:
+        raise violation('the control frame is too long')
+    if size < 126:
+        return size, 6
     wide = 2 if size == 126 else 8
-    if len(data) - at < 2 + wide: return None
+    if len(data) - at < 2 + wide:
+        return None
     return _long_size(data[at + 2:at + 2 + wide]), 6 + wide
 
+# %% ../../nbs/server/00_frames.ipynb #b7c74d75
 def _long_size(field: bytes) -> int:
     size = int.from_bytes(field, 'big')
-    if size >> 63: raise violation('the length has its high bit set')
-    if size < (126 if len(field) == 2 else 65536): raise violation('the length is not in its shortest form')
+    if size >> 63:
+        raise violation('the length has its high bit set')
+    if size < (126 if len(field) == 2 else 65536):
+        raise violation('the length is not in its shortest form')
     return size
 
 # %% ../../nbs/server/00_frames.ipynb #c3989ad8
@@ -168,12 +189,14 @@ class OpenFrame:
         "The next piece of the payload."
         chunk = websocket_mask(self.mask, masked)
         self.left -= len(masked)
-        if turn := len(masked) & 3: self.mask = self.mask[turn:] + self.mask[:turn]
+        if turn := len(masked) & 3:
+            self.mask = self.mask[turn:] + self.mask[:turn]
         return chunk
 
 # %% ../../nbs/server/00_frames.ipynb #94b5c9a1
 _TAIL = 2**15 # Characters of a text that are copied at each piece; longer texts grow by that much at a time
 
+# %% ../../nbs/server/00_frames.ipynb #2f1c09cb
 class GrowingText:
     "A text message on its way, decoded as it comes: decoded at its end it would be held twice."
     __slots__ = ('length', 'memory', '_decode', '_text', '_tail')
@@ -226,7 +249,8 @@ class PartialMessage:
 
     def add(self, chunk: bytes) -> None:
         "Take a piece. Raises `FrameError` and `UnicodeDecodeError`."
-        if len(chunk) > self.room: raise too_long(self._limit)
+        if len(chunk) > self.room:
+            raise too_long(self._limit)
         self.data.add(chunk)
 
     def take(self, frame: OpenFrame, data: bytes, at: int, stop: int) -> int:
@@ -256,6 +280,7 @@ class Inflater(Protocol):
 _SLICES = 256, 1024 # Compressed bytes that are inflated together: where they grow much, to 256 KiB; where they do not
 _RATIO = 1032 # Bytes that one can inflate to at the most, says zlib's documentation
 
+# %% ../../nbs/server/00_frames.ipynb #736f09a3
 class PackedMessage(PartialMessage):
     "A message that comes compressed."
     __slots__ = ('_inflater', '_measured', '_slice')
@@ -293,7 +318,8 @@ SHORT = 1024 # Compressed bytes that are inflated at once where they are a whole
 # %% ../../nbs/server/00_frames.ipynb #342dde51
 def control_event(opcode: int, payload: bytes) -> Event:
     "What a control frame says. Raises `FrameError`."
-    if opcode == PING: return Ping(payload)
+    if opcode == PING:
+        return Ping(payload)
     return Pong(payload) if opcode == PONG else close_event(payload)
 
 # %% ../../nbs/server/00_frames.ipynb #bb0d7e8f
@@ -334,9 +360,11 @@ class Assembler:
         head = 0 if self._frame else self._begin(data, at)
         frame = self._frame
         self.stops = frame is None # More of its head has to come
-        if frame is None: return at
+        if frame is None:
+            return at
         stop = self._payload(frame, data, at + head)
-        if not frame.left: self._end(frame, events)
+        if not frame.left:
+            self._end(frame, events)
         self.busy = self._frame is not None or self._message is not None
         self.taken += 1
         self.stops = self.ended or self.tired
@@ -344,12 +372,15 @@ class Assembler:
 
     def _short(self, data: bytes, at: int, events: list[Event]) -> int:
         "Take a compressed message that is one short frame. Returns the place behind it; 0: it is no such message."
-        if len(data) - at < 6 or self.inflater is None or (found := read_size(data, at)) is None: return 0
+        if len(data) - at < 6 or self.inflater is None or (found := read_size(data, at)) is None:
+            return 0
         start = at + found[1]
         stop = start + found[0]
-        if stop > len(data) or found[0] > SHORT or found[0] * _RATIO > self.limit: return 0
+        if stop > len(data) or found[0] > SHORT or found[0] * _RATIO > self.limit:
+            return 0
         payload = self.inflater.whole(websocket_mask(data[start - 4:start], data[start:stop]))
-        if payload is None: return 0
+        if payload is None:
+            return 0
         self.inflated += len(payload)
         events.append(payload.decode() if data[at] == 0xc1 else payload)
         return stop
@@ -357,21 +388,27 @@ class Assembler:
     def fail(self, error: FrameError | UnicodeDecodeError) -> Failure:
         "The client broke the rules: nothing is decoded or kept from here on."
         self.ended, self._message, self._frame = True, None, None
-        if isinstance(error, FrameError): return Failure(error.code, error.reason)
+        if isinstance(error, FrameError):
+            return Failure(error.code, error.reason)
         return Failure(CloseCode.INVALID_DATA, 'the text is not UTF-8')
 
     def _begin(self, data: bytes, at: int) -> int:
         "Read a frame's head, which is checked as early as its bytes allow. Returns its length; 0: more has to come."
         first = data[at]
         check_first(first, self._message is not None, self.inflater is not None)
-        if (found := read_size(data, at)) is None: return 0
+        if (found := read_size(data, at)) is None:
+            return 0
         size, length = found
-        if not first & 8: self._check_size(size, first)
-        if len(data) - at < length: return 0
+        if not first & 8:
+            self._check_size(size, first)
+        if len(data) - at < length:
+            return 0
         self._frame = OpenFrame(first, size, data[at + length - 4:at + length])
         text = first & 15 == TEXT
-        if first & 0x40 and self.inflater: self._message = PackedMessage(text, self.limit, self.inflater)
-        elif text or first & 15 == BINARY: self._message = PartialMessage(text, self.limit)
+        if first & 0x40 and self.inflater:
+            self._message = PackedMessage(text, self.limit, self.inflater)
+        elif text or first & 15 == BINARY:
+            self._message = PartialMessage(text, self.limit)
         return length
 
     def _check_size(self, size: int, first: int) -> None:
@@ -379,7 +416,8 @@ class Assembler:
         message = self._message
         packed = message.packed if message else first & 0x40
         room = message.room if message else self.limit
-        if size > (self.limit * 2 + 1024 if packed else room): raise too_long(self.limit)
+        if size > (self.limit * 2 + 1024 if packed else room):
+            raise too_long(self.limit)
 
     def _payload(self, frame: OpenFrame, data: bytes, at: int) -> int:
         stop, message = min(at + frame.left, len(data)), self._message
@@ -388,7 +426,8 @@ class Assembler:
             return stop
         room = message.room
         stop = message.take(frame, data, at, stop)
-        if message.packed: self.inflated += room - message.room
+        if message.packed:
+            self.inflated += room - message.room
         return stop
 
     def _end(self, frame: OpenFrame, events: list[Event]) -> None:
@@ -429,7 +468,8 @@ class Decoder:
         "The events that are complete now, in order. After a `Close` or a `Failure` nothing is decoded any more."
         events: list[Event] = []
         data, at, others, limit = self._data + data, self._at, self._others, self.limit
-        if others.ended: return events
+        if others.ended:
+            return events
         end = len(data)
         try:
             while at < end and len(events) < budget:
@@ -439,24 +479,30 @@ class Decoder:
                     if size > 125:
                         start = at + 8
                         size = data[at + 2] << 8 | data[at + 3] if size == 126 and end >= start else 0
-                        if size < 126: size = -1 # Longer, or wrong: not for this branch
+                        if size < 126:
+                            size = -1 # Longer, or wrong: not for this branch
                     if 0 <= size <= limit and (stop := start + size) <= end:
                         payload = websocket_mask(data[start - 4:start], data[start:stop])
                         at = stop
                         events.append(payload.decode() if first == 0x81 else payload)
                         continue
                 at = others.take(data, at, events)
-                if others.stops: break
-        except (FrameError, UnicodeDecodeError) as e: events.append(others.fail(e))
+                if others.stops:
+                    break
+        except (FrameError, UnicodeDecodeError) as e:
+            events.append(others.fail(e))
         if at == end and not (others.busy or others.taken):
             self._data, self._at, self.more, self.partial = b'', 0, False, 0
-        else: self._keep(data, at, len(events) >= budget)
+        else:
+            self._keep(data, at, len(events) >= budget)
         return events
 
     def _keep(self, data: bytes, at: int, full: bool) -> None:
         others = self._others
         self.more = at < len(data) and (full or others.tired) and not others.ended
         others.rest()
-        if self.more: self._data, self._at = data, at
-        else: self._data, self._at = b'' if others.ended else data[at:], 0
+        if self.more:
+            self._data, self._at = data, at
+        else:
+            self._data, self._at = b'' if others.ended else data[at:], 0
         self.partial = others.partial

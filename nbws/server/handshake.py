@@ -36,10 +36,14 @@ _KEY = re.compile(r'[A-Za-z0-9+/]{21}[AQgw]==')
 def check_handshake(request: Request) -> None:
     "Raises `HTTPException` 400, or 426 for another version, unless the request is a valid handshake."
     headers = request.headers
-    if request.method != 'GET': raise HTTPException(400, 'a WebSocket handshake is a GET request')
-    if request.http_version != '1.1': raise HTTPException(400, 'a WebSocket handshake needs HTTP/1.1')
-    if 'websocket' not in tokens(headers, 'upgrade'): raise HTTPException(400, 'Upgrade: websocket is missing')
-    if 'upgrade' not in tokens(headers, 'connection'): raise HTTPException(400, 'Connection: Upgrade is missing')
+    if request.method != 'GET':
+        raise HTTPException(400, 'a WebSocket handshake is a GET request')
+    if request.http_version != '1.1':
+        raise HTTPException(400, 'a WebSocket handshake needs HTTP/1.1')
+    if 'websocket' not in tokens(headers, 'upgrade'):
+        raise HTTPException(400, 'Upgrade: websocket is missing')
+    if 'upgrade' not in tokens(headers, 'connection'):
+        raise HTTPException(400, 'Connection: Upgrade is missing')
     if headers.getlist('sec-websocket-version') != ['13']:
         raise HTTPException(426, 'only version 13 is known', {'sec-websocket-version': '13', 'upgrade': 'websocket'})
     keys = headers.getlist('sec-websocket-key')
@@ -65,6 +69,8 @@ def switching(request: Request, # A valid handshake
         raise ValueError(f'the client did not offer the subprotocol {subprotocol!r}, but {request.subprotocols}')
     fields = [('upgrade', 'websocket'), ('connection', 'Upgrade'),
               ('sec-websocket-accept', accept_key(request.headers['sec-websocket-key']))]
-    if subprotocol is not None: fields.append(('sec-websocket-protocol', subprotocol))
-    if extensions: fields.append(('sec-websocket-extensions', extensions))
+    if subprotocol is not None:
+        fields.append(('sec-websocket-protocol', subprotocol))
+    if extensions:
+        fields.append(('sec-websocket-extensions', extensions))
     return [*fields, *headers]

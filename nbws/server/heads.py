@@ -28,8 +28,10 @@ def split_fields(*headers: tuple[str, str]) -> tuple[str, dict[str, str]]:
     lines: list[str] = []
     framing: dict[str, str] = {}
     for name, value in sendable_fields(headers):
-        if (low := name.lower()) in _FRAMING: framing[low] = value
-        else: lines.append(f'{name}: {value}\r\n')
+        if (low := name.lower()) in _FRAMING:
+            framing[low] = value
+        else:
+            lines.append(f'{name}: {value}\r\n')
     return join_fields(lines), framing
 
 # %% ../../nbs/server/08_heads.ipynb #2a6a1310
@@ -58,7 +60,8 @@ def answer_head(exchange: Exchange, # `keep` becomes false where the connection 
     if goes_on and exchange.usual and status in _USUAL and length is not None and not framing:
         usual = f'{STATUS_LINES[status]}date: {date}\r\n{text}content-length: {length}\r\n\r\n'
         return usual.encode('latin-1'), True, length
-    if not goes_on or framing.get('connection', '').lower() == 'close': exchange.keep = False
+    if not goes_on or framing.get('connection', '').lower() == 'close':
+        exchange.keep = False
     has_body, length, fields = _frame(exchange, status, length, framing)
     line = STATUS_LINES.get(status) or f'HTTP/1.1 {int(status)} Unknown\r\n'
     head = f'{line}date: {framing.get("date") or date}\r\n{text}{fields}\r\n'
@@ -73,17 +76,23 @@ def _frame(exchange: Exchange, status: int, length: int | None,
     head_only = request is not None and request.method == 'HEAD'
     bare = status < 200 or status in (204, 304)
     said = framing.get('content-length')
-    if said is not None and (length is None or (head_only and not length) or status == 304): length = int(said)
-    if length is None and old and not (bare or head_only): exchange.keep = False # Its end is the body's
+    if said is not None and (length is None or (head_only and not length) or status == 304):
+        length = int(said)
+    if length is None and old and not (bare or head_only):
+        exchange.keep = False # Its end is the body's
     fields = _length_field(status, length, bare, old)
-    if 'upgrade' in framing: fields += f'upgrade: {framing["upgrade"]}\r\nconnection: upgrade\r\n'
-    if not exchange.keep: fields += 'connection: close\r\n'
-    elif old: fields += 'connection: keep-alive\r\n'
+    if 'upgrade' in framing:
+        fields += f'upgrade: {framing["upgrade"]}\r\nconnection: upgrade\r\n'
+    if not exchange.keep:
+        fields += 'connection: close\r\n'
+    elif old:
+        fields += 'connection: keep-alive\r\n'
     return not (bare or head_only), length, fields
 
 # %% ../../nbs/server/08_heads.ipynb #de0782ff
 def _length_field(status: int, length: int | None, bare: bool, old: bool) -> str:
-    if length is not None and (not bare or (status == 304 and length)): return f'content-length: {length}\r\n'
+    if length is not None and (not bare or (status == 304 and length)):
+        return f'content-length: {length}\r\n'
     return '' if bare or old else 'transfer-encoding: chunked\r\n'
 
 # %% ../../nbs/server/08_heads.ipynb #515b9ff8
@@ -93,7 +102,8 @@ def socket_head(request: Request, # A handshake
                 alive: bool, # The page may ask whether the socket lives
                 ) -> bytes:
     "The 101 answer. Raises `ValueError`, also for a request that is no handshake."
-    if not request.upgrade: raise ValueError('the request is no WebSocket handshake')
+    if not request.upgrade:
+        raise ValueError('the request is no WebSocket handshake')
     chosen = ALIVE if alive else upgrade.subprotocol
     fields = switching(request, chosen, agreed.answer if agreed else None, upgrade.headers)
     text = join_fields([f'{name}: {value}\r\n' for name, value in fields])

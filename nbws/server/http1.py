@@ -69,7 +69,8 @@ class Exchanges:
 
     def receive(self, data: bytes) -> None:
         "Handle what came from the client."
-        if self.lingering: return
+        if self.lingering:
+            return
         parser, current = self.parser, self.current
         if (self.rest or self.out.above or self.yields or (current is not None and current.complete)
                 or (parser.stage == DEAF and self._awaits_frames())):
@@ -77,13 +78,20 @@ class Exchanges:
             self.read_on()
             return
         stage, parser.work = parser.stage, 0
-        if stage == BODY: self.waited = 0.0
-        if self.out.held is None: self.out.held = b'' # What is answered meanwhile leaves together
-        if stage == IDLE and current is None and not parser.queue and parser.again(data): self.advance()
-        else: self._feed(data)
-        if not self.out.held: self.out.held = None
-        if len(data) > LONG: self._let_others()
-        if parser.stage == HEAD != stage: self.waited = 0.0
+        if stage == BODY:
+            self.waited = 0.0
+        if self.out.held is None:
+            self.out.held = b'' # What is answered meanwhile leaves together
+        if stage == IDLE and current is None and not parser.queue and parser.again(data):
+            self.advance()
+        else:
+            self._feed(data)
+        if not self.out.held:
+            self.out.held = None
+        if len(data) > LONG:
+            self._let_others()
+        if parser.stage == HEAD != stage:
+            self.waited = 0.0
 
     def _feed(self, data: bytes) -> None:
         at, end, parser = 0, len(data), self.parser
@@ -91,10 +99,14 @@ class Exchanges:
             at += parser.parse(data[at:at + _SLICE])
             if parser.stage == DEAF: # Frames come next, or nothing that could be parsed
                 self.rest, at = data[at:] if self._awaits_frames() else b'', end
-            if parser.queue: self.advance()
-            if parser.work > ENOUGH: self._let_others()
-        if at < end and parser.stage != DEAF: self.rest = data[at:]
-        if self.rest: self.read_on()
+            if parser.queue:
+                self.advance()
+            if parser.work > ENOUGH:
+                self._let_others()
+        if at < end and parser.stage != DEAF:
+            self.rest = data[at:]
+        if self.rest:
+            self.read_on()
 
     def _busy(self) -> bool:
         "Whether the next request has to wait."
@@ -107,53 +119,69 @@ class Exchanges:
     def read_on(self) -> None:
         "Read, or pause: while the app lags behind, others have their turn, or more is here than can be answered."
         pause = self.full or self.yields or bool(self.rest)
-        if pause is self.paused or self.out.transport.is_closing(): return
+        if pause is self.paused or self.out.transport.is_closing():
+            return
         self.paused = pause
-        if pause: self.out.transport.pause_reading()
-        else: self.out.transport.resume_reading()
+        if pause:
+            self.out.transport.pause_reading()
+        else:
+            self.out.transport.resume_reading()
 
     def _let_others(self) -> None:
         "Read, parse and answer no more before the next turn of the loop."
-        if self.yields or self.answers.lost: return
+        if self.yields or self.answers.lost:
+            return
         self.yields = True
         self.read_on()
         self.server.loop.call_soon(self._next_turn)
 
     def _next_turn(self) -> None:
         self.yields, self.parser.work = False, 0
-        if self.answers.lost: return
+        if self.answers.lost:
+            return
         self.resume()
-        if self.lingering: self.read_on()
+        if self.lingering:
+            self.read_on()
 
     # To the app and back
 
     def advance(self) -> None:
         "Answer what can be answered now."
-        if self._advancing: return
+        if self._advancing:
+            return
         self._advancing, queue = True, self.parser.queue
         while queue and self.current is None and not (self.out.above or self.yields or self.answers.lost or
                                                       self.lingering):
             exchange = queue[0]
-            if exchange.deferred and not exchange.complete and not exchange.refusal: break
+            if exchange.deferred and not exchange.complete and not exchange.refusal:
+                break
             self.current = queue.pop(0)
-            if not exchange.complete and not exchange.refusal: self._open_body(exchange)
+            if not exchange.complete and not exchange.refusal:
+                self._open_body(exchange)
             task = self.server.workers.start(self._answer(exchange))
-            if self.current is exchange: self.answers.task = task
+            if self.current is exchange:
+                self.answers.task = task
             self.parser.work += _REQUEST
-            if self.parser.work > ENOUGH and queue: self._let_others()
+            if self.parser.work > ENOUGH and queue:
+                self._let_others()
         self._advancing = False
 
     async def _answer(self, exchange: Exchange) -> None:
         request = exchange.request
-        if exchange.refusal or request is None: return self._refuse(exchange)
+        if exchange.refusal or request is None:
+            return self._refuse(exchange)
         response = await self._ask(request)
-        if isinstance(response, Upgrade) and not self._switch(exchange, request, response): return
-        if request.upgrade: exchange.keep = False
+        if isinstance(response, Upgrade) and not self._switch(exchange, request, response):
+            return
+        if request.upgrade:
+            exchange.keep = False
         last = self.eof and not (self.parser.queue or self.rest)
         if isinstance(response.body, bytes) or self.answers.lost:
             self.answers.send(exchange, response, last)
-            if not isinstance(response.body, bytes): await close_body(response.body)
-        else: await self.answers.stream(exchange, response, response.body, last)
+            if not isinstance(response.body, bytes):
+                await close_body(response.body)
+        else:
+            await self.answers.stream(exchange, response, response.body, last)
         self._done(exchange)
         if response.background is not None:
             self.out.flush() # It begins when the answer has left
@@ -162,7 +190,8 @@ class Exchanges:
     async def _ask(self, request: Request) -> Response:
         "The app's answer, or that of what surrounds it; 500 where that fails."
         request.connection = self.link
-        try: return await self.server.layers.answer(self.server.app, request)
+        try:
+            return await self.server.layers.answer(self.server.app, request)
         except BaseException as e:
             if is_ending(e): # Nobody is going to answer: the client need not wait
                 self.out.abort()
@@ -177,31 +206,40 @@ class Exchanges:
 
     def _done(self, exchange: Exchange) -> None:
         self.answers.task = None # What comes behind the answer is not for the client
-        if self.answers.lost: return
+        if self.answers.lost:
+            return
         self.current, self.served, self.waited = None, True, 0.0
-        if not (exchange.keep and exchange.complete) or exchange.refusal or self.server.stopping: self.shut()
-        elif not self._advancing: self.server.loop.call_soon(self.resume) # Later: we are within a step of its task
+        if not (exchange.keep and exchange.complete) or exchange.refusal or self.server.stopping:
+            self.shut()
+        elif not self._advancing:
+            self.server.loop.call_soon(self.resume) # Later: we are within a step of its task
 
     def resume(self) -> None:
         "Go on after an answer: first what is parsed, then what is not."
-        if self.answers.lost or self.lingering: return
-        if self.parser.queue: self.advance()
+        if self.answers.lost or self.lingering:
+            return
+        if self.parser.queue:
+            self.advance()
         if self.rest and not self._busy():
             rest, self.rest = self.rest, b''
             self._feed(rest)
         self.read_on()
-        if self.eof and self.idle and not self.out.above: self.shut()
+        if self.eof and self.idle and not self.out.above:
+            self.shut()
 
     # Bodies
 
     def _open_body(self, exchange: Exchange) -> None:
         exchange.body = StreamedBody(self._flow, self._say_continue if exchange.expects else None)
-        if exchange.chunks: exchange.body.feed(b''.join(exchange.chunks))
+        if exchange.chunks:
+            exchange.body.feed(b''.join(exchange.chunks))
         exchange.chunks = None
-        if exchange.request is not None: exchange.request.raw_body = exchange.body
+        if exchange.request is not None:
+            exchange.request.raw_body = exchange.body
 
     def _flow(self, full: bool) -> None:
-        if full is self.full: return
+        if full is self.full:
+            return
         self.full = full
         self.read_on()
 
@@ -216,12 +254,14 @@ class Exchanges:
         self.parser.stage, self.lingering, self.waited, self.rest, self.full = DEAF, True, 0.0, b'', False
         self.parser.queue.clear()
         self.out.flush()
-        if self.out.end(half=not self.eof): self.read_on()
+        if self.out.end(half=not self.eof):
+            self.read_on()
 
     def _switch(self, exchange: Exchange, request: Request, upgrade: Upgrade) -> bool:
         "Turn this connection into a socket. Returns True where that cannot be, and the app's answer is an error."
         agreed, alive = exchange.agreed, stays_alive(request, upgrade.subprotocol)
-        try: head = socket_head(request, upgrade, agreed, alive)
+        try:
+            head = socket_head(request, upgrade, agreed, alive)
         except ValueError as e:
             log.exception('the handshake cannot be answered')
             upgrade.receiver.closed(1006, str(e))
@@ -234,7 +274,8 @@ class Exchanges:
         rest, self.rest = self.rest, b''
         self.leave()
         self.out.flush()
-        if self.paused: self.out.transport.resume_reading()
+        if self.paused:
+            self.out.transport.resume_reading()
         self.paused, relayed = False, JSP in request.headers
         socket = self._sockets(self.server, self.out.transport, upgrade.receiver, agreed, self.link, alive, relayed)
         socket.start(head, rest)
@@ -247,6 +288,7 @@ class Exchanges:
 # %% ../../nbs/server/10_http1.ipynb #607822fb
 PATIENCE = 0.5 # Seconds that an answer may still take when the client says no more
 
+# %% ../../nbs/server/10_http1.ipynb #954c1382
 class HttpTimeouts:
     "Looks from time to time at what one connection waits for."
     __slots__ = ('exchanges', 'limits', '_buffered')
@@ -261,33 +303,45 @@ class HttpTimeouts:
         exchange = of.current or (of.parser.queue[0] if of.parser.queue else None)
         of.waited += seconds
         if of.lingering:
-            if of.waited >= limits.close_timeout: of.out.abort()
-        elif of.out.above: self._tick_write()
-        elif exchange and not exchange.complete and not exchange.refusal: self._tick_body(exchange, seconds)
-        elif exchange: self._tick_app(seconds)
+            if of.waited >= limits.close_timeout:
+                of.out.abort()
+        elif of.out.above:
+            self._tick_write()
+        elif exchange and not exchange.complete and not exchange.refusal:
+            self._tick_body(exchange, seconds)
+        elif exchange:
+            self._tick_app(seconds)
         elif of.parser.stage == HEAD:
-            if of.waited >= limits.header_timeout: self._time_out()
-        elif of.waited >= (limits.keepalive_timeout if of.served else limits.header_timeout): of.shut()
+            if of.waited >= limits.header_timeout:
+                self._time_out()
+        elif of.waited >= (limits.keepalive_timeout if of.served else limits.header_timeout):
+            of.shut()
 
     def _tick_write(self) -> None:
         of = self.exchanges
         size = of.out.transport.get_write_buffer_size()
-        if size != self._buffered: self._buffered, of.waited = size, 0.0
-        elif of.waited >= self.limits.request_timeout: of.out.abort()
+        if size != self._buffered:
+            self._buffered, of.waited = size, 0.0
+        elif of.waited >= self.limits.request_timeout:
+            of.out.abort()
 
     def _tick_body(self, exchange: Exchange, seconds: float) -> None:
         of, limits = self.exchanges, self.limits
         if of.full: # The app's time, unless the client has left
-            if of.waited >= PATIENCE + seconds and hung_up(of.out.transport): of.out.abort()
+            if of.waited >= PATIENCE + seconds and hung_up(of.out.transport):
+                of.out.abort()
             return
         exchange.seconds += seconds
         longest = limits.request_timeout + exchange.size / limits.body_rate
-        if of.waited >= limits.request_timeout or exchange.seconds >= longest: self._time_out()
+        if of.waited >= limits.request_timeout or exchange.seconds >= longest:
+            self._time_out()
 
     def _tick_app(self, seconds: float) -> None:
         of = self.exchanges
-        if not (of.paused and hung_up(of.out.transport)): of.waited = 0.0
-        elif of.waited >= PATIENCE + seconds: of.out.abort()
+        if not (of.paused and hung_up(of.out.transport)):
+            of.waited = 0.0
+        elif of.waited >= PATIENCE + seconds:
+            of.out.abort()
 
     def _time_out(self) -> None:
         self.exchanges.parser.give_up(HTTPException(408))
@@ -311,7 +365,8 @@ class HttpProtocol(asyncio.BufferedProtocol):
         server.remember(self)
         parser.peer = _address(transport.get_extra_info('peername'))
         parser.local = _address(transport.get_extra_info('sockname'))
-        if connected := getattr(server.app, 'connected', None): self.exchanges.link = connected(parser.peer)
+        if connected := getattr(server.app, 'connected', None):
+            self.exchanges.link = connected(parser.peer)
 
     def get_buffer(self, sizehint: int) -> memoryview: return self.server.buffer
     def buffer_updated(self, n: int) -> None: self.exchanges.receive(bytes(self.server.buffer[:n]))
@@ -324,33 +379,42 @@ class HttpProtocol(asyncio.BufferedProtocol):
         of.eof = True
         answers = not of.idle and not of.parser.incoming
         waits = answers and not of.lingering and bool(self.transport.can_write_eof())
-        if waits: self.server.loop.call_later(PATIENCE, self._take_for_gone)
+        if waits:
+            self.server.loop.call_later(PATIENCE, self._take_for_gone)
         return waits
 
     def _take_for_gone(self) -> None:
         of = self.exchanges
-        if of.answers.lost or of.lingering or self.transport.is_closing(): return
-        if not of.out.above: self.transport.abort()
-        else: self.server.loop.call_later(PATIENCE, self._take_for_gone) # It reads, or `tick` notices that it does not
+        if of.answers.lost or of.lingering or self.transport.is_closing():
+            return
+        if not of.out.above:
+            self.transport.abort()
+        else:
+            self.server.loop.call_later(PATIENCE, self._take_for_gone) # It reads, or `tick` notices that it does not
 
     def connection_lost(self, error: Exception | None) -> None:
         "The connection is closed. A handler that waits for the body gets an error, any other is cancelled."
         of = self.exchanges
-        if not of.answers.lost: self.server.forget(self)
+        if not of.answers.lost:
+            self.server.forget(self)
         of.leave()
         body = of.parser.incoming.body if of.parser.incoming else None
         told = body is not None and body.awaited # By the error that follows
-        if body is not None: body.end(HTTPException(400, 'the client has left'))
+        if body is not None:
+            body.end(HTTPException(400, 'the client has left'))
         of.out.wake()
-        if of.answers.task and not told: of.answers.task.cancel()
-        if of.link is not None: of.link.closed()
+        if of.answers.task and not told:
+            of.answers.task.cancel()
+        if of.link is not None:
+            of.link.closed()
 
     def pause_writing(self) -> None: self.exchanges.out.above = True
 
     def resume_writing(self) -> None:
         self.exchanges.out.above = False
         self.exchanges.out.wake()
-        if not self.exchanges.current: self.exchanges.resume()
+        if not self.exchanges.current:
+            self.exchanges.resume()
 
     def tick(self, seconds: float) -> None:
         "Called from time to time by the server's one timer."
@@ -364,9 +428,11 @@ class HttpProtocol(asyncio.BufferedProtocol):
         """
         of = self.exchanges
         of.out.flush()
-        if of.answers.task and of.answers.events and not late: of.answers.task.cancel()
+        if of.answers.task and of.answers.events and not late:
+            of.answers.task.cancel()
         elif of.idle and of.parser.stage == IDLE and not of.rest and (of.served or late):
-            if not has_unread(self.transport): of.shut()
+            if not has_unread(self.transport):
+                of.shut()
 
     def abort(self) -> None: "Drop the connection at once."; self.transport.abort()
 

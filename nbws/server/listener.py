@@ -49,16 +49,22 @@ log = logging.getLogger('nbws')
 def _explain(error: OSError, where: str, port: int) -> StartError:
     "The same error, in words that help."
     code, hosts = error.errno, '127.0.0.1 is this machine, 0.0.0.0 all its networks'
-    if code == errno.EADDRINUSE: text = 'is already in use: stop what listens there, or take another (0: any free port)'
-    elif code == errno.EACCES: text = 'needs more rights' + (': take a port above 1023' if 0 < port < 1024 else '')
-    elif isinstance(error, socket.gaierror): text = f'cannot be had: the host is not known; {hosts}'
-    elif code == errno.EADDRNOTAVAIL: text = f'cannot be had: this machine has no such address; {hosts}'
-    else: text = f'cannot be had: {error.strerror or error}'
+    if code == errno.EADDRINUSE:
+        text = 'is already in use: stop what listens there, or take another (0: any free port)'
+    elif code == errno.EACCES:
+        text = 'needs more rights' + (': take a port above 1023' if 0 < port < 1024 else '')
+    elif isinstance(error, socket.gaierror):
+        text = f'cannot be had: the host is not known; {hosts}'
+    elif code == errno.EADDRNOTAVAIL:
+        text = f'cannot be had: this machine has no such address; {hosts}'
+    else:
+        text = f'cannot be had: {error.strerror or error}'
     return StartError(code, f'{where} {text}')
 
 # %% ../../nbs/server/11_listener.ipynb #ef90561d
 TLS_PASSWORD = 'NBWS_SSL_PASSWORD' # The variable that brings a key's password: everybody can list a process's arguments
 
+# %% ../../nbs/server/11_listener.ipynb #1da298d5
 def load_tls(cert: str | os.PathLike[str], # PEM file with the certificate and its chain
              key: str | os.PathLike[str] | None = None, # PEM file with the private key; None: in the same file
              password: str | None = None, # Of the key
@@ -66,9 +72,12 @@ def load_tls(cert: str | os.PathLike[str], # PEM file with the certificate and i
     "A context for `Server(ssl=...)`. Raises `StartError` where a file cannot be read or does not fit."
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     what = f'the certificate {cert}' + (f' or its key {key}' if key else '')
-    try: context.load_cert_chain(cert, key, password or '')
-    except FileNotFoundError: raise StartError(errno.ENOENT, f'{what} does not exist') from None
-    except OSError as e: raise StartError(errno.EINVAL, f'{what} cannot be used: {e.strerror or e}') from None
+    try:
+        context.load_cert_chain(cert, key, password or '')
+    except FileNotFoundError:
+        raise StartError(errno.ENOENT, f'{what} does not exist') from None
+    except OSError as e:
+        raise StartError(errno.EINVAL, f'{what} cannot be used: {e.strerror or e}') from None
     return context
 
 # %% ../../nbs/server/11_listener.ipynb #27afba52
@@ -76,13 +85,17 @@ class _Listener(HTTPServer):
     "tornado's server, with every accepted connection handed to our protocol."
     def handle_stream(self, stream: Any, address: Any) -> None:
         server: Server = self.request_callback # type: ignore[assignment]
-        try: accepted = stream.socket.dup()
+        try:
+            accepted = stream.socket.dup()
         except OSError as e:
             log.warning('a connection was refused: %s', e)
             return
-        finally: stream.close()
-        if server._admit(): server._adopt(accepted)
-        else: accepted.close()
+        finally:
+            stream.close()
+        if server._admit():
+            server._adopt(accepted)
+        else:
+            accepted.close()
 
     def add_sockets(self, sockets: Iterable[socket.socket]) -> None:
         super().add_sockets([_PausingSocket(s, self._exhausted) for s in sockets]) # type: ignore[misc]
@@ -90,7 +103,8 @@ class _Listener(HTTPServer):
     def _exhausted(self, listening: _PausingSocket) -> None:
         server: Server = self.request_callback # type: ignore[assignment]
         log.warning('no more connections can be accepted for now: the process has too many files open')
-        for connection in server._idle()[:10]: connection.abort()
+        for connection in server._idle()[:10]:
+            connection.abort()
         self._handlers.pop(listening.fileno())()
         self._handlers[listening.fileno()] = server.loop.call_later(0.5, self._again, listening).cancel
 
@@ -105,9 +119,11 @@ class _PausingSocket:
     def fileno(self) -> int: return self.own.fileno()
     def close(self) -> None: self.own.close()
     def accept(self) -> tuple[socket.socket, Any]:
-        try: return self.own.accept()
+        try:
+            return self.own.accept()
         except OSError as e:
-            if e.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM): raise
+            if e.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                raise
         self.exhausted(self)
         raise BlockingIOError
 
@@ -122,7 +138,8 @@ def _bind(host: str, port: int, backlog: int) -> list[socket.socket]:
             bound.append(socket.create_server(where, family=family, backlog=backlog))
             bound[-1].setblocking(False)
     except BaseException:
-        for s in bound: s.close()
+        for s in bound:
+            s.close()
         raise
     return bound
 
@@ -133,13 +150,15 @@ def _probe(listening: socket.socket, seconds: float) -> None:
     It asks after half of the time in silence, and gives up when nothing is acknowledged for the whole of it. What a
     system does not know is left out; accepted sockets inherit it from the one that listens.
     """
-    if listening.family not in (socket.AF_INET, socket.AF_INET6): return
+    if listening.family not in (socket.AF_INET, socket.AF_INET6):
+        return
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     part = max(int(seconds / 6), 1)
     for name, value in (('TCP_KEEPIDLE', 3 * part), ('TCP_KEEPINTVL', part), ('TCP_KEEPCNT', 3),
                         ('TCP_USER_TIMEOUT', int(seconds * 1000))):
         if (option := getattr(socket, name, None)) is not None:
-            with suppress(OSError): listening.setsockopt(socket.IPPROTO_TCP, option, value)
+            with suppress(OSError):
+                listening.setsockopt(socket.IPPROTO_TCP, option, value)
 
 # %% ../../nbs/server/11_listener.ipynb #fe431eae
 def _bind_unix(path: str | os.PathLike[str], backlog: int) -> socket.socket:
@@ -147,7 +166,8 @@ def _bind_unix(path: str | os.PathLike[str], backlog: int) -> socket.socket:
     bound = socket.socket(socket.AF_UNIX)
     try:
         if Path(path).is_socket():
-            if _answers(path): raise OSError(errno.EADDRINUSE, 'a server listens there: stop it, or take another path')
+            if _answers(path):
+                raise OSError(errno.EADDRINUSE, 'a server listens there: stop it, or take another path')
             Path(path).unlink()
         bound.bind(str(path))
         os.chmod(path, 0o600)
@@ -163,9 +183,12 @@ def _answers(path: str | os.PathLike[str]) -> bool:
     "Whether a server listens on a Unix socket; nobody does on what a killed one has left."
     with socket.socket(socket.AF_UNIX) as client:
         client.setblocking(False)
-        try: client.connect(str(path))
-        except (ConnectionRefusedError, FileNotFoundError): return False
-        except OSError: return True # Its backlog is full, or it is somebody else's
+        try:
+            client.connect(str(path))
+        except (ConnectionRefusedError, FileNotFoundError):
+            return False
+        except OSError:
+            return True # Its backlog is full, or it is somebody else's
     return True
 
 # %% ../../nbs/server/11_listener.ipynb #af3f3d7d
@@ -174,20 +197,24 @@ def _open_files() -> int:
     try:
         import resource
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    except (ImportError, OSError): return 2**20 # pragma: no cover
+    except (ImportError, OSError):
+        return 2**20 # pragma: no cover
     return max(soft - 128, soft // 2) if soft > 0 else 2**20
 
 # %% ../../nbs/server/11_listener.ipynb #50ccb658
 def _new_loop(uvloop: bool | str) -> asyncio.AbstractEventLoop:
     "An event loop: uvloop's where it is installed and wanted."
     if uvloop:
-        try: import uvloop as library
+        try:
+            import uvloop as library
         except ImportError:
-            if uvloop != 'auto': raise StartError(errno.ENOENT, 'uvloop is not installed: pip install uvloop') from None
+            if uvloop != 'auto':
+                raise StartError(errno.ENOENT, 'uvloop is not installed: pip install uvloop') from None
         else:
             loop: asyncio.AbstractEventLoop = library.new_event_loop()
             return loop
-    if sys.platform == 'win32': return asyncio.SelectorEventLoop() # The other one cannot watch sockets
+    if sys.platform == 'win32':
+        return asyncio.SelectorEventLoop() # The other one cannot watch sockets
     return asyncio.new_event_loop()
 
 # %% ../../nbs/server/11_listener.ipynb #1316553d
@@ -195,8 +222,10 @@ def trusted_proxies(names: str | Iterable[str] | None, # As for `Proxies`; None:
                     usual: str = '127.0.0.1',
                     ) -> Proxies:
     "The reverse proxies that a server trusts. Raises `StartError` for a name that is no address and no network."
-    try: return Proxies(os.environ.get('FORWARDED_ALLOW_IPS', usual) if names is None else names)
-    except NbwsError as e: raise StartError(errno.EINVAL, str(e)) from None
+    try:
+        return Proxies(os.environ.get('FORWARDED_ALLOW_IPS', usual) if names is None else names)
+    except NbwsError as e:
+        raise StartError(errno.EINVAL, str(e)) from None
 
 # %% ../../nbs/server/11_listener.ipynb #13911e73
 FIRST = 0.2 # Seconds that a new connection has for its first request when the server stops
@@ -261,7 +290,8 @@ class Server:
     @property
     def url(self) -> str:
         "Where a browser on this machine finds it."
-        if self.unix_socket: return f'{self.scheme}+unix://{self.unix_socket}'
+        if self.unix_socket:
+            return f'{self.scheme}+unix://{self.unix_socket}'
         host = {'': '127.0.0.1', '0.0.0.0': '127.0.0.1', '::': '[::1]'}.get(self.host, self.host)
         return f'{self.scheme}://{f"[{host}]" if ":" in host and host[0] != "[" else host}:{self.port}'
 
@@ -269,9 +299,11 @@ class Server:
 
     def bind(self) -> None:
         "Take the port. Raises `StartError` and leaves nothing behind where that fails."
-        if self.sockets: pass
+        if self.sockets:
+            pass
         elif self.unix_socket:
-            try: self.sockets = [_bind_unix(self.unix_socket, self.backlog)]
+            try:
+                self.sockets = [_bind_unix(self.unix_socket, self.backlog)]
             except (OSError, ValueError) as e:
                 code = getattr(e, 'errno', None) or errno.EINVAL
                 raise StartError(code, f'{self.unix_socket}: {getattr(e, "strerror", None) or e}') from None
@@ -279,40 +311,54 @@ class Server:
             self._unix_id = status.st_dev, status.st_ino
         else:
             where = f'port {self.port} on {self.host or "all networks"}'
-            if not 0 <= self.port < 65536: raise StartError(errno.EINVAL, f'{where}: ports go from 0 to 65535')
-            try: self.sockets = _bind(self.host, self.port, self.backlog)
-            except OSError as e: raise _explain(e, where, self.port) from None
-            except UnicodeError: raise StartError(errno.EINVAL, f'{where}: the host is not known') from None
+            if not 0 <= self.port < 65536:
+                raise StartError(errno.EINVAL, f'{where}: ports go from 0 to 65535')
+            try:
+                self.sockets = _bind(self.host, self.port, self.backlog)
+            except OSError as e:
+                raise _explain(e, where, self.port) from None
+            except UnicodeError:
+                raise StartError(errno.EINVAL, f'{where}: the host is not known') from None
         self.sockets += self._also
         self._also = []
-        for s in self.sockets: _probe(s, self.limits.request_timeout)
-        for s in self.sockets: s.set_inheritable(False) # By programs that handlers start; a supervisor passes them on
+        for s in self.sockets:
+            _probe(s, self.limits.request_timeout)
+        for s in self.sockets:
+            s.set_inheritable(False) # By programs that handlers start; a supervisor passes them on
         _BOUND.add(self)
         networks = [name for s in self.sockets if isinstance(name := s.getsockname(), tuple)]
         self.port = networks[0][1] if networks else self.port
-        if self._own_gate: self.gate.any_host = not all(is_loopback(n[0]) for n in networks)
+        if self._own_gate:
+            self.gate.any_host = not all(is_loopback(n[0]) for n in networks)
 
     def unbind(self) -> None:
         "Give the port, and the path of a Unix socket, back. Again is harmless."
         _BOUND.discard(self)
-        for s in self.sockets: s.close()
+        for s in self.sockets:
+            s.close()
         self.sockets = []
         if self._unix_id and self.unix_socket:
             path = Path(self.unix_socket)
             try:
                 status = path.stat()
                 # Another server may have replaced it
-                if (status.st_dev, status.st_ino) == self._unix_id: path.unlink()
-            except OSError: pass
+                if (status.st_dev, status.st_ino) == self._unix_id:
+                    path.unlink()
+            except OSError:
+                pass
             self._unix_id = None
 
     def _admit(self) -> bool:
-        if self.stopping: return False
-        if len(self.connections) + len(self.accepting) < self._max: return True
+        if self.stopping:
+            return False
+        if len(self.connections) + len(self.accepting) < self._max:
+            return True
         closing = sum(c.transport.is_closing() for c in self.connections) # They are gone at the end of this turn
-        if len(self.connections) + len(self.accepting) - closing < self._max: return True
+        if len(self.connections) + len(self.accepting) - closing < self._max:
+            return True
         idle = self._idle()
-        if idle: idle[0].abort()
+        if idle:
+            idle[0].abort()
         return bool(idle)
 
     def _idle(self) -> list[HttpProtocol]:
@@ -323,7 +369,8 @@ class Server:
 
     def _adopt(self, accepted: socket.socket) -> None:
         options = {'ssl': self.ssl, 'ssl_handshake_timeout': self.limits.header_timeout} if self.ssl else {}
-        if self.ssl and sys.version_info >= (3, 11): options['ssl_shutdown_timeout'] = self.limits.close_timeout
+        if self.ssl and sys.version_info >= (3, 11):
+            options['ssl_shutdown_timeout'] = self.limits.close_timeout
         connection = self._conn(self)
         making = self.loop.connect_accepted_socket(lambda: connection, accepted, **options) # type: ignore[arg-type]
         self.accepting[connection] = task = self.loop.create_task(making)
@@ -331,7 +378,8 @@ class Server:
 
     def _adopted(self, connection: HttpProtocol, task: asyncio.Task[Any]) -> None:
         self.accepting.pop(connection, None)
-        if not task.cancelled() and (error := task.exception()): log.debug('no connection: %r', error) # TLS mostly
+        if not task.cancelled() and (error := task.exception()):
+            log.debug('no connection: %r', error) # TLS mostly
 
     def remember(self, connection: Any) -> None:
         "A connection stands. From here on it counts once, though the task that made it has yet to end."
@@ -346,7 +394,8 @@ class Server:
         self.date = formatdate(usegmt=True)
         self._timer = self.loop.call_later(self._interval, self._tick)
         for connection in list(self.connections):
-            try: connection.tick(self._interval)
+            try:
+                connection.tick(self._interval)
             except Exception:
                 log.exception('a connection cannot be kept')
                 connection.abort()
@@ -356,16 +405,19 @@ class Server:
 
     async def astart(self) -> Server:
         "Listen, on the running loop. Raises `StartError`."
-        if self.running: return self
+        if self.running:
+            return self
         self.loop, self.workers, self.stopping = asyncio.get_running_loop(), Workers.here(), False
         uvloop = type(self.loop).__module__.startswith('uvloop')
         self._conn, self._stopped = UvHttpProtocol if uvloop else HttpProtocol, asyncio.Event()
         self.writes = WriteQueue(self.loop, quiet=uvloop and not self.ssl)
         self.bind()
-        try: await _call(self.app, 'startup')
+        try:
+            await _call(self.app, 'startup')
         except BaseException as e:
             self.unbind()
-            if isinstance(e, Exception) or is_ending(e): raise
+            if isinstance(e, Exception) or is_ending(e):
+                raise
             raise StartError(errno.ECANCELED, f'the app failed to start up: {e!r}') from e # Others end the loop
         self._listener = _Listener(self)
         self._listener.add_sockets(self.sockets)
@@ -383,42 +435,56 @@ class Server:
         just connected `first` seconds for a request. What still runs then is cancelled; the hooks that shut the app
         down have the `shutdown_timeout` of `limits`, and the rest two seconds. Waiting for long is told in the log.
         """
-        if self.stopping: await self._stopped.wait() # Somebody else has begun
-        if not self.running: return
+        if self.stopping:
+            await self._stopped.wait() # Somebody else has begun
+        if not self.running:
+            return
         self.stopping = True
-        if self._listener: self._listener.stop()
+        if self._listener:
+            self._listener.stop()
         self.unbind()
         bound = self.limits.shutdown_timeout if timeout is None else timeout
         began = self.loop.time()
-        for connection in list(self.connections): connection.stop()
+        for connection in list(self.connections):
+            connection.stop()
         await self._wait(lambda: not (self.accepting or any(isinstance(c, HttpProtocol) and c.fresh
                                                              for c in self.connections)),
                          lambda: began + min(self.first, bound))
-        for connection in list(self.connections): connection.stop(late=True)
-        for task in list(self.accepting.values()): task.cancel() # TLS handshakes
+        for connection in list(self.connections):
+            connection.stop(late=True)
+        for task in list(self.accepting.values()):
+            task.cancel() # TLS handshakes
         told = self.loop.call_later(SILENCE, self._tell, bound)
         await self._wait(lambda: all(c.ending for c in self.connections), lambda: began + bound)
         told.cancel()
         for connection in list(self.connections):
-            if not connection.ending: connection.abort()
+            if not connection.ending:
+                connection.abort()
         await self._until_closed(0.5) # Clients close what we have shut
-        for connection in list(self.connections): connection.abort()
+        for connection in list(self.connections):
+            connection.abort()
         await self._until_closed(ENDING)
         await self.workers.drain(ENDING) # The last `disconn` handlers
         hooks = self.limits.shutdown_timeout
-        try: await asyncio.wait_for(_call(self.app, 'shutdown'), hooks)
-        except asyncio.TimeoutError: log.warning('the hooks that shut the app down take over %g s: cancelled', hooks)
+        try:
+            await asyncio.wait_for(_call(self.app, 'shutdown'), hooks)
+        except asyncio.TimeoutError:
+            log.warning('the hooks that shut the app down take over %g s: cancelled', hooks)
         except BaseException as e:
-            if is_ending(e): raise
+            if is_ending(e):
+                raise
             log.exception('the app failed to shut down')
         _SERVING[self.loop] -= 1
-        if not _SERVING[self.loop]: await self.workers.close(ENDING) # They are the loop's: another server may use them
-        if self._timer: self._timer.cancel()
+        if not _SERVING[self.loop]:
+            await self.workers.close(ENDING) # They are the loop's: another server may use them
+        if self._timer:
+            self._timer.cancel()
         self._listener, self._timer, self.running = None, None, False
         self._stopped.set()
 
     async def _wait(self, condition: Callable[[], bool], end: Callable[[], float]) -> None:
-        while not condition() and self.loop.time() < end(): await asyncio.sleep(0.01) # noqa: ASYNC110 # Bounded
+        while not condition() and self.loop.time() < end(): # noqa: ASYNC110
+            await asyncio.sleep(0.01) # Bounded
 
     async def _until_closed(self, timeout: float) -> None:
         end = self.loop.time() + timeout
@@ -428,9 +494,11 @@ class Server:
         "Say what stopping waits for."
         doing = Counter(c.doing for c in self.connections if not c.ending)
         what = ', '.join(f'{n} times {name}' if n > 1 else name for name, n in doing.most_common(3))
-        if len(doing) > 3: what += f' and {len(doing) - 3} more'
+        if len(doing) > 3:
+            what += f' and {len(doing) - 3} more'
         hurry = '; Ctrl-C (or SIGTERM) again ends it now' if self._foreground else ''
-        if what: log.warning('stopping: waiting for %s, at most %g s%s', what, bound, hurry)
+        if what:
+            log.warning('stopping: waiting for %s, at most %g s%s', what, bound, hurry)
 
     # On a thread of its own
 
@@ -438,26 +506,32 @@ class Server:
               timeout: float = 5.0, # Seconds until it has to listen
               ) -> Server:
         "Serve on a daemon thread; returns when it listens. Any thread. Raises `StartError` with what to do."
-        with self._lock: return self if self.running else self._start(timeout)
+        with self._lock:
+            return self if self.running else self._start(timeout)
 
     def _start(self, timeout: float) -> Server:
         self.bind()
         ready: Future[None] = Future()
         self._ended = asyncio.Event()
-        try: loop = _new_loop(self.uvloop)
+        try:
+            loop = _new_loop(self.uvloop)
         except BaseException:
             self.unbind()
             raise
         self._thread = threading.Thread(target=self._serve, args=(loop, ready), name=f'nbws-{self.port}', daemon=True)
         self._thread.start()
-        try: ready.result(timeout)
+        try:
+            ready.result(timeout)
         except BaseException as e:
             late = not ready.done()
-            if late: loop.call_soon_threadsafe(self._give_up)
+            if late:
+                loop.call_soon_threadsafe(self._give_up)
             self._thread.join(1)
             self._thread = None
-            if isinstance(e, StartError): raise
-            if late: raise StartError(errno.ETIMEDOUT, f'the app is not up after {timeout} s') from None
+            if isinstance(e, StartError):
+                raise
+            if late:
+                raise StartError(errno.ETIMEDOUT, f'the app is not up after {timeout} s') from None
             raise StartError(errno.ECANCELED, f'the app failed to start up: {e!r}') from e
         return self
 
@@ -466,37 +540,48 @@ class Server:
         async def main() -> None:
             start = asyncio.ensure_future(self.astart())
             self._give_up = start.cancel
-            try: await start
+            try:
+                await start
             except BaseException as e:
-                if not ready.cancelled(): ready.set_exception(e)
+                if not ready.cancelled():
+                    ready.set_exception(e)
                 await self.workers.close()
             else:
                 ready.set_result(None)
                 await self._ended.wait()
         asyncio.set_event_loop(loop)
         running = loop.create_task(main())
-        try: _run(loop, running)
-        finally: _end_loop(loop)
+        try:
+            _run(loop, running)
+        finally:
+            _end_loop(loop)
 
     def stop(self,
              timeout: float | None = None, # Seconds for requests and closing handshakes; None: as in `limits`
              ) -> None:
         "Stop the server and its thread; sockets are closed with 1012. Any thread; the server's own does not wait."
         thread, loop = self._thread, self.loop
-        if thread is None or not self.running: return
+        if thread is None or not self.running:
+            return
         bound = self.limits.shutdown_timeout if timeout is None else timeout
         async def end() -> None:
-            try: await self.astop(bound)
-            finally: self._ended.set()
+            try:
+                await self.astop(bound)
+            finally:
+                self._ended.set()
         if thread is threading.current_thread():
             asyncio.run_coroutine_threadsafe(end(), loop)
             return
         with self._lock:
-            if not self.running: return # Another thread was faster
-            try: asyncio.run_coroutine_threadsafe(end(), loop).result(bound + self.limits.shutdown_timeout + 5)
-            except FutureTimeout: log.warning('the server does not stop: a handler holds its loop and does not return')
+            if not self.running:
+                return # Another thread was faster
+            try:
+                asyncio.run_coroutine_threadsafe(end(), loop).result(bound + self.limits.shutdown_timeout + 5)
+            except FutureTimeout:
+                log.warning('the server does not stop: a handler holds its loop and does not return')
             thread.join(5)
-            if not thread.is_alive(): self._thread = None
+            if not thread.is_alive():
+                self._thread = None
 
     def __enter__(self) -> Server: return self.start()
     def __exit__(self, *error: object) -> None: self.stop()
@@ -509,14 +594,17 @@ class Server:
         "Serve on the running loop until one of the `signals`, then stop in order. A second one ends the waiting."
         await self.astart()
         self._foreground = True
-        if started: started(self)
+        if started:
+            started(self)
         ended = asyncio.Event()
         restore = _on_signals(self.loop, ended.set, signals)
-        try: await ended.wait()
+        try:
+            await ended.wait()
         finally:
             stop = self.loop.create_task(self.astop())
             hurry = _on_signals(self.loop, lambda: [c.abort() for c in list(self.connections)], signals)
-            try: await asyncio.shield(stop)
+            try:
+                await asyncio.shield(stop)
             finally:
                 self._foreground = False
                 hurry()
@@ -528,8 +616,10 @@ class Server:
         "Serve in the foreground until one of the `signals`. Raises `StartError`."
         loop = _new_loop(self.uvloop)
         asyncio.set_event_loop(loop)
-        try: _run(loop, loop.create_task(self.serve_forever(started, signals)))
-        finally: _end_loop(loop)
+        try:
+            _run(loop, loop.create_task(self.serve_forever(started, signals)))
+        finally:
+            _end_loop(loop)
 
 # %% ../../nbs/server/11_listener.ipynb #3f464291
 _SERVING: WeakKeyDictionary[asyncio.AbstractEventLoop, int] = WeakKeyDictionary() # Servers on a loop
@@ -546,23 +636,29 @@ def _forked() -> None:
         served = [transport.get_extra_info('socket') for transport in known if transport]
         for s in (*server.sockets, *filter(None, served)):
             # The number stays taken: Python's and the loop's objects have it, and would close whatever got it next
-            with suppress(OSError): os.dup2(null, s.fileno(), inheritable=False)
+            with suppress(OSError):
+                os.dup2(null, s.fileno(), inheritable=False)
         server.running, server._thread, server._unix_id = False, None, None # Nothing to stop, no path to remove
     os.close(null)
 
-if hasattr(os, 'register_at_fork'): os.register_at_fork(after_in_child=_forked)
+# %% ../../nbs/server/11_listener.ipynb #3401c2c3
+if hasattr(os, 'register_at_fork'):
+    os.register_at_fork(after_in_child=_forked)
 
 # %% ../../nbs/server/11_listener.ipynb #92dc7ac6
 async def _call(app: Any, name: str) -> None:
-    if call := getattr(app, name, None): await call()
+    if call := getattr(app, name, None):
+        await call()
 
 # %% ../../nbs/server/11_listener.ipynb #f2fb69cc
 def _run(loop: asyncio.AbstractEventLoop, task: asyncio.Task[None]) -> None:
     "Run a task to its end, also where another one raises what ends a loop (`asyncio.Task`)."
     while not task.done():
-        try: loop.run_until_complete(task)
+        try:
+            loop.run_until_complete(task)
         except (SystemExit, KeyboardInterrupt) as e:
-            if is_ending(e) or (task.done() and task.exception() is e): raise
+            if is_ending(e) or (task.done() and task.exception() is e):
+                raise
             what = 'sys.exit()' if isinstance(e, SystemExit) else 'KeyboardInterrupt'
             log.error('%s in a task does not end the server: call stop() for that', what)
 
@@ -570,9 +666,11 @@ def _run(loop: asyncio.AbstractEventLoop, task: asyncio.Task[None]) -> None:
 def _end_loop(loop: asyncio.AbstractEventLoop) -> None:
     "Cancel what an app has left on a loop, and close it and tornado's wrapper of it."
     left = asyncio.all_tasks(loop)
-    for task in left: task.cancel()
+    for task in left:
+        task.cancel()
     try:
-        if left: loop.run_until_complete(asyncio.wait(left, timeout=1))
+        if left:
+            loop.run_until_complete(asyncio.wait(left, timeout=1))
         loop.run_until_complete(loop.shutdown_asyncgens())
     finally:
         asyncio.set_event_loop(None)
@@ -583,9 +681,12 @@ def _end_loop(loop: asyncio.AbstractEventLoop) -> None:
 def _on_signals(loop: asyncio.AbstractEventLoop, call: Callable[[], Any],
                 signals: tuple[signal.Signals, ...]) -> Callable[[], None]:
     "Let `signals` call `call` on the loop; returns what undoes it. Does nothing outside the main thread."
-    if threading.current_thread() is not threading.main_thread(): return lambda: None
+    if threading.current_thread() is not threading.main_thread():
+        return lambda: None
     before = {s: signal.getsignal(s) for s in signals}
-    for s in before: signal.signal(s, lambda *_: loop.call_soon_threadsafe(call))
+    for s in before:
+        signal.signal(s, lambda *_: loop.call_soon_threadsafe(call))
     def undo() -> None:
-        for s, handler in before.items(): signal.signal(s, handler)
+        for s, handler in before.items():
+            signal.signal(s, handler)
     return undo

@@ -41,14 +41,16 @@ class WriteQueue:
 
     def later(self, thing: Flushable) -> None:
         "Call `thing.flush` at the end of this turn."
-        if not self._waiting: self.loop.call_soon(self.flush)
+        if not self._waiting:
+            self.loop.call_soon(self.flush)
         self._waiting.append(thing)
 
     def flush(self) -> None:
         "Do that now for all that wait for it."
         waiting, self._waiting, self.broadcast = self._waiting, [], None
         for thing in waiting:
-            try: thing.flush()
+            try:
+                thing.flush()
             except Exception:
                 log.exception('a connection cannot be written to')
                 thing.abort()
@@ -68,21 +70,25 @@ class OutputBuffer:
 
     def write(self, data: bytes) -> None:
         "Write, behind what was said before."
-        if self.group is not None and self.queue.broadcast is not None: self.queue.flush()
+        if self.group is not None and self.queue.broadcast is not None:
+            self.queue.flush()
         held = self.held
         if held is None:
-            if not self.transport.is_closing(): self.transport.write(data)
+            if not self.transport.is_closing():
+                self.transport.write(data)
             return
         self.held = held + data
         if len(self.held) > 65536:
             self.flush()
             self.held = b''
-        elif not held: self.queue.later(self)
+        elif not held:
+            self.queue.later(self)
 
     def flush(self) -> None:
         "Write what was collected, and collect no more."
         held, self.held = self.held, None
-        if held and not self.transport.is_closing(): self.transport.write(held)
+        if held and not self.transport.is_closing():
+            self.transport.write(held)
 
     @property
     def size(self) -> int: "Bytes collected that the transport does not have yet."; return len(self.held or b'')
@@ -92,35 +98,46 @@ class OutputBuffer:
     def end(self, half: bool) -> bool:
         "Close our direction, if `half`; both where TLS has no such state. True: the client's end has to be read."
         transport = self.transport
-        if transport.is_closing(): return False
+        if transport.is_closing():
+            return False
         if half and transport.can_write_eof():
-            try: transport.write_eof()
-            except OSError: transport.abort()
-            else: return True
-        else: transport.close()
+            try:
+                transport.write_eof()
+            except OSError:
+                transport.abort()
+            else:
+                return True
+        else:
+            transport.close()
         return False
 
     async def drained(self) -> None:
         "Return when the transport's buffer is low again, or the connection is lost."
         self._drain = self.queue.loop.create_future()
-        try: await self._drain
-        finally: self._drain = None
+        try:
+            await self._drain
+        finally:
+            self._drain = None
 
     def wake(self) -> None:
         "Let `drained` return."
-        if self._drain and not self._drain.done(): self._drain.set_result(None)
+        if self._drain and not self._drain.done():
+            self._drain.set_result(None)
 
     def join(self, group: TransportGroup | None) -> None:
         "Take part in broadcasts."
         self.group = group
-        if group is not None: group.changes += 1
+        if group is not None:
+            group.changes += 1
 
     def leave_group(self) -> None:
         "Take part in no broadcasts from now on; what was said before is written."
-        if self.group is None: return
+        if self.group is None:
+            return
         self.group.changes += 1
         self.group = None
-        if self.queue.broadcast is not None: self.queue.flush()
+        if self.queue.broadcast is not None:
+            self.queue.flush()
 
 # %% ../../nbs/server/04_output.ipynb #a7798683
 _LAST: tuple[Payload | None, int, bytes] = (None, 0, b'') # The last broadcast that was compressed
@@ -132,9 +149,11 @@ def payload_frame(payload: Payload,
     "The frame of a message that several sockets get."
     global _LAST
     if deflater is None or len(payload.data) < WORTH_IT // 4:
-        if payload.wire is None: payload.wire = frame(payload.data)
+        if payload.wire is None:
+            payload.wire = frame(payload.data)
         return payload.wire
-    if not deflater.shared: return deflater.frame(payload.data)
+    if not deflater.shared:
+        return deflater.frame(payload.data)
     last, bits, wire = _LAST
     if last is not payload or bits != deflater.shared:
         wire = deflater.frame(payload.data)
@@ -153,11 +172,13 @@ class PendingBroadcast:
 
     def flush(self) -> None:
         "Write what there is."
-        if not self.frames: return
+        if not self.frames:
+            return
         wire = self.frames[0] if len(self.frames) == 1 else b''.join(self.frames)
         self.frames, self.size = [], 0
         for transport in self.transports if self.quiet else [t for t in self.transports if not t.is_closing()]:
-            try: transport.write(wire)
+            try:
+                transport.write(wire)
             except Exception:
                 log.exception('a connection cannot be written to')
                 transport.abort()
@@ -179,22 +200,28 @@ class TransportGroup:
     def send(self, payload: Payload, transports: Sequence[Any], skip: Any = None) -> None:
         "Write a message to all `transports` but `skip`: to many at the end of the turn, together with what follows."
         queue, wire = self._queue, payload_frame(payload, self._deflater)
-        if skip is not None: transports = [t for t in transports if t is not skip]
+        if skip is not None:
+            transports = [t for t in transports if t is not skip]
         pending, at_once = queue.broadcast, False
         if pending is None or pending.transports is not transports:
             at_once = pending is None and len(transports) < FEW
-            if at_once: queue.flush() # What was collected was said before
+            if at_once:
+                queue.flush() # What was collected was said before
             pending = queue.broadcast = PendingBroadcast(transports, queue.quiet)
             queue.later(pending)
         pending.frames.append(wire)
         pending.size += len(wire)
-        if at_once: pending.flush()
-        elif pending.size > 65536: queue.flush() # So that who does not read is noticed
+        if at_once:
+            pending.flush()
+        elif pending.size > 65536:
+            queue.flush() # So that who does not read is noticed
 
 # %% ../../nbs/server/04_output.ipynb #b78882e4
 def group_for(queue: WriteQueue, deflater: Deflater | None) -> TransportGroup | None:
     "The group of the sockets that compress like this; None where each message's frame depends on those before."
-    if deflater and not deflater.shared: return None
+    if deflater and not deflater.shared:
+        return None
     bits = deflater.shared if deflater else 0
-    if bits not in queue.groups: queue.groups[bits] = TransportGroup(queue, deflater)
+    if bits not in queue.groups:
+        queue.groups[bits] = TransportGroup(queue, deflater)
     return queue.groups[bits]

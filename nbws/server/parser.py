@@ -61,13 +61,15 @@ class StreamedBody(Body):
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         first, self._first = self._first, None
-        if first: first()
+        if first:
+            first()
         return super().__aiter__()
 
 # %% ../../nbs/server/07_parser.ipynb #0c45af54
 FieldList = list[tuple[bytes, bytes]]
 _WATCHED = frozenset((b'host', b'content-length', b'transfer-encoding', b'expect', b'upgrade', b'sec-websocket-key'))
 
+# %% ../../nbs/server/07_parser.ipynb #29b99a58
 def pick_fields(came: Iterable[tuple[bytes, bytes]], # As llhttp tells of them
                 ) -> tuple[FieldList, dict[bytes, bytes]]:
     "All fields with their names in lower case, and those that say how a request is framed. Raises `HTTPException`."
@@ -76,7 +78,8 @@ def pick_fields(came: Iterable[tuple[bytes, bytes]], # As llhttp tells of them
     for name, value in came:
         name, value = name.lower(), value.rstrip()
         if name in _WATCHED:
-            if name == b'host' and name in watched: raise HTTPException(400, 'more than one Host')
+            if name == b'host' and name in watched:
+                raise HTTPException(400, 'more than one Host')
             watched[name] = watched[name] + b', ' + value if name in watched else value
         fields.append((name, value))
     return fields, watched
@@ -88,8 +91,10 @@ _HOST = re.compile(rb"[A-Za-z0-9\-._~%!$&'()*+,;=:\[\]]*")
 def check_host(value: bytes | None, version: str) -> None:
     "Raises `HTTPException` for a Host that is malformed, or missing in HTTP/1.1 (RFC 9112, section 3.2)."
     if value is None:
-        if version == '1.1': raise HTTPException(400, 'Host is missing')
-    elif not _HOST.fullmatch(value): raise HTTPException(400, 'Host is malformed')
+        if version == '1.1':
+            raise HTTPException(400, 'Host is missing')
+    elif not _HOST.fullmatch(value):
+        raise HTTPException(400, 'Host is malformed')
 
 # %% ../../nbs/server/07_parser.ipynb #e4e0acbd
 _ABSOLUTE = re.compile(rb"(?i:https?)://([^/?#]+)(.*)", re.S)
@@ -99,10 +104,13 @@ def origin_form(target: bytes, # That does not begin with a slash, or has a `#`
                 method: str,
                 ) -> tuple[bytes, bytes | None]:
     "The target as a path, and the host that it names. Raises `HTTPException`."
-    if method == 'CONNECT': raise HTTPException(501, 'this server is no proxy')
-    if target == b'*' and method == 'OPTIONS': return target, None
+    if method == 'CONNECT':
+        raise HTTPException(501, 'this server is no proxy')
+    if target == b'*' and method == 'OPTIONS':
+        return target, None
     found = _ABSOLUTE.fullmatch(target)
-    if not found or b'@' in found[1] or b'#' in target: raise HTTPException(400, 'the target is malformed')
+    if not found or b'@' in found[1] or b'#' in target:
+        raise HTTPException(400, 'the target is malformed')
     path: bytes = found[2]
     return (path if path.startswith(b'/') else b'/' + path), found[1]
 
@@ -114,24 +122,31 @@ def read_framing(exchange: Exchange, watched: dict[bytes, bytes], version: str, 
     "Note what the fields say of the body. Raises `HTTPException`."
     coding = watched.get(b'transfer-encoding')
     if coding is not None:
-        if version != '1.1': raise HTTPException(400, 'Transfer-Encoding in HTTP/1.0')
-        if coding.lower() != b'chunked': raise HTTPException(501, 'no transfer coding but chunked is known')
+        if version != '1.1':
+            raise HTTPException(400, 'Transfer-Encoding in HTTP/1.0')
+        if coding.lower() != b'chunked':
+            raise HTTPException(501, 'no transfer coding but chunked is known')
     digits = watched.get(b'content-length', b'0').lstrip(b'0')
     exchange.length = length = int(digits[:20] or b'0') # Longer ones are too long in any case
-    if length > limits.max_body: raise HTTPException(413)
+    if length > limits.max_body:
+        raise HTTPException(413)
     if (expect := watched.get(b'expect')) is not None and version == '1.1':
-        if {e.strip() for e in expect.lower().split(b',')} != {b'100-continue'}: raise HTTPException(417)
+        if {e.strip() for e in expect.lower().split(b',')} != {b'100-continue'}:
+            raise HTTPException(417)
         exchange.expects = coding is not None or length > 0
     exchange.deferred = 0 < length <= WAIT_FOR and not exchange.expects
 
 # %% ../../nbs/server/07_parser.ipynb #56ec016c
 def read_handshake(exchange: Exchange, request: Request, context_takeover: bool) -> None:
     "Mark the request as a handshake if it is one. Raises `HTTPException` for one that is wrong."
-    if not opens_socket(request.headers): return
+    if not opens_socket(request.headers):
+        return
     check_handshake(request)
     offers = ', '.join(request.headers.getlist('sec-websocket-extensions'))
-    try: exchange.agreed = negotiate(offers, context_takeover)
-    except ValueError as e: raise HTTPException(400, str(e)) from None
+    try:
+        exchange.agreed = negotiate(offers, context_takeover)
+    except ValueError as e:
+        raise HTTPException(400, str(e)) from None
     request.upgrade = True
 
 # %% ../../nbs/server/07_parser.ipynb #f0e9ccfe
@@ -163,19 +178,25 @@ class RequestBuilder:
         self._known_host: bytes | None = b'' # The last Host that was found to be well formed
 
     def on_message_begin(self) -> None:
-        if not self.bare: self.stage, self.target, self.fed, self._fields = HEAD, b'', 0, []
+        if not self.bare:
+            self.stage, self.target, self.fed, self._fields = HEAD, b'', 0, []
 
     def on_url(self, part: bytes) -> None:
-        if self.stage == HEAD: self.target += part
+        if self.stage == HEAD:
+            self.target += part
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self.stage == HEAD: return self._fields.append((name, value))
+        if self.stage == HEAD:
+            return self._fields.append((name, value))
         self.fed += len(name) + len(value) + 4 # A trailer: RFC 9110, 6.5.1, lets us drop it
-        if self.fed > self.server.limits.max_headers: raise self._refuse(431)
+        if self.fed > self.server.limits.max_headers:
+            raise self._refuse(431)
 
     def on_headers_complete(self) -> None:
-        if self.bare: return
-        try: exchange = self._begin()
+        if self.bare:
+            return
+        try:
+            exchange = self._begin()
         except HTTPException as e:
             self.refusal = e
             raise
@@ -183,21 +204,29 @@ class RequestBuilder:
         self.queue.append(exchange)
 
     def on_body(self, chunk: bytes) -> None:
-        if (exchange := self.incoming) is None: return
+        if (exchange := self.incoming) is None:
+            return
         exchange.size += len(chunk)
-        if exchange.size > self.server.limits.max_body: raise self._refuse(413)
+        if exchange.size > self.server.limits.max_body:
+            raise self._refuse(413)
         self.work += 1
-        if exchange.body is not None: self._pieces.append(chunk)
-        elif exchange.chunks is None: exchange.chunks = [chunk]
-        else: exchange.chunks.append(chunk)
+        if exchange.body is not None:
+            self._pieces.append(chunk)
+        elif exchange.chunks is None:
+            exchange.chunks = [chunk]
+        else:
+            exchange.chunks.append(chunk)
 
     def on_message_complete(self) -> None:
         exchange = self.incoming
-        if self.upgrading or exchange is None: return
-        if self._pieces: self.hand_on()
+        if self.upgrading or exchange is None:
+            return
+        if self._pieces:
+            self.hand_on()
         exchange.complete, self.incoming = True, None
         self.stage = IDLE if exchange.keep else DEAF
-        if exchange.body is not None: exchange.body.end()
+        if exchange.body is not None:
+            exchange.body.end()
         elif exchange.chunks and exchange.request is not None:
             exchange.request.raw_body = b''.join(exchange.chunks)
             exchange.chunks = None
@@ -205,7 +234,8 @@ class RequestBuilder:
     def hand_on(self) -> None:
         "Give the app what has come of a body that it reads."
         pieces, self._pieces = self._pieces, []
-        if self.incoming is not None and self.incoming.body is not None: self.incoming.body.feed(b''.join(pieces))
+        if self.incoming is not None and self.incoming.body is not None:
+            self.incoming.body.feed(b''.join(pieces))
 
     def _refuse(self, status: int) -> HTTPException:
         self.refusal = HTTPException(status)
@@ -215,11 +245,14 @@ class RequestBuilder:
         "An exchange of the header that is complete now. Raises `HTTPException`."
         version, method, limits = self.llhttp.get_http_version(), self.llhttp.get_method().decode(), self.server.limits
         line, self.line = self.line, b''
-        if version not in ('1.1', '1.0'): raise HTTPException(505)
-        if not _LINE.fullmatch(line): raise HTTPException(400, 'the request line is malformed')
+        if version not in ('1.1', '1.0'):
+            raise HTTPException(505)
+        if not _LINE.fullmatch(line):
+            raise HTTPException(400, 'the request line is malformed')
         fields, watched = pick_fields(self._fields)
         self._check_sizes(fields, limits)
-        if self.target[0] != 47 or b'#' in self.target: fields = self._relocate(fields, watched, method, version)
+        if self.target[0] != 47 or b'#' in self.target:
+            fields = self._relocate(fields, watched, method, version)
         if (host := watched.get(b'host')) != self._known_host:
             check_host(host, version)
             self._known_host = host
@@ -228,18 +261,23 @@ class RequestBuilder:
         exchange = Exchange(request, self.llhttp.should_keep_alive())
         exchange.usual = version == '1.1' and method != 'HEAD'
         exchange.plain = len(watched) == 1 and exchange.usual
-        if len(watched) > 1 or version == '1.0': self._frame(exchange, request, watched, version)
+        if len(watched) > 1 or version == '1.0':
+            self._frame(exchange, request, watched, version)
         return exchange
 
     def _check_sizes(self, fields: FieldList, limits: Limits) -> None:
-        if len(self.target) > limits.max_line: raise HTTPException(414)
-        if not self.fed and limits.max_headers >= 4096: return # Only what came in several pieces can be too long
-        if sum(len(k) + len(v) + 4 for k, v in fields) > limits.max_headers: raise HTTPException(431)
+        if len(self.target) > limits.max_line:
+            raise HTTPException(414)
+        if not self.fed and limits.max_headers >= 4096:
+            return # Only what came in several pieces can be too long
+        if sum(len(k) + len(v) + 4 for k, v in fields) > limits.max_headers:
+            raise HTTPException(431)
 
     def _relocate(self, fields: FieldList, watched: dict[bytes, bytes], method: str, version: str) -> FieldList:
         "Take the host of an absolute target for the field's."
         target, host = origin_form(self.target, method)
-        if host is None or (version == '1.1' and b'host' not in watched): return fields # Which is refused
+        if host is None or (version == '1.1' and b'host' not in watched):
+            return fields # Which is refused
         self.target, watched[b'host'] = target, host
         return [(b'host', host), *(f for f in fields if f[0] != b'host')]
 
@@ -260,13 +298,15 @@ def parse_refusal(error: HttpParserError, # Of llhttp
                   ) -> HTTPException:
     "What a client is answered whose bytes llhttp cannot parse."
     status = 505 if 'HTTP version' in str(error) else 400
-    if isinstance(error, HttpParserInvalidMethodError) and first and _METHOD.match(piece): status = 501
+    if isinstance(error, HttpParserInvalidMethodError) and first and _METHOD.match(piece):
+        status = 501
     return HTTPException(status, f'{reason(status)}: {error}')
 
 # %% ../../nbs/server/07_parser.ipynb #c3f7bdb2
 def first_line(data: bytes) -> bytes:
     "The request line, or what there is of it. RFC 9112, section 2.2, lets empty lines come before."
-    while data.startswith(b'\r\n'): data = data[2:]
+    while data.startswith(b'\r\n'):
+        data = data[2:]
     end = data.find(b'\n') + 1
     return data[:end] if end else data
 
@@ -287,8 +327,10 @@ class RequestParser(RequestBuilder):
     def again(self, data: bytes) -> bool:
         "Take a whole request that differs from the last plain one in its target only. False: it has to be parsed."
         line, _, fields = data.partition(b'\r\n')
-        if not fields or fields != self.last[0] or self.line or not (plain := _PLAIN.fullmatch(line)): return False
-        if len(plain[1]) > self.server.limits.max_line: return False
+        if not fields or fields != self.last[0] or self.line or not (plain := _PLAIN.fullmatch(line)):
+            return False
+        if len(plain[1]) > self.server.limits.max_line:
+            return False
         request = Request('GET', plain[1], Headers.from_raw(list(self.last[1])), peer=self.peer, server=self.local,
                           scheme=self.server.scheme)
         exchange = Exchange(request, True)
@@ -299,7 +341,8 @@ class RequestParser(RequestBuilder):
     def _note(self, data: bytes, exchange: Exchange) -> None:
         "Remember a plain GET."
         line, _, fields = data.partition(b'\r\n')
-        if fields.find(b'\r\n\r\n') != len(fields) - 4: return # An empty line more, or less
+        if fields.find(b'\r\n\r\n') != len(fields) - 4:
+            return # An empty line more, or less
         if exchange.plain and exchange.keep and exchange.request and _PLAIN.fullmatch(line):
             self.last = fields, tuple(exchange.request.headers.raw)
 
@@ -313,26 +356,33 @@ class RequestParser(RequestBuilder):
 
     def _end_of_piece(self, data: bytes, at: int) -> int:
         "Where to cut, so that each request begins a piece: behind an empty line at the latest."
-        if self.incoming is not None and (left := self.incoming.length - self.incoming.size) > 0: return at + left
-        if not at and self.stage != IDLE and (rest := _EMPTY.match(data)): return rest.end()
+        if self.incoming is not None and (left := self.incoming.length - self.incoming.size) > 0:
+            return at + left
+        if not at and self.stage != IDLE and (rest := _EMPTY.match(data)):
+            return rest.end()
         end = data.find(b'\r\n\r\n', at) + 4
         return end if end > 3 else len(data)
 
     def _parse(self, piece: bytes) -> int:
         whole = self.stage == IDLE and not self.queue # As far as we know: what came last ended there
-        if self.stage < BODY and b'\n' not in self.line: self.line = first_line(self.line + piece)
+        if self.stage < BODY and b'\n' not in self.line:
+            self.line = first_line(self.line + piece)
         body, size = self.incoming, self.incoming.size if self.incoming else 0
-        try: self.llhttp.feed_data(piece)
+        try:
+            self.llhttp.feed_data(piece)
         except HttpParserUpgrade as e:
             self._upgraded()
             taken: int = e.args[0]
             return taken
-        except HttpParserError as e: self.give_up(self.refusal or parse_refusal(e, piece, not self.queue))
-        if self._pieces: self.hand_on()
+        except HttpParserError as e:
+            self.give_up(self.refusal or parse_refusal(e, piece, not self.queue))
+        if self._pieces:
+            self.hand_on()
         if self.stage != IDLE or self.line:
             grew = body is None or body is not self.incoming or body.size > size
             self._bound(len(piece), grew)
-        elif whole and len(self.queue) == 1: self._note(piece, self.queue[0])
+        elif whole and len(self.queue) == 1:
+            self._note(piece, self.queue[0])
         return len(piece)
 
     def _bound(self, size: int, grew: bool) -> None:
@@ -340,31 +390,41 @@ class RequestParser(RequestBuilder):
         limits = self.server.limits
         if self.stage == HEAD:
             self.fed += size
-            if len(self.target) > limits.max_line: self.give_up(HTTPException(414))
-            elif self.fed > limits.max_headers + limits.max_line: self.give_up(HTTPException(431))
+            if len(self.target) > limits.max_line:
+                self.give_up(HTTPException(414))
+            elif self.fed > limits.max_headers + limits.max_line:
+                self.give_up(HTTPException(431))
         elif self.stage == BODY:
             self.fed = 0 if grew else self.fed + size
-            if self.fed > limits.max_headers: self.give_up(HTTPException(431))
-        elif len(self.line) > limits.max_line: self.give_up(HTTPException(400)) # Nothing but a bare CR, over and over
+            if self.fed > limits.max_headers:
+                self.give_up(HTTPException(431))
+        elif len(self.line) > limits.max_line:
+            self.give_up(HTTPException(400)) # Nothing but a bare CR, over and over
 
     def give_up(self, refusal: HTTPException) -> None:
         "Parse no more; the request that is to blame is answered with `refusal` in its turn."
-        if self._pieces: self.hand_on()
+        if self._pieces:
+            self.hand_on()
         exchange, self.incoming, self.stage = self.incoming, None, DEAF
-        if exchange is None: self.queue.append(refused(refusal))
-        elif exchange.body is not None: exchange.body.end(refusal)
-        else: exchange.refusal = refusal
+        if exchange is None:
+            self.queue.append(refused(refusal))
+        elif exchange.body is not None:
+            exchange.body.end(refusal)
+        else:
+            exchange.refusal = refusal
 
     def _upgraded(self) -> None:
         "llhttp has stopped: at a handshake for good, else only until it is told how the body is framed."
         exchange, self.upgrading = self.incoming, False
-        if exchange is None or exchange.request is None: return
+        if exchange is None or exchange.request is None:
+            return
         if exchange.request.upgrade:
             exchange.complete, self.incoming, self.stage = True, None, DEAF # What follows is frames
             return
         framing = b'content-length', b'transfer-encoding'
         lines = [b'%b: %b\r\n' % f for f in exchange.request.headers.raw if f[0] in framing]
-        if not exchange.keep: lines.append(b'connection: close\r\n')
+        if not exchange.keep:
+            lines.append(b'connection: close\r\n')
         self.llhttp, self.bare = HttpRequestParser(self), True
         self.llhttp.feed_data(b'POST / HTTP/1.1\r\n' + b''.join(lines) + b'\r\n')
         self.bare = False

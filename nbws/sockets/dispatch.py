@@ -47,6 +47,7 @@ class DispatchedSocket(Protocol):
     endpoint: Endpoint
     conn: Any # The transport's end, or None
 
+# %% ../../nbs/sockets/05_dispatch.ipynb #6970f6a4
 class Dispatcher:
     "Runs the messages of one socket and its steps, one at a time. On the thread of the socket's loop only."
     __slots__ = ('socket', 'workers', 'inbox', 'busy', 'held', 'task')
@@ -65,13 +66,17 @@ class Dispatcher:
 
     def enqueue(self, step: Any, first: bool = False) -> None:
         "Run a step as soon as its turn has come; with `first`, before the messages that wait."
-        if not self.busy and not self.held: self.start(step)
-        elif first: self.queue().appendleft(step)
-        else: self.queue().append(step)
+        if not self.busy and not self.held:
+            self.start(step)
+        elif first:
+            self.queue().appendleft(step)
+        else:
+            self.queue().append(step)
 
     def queue(self) -> Inbox:
         "What waits."
-        if self.inbox is None: self.inbox = Inbox(self.socket.conn)
+        if self.inbox is None:
+            self.inbox = Inbox(self.socket.conn)
         return self.inbox
 
     def hold(self) -> None:
@@ -85,9 +90,12 @@ class Dispatcher:
 
     def resume(self) -> None:
         "Run what is first, if nothing runs and nobody holds it."
-        if self.inbox is None or self.busy or self.held: return
-        if self.inbox and not self.workers.closing: self.start(self.inbox.take())
-        else: self.inbox.idle()
+        if self.inbox is None or self.busy or self.held:
+            return
+        if self.inbox and not self.workers.closing:
+            self.start(self.inbox.take())
+        else:
+            self.inbox.idle()
 
     async def _run(self, item: Any) -> None:
         socket = self.socket
@@ -96,14 +104,19 @@ class Dispatcher:
                 if item.__class__ in DATA:
                     handling, item = socket.endpoint.message(socket, item), None # Nobody but the handler keeps it
                     await handling
-                else: await item(socket)
-                if not self.inbox: return
-                if socket.table is not socket.app.table: socket.app.align()
-                if self.held: return
+                else:
+                    await item(socket)
+                if not self.inbox:
+                    return
+                if socket.table is not socket.app.table:
+                    socket.app.align()
+                if self.held:
+                    return
                 item = self.inbox.take()
         except BaseException: # Its task was told to end: what waits goes on in another one
             self.workers.loop.call_soon(self.resume)
             raise
         finally:
             self.busy, self.task = False, None
-            if self.inbox is not None and not self.held: self.inbox.idle()
+            if self.inbox is not None and not self.held:
+                self.inbox.idle()

@@ -41,20 +41,25 @@ class InboxQuota:
         less = size < inbox.counted
         self.used += size - inbox.counted
         inbox.counted = size
-        if size: self._holders[inbox] = None
+        if size:
+            self._holders[inbox] = None
         else:
             self._holders.pop(inbox, None)
             self._waiting.pop(inbox, None)
-        if less: self.go_on()
+        if less:
+            self.go_on()
 
     def wait(self, inbox: Inbox, waits: bool) -> None:
         "Whether `inbox` is among those that go on, one after the other, when there is room."
-        if waits: self._waiting[inbox] = None
-        else: self._waiting.pop(inbox, None)
+        if waits:
+            self._waiting[inbox] = None
+        else:
+            self._waiting.pop(inbox, None)
 
     def go_on(self) -> None:
         "Let the first of those who wait read on, if there is room."
-        if not self._waiting or self.full: return
+        if not self._waiting or self.full:
+            return
         inbox = next(iter(self._waiting))
         del self._waiting[inbox]
         self._since = 0.0
@@ -64,7 +69,8 @@ class InboxQuota:
         "Called from time to time: where nobody could go on for `patience` seconds, who holds most is closed (1013)."
         self.go_on()
         self._since = self._since + seconds if self._waiting else 0.0
-        if self._since < patience: return
+        if self._since < patience:
+            return
         self._since = 0.0
         max(self._holders, key=lambda inbox: inbox.counted).give_up()
 
@@ -94,22 +100,27 @@ class Inbox(deque[Any]):
         "A message has come while the handler is busy."
         self.append(data)
         self.busy = True
-        if len(data) > TINY: self.size += data.__sizeof__()
-        if self.size > SMALL or len(self) >= INBOX: self.look()
+        if len(data) > TINY:
+            self.size += data.__sizeof__()
+        if self.size > SMALL or len(self) >= INBOX:
+            self.look()
 
     def take(self) -> Any:
         "What is first; the handler is busy with it from now on."
         item = self.popleft()
         self.busy = True
         if self.size or self.paused:
-            if item.__class__ in DATA and len(item) > TINY: self.size -= item.__sizeof__()
-            if self.paused or self.counted: self.look()
+            if item.__class__ in DATA and len(item) > TINY:
+                self.size -= item.__sizeof__()
+            if self.paused or self.counted:
+                self.look()
         return item
 
     def idle(self) -> None:
         "The handler waits for a message: however long, it may come."
         self.busy = False
-        if self.paused: self.look()
+        if self.paused:
+            self.look()
 
     def arriving(self, size: int) -> None:
         "So many bytes have come of a message that has not ended; 0: it has."
@@ -125,9 +136,11 @@ class Inbox(deque[Any]):
         share = 4 if self.paused else 1 # Reading goes on when a quarter is left
         pause = crowded or len(self) >= INBOX // share or (self.busy and waits > quota.each // share)
         quota.wait(self, crowded)
-        if pause is self.paused: return
+        if pause is self.paused:
+            return
         self.paused = pause
-        if self.conn is not None: self.conn.pause(pause)
+        if self.conn is not None:
+            self.conn.pause(pause)
 
     def drop(self) -> None:
         "Forget the messages; steps stay."
@@ -139,7 +152,8 @@ class Inbox(deque[Any]):
 
     def give_up(self) -> None:
         "Forget the messages and close the socket: it holds more than any other, and there is no room for others."
-        if self.conn is not None: self.conn.close(CloseCode.TRY_AGAIN_LATER, 'too much waits here')
+        if self.conn is not None:
+            self.conn.close(CloseCode.TRY_AGAIN_LATER, 'too much waits here')
         self.partial = 0
         self.drop()
 

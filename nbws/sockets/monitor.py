@@ -30,12 +30,15 @@ class CpuThrottle:
     def spend(self) -> None:
         "Called before each job; sleeps off what was spent too much."
         took = time.monotonic() - self._at
-        if took < 0.002 or self._clock is None: return
+        if took < 0.002 or self._clock is None:
+            return
         ours, theirs = time.thread_time(), time.clock_gettime(self._clock)
         owed = (ours - self._ours) / self.share - took # Seconds to sleep, until the share is kept
         waits = theirs - self._theirs < took / 50 # The main thread does, for something, perhaps for us
-        if owed > 0 and waits and took < 0.02: return # Look again
-        if owed > 0 and not waits: time.sleep(min(owed, 0.05))
+        if owed > 0 and waits and took < 0.02:
+            return # Look again
+        if owed > 0 and not waits:
+            time.sleep(min(owed, 0.05))
         self._at, self._ours, self._theirs = time.monotonic(), ours, time.clock_gettime(self._clock)
 
 # %% ../../nbs/sockets/01_monitor.ipynb #cf13f974
@@ -57,11 +60,15 @@ class LoopWatchdog:
     def _look(self) -> None:
         while not self._ended.is_set():
             self._answered.clear()
-            try: self.loop.call_soon_threadsafe(self._answer)
-            except RuntimeError: return # It is closed
+            try:
+                self.loop.call_soon_threadsafe(self._answer)
+            except RuntimeError:
+                return # It is closed
             if not (self._answered.wait(self.patience) or self._answered.wait(0.1)):
-                if frame := sys._current_frames().get(self._ident): self.tell(frame)
-                while not (self._answered.wait(self.patience) or self._ended.is_set()): pass
+                if frame := sys._current_frames().get(self._ident):
+                    self.tell(frame)
+                while not (self._answered.wait(self.patience) or self._ended.is_set()):
+                    pass
             self._ended.wait(self.patience)
 
     def stop(self) -> None:

@@ -30,16 +30,24 @@ def to_payload(content: Any, # What a handler returned, yielded or sent
                ) -> str | bytes | Payload | None:
     "The text or the bytes to send, or None where there is nothing to say."
     kind = content.__class__
-    if kind is FT: return render(content)
-    if kind is str: return content or None
-    if isinstance(content, Payload): return content
-    if isinstance(content, (bytes, bytearray, memoryview)): return bytes(content) or None
-    if is_component(content): return render(content)
-    if isinstance(content, str): return str(content) or None
-    if content is None or content is False: return None
+    if kind is FT:
+        return render(content)
+    if kind is str:
+        return content or None
+    if isinstance(content, Payload):
+        return content
+    if isinstance(content, (bytes, bytearray, memoryview)):
+        return bytes(content) or None
+    if is_component(content):
+        return render(content)
+    if isinstance(content, str):
+        return str(content) or None
+    if content is None or content is False:
+        return None
     if isinstance(content, (list, tuple, set, frozenset, map, filter)) or isinstance(content, Generator):
         items = list(content)
-        if not items: return None
+        if not items:
+            return None
         return render(*items) if any(is_component(x) for x in items) else to_json(items)
     return to_json(content) if content else None
 
@@ -90,7 +98,8 @@ class Outbox:
         "Send a message, now or as soon as the client has read; nothing where the socket is not open."
         conn = self.conn
         if conn is None:
-            if not self.open: return
+            if not self.open:
+                return
             self.owner.wake() # The handshake need not wait for long any more
         elif not self.unsent and not (self.lags and conn.buffered > HIGH_WATER):
             self.lags = conn.send(data)
@@ -100,7 +109,8 @@ class Outbox:
     def _keep(self, data: str | bytes | Payload, overflow: str) -> None:
         encodable(data)
         size = len(data.data if isinstance(data, Payload) else data)
-        if self._waiting is None: self._waiting = deque()
+        if self._waiting is None:
+            self._waiting = deque()
         self._waiting.append((data, size))
         self.unsent += size
         while self.unsent > OUTBOX and self._waiting:
@@ -121,7 +131,8 @@ class Outbox:
             data, size = self._waiting.popleft()
             self.unsent -= size
             self.lags = self.conn.send(data)
-        if not self.unsent: self._tell_drained()
+        if not self.unsent:
+            self._tell_drained()
 
     def end(self) -> None:
         "The socket is closed: what waits is forgotten."
@@ -130,19 +141,23 @@ class Outbox:
         self._tell_drained()
 
     def _tell_drained(self) -> None:
-        if self._drained and not self._drained.done(): self._drained.set_result(None)
+        if self._drained and not self._drained.done():
+            self._drained.set_result(None)
 
     @property
     def behind(self) -> bool:
         "Whether who awaits `send` has to wait. Before the handshake is answered nothing can leave."
-        if self.conn is None: return self.open and self.unsent > HIGH_WATER
+        if self.conn is None:
+            return self.open and self.unsent > HIGH_WATER
         return self.unsent > 0 or self.lags
 
     def __await__(self) -> Generator[Any, None, None]: return self._until_drained().__await__()
 
     async def _until_drained(self) -> None:
         loop = self.owner.loop
-        if self.overflow == 'close' or asyncio.get_running_loop() is not loop: return
+        if self.overflow == 'close' or asyncio.get_running_loop() is not loop:
+            return
         while self.behind:
-            if self._drained is None or self._drained.done(): self._drained = loop.create_future()
+            if self._drained is None or self._drained.done():
+                self._drained = loop.create_future()
             await asyncio.shield(self._drained)

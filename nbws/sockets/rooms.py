@@ -27,6 +27,7 @@ __all__ = ['Room']
 # %% ../../nbs/sockets/07_rooms.ipynb #eeafb3bd
 MARK = '\x1e' # The record separator: a position follows, to the message's end
 
+# %% ../../nbs/sockets/07_rooms.ipynb #a2df101f
 class KeptMessage(Payload):
     "A message of a room's history."
     __slots__ = ('epoch', 'offset', '_marked')
@@ -46,6 +47,7 @@ class KeptMessage(Payload):
             self._marked = (Payload(f'{self.data}{mark.data!s}'),) if isinstance(self.data, str) else (self, mark)
         return self._marked
 
+# %% ../../nbs/sockets/07_rooms.ipynb #ebb72777
 def parts_of(payload: Payload, resumes: bool) -> Sequence[Payload]:
     "What a socket gets for a message: with its position, if it resumes and the message is kept."
     return payload.marked() if resumes and isinstance(payload, KeptMessage) else (payload,)
@@ -57,7 +59,8 @@ def take_since(request: Request, # A handshake
                ) -> None:
     "Take `nbws-since` from a handshake's query: the page's script has added it, and handlers do not see it."
     found = _SINCE.fullmatch(request.target)
-    if not found: return
+    if not found:
+        return
     pairs = (p.split(':') for p in found['positions'].decode().split('.') if p)
     request.retarget(found['rest'])
     request.since = {epoch: int(offset) for epoch, offset in pairs}
@@ -76,8 +79,10 @@ class FanOut:
         self.others: list[WebSocket] = []
         for ws in members:
             conn = grouped(ws.conn) if ws.thread == thread else None
-            if conn is None: self.others.append(ws)
-            else: found.setdefault((conn.group, ws.request.since is not None), []).append(conn.transport)
+            if conn is None:
+                self.others.append(ws)
+            else:
+                found.setdefault((conn.group, ws.request.since is not None), []).append(conn.transport)
         # Each group with its `changes` as of now, what it writes to, and whether these resume
         self.groups = [(group, group.changes, transports, resumes) for (group, resumes), transports in found.items()]
 
@@ -90,7 +95,8 @@ class FanOut:
         conn = grouped(skip.conn) if skip else None
         own = conn.transport if conn else None
         for group, _, transports, resumes in self.groups:
-            for part in parts_of(payload, resumes): group.send(part, transports, own)
+            for part in parts_of(payload, resumes):
+                group.send(part, transports, own)
 
 # %% ../../nbs/sockets/07_rooms.ipynb #ac0aa61d
 class Room:
@@ -130,7 +136,8 @@ class Room:
              ) -> None:
         "Let `ws` in, and send it of the history what its page has not seen. A socket leaves by itself when it ends."
         with self._lock:
-            if ws in self._members or ws.code: return
+            if ws in self._members or ws.code:
+                return
             seen = max(self._left.pop(ws, 0), (ws.request.since or {}).get(self.epoch, 0))
             self._queue.extend((kept, (ws,), None) for kept in self.history if kept.offset > seen)
             self._members[ws] = None
@@ -143,9 +150,11 @@ class Room:
               ) -> None:
         "Let `ws` go; harmless if it is not here."
         with self._lock:
-            if ws not in self._members: return
+            if ws not in self._members:
+                return
             del self._members[ws]
-            if ws.changing: self._left[ws] = self.offset
+            if ws.changing:
+                self._left[ws] = self.offset
             ws.rooms = tuple(r for r in ws.rooms if r._lock is not self._lock) # By whichever name: see `take_over`
             self._changed()
 
@@ -153,8 +162,10 @@ class Room:
              ) -> None:
         "Change how many of the last messages newcomers get."
         with self._lock:
-            if history != self.history.maxlen: self.history = deque(self.history, maxlen=history)
-            if self.registry is not None: self.registry.hold(self, bool(self.history))
+            if history != self.history.maxlen:
+                self.history = deque(self.history, maxlen=history)
+            if self.registry is not None:
+                self.registry.hold(self, bool(self.history))
 
     def take_over(self, old: Room, # Of the app that this one's app takes over
                   ) -> None:
@@ -162,7 +173,8 @@ class Room:
         with self._lock, old._lock:
             old.overflow = self.overflow or old.overflow
             old.keep(max(self.history.maxlen or 0, old.history.maxlen or 0))
-            for kept in self.history: old._remember(kept)
+            for kept in self.history:
+                old._remember(kept)
             old._members.update(self._members)
             old._changed()
             old._queue.extend(self._queue)
@@ -179,30 +191,37 @@ class Room:
         thing = content[0] if len(content) == 1 else content
         if (thing.__class__ is tuple or thing.__class__ is list) and (texts := apart(thing)):
             with self._lock: # Nothing comes in between
-                for text in texts: self.send(text, skip=skip, keep=keep)
+                for text in texts:
+                    self.send(text, skip=skip, keep=keep)
             return DONE
         data = to_payload(thing)
-        if data is not None: self._enqueue(data if isinstance(data, Payload) else Payload(data), skip, keep)
+        if data is not None:
+            self._enqueue(data if isinstance(data, Payload) else Payload(data), skip, keep)
         return DONE
 
     def _enqueue(self, payload: Payload, skip: WebSocket | None, keep: bool) -> None:
         with self._lock:
-            if keep and self.history.maxlen: payload = self._remember(payload)
+            if keep and self.history.maxlen:
+                payload = self._remember(payload)
             members = self._snapshot
-            if not members: return
+            if not members:
+                return
             self._queue.append((payload, members, skip))
         self._deliver_on_loop_of(members[0])
 
     def _remember(self, payload: Payload) -> KeptMessage:
-        if not self.history and self.registry is not None: self.registry.hold(self, True)
+        if not self.history and self.registry is not None:
+            self.registry.hold(self, True)
         self.offset += 1
         kept = KeptMessage(payload.data, self.epoch, self.offset)
         self.history.append(kept)
         return kept
 
     def _deliver_on_loop_of(self, ws: WebSocket) -> None:
-        if threading.get_ident() == ws.thread: self._deliver()
-        else: ws.call_soon(self._deliver)
+        if threading.get_ident() == ws.thread:
+            self._deliver()
+        else:
+            ws.call_soon(self._deliver)
 
     def _deliver(self) -> None:
         "Send what is in the queue. On the thread of some member's loop."
@@ -212,18 +231,23 @@ class Room:
                 payload, members, skip = self._queue.popleft()
                 others: Iterable[WebSocket] = members
                 if members is self._snapshot: # All of them, and nobody has come or gone
-                    if self._fan_out is None or not self._fan_out.holds(here): self._fan_out = FanOut(members, here)
+                    if self._fan_out is None or not self._fan_out.holds(here):
+                        self._fan_out = FanOut(members, here)
                     self._fan_out.send(payload, skip)
                     others = self._fan_out.others
                 for ws in others:
-                    if ws is not skip: self._push(ws, payload, here)
+                    if ws is not skip:
+                        self._push(ws, payload, here)
                 if skip is not None and isinstance(payload, KeptMessage) and skip.request.since is not None:
-                    if skip in members: self._push(skip, payload.mark(), here) # It has the message by its own way
+                    if skip in members:
+                        self._push(skip, payload.mark(), here) # It has the message by its own way
 
     def _push(self, ws: WebSocket, payload: Payload, here: int) -> None:
         for part in parts_of(payload, ws.request.since is not None):
-            if ws.thread == here: ws.outbox.push(part, self.overflow)
-            else: ws.call_soon(ws.outbox.push, part, self.overflow)
+            if ws.thread == here:
+                ws.outbox.push(part, self.overflow)
+            else:
+                ws.call_soon(ws.outbox.push, part, self.overflow)
 
 # %% ../../nbs/sockets/07_rooms.ipynb #c32528c8
 class Rooms(MutableMapping[str, Room]):
@@ -254,10 +278,12 @@ class Rooms(MutableMapping[str, Room]):
     def hold(self, room: Room, holds: bool, why: str = 'history') -> None:
         "Let a room stay for this reason, or no longer."
         with self._lock:
-            if holds: self._held.setdefault(room, set()).add(why)
+            if holds:
+                self._held.setdefault(room, set()).add(why)
             elif room in self._held:
                 self._held[room].discard(why)
-                if not self._held[room]: del self._held[room]
+                if not self._held[room]:
+                    del self._held[room]
 
     def call(self, name: str, history: int | None, overflow: str | None,
              program: bool, # The program sets it up, not a visitor by his request
@@ -265,20 +291,28 @@ class Rooms(MutableMapping[str, Room]):
         "The room of this name, made if it is not there."
         with self._lock:
             room = self._found.get(name)
-            if made := room is None: room = self._found[name] = Room(name, history or 0, overflow)
+            if made := room is None:
+                room = self._found[name] = Room(name, history or 0, overflow)
             room.registry = self
-            if program and (history or overflow): self.hold(room, True, 'program')
-        if history is not None and not made: room.keep(history) # Without our lock: it takes its own, and then ours
+            if program and (history or overflow):
+                self.hold(room, True, 'program')
+        if history is not None and not made:
+            room.keep(history) # Without our lock: it takes its own, and then ours
         return room
 
     def take_over(self, old: Rooms) -> None:
         "Have the rooms of another app, too; two of the same name are one from now on."
-        if old is self: return
-        with old._lock: theirs = [(name, room, set(old._held.get(room, ()))) for name, room in old._found.items()]
+        if old is self:
+            return
+        with old._lock:
+            theirs = [(name, room, set(old._held.get(room, ()))) for name, room in old._found.items()]
         for name, room, reasons in theirs:
             with self._lock:
                 mine = self._found.get(name)
                 self._found[name], room.registry = room, self
-                if mine is not None: reasons |= self._held.get(mine, set())
-                for why in reasons: self.hold(room, True, why)
-            if mine is not None: mine.take_over(room)
+                if mine is not None:
+                    reasons |= self._held.get(mine, set())
+                for why in reasons:
+                    self.hold(room, True, why)
+            if mine is not None:
+                mine.take_over(room)

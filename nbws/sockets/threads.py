@@ -48,24 +48,29 @@ class Job:
         self.begun = True
         call = self.call
         try:
-            if not self.given_up: self.value = call[0].run(call[1], *call[2], **call[3])
+            if not self.given_up:
+                self.value = call[0].run(call[1], *call[2], **call[3])
         except (StopIteration, GeneratorExit) as e: # No task can be told of these
             self.error = RuntimeError(f'a sync handler raised {type(e).__name__}: {e}')
             self.error.__cause__ = e
-        except BaseException as e: self.error = e
+        except BaseException as e:
+            self.error = e
 
     @property
     def name(self) -> str:
         "What the user calls the function."
-        if not self.call: return 'nothing'
+        if not self.call:
+            return 'nothing'
         _, function, args, _ = self.call
-        if args and callable(args[0]): function = args[0]
+        if args and callable(args[0]):
+            function = args[0]
         function = getattr(getattr(function, '__self__', None), 'iterator', function)
         return str(getattr(function, '__qualname__', type(function).__name__)).removeprefix('<locals>.')
 
 # %% ../../nbs/sockets/00_threads.ipynb #d33859ae
 _END = object()
 
+# %% ../../nbs/sockets/00_threads.ipynb #33bdd411
 class IteratorSteps:
     "A sync iterator, one item at a time; its steps are made in threads, and it is left on the loop."
     def __init__(self, items: Iterable[Any]) -> None:
@@ -75,26 +80,32 @@ class IteratorSteps:
     def step(self) -> Any:
         "The next item, or `_END`."
         with self._lock:
-            if self._left: return _END
+            if self._left:
+                return _END
             self._busy = True
         try:
             item = next(self.iterator, _END)
             self._left = self._left or item is _END # A generator that has ended is closed
             return item
         finally:
-            with self._lock: self._busy, left = False, self._left
+            with self._lock:
+                self._busy, left = False, self._left
             if left: # Meanwhile: nobody gets the item, and nobody else closes the generator
-                try: self.close()
-                except BaseException: log.exception('a generator that was left could not be closed')
+                try:
+                    self.close()
+                except BaseException:
+                    log.exception('a generator that was left could not be closed')
 
     def leave(self) -> bool:
         "No more steps. True: the caller has to close it, for no step is under way that does."
-        with self._lock: over, self._left = self._left or self._busy, True
+        with self._lock:
+            over, self._left = self._left or self._busy, True
         return not over and isinstance(self.iterator, Generator)
 
     def close(self) -> None:
         "Close a generator; in a thread."
-        if isinstance(self.iterator, Generator): self.iterator.close()
+        if isinstance(self.iterator, Generator):
+            self.iterator.close()
 
 # %% ../../nbs/sockets/00_threads.ipynb #283143f7
 class Threads:
@@ -127,16 +138,20 @@ class Threads:
         "Call `function` in a thread, in a copy of the caller's context, and return what it returns."
         future: asyncio.Future[Any] = self.loop.create_future()
         self._pending += 1
-        if self._pending > len(self._threads): self._grow()
+        if self._pending > len(self._threads):
+            self._grow()
         job = Job(future, function, args, kwargs)
         self._jobs.put(job)
-        try: return await future
+        try:
+            return await future
         finally:
-            if job.given_up and not job.begun: job.call = () # It may wait for long: it need not hold the request
+            if job.given_up and not job.begun:
+                job.call = () # It may wait for long: it need not hold the request
 
     def _grow(self) -> None:
         "All threads have something to do."
-        if len(self._threads) < self.limit: self._spawn(1)
+        if len(self._threads) < self.limit:
+            self._spawn(1)
         elif self._looking is None:
             self._ended, self._looked = 0, (time.monotonic(), time.process_time())
             self._looking = self.loop.call_later(LOOK, self._look)
@@ -146,17 +161,20 @@ class Threads:
         (at, cpu), self._looked = self._looked, (time.monotonic(), time.process_time())
         n = len(self._threads)
         waiting, self._looking = self._pending - n, None
-        if waiting <= 0: return
+        if waiting <= 0:
+            return
         given_up = sum(job.given_up for job in tuple(self._running.values()))
         room = self.most - n + min(given_up, self.abandoned)
-        if room <= 0: self._tell()
+        if room <= 0:
+            self._tell()
         elif not self._ended:
             idle = self._looked[1] - cpu < (self._looked[0] - at) / 2
             self._spawn(min(waiting, room) if idle else 1)
         self._ended, self._looking = 0, self.loop.call_later(LOOK, self._look)
 
     def _tell(self) -> None:
-        if self._told: return
+        if self._told:
+            return
         self._told = True
         names = Counter(job.name for job in tuple(self._running.values())).most_common(3)
         log.warning('all %d threads are taken, by %s: other sync handlers wait. What waits for long is better an '
@@ -181,10 +199,13 @@ class Threads:
 
     def _hand_back(self, done: Job | threading.Thread) -> None:
         self._done.append(done)
-        if self._waking: return
+        if self._waking:
+            return
         self._waking = True
-        try: self.loop.call_soon_threadsafe(self._deliver)
-        except RuntimeError: pass # The loop is closed: nobody waits any more
+        try:
+            self.loop.call_soon_threadsafe(self._deliver)
+        except RuntimeError:
+            pass # The loop is closed: nobody waits any more
 
     def _deliver(self) -> None:
         self._waking = False
@@ -193,14 +214,19 @@ class Threads:
             if isinstance(done, threading.Thread):
                 self._threads.discard(done)
                 self._ending -= 1
-                if self._left: self._left.set()
-                elif self._pending > len(self._threads): self._grow()
+                if self._left:
+                    self._left.set()
+                elif self._pending > len(self._threads):
+                    self._grow()
                 continue
             self._pending -= 1
             self._ended += 1
-            if done.given_up: continue
-            if done.error is None: done.future.set_result(done.value)
-            else: done.future.set_exception(done.error)
+            if done.given_up:
+                continue
+            if done.error is None:
+                done.future.set_result(done.value)
+            else:
+                done.future.set_exception(done.error)
         idle = len(self._threads) - self._ending - max(self._pending, self.limit)
         if idle > 0:
             self._told = False
@@ -208,7 +234,8 @@ class Threads:
 
     def _end(self, n: int) -> None:
         self._ending += n
-        for _ in range(n): self._jobs.put(None)
+        for _ in range(n):
+            self._jobs.put(None)
 
     async def iterate(self, items: Iterable[Any]) -> AsyncIterator[Any]:
         """Pull a sync iterable in threads, one item at a time; a generator left early is closed there too.
@@ -217,31 +244,39 @@ class Threads:
         """
         steps = IteratorSteps(items)
         try:
-            while (item := await self.run(steps.step)) is not _END: yield item
+            while (item := await self.run(steps.step)) is not _END:
+                yield item
         finally:
-            if steps.leave(): await self.run(steps.close)
+            if steps.leave():
+                await self.run(steps.close)
 
     async def close(self, timeout: float = 1.0, # Seconds for those that still run a function
                     ) -> None:
         "End the threads. One that still runs a function after `timeout` is left behind, and told in the log."
-        if self._looking: self._looking.cancel()
+        if self._looking:
+            self._looking.cancel()
         threads = tuple(self._threads)
         self._left = asyncio.Event()
         self._end(len(threads) - self._ending)
         await self._until_ended(self.loop.time(), timeout)
         names = Counter(job.name for job in tuple(self._running.values()))
         what = ', '.join(f'{name} ({n} times)' if n > 1 else name for name, n in names.most_common(3))
-        if what: log.warning('sync handlers still run and are left behind: %s', what)
+        if what:
+            log.warning('sync handlers still run and are left behind: %s', what)
         for t in threads:
-            if t not in self._threads: t.join()
+            if t not in self._threads:
+                t.join()
         self._threads, self._left = set(), None
 
     async def _until_ended(self, begin: float, timeout: float) -> None:
         while self._threads:
             runs_nothing = [thread for thread in self._threads if thread not in self._running]
             left = begin + (max(timeout, IDLE) if runs_nothing else timeout) - self.loop.time()
-            if left <= 0: return
+            if left <= 0:
+                return
             assert self._left
             self._left.clear()
-            try: await asyncio.wait_for(self._left.wait(), left)
-            except asyncio.TimeoutError: pass
+            try:
+                await asyncio.wait_for(self._left.wait(), left)
+            except asyncio.TimeoutError:
+                pass

@@ -100,7 +100,8 @@ class AppSocket(SocketFacts):
         where an async `conn` has sent something, and not at all where more than `HIGH_WATER` bytes wait to be sent.
         """
         conn = self.endpoint.conn
-        if conn is None or self.endpoint.pull or self.early is not None: return
+        if conn is None or self.endpoint.pull or self.early is not None:
+            return
         early, begin = EarlyConn(), self.loop.time()
         self.early, self.outbox.open = early, True
         self.app.sockets.add(self)
@@ -109,39 +110,48 @@ class AppSocket(SocketFacts):
             while not early.done and self.outbox.unsent <= HIGH_WATER:
                 bound = CONNECTING_SENT if self.outbox.unsent and conn.kind != 'sync' else CONNECTING
                 left = begin + bound - self.loop.time()
-                if left <= 0: break
+                if left <= 0:
+                    break
                 self.waiter = self.loop.create_future()
                 await asyncio.wait((self.waiter,), timeout=left)
         except BaseException: # The handshake will not be answered
             self.closed(CloseCode.ABNORMAL)
             raise
-        finally: self.waiter = None
+        finally:
+            self.waiter = None
 
     def opened(self, conn: Conn) -> None:
         "The transport has accepted the handshake."
         self.conn, self.accepted = conn, True
         self.outbox.attach(conn)
-        if self.dispatcher.inbox is not None: self.dispatcher.inbox.attach(conn)
+        if self.dispatcher.inbox is not None:
+            self.dispatcher.inbox.attach(conn)
         self.request.headers.compact()
         while self.app.successor: # Its cell was run again during the handshake
             self.app = self.request.app = self.app.successor
         self.app.sockets.add(self)
-        if self.table is not self.app.table: self.app.align()
-        if self.pull is not None: self.wake()
-        elif self.early is None: self.dispatcher.enqueue(run_conn)
+        if self.table is not self.app.table:
+            self.app.align()
+        if self.pull is not None:
+            self.wake()
+        elif self.early is None:
+            self.dispatcher.enqueue(run_conn)
         else:
             close, self.early = self.early.close, None
             self.outbox.flush()
-            if close: conn.close(*close)
+            if close:
+                conn.close(*close)
 
     def received(self, data: str | bytes) -> None:
         "A message has come."
-        if self.table is not self.app.table: self.app.align()
+        if self.table is not self.app.table:
+            self.app.align()
         dispatcher = self.dispatcher
         if dispatcher.busy or dispatcher.held:
             dispatcher.queue().put(data)
             self.wake()
-        else: dispatcher.start(data)
+        else:
+            dispatcher.start(data)
 
     def arriving(self, size: int) -> None:
         "So many bytes of a message have come, and it has not ended; 0: it has. Told from 64 KiB on."
@@ -157,26 +167,34 @@ class AppSocket(SocketFacts):
         "The socket has ended."
         self.code, self.reason = code or CloseCode.ABNORMAL, reason
         self.app.sockets.discard(self)
-        if self.dispatcher.inbox is not None: self.dispatcher.inbox.ended()
-        for room in self.rooms: room.leave(self)
+        if self.dispatcher.inbox is not None:
+            self.dispatcher.inbox.ended()
+        for room in self.rooms:
+            room.leave(self)
         self.outbox.end()
-        if self.pull is not None: self.wake()
-        else: self.dispatcher.enqueue(run_disconn)
+        if self.pull is not None:
+            self.wake()
+        else:
+            self.dispatcher.enqueue(run_disconn)
 
     def shut(self, code: int, reason: str) -> None:
         "Close the socket; before the handshake is answered, as soon as it is."
-        if self.conn is not None and not self.code: self.conn.close(code, reason)
+        if self.conn is not None and not self.code:
+            self.conn.close(code, reason)
         elif self.early is not None and self.early.close is None:
             self.early.close, self.outbox.open = (code, reason), False
 
     def wake(self) -> None:
         "Let who waits for a message, or for `conn`, look again."
-        if self.waiter is not None and not self.waiter.done(): self.waiter.set_result(None)
+        if self.waiter is not None and not self.waiter.done():
+            self.waiter.set_result(None)
 
     def call_soon(self, function: Callable[..., Any], *args: Any) -> None:
         "Call a function on the socket's loop, in order. From any thread; nothing where the loop is closed."
-        try: self.loop.call_soon_threadsafe(function, *args)
-        except RuntimeError: pass # The loop is closed, and with it the socket
+        try:
+            self.loop.call_soon_threadsafe(function, *args)
+        except RuntimeError:
+            pass # The loop is closed, and with it the socket
 
     def pulled(self) -> asyncio.Future[Upgrade | None]:
         "Start the pull-style handler; the future tells its decision: an `Upgrade`, or None, ended without `accept`."
@@ -192,12 +210,14 @@ class AppSocket(SocketFacts):
     def turn_to(self, endpoint: Endpoint) -> bool:
         "Go on with another endpoint. Says whether the caller has to `move` the socket, while its messages are held."
         self.target = endpoint
-        if self.moving: return False # It goes on to the newest
+        if self.moving:
+            return False # It goes on to the newest
         if self.pull is not None or not self.joined or self.endpoint.callbacks() == endpoint.callbacks():
             self._hand_over(endpoint)
             return False
         self.moving = True
-        if self.dispatcher.busy: self.dispatcher.queue().appendleft(run_move)
+        if self.dispatcher.busy:
+            self.dispatcher.queue().appendleft(run_move)
         return not self.dispatcher.busy
 
     async def move(self) -> None:
@@ -206,11 +226,14 @@ class AppSocket(SocketFacts):
             while self.endpoint is not self.target:
                 old, new = self.endpoint, self.target
                 differ = old.callbacks() != new.callbacks()
-                if differ: await old.closed(self, quiet=True) # Its variables may be gone; nobody needs to hear of it
+                if differ:
+                    await old.closed(self, quiet=True) # Its variables may be gone; nobody needs to hear of it
                 self._hand_over(new)
-                if differ: await new.opened(self)
+                if differ:
+                    await new.opened(self)
         finally:
-            if self.endpoint is not self.target: self._hand_over(self.target)
+            if self.endpoint is not self.target:
+                self._hand_over(self.target)
             self.moving = False
 
     def _hand_over(self, endpoint: Endpoint) -> None:
@@ -247,24 +270,34 @@ async def run_pull(ws: AppSocket) -> None:
     assert pull is not None
     while ws.endpoint.pull:
         endpoint, pull.stale = ws.endpoint, False
-        try: await endpoint.serve(ws)
-        except HandOver: continue
-        if not pull.decision.done(): pull.decision.set_result(None)
-        elif not ws.code: ws.shut(CloseCode.NORMAL, '')
-        if ws.dispatcher.inbox is not None: ws.dispatcher.inbox.drop() # Nobody is going to receive them
+        try:
+            await endpoint.serve(ws)
+        except HandOver:
+            continue
+        if not pull.decision.done():
+            pull.decision.set_result(None)
+        elif not ws.code:
+            ws.shut(CloseCode.NORMAL, '')
+        if ws.dispatcher.inbox is not None:
+            ws.dispatcher.inbox.drop() # Nobody is going to receive them
         return await endpoint.closed(ws)
     await _push_from_now_on(ws, pull)
 
+# %% ../../nbs/sockets/06_websocket.ipynb #f65d653a
 async def _push_from_now_on(ws: AppSocket, pull: PullState) -> None:
     "The route is push-style now: messages go the usual way."
     ws.pull = None
-    if ws.accepted: await run_conn(ws)
-    elif not pull.decision.done(): pull.decision.set_result(Upgrade(ws))
-    if ws.code: ws.dispatcher.queue().append(run_disconn)
+    if ws.accepted:
+        await run_conn(ws)
+    elif not pull.decision.done():
+        pull.decision.set_result(Upgrade(ws))
+    if ws.code:
+        ws.dispatcher.queue().append(run_disconn)
 
 # %% ../../nbs/sockets/06_websocket.ipynb #4b019b0e
 _SEVERAL = frozenset((tuple, list))
 
+# %% ../../nbs/sockets/06_websocket.ipynb #2b58d6e9
 class WebSocket(AppSocket):
     "An open socket as handlers see it. `send`, `close` and `ping` from any thread; the rest on the server's loop."
     __slots__ = ()
@@ -290,10 +323,13 @@ class WebSocket(AppSocket):
         `UnicodeEncodeError` for text with half a surrogate pair. From elsewhere, nothing is sent once it is closed.
         """
         thing = content[0] if len(content) == 1 else content
-        if thing.__class__ in _SEVERAL and (texts := apart(thing)): return self._send_all(texts)
+        if thing.__class__ in _SEVERAL and (texts := apart(thing)):
+            return self._send_all(texts)
         data = to_payload(thing)
-        if data is None: return DONE
-        if threading.get_ident() != self.thread: return self._send_from_thread(data)
+        if data is None:
+            return DONE
+        if threading.get_ident() != self.thread:
+            return self._send_from_thread(data)
         task = self.dispatcher.task
         if self.code and task is not None and asyncio.current_task() is task:
             raise WebSocketDisconnect(self.code, self.reason) # A handler that goes on for a client that has left
@@ -312,17 +348,21 @@ class WebSocket(AppSocket):
 
     def say(self, content: Any) -> Awaitable[None]:
         "Send what a handler returned or yielded; nothing, if the client has left. On the server's loop only."
-        if content.__class__ in _SEVERAL and (texts := apart(content)): return self._send_all(texts)
+        if content.__class__ in _SEVERAL and (texts := apart(content)):
+            return self._send_all(texts)
         data = to_payload(content)
         outbox = self.outbox
-        if data is not None: outbox.push(data)
+        if data is not None:
+            outbox.push(data)
         return outbox if outbox.lags or outbox.unsent else DONE
 
     def in_thread(self, function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
         "Call a sync handler of this socket; in a worker thread."
         self.handler_thread = threading.get_ident()
-        try: return function(**arguments)
-        finally: self.handler_thread = 0
+        try:
+            return function(**arguments)
+        finally:
+            self.handler_thread = 0
 
     def send_text(self, text: str, # Empty or not
                   ) -> Awaitable[None]:
@@ -346,7 +386,8 @@ class WebSocket(AppSocket):
         return DONE
 
     def _ping(self, data: bytes) -> None:
-        if self.conn is not None: self.conn.ping(data)
+        if self.conn is not None:
+            self.conn.ping(data)
 
     def close(self,
               code: int = CloseCode.NORMAL, # 1000 to 1014, or 3000 to 4999 (RFC 6455, section 7.4)
@@ -355,8 +396,10 @@ class WebSocket(AppSocket):
         "Close the socket. From any thread; again is harmless. Raises `ValueError` for what is no close code."
         if code not in range(1000, 1015) and code not in range(3000, 5000):
             raise ValueError(f'{code} is no close code: use 1000, or 3000 to 4999')
-        if threading.get_ident() == self.thread: self.shut(code, reason)
-        else: self.call_soon(self.shut, code, reason)
+        if threading.get_ident() == self.thread:
+            self.shut(code, reason)
+        else:
+            self.call_soon(self.shut, code, reason)
         return DONE
 
     async def accept(self,
@@ -368,12 +411,14 @@ class WebSocket(AppSocket):
         Raises `WebSocketDisconnect` where the client has left meanwhile.
         """
         pull = self.pull
-        if self.accepted or pull is None: return
+        if self.accepted or pull is None:
+            return
         if not pull.decision.done():
             fields = list(headers.items() if isinstance(headers, dict) else headers)
             pull.decision.set_result(Upgrade(self, subprotocol, fields))
         while not self.accepted:
-            if self.code: raise WebSocketDisconnect(self.code, self.reason)
+            if self.code:
+                raise WebSocketDisconnect(self.code, self.reason)
             await self._wait(None)
 
     async def receive(self, timeout: float | None = None, # Seconds; None: as long as it takes
@@ -384,11 +429,14 @@ class WebSocket(AppSocket):
         waits while the first one does.
         """
         await self.accept()
-        if self.table is not self.app.table: self.app.align()
+        if self.table is not self.app.table:
+            self.app.align()
         dispatcher = self.dispatcher
         while not dispatcher.inbox or (self.pull is not None and self.pull.stale):
-            if self.pull is not None and self.pull.stale: raise HandOver
-            if self.code: raise WebSocketDisconnect(self.code, self.reason)
+            if self.pull is not None and self.pull.stale:
+                raise HandOver
+            if self.code:
+                raise WebSocketDisconnect(self.code, self.reason)
             await self._wait(timeout)
         message: str | bytes = dispatcher.inbox.take()
         return message
@@ -396,17 +444,23 @@ class WebSocket(AppSocket):
     async def _wait(self, timeout: float | None) -> None:
         if self.waiter is not None:
             raise RuntimeError('another task waits for this socket: let one task receive, and give to the others')
-        if self.dispatcher.inbox is not None: self.dispatcher.inbox.idle()
+        if self.dispatcher.inbox is not None:
+            self.dispatcher.inbox.idle()
         self.waiter = self.loop.create_future()
-        try: await (asyncio.wait_for(self.waiter, timeout) if timeout is not None else self.waiter)
-        except asyncio.TimeoutError: raise TimeoutError(f'no message within {timeout} s') from None
-        finally: self.waiter = None
+        try:
+            await (asyncio.wait_for(self.waiter, timeout) if timeout is not None else self.waiter)
+        except asyncio.TimeoutError:
+            raise TimeoutError(f'no message within {timeout} s') from None
+        finally:
+            self.waiter = None
 
     def __aiter__(self) -> AsyncIterator[str | bytes]: return self._messages()
     async def _messages(self) -> AsyncIterator[str | bytes]:
         try:
-            while True: yield await self.receive()
-        except WebSocketDisconnect: return
+            while True:
+                yield await self.receive()
+        except WebSocketDisconnect:
+            return
 
     async def receive_text(self) -> str:
         "The next message as text."
@@ -420,7 +474,9 @@ class WebSocket(AppSocket):
 
     async def receive_json(self) -> Any:
         "The next message, parsed as JSON. Raises `BindError`, a `ValueError`, for what is none, or too long for it."
-        try: return from_json(await self.receive(), self.request.max_form)
+        try:
+            return from_json(await self.receive(), self.request.max_form)
         except JSONTooLong as e:
             raise BindError(f'a message {e}, and is not read as JSON: give the server `Limits(max_form=...)`') from None
-        except ValueError as e: raise BindError(f'the message is not JSON: {e}') from None
+        except ValueError as e:
+            raise BindError(f'the message is not JSON: {e}') from None

@@ -49,11 +49,13 @@ class ParkedTask:
     def resume(self) -> None:
         "Let the task go on, now."
         wake, self._wake = self._wake, None
-        if wake is not None: self.context.run(wake, self)
+        if wake is not None:
+            self.context.run(wake, self)
 
     def get_loop(self) -> asyncio.AbstractEventLoop: return self.loop
     def result(self) -> None:
-        if self.cancelled and self.job is None: raise asyncio.CancelledError
+        if self.cancelled and self.job is None:
+            raise asyncio.CancelledError
     def cancel(self, msg: Any = None) -> bool:
         self.cancelled = True
         self.loop.call_soon(self.resume)
@@ -64,10 +66,14 @@ class ParkedTask:
 def _rest_of(job: Coroutine[Any, Any, Any], waits_for: Any) -> Generator[Any, Any, None]:
     "The rest of a coroutine whose first step was made elsewhere; `waits_for` is what that step yielded."
     while True:
-        try: step, value = job.send, (yield waits_for)
-        except BaseException as e: step, value = job.throw, e
-        try: waits_for = step(value)
-        except StopIteration: return
+        try:
+            step, value = job.send, (yield waits_for)
+        except BaseException as e:
+            step, value = job.throw, e
+        try:
+            waits_for = step(value)
+        except StopIteration:
+            return
 
 # %% ../../nbs/sockets/02_workers.ipynb #ffe9816e
 class Workers:
@@ -89,33 +95,42 @@ class Workers:
         "The workers of the running loop; made at the first call."
         loop = asyncio.get_running_loop()
         workers: Workers | None = getattr(_LOCAL, 'workers', None)
-        if workers is None or workers.loop is not loop: workers = _LOCAL.workers = Workers(loop)
+        if workers is None or workers.loop is not loop:
+            workers = _LOCAL.workers = Workers(loop)
         return workers
 
     def start(self, job: Coroutine[Any, Any, Any], # Raises nothing: what it does is reported as an error of nbws
               ) -> asyncio.Task[None] | None:
         "Run `job` now up to its first wait. Returns None if it has ended, else the task that goes on with it."
-        if self.budget: self.budget.spend()
+        if self.budget:
+            self.budget.spend()
         if not self._parked:
             if not (self._parking or self.closing):
                 self._parking = True # One at a time: it parks in the next turn
                 self._task(self._park(ParkedTask(self.loop)))
             return self._task(_guarded(job))
         parked = self._parked.pop()
-        try: _enter_task(self.loop, parked.task)
+        try:
+            _enter_task(self.loop, parked.task)
         except RuntimeError: # Another task is running
             self._parked.append(parked)
             return self._task(_guarded(job))
-        try: parked.job = _rest_of(job, parked.context.run(job.send, None))
-        except (StopIteration, asyncio.CancelledError): pass # It has ended
-        except BaseException as e: _escaped(e)
-        finally: _leave_task(self.loop, parked.task)
+        try:
+            parked.job = _rest_of(job, parked.context.run(job.send, None))
+        except (StopIteration, asyncio.CancelledError):
+            pass # It has ended
+        except BaseException as e:
+            _escaped(e)
+        finally:
+            _leave_task(self.loop, parked.task)
         if parked.job is None and parked.context == parked.clean and not (parked.cancelled or self.closing):
             self._parked.append(parked)
             return None
         parked.resume() # The task goes on, or ends
-        if parked.job is None: return None
-        if parked.cancelled: parked.task.cancel() # The job did that to itself in its first step
+        if parked.job is None:
+            return None
+        if parked.cancelled:
+            parked.task.cancel() # The job did that to itself in its first step
         return parked.task
 
     async def call(self, function: Callable[[], Any], # Of either kind
@@ -133,19 +148,24 @@ class Workers:
 
     async def _park(self, parked: ParkedTask) -> None:
         parked.task, parked.clean, self._parking = asyncio.current_task(), copy_context(), False
-        if self.closing or len(self._parked) >= self.limit: return
+        if self.closing or len(self._parked) >= self.limit:
+            return
         self._parked.append(parked)
-        try: await parked
+        try:
+            await parked
         finally:
-            if parked in self._parked: self._parked.remove(parked)
-        if parked.job: await _guarded(parked.job)
+            if parked in self._parked:
+                self._parked.remove(parked)
+        if parked.job:
+            await _guarded(parked.job)
 
     async def drain(self, timeout: float, # Seconds
                     ) -> None:
         "Let what runs now come to its end by itself, for a bounded time."
         idle = {parked.task for parked in self._parked} | {asyncio.current_task()}
         tasks = [t for t in self._tasks if t not in idle]
-        if tasks: await asyncio.wait(tasks, timeout=timeout)
+        if tasks:
+            await asyncio.wait(tasks, timeout=timeout)
 
     async def close(self, timeout: float = 5.0, # Seconds, for each of the two
                     ) -> None:
@@ -153,21 +173,27 @@ class Workers:
         self.closing = True
         self._parked.clear()
         tasks = [t for t in self._tasks if t is not asyncio.current_task()]
-        for t in tasks: t.cancel()
-        if tasks: await asyncio.wait(tasks, timeout=timeout)
+        for t in tasks:
+            t.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=timeout)
         await self.threads.close(timeout)
-        if getattr(_LOCAL, 'workers', None) is self: del _LOCAL.workers
+        if getattr(_LOCAL, 'workers', None) is self:
+            del _LOCAL.workers
 
 # %% ../../nbs/sockets/02_workers.ipynb #6d91d1fb
 _LOCAL = threading.local()
 _enter_task, _leave_task = asyncio.tasks._enter_task, asyncio.tasks._leave_task
 
 async def _guarded(job: Coroutine[Any, Any, Any]) -> None:
-    try: await job
-    except BaseException as e: _escaped(e)
+    try:
+        await job
+    except BaseException as e:
+        _escaped(e)
 
 def _escaped(error: BaseException) -> None:
-    if is_ending(error): raise error
+    if is_ending(error):
+        raise error
     log.error('a handler escaped its guard', exc_info=error)
 
 # %% ../../nbs/sockets/02_workers.ipynb #0f2df39c
@@ -179,12 +205,17 @@ def is_ending(error: BaseException, # What a handler raised
     waited (Python 3.10 cannot tell); a `GeneratorExit` ends a coroutine that no task runs any more; and a
     `KeyboardInterrupt` is Ctrl-C only in the main thread, and where nobody else handles the signal.
     """
-    if not isinstance(error, (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt)): return False
+    if not isinstance(error, (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt)):
+        return False
     if isinstance(error, KeyboardInterrupt):
         handled = signal.getsignal(signal.SIGINT) is not signal.default_int_handler
         return not handled and threading.current_thread() is threading.main_thread()
-    try: task = asyncio.current_task()
-    except RuntimeError: task = None # No loop runs
-    if task is None: return True
-    if isinstance(error, GeneratorExit): return False
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:
+        task = None # No loop runs
+    if task is None:
+        return True
+    if isinstance(error, GeneratorExit):
+        return False
     return not hasattr(task, 'cancelling') or task.cancelling() > 0

@@ -60,36 +60,46 @@ async def _pump(response: Response, chunks: AsyncIterator[Any], send: Send, gone
         head = None
     try:
         async for chunk in chunks:
-            if gone.is_set(): return
+            if gone.is_set():
+                return
             data = chunk.encode() if isinstance(chunk, str) else bytes(chunk)
-            if not data: continue
-            if head: await send(head)
+            if not data:
+                continue
+            if head:
+                await send(head)
             head = None
             await send(_part(data, True))
     except BaseException as e:
-        if is_ending(e): raise
+        if is_ending(e):
+            raise
         return await _broken(e, head is not None, send)
     finally:
-        if hasattr(chunks, 'aclose'): await chunks.aclose()
-    if head: await send(head)
+        if hasattr(chunks, 'aclose'):
+            await chunks.aclose()
+    if head:
+        await send(head)
     await send(_part())
 
 # %% ../../nbs/transports/02_asgi.ipynb #6f6b2b84
 async def _broken(error: BaseException, early: bool, send: Send) -> None:
     "A 500 if nothing has left yet, else the end of the connection."
     if early:
-        if not isinstance(error, Reported): log.exception('an answer broke off', exc_info=error)
+        if not isinstance(error, Reported):
+            log.exception('an answer broke off', exc_info=error)
         return await _whole(PlainTextResponse(reason(500), 500), reason(500).encode(), send)
-    if isinstance(error, Exception): raise error
+    if isinstance(error, Exception):
+        raise error
     raise Reported(f'an answer broke off: {error!r}') from error # It must not end the server
 
 # %% ../../nbs/transports/02_asgi.ipynb #d644be3e
 async def _send(response: Response, request: Request, incoming: IncomingBody, send: Send) -> None:
     body = response.body
-    if isinstance(body, bytes): return await _whole(response, body, send)
+    if isinstance(body, bytes):
+        return await _whole(response, body, send)
     chunks = body.__aiter__() if hasattr(body, '__aiter__') else Workers.here().threads.iterate(body)
     if request.method == 'HEAD' or response.status_code in (204, 304):
-        if hasattr(chunks, 'aclose'): await chunks.aclose()
+        if hasattr(chunks, 'aclose'):
+            await chunks.aclose()
         await send(_head(response, None))
         return await send(_part())
     await _send_while_there(response, chunks, incoming, send)
@@ -100,18 +110,22 @@ async def _send_while_there(response: Response, chunks: Any, incoming: IncomingB
     gone = asyncio.Event()
     pump = asyncio.ensure_future(_pump(response, chunks, send, gone))
     watch = asyncio.ensure_future(incoming.left())
-    try: await asyncio.wait({pump, watch}, return_when=asyncio.FIRST_COMPLETED)
+    try:
+        await asyncio.wait({pump, watch}, return_when=asyncio.FIRST_COMPLETED)
     finally:
         gone.set()
         pump.cancel()
         watch.cancel()
         await asyncio.wait({pump, watch})
-        if not watch.cancelled(): watch.exception() # Looked at, so that it is not told
-    if not pump.cancelled(): pump.result()
+        if not watch.cancelled():
+            watch.exception() # Looked at, so that it is not told
+    if not pump.cancelled():
+        pump.result()
 
 # %% ../../nbs/transports/02_asgi.ipynb #6cb0f398
 PATIENCE = 0.05 # Seconds that an answer takes before anybody looks whether the client is still there
 
+# %% ../../nbs/transports/02_asgi.ipynb #df0c58e0
 async def _attended(answering: Awaitable[Response], incoming: IncomingBody) -> Response | None:
     "The answer; None where the client leaves before: then what makes it is cancelled, as `asyncio.timeout` does."
     task, loop, cancelled = asyncio.current_task(), asyncio.get_running_loop(), False
@@ -123,19 +137,24 @@ async def _attended(answering: Awaitable[Response], incoming: IncomingBody) -> R
         watch.add_done_callback(leave)
     def leave(ended: asyncio.Task[None]) -> None:
         nonlocal cancelled
-        if task is None or ended.cancelled() or ended.exception(): return
+        if task is None or ended.cancelled() or ended.exception():
+            return
         cancelled = True
         task.cancel()
     timer = loop.call_later(PATIENCE, look)
-    try: response = await answering
+    try:
+        response = await answering
     except asyncio.CancelledError:
-        if not cancelled: raise
+        if not cancelled:
+            raise
         response = None
     finally:
         timer.cancel()
-        if watch is not None: await _drop(watch, leave)
+        if watch is not None:
+            await _drop(watch, leave)
     uncancel = getattr(task, 'uncancel', None) # Python 3.10 has none
-    if cancelled and uncancel and uncancel(): raise asyncio.CancelledError
+    if cancelled and uncancel and uncancel():
+        raise asyncio.CancelledError
     return response
 
 # %% ../../nbs/transports/02_asgi.ipynb #65636dea
@@ -143,7 +162,8 @@ async def _drop(watch: asyncio.Task[None], callback: Any) -> None:
     watch.remove_done_callback(callback)
     watch.cancel()
     await asyncio.wait({watch})
-    if not watch.cancelled(): watch.exception() # Looked at, so that it is not told
+    if not watch.cancelled():
+        watch.exception() # Looked at, so that it is not told
 
 # %% ../../nbs/transports/02_asgi.ipynb #a5b3cbe8
 _LAYERS: WeakKeyDictionary[Any, Stack] = WeakKeyDictionary()
@@ -158,20 +178,26 @@ async def _answer(app: Application, scope: Scope, receive: Receive, send: Send) 
     request = to_request(scope)
     incoming = IncomingBody(receive, request)
     response = await _attended(_ask(app, request), incoming)
-    if response is None: return
+    if response is None:
+        return
     await _send(response, request, incoming, send)
-    if response.background is None: return
-    if asyncio.iscoroutinefunction(response.background): await response.background()
+    if response.background is None:
+        return
+    if asyncio.iscoroutinefunction(response.background):
+        await response.background()
     else:
         ended = await Workers.here().threads.run(response.background)
-        if isinstance(ended, Awaitable): await ended
+        if isinstance(ended, Awaitable):
+            await ended
 
 # %% ../../nbs/transports/02_asgi.ipynb #1de2de62
 async def _connect(app: Application, scope: Scope, receive: Receive, send: Send) -> None:
-    if (await receive())['type'] != 'websocket.connect': return
+    if (await receive())['type'] != 'websocket.connect':
+        return
     request = to_request(scope)
     response = await _ask(app, request)
-    if not isinstance(response, Upgrade): return await _refuse(response, scope, send)
+    if not isinstance(response, Upgrade):
+        return await _refuse(response, scope, send)
     receiver, chosen = response.receiver, response.subprotocol
     ended: tuple[int, str] = CloseCode.ABNORMAL, ''
     try:
@@ -181,7 +207,8 @@ async def _connect(app: Application, scope: Scope, receive: Receive, send: Send)
         fields = [(k.lower().encode('latin-1'), v.encode('latin-1')) for k, v in sendable_fields(response.headers)]
         await send({'type': 'websocket.accept', 'subprotocol': ALIVE if alive else chosen, 'headers': fields})
         ended = await ASGIConn(receiver, receive, send, _QUOTAS.setdefault(app, InboxQuota()), alive).run()
-    finally: receiver.closed(*ended)
+    finally:
+        receiver.closed(*ended)
 
 # %% ../../nbs/transports/02_asgi.ipynb #1d2a88a4
 async def _refuse(response: Response, scope: Scope, send: Send) -> None:
@@ -196,16 +223,20 @@ async def _refuse(response: Response, scope: Scope, send: Send) -> None:
 async def _lifespan(app: Application, receive: Receive, send: Send) -> None:
     await receive()
     try:
-        if app.loop is None: await _started(app)
+        if app.loop is None:
+            await _started(app)
     except BaseException as e:
-        if is_ending(e): raise
+        if is_ending(e):
+            raise
         return await send({'type': 'lifespan.startup.failed', 'message': ''.join(users_traceback(e))})
     await send({'type': 'lifespan.startup.complete'})
     await receive()
     ended = {'type': 'lifespan.shutdown.complete'}
-    try: await app.shutdown()
+    try:
+        await app.shutdown()
     except BaseException as e:
-        if is_ending(e): raise
+        if is_ending(e):
+            raise
         ended = {'type': 'lifespan.shutdown.failed', 'message': ''.join(users_traceback(e))}
     await Workers.here().close()
     await send(ended) # The last thing: some servers cancel us now
@@ -215,9 +246,12 @@ _STARTING: WeakKeyDictionary[Any, asyncio.Task[None]] = WeakKeyDictionary()
 
 async def _started(app: Application) -> None:
     "Start it, once: by the lifespan, or by the first request where that is faster or the server has no lifespan."
-    if app not in _STARTING: _STARTING[app] = asyncio.ensure_future(app.startup())
-    try: await asyncio.shield(_STARTING[app])
-    finally: _STARTING.pop(app, None)
+    if app not in _STARTING:
+        _STARTING[app] = asyncio.ensure_future(app.startup())
+    try:
+        await asyncio.shield(_STARTING[app])
+    finally:
+        _STARTING.pop(app, None)
 
 # %% ../../nbs/transports/02_asgi.ipynb #443f0255
 FIELDS = 1000 # Header fields of a request; beyond it 431
@@ -225,7 +259,8 @@ FIELDS = 1000 # Header fields of a request; beyond it 431
 async def _too_many(scope: Scope, receive: Receive, send: Send) -> None:
     "Refuse a request with endless header fields: uvicorn has no limit, and takes trailers for such."
     response, body = PlainTextResponse(reason(431), 431), reason(431).encode()
-    if scope['type'] == 'http': return await _whole(response, body, send)
+    if scope['type'] == 'http':
+        return await _whole(response, body, send)
     await receive()
     await _refuse(response, scope, send)
 
@@ -236,8 +271,12 @@ async def asgi(app: Application, # An app of ours
     """Answer one call of an ASGI server: a request, a socket or the lifespan. On the server's loop.
 
     Raises `NbwsError` for a scope of another type, and what breaks an answer off that has begun."""
-    if scope['type'] == 'lifespan': return await _lifespan(app, receive, send)
-    if scope['type'] not in ('http', 'websocket'): raise NbwsError(f'an ASGI scope not known here: {scope["type"]!r}')
-    if app.loop is None: await _started(app)
-    if len(scope['headers']) > FIELDS: return await _too_many(scope, receive, send)
+    if scope['type'] == 'lifespan':
+        return await _lifespan(app, receive, send)
+    if scope['type'] not in ('http', 'websocket'):
+        raise NbwsError(f'an ASGI scope not known here: {scope["type"]!r}')
+    if app.loop is None:
+        await _started(app)
+    if len(scope['headers']) > FIELDS:
+        return await _too_many(scope, receive, send)
     await (_answer if scope['type'] == 'http' else _connect)(app, scope, receive, send)

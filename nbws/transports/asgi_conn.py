@@ -39,16 +39,20 @@ class SendQueue:
 
     def close(self, code: int, reason: str) -> None:
         "Send what waits, and nothing more."
-        if self.ended is None: self.ended = int(code), reason
+        if self.ended is None:
+            self.ended = int(code), reason
         self._wake.set()
 
     async def write(self) -> tuple[int, str]:
         "Pass on what is queued, until it is closed."
         while True:
             while self._messages:
-                try: await self._pass_on(self._messages.popleft())
-                except OSError: return CloseCode.ABNORMAL, 'the client has left'
-            if self.ended is not None: return self.ended
+                try:
+                    await self._pass_on(self._messages.popleft())
+                except OSError:
+                    return CloseCode.ABNORMAL, 'the client has left'
+            if self.ended is not None:
+                return self.ended
             self._wake.clear()
             await self._wake.wait()
 
@@ -56,11 +60,13 @@ class SendQueue:
         await self._send(message)
         above = self.buffered > HIGH_WATER
         self.buffered -= len(message.get('text') or message.get('bytes') or b'')
-        if above and self.buffered <= HIGH_WATER: self._receiver.drained()
+        if above and self.buffered <= HIGH_WATER:
+            self._receiver.drained()
 
 # %% ../../nbs/transports/01_asgi_conn.ipynb #60041ab5
 ENOUGH = 2**18 # Bytes of messages that are handled before others have their turn, or 64 messages
 
+# %% ../../nbs/transports/01_asgi_conn.ipynb #f09f94fb
 class ASGIConn:
     "The app's `Conn` over an ASGI server. On its loop."
     def __init__(self, receiver: Receiver, # The app's end
@@ -77,35 +83,46 @@ class ASGIConn:
     def buffered(self) -> int: "As `Conn.buffered`."; return self._queue.buffered
 
     def send(self, data: str | bytes | Payload) -> bool:
-        if isinstance(data, Payload): data = data.data
-        else: encodable(data)
+        if isinstance(data, Payload):
+            data = data.data
+        else:
+            encodable(data)
         key = 'text' if isinstance(data, str) else 'bytes'
-        if self._queue.ended is None: self._queue.put({'type': 'websocket.send', key: data}, len(data))
+        if self._queue.ended is None:
+            self._queue.put({'type': 'websocket.send', key: data}, len(data))
         return self.buffered > HIGH_WATER
 
     def ping(self, data: bytes = b'') -> None: pass
 
     def close(self, code: int = 1000, reason: str = '') -> None:
-        if self._alive and self._queue.ended is None: self.send(farewell(code, reason))
+        if self._alive and self._queue.ended is None:
+            self.send(farewell(code, reason))
         self._queue.close(code, reason)
 
     def pause(self, paused: bool) -> None:
-        if self._alive: self.send(PAUSE if paused else RESUME)
-        if paused: self._reading.clear()
-        else: self._reading.set()
+        if self._alive:
+            self.send(PAUSE if paused else RESUME)
+        if paused:
+            self._reading.clear()
+        else:
+            self._reading.set()
 
     async def run(self) -> tuple[int, str]:
         "Read and write, until one ends. Returns the code and the reason."
         tasks = [asyncio.ensure_future(self._read()), asyncio.ensure_future(self._queue.write())]
         self.receiver.opened(self)
-        try: done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
             closing = self._queue.ended
             self._queue.close(CloseCode.ABNORMAL, '')
-            for task in tasks: task.cancel()
+            for task in tasks:
+                task.cancel()
             await asyncio.wait(tasks)
-        if tasks[0] in done: return tasks[0].result()
-        if closing: await self._close(*closing)
+        if tasks[0] in done:
+            return tasks[0].result()
+        if closing:
+            await self._close(*closing)
         return tasks[1].result()
 
     async def _read(self) -> tuple[int, str]:
@@ -118,18 +135,23 @@ class ASGIConn:
                 return message.get('code') or CloseCode.NO_STATUS, message.get('reason') or ''
             work += ENOUGH // 64 + self._received(message)
             del message # Nobody but the handler keeps it
-            if work > ENOUGH: work = await asyncio.sleep(0, 0)
+            if work > ENOUGH:
+                work = await asyncio.sleep(0, 0)
 
     def _received(self, message: Message) -> int:
         "Pass on a message; how long it is."
         text = message.get('text')
         data = text if text is not None else message['bytes']
         if self._alive and text == PING:
-            if self.buffered <= HIGH_WATER: self.send(PONG)
-        elif self._queue.ended is None: self.receiver.received(data)
+            if self.buffered <= HIGH_WATER:
+                self.send(PONG)
+        elif self._queue.ended is None:
+            self.receiver.received(data)
         return len(data)
 
     async def _close(self, code: int, reason: str) -> None:
         "Once nobody receives any more: granian waits for that."
-        try: await self._send({'type': 'websocket.close', 'code': code, 'reason': reason})
-        except (OSError, RuntimeError): log.debug('the client had left before it was closed')
+        try:
+            await self._send({'type': 'websocket.close', 'code': code, 'reason': reason})
+        except (OSError, RuntimeError):
+            log.debug('the client had left before it was closed')

@@ -36,7 +36,8 @@ def multipart(data: Mapping[str, Any], # Fields
         head = f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"{more}\r\n\r\n'
         parts.append(head.encode() + body)
     for name, value in data.items():
-        for each in value if isinstance(value, (list, tuple)) else [value]: add(name, each)
+        for each in value if isinstance(value, (list, tuple)) else [value]:
+            add(name, each)
     for name, file in files.items():
         called, content, *kind = file if isinstance(file, tuple) else (name, file)
         add(name, content, f'; filename="{called}"\r\nContent-Type: {(kind or ["application/octet-stream"])[0]}')
@@ -46,9 +47,12 @@ def multipart(data: Mapping[str, Any], # Fields
 def encoded(data: Mapping[str, Any] | None, files: Mapping[str, Any] | None, value: Any, content: bytes,
             ) -> tuple[bytes, str]:
     "A body and its content type, of whichever is given."
-    if files: return multipart(data or {}, files)
-    if data is not None: return urlencode(data, doseq=True).encode(), 'application/x-www-form-urlencoded'
-    if value is not None: return json.dumps(value).encode(), 'application/json'
+    if files:
+        return multipart(data or {}, files)
+    if data is not None:
+        return urlencode(data, doseq=True).encode(), 'application/x-www-form-urlencoded'
+    if value is not None:
+        return json.dumps(value).encode(), 'application/json'
     return content, ''
 
 # %% ../../nbs/transports/03_memory.ipynb #40ab01e3
@@ -62,8 +66,10 @@ def make_request(method: str,
     "A request of a client on this machine."
     content, kind = body
     fields = {**headers, **({'content-type': kind} if kind else {})}
-    if content: fields['content-length'] = str(len(content))
-    if params: path += ('&' if '?' in path else '?') + urlencode(params, doseq=True)
+    if content:
+        fields['content-length'] = str(len(content))
+    if params:
+        path += ('&' if '?' in path else '?') + urlencode(params, doseq=True)
     return Request(method, path, fields, content, upgrade=upgrade,
                    peer=('127.0.0.1', 50000), server=('127.0.0.1', 80))
 
@@ -102,18 +108,22 @@ async def read_reply(response: Response,
         body = b''.join([c.encode() if isinstance(c, str) else bytes(c) async for c in chunks])
     if response.background is not None:
         ran = response.background()
-        if isinstance(ran, Coroutine): await ran
+        if isinstance(ran, Coroutine):
+            await ran
     return Reply(response.status_code, response.headers, b'' if method == 'HEAD' else body)
 
 # %% ../../nbs/transports/03_memory.ipynb #f445c5af
 def keep_cookies(jar: dict[str, str], headers: Iterable[tuple[str, str]]) -> None:
     "Set cookies, or forget them, as an answer says; paths and times are not looked at."
     for name, value in headers:
-        if name.lower() != 'set-cookie': continue
+        if name.lower() != 'set-cookie':
+            continue
         pair, *rest = value.split(';')
         key, _, text = pair.strip().partition('=')
-        if any(r.strip().lower() == 'max-age=0' for r in rest): jar.pop(key, None)
-        else: jar[key] = text
+        if any(r.strip().lower() == 'max-age=0' for r in rest):
+            jar.pop(key, None)
+        else:
+            jar[key] = text
 
 # %% ../../nbs/transports/03_memory.ipynb #60f43ca8
 class MemoryConn:
@@ -144,7 +154,8 @@ class MemoryConn:
 
     def close(self, code: int = CloseCode.NORMAL, reason: str = '') -> None:
         "End it, from either side."
-        if self.code: return
+        if self.code:
+            return
         self.code, self.reason = int(code), reason
         self._moved.set()
         asyncio.get_running_loop().call_soon(self.receiver.closed, self.code, reason)

@@ -63,8 +63,10 @@ def _descend(request: Request, scope: Scope) -> None:
     root = (scope.get('root_path') or '').rstrip('/')
     prefix = quote(root, safe=_IN_PATHS)
     descend(request, prefix)
-    if scope.get('app_root_path', root) != root: request.prefix = ''
-    elif prefix: request.retarget(without(request.target, prefix.encode()))
+    if scope.get('app_root_path', root) != root:
+        request.prefix = ''
+    elif prefix:
+        request.retarget(without(request.target, prefix.encode()))
 
 # %% ../../nbs/transports/00_scope.ipynb #95dd1e00
 class IncomingBody:
@@ -73,7 +75,8 @@ class IncomingBody:
         self.receive, self.gone, self.size = receive, False, 0 # The client has left; bytes that came
         framed = {'content-length', 'transfer-encoding'} & set(request.headers)
         self.ended = not framed and request.method in ('GET', 'HEAD') # The body has
-        if not self.ended: request.raw_body = self
+        if not self.ended:
+            request.raw_body = self
         self._chunks: deque[bytes] = deque()
         self._lock, self._taken = asyncio.Lock(), asyncio.Event()
 
@@ -83,7 +86,8 @@ class IncomingBody:
             if self._chunks:
                 self._taken.set()
                 yield self._chunks.popleft()
-            elif self.gone: raise HTTPException(400, 'the client has left')
+            elif self.gone:
+                raise HTTPException(400, 'the client has left')
             else:
                 began = time.monotonic()
                 await self._more_within(BODY_SILENCE + min(0, self.size / BODY_RATE - seconds))
@@ -96,22 +100,29 @@ class IncomingBody:
                 self._taken.clear()
                 await self._taken.wait()
             async with self._lock:
-                if not self.gone: await self._next()
+                if not self.gone:
+                    await self._next()
 
     async def _more_within(self, seconds: float) -> None:
         "Wait for more of the body. Raises `HTTPException` 408."
-        try: await asyncio.wait_for(self._more(), seconds)
-        except asyncio.TimeoutError: raise HTTPException(408) from None
+        try:
+            await asyncio.wait_for(self._more(), seconds)
+        except asyncio.TimeoutError:
+            raise HTTPException(408) from None
 
     async def _more(self) -> None:
-        if self._chunks or self.ended or self.gone: return # It came meanwhile, and `left` waits for the end by now
+        if self._chunks or self.ended or self.gone:
+            return # It came meanwhile, and `left` waits for the end by now
         async with self._lock:
-            if not (self._chunks or self.ended or self.gone): await self._next()
+            if not (self._chunks or self.ended or self.gone):
+                await self._next()
 
     async def _next(self) -> None:
         message = await self.receive()
-        if message['type'] == 'http.disconnect': self.gone = True
+        if message['type'] == 'http.disconnect':
+            self.gone = True
         elif not self.ended:
-            if message.get('body'): self._chunks.append(message['body'])
+            if message.get('body'):
+                self._chunks.append(message['body'])
             self.size += len(message.get('body') or b'')
             self.ended = not message.get('more_body')

@@ -23,6 +23,7 @@ __all__ = []
 # %% ../../nbs/tremolo/17_tremolo.ipynb #c94eba59
 Application = Tremolo
 
+# %% ../../nbs/tremolo/17_tremolo.ipynb #dfeda4a8
 def run(app: object, # An app, or 'module:app': anything that `nbws run` serves
         host: str = '127.0.0.1', port: int = 8000, *,
         worker_num: int = 1, reload: bool = False, ssl: dict[str, Any] | None = None, # As for `Tremolo.run`
@@ -35,11 +36,14 @@ def run(app: object, # An app, or 'module:app': anything that `nbws run` serves
     o, tls = settled(options), tls_of(ssl)
     if isinstance(app, str):
         return run_by_command([app, '--host', host, '--port', str(port)], o, reload, worker_num, tls)
-    if kernel.shell() is not None: return notebook.serve_cell(app, '')
+    if kernel.shell() is not None:
+        return notebook.serve_cell(app, '')
     check_any(options, reload, worker_num)
     set_up_logging(logging.getLogger('nbws'), o)
-    try: run_any(app, host, port, o, tls)
-    except StartError as e: sys.exit(f'nbws: {e.strerror}')
+    try:
+        run_any(app, host, port, o, tls)
+    except StartError as e:
+        sys.exit(f'nbws: {e.strerror}')
 
 # %% ../../nbs/tremolo/17_tremolo.ipynb #63d77f1d
 __all__ = ['Application', 'Tremolo', '__version__', 'exceptions', 'run']

@@ -32,13 +32,16 @@ async def with_hooks(app: HookedApp, request: Request,
     await x.connection.ready()
     early = await app.request_hooks.run('request', x)
     response = await answer(request) if early is None else app.respond(early, request)
-    if isinstance(response, Upgrade) or x.response.sent is not None: return response
+    if isinstance(response, Upgrade) or x.response.sent is not None:
+        return response
     return await _leaving(app, x, response)
 
+# %% ../../nbs/tremolo/13_answering.ipynb #efac8c6a
 async def _leaving(app: HookedApp, x: TremoloCall, response: Response) -> Response:
     result = await app.request_hooks.run('response', x)
     if result is not None:
-        if hasattr(response.body, 'aclose'): await response.body.aclose()
+        if hasattr(response.body, 'aclose'):
+            await response.body.aclose()
         response = app.respond(result, x.ours)
     return x.response.finish(response)
 
@@ -53,16 +56,19 @@ def without_slash(request: Request, table: RouteTable) -> Request:
 def closing(app: HookedApp, request: Request, response: Response) -> Response:
     "The answer; the close hooks run behind it where no transport tells of the connection's end."
     x = call_of(request)
-    if x is None or isinstance(response, Upgrade): return response
+    if x is None or isinstance(response, Upgrade):
+        return response
     if app.occasions.hooks['close'] and not x.connection.known:
         response.background = then(response.background, x.connection)
     return response
 
+# %% ../../nbs/tremolo/13_answering.ipynb #87ceddcd
 def then(first: Any, # What runs in the background of an answer, or None
          connection: ConnectionContext) -> Callable[[], Awaitable[None]]:
     "The same, and then the connection's end."
     async def run() -> None:
-        if first is not None: await call_hook(first, {})
+        if first is not None:
+            await call_hook(first, {})
         connection.closed()
     return run
 
@@ -71,14 +77,19 @@ def to_tremolo_response(x: TremoloCall, result: Any,
                         ours: Callable[[Any], Response], # The app's own
                         ) -> Response:
     "The answer that a result stands for. Raises an exception that was returned."
-    if isinstance(result, Response): return ours(result)
-    if isinstance(result, AnyHTTPException): raise result
+    if isinstance(result, Response):
+        return ours(result)
+    if isinstance(result, AnyHTTPException):
+        raise result
     result, options = _plain(result), x.response.options
-    if isinstance(result, YieldedBody) and Paced.wanted(options): return x.response.made(Paced(result, options))
+    if isinstance(result, YieldedBody) and Paced.wanted(options):
+        return x.response.made(Paced(result, options))
     own = result is None or isinstance(result, (bytes, bytearray, YieldedBody)) or type(result) is str
     return x.response.made(result) if own else ours(result)
 
+# %% ../../nbs/tremolo/13_answering.ipynb #c06914f9
 def _plain(result: Any) -> Any:
     "Text or bytes in place of `(text,)` and `(text, encoding)`."
-    if not (isinstance(result, tuple) and 0 < len(result) < 3 and isinstance(result[0], (str, bytes))): return result
+    if not (isinstance(result, tuple) and 0 < len(result) < 3 and isinstance(result[0], (str, bytes))):
+        return result
     return result[0] if len(result) == 1 or isinstance(result[0], bytes) else result[0].encode(result[1])

@@ -48,8 +48,10 @@ class Tasks(set[asyncio.Task[Any]]):
     async def cancel(self) -> None:
         "Cancel those of this loop that still run, and wait for them, a second at most."
         running = [t for t in tuple(self) if t.get_loop() is asyncio.get_running_loop()]
-        for t in running: t.cancel()
-        if running: await asyncio.wait(running, timeout=1)
+        for t in running:
+            t.cancel()
+        if running:
+            await asyncio.wait(running, timeout=1)
 
 # %% ../../nbs/tremolo/16_app.ipynb #1f28a7ba
 class Mounted:
@@ -69,7 +71,8 @@ class Mounted:
         prefix = tuple(p.encode() for p in self.prefix.split('/') if p)
         self.app.request_hooks.include(prefix, part.request_hooks)
         for name, hooks in part.hooks.items():
-            for hook in hooks: self.app.occasions.insert(hook, name)
+            for hook in hooks:
+                self.app.occasions.insert(hook, name)
 
 # %% ../../nbs/tremolo/16_app.ipynb #8cc3aa7c
 class Tremolo(OccasionDecorators, RequestDecorators, App):
@@ -111,12 +114,14 @@ class Tremolo(OccasionDecorators, RequestDecorators, App):
                   **options: Any, # Given to the class
                   ) -> None:
         "Let `func` answer at `path`. Raises `PatternError`, `SignatureError` and `OptionError`."
-        for function, methods in functions_of(func, options): self.add(*routes_of(self, function, path, methods))
+        for function, methods in functions_of(func, options):
+            self.add(*routes_of(self, function, path, methods))
 
     def add(self, *routes: Route) -> None:
         "Let `routes` answer from now on."
         super().add(*routes)
-        if self.mounted: self.mounted.add(*routes)
+        if self.mounted:
+            self.mounted.add(*routes)
 
     def mount(self, prefix: str, # Of the paths
               app: object, name: str | None = None) -> None:
@@ -126,21 +131,25 @@ class Tremolo(OccasionDecorators, RequestDecorators, App):
         """
         if not prefix.startswith('/') or len(prefix) > 255:
             raise ValueError('prefix must start with "/" and <=255 in length')
-        if app is self: raise ValueError('invalid app')
-        if not isinstance(app, Tremolo): return super().mount(prefix, app, name)
+        if app is self:
+            raise ValueError('invalid app')
+        if not isinstance(app, Tremolo):
+            return super().mount(prefix, app, name)
         app.mounted = Mounted(self, prefix.rstrip('/'))
         app.mounted.include(app)
 
     def middleware(self, name: Any, # request or response; or a function of (request, call_next), as for `App`
                    *args: Any, priority: int = 999) -> Any:
         "Decorator: run around requests."
-        if callable(name): return super().middleware(name)
+        if callable(name):
+            return super().middleware(name)
         return decorator(self.add_middleware, name, args, priority)
 
     def error(self, code: int, # A status, 400 to 511
               func: Any = None) -> Any:
         "Decorator: let a function answer for a status. Raises `ValueError` for another number."
-        if not 400 <= code <= 511: raise ValueError(f'{code} is not in the supported range: 400-511')
+        if not 400 <= code <= 511:
+            raise ValueError(f'{code} is not in the supported range: 400-511')
         def decorate(function: F) -> F:
             self.error_handlers.add(code, function)
             return function
@@ -154,7 +163,8 @@ class Tremolo(OccasionDecorators, RequestDecorators, App):
 
     async def answer(self, request: Request) -> Response:
         "The answer of the route that matches, with the hooks around it."
-        if request.path.startswith(ASSETS): return await super().answer(request)
+        if request.path.startswith(ASSETS):
+            return await super().answer(request)
         return await with_hooks(self, request, self._routed)
 
     async def _routed(self, request: Request) -> Response:
@@ -192,7 +202,8 @@ class Tremolo(OccasionDecorators, RequestDecorators, App):
 
     async def shutdown(self) -> None:
         "Run the stop hooks, end what still runs."
-        try: await self.occasions.run('worker_stop', at_start(self))
+        try:
+            await self.occasions.run('worker_stop', at_start(self))
         finally:
             await self.context.tasks.cancel()
             await super().shutdown()
@@ -203,7 +214,8 @@ class Tremolo(OccasionDecorators, RequestDecorators, App):
                host: str | None = None, # 127.0.0.1 by default
                **options: Any) -> bool:
         "Another address to serve at, for `run`. Says whether it is new. Raises `OptionError` for any option."
-        if options: raise OptionError(f'listen() has no option {min(options)!r}: run() takes them, for all addresses')
+        if options:
+            raise OptionError(f'listen() has no option {min(options)!r}: run() takes them, for all addresses')
         key = (host, port) if isinstance(port, int) else (port, None)
         return self.ports.setdefault(key, options) is options
 
@@ -220,18 +232,26 @@ class Tremolo(OccasionDecorators, RequestDecorators, App):
 
         Raises `OptionError`. Where the server cannot start, the program ends with a line that says why.
         """
-        if inspect.isawaitable(host): return super().run(host)
-        if LOADING.active: return None # `nbws run` serves it
+        if inspect.isawaitable(host):
+            return super().run(host)
+        if LOADING.active:
+            return None # `nbws run` serves it
         o, tls = settled(options), tls_of(ssl)
-        if self.mounted: raise RuntimeError('cannot run this app. mounted somewhere?')
+        if self.mounted:
+            raise RuntimeError('cannot run this app. mounted somewhere?')
         self.context.options.update(options)
-        if o['debug']: self.debug = True
-        if kernel.shell() is not None: return run_in_cell(self, sys._getframe(1).f_globals)
-        if host is not None: self.listen(port, host)
-        elif not self.ports: raise ValueError('with host=None, listen() must be called first')
+        if o['debug']:
+            self.debug = True
+        if kernel.shell() is not None:
+            return run_in_cell(self, sys._getframe(1).f_globals)
+        if host is not None:
+            self.listen(port, host)
+        elif not self.ports:
+            raise ValueError('with host=None, listen() must be called first')
         set_up_logging(self.logger, o)
         try:
             if reload or worker_num not in (0, 1):
                 return run_by_command(program_of(self, self.ports), o, reload, worker_num, tls)
             return run_in_script(self, self.ports, o, tls)
-        except StartError as e: sys.exit(f'nbws: {e.strerror}')
+        except StartError as e:
+            sys.exit(f'nbws: {e.strerror}')

@@ -64,7 +64,8 @@ class TremoloCall:
         self.response.options.update(options)
         if (status := options.get('status')) is not None:
             self.response.set_status(*(status if isinstance(status, tuple) else (status,)))
-        if options.get('content_type') is not None: self.response.set_content_type(options['content_type'])
+        if options.get('content_type') is not None:
+            self.response.set_content_type(options['content_type'])
 
 # %% ../../nbs/tremolo/04_binding.ipynb #bfddc58f
 def keep_call(x: TremoloCall) -> TremoloCall:
@@ -97,13 +98,15 @@ def _server(s: Source) -> dict[str, Any]:
     "What `**server` collects."
     x = handler_call(s.request)
     found = {**s.request.path_params, **{name: getattr(x, name) for name in SHARED}}
-    if x.exc is not None: found['exc'] = x.exc
+    if x.exc is not None:
+        found['exc'] = x.exc
     return found
 
 # %% ../../nbs/tremolo/04_binding.ipynb #59637ea3
 def tremolo_plan(function: Callable[..., Any]) -> tuple[Plan, dict[str, Any]]:
     "The plan of a handler or a hook, and its options, which are its defaults. Raises `SignatureError`."
-    if not callable(function): raise SignatureError(f'a handler must be a function, not {function!r}')
+    if not callable(function):
+        raise SignatureError(f'a handler must be a function, not {function!r}')
     everything = inspect.signature(function).parameters.values()
     parameters = [p for p in everything if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
     options = {p.name: None if p.default is p.empty else p.default for p in parameters}
@@ -115,6 +118,7 @@ def tremolo_plan(function: Callable[..., Any]) -> tuple[Plan, dict[str, Any]]:
     asks = any(name not in mine for name, _ in bound)
     return replace(p, parameters=bound, wants_data=asks, wants_raw=False), options
 
+# %% ../../nbs/tremolo/04_binding.ipynb #a90d0822
 def _group(name: str, default: Any) -> Callable[[Source], Any]:
     return lambda s: s.request.path_params.get(name, default)
 
@@ -128,12 +132,16 @@ def _or(get: Callable[[Source], Any], default: Any) -> Callable[[Source], Any]:
 async def run_plan(p: Plan, source: Source) -> Any:
     "Call a handler: what it returns, or its generator. On the server's loop. Raises what the handler raises."
     arguments = p.bind(source)
-    if p.kind == 'async': return await p.function(**arguments)
-    if p.kind == 'asyncgen': return p.function(**arguments)
+    if p.kind == 'async':
+        return await p.function(**arguments)
+    if p.kind == 'asyncgen':
+        return p.function(**arguments)
     loop = asyncio.get_running_loop()
     for name, value in arguments.items():
-        if isinstance(value, (TremoloRequest, TremoloResponse, SSE)): arguments[name] = Blocking(value, loop)
-    if p.kind == 'generator': return p.function(**arguments)
+        if isinstance(value, (TremoloRequest, TremoloResponse, SSE)):
+            arguments[name] = Blocking(value, loop)
+    if p.kind == 'generator':
+        return p.function(**arguments)
     result = await Workers.here().threads.run(p.function, **arguments)
     return await result if inspect.isawaitable(result) else result
 
@@ -144,8 +152,10 @@ class Blocking:
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._thing, name)
-        if inspect.iscoroutinefunction(found): return lambda *args, **kwargs: self._wait(found(*args, **kwargs))
-        if inspect.isasyncgenfunction(found): return lambda *args, **kwargs: self._each(found(*args, **kwargs))
+        if inspect.iscoroutinefunction(found):
+            return lambda *args, **kwargs: self._wait(found(*args, **kwargs))
+        if inspect.isasyncgenfunction(found):
+            return lambda *args, **kwargs: self._each(found(*args, **kwargs))
         return found
 
     def _wait(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
@@ -153,6 +163,8 @@ class Blocking:
 
     def _each(self, items: AsyncIterator[Any]) -> Iterator[Any]:
         async def take() -> Any: return await anext(items, _END)
-        while (item := self._wait(take())) is not _END: yield item
+        while (item := self._wait(take())) is not _END:
+            yield item
 
+# %% ../../nbs/tremolo/04_binding.ipynb #3ff55716
 _END = object()

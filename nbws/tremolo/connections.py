@@ -47,30 +47,41 @@ class ConnectionContext:
 
     async def ready(self) -> None:
         "Wait until the `on_connect` hooks have run. Raises what they raise."
-        if self._ready is not None: await asyncio.shield(self._ready)
+        if self._ready is not None:
+            await asyncio.shield(self._ready)
 
     async def _connect(self, ready: asyncio.Future[None]) -> None:
-        try: await self.app.occasions.run('connect', at_connection(self.app, self.context))
+        try:
+            await self.app.occasions.run('connect', at_connection(self.app, self.context))
         except BaseException as e:
-            if is_ending(e): raise
+            if is_ending(e):
+                raise
             ready.set_exception(e)
-        else: ready.set_result(None)
-        if error := ready.exception(): self.app.report(error, None)
+        else:
+            ready.set_result(None)
+        if error := ready.exception():
+            self.app.report(error, None)
 
     def closed(self) -> None:
         "The connection is gone; again is harmless."
-        if self._closed: return
+        if self._closed:
+            return
         self._closed = True
-        while self.app.successor: self.app = self.app.successor
-        if self.app.occasions.hooks['close']: Workers.here().start(self._close())
+        while self.app.successor:
+            self.app = self.app.successor
+        if self.app.occasions.hooks['close']:
+            Workers.here().start(self._close())
 
     async def _close(self) -> None:
         limit = self.app.context.options['app_close_timeout']
         hooks = self.app.occasions.run('close', at_connection(self.app, self.context))
-        try: await asyncio.wait_for(hooks, limit)
-        except asyncio.TimeoutError: self.app.logger.warning('on_close took more than %s s', limit)
+        try:
+            await asyncio.wait_for(hooks, limit)
+        except asyncio.TimeoutError:
+            self.app.logger.warning('on_close took more than %s s', limit)
         except BaseException as e:
-            if is_ending(e): raise
+            if is_ending(e):
+                raise
             self.app.report(e, None)
 
 # %% ../../nbs/tremolo/09_connections.ipynb #49f5ac7c
@@ -89,6 +100,7 @@ def at_connection(app: CallingApp, context: Context) -> dict[str, Any]:
 def call_for(app: HookedApp, request: Request) -> TremoloCall:
     "The call that stands for a request, made when it is asked for first. On the server's loop."
     found = call_of(request)
-    if found is not None: return found
+    if found is not None:
+        return found
     connection = request.connection or ConnectionContext(app, request.client, known=False)
     return keep_call(TremoloCall(app, request, connection, app.request_hooks.prefix_of(request.target)))

@@ -40,7 +40,8 @@ class OccasionDecorators:
                  ) -> None:
         "Run `func` at an occasion. Raises `ValueError` where there is no such occasion."
         hook = self.occasions.add(func, name, priority)
-        if name == 'worker_start' and self.lifespan.loop is not None: self.lifespan.run(self._begin(hook))
+        if name == 'worker_start' and self.lifespan.loop is not None:
+            self.lifespan.run(self._begin(hook))
 
     async def _begin(self, hook: Hook) -> None:
         await self.occasions.run_hook(hook, at_start(self.occasions.app))

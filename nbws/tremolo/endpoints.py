@@ -44,8 +44,10 @@ async def write_rest(response: ResponseWriter, result: Any) -> None:
     "What a handler that has written something returns or yields behind it."
     if isinstance(result, YieldedBody):
         try:
-            async for chunk in result: await response.write(chunk)
-        finally: await result.aclose()
+            async for chunk in result:
+                await response.write(chunk)
+        finally:
+            await result.aclose()
     elif isinstance(result, (str, bytes, bytearray)) and result and response.pipe:
         await response.write(result if isinstance(result, str) else bytes(result))
     response.close()
@@ -57,14 +59,19 @@ async def within(limit: float, # Seconds
     task, late = asyncio.current_task(), []
     def cancel() -> None:
         late.append(1)
-        if task: task.cancel()
+        if task:
+            task.cancel()
     timer = asyncio.get_running_loop().call_later(limit, cancel)
-    try: return await answer
+    try:
+        return await answer
     except asyncio.CancelledError:
-        if not late: raise
-        if hasattr(task, 'uncancel'): task.uncancel() # type: ignore[union-attr] # Python 3.11
+        if not late:
+            raise
+        if hasattr(task, 'uncancel'):
+            task.uncancel() # type: ignore[union-attr] # Python 3.11
         raise ServiceUnavailable(f'the handler took more than {limit} s') from None
-    finally: timer.cancel()
+    finally:
+        timer.cancel()
 
 # %% ../../nbs/tremolo/07_endpoints.ipynb #14a1e326
 class TremoloEndpoint(HTTPEndpoint):
@@ -80,37 +87,49 @@ class TremoloEndpoint(HTTPEndpoint):
         "What the handler returns, or the response that it has begun to write. Raises what the handler raises."
         x = handler_call(request)
         enter_handler(x, self.function, self.options)
-        if 'sse' in self.plan.names: x.sse = SSE(x.request, x.response)
+        if 'sse' in self.plan.names:
+            x.sse = SSE(x.request, x.response)
         answer = self._written(x) if self.writes else self._result(x)
         return await within(x.app.context.options['app_handler_timeout'], answer)
 
     async def _result(self, x: TremoloCall) -> Any:
-        try: return await run_plan(self.plan, await source_of(self.plan, x.ours))
-        except BindError as e: raise AnyHTTPException(e.status, str(e)) from e
+        try:
+            return await run_plan(self.plan, await source_of(self.plan, x.ours))
+        except BindError as e:
+            raise AnyHTTPException(e.status, str(e)) from e
 
     async def _written(self, x: TremoloCall) -> Any:
         decided = x.response.decided = asyncio.get_running_loop().create_future()
         task = Workers.here().start(self._writing(x, decided))
-        if task is not None: x.response.abandon = task.cancel
-        try: return await decided
+        if task is not None:
+            x.response.abandon = task.cancel
+        try:
+            return await decided
         except asyncio.CancelledError:
-            if task is not None: task.cancel()
+            if task is not None:
+                task.cancel()
             raise
 
     async def _writing(self, x: TremoloCall, decided: asyncio.Future[Any]) -> None:
         with x.app.environment.enter(x.app, x.ours.route):
             try:
                 result = await self._result(x)
-                if is_stream(result): result = await YieldedBody(pulled(result)).start()
-                if decided.done(): await write_rest(x.response, result)
-                else: decided.set_result(result)
+                if is_stream(result):
+                    result = await YieldedBody(pulled(result)).start()
+                if decided.done():
+                    await write_rest(x.response, result)
+                else:
+                    decided.set_result(result)
             except BaseException as e:
                 if is_ending(e):
                     decided.cancel()
-                    if x.response.pipe: x.response.pipe.end()
+                    if x.response.pipe:
+                        x.response.pipe.end()
                     raise
-                if isinstance(e, GeneratorExit): e = RuntimeError(repr(e)) # It would close the coroutine that waits
-                if not decided.done(): decided.set_exception(e)
+                if isinstance(e, GeneratorExit):
+                    e = RuntimeError(repr(e)) # It would close the coroutine that waits
+                if not decided.done():
+                    decided.set_exception(e)
                 elif x.response.pipe and not x.response.pipe.closed:
                     x.app.report(e, x.ours.route, x.ours)
                     x.response.pipe.end(Reported(f'an answer broke off: {e}'))
@@ -132,14 +151,18 @@ class Paced:
     def __aiter__(self) -> Paced: return self
     async def __anext__(self) -> bytes:
         while len(self._rest) < self.least and not self._ended:
-            try: self._rest += await anext(self.stream)
-            except StopAsyncIteration: self._ended = True
-        if not self._rest: raise StopAsyncIteration
+            try:
+                self._rest += await anext(self.stream)
+            except StopAsyncIteration:
+                self._ended = True
+        if not self._rest:
+            raise StopAsyncIteration
         piece = bytes(self._rest[:self.size])
         del self._rest[:self.size]
         if self.rate > 0:
             now = time.monotonic()
-            if self._at > now: await asyncio.sleep(self._at - now)
+            if self._at > now:
+                await asyncio.sleep(self._at - now)
             self._at = max(self._at, now) + len(piece) / self.rate
         return piece
 
@@ -157,10 +180,13 @@ class TremoloSocketEndpoint(SocketEndpoint):
     async def serve(self, ws: WebSocket) -> None:
         "Run the handler until it returns."
         x = handler_call(ws.request)
-        if not ws.accepted: enter_handler(x, self.function, self.options)
+        if not ws.accepted:
+            enter_handler(x, self.function, self.options)
         await super().serve(ws)
 
     def _failed(self, ws: WebSocket, error: BaseException, ended: bool = False) -> None:
         own = isinstance(error, WebSocketException) and error.code != 1011 and 1000 <= error.code < 5000
-        if own: ws.close(error.code)  # type: ignore[attr-defined]
-        else: super()._failed(ws, error, ended)
+        if own:
+            ws.close(error.code) # type: ignore[attr-defined]
+        else:
+            super()._failed(ws, error, ended)

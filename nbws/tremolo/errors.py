@@ -30,20 +30,24 @@ class ErrorHandler(NamedTuple):
     plan: Plan
     options: dict[str, Any] # The defaults of its parameters
 
+# %% ../../nbs/tremolo/12_errors.ipynb #e34a4c06
 async def answer_of(app: HookedApp, x: TremoloCall, handler: ErrorHandler, error: BaseException) -> Response:
     "What a handler answers for an error. On the server's loop. Raises what the handler raises."
     x.exc = error if isinstance(error, AnyHTTPException) else InternalServerError(cause=error)
     x.func, x.kwargs = handler.function, handler.options
     x.response.set_status(status_of(error))
-    if isinstance(error, HTTPException): x.response.set_content_type(error.content_type)
+    if isinstance(error, HTTPException):
+        x.response.set_content_type(error.content_type)
     x.take(handler.options)
     result = await run_plan(handler.plan, Source(x.ours, EMPTY))
-    if x.response.sent is not None: return x.response.sent
+    if x.response.sent is not None:
+        return x.response.sent
     response = app.respond(YieldedBody(pulled(result)) if is_stream(result) else result, x.ours)
     if isinstance(error, AnyHTTPException):
         response.headers += [(k.lower(), v) for k, v in error.headers.items()]
     return x.response.finish(response)
 
+# %% ../../nbs/tremolo/12_errors.ipynb #35a231c8
 def status_of(error: BaseException) -> int:
     "The status of the answer where this was raised."
     return error.status_code if isinstance(error, AnyHTTPException) else 500
@@ -72,14 +76,18 @@ class ErrorHandlers:
         if isinstance(error, InternalServerError) and not error.__cause__:
             self.app.report(error, request.route, request)
         handler = self.find(status)
-        if handler is not None: return await self._handled(x, handler, error)
+        if handler is not None:
+            return await self._handled(x, handler, error)
         response = await self.app.errors.answer(request, error)
         return response if status >= 400 else Response(str(error), status, [*response.headers, *before.fields])
 
     async def _handled(self, x: TremoloCall, handler: ErrorHandler, error: BaseException) -> Response:
         told = error.__cause__ if isinstance(error, AnyHTTPException) else error
-        if told is not None: self.app.report(told, x.ours.route, x.ours)
-        try: return await answer_of(self.app, x, handler, error)
+        if told is not None:
+            self.app.report(told, x.ours.route, x.ours)
+        try:
+            return await answer_of(self.app, x, handler, error)
         except BaseException as e:
-            if is_ending(e): raise
+            if is_ending(e):
+                raise
             return await self.app.errors.answer(x.ours, e)

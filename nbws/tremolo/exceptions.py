@@ -23,10 +23,12 @@ class TremoloException(Exception):
     message = 'TremoloException'
 
     def __str__(self) -> str:
-        if not self.args: return self.message
+        if not self.args:
+            return self.message
         first, *rest = map(str, self.args)
         return f'{first}: {" ".join(rest)}' if rest and isinstance(self.args[0], int) else ' '.join((first, *rest))
 
+# %% ../../nbs/tremolo/00_exceptions.ipynb #c55f5b14
 class HTTPException(TremoloException, AnyHTTPException):
     "Answer with `code`. Further keyword arguments become header fields: `allow='GET'`, `retry_after=5`."
     code = 500
@@ -42,7 +44,8 @@ class HTTPException(TremoloException, AnyHTTPException):
         Exception.__init__(self, *(args or (cause.args if cause else ())))
         self.code, self.message = code or self.code, message or self.message
         self.content_type, self.options = content_type or self.content_type, options
-        if cause is not None and cause is not self: self.__cause__ = cause
+        if cause is not None and cause is not self:
+            self.__cause__ = cause
         self.headers: dict[str, str] = {}
         for name, value in options.items():
             name = name.replace('_', '-')

@@ -69,7 +69,8 @@ class Occasions:
             priority: int, # Lower runs earlier
             ) -> Hook:
         "Run a function at one of them. From any thread. Raises `ValueError` where there is no such occasion."
-        if name not in self.hooks: raise ValueError(f'{name} is not one of the: {", ".join(self.hooks)}')
+        if name not in self.hooks:
+            raise ValueError(f'{name} is not one of the: {", ".join(self.hooks)}')
         hook = Hook(function, priority, route_of(self.app, function))
         self.insert(hook, name)
         return hook
@@ -81,16 +82,19 @@ class Occasions:
     async def run(self, name: str, values: Mapping[str, Any]) -> None:
         "Run the hooks of one occasion, until one returns something true. On the server's loop."
         for hook in self.hooks[name]:
-            if await self.run_hook(hook, values): break
+            if await self.run_hook(hook, values):
+                break
 
     async def run_hook(self, hook: Hook, values: Mapping[str, Any]) -> Any:
         "Run one of them, with its output where its owner is. On the server's loop."
-        with self.app.environment.enter(self.app, hook.route): return await call_hook(hook.function, values)
+        with self.app.environment.enter(self.app, hook.route):
+            return await call_hook(hook.function, values)
 
 # %% ../../nbs/tremolo/08_hooks.ipynb #5ded5593
 Prefix = tuple[bytes, ...] # The parts of a path
 Stage = dict[str, list[Hook]] # By 'request' and 'response'
 
+# %% ../../nbs/tremolo/08_hooks.ipynb #62648f12
 class RequestHooks:
     "The hooks that run around requests, by the prefix of their paths."
     def __init__(self, app: CallingApp) -> None:
@@ -103,7 +107,8 @@ class RequestHooks:
             options: dict[str, Any] | None, # In place of the defaults of its parameters
             prefix: Prefix) -> None:
         "Run a function around requests. From any thread. Raises `ValueError` and `SignatureError`."
-        if name not in ('request', 'response'): raise ValueError(f'{name} is not one of the: request, response')
+        if name not in ('request', 'response'):
+            raise ValueError(f'{name} is not one of the: request, response')
         p, defaults = tremolo_plan(function)
         hook = Hook(function, priority, route_of(self.app, function), p, options or defaults)
         stage = self.stages.get(prefix, {})
@@ -125,13 +130,17 @@ class RequestHooks:
         for i, hook in enumerate(self.stages.get(x.prefix, {}).get(name, ())):
             x.next = i
             result = await self._call(hook, x)
-            if result is None: continue
-            if x.response.sent is None: x.take(hook.options)
+            if result is None:
+                continue
+            if x.response.sent is None:
+                x.take(hook.options)
             return result
         return None
 
     async def _call(self, hook: Hook, x: TremoloCall) -> Any:
         assert hook.plan
         with self.app.environment.enter(self.app, hook.route):
-            try: return await run_plan(hook.plan, Source(x.ours, EMPTY))
-            except BindError as e: raise AnyHTTPException(e.status, str(e)) from e
+            try:
+                return await run_plan(hook.plan, Source(x.ours, EMPTY))
+            except BindError as e:
+                raise AnyHTTPException(e.status, str(e)) from e

@@ -29,12 +29,15 @@ class ServerLock:
     async def acquire(self, timeout: float | None = None) -> None:
         "Wait for the lock, 30 seconds by default. Raises `TimeoutError`."
         bound = self.timeout if timeout is None else timeout
-        try: await asyncio.wait_for(self.locks[self.name].acquire(), bound)
-        except asyncio.TimeoutError: raise TimeoutError('the lock was not free in time') from None
+        try:
+            await asyncio.wait_for(self.locks[self.name].acquire(), bound)
+        except asyncio.TimeoutError:
+            raise TimeoutError('the lock was not free in time') from None
 
     def release(self) -> None:
         "Let the next one in; harmless where nobody holds it."
-        with suppress(RuntimeError): self.locks[self.name].release()
+        with suppress(RuntimeError):
+            self.locks[self.name].release()
 
     async def __aenter__(self) -> None: await self.acquire()
     async def __aexit__(self, *error: object) -> None: self.release()

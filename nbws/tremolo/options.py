@@ -32,18 +32,22 @@ def settled(options: dict[str, Any], # By Tremolo's names
             ) -> dict[str, Any]:
     "The options with their defaults. Raises `OptionError` for one that does not exist."
     unknown = options.keys() - DEFAULTS.keys() - NO_EFFECT
-    if not unknown: return {**DEFAULTS, **options}
+    if not unknown:
+        return {**DEFAULTS, **options}
     name, known = min(unknown), ['host', 'port', 'worker_num', 'reload', 'ssl', *sorted(DEFAULTS)]
     near = get_close_matches(name, known, 1)
     hint = f'did you mean {near[0]!r}?' if near else f'there are {", ".join(known)}'
     raise OptionError(f'run() has no option {name!r}: {hint}')
 
+# %% ../../nbs/tremolo/14_options.ipynb #7c1a8f77
 def tls_of(ssl: dict[str, Any] | None, # cert, key, password
            ) -> dict[str, Any]:
     "The same, checked. Raises `OptionError`."
     unknown = (ssl or {}).keys() - {'cert', 'key', 'password'}
-    if unknown: raise OptionError(f'ssl has no {min(unknown)!r}: there are cert, key and password')
-    if ssl and not ssl.get('cert'): raise OptionError('ssl needs the path of a certificate: ssl={"cert": ...}')
+    if unknown:
+        raise OptionError(f'ssl has no {min(unknown)!r}: there are cert, key and password')
+    if ssl and not ssl.get('cert'):
+        raise OptionError('ssl needs the path of a certificate: ssl={"cert": ...}')
     return {k: v for k, v in (ssl or {}).items() if v}
 
 # %% ../../nbs/tremolo/14_options.ipynb #534848f9
@@ -56,16 +60,19 @@ def limits(o: dict[str, Any], # All options, as `settled` gives them
                   ws_ping_timeout=patience, keepalive_timeout=o['keepalive_timeout'],
                   shutdown_timeout=o['shutdown_timeout'])
 
+# %% ../../nbs/tremolo/14_options.ipynb #d8f9b90d
 def flags(o: dict[str, Any], # All options
           ) -> list[str]:
     "The same options for `nbws run`."
     names = ('ws_max_payload_size', 'client_max_body_size', 'client_max_header_size', 'request_timeout',
              'keepalive_timeout', 'app_handler_timeout', 'shutdown_timeout', 'backlog')
     found = [part for name in names for part in (f'--{name.replace("_", "-")}', str(o[name]))]
-    if o['root_path']: found += ['--root-path', o['root_path']]
+    if o['root_path']:
+        found += ['--root-path', o['root_path']]
     if (proxies := o['forwarded_allow_ips']) is not None:
         found += ['--forwarded-allow-ips', proxies if isinstance(proxies, str) else ','.join(proxies)]
-    if o['log_level']: found += ['--log-level', o['log_level'].lower()]
+    if o['log_level']:
+        found += ['--log-level', o['log_level'].lower()]
     return found + ['--debug'] * bool(o['debug']) + ['--no-ws'] * (not o['ws'])
 
 # %% ../../nbs/tremolo/14_options.ipynb #4a3e5c07
@@ -75,7 +82,8 @@ def set_up_logging(logger: logging.Logger, # The app's
     "Let a logger write at its level, on standard error, where nobody has set logging up."
     level = (o['log_level'] or ('DEBUG' if o['debug'] else 'INFO')).upper()
     logger.setLevel(level)
-    if logging.getLogger().handlers or logger.handlers: return
+    if logging.getLogger().handlers or logger.handlers:
+        return
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter(o['log_fmt'] or '[%(asctime)s] %(module)s: %(levelname)s: %(message)s'))
     logger.addHandler(handler)

@@ -27,7 +27,8 @@ class TremoloPattern(Pattern):
     def match(self, path: str) -> dict[str, Any] | None:
         "The named groups, or None where nothing in `path` matches."
         found = self.regex.search(path) if self.regex else None
-        if found is None: return None
+        if found is None:
+            return None
         return {k: Text(v.encode()) for k, v in found.groupdict().items() if v is not None}
 
     @property
@@ -49,6 +50,7 @@ def tremolo_pattern(path: str, # Plain, or a regular expression: `^...` or `...$
 def below_prefix(prefix: str, # Without a slash at its end
                  pattern: Pattern) -> Pattern:
     "The same pattern under a prefix."
-    if not isinstance(pattern, TremoloPattern): return parse_pattern((prefix + pattern.text).rstrip('/') or '/')
+    if not isinstance(pattern, TremoloPattern):
+        return parse_pattern((prefix + pattern.text).rstrip('/') or '/')
     rest = pattern.text.lstrip('^')
     return tremolo_pattern('^' + re.escape(prefix) + (rest if rest.startswith('/') else '/.*' + rest))

@@ -52,9 +52,11 @@ class Context(SimpleNamespace):
     def update(self, *args: Any, **values: Any) -> None: "As a dict's."; vars(self).update(*args, **values)
     def clear(self) -> None: "As a dict's."; vars(self).clear()
     def __getattr__(self, name: str) -> Any: # Also pop, items, keys, setdefault
-        if name.startswith('__'): raise AttributeError(name)
+        if name.startswith('__'):
+            raise AttributeError(name)
         return getattr(vars(self), name)
 
+# %% ../../nbs/tremolo/01_requests.ipynb #1da8cfc9
 class HeaderFields(dict[Text, list[Text]]):
     "Header fields: a name in lower case, as bytes or text, gives the list of its values."
     def getlist(self, name: str | bytes, separator: bytes = b',') -> list[Text]:
@@ -138,7 +140,8 @@ class TremoloRequest(RequestLine):
     @property
     def query(self) -> dict[str, list[str]]:
         "The query's parameters, each a list."
-        if 'query' not in self.context: self.context.query = parse_qs(str(self.query_string), max_num_fields=100)
+        if 'query' not in self.context:
+            self.context.query = parse_qs(str(self.query_string), max_num_fields=100)
         found: dict[str, list[str]] = self.context.query
         return found
 
@@ -148,7 +151,8 @@ class TremoloRequest(RequestLine):
         found: dict[str, list[str]] = {}
         for part in ';'.join(self.request.headers.getlist('cookie')).split(';'):
             name, eq, value = part.partition('=')
-            if eq: found.setdefault(name.strip(), []).append(unquote(value.strip().strip('"')))
+            if eq:
+                found.setdefault(name.strip(), []).append(unquote(value.strip().strip('"')))
         return found
 
     def uid(self, length: int = 32) -> bytes:
@@ -162,15 +166,20 @@ class Incoming(TremoloRequest):
     "The same, with the ways to read the body. What `app.route` handlers get as `request`."
     async def stream(self, timeout: float | None = None, raw: bool = False) -> AsyncIterator[bytes]:
         "The body as it comes. Raises `RequestTimeout` after `timeout` silent seconds."
-        while chunk := await self.read(timeout=timeout): yield chunk
+        while chunk := await self.read(timeout=timeout):
+            yield chunk
 
     async def read(self, size: int = -1, *, timeout: float | None = None) -> bytes:
         "The next `size` bytes, fewer at the end; -1: the next piece. Empty at the end."
-        if self._chunks is None: self._chunks = aiter(self.request.stream())
+        if self._chunks is None:
+            self._chunks = aiter(self.request.stream())
         while not self._ended and len(self._rest) < max(size, 1):
-            try: self._rest += await asyncio.wait_for(anext(self._chunks), timeout)
-            except StopAsyncIteration: self._ended = True
-            except asyncio.TimeoutError: raise RequestTimeout(f'nothing came for {timeout} s') from None
+            try:
+                self._rest += await asyncio.wait_for(anext(self._chunks), timeout)
+            except StopAsyncIteration:
+                self._ended = True
+            except asyncio.TimeoutError:
+                raise RequestTimeout(f'nothing came for {timeout} s') from None
         found = bytes(self._rest if size < 0 else self._rest[:size])
         del self._rest[:len(found)]
         return found
@@ -185,30 +194,36 @@ class Incoming(TremoloRequest):
 
     async def body(self, **options: Any) -> bytes:
         "The whole body."
-        if self._chunks is None: return await self.request.body()
+        if self._chunks is None:
+            return await self.request.body()
         return b''.join([chunk async for chunk in self.stream(**options)])
 
     async def form(self, max_fields: int = 100, *, max_size: int = 8 * 2**20) -> dict[str, list[str]]:
         "The fields of a form, each a list; its files are in `request.params.files`."
         post: dict[str, list[str]] = self.context.get('post', {})
-        if 'post' in self.context: return post
+        if 'post' in self.context:
+            return post
         kind = self.content_type.lower()
         if not kind.startswith((b'application/x-www-form-urlencoded', b'multipart/form-data')):
             raise BadRequest('invalid Content-Type')
-        if self.content_length > max_size: raise PayloadTooLarge(f'a form of more than {max_size} bytes')
+        if self.content_length > max_size:
+            raise PayloadTooLarge(f'a form of more than {max_size} bytes')
         pairs = (await self.request.form(max_fields=max_fields, max_size=max_size)).multi_items()
         files: dict[str, list[dict[str, Any]]] = {}
         for name, value in pairs:
-            if not isinstance(value, UploadFile): post.setdefault(name, []).append(value)
+            if not isinstance(value, UploadFile):
+                post.setdefault(name, []).append(value)
             else:
                 with value.file as file:
-                    if value.filename: files.setdefault(name, []).append(_part(name, value, file.read()))
+                    if value.filename:
+                        files.setdefault(name, []).append(_part(name, value, file.read()))
         self.context.update(post=post, files=files)
         return post
 
     async def files(self, max_files: int = 1024, *, max_file_size: int = 100 * 2**20) -> AsyncIterator[dict[str, Any]]:
         "The parts of a form, files in pieces of at most `max_file_size` bytes; `eof` marks a part's last piece."
-        if not self.content_type.lower().startswith(b'multipart/form-data'): raise BadRequest('missing boundary')
+        if not self.content_type.lower().startswith(b'multipart/form-data'):
+            raise BadRequest('missing boundary')
         parts = (await self.request.form()).multi_items()
         try:
             for name, value in parts[:max_files]:
@@ -220,10 +235,13 @@ class Incoming(TremoloRequest):
                     data = value.file.read(max_file_size)
                     left -= len(data)
                     yield _part(name, value, data, left <= 0 or not data)
-                    if left <= 0 or not data: break
+                    if left <= 0 or not data:
+                        break
         finally:
             for _, value in parts:
-                if isinstance(value, UploadFile): value.file.close()
+                if isinstance(value, UploadFile):
+                    value.file.close()
 
+# %% ../../nbs/tremolo/01_requests.ipynb #55042e12
 def _part(name: str, file: UploadFile, data: bytes, eof: bool = True) -> dict[str, Any]:
     return {'name': name, 'filename': file.filename, 'type': file.content_type, 'data': data, 'eof': eof}

@@ -34,7 +34,8 @@ class Pipe:
         self.on_close: Callable[[], Any] = lambda: None
 
     def _wake(self) -> None:
-        if self._waiter and not self._waiter.done(): self._waiter.set_result(None)
+        if self._waiter and not self._waiter.done():
+            self._waiter.set_result(None)
 
     async def _wait(self) -> None:
         self._waiter = asyncio.get_running_loop().create_future()
@@ -42,8 +43,10 @@ class Pipe:
 
     async def put(self, piece: bytes) -> None:
         "Wait until the client has taken the piece before. Raises `ConnectionResetError` when it has left."
-        while self._piece is not None and not self.closed: await self._wait()
-        if self.closed: raise ConnectionResetError('the client has left')
+        while self._piece is not None and not self.closed:
+            await self._wait()
+        if self.closed:
+            raise ConnectionResetError('the client has left')
         if piece:
             self._piece = piece
             self._wake()
@@ -56,8 +59,10 @@ class Pipe:
     def __aiter__(self) -> Pipe: return self
     async def __anext__(self) -> bytes:
         while self._piece is None:
-            if self._error: raise self._error
-            if self._ended or self.closed: raise StopAsyncIteration
+            if self._error:
+                raise self._error
+            if self._ended or self.closed:
+                raise StopAsyncIteration
             await self._wait()
         piece, self._piece = self._piece, None
         self._wake()
@@ -65,10 +70,12 @@ class Pipe:
 
     async def aclose(self) -> None:
         "The client takes no more."
-        if self.closed: return
+        if self.closed:
+            return
         self.closed = True
         self._wake()
-        if not self._ended: self.on_close()
+        if not self._ended:
+            self.on_close()
 
 # %% ../../nbs/tremolo/02_responses.ipynb #8090e8d2
 def cookie_line(name: str, value: str,
@@ -77,12 +84,17 @@ def cookie_line(name: str, value: str,
     "The value of a `Set-Cookie` field."
     until = formatdate(time.time() + expires, usegmt=True)
     parts = [f'{name}={quote(value)}', f'expires={until}', f'max-age={expires}', f'path={quote(path)}']
-    if domain: parts.append(f'domain={quote(domain)}')
-    if samesite: parts.append(f'samesite={quote(samesite)}')
-    if secure: parts.append('secure')
-    if httponly: parts.append('httponly')
+    if domain:
+        parts.append(f'domain={quote(domain)}')
+    if samesite:
+        parts.append(f'samesite={quote(samesite)}')
+    if secure:
+        parts.append('secure')
+    if httponly:
+        parts.append('httponly')
     return '; '.join(parts)
 
+# %% ../../nbs/tremolo/02_responses.ipynb #5e5de57d
 def is_broken(*texts: str) -> bool:
     "Would one of these texts begin a line of its own in a message's head?"
     return any(c in '\r\n\0' for text in texts for c in text)
@@ -107,27 +119,31 @@ class TremoloResponse:
         return self.sent is not None
 
     def _open(self) -> None:
-        if self.sent is not None: raise InternalServerError('headers already sent')
+        if self.sent is not None:
+            raise InternalServerError('headers already sent')
 
     @property
     def headers(self) -> HeaderFields:
         "The fields so far."
         found = HeaderFields()
-        for name, value in self.fields: found.setdefault(to_text(name.lower()), []).append(to_text(value))
+        for name, value in self.fields:
+            found.setdefault(to_text(name.lower()), []).append(to_text(value))
         return found
 
     def append_header(self, name: str | bytes, value: Any) -> None:
         "Add a field."
         self._open()
         pair = to_plain(name), to_plain(value)
-        if is_broken(*pair): raise InternalServerError(f'a header field contains a line break: {pair!r}')
+        if is_broken(*pair):
+            raise InternalServerError(f'a header field contains a line break: {pair!r}')
         self.fields.append(pair)
 
     def set_header(self, name: str | bytes, value: Any = '') -> None:
         "Set a field, in place of those of the same name."
         self._open()
         low = to_plain(name).lower()
-        if low == 'content-type': return self.set_content_type(value)
+        if low == 'content-type':
+            return self.set_content_type(value)
         self.fields = [f for f in self.fields if f[0].lower() != low]
         self.append_header(name, value)
 
@@ -142,7 +158,8 @@ class TremoloResponse:
     def set_status(self, status: int = 200, message: str | bytes = '') -> None:
         "Set the status; its phrase is the standard's."
         self._open()
-        if not isinstance(status, int): raise InternalServerError(f'a status is a number, not {status!r}')
+        if not isinstance(status, int):
+            raise InternalServerError(f'a status is a number, not {status!r}')
         self.status = status
 
     def get_status(self) -> tuple[int, bytes]:
@@ -152,7 +169,8 @@ class TremoloResponse:
     def set_content_type(self, content_type: str | bytes = 'text/html; charset=utf-8') -> None:
         "Set the content type."
         self._open()
-        if is_broken(to_plain(content_type)): raise InternalServerError('the content type contains a line break')
+        if is_broken(to_plain(content_type)):
+            raise InternalServerError('the content type contains a line break')
         self.content_type, self.typed = to_plain(content_type), True
 
 # %% ../../nbs/tremolo/02_responses.ipynb #aa40e6fd
@@ -170,43 +188,53 @@ class ResponseWriter(TremoloResponse):
         if self.sent is None:
             own = {k.lower() for k, _ in self.fields} - {'set-cookie'}
             response.headers = [f for f in response.headers if f[0].lower() not in own] + self.fields
-            if response.status_code == 200: response.status_code = self.status
+            if response.status_code == 200:
+                response.status_code = self.status
             if self.typed or not response.header('content-type'):
                 response.headers = [f for f in response.headers if f[0].lower() != 'content-type']
                 if response.status_code not in (204, 205, 304):
                     response.headers.append(('content-type', self.content_type))
-            if self.closing: response.headers.append(('connection', 'close'))
+            if self.closing:
+                response.headers.append(('connection', 'close'))
             self.sent = response
         return response
 
     async def write(self, data: bytes | str | None = None, *, chunked: bool | None = None, **options: Any) -> None:
         "Send a piece; waits for a client that is slow. The first one sends status and fields."
         if self.pipe is None:
-            if self.sent is not None: raise InternalServerError('the answer has been sent')
-            if chunked is not None: self.options['chunked'] = chunked
+            if self.sent is not None:
+                raise InternalServerError('the answer has been sent')
+            if chunked is not None:
+                self.options['chunked'] = chunked
             self.pipe = Pipe()
             self.pipe.on_close = self.abandon
             self.finish(self.made(self.pipe))
-            if self.decided and not self.decided.done(): self.decided.set_result(self.sent)
+            if self.decided and not self.decided.done():
+                self.decided.set_result(self.sent)
         await self.pipe.put(data.encode() if isinstance(data, str) else bytes(data or b''))
 
     async def send(self, data: bytes | None, **options: Any) -> None:
         "The same as `write`; None ends the answer."
-        if data is None: self.close()
-        else: await self.write(data, **options)
+        if data is None:
+            self.close()
+        else:
+            await self.write(data, **options)
 
     async def end(self, data: bytes | str = b'', *, keepalive: bool = True, **options: Any) -> None:
         "Send the rest, or all, and end the answer."
         if self.pipe is None and self.sent is None:
             self.closing = not keepalive
             answer = self.finish(self.made(data))
-            if self.decided and not self.decided.done(): self.decided.set_result(answer)
-        elif data: await self.write(data)
+            if self.decided and not self.decided.done():
+                self.decided.set_result(answer)
+        elif data:
+            await self.write(data)
         self.close()
 
     def close(self, keepalive: bool = False) -> None:
         "End the answer."
-        if self.pipe: self.pipe.end()
+        if self.pipe:
+            self.pipe.end()
 
     async def sendfile(self, path: str | os.PathLike[str], offset: int = 0, count: int = -1,
                        content_type: str | bytes = 'application/octet-stream', **options: Any) -> None:
@@ -218,9 +246,11 @@ class ResponseWriter(TremoloResponse):
                 return await self.end(f.read(count))
         self.set_content_type(content_type)
         found = FileResponse(Path(path)).answer(self.request.request)
-        if found.status_code != 200: self.typed = False
+        if found.status_code != 200:
+            self.typed = False
         answer = self.finish(found)
-        if self.decided and not self.decided.done(): self.decided.set_result(answer)
+        if self.decided and not self.decided.done():
+            self.decided.set_result(answer)
 
     def redirect(self, url: str, code: int | None = None) -> HTTPRedirect:
         "To be raised or returned: go to `url`; 302 by default, 301 or 303."
@@ -241,9 +271,11 @@ class SSE:
         lines = (data.decode() if isinstance(data, (bytes, bytearray)) else str(data)).strip('\n').splitlines() or ['']
         out = ''.join(f'data: {line}\n' for line in lines)
         for name, value in (('event', event), ('id', event_id)):
-            if not value: continue
+            if not value:
+                continue
             text = value.decode() if isinstance(value, bytes) else str(value)
-            if '\n' in text or '\r' in text: raise InternalServerError(f'the {name} of an event contains a line break')
+            if '\n' in text or '\r' in text:
+                raise InternalServerError(f'the {name} of an event contains a line break')
             out += f'{name}: {text}\n'
         await self.response.write(out + (f'retry: {retry}\n' if retry else '') + '\n')
 

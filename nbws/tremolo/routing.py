@@ -34,7 +34,8 @@ def functions_of(what: Any, # A function, a class, an object or a module
     for name in dir(made):
         f = getattr(made, name)
         own = inspect.isroutine(f) and getattr(f, '__module__', None) == module
-        if own and not name.startswith('_'): yield f, [name.upper()]
+        if own and not name.startswith('_'):
+            yield f, [name.upper()]
 
 # %% ../../nbs/tremolo/11_routing.ipynb #846b0aca
 def routes_of(app: CallingApp, function: Callable[..., Any],
@@ -46,11 +47,13 @@ def routes_of(app: CallingApp, function: Callable[..., Any],
     def route(endpoint: Any, *verbs: str) -> Route:
         return Route(pattern, frozenset(verbs), endpoint, name, app.environment.owner(function))
     page = TremoloEndpoint(p, options)
-    if 'websocket' not in p.names: return [route(page, *methods, *([WEBSOCKET] if ANY in methods else []))]
+    if 'websocket' not in p.names:
+        return [route(page, *methods, *([WEBSOCKET] if ANY in methods else []))]
     socket = TremoloSocketEndpoint(app, p, options)
     socket.route = route(socket, WEBSOCKET)
     return [route(page, *methods), socket.route]
 
+# %% ../../nbs/tremolo/11_routing.ipynb #a8e35ad1
 def moved(route: Route, prefix: str, # Without a slash at its end
           ) -> Route:
     "The same route under a prefix."

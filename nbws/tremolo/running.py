@@ -31,7 +31,8 @@ def run_in_cell(app: Application,
                 variables: Mapping[str, Any], # Of the notebook: they tell what the app is called
                 ) -> None:
     "Serve an app in the background, and show its page under the cell."
-    if 'run' not in told: print(IN_A_CELL)
+    if 'run' not in told:
+        print(IN_A_CELL)
     told.add('run')
     notebook.serve_cell(app, next((k for k, v in variables.items() if v is app and not k.startswith('_')), ''))
 
@@ -42,6 +43,7 @@ def place(host: str | None, port: int | None) -> dict[str, Any]:
     "An address, as `Server` is told."
     return {'unix_socket': host} if port is None else {'host': host or '127.0.0.1', 'port': port}
 
+# %% ../../nbs/tremolo/15_running.ipynb #adc50754
 def run_in_script(app: Application, addresses: Iterable[Address],
                   o: dict[str, Any], # All options
                   tls: dict[str, Any], # cert, key, password
@@ -53,14 +55,17 @@ def run_in_script(app: Application, addresses: Iterable[Address],
                     backlog=backlog, forwarded_allow_ips=proxies, root_path=o['root_path'], **place(*first))
     more = [Server(app, backlog=backlog, **place(*p)) for p in others]
     def started(server: Server) -> None:
-        for s in (server, *more): print(f'nbws serves {s.url}')
+        for s in (server, *more):
+            print(f'nbws serves {s.url}')
         print('(Ctrl-C stops it)', flush=True)
     try:
-        for s in (server, *more): s.bind()
+        for s in (server, *more):
+            s.bind()
         server.sockets += [x for s in more for x in s.sockets]
         server.run(started)
     finally:
-        for s in more: s.unbind()
+        for s in more:
+            s.unbind()
 
 # %% ../../nbs/tremolo/15_running.ipynb #62a425e1
 def run_by_command(what: list[str], # The application and where to serve it, as arguments
@@ -69,22 +74,27 @@ def run_by_command(what: list[str], # The application and where to serve it, as 
                    tls: dict[str, Any], # cert, key, password
                    ) -> None:
     "Let `nbws run` do it, in this process."
-    if workers < 0: workers = os.cpu_count() or 1
+    if workers < 0:
+        workers = os.cpu_count() or 1
     how = ['--workers', str(workers or 1), *(['--reload'] if reload else [])]
     keys = [part for key in ('cert', 'key') if key in tls for part in (f'--ssl-{key}', str(tls[key]))]
-    if 'password' in tls: os.environ[TLS_PASSWORD] = tls['password']
+    if 'password' in tls:
+        os.environ[TLS_PASSWORD] = tls['password']
     sys.argv[1:] = ['run', *what, *keys, *flags(o), *how]
     from nbws.cli import main
     main()
 
+# %% ../../nbs/tremolo/15_running.ipynb #ec034d88
 def program_of(app: Application, addresses: Iterable[Address]) -> list[str]:
     "The running program and its one address, as arguments. Raises `NbwsError` where there is no file, or more of them."
     program = sys.modules['__main__']
     file = getattr(program, '__file__', None)
-    if not file: raise NbwsError('reload and worker_num need a program in a file: there is none to start again')
+    if not file:
+        raise NbwsError('reload and worker_num need a program in a file: there is none to start again')
     name = next((k for k, v in vars(program).items() if v is app), 'app')
     (host, port), *more = addresses
-    if more: raise NbwsError('reload and worker_num need one address: listen() has named more')
+    if more:
+        raise NbwsError('reload and worker_num need one address: listen() has named more')
     where = ['--host', host or '127.0.0.1', '--port', str(port)] if port is not None else ['--bind', f'unix:{host}']
     return [f'{file}:{name}', *where]
 
@@ -97,8 +107,10 @@ def check_any(options: Iterable[str], # Those that are given
     "Raises `OptionError` for an option that would have no effect on an application that is given as an object."
     idle = [*(name for name in options if name not in OF_ANY), *['reload'] * reload,
             *['worker_num'] * (workers not in (0, 1))]
-    if idle: raise OptionError(f'run() of an object has no {idle[0]!r}: name the app, such as run("module:app", ...)')
+    if idle:
+        raise OptionError(f'run() of an object has no {idle[0]!r}: name the app, such as run("module:app", ...)')
 
+# %% ../../nbs/tremolo/15_running.ipynb #2116f30a
 def run_any(app: object, # Anything that `nbws run` serves
             host: str, port: int, o: dict[str, Any], tls: dict[str, Any]) -> None:
     "Serve any application until Ctrl-C or SIGTERM. Raises `StartError`."

@@ -27,10 +27,13 @@ def joined(parts: list[Any], # Fragments, all of one type
 
 def as_opcode(data: Any, opcode: int | None) -> Any:
     "Text where the opcode says text, bytes where it says binary. An empty message is a message."
-    if opcode == TEXT and isinstance(data, (bytes, bytearray)): data = bytes(data).decode()
-    elif opcode == BINARY and isinstance(data, str): data = data.encode()
+    if opcode == TEXT and isinstance(data, (bytes, bytearray)):
+        data = bytes(data).decode()
+    elif opcode == BINARY and isinstance(data, str):
+        data = data.encode()
     return Payload(data) if isinstance(data, (str, bytes)) and not data else data
 
+# %% ../../nbs/tremolo/05_websocket.ipynb #51536d13
 def client_closed(e: WebSocketDisconnect) -> WebSocketClientClosed:
     "What Tremolo's handlers know as the end of a socket."
     error = WebSocketClientClosed(f'connection closed ({e.code})', code=e.code)
@@ -52,9 +55,12 @@ class TremoloWebSocket(WebSocket):
         x = self.call
         if x and not self.accepted:
             headers = [*(headers.items() if isinstance(headers, dict) else headers), *x.response.fields]
-        try: await super().accept(subprotocol, headers)
-        except WebSocketDisconnect as e: raise client_closed(e) from None
-        if x: x.request.upgraded = True
+        try:
+            await super().accept(subprotocol, headers)
+        except WebSocketDisconnect as e:
+            raise client_closed(e) from None
+        if x:
+            x.request.upgraded = True
 
     async def receive(self, timeout: float | None = None, # Seconds; None: as long as it takes
                       ) -> str | bytes:
@@ -62,9 +68,12 @@ class TremoloWebSocket(WebSocket):
 
         Raises `WebSocketClientClosed`, and `WebSocketServerClosed`, a `TimeoutError` too, after `timeout` seconds.
         """
-        try: return await super().receive(timeout)
-        except WebSocketDisconnect as e: raise client_closed(e) from None
-        except TimeoutError as e: raise receive_timeout(str(e)) from None
+        try:
+            return await super().receive(timeout)
+        except WebSocketDisconnect as e:
+            raise client_closed(e) from None
+        except TimeoutError as e:
+            raise receive_timeout(str(e)) from None
 
     async def recv(self, timeout: float | None = None) -> bytes:
         "The next message as bytes, also where it is text. Fragments come joined: one message is one frame here."
@@ -77,19 +86,25 @@ class TremoloWebSocket(WebSocket):
              ) -> Awaitable[None]:
         "Send a message. Raises `WebSocketClientClosed`, as `WebSocket.send` raises `WebSocketDisconnect`."
         data = content[0] if len(content) == 1 else content
-        if opcode in (CLOSE, PING, PONG): return self._control(opcode, bytes(data))
+        if opcode in (CLOSE, PING, PONG):
+            return self._control(opcode, bytes(data))
         if not fin or vars(self.state).get('_parts'):
             parts: list[Any] = vars(self.state).setdefault('_parts', [])
             parts.append(data)
-            if not fin: return DONE
+            if not fin:
+                return DONE
             data = joined(parts)
             parts.clear()
-        try: return super().send(as_opcode(data, opcode))
-        except WebSocketDisconnect as e: raise client_closed(e) from None
+        try:
+            return super().send(as_opcode(data, opcode))
+        except WebSocketDisconnect as e:
+            raise client_closed(e) from None
 
     def _control(self, opcode: int | None, data: bytes) -> Awaitable[None]:
-        if opcode == PING: return self.ping(data)
-        if opcode == PONG: return self.pong(data)
+        if opcode == PING:
+            return self.ping(data)
+        if opcode == PONG:
+            return self.pong(data)
         code = int.from_bytes(data[:2], 'big') if len(data) > 1 else 1000
         return self.close(code, data[2:].decode('utf-8', 'replace'))
 
@@ -108,4 +123,5 @@ class TremoloWebSocket(WebSocket):
     def closed(self, code: int, reason: str = '') -> None:
         "The transport has closed the socket."
         super().closed(code, reason)
-        if self.call: self.call.connection.closed()
+        if self.call:
+            self.call.connection.closed()

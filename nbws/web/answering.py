@@ -49,45 +49,57 @@ Guard = tuple[Plan, list[re.Pattern[str]]] # A `before` function, and the paths 
 
 def to_guard(function: Any) -> Guard:
     "A function or a `Beforeware`, ready to be called. Raises `SignatureError`."
-    if hasattr(function, 'skip'): return plan(function.f), [re.compile(s) for s in function.skip]
+    if hasattr(function, 'skip'):
+        return plan(function.f), [re.compile(s) for s in function.skip]
     return plan(function), []
 
+# %% ../../nbs/web/18_answering.ipynb #87073522
 async def run_before(guards: Iterable[Guard], request: Request) -> Any:
     "What the first `before` function answers that has an answer, else None. Raises `HTTPException`."
     for p, skip in guards:
-        if any(s.fullmatch(request.path) for s in skip): continue
-        try: early = await call(p, await source_of(p, request))
-        except BindError as e: raise HTTPException(e.status, str(e)) from e
-        if early is not None and early is not False: return early
+        if any(s.fullmatch(request.path) for s in skip):
+            continue
+        try:
+            early = await call(p, await source_of(p, request))
+        except BindError as e:
+            raise HTTPException(e.status, str(e)) from e
+        if early is not None and early is not False:
+            return early
     return None
 
+# %% ../../nbs/web/18_answering.ipynb #21a634cf
 async def run_after(plans: Iterable[Plan], request: Request, result: Any) -> Any:
     "A handler's result, or what `after` functions make of it."
     for p in plans:
         source = await source_of(p, request)
         source.extra = {'resp': result}
         changed = await call(p, source)
-        if changed is not None: result = changed
+        if changed is not None:
+            result = changed
     return result
 
 # %% ../../nbs/web/18_answering.ipynb #c2faef7e
 async def started(app: ReportingApp, request: Request, result: Any) -> Any:
     "A handler's result; a stream of its items where it yields."
     stream = YieldedBody(pulled(result)) if is_stream(result) else result
-    if not isinstance(stream, YieldedBody): return result
+    if not isinstance(stream, YieldedBody):
+        return result
     stream.enter = lambda: app.environment.enter(app, request.route)
     stream.failed = lambda error: app.report(error, request.route, request)
     return await stream.start()
 
+# %% ../../nbs/web/18_answering.ipynb #c207d48a
 def in_background(app: ReportingApp, request: Request,
                   background: Callable[[], Any], # A sync function runs in a thread
                   ) -> Callable[[], Awaitable[None]]:
     "What transports await when the answer has left; an error is reported."
     async def run() -> None:
         with app.environment.enter(app, request.route):
-            try: await Workers.here().call(background)
+            try:
+                await Workers.here().call(background)
             except BaseException as e:
-                if is_ending(e): raise
+                if is_ending(e):
+                    raise
                 app.report(e, request.route, request)
     return run
 
@@ -96,33 +108,44 @@ def sockets_only() -> Response:
     "The answer to a request where only sockets are answered (RFC 9110, section 15.5.22)."
     return PlainTextResponse('This path is for WebSockets.', 426, {'upgrade': 'websocket'})
 
+# %% ../../nbs/web/18_answering.ipynb #7e99572f
 async def decision(ws: WebSocket) -> Any:
     "An `Upgrade`, or what a handler that pulls has returned instead of accepting. Raises what it raised."
-    try: accepted = await ws.pulled()
+    try:
+        accepted = await ws.pulled()
     except asyncio.CancelledError: # The client has left; the handler hears of it at `accept`
         ws.closed(1006)
         raise
-    if accepted is not None: return accepted
-    if isinstance(ws.answer, BindError): raise HTTPException(ws.answer.status, str(ws.answer)) from ws.answer
-    if isinstance(ws.answer, BaseException): raise ws.answer
-    if ws.answer is None: raise HTTPException(403, 'the handler did not accept the socket')
+    if accepted is not None:
+        return accepted
+    if isinstance(ws.answer, BindError):
+        raise HTTPException(ws.answer.status, str(ws.answer)) from ws.answer
+    if isinstance(ws.answer, BaseException):
+        raise ws.answer
+    if ws.answer is None:
+        raise HTTPException(403, 'the handler did not accept the socket')
     return ws.answer
 
 # %% ../../nbs/web/18_answering.ipynb #1c093077
 async def unrouted(request: Request, table: RouteTable) -> Response:
     "A file of nbws's own, what the path does answer to (405, 426), the path with or without a slash, or 404."
     path = request.path
-    if path.startswith(ASSETS + '/'): return StaticFiles(STATIC).find(path[len(ASSETS) + 1:]).answer(request)
+    if path.startswith(ASSETS + '/'):
+        return StaticFiles(STATIC).find(path[len(ASSETS) + 1:]).answer(request)
     methods = table.methods(request.route_path)
     if methods - {WEBSOCKET}:
         allow = {'allow': ', '.join(sorted(methods - {WEBSOCKET} | {'OPTIONS'}))}
-        if request.method == 'OPTIONS': return Response(b'', 204, allow)
+        if request.method == 'OPTIONS':
+            return Response(b'', 204, allow)
         raise HTTPException(405, headers=allow)
-    if methods: return sockets_only()
+    if methods:
+        return sockets_only()
     other = path[:-1] if path.endswith('/') else path + '/'
-    if len(path) > 1 and table.methods(other) - {WEBSOCKET}: return _moved(request)
+    if len(path) > 1 and table.methods(other) - {WEBSOCKET}:
+        return _moved(request)
     raise HTTPException(404)
 
+# %% ../../nbs/web/18_answering.ipynb #b19e0b92
 def _moved(request: Request) -> Response:
     "To the same path with a slash at its end, or without it."
     target, _, query = request.target.decode('latin-1').partition('?')

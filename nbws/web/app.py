@@ -74,7 +74,8 @@ class Views:
            ) -> int:
         "Send to every client whose socket is at `path`; says to how many. From any thread."
         found = [ws for ws in tuple(self.router.sockets) if ws.path == path]
-        for ws in found: ws.send(*content)
+        for ws in found:
+            ws.send(*content)
         return len(found)
 
     def room(self, name: str, # The same name, the same room
@@ -89,7 +90,8 @@ class Views:
 
     def _handles(self) -> bool:
         "Is this a handler's call: on the server's loop, or in a worker's thread? Else it is a cell or a module."
-        if self.lifespan.loop is None: return False
+        if self.lifespan.loop is None:
+            return False
         return self.lifespan.on_loop() or threading.current_thread() is not threading.main_thread()
 
     def run(self, awaitable: Awaitable[Any], # A coroutine, mostly
@@ -170,7 +172,8 @@ class WebApp(RouteDecorators, HookDecorators, Views):
 
     def _salt(self) -> str:
         "What tells this app's sessions from those of others, and is the same in each process that runs its program."
-        if self.session_salt is not None: return self.session_salt
+        if self.session_salt is not None:
+            return self.session_salt
         return self.origin.salt(self, portable=self.sessions.key is not None)
 
     @property
@@ -185,23 +188,29 @@ class WebApp(RouteDecorators, HookDecorators, Views):
     async def http(self, request: Request) -> Response:
         "Answer a request, or a handshake with an `Upgrade`. Raises nothing but what ends the task that calls it."
         request.app = self
-        if request.upgrade: take_since(request)
+        if request.upgrade:
+            take_since(request)
         try:
             answer: Answer = self.answer
-            for middleware in self.middlewares: answer = around(middleware, answer)
+            for middleware in self.middlewares:
+                answer = around(middleware, answer)
             response = await answer(request)
         except BaseException as e:
-            if is_ending(e): raise
+            if is_ending(e):
+                raise
             response = await self.answer_error(request, e)
         if request.upgrade and isinstance(response, Upgrade) and isinstance(response.receiver, WebSocket):
             await response.receiver.connect()
         request.answered = True
-        if request._session is not None and (cookie := self.sessions.save(request._session, request.scheme == 'https')):
+        if request.begun_session is not None and (cookie := self.sessions.save(request.begun_session, request.scheme == 'https')):
             response.headers.append(('set-cookie', cookie))
-        if request.added_headers: response.headers += request.added_headers
+        if request.added_headers:
+            response.headers += request.added_headers
         response = self.environment.transform_response(request, response)
-        if response.body.__class__ is not bytes: response.unbuffered()
-        if response.background is not None: response.background = in_background(self, request, response.background)
+        if response.body.__class__ is not bytes:
+            response.unbuffered()
+        if response.background is not None:
+            response.background = in_background(self, request, response.background)
         return response
 
     async def answer(self, request: Request) -> Response:
@@ -209,33 +218,43 @@ class WebApp(RouteDecorators, HookDecorators, Views):
         wanted, table = request.route_path, self.router.table
         found = table.match(WEBSOCKET, wanted) if request.upgrade else None
         found = found or table.match(request.method, wanted)
-        if found and wanted.startswith(ASSETS) and not found[0].path.startswith(ASSETS): found = None # By a catch-all
-        if not found: return await unrouted(request, table)
+        if found and wanted.startswith(ASSETS) and not found[0].path.startswith(ASSETS):
+            found = None # By a catch-all
+        if not found:
+            return await unrouted(request, table)
         route, request.path_params = found
         request.route = route
         if route.may_change and not request.vouched and is_hidden(request, self.allowed_hosts, self.allowed_origins):
             return hidden(request)
         if self.before and (early := await run_before(self.before, request)) is not None:
             return self.respond(early, request)
-        if isinstance(route.endpoint, SocketEndpoint): return await self._upgrade(request, route.endpoint)
+        if isinstance(route.endpoint, SocketEndpoint):
+            return await self._upgrade(request, route.endpoint)
         route.stats.hits += 1
-        if not self.environment.captures_output: return await self._handled(request, route)
-        with self.environment.enter(self, route): return await self._handled(request, route)
+        if not self.environment.captures_output:
+            return await self._handled(request, route)
+        with self.environment.enter(self, route):
+            return await self._handled(request, route)
 
     async def _handled(self, request: Request, route: Route) -> Response:
         result = await route.endpoint.answer(request)
-        if self.after: result = await run_after(self.after, request, result)
-        if result.__class__ not in USUAL: result = await started(self, request, result)
+        if self.after:
+            result = await run_after(self.after, request, result)
+        if result.__class__ not in USUAL:
+            result = await started(self, request, result)
         return self.respond(result, request)
 
     async def _upgrade(self, request: Request, endpoint: SocketEndpoint) -> Response:
-        if not request.upgrade: return sockets_only()
+        if not request.upgrade:
+            return sockets_only()
         ws = self.socket_class(request, self, endpoint)
         if endpoint.pull:
             decided = await decision(ws)
-            if isinstance(decided, Upgrade): return decided
+            if isinstance(decided, Upgrade):
+                return decided
             return self.respond(await started(self, request, decided), request)
-        if endpoint.uses_session: self.sessions.touch(request.session)
+        if endpoint.uses_session:
+            self.sessions.touch(request.session)
         offered = request.subprotocols if endpoint.subprotocols else ()
         return Upgrade(ws, next((p for p in offered if p in endpoint.subprotocols), None))
 
@@ -264,7 +283,8 @@ class WebApp(RouteDecorators, HookDecorators, Views):
     def renew(self) -> bool:
         "Read again the handlers whose code was replaced in place, as %autoreload does. Says whether there were any."
         renewed = self.router.renewed()
-        if renewed: self.add(*renewed)
+        if renewed:
+            self.add(*renewed)
         return bool(renewed)
 
     def align(self) -> None:
@@ -304,22 +324,26 @@ class WebApp(RouteDecorators, HookDecorators, Views):
               app: Application, name: str | None = None) -> None:
         "Let another app answer everything below `path`; again, to replace it. From any thread."
         prefix = path.rstrip('/')
-        if isinstance(app, WebApp): app.share_sessions(self.sessions)
+        if isinstance(app, WebApp):
+            app.share_sessions(self.sessions)
         endpoint = Mount(prefix, app)
         route = self.router.route(prefix + '/{path:path}', [ANY], endpoint, self.mount, name or f'mount {prefix}')
         if self.loop is None:
             self.mounts[prefix] = app
             return self.add(route)
         replaced = self.run(self.mounts.replace(prefix, app, lambda: self.add(route)))
-        if not self.lifespan.on_loop(): replaced.result()
+        if not self.lifespan.on_loop():
+            replaced.result()
 
     def share_sessions(self, sessions: Sessions) -> None:
         "Have the sessions of the app that this one is mounted in, unless it has a key, a salt or a cookie of its own."
         own = self.sessions
-        if self.session_salt is not None or (own.key, own.cookie) != (sessions.key, sessions.cookie): return
+        if self.session_salt is not None or (own.key, own.cookie) != (sessions.key, sessions.cookie):
+            return
         self.sessions = sessions
         for app in self.mounts.values():
-            if isinstance(app, WebApp): app.share_sessions(sessions)
+            if isinstance(app, WebApp):
+                app.share_sessions(sessions)
 
 # %% ../../nbs/web/20_app.ipynb #a674454b
 def check_options(keywords: Iterable[str], # Which are none of an app's parameters

@@ -35,7 +35,8 @@ def asset(name: str, # A file of the package's static folder
     "The element that loads `name`: from the app, or from the CDN where the set-up did not bring it."
     here = (STATIC/name).exists()
     url = f'{prefix}{ASSETS}/{name}' if here else CDN[name]
-    if not here: warn_of_cdn(name)
+    if not here:
+        warn_of_cdn(name)
     return Link(rel='stylesheet', href=url) if name.endswith('.css') else Script(src=url)
 
 @cache

@@ -27,6 +27,7 @@ __all__ = ['F']
 # %% ../../nbs/web/19_decorators.ipynb #31002d56
 VERBS = ('get', 'post', 'put', 'delete', 'patch', 'head', 'trace', 'options')
 
+# %% ../../nbs/web/19_decorators.ipynb #6578196b
 class RouteDecorators:
     "Decorators for routes. From any thread."
     router: Router
@@ -43,7 +44,8 @@ class RouteDecorators:
 
         Raises `PatternError` for a path that does not parse, `SignatureError` for parameters that can never be bound.
         """
-        if callable(path): return self.route(None, methods, name, before)(path)
+        if callable(path):
+            return self.route(None, methods, name, before)(path)
         def add(function: F) -> F:
             self.add(*self._routes_of(function, path, methods, name, before))
             return function
@@ -57,9 +59,12 @@ class RouteDecorators:
         where = path if path is not None else '/' + ('' if called == 'index' else called)
         p, router = plan(function), self.router
         page = router.route(where, verbs, HTTPEndpoint(p, tuple(plan(b) for b in many(before))), function, name)
-        try: function.to = page.pattern.build
-        except AttributeError: pass # A method or a builtin
-        if 'websocket' not in p.names: return [page]
+        try:
+            function.to = page.pattern.build
+        except AttributeError:
+            pass # A method or a builtin
+        if 'websocket' not in p.names:
+            return [page]
         return [page, router.route(where, [WEBSOCKET], SocketEndpoint(router.app, p), function, name)]
 
     def get(self,
@@ -152,7 +157,8 @@ class HookDecorators:
                    ) -> F:
         "Decorator: run it before the first request; at once if the app is being served."
         self.cell_hooks.add(self.lifespan.startup_hooks, function)
-        if self.lifespan.loop is not None: self.lifespan.run(called(function))
+        if self.lifespan.loop is not None:
+            self.lifespan.run(called(function))
         return function
 
     def on_shutdown(self, function: F, # Sync or async, without arguments

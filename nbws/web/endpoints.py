@@ -20,9 +20,11 @@ __all__ = ['EMPTY', 'source_of', 'HTTPEndpoint']
 # %% ../../nbs/web/07_endpoints.ipynb #97464ca2
 async def source_of(p: Plan, request: Request) -> Source:
     "What a plan binds from: the body is read and parsed only where the plan needs it. Raises `HTTPException` 400."
-    if request.method in ('GET', 'HEAD') or not (p.wants_data or p.wants_raw): return Source(request, EMPTY)
+    if request.method in ('GET', 'HEAD') or not (p.wants_data or p.wants_raw):
+        return Source(request, EMPTY)
     raw = await request.body() if p.wants_raw else None
-    if not p.wants_data: return Source(request, EMPTY, message=raw)
+    if not p.wants_data:
+        return Source(request, EMPTY, message=raw)
     kind = request.headers.get('content-type', '')
     if kind.partition(';')[0].strip().lower().endswith('json'):
         data = await request.json() if await request.body(request.max_form) else {}
@@ -32,6 +34,7 @@ async def source_of(p: Plan, request: Request) -> Source:
 EMPTY = MultiDict()
 SPECIAL_NAMES['websocket'] = lambda s: s.ws
 
+# %% ../../nbs/web/07_endpoints.ipynb #02046de4
 class HTTPEndpoint:
     "A handler of requests, and of sockets too when it takes `websocket` (a hybrid)."
     __slots__ = ('plan', 'function', 'before')
@@ -47,11 +50,14 @@ class HTTPEndpoint:
         "What the handler returns for this request. Raises what it raises."
         try:
             for b in self.before:
-                if (early := await call(b, await source_of(b, request))) is not None: return early
+                if (early := await call(b, await source_of(b, request))) is not None:
+                    return early
             p = self.plan
             if p.kind == 'async' and not (p.wants_data or p.wants_raw):
                 result = await p.function(**p.bind(Source(request, EMPTY)))
-                if result.__class__ in USUAL: return result
+                if result.__class__ in USUAL:
+                    return result
                 return await result if isawaitable(result) else result
             return await call(p, await source_of(p, request))
-        except BindError as e: raise HTTPException(e.status, str(e)) from e
+        except BindError as e:
+            raise HTTPException(e.status, str(e)) from e

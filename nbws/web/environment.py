@@ -55,9 +55,12 @@ class BaseEnvironment:
     def report(self, app: Application, error: BaseException, route: Route | None, what: str) -> None:
         "Tell the developer: a line of the log for what is wrong with a request, else a traceback."
         advise(error)
-        if isinstance(error, BindError): log.warning('%s: %s', what, error_text(error))
-        else: log.error('%s\n%s', what, error_text(error))
+        if isinstance(error, BindError):
+            log.warning('%s: %s', what, error_text(error))
+        else:
+            log.error('%s\n%s', what, error_text(error))
 
+# %% ../../nbs/web/02_environment.ipynb #08305109
 _NOTHING = nullcontext()
 
 # %% ../../nbs/web/02_environment.ipynb #4a18b5cd

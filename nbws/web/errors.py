@@ -40,6 +40,7 @@ class AnsweringApp(ReportingApp, Protocol):
     "An app that makes answers of what functions return."
     def respond(self, result: Any, request: Request) -> Response: "The answer that a result stands for."
 
+# %% ../../nbs/web/13_errors.ipynb #78a57972
 class Errors:
     "The errors of an app."
     def __init__(self, app: AnsweringApp,
@@ -64,9 +65,11 @@ class Errors:
         if not known or error.__cause__ is not None:
             self.app.report(error.__cause__ or error, request.route, request)
         try:
-            if handler: return await self._handled(handler, request, error)
+            if handler:
+                return await self._handled(handler, request, error)
         except BaseException as e:
-            if is_ending(e): raise
+            if is_ending(e):
+                raise
             self.app.report(e, request.route, request)
             error, known = e, False
         if known:
@@ -84,7 +87,8 @@ class Errors:
 
     async def _handled(self, handler: Callable[..., Any], request: Request, error: BaseException) -> Response:
         result = handler(request, error)
-        if isinstance(result, Awaitable): result = await result
+        if isinstance(result, Awaitable):
+            result = await result
         response = self.app.respond(result, request)
         if response.status_code == 200:
             response.status_code = error.status_code if isinstance(error, HTTPException) else 500

@@ -32,10 +32,14 @@ class FileResponse(Response):
                  ) -> None:
         self.path, self.cache = Path(path), cache
         super().__init__(b'', status_code, headers, media_type)
-        if filename: self.headers.append(('content-disposition', f"attachment; filename*=UTF-8''{_quoted(filename)}"))
-        try: found = self.path.is_file()
-        except OSError: found = False # The name is too long, for instance
-        if not found: raise HTTPException(404)
+        if filename:
+            self.headers.append(('content-disposition', f"attachment; filename*=UTF-8''{_quoted(filename)}"))
+        try:
+            found = self.path.is_file()
+        except OSError:
+            found = False # The name is too long, for instance
+        if not found:
+            raise HTTPException(404)
 
     def answer(self, request: Request) -> Response:
         "The response to `request`: 200, 206, 304 or 416."
@@ -44,12 +48,15 @@ class FileResponse(Response):
                   ('Cache-Control', self.cache), ('Accept-Ranges', 'bytes')]
         names = ('Range', 'If-None-Match', 'If-Modified-Since')
         asked = {'HTTP_' + n.upper().replace('-', '_'): v for n in names if (v := request.headers.get(n))}
-        try: found = _static_file(str(self.path), fields).get_response('GET', asked)
-        except OSError: raise HTTPException(404) from None
+        try:
+            found = _static_file(str(self.path), fields).get_response('GET', asked)
+        except OSError:
+            raise HTTPException(404) from None
         own = [(k, v) for k, v in self.headers if k.lower() != 'content-type']
         status = int(found.status) if found.status != 200 else self.status_code
         return Response(_content(found.file), status, [(k.lower(), v) for k, v in found.headers] + own)
 
+# %% ../../nbs/web/05_files.ipynb #f8227f96
 def _quoted(name: str) -> str:
     from urllib.parse import quote
     return quote(name, safe='')
@@ -59,16 +66,20 @@ def _with_charset(kind: str) -> str:
     return f'{kind}; charset=utf-8' if text else kind
 
 def _content(file: BinaryIO | None) -> bytes | Iterator[bytes]:
-    if file is None: return b''
+    if file is None:
+        return b''
     first = file.read(CHUNK)
-    if len(first) == CHUNK: return _chunks(first, file)
+    if len(first) == CHUNK:
+        return _chunks(first, file)
     file.close()
     return first
 
+# %% ../../nbs/web/05_files.ipynb #a4b481e2
 def _chunks(first: bytes, file: BinaryIO) -> Iterator[bytes]:
     with file:
         yield first
-        while chunk := file.read(CHUNK): yield chunk
+        while chunk := file.read(CHUNK):
+            yield chunk
 
 # %% ../../nbs/web/05_files.ipynb #a35a7fee
 def _static_file(path: str, fields: list[tuple[str, str]]) -> Any:
@@ -78,8 +89,10 @@ def _static_file(path: str, fields: list[tuple[str, str]]) -> Any:
     class File(StaticFile):
         def get_range_response(self, range_header: str, base_headers: Any, file_handle: Any) -> Any:
             start, end = self.get_byte_range(range_header, size := os.path.getsize(path))
-            if start != end: return super().get_range_response(range_header, base_headers, file_handle)
-            if start >= size: return self.get_range_not_satisfiable_response(file_handle, size)
+            if start != end:
+                return super().get_range_response(range_header, base_headers, file_handle)
+            if start >= size:
+                return self.get_range_not_satisfiable_response(file_handle, size)
             file_handle.seek(start)
             one = _OneByte(file_handle.read(1))
             file_handle.close()
@@ -89,6 +102,7 @@ def _static_file(path: str, fields: list[tuple[str, str]]) -> Any:
     stat = os.stat(path)
     return File(path, [*fields, ('ETag', f'"{stat.st_mtime_ns:x}-{stat.st_size:x}"')])
 
+# %% ../../nbs/web/05_files.ipynb #85f4192a
 class _OneByte:
     "A file of one byte."
     def __init__(self, data: bytes) -> None: self.data = data
@@ -110,8 +124,12 @@ class StaticFiles:
              ) -> FileResponse:
         "The file, as a response. Raises `HTTPException` 404 for what is not there, hidden or outside."
         parts = path.split('/')
-        if any(not p or p[0] == '.' or set(p) & {'\\', '\0', ':'} for p in parts): raise HTTPException(404)
-        try: full = self.folder.joinpath(*parts).resolve()
-        except (OSError, RuntimeError): raise HTTPException(404) from None
-        if not full.is_relative_to(self.folder): raise HTTPException(404)
+        if any(not p or p[0] == '.' or set(p) & {'\\', '\0', ':'} for p in parts):
+            raise HTTPException(404)
+        try:
+            full = self.folder.joinpath(*parts).resolve()
+        except (OSError, RuntimeError):
+            raise HTTPException(404) from None
+        if not full.is_relative_to(self.folder):
+            raise HTTPException(404)
         return FileResponse(full, cache=self.cache)

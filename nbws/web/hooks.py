@@ -19,6 +19,7 @@ class Adder(NamedTuple):
     cell: str # Its id
     name: str # The function's
 
+# %% ../../nbs/web/11_hooks.ipynb #51769a14
 class CellHooks:
     "The functions that cells have added to an app. From any thread."
     def __init__(self, app: ReportingApp) -> None:
@@ -28,13 +29,15 @@ class CellHooks:
     def note(self, function: Callable[..., Any]) -> Adder | None:
         "Note which cell adds a function; None outside of cells."
         owner = self.app.environment.owner(function).id
-        if owner == getattr(function, '__module__', ''): return None
+        if owner == getattr(function, '__module__', ''):
+            return None
         adder = self.adders[function] = Adder(owner, getattr(function, '__qualname__', ''))
         return adder
 
     def add(self, hooks: list[Callable[..., Any]], function: Callable[..., Any]) -> None:
         "Add a function to the hooks of an occasion; where its cell is run again, in place of the one of the same name."
-        if adder := self.note(function): hooks[:] = [h for h in hooks if self.adders.get(h) != adder]
+        if adder := self.note(function):
+            hooks[:] = [h for h in hooks if self.adders.get(h) != adder]
         hooks.append(function)
 
     def take_over(self, old: CellHooks, cell: str) -> set[Callable[..., Any]]:
@@ -47,4 +50,5 @@ class CellHooks:
 async def called(hook: Callable[[], Any]) -> None:
     "Call a hook, and wait for it where it is async. On the server's loop."
     result = hook()
-    if isinstance(result, Awaitable): await result
+    if isinstance(result, Awaitable):
+        await result

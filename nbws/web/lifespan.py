@@ -46,23 +46,29 @@ class Lifespan:
         "Begin; called on the server's loop, before it listens. Raises what hooks raise."
         self.loop = asyncio.get_running_loop()
         before, self.lineage.served = self.lineage.served, self # What goes on with the app before need not begin
-        for other in _without(self.mounts.values(), before.mounts.values() if before else ()): await other.startup()
-        for hook in _without(self.startup_hooks, before.startup_hooks if before else ()): await called(hook)
-        if self.around is None: return
+        for other in _without(self.mounts.values(), before.mounts.values() if before else ()):
+            await other.startup()
+        for hook in _without(self.startup_hooks, before.startup_hooks if before else ()):
+            await called(hook)
+        if self.around is None:
+            return
         entered = self._entered = self.around(self.app)
         await (entered.__aenter__() if hasattr(entered, '__aenter__') else anext(entered))
 
     async def shutdown(self) -> None:
         "End; called on the server's loop, when all sockets are closed. What hooks raise is reported."
         self.loop, heir = None, self.lineage.served
-        if heir is self: heir = self.lineage.served = None
+        if heir is self:
+            heir = self.lineage.served = None
         ends = [] if self._entered is None else [self._leave]
         ends += _without(self.shutdown_hooks, heir.shutdown_hooks if heir else ())
         ends += [other.shutdown for other in _without(self.mounts.values(), heir.mounts.values() if heir else ())]
         for end in ends:
-            try: await called(end)
+            try:
+                await called(end)
             except BaseException as e:
-                if is_ending(e): raise
+                if is_ending(e):
+                    raise
                 self.app.report(e, None) # The others have to run all the same
 
     async def _leave(self) -> None:
@@ -73,11 +79,14 @@ class Lifespan:
             ) -> LoopTask:
         "Await something on the server's loop. From any thread. Raises `NbwsError` where there is none."
         if self.loop is None:
-            if isinstance(awaitable, Coroutine): awaitable.close()
+            if isinstance(awaitable, Coroutine):
+                awaitable.close()
             raise NbwsError('the app is not being served, so it has no loop: call serve() first')
         return LoopTask(self.app, awaitable, self.loop)
 
     def on_loop(self) -> bool:
         "Is this code running on the server's loop?"
-        try: return asyncio.get_running_loop() is self.loop
-        except RuntimeError: return False
+        try:
+            return asyncio.get_running_loop() is self.loop
+        except RuntimeError:
+            return False

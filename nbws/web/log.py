@@ -75,7 +75,8 @@ class Log(deque[Entry]):
         size = 0
         for e in reversed(entries := tuple(self)):
             size += len(e.text)
-            if size > SHOWN: break
+            if size > SHOWN:
+                break
             kept.append(e)
         if len(kept) < len(entries):
             kept.append(Entry(kept[-1].time, '', '', f'({len(entries) - len(kept)} earlier ones: list(app.log))'))

@@ -40,7 +40,8 @@ class Mount:
         outer: Any = request.app
         inner = below(request, self.prefix)
         inner.vouched |= not is_hidden(request, outer.allowed_hosts, outer.allowed_origins) # Of whoever may send to it
-        if getattr(self.app, 'sessions', None) is outer.sessions: inner._session = request._session
+        if getattr(self.app, 'sessions', None) is outer.sessions:
+            inner.begun_session = request.begun_session
         return await self.app.http(inner)
 
 # %% ../../nbs/web/16_mounts.ipynb #ef438c91
@@ -53,6 +54,8 @@ class Mounts(dict[str, Application]):
         await app.startup()
         old, self[prefix] = self.get(prefix), app
         add()
-        if old is None: return
-        for ws in tuple(old.sockets): ws.close(1012, 'the app was replaced')
+        if old is None:
+            return
+        for ws in tuple(old.sockets):
+            ws.close(1012, 'the app was replaced')
         await old.shutdown()

@@ -23,7 +23,8 @@ _FAMILIES = re.compile('(data|aria|hx|x|v)-.+|on(?!startup|shutdown)[a-z]+')
 
 def is_attribute(keyword: str) -> bool:
     "Whether a keyword of an app names an attribute of HTML, and is no slip of a parameter's name."
-    if not keyword.isidentifier() or keyword == '_': return True # '@click', 'hx-on:click'; hyperscript
+    if not keyword.isidentifier() or keyword == '_':
+        return True # '@click', 'hx-on:click'; hyperscript
     name = attribute_name(keyword)
     return keyword.startswith('_at_') or name in _GLOBAL or bool(_FAMILIES.fullmatch(name))
 
@@ -31,12 +32,14 @@ def is_attribute(keyword: str) -> bool:
 _INSTEAD = {'middleware': 'decorate a function with @app.middleware, or name it in `before`',
             'routes': 'decorate functions with @app.route'}
 
+# %% ../../nbs/web/09_options.ipynb #1a466025
 def check_keywords(keywords: Iterable[str], # Which are none of an app's parameters
                    parameters: Iterable[str], # That there are
                    ) -> None:
     "Raises `OptionError` for the first keyword that is no attribute of `body` either: it would have no effect."
     unknown = next((k for k in keywords if not is_attribute(k)), None)
-    if unknown is None: return
+    if unknown is None:
+        return
     from difflib import get_close_matches
     known = list(parameters)
     near = get_close_matches(unknown, known, 1)
@@ -48,5 +51,6 @@ def check_keywords(keywords: Iterable[str], # Which are none of an app's paramet
 def many(items: Any, # None, one thing, a list or a tuple
          ) -> list[Any]:
     "The same as a list of its own."
-    if items is None or items == (): return []
+    if items is None or items == ():
+        return []
     return list(items) if isinstance(items, (list, tuple)) else [items]

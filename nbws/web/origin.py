@@ -37,13 +37,16 @@ _MADE: dict[tuple[str, str], int] = {}
 
 def origin_of(frame: FrameType) -> Origin:
     "What is known of an app that code in this frame makes; of its callers, where it is the library's own."
-    while frame.f_back and str(frame.f_globals.get('__name__', '')).startswith('nbws.'): frame = frame.f_back
+    while frame.f_back and str(frame.f_globals.get('__name__', '')).startswith('nbws.'):
+        frame = frame.f_back
     caller = frame.f_globals
-    while frame.f_back and frame.f_locals is not frame.f_globals: frame = frame.f_back
+    while frame.f_back and frame.f_locals is not frame.f_globals:
+        frame = frame.f_back
     files = _file_of(frame.f_globals), _file_of(caller)
     _MADE[files] = number = _MADE.get(files, 0) + 1
     return Origin(str(caller.get('__name__', '')), files, frame.f_globals, number)
 
+# %% ../../nbs/web/10_origin.ipynb #20aeb9e4
 def _file_of(variables: dict[str, Any]) -> str:
     "The file of a module or a notebook: as `nbws run`, VS Code and Jupyter call it; else the current folder."
     names = (variables.get(n) for n in ('__file__', '__notebook__', '__vsc_ipynb_file__'))

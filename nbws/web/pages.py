@@ -45,9 +45,11 @@ class Pages:
         "The rendered head of pages."
         elements = self.hdrs if hdrs is None else hdrs
         kept, head = self._heads.get(prefix, (None, Safe('')))
-        if kept == elements: return head
+        if kept == elements:
+            return head
         head = Safe(render(*self._scripts(prefix), *elements))
-        if hdrs is None: self._heads[prefix] = list(elements), head
+        if hdrs is None:
+            self._heads[prefix] = list(elements), head
         return head
 
     def _scripts(self, prefix: str) -> list[Any]:
@@ -55,15 +57,19 @@ class Pages:
         if self.default_hdrs:
             viewport = 'width=device-width, initial-scale=1, viewport-fit=cover'
             parts += [Meta(charset='utf-8'), Meta(name='viewport', content=viewport)]
-        if not self.htmx: return parts
-        if 'ws' in self.exts: parts.append(Script(src=f'{prefix}{ASSETS}/sockets.js', data_rooms=True)) # Before htmx
-        if self.default_hdrs: parts.append(asset('htmx.min.js', prefix))
+        if not self.htmx:
+            return parts
+        if 'ws' in self.exts:
+            parts.append(Script(src=f'{prefix}{ASSETS}/sockets.js', data_rooms=True)) # Before htmx
+        if self.default_hdrs:
+            parts.append(asset('htmx.min.js', prefix))
         return parts + [asset(EXTENSIONS[e], prefix) for e in self.exts]
 
     def page(self, content: Any, # What a handler returned: a document, or what is in one
              request: Request) -> str:
         "The HTML of a page."
-        if self.body_wrap and not is_document(content): content = self.body_wrap(content)
+        if self.body_wrap and not is_document(content):
+            content = self.body_wrap(content)
         hdrs, ftrs, htmlkw, bodykw = None, self.ftrs, self.htmlkw, self.bodykw
         if request.own_state: # Perhaps this request has changed some for itself
             own = vars(request.own_state)
@@ -77,7 +83,8 @@ def _of_page(name: str) -> Callable[[Source], Any]:
     "A copy of an app's `hdrs`, `ftrs`, `htmlkw` or `bodykw`, for one request."
     def get(source: Source) -> Any:
         copies = vars(source.request.state)
-        if name not in copies: copies[name] = getattr(source.request.app, name).copy()
+        if name not in copies:
+            copies[name] = getattr(source.request.app, name).copy()
         return copies[name]
     return get
 

@@ -31,11 +31,15 @@ async def call(p: Plan, # The function and how to bind it
                ) -> Any:
     "Bind and call; a sync function runs in a worker thread. Raises `BindError` and whatever the function raises."
     arguments = p.bind(source)
-    if p.kind == 'async': result = await p.function(**arguments)
-    elif p.kind == 'sync': result = await Workers.here().threads.run(p.function, **arguments)
-    else: result = p.function(**arguments)
+    if p.kind == 'async':
+        result = await p.function(**arguments)
+    elif p.kind == 'sync':
+        result = await Workers.here().threads.run(p.function, **arguments)
+    else:
+        result = p.function(**arguments)
     return await result if is_awaitable(result) else result
 
+# %% ../../nbs/web/06_responses.ipynb #df48514f
 def pulled(items: Any) -> AsyncIterator[Any]:
     "An async iterator over a generator of either kind; a sync one is pulled in worker threads."
     return items if isasyncgen(items) else Workers.here().threads.iterate(items)
@@ -66,8 +70,10 @@ class YieldedBody:
     async def start(self) -> YieldedBody:
         "Wait for the first item. Raises what the handler raises."
         while not self._first:
-            try: self._first = _to_bytes(await anext(self.items))
-            except StopAsyncIteration: break
+            try:
+                self._first = _to_bytes(await anext(self.items))
+            except StopAsyncIteration:
+                break
         return self
 
     def __aiter__(self) -> YieldedBody: return self
@@ -75,17 +81,21 @@ class YieldedBody:
         data, self._first = self._first, None
         try:
             while not data:
-                with self.enter(): data = _to_bytes(await anext(self.items))
+                with self.enter():
+                    data = _to_bytes(await anext(self.items))
         except BaseException as e:
-            if isinstance(e, StopAsyncIteration) or self.failed is None or is_ending(e): raise
+            if isinstance(e, StopAsyncIteration) or self.failed is None or is_ending(e):
+                raise
             self.failed(e)
             raise Reported(f'an answer broke off: {e}') from e
         return data
 
     async def aclose(self) -> None:
         "End the generator: its `finally` runs."
-        with self.enter(): await self.items.aclose()  # type: ignore[attr-defined]
+        with self.enter():
+            await self.items.aclose() # type: ignore[attr-defined]
 
+# %% ../../nbs/web/06_responses.ipynb #9d881ec2
 def _to_bytes(item: Any) -> bytes | None:
     data = to_payload(item)
     return data.encode() if isinstance(data, str) else data  # type: ignore[return-value]
@@ -96,9 +106,11 @@ class Redirect:
     def __init__(self, loc: Any, # A URL, or a handler
                  ) -> None: self.loc = loc.to() if hasattr(loc, 'to') else str(loc)
     def __response__(self, request: Request) -> Any:
-        if 'hx-request' in request.headers: return HtmxResponseHeaders(redirect=self.loc)
+        if 'hx-request' in request.headers:
+            return HtmxResponseHeaders(redirect=self.loc)
         return RedirectResponse(self.loc, 303)
 
+# %% ../../nbs/web/06_responses.ipynb #81520f13
 class FtResponse:
     "What a handler returns otherwise, with a status code and header fields: `FtResponse(P('No such room'), 404)`."
     def __init__(self,
@@ -116,47 +128,65 @@ class FtResponse:
         response.headers += [(k.lower(), ascii_field(k, str(v))) for k, v in self.headers.items()]
         return response
 
+# %% ../../nbs/web/06_responses.ipynb #14f9892d
 def wants_fragment(request: Request) -> bool:
     "htmx asked, and not to restore its history: only a piece of the page is wanted."
     return 'hx-request' in request.headers and 'hx-history-restore-request' not in request.headers
 
 VARY = ('vary', 'HX-Request, HX-History-Restore-Request')
 
+# %% ../../nbs/web/06_responses.ipynb #182b46ab
 def to_response(result: Any, # What the handler returned
                 request: Request,
                 page: Callable[[Any, Request], str], # Makes a whole page of components
                 ) -> Response:
     "The answer."
-    if is_elements(result): return _html(result, request, page, ())
-    if isinstance(result, FileResponse): return result.answer(request)
-    if isinstance(result, FtResponse): return result.answer(request, page)
-    if isinstance(result, Response): return result
-    if hasattr(result, '__response__'): return to_response(result.__response__(request), request, page)
-    if result is None: return HTMLResponse('')
-    if isinstance(result, str) and not isinstance(result, Safe): return HTMLResponse(result)
+    if is_elements(result):
+        return _html(result, request, page, ())
+    if isinstance(result, FileResponse):
+        return result.answer(request)
+    if isinstance(result, FtResponse):
+        return result.answer(request, page)
+    if isinstance(result, Response):
+        return result
+    if hasattr(result, '__response__'):
+        return to_response(result.__response__(request), request, page)
+    if result is None:
+        return HTMLResponse('')
+    if isinstance(result, str) and not isinstance(result, Safe):
+        return HTMLResponse(result)
     if isinstance(result, (bytes, bytearray, memoryview)):
         return Response(result, media_type='application/octet-stream')
-    if isinstance(result, Mapping) and not is_component(result): return JSONResponse(result)
-    if is_stream(result): result = YieldedBody(pulled(result))
-    if isinstance(result, YieldedBody): return Response(result, media_type='text/html')
+    if isinstance(result, Mapping) and not is_component(result):
+        return JSONResponse(result)
+    if is_stream(result):
+        result = YieldedBody(pulled(result))
+    if isinstance(result, YieldedBody):
+        return Response(result, media_type='text/html')
     return _components(result, request, page)
 
 # %% ../../nbs/web/06_responses.ipynb #2caf71bb
 def _components(result: Any, request: Request, page: Callable[[Any, Request], str]) -> Response:
     fields: list[tuple[str, str]] = []
-    if isinstance(result, HttpHeader): fields, result = [(result.k, result.v)], ()
+    if isinstance(result, HttpHeader):
+        fields, result = [(result.k, result.v)], ()
     elif isinstance(result, (list, tuple, map, filter)):
         parts = list(result)
         shown = any(is_component(x) or isinstance(x, (HttpHeader, tuple)) for x in parts)
-        if isinstance(result, list) and parts and not shown: return JSONResponse(parts)
+        if isinstance(result, list) and parts and not shown:
+            return JSONResponse(parts)
         flat = [x for part in parts for x in (part if isinstance(part, tuple) else (part,))]
         fields = [(x.k, x.v) for x in flat if isinstance(x, HttpHeader)]
         result = tuple(x for x in flat if not isinstance(x, HttpHeader))
-    elif isinstance(result, (set, frozenset, range)): return JSONResponse(list(result))
-    elif isinstance(result, (bool, int, float)) and not is_component(result): return HTMLResponse(json.dumps(result))
-    elif not is_component(result): return HTMLResponse(fragment(str(result)))
+    elif isinstance(result, (set, frozenset, range)):
+        return JSONResponse(list(result))
+    elif isinstance(result, (bool, int, float)) and not is_component(result):
+        return HTMLResponse(json.dumps(result))
+    elif not is_component(result):
+        return HTMLResponse(fragment(str(result)))
     return _html(result, request, page, [(k.lower(), ascii_field(k, str(v))) for k, v in fields])
 
+# %% ../../nbs/web/06_responses.ipynb #e7338299
 def _html(content: Any, request: Request, page: Callable[[Any, Request], str],
           fields: Iterable[tuple[str, str]]) -> Response:
     html = fragment(content) if wants_fragment(request) else page(content, request)

@@ -32,16 +32,20 @@ class OpenSockets(set[WebSocket]):
         "Let each socket go on with the endpoint that answers at its path in this table."
         moving = []
         for ws in tuple(self):
-            if ws.table is table: continue
+            if ws.table is table:
+                continue
             ws.table = table
             found = table.match(WEBSOCKET, ws.request.route_path)
             if not found or not isinstance(found[0].endpoint, SocketEndpoint):
                 ws.close(1012, 'the route is gone')
                 continue
             ws.request.route, ws.request.path_params = found
-            if ws.target is not found[0].endpoint and ws.turn_to(found[0].endpoint): moving.append(ws)
-        if not moving: return
-        for ws in moving: ws.dispatcher.hold()
+            if ws.target is not found[0].endpoint and ws.turn_to(found[0].endpoint):
+                moving.append(ws)
+        if not moving:
+            return
+        for ws in moving:
+            ws.dispatcher.hold()
         Workers.here().start(_move(moving))
 
     def view(self) -> TableView:
@@ -56,20 +60,24 @@ class OpenSockets(set[WebSocket]):
 # %% ../../nbs/web/14_router.ipynb #1e214bd0
 def _visitor(ws: WebSocket) -> str:
     "Who that is, by the session: its login, or the beginning of its id. A proxy gives all the same address."
-    session = ws.request._session # Not the property, which would begin one
+    session = ws.request.begun_session # Not the property, which would begin one
     return '' if session is None else str(session.get('auth') or session.id[:6])
 
 MOVING = 5.0 # Seconds that messages wait for `disconn` and `conn` when a cell is run again
 
 async def _move(sockets: list[WebSocket]) -> None:
-    try: await asyncio.wait_for(_one_by_one(sockets), MOVING)
+    try:
+        await asyncio.wait_for(_one_by_one(sockets), MOVING)
     except asyncio.TimeoutError:
         log.warning('conn or disconn takes over %d s when its cell is run again: messages go on', MOVING)
     finally:
-        for ws in sockets: ws.dispatcher.release()
+        for ws in sockets:
+            ws.dispatcher.release()
 
+# %% ../../nbs/web/14_router.ipynb #264689ff
 async def _one_by_one(sockets: list[WebSocket]) -> None:
-    for ws in sockets: await ws.move()
+    for ws in sockets:
+        await ws.move()
 
 # %% ../../nbs/web/14_router.ipynb #b0d4c80c
 class Router:
@@ -84,7 +92,8 @@ class Router:
         name = name or str(getattr(function, '__name__', ''))
         owner = self.app.environment.owner(function)
         route = Route(parse_pattern(path), frozenset(m.upper() for m in methods), endpoint, name, owner)
-        if isinstance(endpoint, SocketEndpoint): endpoint.route = route
+        if isinstance(endpoint, SocketEndpoint):
+            endpoint.route = route
         return route
 
     def add(self, *routes: Route) -> None:
@@ -104,12 +113,14 @@ class Router:
         readers = [r for r in self.table if hasattr(r.endpoint, 'renewed')]
         renewed = [replace(r, endpoint=e) for r in readers if (e := r.endpoint.renewed())]
         for route in renewed:
-            if isinstance(route.endpoint, SocketEndpoint): route.endpoint.route = route
+            if isinstance(route.endpoint, SocketEndpoint):
+                route.endpoint.route = route
         return renewed
 
     def changed(self) -> None:
         "Tell the loops of open sockets that the table has changed."
-        for ws in {s.loop: s for s in tuple(self.sockets)}.values(): ws.call_soon(self.align)
+        for ws in {s.loop: s for s in tuple(self.sockets)}.values():
+            ws.call_soon(self.align)
 
     def align(self) -> None:
         "Bring every open socket in line with the table. On the server's loop."
@@ -118,7 +129,8 @@ class Router:
     def claim(self) -> None:
         "Let handlers of sockets be this app's: they may have been made for the app before it."
         for route in self.table:
-            if isinstance(route.endpoint, SocketEndpoint): route.endpoint.app = self.app
+            if isinstance(route.endpoint, SocketEndpoint):
+                route.endpoint.app = self.app
 
 # %% ../../nbs/web/14_router.ipynb #9f9aafd0
 def url_of(table: RouteTable,
@@ -131,6 +143,7 @@ def url_of(table: RouteTable,
         raise NbwsError(f'no route is called {name!r}: there are {", ".join(sorted({r.name for r in table}))}')
     return prefix + route.pattern.build(**params)
 
+# %% ../../nbs/web/14_router.ipynb #fc7cbda5
 def routes_view(table: RouteTable) -> TableView:
     "The routes, as a list and as a table; nbws's own are left out."
     def row(r: Route) -> tuple[Any, ...]:

@@ -37,33 +37,45 @@ __all__ = ['log', 'SHORTEST_KEY', 'LOGIN', 'ENDED', 'LATE', 'FITS', 'LARGEST', '
 # %% ../../nbs/web/04_sessions.ipynb #96e09419
 def data_dir() -> Path:
     "The folder for what nbws keeps of this user, by the platform's custom."
-    if sys.platform == 'win32': base = Path(os.environ.get('LOCALAPPDATA') or Path.home() / 'AppData/Local')
-    elif sys.platform == 'darwin': base = Path.home() / 'Library/Application Support'
-    else: base = Path(os.environ.get('XDG_DATA_HOME') or Path.home() / '.local/share')
+    if sys.platform == 'win32':
+        base = Path(os.environ.get('LOCALAPPDATA') or Path.home() / 'AppData/Local')
+    elif sys.platform == 'darwin':
+        base = Path.home() / 'Library/Application Support'
+    else:
+        base = Path(os.environ.get('XDG_DATA_HOME') or Path.home() / '.local/share')
     return base / 'nbws'
 
 SHORTEST_KEY = 16 # Characters
 
+# %% ../../nbs/web/04_sessions.ipynb #985ec988
 def secret_key(path: Path | None = None) -> str:
     "The key from $NBWS_SECRET_KEY, or from a file of mode 0600, which is made where it is missing. Raises `NbwsError`."
-    if key := os.environ.get('NBWS_SECRET_KEY', '').strip(): return key
+    if key := os.environ.get('NBWS_SECRET_KEY', '').strip():
+        return key
     path = path or data_dir() / 'session.key'
     try:
-        if not path.exists(): _make_key(path)
+        if not path.exists():
+            _make_key(path)
     except OSError as e:
         log.warning('sessions last as long as this process: %s cannot be written (%s)', path, e.strerror or e)
         return secrets.token_urlsafe(32)
     return _read_key(path)
 
+# %% ../../nbs/web/04_sessions.ipynb #d7bbcced
 def _make_key(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     fresh = path.with_name(f'{path.name}.{secrets.token_hex(4)}')
     fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with open(fd, 'w') as f: f.write(secrets.token_urlsafe(32))
-    try: os.link(fresh, path) # Whoever comes first wins; nobody sees half a key
-    except FileExistsError: pass
-    finally: fresh.unlink()
+    with open(fd, 'w') as f:
+        f.write(secrets.token_urlsafe(32))
+    try:
+        os.link(fresh, path) # Whoever comes first wins; nobody sees half a key
+    except FileExistsError:
+        pass
+    finally:
+        fresh.unlink()
 
+# %% ../../nbs/web/04_sessions.ipynb #7d433336
 def _read_key(path: Path) -> str:
     "The key in a file that is nobody else's. Raises `NbwsError` with what to do."
     def refused(why: str, cure: str) -> NbwsError:
@@ -71,15 +83,22 @@ def _read_key(path: Path) -> str:
                          'or set NBWS_SECRET_KEY, or give the app a secret_key')
     anew = f'Delete it (rm {path}), and a new one is made; all visitors begin new sessions then'
     try:
-        with path.open() as f: status, key = os.fstat(f.fileno()), f.read(10_000).strip()
+        with path.open() as f:
+            status, key = os.fstat(f.fileno()), f.read(10_000).strip()
         folder = path.parent.stat()
-    except (OSError, ValueError) as e: raise refused(f'it cannot be read ({e})', 'Make it readable for you') from None
-    if len(key) < SHORTEST_KEY: raise refused('it is empty' if not key else 'it is too short to be secret', anew)
-    if not hasattr(os, 'geteuid'): return key # Windows: the user's own folder is what keeps others out
-    if status.st_uid != os.geteuid(): raise refused('it belongs to another user', anew)
+    except (OSError, ValueError) as e:
+        raise refused(f'it cannot be read ({e})', 'Make it readable for you') from None
+    if len(key) < SHORTEST_KEY:
+        raise refused('it is empty' if not key else 'it is too short to be secret', anew)
+    if not hasattr(os, 'geteuid'):
+        return key # Windows: the user's own folder is what keeps others out
+    if status.st_uid != os.geteuid():
+        raise refused('it belongs to another user', anew)
     mode, place = stat.S_IMODE(status.st_mode), stat.S_IMODE(folder.st_mode)
-    if mode & 0o077: raise refused(f'its mode is {mode:04o}, so others may know it', anew)
-    if folder.st_uid not in (os.geteuid(), 0): raise refused('its folder belongs to another user', 'Move it')
+    if mode & 0o077:
+        raise refused(f'its mode is {mode:04o}, so others may know it', anew)
+    if folder.st_uid not in (os.geteuid(), 0):
+        raise refused('its folder belongs to another user', 'Move it')
     if place & 0o022 and not place & stat.S_ISVTX:
         raise refused(f'others can replace it, for its folder has the mode {place:04o}',
                       f'Take that right from them (chmod go-w {path.parent})')
@@ -90,6 +109,7 @@ LOGIN = frozenset('account account_id admin auth authenticated email is_admin is
                   'logged_in login role uid user user_id userid username'.split()) # By which apps know a visitor
 _LOCK = threading.RLock() # Handlers on any thread write to sessions
 
+# %% ../../nbs/web/04_sessions.ipynb #90f0b15d
 class _Shared:
     "What all who hold one session share: its id, and its data while nobody holds it."
     __slots__ = ('id', 'data', 'version', 'holders', 'carried', 'peer', 'given', 'back', 'ended', 'touched',
@@ -108,7 +128,8 @@ class _Shared:
     def copies(self) -> Iterator[dict[str, Any]]:
         yield self.data
         for holder in self.holders:
-            if (session := holder()) is not None: yield session
+            if (session := holder()) is not None:
+                yield session
 
     @property
     def held(self) -> bool: return any(h() is not None for h in self.holders)
@@ -121,10 +142,12 @@ class _Shared:
             dict.clear(copy)
             dict.update(copy, data)
 
+# %% ../../nbs/web/04_sessions.ipynb #b4483544
 def _text(data: dict[str, Any]) -> str: return json.dumps(data, separators=(',', ':'), default=str)
 
 def _loaded(text: str) -> Any: return json.loads(text, object_hook=Fields)
 
+# %% ../../nbs/web/04_sessions.ipynb #8a9de1f8
 class Session(FromVisitor, dict[str, Any]):
     "A visitor's data, as one request or socket holds it; values are what JSON can say. From any thread."
     __slots__ = ('_shared', '_sessions', 'cookie', 'saved', 'answered', '__weakref__')
@@ -148,7 +171,8 @@ class Session(FromVisitor, dict[str, Any]):
     def renew(self) -> None:
         "Go on under a new id. The old one is dead: who else holds it, or comes with its cookie, has an empty session."
         with _LOCK:
-            if self._shared.given or self._shared.ended: self._part(end=True, empty=True)
+            if self._shared.given or self._shared.ended:
+                self._part(end=True, empty=True)
 
     def _part(self, end: bool, empty: bool) -> None:
         "Leave the others who hold this session; they keep a copy of what it was, or nothing."
@@ -157,30 +181,38 @@ class Session(FromVisitor, dict[str, Any]):
         old.holders = [h for h in old.holders if h() is not self]
         old.become({} if empty else _loaded(_text(old.data))) # Not what is inside of our values
         self._hold(fresh)
-        if end: self._sessions.end(old)
+        if end:
+            self._sessions.end(old)
 
     def _before(self, key: str, value: Any) -> None:
         "A login begins, becomes another, or ends."
         shared, had = self._shared, self.get(key)
-        if key not in LOGIN or value == had or not (value or had) or not (shared.given or shared.ended): return
-        if value: self._part(end=not self.answered, empty=any(self.get(k) for k in LOGIN))
-        else: self._sessions.rename(shared)
+        if key not in LOGIN or value == had or not (value or had) or not (shared.given or shared.ended):
+            return
+        if value:
+            self._part(end=not self.answered, empty=any(self.get(k) for k in LOGIN))
+        else:
+            self._sessions.rename(shared)
 
     def __setitem__(self, key: str, value: Any) -> None:
         with _LOCK:
             self._before(key, value)
-            for copy in self._shared.copies(): dict.__setitem__(copy, key, value)
+            for copy in self._shared.copies():
+                dict.__setitem__(copy, key, value)
 
     def __delitem__(self, key: str) -> None:
         with _LOCK:
-            if key not in self: raise KeyError(key)
+            if key not in self:
+                raise KeyError(key)
             self._before(key, None)
-            for copy in self._shared.copies(): dict.pop(copy, key, None)
+            for copy in self._shared.copies():
+                dict.pop(copy, key, None)
 
     def pop(self, key: str, *default: Any) -> Any:
         "As `dict.pop`."
         with _LOCK:
-            if key not in self and default: return default[0]
+            if key not in self and default:
+                return default[0]
             value = self[key]
             del self[key]
             return value
@@ -189,18 +221,22 @@ class Session(FromVisitor, dict[str, Any]):
         "As `dict.popitem`."
         with _LOCK:
             key = next(reversed(self), None)
-            if key is None: raise KeyError('the session is empty')
+            if key is None:
+                raise KeyError('the session is empty')
             return key, self.pop(key)
 
     def clear(self) -> None:
         "Forget everything."
         with _LOCK:
-            for key in LOGIN: self._before(key, None)
-            for copy in self._shared.copies(): dict.clear(copy)
+            for key in LOGIN:
+                self._before(key, None)
+            for copy in self._shared.copies():
+                dict.clear(copy)
 
     def update(self, *args: Any, **more: Any) -> None:
         "As `dict.update`."
-        for key, value in dict(*args, **more).items(): self[key] = value
+        for key, value in dict(*args, **more).items():
+            self[key] = value
 
     def __ior__(self, other: Any) -> Session: # type: ignore[override,misc]
         self.update(other)
@@ -209,7 +245,8 @@ class Session(FromVisitor, dict[str, Any]):
     def setdefault(self, key: str, default: Any = None) -> Any:
         "As `dict.setdefault`."
         with _LOCK:
-            if key not in self: self[key] = default
+            if key not in self:
+                self[key] = default
             return self[key]
 
     def __reduce__(self) -> Any: return Fields, (dict(self),) # A copy is no session
@@ -231,12 +268,14 @@ class _Texts:
     def put(self, sid: str, text: str, peer: str, back: bool) -> bool:
         "Keep a text in place of an older one; False where it is too long for that."
         self.pop(sid)
-        if len(text) > self.limit // 16: return False
+        if len(text) > self.limit // 16:
+            return False
         self.found[sid] = text, peer
         self.sizes[peer] = self.sizes.get(peer, 0) + len(text) + 500
         self.total += len(text) + 500
         self.order.setdefault(peer, ({}, {}))[back][sid] = None
-        while self.total > self.limit: self.pop(self._next(sid))
+        while self.total > self.limit:
+            self.pop(self._next(sid))
         return True
 
     def _next(self, newest: str) -> str:
@@ -247,12 +286,16 @@ class _Texts:
     def pop(self, sid: str) -> None:
         "Forget one."
         text, peer = self.found.pop(sid, ('', ''))
-        if not text: return
+        if not text:
+            return
         self.total -= len(text) + 500
         self.sizes[peer] -= len(text) + 500
-        for order in self.order[peer]: order.pop(sid, None)
-        if not self.sizes[peer]: del self.sizes[peer], self.order[peer]
+        for order in self.order[peer]:
+            order.pop(sid, None)
+        if not self.sizes[peer]:
+            del self.sizes[peer], self.order[peer]
 
+# %% ../../nbs/web/04_sessions.ipynb #61fec0ae
 class _Store:
     "The sessions of an app that are in memory. Under the lock."
     def __init__(self, live: int) -> None:
@@ -276,11 +319,13 @@ class _Store:
             if oldest.held: # Sockets and requests hold it anyway
                 self.live[sid] = oldest, size
                 passed += 1
-            else: self._let_go(oldest, size)
+            else:
+                self._let_go(oldest, size)
 
     def _let_go(self, shared: _Shared, size: int) -> None:
         self.size -= size
-        if (text := shared.text()) != shared.carried: self.texts.put(shared.id, text, shared.peer, shared.back)
+        if (text := shared.text()) != shared.carried:
+            self.texts.put(shared.id, text, shared.peer, shared.back)
 
     def drop(self, sid: str) -> None:
         "Forget one."
@@ -292,15 +337,19 @@ class _Store:
         "Let an id be dead."
         self.drop(sid)
         self.ended[sid] = time.monotonic()
-        while len(self.ended) > ENDED: self.ended.popitem(last=False)
+        while len(self.ended) > ENDED:
+            self.ended.popitem(last=False)
 
     def take_over(self, old: _Store) -> None:
         "Go on with the sessions of another store."
-        for shared, size in old.live.values(): self.keep(shared, size)
+        for shared, size in old.live.values():
+            self.keep(shared, size)
         self.held.update(old.held)
-        for sid, (text, peer) in old.texts.found.items(): self.texts.put(sid, text, peer, True)
+        for sid, (text, peer) in old.texts.found.items():
+            self.texts.put(sid, text, peer, True)
         self.ended.update(old.ended)
 
+# %% ../../nbs/web/04_sessions.ipynb #a18b4086
 ENDED = 20_000 # Dead ids that are remembered
 LATE = 60.0 # Seconds in which requests with a dead id may come that a page sent before it heard of the new one
 
@@ -338,8 +387,10 @@ class Sessions:
         with _LOCK:
             for name, given in _cookies(request, usual, other):
                 saved = self._opened(signer, given)
-                if saved is None: free = other
-                if not saved: continue
+                if saved is None:
+                    free = other
+                if not saved:
+                    continue
                 said = _parsed(saved)
                 if (ended := self.store.ended.get(said[0])) is None:
                     return Session(self._found(saved, *said), self, name, saved, bool(request.answered))
@@ -354,9 +405,11 @@ class Sessions:
         try:
             signed, at = signer.unsign(given, return_timestamp=True)
             # A signature from the future is ours, too: the clock was set back
-            if self.max_age is not None and time.time() - at.timestamp() > self.max_age: return ''
+            if self.max_age is not None and time.time() - at.timestamp() > self.max_age:
+                return ''
             return base64.urlsafe_b64decode(signed).decode()
-        except (BadSignature, ValueError, OverflowError): return None
+        except (BadSignature, ValueError, OverflowError):
+            return None
 
     def _found(self, saved: str, sid: str, version: int, data: dict[str, Any]) -> _Shared:
         shared, store = self.store.find(sid), self.store
@@ -369,14 +422,16 @@ class Sessions:
             shared.version, shared.carried = version, saved
             shared.become(data)
         shared.given = shared.back = True
-        if sid in store.texts: store.texts.put(sid, store.texts.get(sid), shared.peer, True) # Used now
+        if sid in store.texts:
+            store.texts.put(sid, store.texts.get(sid), shared.peer, True) # Used now
         store.keep(shared, len(shared.carried) + 500)
         return shared
 
     def adopt(self, old: Sessions) -> None:
         "Go on with the sessions of another app."
         with _LOCK:
-            if old.store is not self.store: self.store.take_over(old.store)
+            if old.store is not self.store:
+                self.store.take_over(old.store)
             old.store = self.store
 
     def touch(self, session: Session) -> None:
@@ -392,7 +447,8 @@ class Sessions:
 
     def rename(self, shared: _Shared) -> None:
         "Let a session go on under a new id for all who hold it. Under the lock."
-        if shared.ended: return
+        if shared.ended:
+            return
         self.store.end(shared.id)
         shared.id = secrets.token_urlsafe(16)
         self.store.keep(shared)
@@ -402,9 +458,11 @@ class Sessions:
         with _LOCK:
             shared, session.answered = session._shared, True
             options = {**self.options, 'secure': secure or self.options.get('secure', False)}
-            if shared.ended: return None
+            if shared.ended:
+                return None
             if not session and not shared.touched:
-                if not session.saved: return None
+                if not session.saved:
+                    return None
                 self.rename(shared) # Its cookie still says what it held
                 self.store.drop(shared.id)
                 return set_cookie(session.cookie, '', max_age=0, **options)
@@ -413,10 +471,13 @@ class Sessions:
                 shared.version += 1
                 text = shared.text()
             told, fits = text, len(text) < FITS
-            if changed: self._carry(shared, text, fits)
-            if not fits: told = _text({'_id': shared.id, '_version': 0})
+            if changed:
+                self._carry(shared, text, fits)
+            if not fits:
+                told = _text({'_id': shared.id, '_version': 0})
             self.store.keep(shared, len(text) + 500)
-            if told == session.saved: return None
+            if told == session.saved:
+                return None
             session.saved, shared.given = told, True
             value = self.signer().sign(base64.urlsafe_b64encode(told.encode())).decode()
             return set_cookie(session.cookie, value, max_age=self.max_age, **options)
@@ -424,7 +485,8 @@ class Sessions:
     def _carry(self, shared: _Shared, text: str, fits: bool) -> None:
         "See to it that a text outlives its place among the sessions used last."
         shared.carried = text
-        if fits: self.store.texts.pop(shared.id)
+        if fits:
+            self.store.texts.pop(shared.id)
         elif not self.store.texts.put(shared.id, text, shared.peer, shared.back):
             log.error('a session of %d characters is larger than sessions may be, %d, and will be lost', len(text),
                       LARGEST // 16)
@@ -433,6 +495,7 @@ class Sessions:
             log.warning('a session of %d characters is more than a cookie can hold: such sessions are kept in memory, '
                         'and end with this process', len(text))
 
+# %% ../../nbs/web/04_sessions.ipynb #bfcaa662
 FITS = 2900 # Characters that a cookie can hold, in base64 and signed
 LARGEST = 16 * 2**20 # Characters of all sessions that no cookie carries; a sixteenth for one
 LIVE = 2**19 # Characters of the sessions used last: lists of lists take 20 times as much in memory
@@ -445,10 +508,14 @@ def _cookies(request: Request, *names: str) -> Iterator[tuple[str, str]]:
     "The names and values of all cookies of these names: one of another path or domain may come first."
     for part in '; '.join(request.headers.getlist('cookie')).split(';'):
         name, _, value = part.partition('=')
-        if name.strip() in names: yield name.strip(), unquote(value.strip().strip('"'))
+        if name.strip() in names:
+            yield name.strip(), unquote(value.strip().strip('"'))
 
+# %% ../../nbs/web/04_sessions.ipynb #b038bd6d
 def _peer(request: Request) -> str:
     "The visitor's address; of IPv6 the network, for a visitor has all addresses of one."
     host = str(request.peer[0])
-    try: return IPv6Address(host).exploded[:19] if ':' in host else host
-    except ValueError: return host
+    try:
+        return IPv6Address(host).exploded[:19] if ':' in host else host
+    except ValueError:
+        return host

@@ -39,12 +39,16 @@ def parse_message(data: str | bytes, # As it came
         raise BindError(f'a message of {len(data)} characters {excess}, and is not read as JSON: '
                         'annotate a parameter with `bytes`, or give the server `Limits(max_form=...)`')
     try:
-        if '\\u' in data: data = whole_pairs(data)
+        if '\\u' in data:
+            data = whole_pairs(data)
         # Half of the time of `json.loads` goes to white space that no client sends
-        try: fields, end = (_scan_fields if objects else _scan)(data, 0)
-        except (StopIteration, ValueError, RecursionError): fields, end = None, -1
+        try:
+            fields, end = (_scan_fields if objects else _scan)(data, 0)
+        except (StopIteration, ValueError, RecursionError):
+            fields, end = None, -1
         wrong = end != len(data) or end > 2 * DEPTH and is_deep(data, fields)
-        if wrong: fields = from_json(data, max_size) # It says what is wrong
+        if wrong:
+            fields = from_json(data, max_size) # It says what is wrong
     except ValueError as e:
         raise BindError(f'the message is not JSON ({e}): {_short(data)}. '
                         'For plain text, annotate a parameter with `bytes` or loop over `websocket`') from None
@@ -52,9 +56,11 @@ def parse_message(data: str | bytes, # As it came
         raise BindError(f'the message is a JSON {type(fields).__name__}, '
                         f'but parameters are the fields of an object: {_short(data)}')
     headers = fields.pop('HEADERS', None)
-    if not headers and isinstance(fields.get('headers'), dict): headers = fields.pop('headers')
+    if not headers and isinstance(fields.get('headers'), dict):
+        headers = fields.pop('headers')
     return fields, {k.lower(): v for k, v in headers.items() if v is not None} if isinstance(headers, dict) else {}
 
+# %% ../../nbs/web/08_socket_endpoint.ipynb #4b68b0fe
 _scan: Any = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
 _scan_fields: Any = json.JSONDecoder(object_hook=Fields).scan_once  # type: ignore[attr-defined]
 
@@ -84,7 +90,8 @@ class SocketEndpoint:
     def renewed(self) -> SocketEndpoint | None:
         "The endpoint with fresh plans, if the code of one of its functions was replaced in place."
         plans = (self.plan, self.conn, self.disconn)
-        if not any(p and p.stale for p in plans): return None
+        if not any(p and p.stale for p in plans):
+            return None
         fresh = [p and plan(p.function, socket=True) for p in plans]
         assert fresh[0]
         return SocketEndpoint(self.app, fresh[0], fresh[1], fresh[2], self.overflow, self.subprotocols)
@@ -100,35 +107,43 @@ class SocketEndpoint:
     async def _speaking(self, ws: WebSocket, data: str | bytes) -> None:
         handling = self._message(ws, data)
         del data
-        with self.app.environment.enter(self.app, self.route): await handling
+        with self.app.environment.enter(self.app, self.route):
+            await handling
 
     async def _message(self, ws: WebSocket, data: str | bytes) -> None:
         p = self.plan
-        if self.route: self.route.stats.hits += 1
+        if self.route:
+            self.route.stats.hits += 1
         try:
             arguments = self._arguments(ws, data)
             del data # It may be long, and so may the handler's work
             result = await p.function(**arguments) if p.kind == 'async' else await self._other(p, ws, arguments)
-            if result is not None and (sent := self._reply(ws, result)) is not DONE: await sent
-        except BaseException as e: self._failed(ws, e)
+            if result is not None and (sent := self._reply(ws, result)) is not DONE:
+                await sent
+        except BaseException as e:
+            self._failed(ws, e)
 
     def _arguments(self, ws: WebSocket, data: str | bytes) -> dict[str, Any]:
         source = ws.source # One for all messages, which are bound one at a time
-        if source is None: source = ws.source = Source(ws.request, EMPTY, {}, ws)
+        if source is None:
+            source = ws.source = Source(ws.request, EMPTY, {}, ws)
         source.message = data
         try:
             if self.needs_fields:
                 source.data, source.headers = parse_message(data, ws.request.max_form, self.plan.takes_objects)
             return self.plan.bind(source)
-        finally: source.data, source.headers, source.message = EMPTY, EMPTY, None # An idle socket holds nothing
+        finally:
+            source.data, source.headers, source.message = EMPTY, EMPTY, None # An idle socket holds nothing
 
     async def opened(self, ws: WebSocket) -> None:
         "Run `conn`; its data is the query."
-        if self.conn: await self._run(self.conn, ws)
+        if self.conn:
+            await self._run(self.conn, ws)
 
     async def closed(self, ws: WebSocket, quiet: bool = False) -> None:
         "Run `disconn`, however the socket ended; `quiet` about its errors."
-        if self.disconn: await self._run(self.disconn, ws, quiet)
+        if self.disconn:
+            await self._run(self.disconn, ws, quiet)
 
     async def _run(self, p: Plan, ws: WebSocket, quiet: bool = False) -> None:
         with self.app.environment.enter(self.app, self.route):
@@ -136,13 +151,17 @@ class SocketEndpoint:
             try:
                 arguments = p.bind(source)
                 result = await p.function(**arguments) if p.kind == 'async' else await self._other(p, ws, arguments)
-                if result is not None: await self._reply(ws, result)
+                if result is not None:
+                    await self._reply(ws, result)
             except BaseException as e:
-                if not quiet or is_ending(e): self._failed(ws, e)
+                if not quiet or is_ending(e):
+                    self._failed(ws, e)
 
     def _reply(self, ws: WebSocket, result: Any) -> Awaitable[None]:
-        if result.__class__ in USUAL: return ws.say(result)
-        if is_stream(result): return self._stream(ws, result)
+        if result.__class__ in USUAL:
+            return ws.say(result)
+        if is_stream(result):
+            return self._stream(ws, result)
         return self._later(ws, result) if is_awaitable(result) else ws.say(result)
 
     async def _later(self, ws: WebSocket, result: Awaitable[Any]) -> None: await self._reply(ws, await result)
@@ -152,42 +171,57 @@ class SocketEndpoint:
         try:
             async for item in stream:
                 await ws.send(item)
-                if ws.code: return
+                if ws.code:
+                    return
         finally:
             await stream.aclose()  # type: ignore[attr-defined]
 
     async def _other(self, p: Plan, ws: WebSocket, arguments: dict[str, Any]) -> Any:
-        if p.kind == 'sync': return await Workers.here().threads.run(ws.in_thread, p.function, arguments)
+        if p.kind == 'sync':
+            return await Workers.here().threads.run(ws.in_thread, p.function, arguments)
         return p.function(**arguments)
 
     async def serve(self, ws: WebSocket) -> None:
         "Run the handler that pulls, to its end. What it returns or raises before `accept` is left in `ws.answer`."
-        if self.route: self.route.stats.hits += 1
+        if self.route:
+            self.route.stats.hits += 1
         with self.app.environment.enter(self.app, self.route):
             try:
                 source = Source(ws.request, ws.request.query_params, {}, ws)
                 arguments = self.plan.bind(source)
-                if self.plan.kind == 'async': result = await self.plan.function(**arguments)
-                else: result = await self._serve_stream(self.plan.function(**arguments), ws)
-                if ws.accepted: await self._reply(ws, result)
-                else: ws.answer = result
-            except HandOver: raise
+                if self.plan.kind == 'async':
+                    result = await self.plan.function(**arguments)
+                else:
+                    result = await self._serve_stream(self.plan.function(**arguments), ws)
+                if ws.accepted:
+                    await self._reply(ws, result)
+                else:
+                    ws.answer = result
+            except HandOver:
+                raise
             except BaseException as e:
-                if ws.accepted or is_ending(e): self._failed(ws, e, ended=True)
-                else: ws.answer = e
+                if ws.accepted or is_ending(e):
+                    self._failed(ws, e, ended=True)
+                else:
+                    ws.answer = e
 
     async def _serve_stream(self, stream: Any, ws: WebSocket) -> Any:
         "A handler that yields: to the socket once it is accepted, else as the answer to the handshake."
         async for item in stream:
-            if not ws.accepted: return YieldedBody(stream, item)
-            try: await ws.send(item)
-            except WebSocketDisconnect: break
+            if not ws.accepted:
+                return YieldedBody(stream, item)
+            try:
+                await ws.send(item)
+            except WebSocketDisconnect:
+                break
         await stream.aclose()
         return None
 
     def _failed(self, ws: WebSocket, error: BaseException, ended: bool = False) -> None:
-        if isinstance(error, WebSocketDisconnect): return
-        if is_ending(error): raise error
+        if isinstance(error, WebSocketDisconnect):
+            return
+        if is_ending(error):
+            raise error
         self.app.report(error, self.route, ws)
         refused = isinstance(error, BindError)
         if ended or not (refused or self.app.debug):

@@ -21,6 +21,7 @@ __all__ = []
 TO_BE_WAITED_FOR = 1.0 # Seconds: `await app.run(...)` may fail before the awaiting begins
 WAKES = 0.2 # Seconds between two looks of a waiting loop at whether it was interrupted
 
+# %% ../../nbs/web/15_tasks.ipynb #a828fd85
 class LoopTask:
     "Something awaited on the server's loop. What it prints, and an error that nobody waits for, go where it was begun."
     def __init__(self, app: ReportingApp, awaitable: Awaitable[Any], loop: asyncio.AbstractEventLoop) -> None:
@@ -32,14 +33,17 @@ class LoopTask:
 
     async def _run(self, awaitable: Awaitable[Any]) -> Any:
         with self.app.environment.enter(self.app, self._as_route):
-            try: return await awaitable
+            try:
+                return await awaitable
             except BaseException as e:
-                if is_ending(e): raise
+                if is_ending(e):
+                    raise
                 asyncio.get_running_loop().call_later(TO_BE_WAITED_FOR, self._tell, e)
                 raise
 
     def _tell(self, error: BaseException) -> None:
-        if not self.waited_for: self.app.report(error, self._as_route)
+        if not self.waited_for:
+            self.app.report(error, self._as_route)
 
     def __repr__(self) -> str: return f'<{self._as_route.name} {"has ended" if self.future.done() else "is running"}>'
 
@@ -54,20 +58,25 @@ class LoopTask:
         def look() -> None: # ipykernel's handler of an interrupt asks something of its loop, and does not wake it
             nonlocal timer
             timer = loop.call_later(WAKES, look)
-        if loop is not self.loop: look()
-        try: return await waiting
+        if loop is not self.loop:
+            look()
+        try:
+            return await waiting
         finally:
-            if timer: timer.cancel()
+            if timer:
+                timer.cancel()
 
     def result(self, timeout: float | None = 10, # Seconds; None: as long as it takes
                ) -> Any:
         "Wait for it, from a thread that has no loop. Raises `TimeoutError`, and what it raises. Ctrl-C ends it."
         self.waited_for = True
-        try: return self.future.result(timeout)
+        try:
+            return self.future.result(timeout)
         except KeyboardInterrupt:
             self.cancel()
             raise
 
     def cancel(self) -> None:
         "End it where it waits; harmless if it has ended. From any thread."
-        if not self.loop.is_closed(): self.future.cancel()
+        if not self.loop.is_closed():
+            self.future.cancel()

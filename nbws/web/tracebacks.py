@@ -39,26 +39,32 @@ def first_users(files: Sequence[str], # Of a traceback's frames
 def shortened(text: str, limit: int = 2000, # Characters
               ) -> str:
     "The beginning and the end of a longer text, with its length between them; what cannot be encoded is escaped."
-    if not text.isascii(): text = text.encode('utf-8', 'backslashreplace').decode()
-    if len(text) <= limit: return text
+    if not text.isascii():
+        text = text.encode('utf-8', 'backslashreplace').decode()
+    if len(text) <= limit:
+        return text
     return f'{text[:limit // 2]} ... ({len(text)} characters) ... {text[-(limit // 2):]}'
 
 def excerpt(lines: Sequence[str]) -> list[str]:
     "A traceback of bounded size: its first 10 and last 10 entries, each shortened."
-    if len(lines) > 20: lines = [*lines[:10], f'  ... ({len(lines) - 20} more) ...\n', *lines[-10:]]
+    if len(lines) > 20:
+        lines = [*lines[:10], f'  ... ({len(lines) - 20} more) ...\n', *lines[-10:]]
     return [shortened(line) for line in lines]
 
 # %% ../../nbs/web/00_tracebacks.ipynb #0ebb3149
 def message_of(error: BaseException) -> str:
     "What an error says; its `__str__` is the user's, and may fail."
-    try: return str(error)
-    except Exception: return f'<a {type(error).__name__} that cannot be printed>'
+    try:
+        return str(error)
+    except Exception:
+        return f'<a {type(error).__name__} that cannot be printed>'
 
 def _escaped(says: str) -> str:
     "What an error says, which may be a visitor's text: no line of it can pass for a line of the log."
     first, *more = says.rstrip('\n').split('\n')
     return '\n'.join([printable(first), *('  ' + printable(line) for line in more)]) + '\n'
 
+# %% ../../nbs/web/00_tracebacks.ipynb #d8181a77
 def users_traceback(error: BaseException) -> list[str]:
     "The traceback in lines, from the user's first frame on; the whole of it where no frame is the user's."
     frames = traceback.extract_tb(error.__traceback__)
@@ -69,7 +75,8 @@ def users_traceback(error: BaseException) -> list[str]:
 # %% ../../nbs/web/00_tracebacks.ipynb #146c25a8
 def error_text(error: BaseException) -> str:
     "What the developer reads: a line for what is wrong with a request, a traceback for what is wrong with the code."
-    if isinstance(error, BindError): return printable(shortened(message_of(error)))
+    if isinstance(error, BindError):
+        return printable(shortened(message_of(error)))
     return ''.join(users_traceback(error)).rstrip()
 
 # %% ../../nbs/web/00_tracebacks.ipynb #62554dcc
@@ -81,7 +88,9 @@ _LOOPS = re.compile("cannot be called from a running event loop|event loop is al
 
 def advise(error: BaseException) -> None:
     "Let an error that one meets in handlers say what to do. Again is harmless."
-    if not isinstance(error, (RuntimeError, ValueError)) or len(error.args) != 1: return
+    if not isinstance(error, (RuntimeError, ValueError)) or len(error.args) != 1:
+        return
     said = message_of(error)
-    if not _LOOPS.search(said) or WITHOUT_A_LOOP in said: return
+    if not _LOOPS.search(said) or WITHOUT_A_LOOP in said:
+        return
     error.args = (f'{said}. {WITHOUT_A_LOOP}',)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from nbws.core.html import render
-from nbws.web import app as web
+from nbws.web import assets as web
 
 
 def test_what_is_not_in_the_package_comes_from_the_cdn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
