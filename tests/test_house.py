@@ -25,7 +25,7 @@ THEIRS = {
     '_replace': "a named tuple's",
 }
 DEEPEST, DENSEST, MIDDLE, LONG = 4, 10.4, 12, 40
-# Where any application may come, ours or another's: what is not one of `Application` is made one there, or asked less of.
+# Where any application may come, ours or another's.
 ANY = {'app', 'server.listener'}
 
 

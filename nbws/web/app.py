@@ -202,7 +202,8 @@ class WebApp(RouteDecorators, HookDecorators, Views):
         if request.upgrade and isinstance(response, Upgrade) and isinstance(response.receiver, WebSocket):
             await response.receiver.connect()
         request.answered = True
-        if request.begun_session is not None and (cookie := self.sessions.save(request.begun_session, request.scheme == 'https')):
+        session, secure = request.begun_session, request.scheme == 'https'
+        if session is not None and (cookie := self.sessions.save(session, secure)):
             response.headers.append(('set-cookie', cookie))
         if request.added_headers:
             response.headers += request.added_headers
