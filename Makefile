@@ -101,7 +101,7 @@ node_modules/.package-lock.json: package.json package-lock.json | $(VENV)/.dev
 lint: $(VENV)/.dev $(NODE_MODULES) ## ruff and mypy; ESLint, where npm is
 	@echo "==> ruff, mypy"
 	@$(BIN)/ruff check .; code=$$?; $(BIN)/mypy && exit $$code
-	@$(if $(NODE_MODULES),echo "==> eslint"; node_modules/.bin/eslint .,echo "==> eslint: there is no npm here: nbws/static is not linted")
+	@$(if $(NODE_MODULES),echo "==> eslint"; node_modules/.bin/eslint eslint.config.mjs nbws/static tests/static,echo "==> eslint: there is no npm here: nbws/static is not linted")
 
 .PHONY: js
 js: $(VENV)/.dev ## the tests of nbws/static alone, by Node; `unit` runs them, too
