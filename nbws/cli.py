@@ -25,6 +25,7 @@ from . import __version__
 from .notebook import served as notebook
 from .web.app import WebApp
 from .web.tracebacks import users_traceback
+from .sockets.workers import TimeLimitReached, time_limited
 from .server.limits import Limits
 from .dev.reload import Development, ReloadedApp
 from .loading import LOADING, LoadFailed, NothingThere, load_app
@@ -59,24 +60,12 @@ class Bounded:
     def __getattr__(self, name: str) -> Any: return getattr(self.app, name)
 
     async def http(self, request: Request) -> Response:
-        task, late = asyncio.current_task(), []
-        def cancel() -> None:
-            late.append(1)
-            if task:
-                task.cancel()
-        timer = asyncio.get_running_loop().call_later(self.timeout, cancel)
         try:
-            response: Response = await self.app.http(request)
+            response: Response = await time_limited(self.app.http(request), self.timeout)
             return response
-        except asyncio.CancelledError:
-            if not late:
-                raise
-            if hasattr(task, 'uncancel'):
-                task.uncancel() # type: ignore[union-attr]
+        except TimeLimitReached:
             log.warning('%s took longer than %g s', printable(request.path), self.timeout)
             return PlainTextResponse('503 The answer took too long', 503)
-        finally:
-            timer.cancel()
 
 # %% ../nbs/04_cli.ipynb #9d00119c
 def _bind_option(text: str, host: str, port: int | None) -> tuple[str, int | None, str]:

@@ -159,3 +159,9 @@ def _jsonable(value: Any) -> Any:
 
 # %% ../../nbs/core/02_encoding.ipynb #718778b6
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(',', ':'), default=_jsonable).encode
+
+# %% ../../nbs/core/02_encoding.ipynb #9579bc02
+def script_json(value: Any, # What `json.dumps` takes
+                ) -> str:
+    "JSON for the content of a `script` element (HTML Standard, section 4.12.1.3)."
+    return json.dumps(value).replace('<', '\\u003c')

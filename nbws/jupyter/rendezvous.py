@@ -48,12 +48,8 @@ def app_segment(kernel: str, # The kernel's id
     return kernel if app in ('', 'app') else f'{kernel}~{app}'
 
 # %% ../../nbs/jupyter/00_rendezvous.ipynb #ae80d096
-def address_file(connection_file: str | os.PathLike[str], app: str = '') -> Path:
-    "The file that tells where an app of this kernel listens."
-    return address_files(connection_file, app)[0]
-
 def address_files(connection_file: str | os.PathLike[str], app: str = '') -> tuple[Path, Path]:
-    "Where that file may be: beside the connection file, or where that folder keeps no modes, among temporary files."
+    "Where an app's file may be: beside the connection file, or where that folder keeps no modes, among temporary ones."
     folder, name = Path(connection_file).parent, f'{app_segment(kernel_id(connection_file), app)}.json'
     mark = hashlib.sha256(os.fsencode(os.path.abspath(folder))).hexdigest()[:16]
     user = os.geteuid() if hasattr(os, 'geteuid') else ''

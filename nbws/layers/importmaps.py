@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from ..core.encoding import script_json
 from .prefix import under
 
 # %% auto #0
@@ -18,11 +19,9 @@ def rules(prefix: str) -> dict[str, str]:
     "What an import map says of a prefix."
     return {'/': f'{prefix}/', f'{prefix}/': f'{prefix}/'}
 
-def _script_json(value: Any) -> bytes: return json.dumps(value).replace('<', '\\u003c').encode()
-
 def map_element(prefix: str) -> bytes:
     "A page's own import map, for one that brings none."
-    return b'<script type="importmap">' + _script_json({'imports': rules(prefix)}) + b'</script>'
+    return b'<script type="importmap">' + script_json({'imports': rules(prefix)}).encode() + b'</script>'
 
 # %% ../../nbs/layers/06_importmaps.ipynb #b6bb6922
 def moved(entries: Any, # Of a map: names and addresses
@@ -49,4 +48,4 @@ def import_map(text: bytes, # What stands in the element
         found['scopes'] = {under(prefix, k, host): moved(v, prefix, host) for k, v in scopes.items()}
     if 'integrity' in found:
         found['integrity'] = moved(found['integrity'], prefix, host)
-    return _script_json(found)
+    return script_json(found).encode()

@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 import html
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..core.encoding import script_json
 from ..core.html import FT, Script, render, unqid
 from ..layers.gate import TOKEN
 from .exposure import exposure_of, url_of
@@ -36,7 +36,7 @@ def attributes(mark: str, # An id that the iframes of one output share
 
 def json_element(facts: Any, **attributes: Any) -> FT:
     "What Python tells a script of `nbws/static`: an element with JSON, before the script's own."
-    return Script(json.dumps(facts).replace('<', '\\u003c'), type='application/json', **attributes)
+    return Script(script_json(facts), type='application/json', **attributes)
 
 # %% ../../nbs/notebook/12_iframes.ipynb #3ced3a3e
 def finder(server: Server, mark: str, path: str = '/', sandbox: bool = False,

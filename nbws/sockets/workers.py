@@ -10,7 +10,7 @@ import inspect
 import logging
 import signal
 import threading
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextvars import Context, copy_context
 from types import coroutine
 from typing import Any
@@ -219,3 +219,28 @@ def is_ending(error: BaseException, # What a handler raised
     if isinstance(error, GeneratorExit):
         return False
     return not hasattr(task, 'cancelling') or task.cancelling() > 0
+
+# %% ../../nbs/sockets/02_workers.ipynb #eb2a92a9
+class TimeLimitReached(Exception):
+    "Raised by `time_limited`: not a `TimeoutError`, which may be the awaited code's own."
+
+async def time_limited(awaitable: Awaitable[Any],
+                       limit: float, # Seconds
+                       ) -> Any:
+    "What is awaited, in this task. Raises `TimeLimitReached` after `limit`, and what it raises itself."
+    task, late = asyncio.current_task(), []
+    def cancel() -> None:
+        late.append(1)
+        if task:
+            task.cancel()
+    timer = asyncio.get_running_loop().call_later(limit, cancel)
+    try:
+        return await awaitable
+    except asyncio.CancelledError:
+        if not late:
+            raise
+        if hasattr(task, 'uncancel'):
+            task.uncancel() # type: ignore[union-attr] # Python 3.11
+        raise TimeLimitReached from None
+    finally:
+        timer.cancel()

@@ -23,7 +23,7 @@ from .exceptions import ServiceUnavailable, WebSocketException
 from .requests import Text
 from .paths import TremoloPattern
 from .responses import SSE, ResponseWriter
-from ..sockets.workers import Workers, is_ending
+from ..sockets.workers import TimeLimitReached, Workers, is_ending, time_limited
 
 # %% auto #0
 __all__ = []
@@ -56,22 +56,10 @@ async def write_rest(response: ResponseWriter, result: Any) -> None:
 async def within(limit: float, # Seconds
                  answer: Awaitable[Any]) -> Any:
     "What is awaited, in this task. Raises `ServiceUnavailable` after `limit`, and what it raises itself."
-    task, late = asyncio.current_task(), []
-    def cancel() -> None:
-        late.append(1)
-        if task:
-            task.cancel()
-    timer = asyncio.get_running_loop().call_later(limit, cancel)
     try:
-        return await answer
-    except asyncio.CancelledError:
-        if not late:
-            raise
-        if hasattr(task, 'uncancel'):
-            task.uncancel() # type: ignore[union-attr] # Python 3.11
+        return await time_limited(answer, limit)
+    except TimeLimitReached:
         raise ServiceUnavailable(f'the handler took more than {limit} s') from None
-    finally:
-        timer.cancel()
 
 # %% ../../nbs/tremolo/07_endpoints.ipynb #14a1e326
 class TremoloEndpoint(HTTPEndpoint):
