@@ -24,6 +24,8 @@ from tornado.web import Application
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
+from nbws.jupyter.rendezvous import SERVER_VARIABLE
+
 pytestmark = pytest.mark.usefixtures('clients_loop')
 MIB = 2**20
 APP = """
@@ -712,8 +714,9 @@ def test_what_it_costs_jupyters_start() -> None:
     assert {name.partition('.')[2].partition('.')[0] for name in runs[0][1:]} == {'jupyter'}
 
 
-def test_the_name_in_older_settings() -> None:
+def test_the_name_in_older_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     "A setting that enables `nbws.jpserver` enables the extension, and beside the new name it is loaded once."
+    monkeypatch.setenv(SERVER_VARIABLE, '')  # The extension sets it, for kernels: not for those of other tests
     manager = ExtensionManager()
     manager.from_jpserver_extensions({'nbws.jpserver': True, 'nbws.jupyter.extension': True})
     app = SimpleNamespace(web_app=Application(base_url='/'))
