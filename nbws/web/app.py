@@ -48,11 +48,12 @@ __all__ = ['check_options']
 
 # %% ../../nbs/web/20_app.ipynb #6f0fe1d0
 class Views:
-    "What there is: routes, open sockets, rooms. From any thread."
+    "What code outside of handlers asks of an app: routes, open sockets, rooms, pages. From any thread."
     router: Router
     rooms: Rooms
     lifespan: Lifespan
     environment: Environment
+    pages: Pages
 
     @property
     def routes(self) -> TableView: "The routes, as a list and as a table."; return routes_view(self.router.table)
@@ -102,6 +103,64 @@ class Views:
         """
         return self.lifespan.run(awaitable)
 
+    def head(self, prefix: str = '', # The visitor's, `request.root_path`
+             ) -> Safe:
+        "The rendered head of this app's pages, for those who write a whole document. From any thread."
+        return self.pages.head(prefix)
+
+# %% ../../nbs/web/20_app.ipynb #5214c085
+class RouteChanges:
+    "Routes, and apps that are mounted, which change while an app is served. From any thread, but for `align`."
+    router: Router
+    lifespan: Lifespan
+    mounts: Mounts # By their prefixes
+    sessions: Sessions
+    session_salt: str | None
+
+    def add(self, *routes: Route) -> None:
+        "Let `routes` answer from now on: one assignment, open sockets included. From any thread."
+        self.router.add(*routes)
+
+    def remove(self, routes: Iterable[Route]) -> None:
+        "Let `routes` answer no more; their open sockets are closed with 1012. From any thread."
+        self.router.remove(routes)
+
+    def renew(self) -> bool:
+        "Read again the handlers whose code was replaced in place, as %autoreload does. Says whether there were any."
+        renewed = self.router.renewed()
+        if renewed:
+            self.add(*renewed)
+        return bool(renewed)
+
+    def align(self) -> None:
+        "Bring every open socket in line with the table. On the server's loop."
+        self.router.align()
+
+    def mount(self, path: str, # The prefix
+              app: Application, name: str | None = None) -> None:
+        "Let another app answer everything below `path`; again, to replace it. From any thread."
+        prefix = path.rstrip('/')
+        if isinstance(app, RouteChanges):
+            app.share_sessions(self.sessions)
+        endpoint = Mount(prefix, app)
+        route = self.router.route(prefix + '/{path:path}', [ANY], endpoint, self.mount, name or f'mount {prefix}')
+        if self.lifespan.loop is None:
+            self.mounts[prefix] = app
+            return self.add(route)
+        replaced = self.lifespan.run(self.mounts.replace(prefix, app, lambda: self.add(route)))
+        if not self.lifespan.on_loop():
+            replaced.result()
+
+    def share_sessions(self, sessions: Sessions) -> None:
+        "Have the sessions of the app that this one is mounted in, unless it has a key, a salt or a cookie of its own."
+        own = self.sessions
+        if self.session_salt is not None or (own.key, own.cookie) != (sessions.key, sessions.cookie):
+            return
+        self.sessions = sessions
+        for app in self.mounts.values():
+            if isinstance(app, RouteChanges):
+                app.share_sessions(sessions)
+
 # %% ../../nbs/web/20_app.ipynb #8b048fee
 def of(part: str, name: str) -> Any:
     "An attribute of an app that is an attribute of one of its parts."
@@ -109,7 +168,7 @@ def of(part: str, name: str) -> Any:
     return property(attrgetter(f'{part}.{name}'), change)
 
 # %% ../../nbs/web/20_app.ipynb #a5be9d8f
-class WebApp(RouteDecorators, HookDecorators, Views):
+class WebApp(RouteChanges, RouteDecorators, HookDecorators, Views):
     "A live web app: routes and sockets that may change while they are served. Its parameters are FastHTML's."
     environment: Environment = BaseEnvironment() # Of every app that has none of its own
     socket_class = WebSocket
@@ -267,50 +326,9 @@ class WebApp(RouteDecorators, HookDecorators, Views):
         "The answer where something was raised, by a handler or around it."
         return await self.errors.answer(request, error)
 
-    # What changes. From any thread, but where it says otherwise
-
     def report(self, error: BaseException, route: Route | None, subject: Any = None) -> None:
         "Count an error and tell the developer; `subject` has the path where no route is known. From any thread."
         self.errors.report(error, route, subject)
-
-    def add(self, *routes: Route) -> None:
-        "Let `routes` answer from now on: one assignment, open sockets included. From any thread."
-        self.router.add(*routes)
-
-    def remove(self, routes: Iterable[Route]) -> None:
-        "Let `routes` answer no more; their open sockets are closed with 1012. From any thread."
-        self.router.remove(routes)
-
-    def renew(self) -> bool:
-        "Read again the handlers whose code was replaced in place, as %autoreload does. Says whether there were any."
-        renewed = self.router.renewed()
-        if renewed:
-            self.add(*renewed)
-        return bool(renewed)
-
-    def align(self) -> None:
-        "Bring every open socket in line with the table. On the server's loop."
-        self.router.align()
-
-    def refresh(self) -> int:
-        """Let open pages fetch themselves and take over what has changed; what was typed and sent into them stays.
-
-        Says how many pages: in a notebook and under `--reload`, for in production none listens. From any thread.
-        """
-        return self.environment.refresh(self)
-
-    def head(self, prefix: str = '', # The visitor's, `request.root_path`
-             ) -> Safe:
-        "The rendered head of this app's pages, for who writes a whole document. From any thread."
-        return self.pages.head(prefix)
-
-    def setup_ws(self, f: Callable[..., Any] = lambda: None, # Answers a client's messages
-                 path: str = '/ws', # Where clients connect
-                 ) -> Callable[..., Awaitable[None]]:
-        "FastHTML's shortcut: a socket route whose clients all get what the returned `send` is given."
-        room = self.room(f'clients of {path}')
-        self.ws(path, conn=room.join)(f)
-        return room.send
 
     async def startup(self) -> None:
         "Run the start-up hooks; called by the transport, on its loop, before it listens."
@@ -321,30 +339,20 @@ class WebApp(RouteDecorators, HookDecorators, Views):
         "Run the shut-down hooks; called by the transport when all sockets are closed."
         await self.lifespan.shutdown()
 
-    def mount(self, path: str, # The prefix
-              app: Application, name: str | None = None) -> None:
-        "Let another app answer everything below `path`; again, to replace it. From any thread."
-        prefix = path.rstrip('/')
-        if isinstance(app, WebApp):
-            app.share_sessions(self.sessions)
-        endpoint = Mount(prefix, app)
-        route = self.router.route(prefix + '/{path:path}', [ANY], endpoint, self.mount, name or f'mount {prefix}')
-        if self.loop is None:
-            self.mounts[prefix] = app
-            return self.add(route)
-        replaced = self.run(self.mounts.replace(prefix, app, lambda: self.add(route)))
-        if not self.lifespan.on_loop():
-            replaced.result()
+    def refresh(self) -> int:
+        """Let open pages fetch themselves and take over what has changed; what was typed and sent into them stays.
 
-    def share_sessions(self, sessions: Sessions) -> None:
-        "Have the sessions of the app that this one is mounted in, unless it has a key, a salt or a cookie of its own."
-        own = self.sessions
-        if self.session_salt is not None or (own.key, own.cookie) != (sessions.key, sessions.cookie):
-            return
-        self.sessions = sessions
-        for app in self.mounts.values():
-            if isinstance(app, WebApp):
-                app.share_sessions(sessions)
+        Says how many pages: in a notebook and under `--reload`, for in production none listens. From any thread.
+        """
+        return self.environment.refresh(self)
+
+    def setup_ws(self, f: Callable[..., Any] = lambda: None, # Answers a client's messages
+                 path: str = '/ws', # Where clients connect
+                 ) -> Callable[..., Awaitable[None]]:
+        "FastHTML's shortcut: a socket route whose clients all get what the returned `send` is given."
+        room = self.room(f'clients of {path}')
+        self.ws(path, conn=room.join)(f)
+        return room.send
 
 # %% ../../nbs/web/20_app.ipynb #a674454b
 def check_options(keywords: Iterable[str], # Which are none of an app's parameters
