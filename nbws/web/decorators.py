@@ -74,7 +74,7 @@ class RouteDecorators:
            name: str | None = None, # For `app.url`; the function's name by default
            *,
            overflow: str = 'wait', # For slow readers: wait and then close (1013), close, or drop the oldest
-           subprotocols: Iterable[str] = (), # Those that this route supports; the client's first one among them is chosen
+           subprotocols: Iterable[str] = (), # Which this route supports; the client's first one among them is chosen
            ) -> Callable[[F], F]:
         "Decorator: let a function answer each message of a socket. Raises `PatternError` and `SignatureError`."
         def add(function: F) -> F:

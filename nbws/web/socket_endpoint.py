@@ -95,7 +95,7 @@ async def call_other(p: Plan, ws: WebSocket, arguments: dict[str, Any]) -> Any:
 
 # %% ../../nbs/web/11_socket_endpoint.ipynb #363fdfd0
 async def serve_items(stream: Any, ws: WebSocket) -> Any:
-    "Send what a handler that pulls yields, once it has accepted the socket; until then it is the answer to the handshake."
+    "Send what a handler that pulls yields; before it has accepted the socket, that is the answer to the handshake."
     async for item in stream:
         if not ws.accepted:
             return YieldedBody(stream, item)
