@@ -132,7 +132,6 @@ def _text(value: Any) -> str:
 class _Unusual(Exception):
     "This element's keywords have to be translated before they can be rendered."
 
-# %% ../../nbs/core/06_html.ipynb #e8a12d11
 class _Values(dict[Any, str]):
     "The rendered attributes of one name, by value."
     __slots__ = ('name',)
