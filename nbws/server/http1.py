@@ -70,6 +70,8 @@ class Exchanges:
     def receive(self, data: bytes) -> None:
         "Handle what came from the client."
         if self.lingering:
+            if len(data) > LONG:
+                self._let_others()
             return
         parser, current = self.parser, self.current
         if (self.rest or self.out.above or self.yields or (current is not None and current.complete)
