@@ -40,7 +40,7 @@ def _forbidden(text: str = 'Forbidden') -> Response: return PlainTextResponse(f'
 
 # %% ../../nbs/layers/03_gate.ipynb #954f8448
 def from_jupyter(request: Request) -> None:
-    "Take over what the Jupyter server says of a visitor; it has checked the login, and has proved itself by the secret."
+    "Take over what the Jupyter server says of a visitor: it has checked the login, and is known by the secret."
     headers = request.headers
     request.replace_headers(Headers.from_raw([f for f in headers.raw if f[0] != SECRET]))
     descend(request, headers.get('x-forwarded-prefix', '').rstrip('/'))
