@@ -66,7 +66,7 @@ class InboxQuota:
         inbox.look()
 
     def tick(self, seconds: float, patience: float) -> None:
-        "Called from time to time: where none could go on for `patience` seconds, the socket that holds most is closed (1013)."
+        "Called from time to time: where none went on for `patience` seconds, the one that holds most is closed (1013)."
         self.go_on()
         self._since = self._since + seconds if self._waiting else 0.0
         if self._since < patience:
