@@ -136,7 +136,7 @@ def test_places_of_those_who_left_are_given_to_others(monkeypatch: pytest.Monkey
     with serving(app, limits=Limits(max_connections=20)) as server:
         for _ in range(20):
             with Raw(server) as raw: raw.send(GET % b'wait')
-        until(lambda: len(server.connections) == 20 and not server.accepting)
+        until(lambda: len(server.connections) == 20 and not server.table.accepting)
         for _ in range(3):
             with Raw(server) as raw: assert raw.get(GET % b'quick')[0] == 200
         server.stop(timeout=.1)  # Without patience for those who are left

@@ -409,7 +409,7 @@ def test_clients_that_spoil_the_tls_handshake(uvloop: bool, tls: tuple[ssl.SSLCo
         try: assert silent.rest() == b''  # Dropped after the time for a header
         except ConnectionResetError: pass
         silent.sock.close()
-        until(lambda: not server.accepting)
+        until(lambda: not server.table.accepting)
 
 
 # Sockets: what the receiver is told, and when
