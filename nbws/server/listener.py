@@ -269,7 +269,10 @@ class Server:
     def host(self) -> str: "Where it listens, as it was given."; return self.listening.host
 
     @property
-    def port(self) -> int: "The port, once it is bound."; return self.listening.port
+    def port(self) -> int: "The port: as it was given, then as it is bound."; return self.listening.port
+
+    @port.setter
+    def port(self, port: int) -> None: self.listening.port = port
 
     @property
     def unix_socket(self) -> str | os.PathLike[str] | None: "The path it listens on."; return self.listening.unix_socket

@@ -317,7 +317,7 @@ def test_half_open_things_do_not_hold_it_up(uvloop: bool, tls: tuple[ssl.SSLCont
         with serving(uvloop=uvloop, **options) as server:
             raws = [Raw(server) for _ in range(10)]
             for n, raw in enumerate(raws): raw.send(b'' if options else handshake()[:n * 5])
-            until(lambda s=server: len(s.connections) + len(s.accepting) == 10)
+            until(lambda s=server: len(s.connections) + len(s.table.accepting) == 10)
             begin = time.monotonic()
             server.stop(timeout=.3)
             assert time.monotonic() - begin < TIMEOUT / 2
