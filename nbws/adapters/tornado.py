@@ -248,7 +248,7 @@ class TornadoApp(ForeignApp):
                  ) -> None:
         super().__init__(app)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._handlers = AdaptedHandlers(self.sockets)
+        self._adapted = AdaptedHandlers(self.sockets)
 
     async def shutdown(self) -> None:
         "Cancel what still runs after a second."
@@ -273,7 +273,7 @@ class TornadoApp(ForeignApp):
         delegate: Any = self.app.find_handler(asked)
         kind = getattr(delegate, 'handler_class', None)
         if isinstance(kind, type) and issubclass(kind, RequestHandler):
-            delegate.handler_class = self._handlers.adapt(kind, connection, request)
+            delegate.handler_class = self._adapted.adapt(kind, connection, request)
         with self.environment.enter(self, None):
             task = asyncio.ensure_future(_feed(delegate, line, headers, connection, request))
         self._tasks.add(task)

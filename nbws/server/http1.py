@@ -20,7 +20,7 @@ from .context import ServerContext
 from .heads import socket_head
 from .limits import Limits
 from .output import OutputBuffer
-from .parser import BODY, DEAF, HEAD, IDLE, Exchange, RequestParser, StreamedBody
+from .parser import BODY, ENDED, HEAD, IDLE, Exchange, RequestParser, StreamedBody
 from ..sockets.alive import stays_alive
 from ..sockets.workers import is_ending
 
@@ -59,7 +59,7 @@ class RequestInput:
             return
         current = of.current
         if (self.rest or self.out.above or self.yields or (current is not None and current.complete)
-                or (parser.stage == DEAF and self._awaits_frames())):
+                or (parser.stage == ENDED and self._awaits_frames())):
             self.rest += data
             self.read_on()
             return
@@ -81,15 +81,15 @@ class RequestInput:
 
     def _feed(self, data: bytes) -> None:
         at, end, parser = 0, len(data), self.parser
-        while at < end and parser.stage != DEAF and not self._busy():
+        while at < end and parser.stage != ENDED and not self._busy():
             at += parser.parse(data[at:at + _SLICE])
-            if parser.stage == DEAF: # Frames come next, or nothing that could be parsed
+            if parser.stage == ENDED: # Frames come next, or nothing that could be parsed
                 self.rest, at = data[at:] if self._awaits_frames() else b'', end
             if parser.queue:
                 self.exchanges.advance()
             if parser.work > ENOUGH:
                 self.let_others()
-        if at < end and parser.stage != DEAF:
+        if at < end and parser.stage != ENDED:
             self.rest = data[at:]
         if self.rest:
             self.read_on()
@@ -160,12 +160,12 @@ class RequestInput:
 
     def leave(self) -> None:
         "The connection is lost, or a socket's: it refers to nothing, so that all of it is freed without the collector."
-        self.over, self.parser.stage, self.parser.llhttp = True, DEAF, None
+        self.over, self.parser.stage, self.parser.llhttp = True, ENDED, None
         self.exchanges = None # type: ignore[assignment]
 
     def end(self) -> None:
         "Parse no more: what still comes is read and thrown away."
-        self.parser.stage, self.rest, self.full = DEAF, b'', False
+        self.parser.stage, self.rest, self.full = ENDED, b'', False
         self.parser.queue.clear()
 
 # %% ../../nbs/server/10_http1.ipynb #ddb1d6c6
