@@ -56,6 +56,8 @@ class RequestInput:
         "Handle what came from the client."
         of, parser = self.exchanges, self.parser
         if self.over or of.lingering:
+            if len(data) > LONG:
+                self.let_others()
             return
         current = of.current
         if (self.rest or self.out.above or self.yields or (current is not None and current.complete)

@@ -27,7 +27,6 @@ __all__ = ['Room']
 # %% ../../nbs/sockets/07_rooms.ipynb #eeafb3bd
 MARK = '\x1e' # The record separator: a position follows, to the message's end
 
-# %% ../../nbs/sockets/07_rooms.ipynb #a2df101f
 class KeptMessage(Payload):
     "A message of a room's history."
     __slots__ = ('epoch', 'offset', '_marked')
@@ -51,6 +50,26 @@ class KeptMessage(Payload):
 def parts_of(payload: Payload, resumes: bool) -> Sequence[Payload]:
     "What a socket gets for a message: with its position, if it resumes and the message is kept."
     return payload.marked() if resumes and isinstance(payload, KeptMessage) else (payload,)
+
+# %% ../../nbs/sockets/07_rooms.ipynb #8464c461
+class History(deque[KeptMessage]):
+    "The last messages of a room, and the position of the newest. Changed under the lock of its room."
+    __slots__ = ('epoch', 'offset')
+
+    def __init__(self, length: int, epoch: str = '', offset: int = 0, kept: Iterable[KeptMessage] = ()) -> None:
+        super().__init__(kept, length)
+        self.epoch, self.offset = epoch or secrets.token_hex(4), offset
+
+    def add(self, payload: Payload) -> KeptMessage:
+        "Keep a message, at the next position."
+        self.offset += 1
+        kept = KeptMessage(payload.data, self.epoch, self.offset)
+        self.append(kept)
+        return kept
+
+    def resized(self, length: int) -> History:
+        "One of another length, with the newest of these messages and the same positions."
+        return History(length, self.epoch, self.offset, self)
 
 # %% ../../nbs/sockets/07_rooms.ipynb #018679d0
 _SINCE = re.compile(rb'(?P<rest>.*)[?&]nbws-since=(?P<positions>(?:[0-9a-f]{8}:[0-9]{1,15}\.?){0,20})', re.S)
@@ -98,6 +117,54 @@ class FanOut:
             for part in parts_of(payload, resumes):
                 group.send(part, transports, own)
 
+# %% ../../nbs/sockets/07_rooms.ipynb #a2ad71c8
+class Delivery:
+    "The messages of a room on their way to its members, in one order. From any thread."
+    __slots__ = ('lock', 'members', 'overflow', 'queue', '_fan_out')
+
+    def __init__(self, overflow: str | None) -> None:
+        self.lock = threading.RLock() # Held by whoever changes the room or the queue
+        self.overflow = overflow
+        self.queue: deque[tuple[Payload, tuple[WebSocket, ...], WebSocket | None]] = deque()
+        self.change(())
+
+    def change(self, members: Iterable[WebSocket]) -> None:
+        "Who is a member has changed."
+        self.members = tuple(members)
+        self._fan_out: FanOut | None = None # Of these
+
+    def start(self, ws: WebSocket) -> None:
+        "Send what is in the queue, on the loop of this socket."
+        if threading.get_ident() == ws.thread:
+            self._run()
+        else:
+            ws.call_soon(self._run)
+
+    def _run(self) -> None:
+        here = threading.get_ident()
+        with self.lock:
+            while self.queue:
+                payload, members, skip = self.queue.popleft()
+                others: Iterable[WebSocket] = members
+                if members is self.members: # All of them, and nobody has come or gone
+                    if self._fan_out is None or not self._fan_out.holds(here):
+                        self._fan_out = FanOut(members, here)
+                    self._fan_out.send(payload, skip)
+                    others = self._fan_out.others
+                for ws in others:
+                    if ws is not skip:
+                        self._push(ws, payload, here)
+                if skip is not None and isinstance(payload, KeptMessage) and skip.request.since is not None:
+                    if skip in members:
+                        self._push(skip, payload.mark(), here) # It has the message already, and needs the position
+
+    def _push(self, ws: WebSocket, payload: Payload, here: int) -> None:
+        for part in parts_of(payload, ws.request.since is not None):
+            if ws.thread == here:
+                ws.outbox.push(part, self.overflow)
+            else:
+                ws.call_soon(ws.outbox.push, part, self.overflow)
+
 # %% ../../nbs/sockets/07_rooms.ipynb #ac0aa61d
 class Room:
     "A named group of sockets. Every method may be called from any thread."
@@ -106,78 +173,85 @@ class Room:
                  history: int = 0, # How many of the last messages newcomers get
                  overflow: str | None = None, # For slow readers: wait, drop or close; None: as their route says
                  ) -> None:
-        self.name, self.overflow = name, overflow
-        self.history: deque[KeptMessage] = deque(maxlen=history)
-        self.epoch, self.offset = secrets.token_hex(4), 0 # Whose offsets they are; that of the last message kept
+        self.name, self.history = name, History(history)
         self.registry: Rooms | None = None # Where it is found by its name
         self._members: dict[WebSocket, None] = {}
         self._left: WeakKeyDictionary[WebSocket, int] = WeakKeyDictionary() # Who is moving to a handler's next version
-        self._lock = threading.RLock()
-        self._queue: deque[tuple[Payload, tuple[WebSocket, ...], WebSocket | None]] = deque()
-        self._changed()
+        self._delivery = Delivery(overflow)
 
-    def _changed(self) -> None:
-        "Who is a member has changed."
-        self._snapshot = tuple(self._members)
-        self._fan_out: FanOut | None = None # Of the snapshot
+    @property
+    def epoch(self) -> str:
+        "Whose offsets those of its messages are."
+        return self.history.epoch
+
+    @property
+    def overflow(self) -> str | None:
+        "What happens to a member that does not read: wait, drop or close; None: as its route says."
+        return self._delivery.overflow
+
+    @overflow.setter
+    def overflow(self, overflow: str | None) -> None: self._delivery.overflow = overflow
 
     @property
     def members(self) -> list[WebSocket]:
         "Who is here, in order of joining."
-        return list(self._snapshot)
+        return list(self._delivery.members)
 
-    def __len__(self) -> int: return len(self._snapshot)
-    def __iter__(self) -> Iterator[WebSocket]: return iter(self._snapshot)
+    def __len__(self) -> int: return len(self._delivery.members)
+    def __iter__(self) -> Iterator[WebSocket]: return iter(self._delivery.members)
     def __contains__(self, ws: object) -> bool: return ws in self._members
     def __repr__(self) -> str: return f'<Room {self.name!r} with {len(self)} members>'
 
     @at_once
     def join(self, ws: WebSocket, # A socket of any route, before or after its handshake is answered
              ) -> None:
-        "Let `ws` in, and send it of the history what its page has not seen. A socket leaves by itself when it ends."
-        with self._lock:
+        "Add `ws`, and send it what its page has not seen of the history. A socket leaves by itself when it ends."
+        with self._delivery.lock:
             if ws in self._members or ws.code:
                 return
             seen = max(self._left.pop(ws, 0), (ws.request.since or {}).get(self.epoch, 0))
-            self._queue.extend((kept, (ws,), None) for kept in self.history if kept.offset > seen)
+            self._delivery.queue.extend((kept, (ws,), None) for kept in self.history if kept.offset > seen)
             self._members[ws] = None
             ws.rooms = (*ws.rooms, self)
-            self._changed()
-        self._deliver_on_loop_of(ws)
+            self._delivery.change(self._members)
+        self._delivery.start(ws)
 
     @at_once
     def leave(self, ws: WebSocket, # A member, or not
               ) -> None:
-        "Let `ws` go; harmless if it is not here."
-        with self._lock:
+        "Remove `ws`; harmless if it is not here."
+        with self._delivery.lock:
             if ws not in self._members:
                 return
             del self._members[ws]
             if ws.changing:
-                self._left[ws] = self.offset
-            ws.rooms = tuple(r for r in ws.rooms if r._lock is not self._lock) # By whichever name: see `take_over`
-            self._changed()
+                self._left[ws] = self.history.offset
+            ws.rooms = tuple(r for r in ws.rooms if r._delivery is not self._delivery) # See `take_over`
+            self._delivery.change(self._members)
 
     def keep(self, history: int, # Messages; 0: none
              ) -> None:
         "Change how many of the last messages newcomers get."
-        with self._lock:
+        with self._delivery.lock:
             if history != self.history.maxlen:
-                self.history = deque(self.history, maxlen=history)
+                self.history = self.history.resized(history)
             if self.registry is not None:
                 self.registry.hold(self, bool(self.history))
 
     def take_over(self, old: Room, # Of the app that this one's app takes over
                   ) -> None:
         "Be one room with `old` from now on, whoever holds which: with the members and the messages of both."
-        with self._lock, old._lock:
-            old.overflow = self.overflow or old.overflow
-            old.keep(max(self.history.maxlen or 0, old.history.maxlen or 0))
+        mine, theirs = self._delivery, old._delivery
+        with mine.lock, theirs.lock:
+            theirs.overflow = mine.overflow or theirs.overflow
+            length = max(self.history.maxlen or 0, old.history.maxlen or 0)
+            old.keep(length)
             for kept in self.history:
-                old._remember(kept)
+                old.history.add(kept)
+            old.keep(length) # It may have messages now: its registry holds it
             old._members.update(self._members)
-            old._changed()
-            old._queue.extend(self._queue)
+            theirs.change(old._members)
+            theirs.queue.extend(mine.queue)
             self.__dict__ = old.__dict__ # Two objects, one room
 
     def send(self, *content: Any, # Anything that a socket can send
@@ -190,7 +264,7 @@ class Room:
         """
         thing = content[0] if len(content) == 1 else content
         if (thing.__class__ is tuple or thing.__class__ is list) and (texts := apart(thing)):
-            with self._lock: # Nothing comes in between
+            with self._delivery.lock: # Nothing comes in between
                 for text in texts:
                     self.send(text, skip=skip, keep=keep)
             return DONE
@@ -200,54 +274,17 @@ class Room:
         return DONE
 
     def _enqueue(self, payload: Payload, skip: WebSocket | None, keep: bool) -> None:
-        with self._lock:
+        delivery = self._delivery
+        with delivery.lock:
             if keep and self.history.maxlen:
-                payload = self._remember(payload)
-            members = self._snapshot
+                if not self.history and self.registry is not None:
+                    self.registry.hold(self, True)
+                payload = self.history.add(payload)
+            members = delivery.members
             if not members:
                 return
-            self._queue.append((payload, members, skip))
-        self._deliver_on_loop_of(members[0])
-
-    def _remember(self, payload: Payload) -> KeptMessage:
-        if not self.history and self.registry is not None:
-            self.registry.hold(self, True)
-        self.offset += 1
-        kept = KeptMessage(payload.data, self.epoch, self.offset)
-        self.history.append(kept)
-        return kept
-
-    def _deliver_on_loop_of(self, ws: WebSocket) -> None:
-        if threading.get_ident() == ws.thread:
-            self._deliver()
-        else:
-            ws.call_soon(self._deliver)
-
-    def _deliver(self) -> None:
-        "Send what is in the queue. On the thread of some member's loop."
-        here = threading.get_ident()
-        with self._lock:
-            while self._queue:
-                payload, members, skip = self._queue.popleft()
-                others: Iterable[WebSocket] = members
-                if members is self._snapshot: # All of them, and nobody has come or gone
-                    if self._fan_out is None or not self._fan_out.holds(here):
-                        self._fan_out = FanOut(members, here)
-                    self._fan_out.send(payload, skip)
-                    others = self._fan_out.others
-                for ws in others:
-                    if ws is not skip:
-                        self._push(ws, payload, here)
-                if skip is not None and isinstance(payload, KeptMessage) and skip.request.since is not None:
-                    if skip in members:
-                        self._push(skip, payload.mark(), here) # It has the message by its own way
-
-    def _push(self, ws: WebSocket, payload: Payload, here: int) -> None:
-        for part in parts_of(payload, ws.request.since is not None):
-            if ws.thread == here:
-                ws.outbox.push(part, self.overflow)
-            else:
-                ws.call_soon(ws.outbox.push, part, self.overflow)
+            delivery.queue.append((payload, members, skip))
+        delivery.start(members[0])
 
 # %% ../../nbs/sockets/07_rooms.ipynb #c32528c8
 class Rooms(MutableMapping[str, Room]):

@@ -162,7 +162,8 @@ def test_where_functions_come_to_their_end_there_are_no_more_threads(monkeypatch
         await asyncio.sleep(0)
         assert len(threads._threads) == 1
         for ended, cpu, n in (1, 0.0, 1), (0, 1e6, 2), (1, 0.0, 2), (0, 0.0, 5):
-            threads._ended, threads._looked = ended, (time.monotonic() - 1, time.process_time() - cpu)
+            growth = threads._growth
+            growth.ended, growth.clock, growth.cpu = ended, time.monotonic() - 1, time.process_time() - cpu
             threads._look()
             assert len(threads._threads) == n
         gate.set()
