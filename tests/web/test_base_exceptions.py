@@ -48,12 +48,14 @@ WHEN = ['before', 'after']
 
 
 async def fails(how: str, when: str = 'before') -> None:
+    "Raise one of `ERRORS`, before or after an await."
     if how == 'fine': return
     if when == 'after': await asyncio.sleep(0.001)
     raise ERRORS[how].with_traceback(None)
 
 
 def make() -> App:
+    "An app whose handlers of every kind fail as their path or message says."
     app = App(exception_handlers={ZeroDivisionError: failing})
 
     @app.get('/async/{when}/{how}')

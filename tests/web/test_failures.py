@@ -31,11 +31,13 @@ async def cancelled() -> None:
 
 
 async def fails(how: str) -> None:
+    "Raise, or be cancelled, as `how` says."
     if how == 'exit': sys.exit('from a handler')
     await cancelled()
 
 
 def make() -> App:
+    "An app whose handlers of every kind fail as their path or message says."
     app = App(debug=True)
 
     @app.get('/sync')
