@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 import tornado.web
 import tornado.websocket
+from bound import BOUND
 from logs import ExpectLog
 from raw import get, serving
-from test_failures import BOUND, CANCELLED
+from test_failures import CANCELLED
 from websockets.exceptions import ConnectionClosedError
 from websockets.sync.client import connect
 
