@@ -509,9 +509,9 @@ def test_a_flood_is_bounded_and_told(kernel: Kernel, kind: str) -> None:
     def ask(n: int) -> None:
         with urlopen(f'http://127.0.0.1:{port}/{kind}?n={n}&{secret(port)}', timeout=BOUND): pass
     ask(FLOODED)
-    until = time.monotonic() + BOUND
+    end = time.monotonic() + BOUND
     while shown + missing < FLOODED:
-        message = kernel.client.get_iopub_msg(timeout=until - time.monotonic())
+        message = kernel.client.get_iopub_msg(timeout=end - time.monotonic())
         if message['parent_header'].get('msg_id') != run_id: continue
         content = message['content']
         size += len(json.dumps(content))
@@ -533,8 +533,8 @@ def test_a_flood_is_bounded_and_told(kernel: Kernel, kind: str) -> None:
 
 def again(kernel: Kernel, run_id: str, kind: str) -> bool:
     "Whether something of this kind is shown in the next half second."
-    until = time.monotonic() + .5
-    while time.monotonic() < until:
+    end = time.monotonic() + .5
+    while time.monotonic() < end:
         try: message = kernel.client.get_iopub_msg(timeout=.5)
         except queue.Empty: return False
         shown = message['parent_header'].get('msg_id') == run_id and message['msg_type'] == kind
