@@ -27,7 +27,7 @@ from ..sockets.workers import is_ending
 from .answering import (Answer, around, decision, in_background, run_after, run_before, sockets_only, started,
                                 to_guard, unrouted)
 from .assets import ASSETS
-from .decorators import HookDecorators, RouteDecorators
+from .decorators import HookDecorators, RouteDecorators, VerbDecorators
 from .responses import USUAL, to_response
 from .socket_endpoint import SocketEndpoint
 from .environment import BaseEnvironment
@@ -169,7 +169,7 @@ def of(part: str, name: str) -> Any:
     return property(attrgetter(f'{part}.{name}'), change)
 
 # %% ../../nbs/web/23_app.ipynb #a5be9d8f
-class WebApp(RouteChanges, RouteDecorators, HookDecorators, Views):
+class WebApp(RouteChanges, RouteDecorators, VerbDecorators, HookDecorators, Views):
     "A live web app: routes and sockets that may change while they are served. Its parameters are FastHTML's."
     environment: Environment = BaseEnvironment() # Of every app that has none of its own
     socket_class = WebSocket

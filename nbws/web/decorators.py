@@ -67,42 +67,6 @@ class RouteDecorators:
             return [page]
         return [page, router.route(where, [WEBSOCKET], SocketEndpoint(router.app, p), function, name)]
 
-    def get(self,
-            path: Any = None, # Where; None: the function's name
-            name: str | None = None, # For `app.url`; the function's name by default
-            before: Any = (), # Functions that run first; what one of them returns is the answer
-            ) -> Any:
-        "Decorator: answer GET (and HEAD); parameters as of `route`."
-        return self.route(path, 'get', name, before)
-    def post(self,
-             path: Any = None, # Where; None: the function's name
-             name: str | None = None, # For `app.url`; the function's name by default
-             before: Any = (), # Functions that run first; what one of them returns is the answer
-             ) -> Any:
-        "Decorator: answer POST; parameters as of `route`."
-        return self.route(path, 'post', name, before)
-    def put(self,
-            path: Any = None, # Where; None: the function's name
-            name: str | None = None, # For `app.url`; the function's name by default
-            before: Any = (), # Functions that run first; what one of them returns is the answer
-            ) -> Any:
-        "Decorator: answer PUT; parameters as of `route`."
-        return self.route(path, 'put', name, before)
-    def delete(self,
-               path: Any = None, # Where; None: the function's name
-               name: str | None = None, # For `app.url`; the function's name by default
-               before: Any = (), # Functions that run first; what one of them returns is the answer
-               ) -> Any:
-        "Decorator: answer DELETE; parameters as of `route`."
-        return self.route(path, 'delete', name, before)
-    def patch(self,
-              path: Any = None, # Where; None: the function's name
-              name: str | None = None, # For `app.url`; the function's name by default
-              before: Any = (), # Functions that run first; what one of them returns is the answer
-              ) -> Any:
-        "Decorator: answer PATCH; parameters as of `route`."
-        return self.route(path, 'patch', name, before)
-
     def ws(self,
            path: str, # Where clients connect
            conn: Callable[..., Any] | None = None, # Runs when a client has connected; what it returns is sent
@@ -110,7 +74,7 @@ class RouteDecorators:
            name: str | None = None, # For `app.url`; the function's name by default
            *,
            overflow: str = 'wait', # For slow readers: wait and then close (1013), close, or drop the oldest
-           subprotocols: Iterable[str] = (), # Those that this route speaks; the client's first one among them is chosen
+           subprotocols: Iterable[str] = (), # Which this route supports; the client's first one among them is chosen
            ) -> Callable[[F], F]:
         "Decorator: let a function answer each message of a socket. Raises `PatternError` and `SignatureError`."
         def add(function: F) -> F:
@@ -120,6 +84,54 @@ class RouteDecorators:
             self.add(self.router.route(path, [WEBSOCKET], endpoint, function, name))
             return function
         return add
+
+# %% ../../nbs/web/22_decorators.ipynb #4824c4f6
+class VerbDecorators:
+    "Decorators for routes of one method each, and for files. From any thread."
+    def route(self, path: Any = None, methods: str | Iterable[str] | None = None, name: str | None = None,
+              before: Any = ()) -> Any:
+        "As `RouteDecorators.route`."
+        raise NotImplementedError
+
+    def get(self,
+            path: Any = None, # Where; None: the function's name
+            name: str | None = None, # For `app.url`; the function's name by default
+            before: Any = (), # Functions that run first; what one of them returns is the answer
+            ) -> Any:
+        "Decorator: answer GET (and HEAD); parameters as of `route`."
+        return self.route(path, 'get', name, before)
+
+    def post(self,
+             path: Any = None, # Where; None: the function's name
+             name: str | None = None, # For `app.url`; the function's name by default
+             before: Any = (), # Functions that run first; what one of them returns is the answer
+             ) -> Any:
+        "Decorator: answer POST; parameters as of `route`."
+        return self.route(path, 'post', name, before)
+
+    def put(self,
+            path: Any = None, # Where; None: the function's name
+            name: str | None = None, # For `app.url`; the function's name by default
+            before: Any = (), # Functions that run first; what one of them returns is the answer
+            ) -> Any:
+        "Decorator: answer PUT; parameters as of `route`."
+        return self.route(path, 'put', name, before)
+
+    def delete(self,
+               path: Any = None, # Where; None: the function's name
+               name: str | None = None, # For `app.url`; the function's name by default
+               before: Any = (), # Functions that run first; what one of them returns is the answer
+               ) -> Any:
+        "Decorator: answer DELETE; parameters as of `route`."
+        return self.route(path, 'delete', name, before)
+
+    def patch(self,
+              path: Any = None, # Where; None: the function's name
+              name: str | None = None, # For `app.url`; the function's name by default
+              before: Any = (), # Functions that run first; what one of them returns is the answer
+              ) -> Any:
+        "Decorator: answer PATCH; parameters as of `route`."
+        return self.route(path, 'patch', name, before)
 
     def static(self, path: str, # The prefix
                folder: Any, # Nothing outside of it is ever served

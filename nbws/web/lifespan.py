@@ -57,12 +57,12 @@ class Lifespan:
 
     async def shutdown(self) -> None:
         "End; called on the server's loop, when all sockets are closed. What hooks raise is reported."
-        self.loop, heir = None, self.lineage.served
-        if heir is self:
-            heir = self.lineage.served = None
+        self.loop, after = None, self.lineage.served
+        if after is self:
+            after = self.lineage.served = None
         ends = [] if self._entered is None else [self._leave]
-        ends += _without(self.shutdown_hooks, heir.shutdown_hooks if heir else ())
-        ends += [other.shutdown for other in _without(self.mounts.values(), heir.mounts.values() if heir else ())]
+        ends += _without(self.shutdown_hooks, after.shutdown_hooks if after else ())
+        ends += [other.shutdown for other in _without(self.mounts.values(), after.mounts.values() if after else ())]
         for end in ends:
             try:
                 await called(end)
