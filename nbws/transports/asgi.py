@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -169,15 +170,19 @@ async def _drop(watch: asyncio.Task[None], callback: Any) -> None:
 _LAYERS: WeakKeyDictionary[Any, Stack] = WeakKeyDictionary()
 _QUOTAS: WeakKeyDictionary[Any, InboxQuota] = WeakKeyDictionary() # Of what may wait at an app's sockets
 
-async def _ask(app: Application, request: Request) -> Response:
+Ask = Callable[[Request], Awaitable[Response]]
+
+def _ask(app: Application) -> Ask:
     layers = _LAYERS.get(app) or _LAYERS.setdefault(app, usual_layers(Gate(any_host=True)))
-    return await layers.answer(app, request)
+    return partial(layers.answer, app)
 
 # %% ../../nbs/transports/02_asgi.ipynb #284ccc90
-async def _answer(app: Application, scope: Scope, receive: Receive, send: Send) -> None:
-    request = to_request(scope)
+async def answer_request(ask: Ask, # What answers it
+                         request: Request, # Without its body
+                         receive: Receive, send: Send) -> None:
+    "Answer a request over ASGI's messages."
     incoming = IncomingBody(receive, request)
-    response = await _attended(_ask(app, request), incoming)
+    response = await _attended(ask(request), incoming)
     if response is None:
         return
     await _send(response, request, incoming, send)
@@ -191,11 +196,15 @@ async def _answer(app: Application, scope: Scope, receive: Receive, send: Send) 
             await ended
 
 # %% ../../nbs/transports/02_asgi.ipynb #1de2de62
-async def _connect(app: Application, scope: Scope, receive: Receive, send: Send) -> None:
+async def answer_socket(ask: Ask, # What answers the handshake
+                        request: Request, # The handshake
+                        scope: Scope, receive: Receive, send: Send,
+                        quota: InboxQuota, # Of what may wait at its sockets
+                        ) -> None:
+    "Answer a handshake over ASGI's messages, and serve the socket."
     if (await receive())['type'] != 'websocket.connect':
         return
-    request = to_request(scope)
-    response = await _ask(app, request)
+    response = await ask(request)
     if not isinstance(response, Upgrade):
         return await _refuse(response, scope, send)
     receiver, chosen = response.receiver, response.subprotocol
@@ -206,7 +215,7 @@ async def _connect(app: Application, scope: Scope, receive: Receive, send: Send)
         alive = stays_alive(request, chosen)
         fields = [(k.lower().encode('latin-1'), v.encode('latin-1')) for k, v in sendable_fields(response.headers)]
         await send({'type': 'websocket.accept', 'subprotocol': ALIVE if alive else chosen, 'headers': fields})
-        ended = await ASGIConn(receiver, receive, send, _QUOTAS.setdefault(app, InboxQuota()), alive).run()
+        ended = await ASGIConn(receiver, receive, send, quota, alive).run()
     finally:
         receiver.closed(*ended)
 
@@ -279,4 +288,7 @@ async def asgi(app: Application, # An app of ours
         await _started(app)
     if len(scope['headers']) > FIELDS:
         return await _too_many(scope, receive, send)
-    await (_answer if scope['type'] == 'http' else _connect)(app, scope, receive, send)
+    request = to_request(scope)
+    if scope['type'] == 'http':
+        return await answer_request(_ask(app), request, receive, send)
+    await answer_socket(_ask(app), request, scope, receive, send, _QUOTAS.setdefault(app, InboxQuota()))
