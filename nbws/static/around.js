@@ -15,7 +15,7 @@ ELEMENTS.on(EVENT, async ev => {
   CODE()
 })
 //# now
-(async e => {
+;(async e => {
   CODE()
 })(ELEMENT)
 //# htmx

@@ -1,7 +1,8 @@
 // The id of a browser's window, kept as long as the window is: htmx sends it in every query as `sid`.
 (() => {
   const KEY = 'sid'
-  const random = () => [...crypto.getRandomValues(new Uint8Array(16))].map(b => b.toString(16).padStart(2, '0')).join('')
+  const hex = byte => byte.toString(16).padStart(2, '0')
+  const random = () => [...crypto.getRandomValues(new Uint8Array(16))].map(hex).join('')
   if (!sessionStorage.getItem(KEY)) sessionStorage.setItem(KEY, random())
   htmx.on('htmx:configRequest', event => {
     const url = new URL(event.detail.path, location.href)
