@@ -22,7 +22,6 @@ class FromVisitor:
     "What names were chosen by a visitor: as a child of an element such a mapping is text, and never attributes."
     __slots__ = ()
 
-# %% ../../nbs/core/00_data.ipynb #124b2df4
 class Fields(FromVisitor, dict[str, Any]):
     "An object of a visitor's JSON, the fields of a message, cookies: a dict, as its copies and unions are."
     __slots__ = ()
@@ -318,7 +317,7 @@ async def parse_form(content_type: str, # The request's Content-Type
         return await _parse_urlencoded(chunks, max_fields, max_size)
     if kind != 'multipart/form-data':
         return MultiDict()
-    return await _parse_multipart(content_type, chunks, _Parts(max_fields, max_files, max_size))
+    return await _parse_multipart(content_type, chunks, _FormParts(max_fields, max_files, max_size))
 
 # %% ../../nbs/core/00_data.ipynb #ff8df654
 def _check(fields: int, max_fields: int, what: str = 'fields') -> None:
@@ -361,7 +360,7 @@ async def _unquoted_in_steps(raw: bytes) -> str:
     return _text(b''.join(parts))
 
 # %% ../../nbs/core/00_data.ipynb #3b0b626f
-async def _parse_multipart(content_type: str, chunks: AsyncIterable[bytes], parts: _Parts) -> MultiDict:
+async def _parse_multipart(content_type: str, chunks: AsyncIterable[bytes], parts: _FormParts) -> MultiDict:
     from python_multipart.exceptions import FormParserError
     from python_multipart.multipart import MultipartParser, parse_options_header
     boundary = parse_options_header(content_type)[1].get(b'boundary')
@@ -385,15 +384,39 @@ async def _parse_multipart(content_type: str, chunks: AsyncIterable[bytes], part
         raise
     return MultiDict(parts.pairs)
 
+# %% ../../nbs/core/00_data.ipynb #bc465b6a
+class _PartHead:
+    "The header fields of one part of a form."
+    def __init__(self) -> None:
+        self.fields: list[tuple[bytes, bytes]] = []
+        self.name = self.value = b'' # Of the field that is being read
+
+    def end_field(self) -> None:
+        "A field has ended."
+        self.fields.append((self.name, self.value))
+        self.name = self.value = b''
+
+    def target(self) -> tuple[str, bytearray | UploadFile]:
+        "The name of the part, and what its content goes to. Raises `FormError`."
+        from python_multipart.multipart import parse_options_header
+        headers = Headers.from_raw(self.fields)
+        _, options = parse_options_header(headers.get('content-disposition', ''))
+        if b'name' not in options:
+            raise FormError('a part of the form has no name')
+        name = _text(options[b'name'])
+        if b'filename' not in options:
+            return name, bytearray()
+        kind = headers.get('content-type', 'application/octet-stream')
+        return name, UploadFile(_text(options[b'filename']), kind, headers=headers)
+
 # %% ../../nbs/core/00_data.ipynb #70df6d83
-class _Parts:
+class _FormParts:
     "Collects the parser's callbacks into pairs of names and values."
     def __init__(self, max_fields: int, max_files: int, max_size: int) -> None:
         self.pairs: list[tuple[str, Any]] = []
         self.max_fields, self.max_files, self.max_size, self.ended = max_fields, max_files, max_size, False
         self.files = self.size = self.uploaded = 0 # Files; bytes without those of files; bytes of files
-        self._field = self._value = b''
-        self._fields: list[tuple[bytes, bytes]] = []
+        self._head = _PartHead()
         self._target: bytearray | UploadFile = bytearray()
         self._name = ''
 
@@ -407,35 +430,24 @@ class _Parts:
 
     def on_part_begin(self) -> None:
         _check(len(self.pairs) + 1, self.max_fields)
-        self._fields, self._field, self._value = [], b'', b''
+        self._head = _PartHead()
 
     def on_header_field(self, data: bytes, start: int, end: int) -> None:
         self._count(end - start)
-        self._field += data[start:end]
+        self._head.name += data[start:end]
 
     def on_header_value(self, data: bytes, start: int, end: int) -> None:
         self._count(end - start)
-        self._value += data[start:end]
+        self._head.value += data[start:end]
 
-    def on_header_end(self) -> None:
-        self._fields.append((self._field, self._value))
-        self._field = self._value = b''
+    def on_header_end(self) -> None: self._head.end_field()
 
     def on_headers_finished(self) -> None:
-        from python_multipart.multipart import parse_options_header
-        headers = Headers.from_raw(self._fields)
-        _, options = parse_options_header(headers.get('content-disposition', ''))
-        if b'name' not in options:
-            raise FormError('a part of the form has no name')
-        self._name = _text(options[b'name'])
-        if b'filename' not in options:
-            self._target = bytearray()
-        else:
+        self._name, self._target = self._head.target()
+        if isinstance(self._target, UploadFile):
             self.files += 1
+            self.pairs.append((self._name, self._target)) # So that `close` finds it
             _check(self.files, self.max_files, 'files')
-            self._target = UploadFile(_text(options[b'filename']),
-                                      headers.get('content-type', 'application/octet-stream'), headers=headers)
-            self.pairs.append((self._name, self._target))
 
     def on_part_data(self, data: bytes, start: int, end: int) -> None:
         target = self._target
@@ -456,7 +468,9 @@ class _Parts:
             self._target.file.seek(0)
 
     def on_end(self) -> None: self.ended = True
+
     def close(self) -> None:
+        "Close the files of a form that is given up."
         for _, value in self.pairs:
             if isinstance(value, UploadFile):
                 value.file.close()

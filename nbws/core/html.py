@@ -67,15 +67,22 @@ def attribute_name(key: str, # As a keyword spells it, or as HTML does
         name = key
     return _checked(name, key)
 
-# %% ../../nbs/core/06_html.ipynb #e9c7d177
 def _checked(name: str, key: str) -> str:
     if name and not _BAD_NAME.search(name):
         return name
     raise ValueError(f'{key!r} cannot be the name of an attribute: it is empty, or has a space, a quote or < > / =')
 
+# %% ../../nbs/core/06_html.ipynb #56eb815b
+_BY_SELECTOR = frozenset('hx-target hx-include hx-select hx-indicator hx-disabled-elt'.split())
+_BY_ID = frozenset('id for form list popovertarget aria-labelledby aria-describedby aria-controls'.split())
+
 # %% ../../nbs/core/06_html.ipynb #82b6577a
 def _words(values: Iterable[Any]) -> str:
     return ' '.join([str(v) for v in values if v is not None and v is not False])
+
+def _json(value: Any) -> str:
+    import json
+    return json.dumps(value, default=str)
 
 # %% ../../nbs/core/06_html.ipynb #dcd7f4f1
 def _value(name: str, value: Any) -> Any:
@@ -97,15 +104,6 @@ def _value(name: str, value: Any) -> Any:
             return value.id
         return render(value)
     return value
-
-# %% ../../nbs/core/06_html.ipynb #d8cba268
-def _json(value: Any) -> str:
-    import json
-    return json.dumps(value, default=str)
-
-# %% ../../nbs/core/06_html.ipynb #56eb815b
-_BY_SELECTOR = frozenset('hx-target hx-include hx-select hx-indicator hx-disabled-elt'.split())
-_BY_ID = frozenset('id for form list popovertarget aria-labelledby aria-describedby aria-controls'.split())
 
 # %% ../../nbs/core/06_html.ipynb #d6af6427
 def _attribute(name: str, value: Any) -> str:
@@ -153,7 +151,6 @@ def _text(value: Any) -> str:
 class _Unusual(Exception):
     "This element's keywords have to be translated before they can be rendered."
 
-# %% ../../nbs/core/06_html.ipynb #e8a12d11
 class _Values(dict[Any, str]):
     "The rendered attributes of one name, by value."
     __slots__ = ('name',)
@@ -192,7 +189,6 @@ class _Keywords(dict[str, _Values]):
         values = self[key] = _NAMES[attribute_name(key)]
         return values
 
-# %% ../../nbs/core/06_html.ipynb #4cf7e411
 _NAMES, _KEYWORDS = _Names(), _Keywords()
 
 # %% ../../nbs/core/06_html.ipynb #3a1152d1
@@ -307,18 +303,17 @@ def _translated(given: Mapping[str, Any]) -> dict[str, Any]:
             attrs[name] = value
     return attrs
 
+def unqid() -> str:
+    "A random id for an element; `id=True` asks for one."
+    import os
+    return f'_{os.urandom(12).hex()}'
+
 # %% ../../nbs/core/06_html.ipynb #4d68d502
 def _are_attributes(child: Any) -> bool:
     "Is it a mapping whose names the developer wrote? Those that a visitor chose could be `onclick`."
     if not isinstance(child, Mapping) or isinstance(child, FromVisitor):
         return False
     return not any(isinstance(name, FromVisitor) for name in child)
-
-# %% ../../nbs/core/06_html.ipynb #46925801
-def unqid() -> str:
-    "A random id for an element; `id=True` asks for one."
-    import os
-    return f'_{os.urandom(12).hex()}'
 
 # %% ../../nbs/core/06_html.ipynb #7a9c24fe
 def _flat(items: Iterable[Any]) -> Iterator[Any]:
@@ -398,7 +393,6 @@ class _Shapes(dict[str, tuple[str, str, str, Any]]):
         shape = self[tag] = (f'<{tag}', f'<{tag}>', closing, _special(lower))
         return shape
 
-# %% ../../nbs/core/06_html.ipynb #68908b81
 _SHAPES = _Shapes()
 
 # %% ../../nbs/core/06_html.ipynb #3668a442
@@ -506,17 +500,16 @@ def _own(thing: Any) -> FT | None:
     return el
 
 # %% ../../nbs/core/06_html.ipynb #f2c938a4
-_END = re.compile(r'</(?=script|style)', re.IGNORECASE)
-
 def _fragment(el: FT) -> str: return render(*el.children)
 
-# %% ../../nbs/core/06_html.ipynb #c0f27b2e
 def _preformatted(el: FT) -> str:
     start, _, closing, _ = _SHAPES[el.tag]
     text = render(*el.children)
     return _opening(el, start) + ('\n' if text[:1] == '\n' else '') + text + closing
 
 # %% ../../nbs/core/06_html.ipynb #fb4aebe9
+_END = re.compile(r'</(?=script|style)', re.IGNORECASE)
+
 def _raw_text(el: FT) -> str:
     start, _, closing, _ = _SHAPES[el.tag]
     text = ''
@@ -568,6 +561,17 @@ class Tag(Protocol):
     "A function that makes elements."
     def __call__(self, *children: Any, **attrs: Any) -> FT: ...
 
+# %% ../../nbs/core/06_html.ipynb #8d8655da
+_NAMED = frozenset('a button form frame iframe img input map meta object param select textarea'.split())
+
+def _name_field(attrs: dict[str, Any]) -> None:
+    name = attrs.get('id')
+    if not name or attrs.get('name') is not None:
+        return
+    if name is True:
+        name = attrs['id'] = unqid()
+    attrs['name'] = name.id if isinstance(name, FT) else name
+
 # %% ../../nbs/core/06_html.ipynb #9b30a691
 def _element(tag: str, children: tuple[Any, ...], attrs: dict[str, Any]) -> FT:
     if tag in _NAMED and 'id' in attrs:
@@ -586,7 +590,6 @@ def ft(tag: str, # Written as it is given: SVG has tags with capitals
     "An element of any tag. Raises `ValueError`, when it is rendered, for what cannot be a tag."
     return _element(tag, children, attrs)
 
-# %% ../../nbs/core/06_html.ipynb #3cbf2604
 ft_hx = ft_html = ft
 
 # %% ../../nbs/core/06_html.ipynb #f9fd6a71
@@ -616,17 +619,6 @@ def _tag(tag: str, doc: str) -> Tag:
     made.__name__ = made.__qualname__ = _TAGS[tag] = tag.capitalize()
     made.__doc__ = f'`<{tag}>`: {doc}'
     return made
-
-# %% ../../nbs/core/06_html.ipynb #8d8655da
-_NAMED = frozenset('a button form frame iframe img input map meta object param select textarea'.split())
-
-def _name_field(attrs: dict[str, Any]) -> None:
-    name = attrs.get('id')
-    if not name or attrs.get('name') is not None:
-        return
-    if name is True:
-        name = attrs['id'] = unqid()
-    attrs['name'] = name.id if isinstance(name, FT) else name
 
 # %% ../../nbs/core/06_html.ipynb #8881fe50
 Head = _tag('head', 'what describes the page.')
@@ -886,7 +878,6 @@ def Card(*children: Any, # Elements, text, or anything that can be shown
     "Pico's card: an `Article` with a header and a footer if they are given."
     return Article(Header(header) if header else None, *children, Footer(footer) if footer else None, **attrs)
 
-# %% ../../nbs/core/06_html.ipynb #bd571771
 def Group(*children: Any, # Elements, text, or anything that can be shown
           **attrs: Any, # Attributes: `cls` is class, `hx_get` is hx-get
           ) -> FT:
@@ -1116,7 +1107,6 @@ def HtmxResponseHeaders(**fields: Any, # location, push_url, redirect, refresh, 
             made.append(HttpHeader(name, _header_value(value)))
     return made[0] if len(made) == 1 else tuple(made)
 
-# %% ../../nbs/core/06_html.ipynb #ecce44e1
 _HTMX_FIELDS = frozenset('''location push_url redirect refresh replace_url reswap retarget reselect trigger
     trigger_after_settle trigger_after_swap'''.split())
 

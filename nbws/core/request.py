@@ -212,7 +212,6 @@ def _check_size(size: int, max_size: int | None) -> None:
     what = f'the body has more than {max_size} bytes'
     raise HTTPException(413, what) from _let_pass(what)
 
-# %% ../../nbs/core/03_request.ipynb #46c63c48
 def _let_pass(what: str) -> BindError:
     "What the developer reads in the log where a visitor gets 413."
     return BindError(f'{what}: `Limits(max_form=...)` of the server lets more pass, or `request.max_form`')
@@ -235,15 +234,15 @@ class ScopeView(dict[str, Any]):
         except KeyError:
             raise AttributeError(name) from None
 
-def _scope_of(r: Request) -> ScopeView:
+def _scope_of(r: HTTPConnection) -> ScopeView:
     return ScopeView(type='websocket' if r.upgrade else 'http', method=r.method, path=r.path, client=r.client,
                      query_string=r.query_string.encode(), headers=[(k.lower(), v) for k, v in r.headers.raw],
                      scheme=r.scheme, root_path=r.root_path, server=r.server, app=r.app, path_params=r.path_params,
                      session=r.session, http_version=r.http_version, router=r.app, state={})
 
-# %% ../../nbs/core/03_request.ipynb #c3926e68
-class Request(RequestHead):
-    "One HTTP request, or the handshake of a WebSocket. A transport makes it; handlers on any thread read it."
+# %% ../../nbs/core/03_request.ipynb #c15c5247
+class HTTPConnection(RequestHead):
+    "What a request says, and the handshake of a WebSocket, apart from a body. Read by handlers on any thread."
     __slots__ = ()
 
     @property
@@ -337,10 +336,6 @@ class Request(RequestHead):
         "Whether the visitor has left: never, for then what answers is cancelled."
         return False
 
-    async def receive(self) -> dict[str, Any]:
-        "The body as ASGI's messages have it, all of it at once."
-        return {'type': 'http.request', 'body': await self.body(), 'more_body': False}
-
     def __getitem__(self, key: str) -> Any: return self.scope[key]
 
     @property
@@ -373,6 +368,18 @@ class Request(RequestHead):
             self.own_state = SimpleNamespace()
         return self.own_state
 
+    @property
+    def scope(self) -> Any:
+        "The facts by the names of ASGI's connection scope; what is put in stays there, such as `auth`."
+        if self.asgi_scope is None:
+            self.asgi_scope = _scope_of(self)
+        return self.asgi_scope
+
+# %% ../../nbs/core/03_request.ipynb #c3926e68
+class Request(HTTPConnection):
+    "One HTTP request, or the handshake of a WebSocket. A transport makes it; handlers on any thread read it."
+    __slots__ = ()
+
     async def stream(self) -> AsyncIterator[bytes]:
         "The body as it comes; once only, unless it is already read."
         if isinstance(self.raw_body, bytes):
@@ -390,6 +397,10 @@ class Request(RequestHead):
             self.raw_body = await _whole(self.stream(), max_size)
         _check_size(len(self.raw_body), max_size)
         return self.raw_body
+
+    async def receive(self) -> dict[str, Any]:
+        "The body as ASGI's messages have it, all of it at once."
+        return {'type': 'http.request', 'body': await self.body(), 'more_body': False}
 
     async def json(self, max_size: int | None = None, # Bytes; None: `max_form`
                    ) -> Any:
@@ -419,13 +430,6 @@ class Request(RequestHead):
             except FormError as e:
                 raise HTTPException(e.status, str(e)) from (_let_pass(str(e)) if e.status == 413 else None)
         return self._form
-
-    @property
-    def scope(self) -> Any:
-        "The facts by the names of ASGI's connection scope; what is put in stays there, such as `auth`."
-        if self.asgi_scope is None:
-            self.asgi_scope = _scope_of(self)
-        return self.asgi_scope
 
     def set_cookie(self, name: str, # A token (RFC 6265, section 4.1.1)
                    value: str = '', # Percent-encoded where it has to be

@@ -49,6 +49,7 @@ def adopt_figures(context: HandlerContext) -> None:
     figures = pyplot_holder().figs
     context.figures, figures.of_cells = figures.of_cells, OrderedDict()
 
+# %% ../../nbs/notebook/03_figures.ipynb #849f77a3
 def show_figures() -> None:
     "Show and close the figures of the handler that this is called for. Takes a while: not on the loop."
     inline, pyplot = (sys.modules.get(name) for name in ('matplotlib_inline.backend_inline', 'matplotlib.pyplot'))

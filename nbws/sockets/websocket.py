@@ -67,20 +67,57 @@ CONNECTING_SENT = 1.0 # The same for an async `conn` that has sent something: it
 @dataclass(slots=True)
 class EarlyConn:
     "`conn` runs, and the handshake is not answered yet."
+    begun: float # By the loop's clock
     done: bool = False # It has come to its end
     close: tuple[int, str] | None = None # Its code and reason, if it has closed the socket
 
+    async def wait(self, ws: AppSocket, is_sync: bool) -> None:
+        "Until it is done, its time is over, or so much was sent that it can only go on once the client reads."
+        while not self.done and ws.outbox.unsent <= HIGH_WATER:
+            bound = CONNECTING_SENT if ws.outbox.unsent and not is_sync else CONNECTING
+            left = self.begun + bound - ws.loop.time()
+            if left <= 0:
+                return
+            ws.waiter = ws.loop.create_future()
+            await asyncio.wait((ws.waiter,), timeout=left)
+
+# %% ../../nbs/sockets/06_websocket.ipynb #8eae4da5
 @dataclass(slots=True)
 class PullState:
     "A pull-style handler at work."
     decision: asyncio.Future[Upgrade | None] # What the handshake is answered: None where it ended without `accept`
     stale: bool = False # Another handler takes over at its next `receive`
 
+# %% ../../nbs/sockets/06_websocket.ipynb #5d358be6
+class EndpointChange:
+    "The way of a socket to its newest handlers."
+    __slots__ = ('socket', 'target')
+
+    def __init__(self, socket: AppSocket, target: Endpoint) -> None:
+        self.socket, self.target = socket, target # The newest: replaced where they change again meanwhile
+
+    async def run(self) -> None:
+        "Leave by the old `disconn` and come in by the new `conn`; if that is cancelled, go on without."
+        ws = self.socket
+        try:
+            while ws.endpoint is not self.target:
+                old, new = ws.endpoint, self.target
+                differ = old.callbacks() != new.callbacks()
+                if differ:
+                    await old.closed(ws, quiet=True) # Its variables may be gone; nobody needs to hear of it
+                ws.hand_over(new)
+                if differ:
+                    await new.opened(ws)
+        finally:
+            if ws.endpoint is not self.target:
+                ws.hand_over(self.target)
+            ws.change = None
+
 # %% ../../nbs/sockets/06_websocket.ipynb #2f027993
-class AppSocket(SocketFacts):
+class AppSocket:
     "The app's end of an open socket, for its transport and its app. On the thread of its loop only."
     __slots__ = ('request', 'app', 'endpoint', 'table', 'conn', 'rooms', 'code', 'reason', 'accepted', 'joined',
-                 'moving', 'target', 'answer', 'source', 'outbox', 'dispatcher', 'loop', 'thread', 'early', 'pull',
+                 'change', 'answer', 'source', 'outbox', 'dispatcher', 'loop', 'thread', 'early', 'pull',
                  'waiter', 'handler_thread', '__weakref__')
 
     def __init__(self,
@@ -92,7 +129,7 @@ class AppSocket(SocketFacts):
         self.conn: Conn | None = None # The transport's end once the socket is open
         self.rooms: tuple[Any, ...] = ()
         self.code, self.reason = 0, '' # How it ended
-        self.target, self.moving = endpoint, False # Where it is going when its handlers change
+        self.change: EndpointChange | None = None # It is on its way to newer handlers
         self.accepted = self.joined = False # The handshake is accepted; `conn` has begun
         self.answer: Any = None # What a pull-style handler returned or raised instead of accepting
         self.source: Any = None # What its messages are bound from
@@ -104,7 +141,7 @@ class AppSocket(SocketFacts):
         self.waiter: asyncio.Future[None] | None = None # Of who waits for a message, or for `conn`
 
     async def connect(self) -> None:
-        """Run `conn` before the handshake is answered: a client that hears that it is connected is where that put it.
+        """Run `conn` before the handshake is answered, so that a client that is connected is in the rooms it joins.
 
         What it sends waits for the transport. The answer waits for `CONNECTING` seconds at the most, `CONNECTING_SENT`
         where an async `conn` has sent something, and not at all where more than `HIGH_WATER` bytes wait to be sent.
@@ -112,18 +149,11 @@ class AppSocket(SocketFacts):
         conn = self.endpoint.conn
         if conn is None or self.endpoint.pull or self.early is not None:
             return
-        early, begin = EarlyConn(), self.loop.time()
-        self.early, self.outbox.open = early, True
+        self.early, self.outbox.open = EarlyConn(self.loop.time()), True
         self.app.sockets.add(self)
         self.dispatcher.enqueue(run_conn)
         try:
-            while not early.done and self.outbox.unsent <= HIGH_WATER:
-                bound = CONNECTING_SENT if self.outbox.unsent and conn.kind != 'sync' else CONNECTING
-                left = begin + bound - self.loop.time()
-                if left <= 0:
-                    break
-                self.waiter = self.loop.create_future()
-                await asyncio.wait((self.waiter,), timeout=left)
+            await self.early.wait(self, conn.kind == 'sync')
         except BaseException: # The handshake will not be answered
             self.closed(CloseCode.ABNORMAL)
             raise
@@ -164,7 +194,7 @@ class AppSocket(SocketFacts):
             dispatcher.start(data)
 
     def arriving(self, size: int) -> None:
-        "So many bytes of a message have come, and it has not ended; 0: it has. Told from 64 KiB on."
+        "So many bytes of a message have come, and it has not ended; 0: it has. Called from 64 KiB on."
         inbox = self.dispatcher.queue()
         inbox.busy = bool(self.dispatcher.held) or (self.dispatcher.busy and self.waiter is None)
         inbox.arriving(size)
@@ -215,38 +245,32 @@ class AppSocket(SocketFacts):
     @property
     def changing(self) -> bool:
         "It is on its way to the next version of its handlers."
-        return self.moving or (self.pull is not None and self.pull.stale)
+        return self.change is not None or (self.pull is not None and self.pull.stale)
+
+    @property
+    def target(self) -> Endpoint:
+        "The newest handlers: those that it has, or is on its way to."
+        return self.endpoint if self.change is None else self.change.target
 
     def turn_to(self, endpoint: Endpoint) -> bool:
         "Go on with another endpoint. Says whether the caller has to `move` the socket, while its messages are held."
-        self.target = endpoint
-        if self.moving:
+        if self.change is not None:
+            self.change.target = endpoint
             return False # It goes on to the newest
         if self.pull is not None or not self.joined or self.endpoint.callbacks() == endpoint.callbacks():
-            self._hand_over(endpoint)
+            self.hand_over(endpoint)
             return False
-        self.moving = True
+        self.change = EndpointChange(self, endpoint)
         if self.dispatcher.busy:
             self.dispatcher.queue().appendleft(run_move)
         return not self.dispatcher.busy
 
     async def move(self) -> None:
-        "Leave by the old `disconn` and come in by the new `conn`, until the newest is reached."
-        try:
-            while self.endpoint is not self.target:
-                old, new = self.endpoint, self.target
-                differ = old.callbacks() != new.callbacks()
-                if differ:
-                    await old.closed(self, quiet=True) # Its variables may be gone; nobody needs to hear of it
-                self._hand_over(new)
-                if differ:
-                    await new.opened(self)
-        finally:
-            if self.endpoint is not self.target:
-                self._hand_over(self.target)
-            self.moving = False
+        "Go to the newest handlers."
+        if self.change is not None:
+            await self.change.run()
 
-    def _hand_over(self, endpoint: Endpoint) -> None:
+    def hand_over(self, endpoint: Endpoint) -> None:
         "Messages are for `endpoint` from now on; a pull-style handler is ended at its `receive`."
         self.endpoint, self.outbox.overflow = endpoint, endpoint.overflow
         if self.pull is not None:
@@ -304,113 +328,10 @@ async def _push_from_now_on(ws: AppSocket, pull: PullState) -> None:
     if ws.code:
         ws.dispatcher.queue().append(run_disconn)
 
-# %% ../../nbs/sockets/06_websocket.ipynb #4b019b0e
-_SEVERAL = frozenset((tuple, list))
-
-# %% ../../nbs/sockets/06_websocket.ipynb #2b58d6e9
-class WebSocket(AppSocket):
-    "An open socket as handlers see it. `send`, `close` and `ping` from any thread; the rest on the server's loop."
+# %% ../../nbs/sockets/06_websocket.ipynb #abb7fccc
+class ReceivingSocket(AppSocket):
+    "An open socket as a pull-style handler sees it, which accepts the handshake and receives. On the server's loop."
     __slots__ = ()
-
-    @property
-    def open(self) -> bool:
-        "Messages can be sent."
-        return self.outbox.open
-
-    @property
-    def dropped(self) -> int:
-        "Messages to it that were dropped: its client did not read, and its route says `overflow='drop'`."
-        return self.outbox.dropped
-
-    def __repr__(self) -> str:
-        return f'<WebSocket {printable(self.path)} {"open" if self.open else self.code or "connecting"}>'
-
-    def send(self, *content: Any, # Components, text, bytes, or data that becomes JSON
-             ) -> Awaitable[None]:
-        """Send one message. From any thread; on the server's loop, `await` waits for a client that does not read.
-
-        Raises `WebSocketDisconnect` where a handler of this socket goes on though its client has left, and
-        `UnicodeEncodeError` for text with half a surrogate pair. From elsewhere, nothing is sent once it is closed.
-        """
-        thing = content[0] if len(content) == 1 else content
-        if thing.__class__ in _SEVERAL and (texts := apart(thing)):
-            return self._send_all(texts)
-        data = to_payload(thing)
-        if data is None:
-            return DONE
-        if threading.get_ident() != self.thread:
-            return self._send_from_thread(data)
-        task = self.dispatcher.task
-        if self.code and task is not None and asyncio.current_task() is task:
-            raise WebSocketDisconnect(self.code, self.reason) # A handler that goes on for a client that has left
-        outbox = self.outbox
-        outbox.push(data)
-        return outbox if outbox.lags or outbox.unsent else DONE
-
-    def _send_all(self, texts: list[str]) -> Awaitable[None]: return [self.send(text) for text in texts][-1]
-
-    def _send_from_thread(self, data: str | bytes | Payload) -> Awaitable[None]:
-        if self.code and self.handler_thread == threading.get_ident():
-            raise WebSocketDisconnect(self.code, self.reason)
-        encodable(data) # Here, where whoever says it hears of it
-        self.call_soon(self.outbox.push, data)
-        return DONE
-
-    def say(self, content: Any) -> Awaitable[None]:
-        "Send what a handler returned or yielded; nothing, if the client has left. On the server's loop only."
-        if content.__class__ in _SEVERAL and (texts := apart(content)):
-            return self._send_all(texts)
-        data = to_payload(content)
-        outbox = self.outbox
-        if data is not None:
-            outbox.push(data)
-        return outbox if outbox.lags or outbox.unsent else DONE
-
-    def in_thread(self, function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
-        "Call a sync handler of this socket; in a worker thread."
-        self.handler_thread = threading.get_ident()
-        try:
-            return function(**arguments)
-        finally:
-            self.handler_thread = 0
-
-    def send_text(self, text: str, # Empty or not
-                  ) -> Awaitable[None]:
-        "Send text. From any thread, as `send`."
-        return self.send(text or Payload(''))
-
-    def send_bytes(self, data: bytes, # Empty or not
-                   ) -> Awaitable[None]:
-        "Send a binary message. From any thread, as `send`."
-        return self.send(data or Payload(b''))
-
-    def send_json(self, data: Any, # Any value: see `to_json`
-                  ) -> Awaitable[None]:
-        "Send a value as JSON. From any thread, as `send`."
-        return self.send(to_json(data))
-
-    def ping(self, data: bytes = b'', # At most 125 bytes, which the pong repeats
-             ) -> Awaitable[None]:
-        "Send a ping; none while much is unsent, behind which it would say nothing. From any thread."
-        self.call_soon(self._ping, data)
-        return DONE
-
-    def _ping(self, data: bytes) -> None:
-        if self.conn is not None:
-            self.conn.ping(data)
-
-    def close(self,
-              code: int = CloseCode.NORMAL, # 1000 to 1014, or 3000 to 4999 (RFC 6455, section 7.4)
-              reason: str = '', # At most 123 bytes
-              ) -> Awaitable[None]:
-        "Close the socket. From any thread; again is harmless. Raises `ValueError` for what is no close code."
-        if code not in range(1000, 1015) and code not in range(3000, 5000):
-            raise ValueError(f'{code} is no close code: use 1000, or 3000 to 4999')
-        if threading.get_ident() == self.thread:
-            self.shut(code, reason)
-        else:
-            self.call_soon(self.shut, code, reason)
-        return DONE
 
     async def accept(self,
                      subprotocol: str | None = None, # One of those that the client offers
@@ -490,3 +411,110 @@ class WebSocket(AppSocket):
             raise BindError(f'a message {e}, and is not read as JSON: give the server `Limits(max_form=...)`') from None
         except ValueError as e:
             raise BindError(f'the message is not JSON: {e}') from None
+
+# %% ../../nbs/sockets/06_websocket.ipynb #2b58d6e9
+_SEVERAL = frozenset((tuple, list))
+
+class WebSocket(ReceivingSocket, SocketFacts):
+    "An open socket as handlers see it. `send`, `close` and `ping` from any thread; the rest on the server's loop."
+    __slots__ = ()
+
+    @property
+    def open(self) -> bool:
+        "Messages can be sent."
+        return self.outbox.open
+
+    @property
+    def dropped(self) -> int:
+        "Messages to it that were dropped: its client did not read, and its route says `overflow='drop'`."
+        return self.outbox.dropped
+
+    def __repr__(self) -> str:
+        return f'<WebSocket {printable(self.path)} {"open" if self.open else self.code or "connecting"}>'
+
+    def send(self, *content: Any, # Components, text, bytes, or data that becomes JSON
+             ) -> Awaitable[None]:
+        """Send one message. From any thread; on the server's loop, `await` waits for a client that does not read.
+
+        Raises `WebSocketDisconnect` where a handler of this socket goes on though its client has left, and
+        `UnicodeEncodeError` for text with half a surrogate pair. From elsewhere, nothing is sent once it is closed.
+        """
+        thing = content[0] if len(content) == 1 else content
+        if thing.__class__ in _SEVERAL and (texts := apart(thing)):
+            return self._send_all(texts)
+        data = to_payload(thing)
+        if data is None:
+            return DONE
+        if threading.get_ident() != self.thread:
+            return self._send_from_thread(data)
+        task = self.dispatcher.task
+        if self.code and task is not None and asyncio.current_task() is task:
+            raise WebSocketDisconnect(self.code, self.reason) # A handler that goes on for a client that has left
+        outbox = self.outbox
+        outbox.push(data)
+        return outbox if outbox.lags or outbox.unsent else DONE
+
+    def _send_all(self, texts: list[str]) -> Awaitable[None]: return [self.send(text) for text in texts][-1]
+
+    def _send_from_thread(self, data: str | bytes | Payload) -> Awaitable[None]:
+        if self.code and self.handler_thread == threading.get_ident():
+            raise WebSocketDisconnect(self.code, self.reason)
+        encodable(data) # Raises in the thread that sends it
+        self.call_soon(self.outbox.push, data)
+        return DONE
+
+    def say(self, content: Any) -> Awaitable[None]:
+        "Send what a handler returned or yielded; nothing, if the client has left. On the server's loop only."
+        if content.__class__ in _SEVERAL and (texts := apart(content)):
+            return self._send_all(texts)
+        data = to_payload(content)
+        outbox = self.outbox
+        if data is not None:
+            outbox.push(data)
+        return outbox if outbox.lags or outbox.unsent else DONE
+
+    def in_thread(self, function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
+        "Call a sync handler of this socket; in a worker thread."
+        self.handler_thread = threading.get_ident()
+        try:
+            return function(**arguments)
+        finally:
+            self.handler_thread = 0
+
+    def send_text(self, text: str, # Empty or not
+                  ) -> Awaitable[None]:
+        "Send text. From any thread, as `send`."
+        return self.send(text or Payload(''))
+
+    def send_bytes(self, data: bytes, # Empty or not
+                   ) -> Awaitable[None]:
+        "Send a binary message. From any thread, as `send`."
+        return self.send(data or Payload(b''))
+
+    def send_json(self, data: Any, # Any value: see `to_json`
+                  ) -> Awaitable[None]:
+        "Send a value as JSON. From any thread, as `send`."
+        return self.send(to_json(data))
+
+    def ping(self, data: bytes = b'', # At most 125 bytes, which the pong repeats
+             ) -> Awaitable[None]:
+        "Send a ping; none while much is unsent, behind which it would say nothing. From any thread."
+        self.call_soon(self._ping, data)
+        return DONE
+
+    def _ping(self, data: bytes) -> None:
+        if self.conn is not None:
+            self.conn.ping(data)
+
+    def close(self,
+              code: int = CloseCode.NORMAL, # 1000 to 1014, or 3000 to 4999 (RFC 6455, section 7.4)
+              reason: str = '', # At most 123 bytes
+              ) -> Awaitable[None]:
+        "Close the socket. From any thread; again is harmless. Raises `ValueError` for what is no close code."
+        if code not in range(1000, 1015) and code not in range(3000, 5000):
+            raise ValueError(f'{code} is no close code: use 1000, or 3000 to 4999')
+        if threading.get_ident() == self.thread:
+            self.shut(code, reason)
+        else:
+            self.call_soon(self.shut, code, reason)
+        return DONE

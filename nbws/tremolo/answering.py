@@ -65,7 +65,7 @@ def closing(app: HookedApp, request: Request, response: Response) -> Response:
 # %% ../../nbs/tremolo/13_answering.ipynb #87ceddcd
 def then(first: Any, # What runs in the background of an answer, or None
          connection: ConnectionContext) -> Callable[[], Awaitable[None]]:
-    "The same, and then the connection's end."
+    "A function that runs what is given, and then ends the connection."
     async def run() -> None:
         if first is not None:
             await call_hook(first, {})

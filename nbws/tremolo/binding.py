@@ -34,7 +34,7 @@ class CallingApp(ReportingApp, Protocol):
 
 # %% ../../nbs/tremolo/04_binding.ipynb #2b53b214
 class TremoloCall:
-    "A request on its way through the app, with all that handlers may ask for. On the server's loop."
+    "What belongs to one request: all that its hooks and its handler may ask for. On the server's loop."
     __slots__ = ('app', 'ours', 'request', 'response', 'connection', 'prefix', 'next', 'func', 'kwargs', 'sse', 'exc')
     context = property(attrgetter('connection.context'))
     globals = property(attrgetter('app.context'))
@@ -60,7 +60,7 @@ class TremoloCall:
     def loop(self) -> asyncio.AbstractEventLoop: return asyncio.get_running_loop()
 
     def take(self, options: Mapping[str, Any]) -> None:
-        "Let a handler's or a hook's options count."
+        "Apply the options of a handler or a hook: `status` and `content_type` are the response's from now on."
         self.response.options.update(options)
         if (status := options.get('status')) is not None:
             self.response.set_status(*(status if isinstance(status, tuple) else (status,)))
@@ -79,7 +79,7 @@ def call_of(request: Request) -> TremoloCall | None:
     return found
 
 def handler_call(request: Request) -> TremoloCall:
-    "The call that stands for a request on its way to a handler."
+    "The call that stands for a request that has reached its handler."
     found = call_of(request)
     assert found is not None, 'the app makes it before any handler runs'
     return found

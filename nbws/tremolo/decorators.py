@@ -22,7 +22,7 @@ def decorator(add: Callable[[Any, str, int], Any], # Adds a function to an occas
               name: str, # Of the occasion
               args: tuple[Any, ...], # The function, where the decorator is used without parentheses
               priority: int) -> Any:
-    "What `@app.on_request` and `@app.on_request(priority=1)` are."
+    "The decorator of `@app.on_request` and of `@app.on_request(priority=1)`."
     def decorate(function: F) -> F:
         add(function, name, priority)
         return function

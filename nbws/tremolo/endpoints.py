@@ -30,7 +30,7 @@ __all__ = []
 
 # %% ../../nbs/tremolo/07_endpoints.ipynb #e7d35048
 def enter_handler(x: TremoloCall, function: Any, options: dict[str, Any]) -> None:
-    "Let a call be answered by a handler: its options count, and `request.context.path` has the groups of its path."
+    "Prepare a call for its handler: its options are applied, and `request.context.path` has the groups of its path."
     x.func, x.kwargs = function, options
     x.take(options)
     request = x.ours
@@ -41,7 +41,7 @@ def enter_handler(x: TremoloCall, function: Any, options: dict[str, Any]) -> Non
 
 # %% ../../nbs/tremolo/07_endpoints.ipynb #8c23fc10
 async def write_rest(response: ResponseWriter, result: Any) -> None:
-    "What a handler that has written something returns or yields behind it."
+    "Send what a handler returns or yields after it has written something, and end the answer."
     if isinstance(result, YieldedBody):
         try:
             async for chunk in result:

@@ -5,6 +5,8 @@
 # %% ../../nbs/tremolo/00_exceptions.ipynb #ef0799e6
 from __future__ import annotations
 
+import asyncio
+import re
 from typing import Any
 
 from ..core.data import ascii_field
@@ -19,7 +21,7 @@ __all__ = ['TremoloException', 'HTTPException', 'HTTPRedirect', 'BadRequest', 'U
 
 # %% ../../nbs/tremolo/00_exceptions.ipynb #17fd8fa9
 class TremoloException(Exception):
-    "The base of them all. Its text is its arguments; a number in front is set off by a colon."
+    "The base class of all. Its text is its arguments, with a colon behind a number in front."
     message = 'TremoloException'
 
     def __str__(self) -> str:
@@ -28,12 +30,32 @@ class TremoloException(Exception):
         first, *rest = map(str, self.args)
         return f'{first}: {" ".join(rest)}' if rest and isinstance(self.args[0], int) else ' '.join((first, *rest))
 
+# %% ../../nbs/tremolo/00_exceptions.ipynb #eb4ad656
+def header_fields(options: dict[str, Any], # Names with `_` for `-`, such as retry_after
+                  ) -> dict[str, str]:
+    "The header fields that keywords stand for. Raises `ValueError` for a value that cannot stand in one."
+    found = {}
+    for name, value in options.items():
+        name = name.replace('_', '-')
+        found[name] = value.decode('latin-1') if isinstance(value, bytes) else ascii_field(name, str(value))
+    return found
+
 # %% ../../nbs/tremolo/00_exceptions.ipynb #c55f5b14
 class HTTPException(TremoloException, AnyHTTPException):
     "Answer with `code`. Further keyword arguments become header fields: `allow='GET'`, `retry_after=5`."
     code = 500
     message = 'Internal Server Error'
     content_type = 'text/html; charset=utf-8'
+    options: dict[str, Any]
+
+    def __new__(cls, *args: Any, cause: BaseException | None = None, **options: Any) -> HTTPException:
+        if isinstance(cause, HTTPException) and not issubclass(cls, WebSocketException):
+            return cause
+        kind: type[HTTPException] = cls
+        if cause is not None and cls is HTTPException:
+            late = isinstance(cause, (TimeoutError, asyncio.TimeoutError)) # Two classes before Python 3.11
+            kind = RequestTimeout if late else InternalServerError
+        return super().__new__(kind)
 
     def __init__(self, *args: Any,
                  code: int | None = None, # 300 to 599
@@ -43,37 +65,41 @@ class HTTPException(TremoloException, AnyHTTPException):
                  **options: Any) -> None:
         Exception.__init__(self, *(args or (cause.args if cause else ())))
         self.code, self.message = code or self.code, message or self.message
-        self.content_type, self.options = content_type or self.content_type, options
-        if cause is not None and cause is not self:
+        self.content_type = content_type or self.content_type
+        if cause is self:
+            options = options or self.options
+        elif cause is not None:
             self.__cause__ = cause
-        self.headers: dict[str, str] = {}
-        for name, value in options.items():
-            name = name.replace('_', '-')
-            text = value.decode('latin-1') if isinstance(value, bytes) else ascii_field(name, str(value))
-            self.headers[name] = text
+        self.options = options
+        self.headers = header_fields(options)
 
     @property
     def status_code(self) -> int: # type: ignore[override]
         "The status of the answer: 500 where `code` is a socket's close code."
         return self.code if 300 <= self.code < 600 else 500
     @property
-    def detail(self) -> str: return str(self) # type: ignore[override]
+    def detail(self) -> str: "What a visitor may read."; return str(self) # type: ignore[override]
+    @property
+    def encoding(self) -> str:
+        "The charset that `content_type` names, or UTF-8."
+        found = re.search(r';\s*charset="?([^\s;"]+)', self.content_type, re.I)
+        return found[1] if found else 'utf-8'
 
 # %% ../../nbs/tremolo/00_exceptions.ipynb #14bf0dd8
-class HTTPRedirect(HTTPException): "Go elsewhere: `HTTPRedirect(location='/home')`."; code, message = 302, 'Found'
+class HTTPRedirect(HTTPException): "Another address: `HTTPRedirect(location='/home')`."; code, message = 302, 'Found'
 class BadRequest(HTTPException): "The request cannot be understood."; code, message = 400, 'Bad Request'
-class Unauthorized(HTTPException): "Who are you?"; code, message = 401, 'Unauthorized'
-class Forbidden(HTTPException): "Not for you."; code, message = 403, 'Forbidden'
-class NotFound(HTTPException): "There is nothing here."; code, message = 404, 'Not Found'
+class Unauthorized(HTTPException): "Only for who has logged in."; code, message = 401, 'Unauthorized'
+class Forbidden(HTTPException): "Not for this visitor."; code, message = 403, 'Forbidden'
+class NotFound(HTTPException): "Nothing answers at this path."; code, message = 404, 'Not Found'
 class MethodNotAllowed(HTTPException): "Not by this method."; code, message = 405, 'Method Not Allowed'
 class RequestTimeout(HTTPException): "The request did not come in time."; code, message = 408, 'Request Timeout'
 class PreconditionFailed(HTTPException): "A condition does not hold."; code, message = 412, 'Precondition Failed'
 class PayloadTooLarge(HTTPException): "The body is too large."; code, message = 413, 'Payload Too Large'
 class RangeNotSatisfiable(HTTPException): "The file has no such part."; code, message = 416, 'Range Not Satisfiable'
 class ExpectationFailed(HTTPException): "An `Expect` field cannot be met."; code, message = 417, 'Expectation Failed'
-class TooManyRequests(HTTPException): "Slow down."; code, message = 429, 'Too Many Requests'
-class InternalServerError(HTTPException): "Something broke."
-class ServiceUnavailable(HTTPException): "Try again later."; code, message = 503, 'Service Unavailable'
+class TooManyRequests(HTTPException): "Too many requests in a time."; code, message = 429, 'Too Many Requests'
+class InternalServerError(HTTPException): "An error of the program."
+class ServiceUnavailable(HTTPException): "Cannot be answered now."; code, message = 503, 'Service Unavailable'
 
 # %% ../../nbs/tremolo/00_exceptions.ipynb #2e3087c6
 class WebSocketException(HTTPException):

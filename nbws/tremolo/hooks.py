@@ -23,7 +23,7 @@ __all__ = []
 WAY_OUT = ('response', 'worker_stop', 'close')
 
 class Hook(NamedTuple):
-    "A function that runs at one of the app's occasions."
+    "A function that runs on one of the app's occasions."
     function: Callable[..., Any]
     priority: int
     route: Route # Whose owner gets what the hook prints

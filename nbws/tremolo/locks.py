@@ -35,7 +35,7 @@ class ServerLock:
             raise TimeoutError('the lock was not free in time') from None
 
     def release(self) -> None:
-        "Let the next one in; harmless where nobody holds it."
+        "Free the lock for the next handler; without effect where nobody holds it."
         with suppress(RuntimeError):
             self.locks[self.name].release()
 

@@ -51,7 +51,7 @@ class Context(SimpleNamespace):
     def get(self, name: str, default: Any = None) -> Any: "As a dict's."; return vars(self).get(name, default)
     def update(self, *args: Any, **values: Any) -> None: "As a dict's."; vars(self).update(*args, **values)
     def clear(self) -> None: "As a dict's."; vars(self).clear()
-    def __getattr__(self, name: str) -> Any: # Also pop, items, keys, setdefault
+    def __getattr__(self, name: str) -> Any: # Other methods of a dict: pop, items, keys, setdefault
         if name.startswith('__'):
             raise AttributeError(name)
         return getattr(vars(self), name)
@@ -163,7 +163,7 @@ class TremoloRequest(RequestLine):
 
 # %% ../../nbs/tremolo/01_requests.ipynb #4704b276
 class Incoming(TremoloRequest):
-    "The same, with the ways to read the body. What `app.route` handlers get as `request`."
+    "A request with its body. What `app.route` handlers get as `request`."
     async def stream(self, timeout: float | None = None, raw: bool = False) -> AsyncIterator[bytes]:
         "The body as it comes. Raises `RequestTimeout` after `timeout` silent seconds."
         while chunk := await self.read(timeout=timeout):

@@ -96,7 +96,7 @@ def cookie_line(name: str, value: str,
 
 # %% ../../nbs/tremolo/02_responses.ipynb #5e5de57d
 def is_broken(*texts: str) -> bool:
-    "Would one of these texts begin a line of its own in a message's head?"
+    "Whether one of these texts would end its line in a message's head."
     return any(c in '\r\n\0' for text in texts for c in text)
 
 # %% ../../nbs/tremolo/02_responses.ipynb #52bd8601
@@ -175,7 +175,7 @@ class TremoloResponse:
 
 # %% ../../nbs/tremolo/02_responses.ipynb #aa40e6fd
 class ResponseWriter(TremoloResponse):
-    "The same, with the ways to write. What handlers get as `response`."
+    "A response that can be written to. What handlers get as `response`."
     def made(self, body: Any = b'') -> Response:
         "An answer with this content."
         response = Response(body, self.status)

@@ -121,7 +121,7 @@ class TremoloWebSocket(WebSocket):
         return super().close(code, reason)
 
     def closed(self, code: int, reason: str = '') -> None:
-        "The transport has closed the socket."
+        "The transport has closed the socket: the connection's close hooks run."
         super().closed(code, reason)
         if self.call:
             self.call.connection.closed()

@@ -20,7 +20,10 @@ from nbws.core.data import Fields
 from nbws.core.errors import NbwsError
 from nbws.core.request import Request
 from nbws.server.listener import Server
-from nbws.web.sessions import ENDED, LARGEST, LIVE, Session, Sessions, secret_key
+from nbws.web.keys import secret_key
+from nbws.web.session_data import Session
+from nbws.web.session_store import ENDED, LARGEST, LIVE
+from nbws.web.sessions import Sessions
 from nbws.web.succession import adopt
 from nbws.testing import Client
 from nbws.tremolo import Tremolo

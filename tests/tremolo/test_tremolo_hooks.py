@@ -1,0 +1,146 @@
+"""Hooks of Tremolo's style: their order, and what they may answer."""
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+
+import pytest
+from live import BOUND, live
+from websockets.exceptions import InvalidStatus
+
+from nbws.tremolo import Tremolo
+from nbws.tremolo.exceptions import Forbidden
+
+
+def test_worker_hooks_run_in_order() -> None:
+    app, seen = Tremolo(), []
+    @app.on_worker_start
+    async def second(app, globals, context, loop, logger):  # noqa: A002
+        seen.append(('second', globals is context is app.context, loop is asyncio.get_running_loop()))
+        globals.shared = 5
+    @app.on_worker_start(priority=1)
+    async def first(**worker): seen.append('first')
+    @app.on_worker_stop
+    async def last(app): seen.append('last')
+    @app.on_worker_stop
+    async def stop(**worker): seen.append('stop')
+    @app.route('/')
+    async def page(globals): return str(globals.shared)  # noqa: A002
+    with live(app) as c: assert c.get().text == '5'
+    assert seen == ['first', ('second', True, True), 'stop', 'last']
+
+
+def test_a_late_worker_hook_gets_the_servers_loop() -> None:
+    "A cell that adds one has a loop of its own, the kernel's; a thread has none."
+    app, loops, ran = Tremolo(), [], threading.Semaphore(0)
+    async def late(loop):
+        loops.append((loop, asyncio.get_running_loop()))
+        ran.release()
+    async def cell(): app.add_hook(late)
+    with live(app):
+        asyncio.run(cell())
+        app.add_hook(late)
+        assert ran.acquire(timeout=BOUND) and ran.acquire(timeout=BOUND)
+        assert loops == [(app.loop, app.loop)] * 2
+
+
+def test_a_true_result_ends_the_row() -> None:
+    app, seen = Tremolo(), []
+    @app.on_worker_start
+    async def one(**_):
+        seen.append(1)
+        return True
+    @app.on_worker_start
+    async def two(**_): seen.append(2)
+    with live(app): pass
+    assert seen == [1]
+
+
+def test_connection_hooks() -> None:
+    app, seen, gone = Tremolo(), [], threading.Event()
+    @app.on_connect
+    async def connected(context, **server):
+        context.visits = 0
+        seen.append('connect')
+    @app.on_close
+    async def closed(context, **server):
+        seen.append(('close', context.visits))
+        gone.set()
+    @app.route('/')
+    async def page(context, websocket=None):
+        context.visits += 1
+        if websocket:
+            async for _ in websocket: pass
+        return str(context.visits)
+    with live(app) as c:
+        assert [c.get().text for _ in range(3)] == ['1', '2', '3']
+        c.http.close()
+        assert gone.wait(BOUND)
+        assert seen == ['connect', ('close', 3)]
+        gone.clear()
+        c.ws().close()
+        assert gone.wait(BOUND)
+        assert seen[2:] == ['connect', ('close', 1)]
+
+
+def test_request_and_response_hooks_run_by_priority() -> None:
+    app, order = Tremolo(), []
+    def hook(kind: str, name: str, **options: Any) -> None:
+        async def run(**server): order.append(name)
+        getattr(app, kind)(**options)(run) if options else getattr(app, kind)(run)
+    hook('on_request', 'in 1')
+    hook('on_request', 'in 2')
+    hook('on_request', 'in first', priority=5)
+    hook('on_response', 'out 1')
+    hook('on_response', 'out 2')
+    hook('on_response', 'out last', priority=1000)
+    @app.route('/')
+    async def page(**_): order.append('page')
+    with live(app) as c: c.get()
+    assert order == ['in first', 'in 1', 'in 2', 'page', 'out 2', 'out 1', 'out last']
+
+
+def test_request_hooks_answer_instead_before_the_upgrade(hybrid: Tremolo) -> None:
+    @hybrid.on_request
+    async def gate(request, response, status=(403, 'Forbidden'), **_):
+        if b'returned' in request.query_string: return 'no'
+        if b'raised' in request.query_string: raise Forbidden('never')
+    with live(hybrid) as c:
+        assert (c.get('/?returned').status_code, c.get('/?returned').text) == (403, 'no')
+        assert (r := c.get('/?raised')).status_code == 403
+        assert 'never' in r.text
+        for path in ('/?returned', '/?raised'):
+            with pytest.raises(InvalidStatus) as e: c.ws(path)
+            assert e.value.response.status_code == 403
+        assert c.get().status_code == 200
+
+
+def test_response_hooks_see_and_replace() -> None:
+    app = Tremolo()
+    @app.on_response
+    async def stamp(request, response):
+        response.set_header('X-Stamp', str(response.get_status()[0]))
+        if request.query_string == b'other': return b'other'
+    @app.route('/')
+    async def page(status=(201, 'Created')):
+        yield b'a'
+        yield b'b'
+    with live(app) as c:
+        assert ((r := c.get()).text, r.headers['x-stamp']) == ('ab', '201')
+        assert c.get('/?other').text == 'other'
+
+
+def test_hooks_of_a_cell_that_is_run_again_are_replaced() -> None:
+    app = Tremolo()
+    class InACell(type(app.environment)):  # type: ignore[misc]
+        def owner(self, function): return notebook_owner
+    from nbws.core.routing import Owner
+    notebook_owner = Owner('cell-1', 'cell [1]')
+    app.environment = InACell()
+    for _ in range(2):
+        @app.on_request
+        async def gate(**_): ...
+        @app.on_worker_stop
+        async def stop(**_): ...
+    assert len(app.stages[()]['request']) == len(app.hooks['worker_stop']) == 1
