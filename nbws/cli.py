@@ -27,6 +27,7 @@ from .web.app import WebApp
 from .web.tracebacks import users_traceback
 from .sockets.workers import TimeLimitReached, time_limited
 from .server.limits import Limits
+from .check import check
 from .dev.reload import Development, ReloadedApp
 from .loading import LOADING, LoadFailed, NothingThere, load_app
 from .supervisor import NOTHING_THERE, Children, Supervisor
@@ -39,7 +40,7 @@ from .server.listener import FIRST, TLS_PASSWORD, Server, load_tls
 log = logging.getLogger('nbws')
 
 # %% auto #0
-__all__ = ['log', 'DEMO', 'Help', 'main', 'run', 'demo']
+__all__ = ['log', 'DEMO', 'Help', 'main', 'run', 'check_files', 'demo']
 
 # %% ../nbs/04_cli.ipynb #3febf8c5
 def load(target: str) -> Any:
@@ -224,7 +225,7 @@ def _supervise(target: str, o: dict[str, Any]) -> int:
 # %% ../nbs/04_cli.ipynb #ebc3baee
 class Help(click.Group):
     "Commands in the order in which they are taught."
-    def list_commands(self, ctx: click.Context) -> list[str]: return ['run', 'demo']
+    def list_commands(self, ctx: click.Context) -> list[str]: return ['run', 'check', 'demo']
 
 @click.group(cls=Help, context_settings={'help_option_names': ['-h', '--help'], 'max_content_width': 100})
 @click.version_option(__version__, message='nbws %(version)s')
@@ -235,6 +236,7 @@ def main() -> None:
     nbws demo                    a chat, to see what this is about
     nbws run chat.ipynb          a notebook's app
     nbws run chat:app --reload   a module's app, started again when a file is saved
+    nbws check app.py            what a file written for FastHTML or Tremolo needs
     """
 
 # %% ../nbs/04_cli.ipynb #60af8337
@@ -296,6 +298,27 @@ def run(target: str, inherited: str, **options: Any) -> None:
     except NbwsError as e:
         raise click.ClickException(str(e)) from None
     sys.exit(code)
+
+# %% ../nbs/04_cli.ipynb #ab3d3693
+@main.command('check')
+@click.argument('files', nargs=-1, required=True, type=click.Path(path_type=Path))
+def check_files(files: tuple[Path, ...]) -> None:
+    """Say what in FILES is FastHTML's or Tremolo's and unknown here. Nothing of them is run.
+
+    \b
+    nbws check app.py          a script, and the modules beside it that it imports
+    nbws check chat.ipynb      a notebook
+    """
+    try:
+        found = list(check(*files))
+    except NothingThere as e:
+        raise click.ClickException(str(e)) from None
+    for unknown in found:
+        click.echo(str(unknown))
+    if found:
+        click.echo(f'{len(found)} unknown; the table "Coming from FastHTML" says what differs on purpose', err=True)
+        sys.exit(1)
+    click.echo('nothing in there is unknown here', err=True)
 
 # %% ../nbs/04_cli.ipynb #89b2f0e4
 DEMO = Path(str(resources.files('nbws.examples')/'demo.ipynb'))
