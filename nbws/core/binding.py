@@ -123,7 +123,7 @@ def _collect(s: Source, name: str) -> list[Any] | None:
 
 # %% ../../nbs/core/10_binding.ipynb #81dbe20c
 def _missing(s: Source, name: str) -> BindError:
-    "What the developer needs to see a slip of the pen: the names that came, a few of them and no long ones."
+    "An error with the names that came, by which a developer sees a misspelt one: a few of them, shortened."
     names = dict.fromkeys([*(s.request.path_params or ()), *s.request.query_params, *s.data])
     if not names:
         return BindError(f'no value for {name!r}; nothing came')
@@ -209,7 +209,7 @@ def _record(p: inspect.Parameter, kind: Any, where: str) -> Get:
 
 # %% ../../nbs/core/10_binding.ipynb #133102c2
 def _fields_of(made: Any) -> Any:
-    "A record whose own dicts are known for a visitor's: a `TypedDict`, and what pydantic copies."
+    "A record whose own dicts are marked as a visitor's: a `TypedDict`, and what pydantic copies."
     if made.__class__ is dict:
         return Fields({k: _fields_of(v) for k, v in made.items()})
     if made.__class__ is list:
@@ -243,7 +243,7 @@ class Plan:
     names: frozenset[str]
     wants_data: bool # A parameter may come from the form or the message: it has to be parsed
     wants_raw: bool # A parameter is the body or the message as it came
-    takes_objects: bool = True # A parameter may be an object of JSON: those have to be known for a visitor's
+    takes_objects: bool = True # A parameter may be an object of JSON: those have to be marked as a visitor's
     code: Any = None # What the function ran when it was read
 
     @property

@@ -120,7 +120,7 @@ def grouped(conn: Any, # A `Conn` or None
 
 # %% ../../nbs/core/08_protocols.ipynb #8fdcee2c
 class Environment(Protocol):
-    "Where an app's code lives. Every method may be called from any thread, but for the two that say otherwise."
+    "What an app's code runs in. Every method may be called from any thread, but for the two that say otherwise."
     debug: bool # Of apps that do not say: show errors in the page, keep sockets open when a handler fails
     captures_output: bool # `enter` matters: a handler's output has a place of its own
 

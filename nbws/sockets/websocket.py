@@ -131,7 +131,7 @@ class AppSocket:
         self.waiter: asyncio.Future[None] | None = None # Of who waits for a message, or for `conn`
 
     async def connect(self) -> None:
-        """Run `conn` before the handshake is answered: a client that hears that it is connected is where that put it.
+        """Run `conn` before the handshake is answered, so that a client that is connected is in the rooms it joins.
 
         What it sends waits for the transport. The answer waits for `CONNECTING` seconds at the most, `CONNECTING_SENT`
         where an async `conn` has sent something, and not at all where more than `HIGH_WATER` bytes wait to be sent.
@@ -184,7 +184,7 @@ class AppSocket:
             dispatcher.start(data)
 
     def arriving(self, size: int) -> None:
-        "So many bytes of a message have come, and it has not ended; 0: it has. Told from 64 KiB on."
+        "So many bytes of a message have come, and it has not ended; 0: it has. Called from 64 KiB on."
         inbox = self.dispatcher.queue()
         inbox.busy = bool(self.dispatcher.held) or (self.dispatcher.busy and self.waiter is None)
         inbox.arriving(size)
@@ -449,7 +449,7 @@ class WebSocket(ReceivingSocket, SocketFacts):
     def _send_from_thread(self, data: str | bytes | Payload) -> Awaitable[None]:
         if self.code and self.handler_thread == threading.get_ident():
             raise WebSocketDisconnect(self.code, self.reason)
-        encodable(data) # Here, where whoever says it hears of it
+        encodable(data) # Raises in the thread that sends it
         self.call_soon(self.outbox.push, data)
         return DONE
 
