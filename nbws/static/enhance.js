@@ -1,6 +1,6 @@
 // Libraries that make something of elements, also of those that htmx brings: Markdown, formulas, code, diagrams and
-// lists to sort. The script's attributes say which library and which elements: see `nbws.fasthtml.js`. The libraries come from
-// a network of copies (CDN), when the page has loaded.
+// lists to sort. The script's attributes say which library and which elements: see `nbws.fasthtml.js`. The libraries
+// come from a network of copies (CDN), when the page has loaded.
 (() => {
   const data = document.currentScript.dataset
   const CDN = 'https://cdn.jsdelivr.net/npm/'
