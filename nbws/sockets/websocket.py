@@ -49,6 +49,16 @@ class SocketFacts:
     def session(self) -> Any: "The visitor's session; the next page sees what is written."; return self.request.session
     @property
     def state(self) -> SimpleNamespace: "What handlers want to keep with this socket."; return self.request.state
+    @property
+    def scope(self) -> Any: "The handshake by the names of ASGI's scope."; return self.request.scope
+    @property
+    def base_url(self) -> Any: "Where the app begins."; return self.request.base_url
+
+    def url_for(self, name: str, # Of a route of the app
+                **params: Any, # Of its path
+                ) -> Any:
+        "The whole URL of a route."
+        return self.request.url_for(name, **params)
 
 # %% ../../nbs/sockets/06_websocket.ipynb #b1bfe88e
 CONNECTING = 10.0 # Seconds that the answer to a handshake waits for `conn`
@@ -131,7 +141,7 @@ class AppSocket:
         self.waiter: asyncio.Future[None] | None = None # Of who waits for a message, or for `conn`
 
     async def connect(self) -> None:
-        """Run `conn` before the handshake is answered: a client that hears that it is connected is where that put it.
+        """Run `conn` before the handshake is answered, so that a client that is connected is in the rooms it joins.
 
         What it sends waits for the transport. The answer waits for `CONNECTING` seconds at the most, `CONNECTING_SENT`
         where an async `conn` has sent something, and not at all where more than `HIGH_WATER` bytes wait to be sent.
@@ -184,7 +194,7 @@ class AppSocket:
             dispatcher.start(data)
 
     def arriving(self, size: int) -> None:
-        "So many bytes of a message have come, and it has not ended; 0: it has. Told from 64 KiB on."
+        "So many bytes of a message have come, and it has not ended; 0: it has. Called from 64 KiB on."
         inbox = self.dispatcher.queue()
         inbox.busy = bool(self.dispatcher.held) or (self.dispatcher.busy and self.waiter is None)
         inbox.arriving(size)
@@ -449,7 +459,7 @@ class WebSocket(ReceivingSocket, SocketFacts):
     def _send_from_thread(self, data: str | bytes | Payload) -> Awaitable[None]:
         if self.code and self.handler_thread == threading.get_ident():
             raise WebSocketDisconnect(self.code, self.reason)
-        encodable(data) # Here, where whoever says it hears of it
+        encodable(data) # Raises in the thread that sends it
         self.call_soon(self.outbox.push, data)
         return DONE
 

@@ -61,7 +61,7 @@ def run_in_script(app: Application, addresses: Iterable[Address],
     try:
         for s in (server, *more):
             s.bind()
-        server.sockets += [x for s in more for x in s.sockets]
+        server.sockets.extend(x for s in more for x in s.sockets)
         server.run(started)
     finally:
         for s in more:

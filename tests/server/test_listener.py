@@ -317,7 +317,7 @@ def test_half_open_things_do_not_hold_it_up(uvloop: bool, tls: tuple[ssl.SSLCont
         with serving(uvloop=uvloop, **options) as server:
             raws = [Raw(server) for _ in range(10)]
             for n, raw in enumerate(raws): raw.send(b'' if options else handshake()[:n * 5])
-            until(lambda s=server: len(s.connections) + len(s.accepting) == 10)
+            until(lambda s=server: len(s.connections) + len(s.table.accepting) == 10)
             begin = time.monotonic()
             server.stop(timeout=.3)
             assert time.monotonic() - begin < TIMEOUT / 2
@@ -409,7 +409,7 @@ def test_clients_that_spoil_the_tls_handshake(uvloop: bool, tls: tuple[ssl.SSLCo
         try: assert silent.rest() == b''  # Dropped after the time for a header
         except ConnectionResetError: pass
         silent.sock.close()
-        until(lambda: not server.accepting)
+        until(lambda: not server.table.accepting)
 
 
 # Sockets: what the receiver is told, and when
