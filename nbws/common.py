@@ -17,7 +17,6 @@ import json
 import math
 import operator
 import os
-import random
 import re
 import sys
 import types
@@ -58,6 +57,7 @@ from .fasthtml.components import *
 from .fasthtml.core import *
 from .fasthtml.database import NotFoundError, database, tables_of
 from .fasthtml.js import *
+from .fasthtml.monsterui import make_ours
 from .fasthtml.names import later_names
 from .fasthtml.pico import *
 from .fasthtml.toaster import *
@@ -136,6 +136,8 @@ IN_COLAB = 'google.colab' in sys.modules
 _LATER = {name: thing for name, thing in later_names().items() if name not in globals()}
 globals().update(_LATER)
 
+make_ours(sys.modules[__name__])
+
 def __getattr__(name: str) -> Any:
     "What makes elements of any tag: `from nbws.common import Marquee`."
     return tag_named(name)
@@ -167,14 +169,14 @@ __all__ = ['A', 'APIRouter', 'ASGIApp', 'AX', 'Abbr', 'Address', 'Any', 'AnyNow'
            'Video', 'Wbr', 'WebSocket', 'WebSocketDisconnect', 'YouTubeEmbed', 'add_sig_param', 'add_toast',
            'all_meths', 'asdict', 'asyncio', 'attrgetter', 'attribute_name', 'auth_hdrs', 'base64', 'basic_logout',
            'binascii', 'cancel_on_disconnect', 'charset', 'clear', 'compare_digest', 'cookie', 'cors_allow',
-           'dark_media', 'database', 'dataclass', 'date', 'datetime', 'decode_uri', 'def_hdrs', 'devtools_loc',
+           'dark_media', 'database', 'dataclass', 'date', 'decode_uri', 'def_hdrs', 'devtools_loc',
            'document', 'double_braces', 'empty', 'enum', 'fast_app', 'fhjsscr', 'fill_dataclass', 'fill_form',
            'find_inputs', 'flat_tuple', 'flat_xt', 'form2dict', 'fragment', 'ft', 'ft_html', 'ft_hx', 'functools',
            'get_key', 'html2ft', 'html_attrs', 'htmx_hdrs', 'htmxsrc', 'hx_attrs', 'iframe_scr', 'inspect', 'into',
            'io', 'is_document', 'is_elements', 'is_full_page', 'itemgetter', 'itertools', 'js_evt_attrs',
            'js_evts', 'jsd', 'json', 'light_media', 'loose_format', 'math', 'nested_name', 'noop_body', 'npmcdn',
            'operator', 'os', 'parse_form', 'parsed_date', 'partial', 'picocondcss', 'picocondlink', 'picocss',
-           'picolink', 'qp', 'random', 're', 'reduce', 'reg_re_param', 'render', 'render_toasts',
+           'picolink', 'qp', 're', 'reduce', 'reg_re_param', 'render', 'render_toasts',
            'replace_css_vars', 'robots_txt', 'run_js', 'scopesrc', 'serve', 'set_pico_cls', 'setup_toasts',
            'setup_ws', 'show', 'sid_scr', 'signal_shutdown', 'signature', 'sitemap_url', 'sitemap_xml',
            'snake2hyphens', 'sse_message', 'stop', 'surrsrc', 'sys', 'tag_named', 'timedelta', 'to_xml', 'types',
