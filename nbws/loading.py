@@ -35,8 +35,10 @@ class NothingThere(NbwsError):
 class LoadFailed(NbwsError):
     "A module or a notebook that raises; the message holds its traceback."
 
+# %% ../nbs/00_loading.ipynb #7784381a
 LOADING = SimpleNamespace(active=False)
 
+# %% ../nbs/00_loading.ipynb #f5ba5d00
 def _trace(error: BaseException) -> str:
     "A traceback without the frames of the import system and ours."
     here = globals().get('__file__')

@@ -21,7 +21,8 @@ from typing import Any
 import psutil
 import pytest
 from click.testing import CliRunner
-from processes import BOUND, Process, get, listening, nbws, running
+from bound import BOUND, until
+from processes import Process, get, listening, nbws, running
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from nbws import __version__
@@ -444,11 +445,6 @@ def stream():
     assert 'left behind: stream' in process.output
 
 
-def until(true: Any) -> None:
-    "Wait until it is; bounded by the test's own timeout."
-    while not true(): time.sleep(.01)
-
-
 def test_children_end_with_their_parent(tmp_path: Path) -> None:
     (tmp_path/'slow.py').write_text(SLOW)
     with running(nbws('run', 'slow', '--port', '0', '--workers', '2'), cwd=tmp_path) as process:
@@ -609,8 +605,8 @@ def test_reload_does_not_wait_for_what_is_not_there(tmp_path: Path) -> None:
 
 
 def wait_for(process: Process, text: str) -> None:
-    "Ask until the answer is `text`; bounded by the test's own timeout."
-    while process.get('/')[1] != text: pass
+    "Ask until the answer is `text`."
+    until(lambda: process.get('/')[1] == text, text)
 
 
 def test_python_m_and_the_script_are_the_same() -> None:

@@ -18,7 +18,7 @@ from .routing import Owner, Route
 
 # %% auto #0
 __all__ = ['OpenSocket', 'Application', 'Layer', 'Conn', 'Receiver', 'Upgrade', 'BroadcastGroup', 'GroupedConn', 'grouped',
-           'Environment', 'Transport', 'Published', 'Broker']
+           'Environment', 'Published', 'Broker']
 
 # %% ../../nbs/core/08_protocols.ipynb #507b8008
 class OpenSocket(Protocol):
@@ -141,20 +141,6 @@ class Environment(Protocol):
     def on_loop_blocked(self, frame: FrameType) -> None: "The loop that serves stands still at this frame."
     def report(self, app: Application, error: BaseException, route: Route | None, what: str) -> None:
         "Tell the developer of an error; `what` says where: a route's label, a path."
-
-# %% ../../nbs/core/08_protocols.ipynb #c63627cb
-class Transport(Protocol):
-    "What carries requests to an app. From any thread."
-    app: Application # Each request reads it anew, so that it may be replaced at any time
-
-    @property
-    def url(self) -> str: "Where a browser on this machine finds it."
-    @property
-    def running(self) -> bool: "Between `start` and `stop`."
-    def start(self, timeout: float = 10) -> Any:
-        "Start, and return when requests are answered. Raises `StartError`, or what the app's `startup` raises."
-    def stop(self, timeout: float | None = None) -> None:
-        "Close the sockets, let requests end, and stop. Again is harmless."
 
 # %% ../../nbs/core/08_protocols.ipynb #e8842c1a
 class Published(NamedTuple):

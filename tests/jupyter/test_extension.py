@@ -19,7 +19,8 @@ from urllib.parse import quote
 import psutil
 import pytest
 from jupyter_server.extension.manager import ExtensionManager
-from jupyters import BOUND, Answer, Jupyter, Kernel, ask, until
+from bound import BOUND, until
+from jupyters import Answer, Jupyter, Kernel, ask
 from tornado.web import Application
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect

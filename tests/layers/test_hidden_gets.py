@@ -24,19 +24,19 @@ def made(**options: Any) -> App:
     "An app by FastHTML's default: one function for GET and POST; and others for one method each."
     app = App(secret_key='a test', **options)
     @app.route('/both')
-    async def both():
+    async def both() -> str:
         RAN.append('both')
         return 'both'
     @app.route('/any', methods=['get', 'delete'])
-    async def several():
+    async def several() -> str:
         RAN.append('several')
         return 'several'
     @app.get('/only')
-    async def only():
+    async def only() -> str:
         RAN.append('only')
         return 'only'
     @app.post('/only')
-    async def changes():
+    async def changes() -> str:
         RAN.append('changes')
         return 'changed'
     return app

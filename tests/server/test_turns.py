@@ -17,7 +17,7 @@ import pytest
 from raw import BINARY, CONT, TEXT, TIMEOUT, App, Echo, Raw, frame, serving, until
 
 from nbws.server.frames import FRAMES, Assembler
-from nbws.server.http1 import ENOUGH, Exchanges
+from nbws.server.http1 import ENOUGH, RequestInput
 from nbws.server.limits import Limits
 from nbws.core.errors import HTTPException
 from nbws.core.response import Response
@@ -142,11 +142,11 @@ def test_a_body_as_fast_as_it_can_be_read(uvloop: bool) -> None:
 
 def test_what_comes_behind_a_refusal(uvloop: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     "It is read, so that the answer is not lost; while it came as fast as it could, nobody else had a turn."
-    turns, receive, size = Turns(), Exchanges.receive, 20 * 2**20
-    def counting(self: Exchanges, data: bytes) -> None:
+    turns, receive, size = Turns(), RequestInput.receive, 20 * 2**20
+    def counting(self: RequestInput, data: bytes) -> None:
         turns.things[turns.turn] += len(data)
         receive(self, data)
-    monkeypatch.setattr(Exchanges, 'receive', counting)
+    monkeypatch.setattr(RequestInput, 'receive', counting)
     limits = Limits(max_body=1000, close_timeout=TIMEOUT)
     with serving(uvloop=uvloop, limits=limits) as server, Raw(server) as client, turns.of(server.loop):
         client.send(b'POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n' % size)
