@@ -49,6 +49,16 @@ class SocketFacts:
     def session(self) -> Any: "The visitor's session; the next page sees what is written."; return self.request.session
     @property
     def state(self) -> SimpleNamespace: "What handlers want to keep with this socket."; return self.request.state
+    @property
+    def scope(self) -> Any: "The handshake by the names of ASGI's scope."; return self.request.scope
+    @property
+    def base_url(self) -> Any: "Where the app begins."; return self.request.base_url
+
+    def url_for(self, name: str, # Of a route of the app
+                **params: Any, # Of its path
+                ) -> Any:
+        "The whole URL of a route."
+        return self.request.url_for(name, **params)
 
 # %% ../../nbs/sockets/06_websocket.ipynb #b1bfe88e
 CONNECTING = 10.0 # Seconds that the answer to a handshake waits for `conn`

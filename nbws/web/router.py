@@ -133,22 +133,39 @@ class Router:
             if isinstance(route.endpoint, SocketEndpoint):
                 route.endpoint.app = self.app
 
+# %% ../../nbs/web/17_router.ipynb #25b89370
+class RoutesView(TableView):
+    "An app's routes, as a list and as a table. What is put into the list is added to the app."
+    include: Callable[[Any], None]
+    def append(self, route: Any) -> None: "Add a route, ours or Starlette's."; self.include(route)
+    def insert(self, at: Any, route: Any) -> None:
+        "Add a route; which one answers is settled by their paths."
+        self.include(route)
+    def extend(self, routes: Iterable[Any]) -> None:
+        "Add several."
+        for route in routes:
+            self.include(route)
+    def __iadd__(self, routes: Iterable[Any]) -> RoutesView: # type: ignore[misc]
+        self.extend(routes)
+        return self
+
 # %% ../../nbs/web/17_router.ipynb #9f9aafd0
 def url_of(table: RouteTable,
            name: Any, # A route's name or its function
            prefix: str = '', # Of the visitor who gets it
            **params: Any) -> str:
     "The path of a route; parameters that the path does not name become the query. Raises `NbwsError`."
-    route = table.named(name if isinstance(name, str) else getattr(name, '__name__', ''))
+    name = name if isinstance(name, str) else getattr(name, '__routename__', getattr(name, '__name__', ''))
+    route = table.named(name)
     if not route:
         raise NbwsError(f'no route is called {name!r}: there are {", ".join(sorted({r.name for r in table}))}')
     return prefix + route.pattern.build(**params)
 
 # %% ../../nbs/web/17_router.ipynb #fc7cbda5
-def routes_view(table: RouteTable) -> TableView:
+def routes_view(table: RouteTable) -> RoutesView:
     "The routes, as a list and as a table; nbws's own are left out."
     def row(r: Route) -> tuple[Any, ...]:
         cell = r.owner.label if r.owner else ''
         return ' '.join(sorted(r.methods)), r.path, r.name, cell, r.stats.hits, r.stats.last_error
     theirs = [r for r in table if not r.path.startswith(ASSETS)]
-    return TableView(theirs, ('method', 'path', 'handler', 'cell', 'hits', 'last error'), row)
+    return RoutesView(theirs, ('method', 'path', 'handler', 'cell', 'hits', 'last error'), row)
