@@ -257,6 +257,6 @@ compat: $(COMPAT)/.done ## public FastHTML applications under both; options: mak
 
 .PHONY: clean
 clean: ## remove .venv, the browser files and everything that runs leave behind
-	rm -f $(addprefix nbws/static/,*.min.* ws.js sse.js LICENSES.txt LOCK)
+	rm -f $(addprefix nbws/static/,*.min.* ws.js sse.js surreal.js css-scope-inline.js transfer-encoding-chunked.js LICENSES.txt LOCK)
 	rm -rf node_modules $(VENV) .venv-bench .venv-compat .venv-lowest .venv-3.* build dist *.egg-info _proc e2e/artefacts .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find nbws tests e2e nbs -name __pycache__ -prune -exec rm -rf {} +

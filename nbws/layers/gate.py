@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from ..core.data import Headers, set_cookie
 from ..core.request import Request
-from ..core.response import HTMLResponse, PlainTextResponse, Response
+from ..core.response import FieldList, HTMLResponse, PlainTextResponse, Response
 from ..core.protocols import Layer
 from .origins import allows, foreign, is_foreign, is_loopback, listed, split_host
 from .prefix import descend
@@ -148,7 +148,7 @@ class DirectAddress(Layer):
             if name.lower() == 'set-cookie' and self.cookies:
                 self.cookies.note(value)
         response = copy.copy(response)
-        response.headers = [*response.headers, *_FIELDS]
+        response.headers = FieldList([*response.headers, *_FIELDS])
         return response
 
     def _is(self, given: str) -> bool: return compare_digest(given.encode(), self.token.encode())

@@ -13,7 +13,7 @@ from typing import Any
 
 from .. import __path__
 from ..core.request import Request
-from ..core.response import Response
+from ..core.response import FieldList, Response
 from ..core.protocols import Layer
 from .gate import JSP
 from .prefix import mend_field
@@ -70,7 +70,7 @@ class Relocation(Layer):
             return response
         response = copy.copy(response)
         if request.prefix:
-            response.headers = _moved_fields(request, response)
+            response.headers = FieldList(_moved_fields(request, response))
         kind = (response.header('content-type') or '').lower()
         if response.header('content-encoding') or response.status_code in _AS_IT_IS:
             return response
@@ -101,7 +101,7 @@ def _relative(url: str, prefix: str, path: str) -> str:
 # %% ../../nbs/layers/08_relocation.ipynb #b55d3993
 def _rewritten(response: Response, rewriter: Rewriter | Styles) -> Response:
     dropped = ('content-length', 'etag', 'last-modified') if response.scripts else ('content-length',)
-    response.headers = [f for f in response.headers if f[0].lower() not in dropped]
+    response.headers = FieldList([f for f in response.headers if f[0].lower() not in dropped])
     body: Any = response.body
     if isinstance(body, bytes):
         response.body = rewriter.feed(body) + rewriter.end()

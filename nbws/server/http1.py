@@ -294,7 +294,8 @@ class Exchanges:
         except ValueError as e:
             log.exception('the handshake cannot be answered')
             upgrade.receiver.closed(1006, str(e))
-            upgrade.status_code, upgrade.headers, exchange.keep = 500, [], False
+            upgrade.status_code, exchange.keep = 500, False
+            upgrade.headers.clear()
             return True
         if self.answers.lost or self.input.eof: # Who says no more while the handshake is answered has left
             upgrade.receiver.closed(1006)

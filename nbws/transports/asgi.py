@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -156,16 +157,20 @@ class AnswerSender:
 _LAYERS: WeakKeyDictionary[Any, Stack] = WeakKeyDictionary()
 _QUOTAS: WeakKeyDictionary[Any, InboxQuota] = WeakKeyDictionary() # Of what may wait at an app's sockets
 
-async def _ask(app: Application, request: Request) -> Response:
+Ask = Callable[[Request], Awaitable[Response]]
+
+def _ask(app: Application) -> Ask:
     layers = _LAYERS.get(app) or _LAYERS.setdefault(app, usual_layers(Gate(any_host=True)))
-    return await layers.answer(app, request)
+    return partial(layers.answer, app)
 
 # %% ../../nbs/transports/02_asgi.ipynb #284ccc90
-async def _answer(app: Application, scope: Scope, receive: Receive, send: Send) -> None:
-    request = to_request(scope)
+async def answer_request(ask: Ask, # What answers it
+                         request: Request, # Without its body
+                         receive: Receive, send: Send) -> None:
+    "Answer a request over ASGI's messages."
     body = incoming(receive, request)
     try:
-        response = await _attended(_ask(app, request), body)
+        response = await _attended(ask(request), body)
         if response is None:
             return
         await AnswerSender(send, body).send(response, request.method)
@@ -175,11 +180,15 @@ async def _answer(app: Application, scope: Scope, receive: Receive, send: Send) 
         await Workers.here().call(response.background)
 
 # %% ../../nbs/transports/02_asgi.ipynb #1de2de62
-async def _connect(app: Application, scope: Scope, receive: Receive, send: Send) -> None:
+async def answer_socket(ask: Ask, # What answers the handshake
+                        request: Request, # The handshake
+                        scope: Scope, receive: Receive, send: Send,
+                        quota: InboxQuota, # Of what may wait at its sockets
+                        ) -> None:
+    "Answer a handshake over ASGI's messages, and serve the socket."
     if (await receive())['type'] != 'websocket.connect':
         return
-    request = to_request(scope)
-    response = await _ask(app, request)
+    response = await ask(request)
     if not isinstance(response, Upgrade):
         return await _refuse(response, scope, send)
     receiver, chosen = response.receiver, response.subprotocol
@@ -190,7 +199,7 @@ async def _connect(app: Application, scope: Scope, receive: Receive, send: Send)
         alive = stays_alive(request, chosen)
         fields = [(k.lower().encode('latin-1'), v.encode('latin-1')) for k, v in sendable_fields(response.headers)]
         await send({'type': 'websocket.accept', 'subprotocol': ALIVE if alive else chosen, 'headers': fields})
-        ended = await ASGIConn(receiver, receive, send, _QUOTAS.setdefault(app, InboxQuota()), alive).run()
+        ended = await ASGIConn(receiver, receive, send, quota, alive).run()
     finally:
         receiver.closed(*ended)
 
@@ -266,4 +275,7 @@ async def asgi(app: Application, # An app of ours
         await _started(app)
     if len(scope['headers']) > FIELDS:
         return await _too_many(scope, receive, send)
-    await (_answer if scope['type'] == 'http' else _connect)(app, scope, receive, send)
+    request = to_request(scope)
+    if scope['type'] == 'http':
+        return await answer_request(_ask(app), request, receive, send)
+    await answer_socket(_ask(app), request, scope, receive, send, _QUOTAS.setdefault(app, InboxQuota()))

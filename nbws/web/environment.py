@@ -68,5 +68,7 @@ class ReportingApp(Application, Protocol):
     "An app whose handlers run in an environment, and whose errors are told there."
     environment: Environment
     log: Log
+    async def asgi_answer(self, application: Any, request: Request) -> Response:
+        "What an ASGI application answers that a handler has returned."
     def report(self, error: BaseException, route: Route | None, subject: Any = None) -> None:
         "Count an error and tell the developer; `subject` has the path where no route is known. From any thread."

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ..core.errors import HTTPException
+from ..core.errors import HTTPException, NbwsError
 from ..core.request import Request
 from ..core.response import Response
 
@@ -29,11 +29,14 @@ class FileResponse(Response):
                  media_type: str | None = None, # By the file's name, unless given
                  filename: str | None = None, # Offer it as a download by this name
                  cache: str = 'no-cache', # Cache-Control: by default the browser asks each time whether it changed
+                 background: Any = None, # See `Response`
+                 content_disposition_type: str = 'attachment', # inline: shown by the browser, with that name for saving
                  ) -> None:
         self.path, self.cache = Path(path), cache
-        super().__init__(b'', status_code, headers, media_type)
+        super().__init__(b'', status_code, headers, media_type, background)
         if filename:
-            self.headers.append(('content-disposition', f"attachment; filename*=UTF-8''{_quoted(filename)}"))
+            how = 'inline' if content_disposition_type == 'inline' else 'attachment'
+            self.headers.append(('content-disposition', f"{how}; filename*=UTF-8''{_quoted(filename)}"))
         try:
             found = self.path.is_file()
         except OSError:
@@ -54,7 +57,8 @@ class FileResponse(Response):
             raise HTTPException(404) from None
         own = [(k, v) for k, v in self.headers if k.lower() != 'content-type']
         status = int(found.status) if found.status != 200 else self.status_code
-        return Response(_content(found.file), status, [(k.lower(), v) for k, v in found.headers] + own)
+        return Response(_content(found.file), status, [(k.lower(), v) for k, v in found.headers] + own,
+                        background=self.background)
 
 # %% ../../nbs/web/08_files.ipynb #f8227f96
 def _quoted(name: str) -> str:
@@ -115,14 +119,33 @@ class _OneByte:
 class StaticFiles:
     "The files below a folder."
     def __init__(self,
-                 folder: str | os.PathLike[str], # Nothing outside of it is ever served
+                 folder: str | os.PathLike[str] = '', # Nothing outside of it is ever served
                  cache: str = 'no-cache', # Cache-Control
+                 *,
+                 directory: str | os.PathLike[str] | None = None, # Starlette's word for `folder`
+                 html: bool = False, # A folder's index.html answers for the folder, and 404.html for what is not there
+                 check_dir: bool = True, # Raise `NbwsError` for a folder that is not there; with `directory` only
                  ) -> None:
-        self.folder, self.cache = Path(folder).resolve(), cache
+        self.folder, self.cache, self.html = Path(directory or folder).resolve(), cache, html
+        if directory is not None and check_dir and not self.folder.is_dir():
+            raise NbwsError(f'the folder {directory} is not there: files cannot be served from it')
 
     def find(self, path: str, # Below the folder, with `/` between its parts
              ) -> FileResponse:
         "The file, as a response. Raises `HTTPException` 404 for what is not there, hidden or outside."
+        if not self.html:
+            return self._find(path)
+        index = f'{path.rstrip("/")}/index.html'.lstrip('/')
+        for name, status in ((index, 200), (path, 200), (f'{path}.html', 200), ('404.html', 404)):
+            try:
+                found = self._find(name)
+                found.status_code = status
+                return found
+            except HTTPException:
+                continue
+        raise HTTPException(404)
+
+    def _find(self, path: str) -> FileResponse:
         parts = path.split('/')
         if any(not p or p[0] == '.' or set(p) & {'\\', '\0', ':'} for p in parts):
             raise HTTPException(404)

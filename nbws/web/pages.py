@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..core.binding import SPECIAL_NAMES, Source
-from ..core.html import Meta, Safe, Script, document, is_document, render
+from ..core.html import Link, Meta, Safe, Script, document, is_document, render
 from ..core.errors import NbwsError
 from ..core.request import Request
 from .assets import ASSETS, EXTENSIONS, asset
@@ -30,7 +30,10 @@ class Pages:
                  body_wrap: Callable[..., Any] | None = None, # Wraps the content of every page
                  htmlkw: dict[str, Any] | None = None, # Attributes of `html`
                  bodykw: dict[str, Any] | None = None, # Attributes of `body`
+                 surreal: bool = True, # Load surreal and css-scope-inline
+                 canonical: bool = False, # Pages name their address as https has it
                  ) -> None:
+        self.surreal, self.canonical = surreal, canonical
         self.title, self.hdrs, self.ftrs, self.exts = title, list(hdrs), list(ftrs), list(exts)
         self.htmx, self.default_hdrs, self.body_wrap = htmx, default_hdrs, body_wrap
         self.htmlkw, self.bodykw = htmlkw or {}, bodykw or {}
@@ -58,27 +61,46 @@ class Pages:
             viewport = 'width=device-width, initial-scale=1, viewport-fit=cover'
             parts += [Meta(charset='utf-8'), Meta(name='viewport', content=viewport)]
         if not self.htmx:
-            return parts
+            return parts + self._surreal(prefix)
         if 'ws' in self.exts:
             parts.append(Script(src=f'{prefix}{ASSETS}/sockets.js', data_rooms=True)) # Before htmx
         if self.default_hdrs:
-            parts.append(asset('htmx.min.js', prefix))
-        return parts + [asset(EXTENSIONS[e], prefix) for e in self.exts]
+            parts += [asset('htmx.min.js', prefix), asset('fasthtml.js', prefix)]
+        return parts + self._surreal(prefix) + [asset(EXTENSIONS[e], prefix) for e in self.exts]
+
+    def _surreal(self, prefix: str) -> list[Any]:
+        names = ('surreal.js', 'css-scope-inline.js') if self.surreal and self.default_hdrs else ()
+        return [asset(name, prefix) for name in names]
 
     def page(self, content: Any, # What a handler returned: a document, or what is in one
              request: Request) -> str:
         "The HTML of a page."
-        if self.body_wrap and not is_document(content):
-            content = self.body_wrap(content)
-        hdrs, ftrs, htmlkw, bodykw = None, self.ftrs, self.htmlkw, self.bodykw
+        hdrs, ftrs, htmlkw, bodykw, wrap = None, self.ftrs, self.htmlkw, self.bodykw, self.body_wrap
         if request.own_state: # Perhaps this request has changed some for itself
             own = vars(request.own_state)
+            wrap = own.get('body_wrap', wrap)
             hdrs, ftrs = own.get('hdrs'), own.get('ftrs', ftrs)
             htmlkw, bodykw = own.get('htmlkw', htmlkw), own.get('bodykw', bodykw)
+        if wrap and not is_document(content):
+            content = wrapped(wrap, content, request)
+        if self.canonical:
+            address = str(getattr(request.own_state, 'canonical', request.url)).replace('http://', 'https://', 1)
+            hdrs = [*(self.hdrs if hdrs is None else hdrs), Link(rel='canonical', href=address)]
         return document(content, title=self.title, hdrs=self.head(request.root_path, hdrs), ftrs=ftrs,
                         htmlkw=htmlkw, bodykw=bodykw)
 
 # %% ../../nbs/web/15_pages.ipynb #d7b0750c
+def wrapped(wrap: Callable[..., Any], # Takes the content, and the request if it wants
+            content: Any, request: Request) -> Any:
+    "The content of a page with what an app puts around it; what belongs in the head stays outside."
+    from inspect import signature
+    parts = content if isinstance(content, tuple) else (content,)
+    head = [part for part in parts if getattr(part, 'tag', None) in ('title', 'meta', 'link', 'style', 'base')]
+    body = tuple(part for part in parts if not any(part is h for h in head))
+    takes = len(signature(wrap).parameters)
+    return (*head, wrap(body, request) if takes > 1 else wrap(body))
+
+# %% ../../nbs/web/15_pages.ipynb #e4a979cf
 def _of_page(name: str) -> Callable[[Source], Any]:
     "A copy of an app's `hdrs`, `ftrs`, `htmlkw` or `bodykw`, for one request."
     def get(source: Source) -> Any:
