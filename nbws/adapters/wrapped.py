@@ -5,12 +5,14 @@
 # %% ../../nbs/adapters/05_wrapped.ipynb #d5ecaee7
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable
 from copy import copy
 from typing import Any
 
 from .asgi import ASGIApp, HTTPCall, SocketCall, to_scope
 from ..core.data import Headers
+from ..core.errors import HTTPException
 from ..core.request import Request
 from ..core.response import Response
 from ..sockets.inbox import InboxQuota
@@ -87,7 +89,12 @@ class Around(ASGIApp):
 # %% ../../nbs/adapters/05_wrapped.ipynb #043c4f00
 async def asgi_answer(app: WebApp, application: Any, # Such as Starlette's `Response`
                       request: Request) -> Response:
-    "What an ASGI application answers to a request of an app. On the server's loop."
+    """What an ASGI application answers to a request of an app. On the server's loop.
+
+    Raises `HTTPException` 404 for a response that is a file which is not there: Starlette's would raise a RuntimeError."""
+    path = getattr(application, 'path', None)
+    if isinstance(path, (str, os.PathLike)) and hasattr(application, 'status_code') and not os.path.isfile(path):
+        raise HTTPException(404)
     host = ASGIApp(application)
     scope = to_scope(request, {})
     scope |= {'app': app, 'state': vars(request.state), 'path_params': request.path_params}

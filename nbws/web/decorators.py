@@ -292,7 +292,7 @@ class VerbDecorators:
         from uuid import NAMESPACE_URL, uuid5
         root = str(path or Path().absolute())
         told = {'workspace': {'root': root, 'uuid': uuid or str(uuid5(NAMESPACE_URL, root))}}
-        self.get('/.well-known/appspecific/com.chrome.devtools.json', name='devtools')(lambda: told)
+        self.route('/.well-known/appspecific/com.chrome.devtools.json', name='devtools')(lambda: told)
 
     def static(self, path: str, # The prefix
                folder: Any, # Nothing outside of it is ever served
