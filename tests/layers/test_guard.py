@@ -18,7 +18,7 @@ from nbws.core.routing import SeveralPattern, parse_pattern
 def grows(work: Callable[[int], object], size: int) -> float:
     """How many times longer eight times the size takes: 8 where time is linear, 64 where it is quadratic.
 
-    CPU time of this thread, the least of up to eight rounds: what shares the core makes caches cold and adds to either."""
+    CPU time of this thread, the least of up to eight rounds: what shares the core makes caches cold."""
     def cost(n: int) -> float:
         begun = time.thread_time()
         work(n)
