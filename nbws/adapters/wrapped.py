@@ -91,7 +91,8 @@ async def asgi_answer(app: WebApp, application: Any, # Such as Starlette's `Resp
                       request: Request) -> Response:
     """What an ASGI application answers to a request of an app. On the server's loop.
 
-    Raises `HTTPException` 404 for a response that is a file which is not there: Starlette's would raise a RuntimeError."""
+    Raises `HTTPException` 404 for a file's response whose file is not there: Starlette's would raise a RuntimeError.
+    """
     path = getattr(application, 'path', None)
     if isinstance(path, (str, os.PathLike)) and hasattr(application, 'status_code') and not os.path.isfile(path):
         raise HTTPException(404)
