@@ -273,7 +273,7 @@ class Children:
     async def end(self) -> None:
         "Stop all, and wait for their end."
         for child in self.old:
-            child.say({'type': 'stop'}) # Whoever waits there for a request waits no longer
+            child.say({'type': 'stop'}) # One that waits for first requests waits no longer
         for child in tuple(self.serving):
             self.stop(child)
         if self.old:

@@ -198,7 +198,7 @@ class AsyncClient(Verbs[Coroutine[Any, Any, Reply]]):
             yield socket
         finally:
             await socket.close()
-            await asyncio.sleep(0) # The app hears of it
+            await asyncio.sleep(0) # The app is told that it is closed
 
 # %% ../nbs/01_testing.ipynb #ba408d5f
 class Socket:

@@ -1,6 +1,7 @@
 """A WebSocket and HTTP client that does exactly what it is told, right or wrong, and an app for it to talk to."""
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl
 import struct
@@ -202,6 +203,12 @@ def serving(app: Any = None, **options: Any) -> Iterator[Server]:
     server = Server(app or App(), **options).start(TIMEOUT)
     try: yield server
     finally: server.stop()
+
+
+def call(server: Server, function: Any, *args: Any) -> Any:
+    "Call something on the server's loop."
+    async def run() -> Any: return function(*args)
+    return asyncio.run_coroutine_threadsafe(run(), server.loop).result(TIMEOUT)
 
 
 def get(server: Server, path: str) -> tuple[int, bytes]:

@@ -67,7 +67,7 @@ CASES = {  # name -> what is said, the test
         def test() -> None: globals()['kept'] = subprocess.Popen(['sleep', '10'])'''),
     'timeout': ('Timeout', '''
         import pytest, time
-        @pytest.mark.timeout(.2)
+        @pytest.mark.timeout(2, func_only=True)
         def test() -> None: time.sleep(20)'''),
     'clean': (None, '''
         import asyncio, logging, subprocess, threading

@@ -55,7 +55,7 @@ class ShownErrors:
 
     def missed(self, since: float, # Seconds, as in `time.time`
                ) -> dict[str, Any] | None:
-        "What a page has to show that has heard of no error since then."
+        "What a page has to show that was told of no error since then."
         if self.lasting:
             return self.lasting
         return self.last if self.last and self.last['at'] > since else None

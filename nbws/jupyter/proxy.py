@@ -29,7 +29,7 @@ __all__ = []
 
 # %% ../../nbs/jupyter/10_proxy.ipynb #bc24290b
 def forwarded_fields(handler: ExplainingHandler, address: KernelAddress) -> dict[str, str]:
-    "What the app is told of where it is and who asks, with the secret that makes it believe that."
+    "What the app is told of where it is and who asks, with the secret that proves it."
     request = handler.request
     return {SECRET_FIELD: address.secret, 'X-Forwarded-Prefix': handler.prefix,
             'X-Forwarded-Proto': request.protocol, 'X-Forwarded-For': request.remote_ip or ''}

@@ -109,9 +109,16 @@ class EndpointChange:
                 if differ:
                     await new.opened(ws)
         finally:
-            if ws.endpoint is not self.target:
-                ws.hand_over(self.target)
-            ws.change = None
+            self.end()
+
+    def end(self) -> None:
+        "Be at the newest handlers, without what has not run of `disconn` and `conn`. Again is harmless."
+        ws = self.socket
+        if ws.change is not self:
+            return
+        if ws.endpoint is not self.target:
+            ws.hand_over(self.target)
+        ws.change = None
 
 # %% ../../nbs/sockets/06_websocket.ipynb #2f027993
 class AppSocket:
@@ -252,23 +259,19 @@ class AppSocket:
         "The newest handlers: those that it has, or is on its way to."
         return self.endpoint if self.change is None else self.change.target
 
-    def turn_to(self, endpoint: Endpoint) -> bool:
-        "Go on with another endpoint. Says whether the caller has to `move` the socket, while its messages are held."
+    def turn_to(self, endpoint: Endpoint) -> EndpointChange | None:
+        "Go on with another endpoint. Returns a change that the caller has to run while the socket's messages are held."
         if self.change is not None:
             self.change.target = endpoint
-            return False # It goes on to the newest
+            return None # It goes on to the newest
         if self.pull is not None or not self.joined or self.endpoint.callbacks() == endpoint.callbacks():
             self.hand_over(endpoint)
-            return False
+            return None
         self.change = EndpointChange(self, endpoint)
-        if self.dispatcher.busy:
-            self.dispatcher.queue().appendleft(run_move)
-        return not self.dispatcher.busy
-
-    async def move(self) -> None:
-        "Go to the newest handlers."
-        if self.change is not None:
-            await self.change.run()
+        if not self.dispatcher.busy:
+            return self.change
+        self.dispatcher.queue().appendleft(run_change)
+        return None
 
     def hand_over(self, endpoint: Endpoint) -> None:
         "Messages are for `endpoint` from now on; a pull-style handler is ended at its `receive`."
@@ -293,9 +296,10 @@ async def run_disconn(ws: AppSocket) -> None:
     "Run `disconn`."
     await ws.endpoint.closed(ws)
 
-async def run_move(ws: AppSocket) -> None:
-    "Move to the newest handlers."
-    await ws.move()
+async def run_change(ws: AppSocket) -> None:
+    "Go to the newest handlers."
+    if ws.change is not None:
+        await ws.change.run()
 
 # %% ../../nbs/sockets/06_websocket.ipynb #35c57ae2
 async def run_pull(ws: AppSocket) -> None:

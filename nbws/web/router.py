@@ -13,7 +13,7 @@ from typing import Any
 
 from ..core.errors import NbwsError
 from ..core.routing import WEBSOCKET, Route, RouteTable, parse_pattern
-from ..sockets.websocket import WebSocket
+from ..sockets.websocket import EndpointChange, WebSocket
 from ..sockets.workers import Workers
 from .assets import ASSETS
 from .socket_endpoint import SocketEndpoint
@@ -30,7 +30,7 @@ class OpenSockets(set[WebSocket]):
     "The open sockets of an app. Changed on the server's loop only; from other threads, read a copy."
     def align(self, table: RouteTable) -> None:
         "Let each socket go on with the endpoint that answers at its path in this table."
-        moving = []
+        changes = []
         for ws in tuple(self):
             if ws.table is table:
                 continue
@@ -40,13 +40,13 @@ class OpenSockets(set[WebSocket]):
                 ws.close(1012, 'the route is gone')
                 continue
             ws.request.route, ws.request.path_params = found
-            if ws.target is not found[0].endpoint and ws.turn_to(found[0].endpoint):
-                moving.append(ws)
-        if not moving:
+            if ws.target is not found[0].endpoint and (change := ws.turn_to(found[0].endpoint)):
+                changes.append(change)
+        if not changes:
             return
-        for ws in moving:
-            ws.dispatcher.hold()
-        Workers.here().start(_move(moving))
+        for change in changes:
+            change.socket.dispatcher.hold()
+        Workers.here().start(_move(changes))
 
     def view(self) -> TableView:
         "Those that handlers know of, as a list and as a table. From any thread."
@@ -65,19 +65,20 @@ def _visitor(ws: WebSocket) -> str:
 
 MOVING = 5.0 # Seconds that messages wait for `disconn` and `conn` when a cell is run again
 
-async def _move(sockets: list[WebSocket]) -> None:
+async def _move(changes: list[EndpointChange]) -> None:
     try:
-        await asyncio.wait_for(_one_by_one(sockets), MOVING)
+        await asyncio.wait_for(_one_by_one(changes), MOVING)
     except asyncio.TimeoutError:
         log.warning('conn or disconn takes over %d s when its cell is run again: messages go on', MOVING)
     finally:
-        for ws in sockets:
-            ws.dispatcher.release()
+        for change in changes:
+            change.end() # Where others took all of the time
+            change.socket.dispatcher.release()
 
 # %% ../../nbs/web/17_router.ipynb #264689ff
-async def _one_by_one(sockets: list[WebSocket]) -> None:
-    for ws in sockets:
-        await ws.move()
+async def _one_by_one(changes: list[EndpointChange]) -> None:
+    for change in changes:
+        await change.run()
 
 # %% ../../nbs/web/17_router.ipynb #b0d4c80c
 class Router:

@@ -43,8 +43,8 @@ class Result(NamedTuple):
 
 class Driver:
     "A process that runs applications under one side, with one Python."
-    def __init__(self, python: str, side: str) -> None:
-        path = [str(HERE), *([str(NBWS)] if side == 'nbws' else [])]
+    def __init__(self, python: str, side: str, *folders: Path) -> None:
+        path = [str(HERE), *map(str, folders)]
         env = {**os.environ, 'PYTHONPATH': os.pathsep.join(path), 'PYTHONHASHSEED': '0', 'PYTHONDONTWRITEBYTECODE': '1'}
         self.process = subprocess.Popen([python, str(HERE / 'drive.py'), side], stdin=subprocess.PIPE, text=True,
                                         env=env)
@@ -68,10 +68,10 @@ class Driver:
 
 class Harness:
     "Runs applications; what FastHTML answered is kept between runs."
-    def __init__(self, work: Path, mirrors: str, against: list[str]) -> None:
+    def __init__(self, work: Path, mirrors: str, against: list[str], nbws: Path) -> None:
         self.work, self.mirrors, self.against = work, mirrors, against
         self.theirs = {python: Driver(python, 'fasthtml') for python in against}
-        self.ours = Driver(sys.executable, 'nbws')
+        self.ours = Driver(sys.executable, 'nbws', nbws)
 
     def drive(self, driver: Driver, side: str, a: Application, at_root: bool, **more: Any) -> dict[str, Any]:
         "One run in a copy of the repository."
@@ -142,7 +142,7 @@ class Harness:
         if not found: return Result(a, 'works', f'{len(steps)} answers{notes}', [])
         first = f'{found[0][0]} {" ".join(found[0][1].split())[:160]}'
         return Result(a, 'breaks', f'{len(found)} of {len(steps)}: {first}{notes}',
-                      [*found, ('log', errors(ours['log']))])
+                      [*found, ('log', errors(ours['log'], wanted['log']))])
 
 
 def failures(told: dict[str, Any]) -> int:
@@ -153,10 +153,10 @@ def failures(told: dict[str, Any]) -> int:
 def last(log: str) -> str: return next((line for line in reversed(log.splitlines()) if line.strip()), '')
 
 
-def errors(log: str) -> str:
-    "The log's lines that name an error."
+def errors(log: str, theirs: str) -> str:
+    "The log's lines that name an error, but those that FastHTML has, too."
     lines = [line for line in log.splitlines() if line[:1].strip() and 'Error' in line.partition(':')[0]]
-    return '\n'.join(dict.fromkeys(lines)) or log[-400:]
+    return '\n'.join(line for line in dict.fromkeys(lines) if line not in theirs)
 
 
 def table(results: list[Result]) -> Iterator[str]:
@@ -175,13 +175,14 @@ def main() -> None:
     parse.add_argument('--only', default='', help='applications whose name holds this text')
     parse.add_argument('--mirrors', default=os.environ.get('NBWS_COMPAT_MIRRORS', ''))
     parse.add_argument('--work', type=Path, default=Path(tempfile.gettempdir(), 'nbws-compat'))
+    parse.add_argument('--nbws', type=Path, default=NBWS, help='another checkout of it')
     parse.add_argument('--jobs', type=int, default=2)
     parse.add_argument('--against', nargs='+', default=[sys.executable], help='the Python of each FastHTML')
     parse.add_argument('--show', action='store_true', help='every difference, not the first alone')
     parse.add_argument('--json', type=Path, help='write the results there, too')
     o = parse.parse_args()
     o.work.mkdir(parents=True, exist_ok=True)
-    harness = Harness(o.work, o.mirrors, o.against)
+    harness = Harness(o.work, o.mirrors, o.against, o.nbws.resolve())
     chosen = [a for a in applications() if o.only in a.name]
     for a in {a.repository: a for a in chosen}.values(): bring(a.repository, a.commit, o.work, o.mirrors)
     results = []

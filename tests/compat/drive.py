@@ -14,6 +14,7 @@ import fcntl
 import importlib
 import json
 import os
+import random
 import re
 import resource
 import select
@@ -257,6 +258,8 @@ def start(task: dict[str, Any], say: int, log: int) -> None:
     os.environ.clear()
     os.environ |= task['env']
     os.chdir(task['cwd'])
+    random.seed() # Each child begins with what its parent had
+    if numpy := sys.modules.get('numpy'): numpy.random.seed()
     try: probe.main(task['side'], task['file'], task['root'], task.get('name', ''), say)
     finally: os._exit(1)
 

@@ -43,6 +43,7 @@ def made(**options: Any) -> App:
 
 
 def fields(site: str, mode: str, dest: str, **more: str) -> dict[str, str]:
+    "The header fields of a browser: Fetch Metadata, and more."
     return {'sec-fetch-site': site, 'sec-fetch-mode': mode, 'sec-fetch-dest': dest, 'accept': '*/*',
             **{k.replace('_', '-'): v for k, v in more.items()}}
 
@@ -136,6 +137,7 @@ def test_who_is_allowed_may_embed_it() -> None:
 
 
 def outer(**options: Any) -> App:
+    "An app with `made()` mounted in it."
     app = App(**options)
     app.mount('/below', made())
     return app

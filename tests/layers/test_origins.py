@@ -93,6 +93,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContex
 
 
 def served(app: Any, **options: Any) -> Server:
+    "A server for any kind of application."
     from nbws.adapters.detect import as_app
     return Server(as_app(app), **options)
 

@@ -35,12 +35,6 @@ MIB = 2**20
 PATIENT = Limits(ws_ping_timeout=10 * raw.TIMEOUT, request_timeout=10 * raw.TIMEOUT)
 
 
-@pytest.fixture(params=['asyncio', 'uvloop'])
-def uvloop(request: pytest.FixtureRequest) -> bool:
-    if request.param == 'uvloop': pytest.importorskip('uvloop')
-    return bool(request.param == 'uvloop')
-
-
 # Pongs
 
 def pour(client: Raw, data: bytes, most: int) -> tuple[int, bytes]:

@@ -21,12 +21,6 @@ GET = b'GET /%b HTTP/1.1\r\nHost: localhost\r\n\r\n'
 POST = b'POST /%b HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n'
 
 
-@pytest.fixture(params=['asyncio', 'uvloop'])
-def uvloop(request: pytest.FixtureRequest) -> bool:
-    if request.param == 'uvloop': pytest.importorskip('uvloop')
-    return bool(request.param == 'uvloop')
-
-
 class Told:
     "What the handlers of `make` have done."
     def __init__(self) -> None:

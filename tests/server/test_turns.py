@@ -29,12 +29,6 @@ from nbws.app import App as AnyApp
 KIB = 1024
 
 
-@pytest.fixture(params=['asyncio', 'uvloop'])
-def uvloop(request: pytest.FixtureRequest) -> bool:
-    if request.param == 'uvloop': pytest.importorskip('uvloop')
-    return bool(request.param == 'uvloop')
-
-
 class Turns:
     "Counts things by the turn of the loop that they happen in."
     def __init__(self) -> None: self.turn, self.things = 0, Counter[int]()

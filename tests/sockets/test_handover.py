@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 from bound import BOUND
+from logs import ExpectLog
 from nbws.common import App
 from nbws.server.listener import Server
+from nbws.web import router
 from nbws.web.succession import adopt
 from websockets.asyncio.client import ClientConnection, connect
 
@@ -195,3 +197,32 @@ def test_removed_route_closes_its_sockets(served: tuple[App, Server]) -> None:
             return ws.close_code
 
     assert asyncio.run(main()) == 1012
+
+
+def test_a_conn_that_does_not_end_holds_no_socket_at_the_old_handlers(
+        served: tuple[App, Server], monkeypatch: pytest.MonkeyPatch, expect_log: ExpectLog) -> None:
+    "Neither its own nor those behind it: sockets move one after the other, and there is a time for all of them."
+    expect_log('conn or disconn takes over', times=2)
+    monkeypatch.setattr(router, 'MOVING', 0.05)
+    app, server = served
+
+    def define(version: int) -> None:
+        async def conn(ws: Any) -> None:
+            if version: await asyncio.Event().wait()
+
+        @app.ws('/ws', conn=conn)
+        async def ws(n: int) -> str: return f'version {version}'
+
+    async def main() -> None:
+        sockets = [await connect(address(server)) for _ in range(CLIENTS)]
+        for version in 1, 2:
+            define(version)
+            for ws in sockets:
+                answer = ''
+                while answer != f'version {version}': # A message may still meet the old one
+                    await ws.send('{"n": 1}')
+                    answer = str(await ws.recv())
+        for ws in sockets: await ws.close()
+
+    define(0)
+    asyncio.run(asyncio.wait_for(main(), BOUND))

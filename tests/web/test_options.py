@@ -90,6 +90,7 @@ def test_siblings_refuse_too() -> None:
 
 
 def run(folder: Path, source: str) -> AbstractContextManager[Process]:
+    "A program with this text, run by Python."
     (folder/'program.py').write_text(textwrap.dedent(source))
     return running([sys.executable, 'program.py'], cwd=folder)
 

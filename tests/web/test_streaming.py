@@ -284,6 +284,7 @@ def test_a_client_that_leaves_ends_the_upload(expect_log: ExpectLog) -> None:
 
 @pytest.fixture
 def limited() -> Iterator[Live]:
+    "An app behind a server with small limits."
     app = App()
     @app.route('/', methods=['get', 'post'])
     async def page(request: Request) -> str: return str(len(await request.body()))
