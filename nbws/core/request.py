@@ -195,9 +195,9 @@ class RequestHead:
         self.peer, self.server, self.scheme, self.root_path = peer, server, scheme, root_path
         self.http_version, self.upgrade, self.raw_body = http_version, upgrade, body
         self.path_params, self.max_form, self.vouched, self.direct, self.prefix = {}, MAX_FORM, False, False, root_path
-        self.app = self.route = self.asgi_receive = self.asgi_scope = self.connection = self.answered = self.begun_session = None
+        self.app = self.route = self.asgi_scope = self.connection = self.answered = self.begun_session = None
         self.decoded_path = self.parsed_query = self.parsed_cookies = self.own_state = self.added_headers = None
-        self._form = self.since = None
+        self._form = self.since = self.asgi_receive = None
 
     def __repr__(self) -> str:
         return f'<{type(self).__name__} {printable(self.method)} {printable(self.target.decode("latin-1"))}>'
