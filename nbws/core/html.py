@@ -106,6 +106,8 @@ def _value(name: str, value: Any) -> Any:
     return value
 
 # %% ../../nbs/core/06_html.ipynb #d6af6427
+_BARE = frozenset(('hx-disable', 'hx-preserve'))
+
 def _attribute(name: str, value: Any) -> str:
     "An attribute with the space before it; nothing for None and False."
     if value.__class__ is not str:
@@ -114,7 +116,7 @@ def _attribute(name: str, value: Any) -> str:
             value = find(value) if find else str.__str__(value)
         value = _value(name, value)
         if value is True:
-            return f' {name}="true"' if name.startswith(('hx-', 'aria-')) else f' {name}'
+            return f' {name}="true"' if name.startswith(('hx-', 'aria-')) and name not in _BARE else f' {name}'
         if value is None or value is False:
             return ''
     text = str(value.__html__()) if hasattr(type(value), '__html__') else _escape(_text(value))
@@ -443,6 +445,8 @@ def _element_text(el: FT) -> str:
 
 # %% ../../nbs/core/06_html.ipynb #4c5ad1ff
 def _opening(el: FT, start: str) -> str:
+    if not _ROUTED.keys().isdisjoint(el.attrs): # Put in by their short names
+        el.attrs = {_ROUTED.get(k, k): _routed(v) if k in _ROUTED else v for k, v in el.attrs.items()}
     return start + ''.join([_NAMES[k][v] if v.__class__ is str or v is True else _attribute(_NAMES[k].name, v)
                             for k, v in el.attrs.items()]) + '>'
 
