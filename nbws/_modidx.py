@@ -230,6 +230,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                  'nbws/adapters/wrapped.py'),
                                        'nbws.adapters.wrapped.asgi_answer': ( 'adapters/wrapped.html#asgi_answer',
                                                                               'nbws/adapters/wrapped.py'),
+                                       'nbws.adapters.wrapped.lacks_its_file': ( 'adapters/wrapped.html#lacks_its_file',
+                                                                                 'nbws/adapters/wrapped.py'),
                                        'nbws.adapters.wrapped.path_of': ('adapters/wrapped.html#path_of', 'nbws/adapters/wrapped.py')},
             'nbws.adapters.wsgi': { 'nbws.adapters.wsgi.ErrorStream': ('adapters/wsgi.html#errorstream', 'nbws/adapters/wsgi.py'),
                                     'nbws.adapters.wsgi.ErrorStream.flush': ( 'adapters/wsgi.html#errorstream.flush',

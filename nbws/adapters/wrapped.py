@@ -87,14 +87,18 @@ class Around(ASGIApp):
         return await self.answered(call, scope)
 
 # %% ../../nbs/adapters/05_wrapped.ipynb #043c4f00
+def lacks_its_file(application: Any) -> bool:
+    "Is it a response with a file that is not there?"
+    path = getattr(application, 'path', None) if hasattr(application, 'status_code') else None
+    return isinstance(path, (str, os.PathLike)) and not os.path.isfile(path)
+
 async def asgi_answer(app: WebApp, application: Any, # Such as Starlette's `Response`
                       request: Request) -> Response:
     """What an ASGI application answers to a request of an app. On the server's loop.
 
     Raises `HTTPException` 404 for a file's response whose file is not there: Starlette's would raise a RuntimeError.
     """
-    path = getattr(application, 'path', None)
-    if isinstance(path, (str, os.PathLike)) and hasattr(application, 'status_code') and not os.path.isfile(path):
+    if lacks_its_file(application):
         raise HTTPException(404)
     host = ASGIApp(application)
     scope = to_scope(request, {})

@@ -31,8 +31,8 @@ class Finder(MetaPathFinder):
             run = spec.loader.exec_module
             def exec_module(module: ModuleType) -> None:
                 run(module)
-                setattr(module, 'fh', self.ours)
-            setattr(spec.loader, 'exec_module', exec_module)
+                vars(module)['fh'] = self.ours
+            spec.loader.exec_module = exec_module  # type: ignore[method-assign]
         return spec
 
 # %% ../../nbs/fasthtml/11_monsterui.ipynb #f1a7579d
@@ -41,6 +41,6 @@ def make_ours(ours: ModuleType, # With `fast_app` and `FastHTML`
     "Have MonsterUI make its apps with `ours`, whenever it is imported."
     loaded = sys.modules.get(MAKES_APPS)
     if loaded is not None:
-        setattr(loaded, 'fh', ours)
+        vars(loaded)['fh'] = ours
     elif not any(isinstance(finder, Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, Finder(ours))
