@@ -60,6 +60,18 @@ def test_the_page_of_with_sid_and_the_devtools_take_posts_too() -> None:
         assert client.post('/.well-known/appspecific/com.chrome.devtools.json').json()['workspace']['root']
 
 
+def test_a_path_leaves_to_the_next_parameter_what_that_can_take() -> None:
+    app, rt = fast_app()
+
+    @rt('/files/{folder:path}{name}.{kind:static}')
+    def get(folder: str, name: str, kind: str) -> str: return f'{folder}|{name}|{kind}'
+
+    with Client(app) as client:
+        assert client.get('/files/a/b/photo.small.png').text == 'a/b/|photo.small|png'
+        many = 'x/' * 400
+        assert client.get(f'/files/{many}photo.png').text == f'{many}|photo|png' # Longer than a regex is asked for
+
+
 MONSTER = '''
 import sys, types
 {before}
