@@ -3141,6 +3141,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                      'nbws/transports/scope.py'),
                                        'nbws.transports.scope.IncomingBody.drop': ( 'transports/scope.html#incomingbody.drop',
                                                                                     'nbws/transports/scope.py'),
+                                       'nbws.transports.scope.IncomingBody.idle': ( 'transports/scope.html#incomingbody.idle',
+                                                                                    'nbws/transports/scope.py'),
                                        'nbws.transports.scope.IncomingBody.unread': ( 'transports/scope.html#incomingbody.unread',
                                                                                       'nbws/transports/scope.py'),
                                        'nbws.transports.scope.IncomingBody.unwatch': ( 'transports/scope.html#incomingbody.unwatch',
