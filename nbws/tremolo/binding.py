@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from operator import attrgetter
 from typing import Any, Protocol
@@ -20,6 +20,7 @@ from ..sockets.workers import Workers
 from .locks import ServerLock
 from .requests import Context, Incoming, TremoloRequest
 from .responses import SSE, ResponseWriter, TremoloResponse
+from .utils import Blocking
 from ..web.environment import ReportingApp
 
 # %% auto #0
@@ -144,27 +145,3 @@ async def run_plan(p: Plan, source: Source) -> Any:
         return p.function(**arguments)
     result = await Workers.here().threads.run(p.function, **arguments)
     return await result if inspect.isawaitable(result) else result
-
-# %% ../../nbs/tremolo/04_binding.ipynb #e7cf2fb3
-class Blocking:
-    "An object of the server's loop for a handler in a thread: its coroutines are waited for."
-    def __init__(self, thing: Any, loop: asyncio.AbstractEventLoop) -> None: self._thing, self._loop = thing, loop
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._thing, name)
-        if inspect.iscoroutinefunction(found):
-            return lambda *args, **kwargs: self._wait(found(*args, **kwargs))
-        if inspect.isasyncgenfunction(found):
-            return lambda *args, **kwargs: self._each(found(*args, **kwargs))
-        return found
-
-    def _wait(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
-
-    def _each(self, items: AsyncIterator[Any]) -> Iterator[Any]:
-        async def take() -> Any: return await anext(items, _END)
-        while (item := self._wait(take())) is not _END:
-            yield item
-
-# %% ../../nbs/tremolo/04_binding.ipynb #3ff55716
-_END = object()

@@ -13,9 +13,9 @@ from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qs, unquote
 
-from ..core.data import UploadFile
 from ..core.request import Request
 from .exceptions import BadRequest, PayloadTooLarge, RequestTimeout
+from .multipart import Part, PartReader
 
 # %% auto #0
 __all__ = []
@@ -93,6 +93,16 @@ class RequestLine:
     @property
     def is_valid(self) -> bool: "Always: what is not valid never reaches a handler."; return True
 
+# %% ../../nbs/tremolo/01_requests.ipynb #732cd83d
+def cookies_of(request: Request) -> dict[str, list[str]]:
+    "The cookies of a request by name, each a list in the order in which they were sent."
+    found: dict[str, list[str]] = {}
+    for part in ';'.join(request.headers.getlist('cookie')).split(';'):
+        name, eq, value = part.partition('=')
+        if eq:
+            found.setdefault(name.strip(), []).append(unquote(value.strip().strip('"')))
+    return found
+
 # %% ../../nbs/tremolo/01_requests.ipynb #ea313a8f
 class TremoloRequest(RequestLine):
     "A request by Tremolo's names. Its methods are for the server's loop."
@@ -104,6 +114,8 @@ class TremoloRequest(RequestLine):
         self._chunks: AsyncIterator[bytes] | None = None
         self._rest = bytearray()
         self._ended = False
+        self._parts: PartReader | None = None # Of a multipart form, once it is read
+        self.protocol: Any = None # The connection that it came by
 
     def __repr__(self) -> str: return f'<TremoloRequest {self.request.method} {self.request.target.decode("latin-1")}>'
 
@@ -148,17 +160,18 @@ class TremoloRequest(RequestLine):
     @property
     def cookies(self) -> dict[str, list[str]]:
         "The cookies, each a list."
-        found: dict[str, list[str]] = {}
-        for part in ';'.join(self.request.headers.getlist('cookie')).split(';'):
-            name, eq, value = part.partition('=')
-            if eq:
-                found.setdefault(name.strip(), []).append(unquote(value.strip().strip('"')))
-        return found
+        return cookies_of(self.request)
+    @property
+    def server(self) -> Any:
+        "The connection: its `options`, `context` and `create_task`."
+        return self.protocol
 
-    def uid(self, length: int = 32) -> bytes:
-        "Bytes that name this request: the time, the client's port, and chance."
-        numbers = (int(time.time()), 4), (int(self.client[1]) & 0xffff, 2), (os.getpid() & 0xffff, 2)
-        head = b''.join(n.to_bytes(size, 'big') for n, size in numbers)
+    def uid(self, length: int = 32, *,
+            ts_offset: int = 0, # Seconds that are added to the time
+            ) -> bytes:
+        "Bytes that name this request: the time, the client's port, the process, and random ones."
+        numbers = (int(time.time()) + ts_offset, 4), (int(self.client[1]) & 0xffff, 2), (os.getpid() & 0xffff, 2)
+        head = b''.join((n % 256**size).to_bytes(size, 'big') for n, size in numbers)
         return head[:length] + os.urandom(max(length - 8, 0))
 
 # %% ../../nbs/tremolo/01_requests.ipynb #4704b276
@@ -171,6 +184,8 @@ class Incoming(TremoloRequest):
 
     async def read(self, size: int = -1, *, timeout: float | None = None) -> bytes:
         "The next `size` bytes, fewer at the end; -1: the next piece. Empty at the end."
+        if not size:
+            return b''
         if self._chunks is None:
             self._chunks = aiter(self.request.stream())
         while not self._ended and len(self._rest) < max(size, 1):
@@ -199,49 +214,58 @@ class Incoming(TremoloRequest):
         return b''.join([chunk async for chunk in self.stream(**options)])
 
     async def form(self, max_fields: int = 100, *, max_size: int = 8 * 2**20) -> dict[str, list[str]]:
-        "The fields of a form, each a list; its files are in `request.params.files`."
-        post: dict[str, list[str]] = self.context.get('post', {})
-        if 'post' in self.context:
-            return post
-        kind = self.content_type.lower()
-        if not kind.startswith((b'application/x-www-form-urlencoded', b'multipart/form-data')):
-            raise BadRequest('invalid Content-Type')
-        if self.content_length > max_size:
-            raise PayloadTooLarge(f'a form of more than {max_size} bytes')
-        pairs = (await self.request.form(max_fields=max_fields, max_size=max_size)).multi_items()
-        files: dict[str, list[dict[str, Any]]] = {}
-        for name, value in pairs:
-            if not isinstance(value, UploadFile):
-                post.setdefault(name, []).append(value)
-            else:
-                with value.file as file:
-                    if value.filename:
-                        files.setdefault(name, []).append(_part(name, value, file.read()))
-        self.context.update(post=post, files=files)
-        return post
+        "The fields of a form, each a list; its files are in `request.params.files`. Raises 400 and 413."
+        if 'post' not in self.context:
+            post, files = await read_form(self, max_fields, max_size)
+            self.context.update(post=post, files=files)
+        found: dict[str, list[str]] = self.context.post
+        return found
 
-    async def files(self, max_files: int = 1024, *, max_file_size: int = 100 * 2**20) -> AsyncIterator[dict[str, Any]]:
-        "The parts of a form, files in pieces of at most `max_file_size` bytes; `eof` marks a part's last piece."
-        if not self.content_type.lower().startswith(b'multipart/form-data'):
-            raise BadRequest('missing boundary')
-        parts = (await self.request.form()).multi_items()
-        try:
-            for name, value in parts[:max_files]:
-                if not isinstance(value, UploadFile):
-                    yield {'name': name, 'data': value.encode(), 'eof': True}
-                    continue
-                left = value.size
-                while True:
-                    data = value.file.read(max_file_size)
-                    left -= len(data)
-                    yield _part(name, value, data, left <= 0 or not data)
-                    if left <= 0 or not data:
-                        break
-        finally:
-            for _, value in parts:
-                if isinstance(value, UploadFile):
-                    value.file.close()
+    async def files(self, max_files: int = 1024, *, # Parts of this call; the next one goes on behind them
+                    max_file_size: int = 100 * 2**20, # Bytes of a piece; a longer part comes in several
+                    ) -> AsyncIterator[Part]:
+        "The parts of a form while it comes; `eof` marks a part's last piece. Raises `BadRequest`."
+        if self._parts is None:
+            if not self.has_body:
+                return
+            self._parts = PartReader(str(self.content_type), self.read)
+        while max_files > 0 and (part := await self._parts.next(max_file_size)) is not None:
+            yield part
+            max_files -= part['eof']
 
 # %% ../../nbs/tremolo/01_requests.ipynb #55042e12
-def _part(name: str, file: UploadFile, data: bytes, eof: bool = True) -> dict[str, Any]:
-    return {'name': name, 'filename': file.filename, 'type': file.content_type, 'data': data, 'eof': eof}
+Form = tuple[dict[str, list[str]], dict[str, list[Part]]] # Fields and files by name
+
+async def read_form(request: Incoming, max_fields: int, # More fields and files are refused
+                    max_size: int, # Bytes of a file, and of all fields together
+                    ) -> Form:
+    "Fields and files of a form. Raises `BadRequest` for a body that is none, `PayloadTooLarge` for too much of it."
+    kind = request.content_type.lower()
+    if kind.startswith(b'multipart/form-data'):
+        return await _read_multipart(request, max_fields, max_size)
+    if not kind.startswith(b'application/x-www-form-urlencoded'):
+        raise BadRequest('invalid Content-Type')
+    fields: dict[str, list[str]] = {}
+    for name, value in (await request.request.form(max_fields=max_fields, max_size=max_size)).multi_items():
+        if value:
+            fields.setdefault(name, []).append(value)
+    return fields, {}
+
+# %% ../../nbs/tremolo/01_requests.ipynb #fccd2892
+async def _read_multipart(request: Incoming, max_fields: int, max_size: int) -> Form:
+    fields: dict[str, list[str]] = {}
+    files: dict[str, list[Part]] = {}
+    size = count = 0
+    async for part in request.files(max_fields + 1, max_file_size=max_size):
+        count += 1
+        size += 0 if 'filename' in part else len(part['data'])
+        if not part.pop('eof') or size > max_size:
+            raise PayloadTooLarge(f'a form of more than {max_size} bytes; request.files() gives it in pieces')
+        if count > max_fields:
+            raise PayloadTooLarge(f'a form of more than {max_fields} fields')
+        name = part.pop('name')
+        if 'filename' not in part:
+            fields.setdefault(name, []).append(part['data'].decode('utf-8', 'replace'))
+        elif part['filename']:
+            files.setdefault(name, []).append(part)
+    return fields, files
