@@ -105,10 +105,10 @@ hide(App, ('add', 'align', 'answer', 'answer_error', 'cell_hooks', 'default_hdrs
            'lifespan', 'lineage', 'loop', 'middlewares', 'module', 'mounts', 'origin', 'pages', 'remove', 'renew',
            'report', 'respond', 'router', 'sessions', 'share_sessions', 'shutdown', 'shutdown_hooks', 'socket_class',
            'sockets', 'startup', 'startup_hooks', 'successor', 'table'))
-hide(WebSocket, ('accepted', 'answer', 'arriving', 'call_soon', 'changing', 'closed', 'conn', 'connect', 'dispatcher',
-                 'drained', 'early', 'endpoint', 'handler_thread', 'in_thread', 'joined', 'loop', 'move', 'moving',
-                 'opened', 'outbox', 'pull', 'pulled', 'received', 'say', 'shut', 'source', 'table', 'target', 'thread',
-                 'turn_to', 'waiter', 'wake'))
+hide(WebSocket, ('accepted', 'answer', 'arriving', 'call_soon', 'change', 'changing', 'closed', 'conn', 'connect',
+                 'dispatcher', 'drained', 'early', 'endpoint', 'hand_over', 'handler_thread', 'in_thread', 'joined',
+                 'loop', 'move', 'opened', 'outbox', 'pull', 'pulled', 'received', 'say', 'shut', 'source', 'table',
+                 'target', 'thread', 'turn_to', 'waiter', 'wake'))
 hide(Request, ('added_headers', 'answered', 'asgi_scope', 'connection', 'decoded_path', 'leave', 'offers_alive',
                'out_headers', 'own_state', 'parsed_cookies', 'parsed_query', 'peer', 'raw_body', 'replace_headers',
                'retarget', 'route', 'route_path', 'since', 'target', 'upgrade', 'vouched'))

@@ -37,7 +37,6 @@ def _finite(text: str) -> float:
         raise ValueError('the number is too large')
     return number
 
-# %% ../../nbs/core/07_routing.ipynb #fa3be426
 PATH_TYPES: dict[str, PathType] = {
     'int': PathType('[0-9]+', int, 1, run='[0-9]'),
     'float': PathType(r'[0-9]+(?:\.[0-9]+)?', _finite, 2),
@@ -251,7 +250,6 @@ class Owner:
     id: str
     label: str = ''
 
-# %% ../../nbs/core/07_routing.ipynb #65103c87
 @dataclass(slots=True)
 class Stats:
     "What happened on a route since it was defined."
@@ -293,7 +291,6 @@ class Route:
 def _with_slashes(params: dict[str, Any]) -> dict[str, Any]:
     return {k: v.replace(ENCODED_SLASH, '/') if isinstance(v, str) else v for k, v in params.items()}
 
-# %% ../../nbs/core/07_routing.ipynb #6bd36490
 class RouteTable:
     "An immutable set of routes. `add`, `remove` and `replace` return new tables; safe to read from any thread."
     __slots__ = ('_entries', '_exact', '_patterns')

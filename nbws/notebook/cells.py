@@ -37,7 +37,7 @@ __all__ = []
 
 # %% ../../nbs/notebook/09_cells.ipynb #098d33b3
 class CellEvents:
-    "What is done before and after a cell runs. On the thread that runs the cell."
+    "What is done before and after a cell. On the thread that runs the cell."
     def __init__(self, runs: Runs, ownership: Ownership, outputs: Outputs,
                  pages: WeakKeyDictionary[WebApp, LivePages], # Of each app that was made here
                  ) -> None:

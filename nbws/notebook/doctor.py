@@ -82,7 +82,7 @@ def _of_port(server: Server, exposure: Exposure) -> str:
 
 # %% ../../nbs/notebook/15_doctor.ipynb #e5bf50bd
 def came_by(request: Request) -> str:
-    "By which of the ways to the app this request came."
+    "How this request reached the app: through which proxy, or directly."
     if JSP in request.headers:
         return f'through jupyter-server-proxy, at {request.headers[JSP]}/'
     prefix = request.root_path.partition(VISITOR)[0]

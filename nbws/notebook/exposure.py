@@ -75,15 +75,15 @@ class Exposure:
     why: str = '' # The Jupyter server could forward and does not, for a reason
 
     def gate(self, any_host: bool) -> NotebookGate | None:
-        "Lets in who has a secret of this exposure; None where it has none."
+        "What refuses requests without a secret of this exposure; None where it has none."
         if not self.token:
             return None
         secret = self.address.secret if self.address else ''
         return NotebookGate(any_host, secret, self.token, cookies=JupyterCookies(tokens=jupyters_tokens()))
 
-    def options(self, any_host: bool = False, # Answer to any Host: others on the network are to come in
+    def options(self, any_host: bool = False, # Answer to any Host: others on the network are to reach it
                 ) -> dict[str, Any]:
-        "For `Server`: where to listen, and who may come in."
+        "For `Server`: where to listen, and its gate."
         gate = self.gate(any_host or in_colab()) # The names of Colab's proxy are many; the secret decides
         if self.address is None or not self.address.path:
             return {'gate': gate} # Windows: a port, which serves both
@@ -151,7 +151,7 @@ def exposure_of(server: Server) -> Exposure:
     return EXPOSURES.get(id(server)) or Exposure(port=server.port)
 
 # %% ../../nbs/notebook/10_exposure.ipynb #33142e94
-def url_of(server: Server, path: str = '/', secret: bool = True, # Whoever has the address may come in
+def url_of(server: Server, path: str = '/', secret: bool = True, # With the secret that a request needs
            ) -> str:
     "Where the app is, for a person to read: the direct address, or the path on the Jupyter server."
     exposure = exposure_of(server)

@@ -34,6 +34,7 @@ def attributes(mark: str, # An id that the iframes of one output share
     "For an iframe whose address `finder` finds."
     return f'data-nbws="{mark}"' + (f' sandbox="{SANDBOX}"' if sandbox else '')
 
+# %% ../../nbs/notebook/12_iframes.ipynb #9186f1cf
 def json_element(facts: Any, **attributes: Any) -> FT:
     "What Python tells a script of `nbws/static`: an element with JSON, before the script's own."
     return Script(script_json(facts), type='application/json', **attributes)

@@ -57,20 +57,57 @@ CONNECTING_SENT = 1.0 # The same for an async `conn` that has sent something: it
 @dataclass(slots=True)
 class EarlyConn:
     "`conn` runs, and the handshake is not answered yet."
+    begun: float # By the loop's clock
     done: bool = False # It has come to its end
     close: tuple[int, str] | None = None # Its code and reason, if it has closed the socket
 
+    async def wait(self, ws: AppSocket, is_sync: bool) -> None:
+        "Until it is done, its time is over, or so much was sent that it can only go on once the client reads."
+        while not self.done and ws.outbox.unsent <= HIGH_WATER:
+            bound = CONNECTING_SENT if ws.outbox.unsent and not is_sync else CONNECTING
+            left = self.begun + bound - ws.loop.time()
+            if left <= 0:
+                return
+            ws.waiter = ws.loop.create_future()
+            await asyncio.wait((ws.waiter,), timeout=left)
+
+# %% ../../nbs/sockets/06_websocket.ipynb #8eae4da5
 @dataclass(slots=True)
 class PullState:
     "A pull-style handler at work."
     decision: asyncio.Future[Upgrade | None] # What the handshake is answered: None where it ended without `accept`
     stale: bool = False # Another handler takes over at its next `receive`
 
+# %% ../../nbs/sockets/06_websocket.ipynb #5d358be6
+class EndpointChange:
+    "The way of a socket to its newest handlers."
+    __slots__ = ('socket', 'target')
+
+    def __init__(self, socket: AppSocket, target: Endpoint) -> None:
+        self.socket, self.target = socket, target # The newest: replaced where they change again meanwhile
+
+    async def run(self) -> None:
+        "Leave by the old `disconn` and come in by the new `conn`; if that is cancelled, go on without."
+        ws = self.socket
+        try:
+            while ws.endpoint is not self.target:
+                old, new = ws.endpoint, self.target
+                differ = old.callbacks() != new.callbacks()
+                if differ:
+                    await old.closed(ws, quiet=True) # Its variables may be gone; nobody needs to hear of it
+                ws.hand_over(new)
+                if differ:
+                    await new.opened(ws)
+        finally:
+            if ws.endpoint is not self.target:
+                ws.hand_over(self.target)
+            ws.change = None
+
 # %% ../../nbs/sockets/06_websocket.ipynb #2f027993
-class AppSocket(SocketFacts):
+class AppSocket:
     "The app's end of an open socket, for its transport and its app. On the thread of its loop only."
     __slots__ = ('request', 'app', 'endpoint', 'table', 'conn', 'rooms', 'code', 'reason', 'accepted', 'joined',
-                 'moving', 'target', 'answer', 'source', 'outbox', 'dispatcher', 'loop', 'thread', 'early', 'pull',
+                 'change', 'answer', 'source', 'outbox', 'dispatcher', 'loop', 'thread', 'early', 'pull',
                  'waiter', 'handler_thread', '__weakref__')
 
     def __init__(self,
@@ -82,7 +119,7 @@ class AppSocket(SocketFacts):
         self.conn: Conn | None = None # The transport's end once the socket is open
         self.rooms: tuple[Any, ...] = ()
         self.code, self.reason = 0, '' # How it ended
-        self.target, self.moving = endpoint, False # Where it is going when its handlers change
+        self.change: EndpointChange | None = None # It is on its way to newer handlers
         self.accepted = self.joined = False # The handshake is accepted; `conn` has begun
         self.answer: Any = None # What a pull-style handler returned or raised instead of accepting
         self.source: Any = None # What its messages are bound from
@@ -102,18 +139,11 @@ class AppSocket(SocketFacts):
         conn = self.endpoint.conn
         if conn is None or self.endpoint.pull or self.early is not None:
             return
-        early, begin = EarlyConn(), self.loop.time()
-        self.early, self.outbox.open = early, True
+        self.early, self.outbox.open = EarlyConn(self.loop.time()), True
         self.app.sockets.add(self)
         self.dispatcher.enqueue(run_conn)
         try:
-            while not early.done and self.outbox.unsent <= HIGH_WATER:
-                bound = CONNECTING_SENT if self.outbox.unsent and conn.kind != 'sync' else CONNECTING
-                left = begin + bound - self.loop.time()
-                if left <= 0:
-                    break
-                self.waiter = self.loop.create_future()
-                await asyncio.wait((self.waiter,), timeout=left)
+            await self.early.wait(self, conn.kind == 'sync')
         except BaseException: # The handshake will not be answered
             self.closed(CloseCode.ABNORMAL)
             raise
@@ -205,38 +235,32 @@ class AppSocket(SocketFacts):
     @property
     def changing(self) -> bool:
         "It is on its way to the next version of its handlers."
-        return self.moving or (self.pull is not None and self.pull.stale)
+        return self.change is not None or (self.pull is not None and self.pull.stale)
+
+    @property
+    def target(self) -> Endpoint:
+        "The newest handlers: those that it has, or is on its way to."
+        return self.endpoint if self.change is None else self.change.target
 
     def turn_to(self, endpoint: Endpoint) -> bool:
         "Go on with another endpoint. Says whether the caller has to `move` the socket, while its messages are held."
-        self.target = endpoint
-        if self.moving:
+        if self.change is not None:
+            self.change.target = endpoint
             return False # It goes on to the newest
         if self.pull is not None or not self.joined or self.endpoint.callbacks() == endpoint.callbacks():
-            self._hand_over(endpoint)
+            self.hand_over(endpoint)
             return False
-        self.moving = True
+        self.change = EndpointChange(self, endpoint)
         if self.dispatcher.busy:
             self.dispatcher.queue().appendleft(run_move)
         return not self.dispatcher.busy
 
     async def move(self) -> None:
-        "Leave by the old `disconn` and come in by the new `conn`, until the newest is reached."
-        try:
-            while self.endpoint is not self.target:
-                old, new = self.endpoint, self.target
-                differ = old.callbacks() != new.callbacks()
-                if differ:
-                    await old.closed(self, quiet=True) # Its variables may be gone; nobody needs to hear of it
-                self._hand_over(new)
-                if differ:
-                    await new.opened(self)
-        finally:
-            if self.endpoint is not self.target:
-                self._hand_over(self.target)
-            self.moving = False
+        "Go to the newest handlers."
+        if self.change is not None:
+            await self.change.run()
 
-    def _hand_over(self, endpoint: Endpoint) -> None:
+    def hand_over(self, endpoint: Endpoint) -> None:
         "Messages are for `endpoint` from now on; a pull-style handler is ended at its `receive`."
         self.endpoint, self.outbox.overflow = endpoint, endpoint.overflow
         if self.pull is not None:
@@ -294,11 +318,94 @@ async def _push_from_now_on(ws: AppSocket, pull: PullState) -> None:
     if ws.code:
         ws.dispatcher.queue().append(run_disconn)
 
-# %% ../../nbs/sockets/06_websocket.ipynb #4b019b0e
-_SEVERAL = frozenset((tuple, list))
+# %% ../../nbs/sockets/06_websocket.ipynb #abb7fccc
+class ReceivingSocket(AppSocket):
+    "An open socket as a pull-style handler sees it, which accepts the handshake and receives. On the server's loop."
+    __slots__ = ()
+
+    async def accept(self,
+                     subprotocol: str | None = None, # One of those that the client offers
+                     headers: Any = (), # Added to the answer: a dict, or pairs
+                     ) -> None:
+        """Accept the handshake, in a handler that loops over the socket; `receive` does it, too. Again is harmless.
+
+        Raises `WebSocketDisconnect` where the client has left meanwhile.
+        """
+        pull = self.pull
+        if self.accepted or pull is None:
+            return
+        if not pull.decision.done():
+            fields = list(headers.items() if isinstance(headers, dict) else headers)
+            pull.decision.set_result(Upgrade(self, subprotocol, fields))
+        while not self.accepted:
+            if self.code:
+                raise WebSocketDisconnect(self.code, self.reason)
+            await self._wait(None)
+
+    async def receive(self, timeout: float | None = None, # Seconds; None: as long as it takes
+                      ) -> str | bytes:
+        """The next message, bytes if it is binary.
+
+        Raises `WebSocketDisconnect`, `TimeoutError` after `timeout` seconds, and `RuntimeError` for a second task that
+        waits while the first one does.
+        """
+        await self.accept()
+        if self.table is not self.app.table:
+            self.app.align()
+        dispatcher = self.dispatcher
+        while not dispatcher.inbox or (self.pull is not None and self.pull.stale):
+            if self.pull is not None and self.pull.stale:
+                raise HandOver
+            if self.code:
+                raise WebSocketDisconnect(self.code, self.reason)
+            await self._wait(timeout)
+        message: str | bytes = dispatcher.inbox.take()
+        return message
+
+    async def _wait(self, timeout: float | None) -> None:
+        if self.waiter is not None:
+            raise RuntimeError('another task waits for this socket: let one task receive, and give to the others')
+        if self.dispatcher.inbox is not None:
+            self.dispatcher.inbox.idle()
+        self.waiter = self.loop.create_future()
+        try:
+            await (asyncio.wait_for(self.waiter, timeout) if timeout is not None else self.waiter)
+        except asyncio.TimeoutError:
+            raise TimeoutError(f'no message within {timeout} s') from None
+        finally:
+            self.waiter = None
+
+    def __aiter__(self) -> AsyncIterator[str | bytes]: return self._messages()
+    async def _messages(self) -> AsyncIterator[str | bytes]:
+        try:
+            while True:
+                yield await self.receive()
+        except WebSocketDisconnect:
+            return
+
+    async def receive_text(self) -> str:
+        "The next message as text."
+        message = await self.receive()
+        return message if isinstance(message, str) else message.decode()
+
+    async def receive_bytes(self) -> bytes:
+        "The next message as bytes."
+        message = await self.receive()
+        return message.encode() if isinstance(message, str) else message
+
+    async def receive_json(self) -> Any:
+        "The next message, parsed as JSON. Raises `BindError`, a `ValueError`, for what is none, or too long for it."
+        try:
+            return from_json(await self.receive(), self.request.max_form)
+        except JSONTooLong as e:
+            raise BindError(f'a message {e}, and is not read as JSON: give the server `Limits(max_form=...)`') from None
+        except ValueError as e:
+            raise BindError(f'the message is not JSON: {e}') from None
 
 # %% ../../nbs/sockets/06_websocket.ipynb #2b58d6e9
-class WebSocket(AppSocket):
+_SEVERAL = frozenset((tuple, list))
+
+class WebSocket(ReceivingSocket, SocketFacts):
     "An open socket as handlers see it. `send`, `close` and `ping` from any thread; the rest on the server's loop."
     __slots__ = ()
 
@@ -401,82 +508,3 @@ class WebSocket(AppSocket):
         else:
             self.call_soon(self.shut, code, reason)
         return DONE
-
-    async def accept(self,
-                     subprotocol: str | None = None, # One of those that the client offers
-                     headers: Any = (), # Added to the answer: a dict, or pairs
-                     ) -> None:
-        """Accept the handshake, in a handler that loops over the socket; `receive` does it, too. Again is harmless.
-
-        Raises `WebSocketDisconnect` where the client has left meanwhile.
-        """
-        pull = self.pull
-        if self.accepted or pull is None:
-            return
-        if not pull.decision.done():
-            fields = list(headers.items() if isinstance(headers, dict) else headers)
-            pull.decision.set_result(Upgrade(self, subprotocol, fields))
-        while not self.accepted:
-            if self.code:
-                raise WebSocketDisconnect(self.code, self.reason)
-            await self._wait(None)
-
-    async def receive(self, timeout: float | None = None, # Seconds; None: as long as it takes
-                      ) -> str | bytes:
-        """The next message, bytes if it is binary.
-
-        Raises `WebSocketDisconnect`, `TimeoutError` after `timeout` seconds, and `RuntimeError` for a second task that
-        waits while the first one does.
-        """
-        await self.accept()
-        if self.table is not self.app.table:
-            self.app.align()
-        dispatcher = self.dispatcher
-        while not dispatcher.inbox or (self.pull is not None and self.pull.stale):
-            if self.pull is not None and self.pull.stale:
-                raise HandOver
-            if self.code:
-                raise WebSocketDisconnect(self.code, self.reason)
-            await self._wait(timeout)
-        message: str | bytes = dispatcher.inbox.take()
-        return message
-
-    async def _wait(self, timeout: float | None) -> None:
-        if self.waiter is not None:
-            raise RuntimeError('another task waits for this socket: let one task receive, and give to the others')
-        if self.dispatcher.inbox is not None:
-            self.dispatcher.inbox.idle()
-        self.waiter = self.loop.create_future()
-        try:
-            await (asyncio.wait_for(self.waiter, timeout) if timeout is not None else self.waiter)
-        except asyncio.TimeoutError:
-            raise TimeoutError(f'no message within {timeout} s') from None
-        finally:
-            self.waiter = None
-
-    def __aiter__(self) -> AsyncIterator[str | bytes]: return self._messages()
-    async def _messages(self) -> AsyncIterator[str | bytes]:
-        try:
-            while True:
-                yield await self.receive()
-        except WebSocketDisconnect:
-            return
-
-    async def receive_text(self) -> str:
-        "The next message as text."
-        message = await self.receive()
-        return message if isinstance(message, str) else message.decode()
-
-    async def receive_bytes(self) -> bytes:
-        "The next message as bytes."
-        message = await self.receive()
-        return message.encode() if isinstance(message, str) else message
-
-    async def receive_json(self) -> Any:
-        "The next message, parsed as JSON. Raises `BindError`, a `ValueError`, for what is none, or too long for it."
-        try:
-            return from_json(await self.receive(), self.request.max_form)
-        except JSONTooLong as e:
-            raise BindError(f'a message {e}, and is not read as JSON: give the server `Limits(max_form=...)`') from None
-        except ValueError as e:
-            raise BindError(f'the message is not JSON: {e}') from None
