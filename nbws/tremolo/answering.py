@@ -31,6 +31,9 @@ async def with_hooks(app: HookedApp, request: Request,
     x = call_for(app, request)
     await x.connection.ready()
     early = await app.request_hooks.run('request', x)
+    if early is not None and x.response.sent is not None:
+        x.response.close()
+        return x.response.sent # A hook has written its answer, or sent a file
     response = await answer(request) if early is None else app.respond(early, request)
     if isinstance(response, Upgrade) or x.response.sent is not None:
         return response
@@ -48,7 +51,7 @@ async def _leaving(app: HookedApp, x: TremoloCall, response: Response) -> Respon
 def without_slash(request: Request, table: RouteTable) -> Request:
     "The request; slashes at the end of its path do not count where nothing answers with them."
     path = request.path
-    if len(path) > 1 and path.endswith('/') and not table.methods(path):
+    if len(path) > 1 and path.endswith('/') and not table.methods(path, request.target):
         request.decoded_path = f'/{path.strip("/")}'
     return request
 
@@ -58,7 +61,8 @@ def closing(app: HookedApp, request: Request, response: Response) -> Response:
     x = call_of(request)
     if x is None or isinstance(response, Upgrade):
         return response
-    if app.occasions.hooks['close'] and not x.connection.known:
+    ends = app.occasions.hooks['close'] or x.connection.context.tasks
+    if ends and not x.connection.known:
         response.background = then(response.background, x.connection)
     return response
 

@@ -21,7 +21,7 @@ from ..loading import LOADING
 from ..notebook import kernel
 from .answering import closing, to_tremolo_response, with_hooks, without_slash
 from .binding import call_of
-from .connections import ConnectionContext, at_start
+from .connections import ConnectionContext, Tasks, at_start
 from .decorators import F, OccasionDecorators, RequestDecorators, decorator
 from .errors import ErrorHandlers
 from .hooks import Hook, Occasions, RequestHooks, Stage, Prefix
@@ -36,22 +36,6 @@ from ..web.assets import ASSETS
 
 # %% auto #0
 __all__ = ['Tremolo']
-
-# %% ../../nbs/tremolo/16_app.ipynb #66cbe7fc
-class Tasks(set[asyncio.Task[Any]]):
-    "The tasks of an app. On the server's loop."
-    def keep(self, task: asyncio.Task[Any]) -> None:
-        "Keep a task until it ends."
-        self.add(task)
-        task.add_done_callback(self.discard)
-
-    async def cancel(self) -> None:
-        "Cancel those of this loop that still run, and wait for them, a second at most."
-        running = [t for t in tuple(self) if t.get_loop() is asyncio.get_running_loop()]
-        for t in running:
-            t.cancel()
-        if running:
-            await asyncio.wait(running, timeout=1)
 
 # %% ../../nbs/tremolo/16_app.ipynb #1f28a7ba
 class Mounted:

@@ -48,6 +48,7 @@ class TremoloCall:
                  ) -> None:
         self.app, self.ours, self.connection, self.prefix = app, request, connection, prefix
         self.request = Incoming(request)
+        self.request.protocol = connection
         self.response = ResponseWriter(self.request, self.request.context.options)
         self.next = 0 # Which hook runs
         self.func: Any = None # The handler, and its options

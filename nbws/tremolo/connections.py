@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections.abc import Coroutine
 from typing import Any, Protocol
 
 from ..core.request import Request
@@ -30,6 +32,22 @@ class HookedApp(CallingApp, Protocol):
     def successor(self) -> Any: "The app that has taken over, or None."
     def respond(self, result: Any, request: Request) -> Response: "The answer that a result stands for."
 
+# %% ../../nbs/tremolo/09_connections.ipynb #5418b209
+class Tasks(set[asyncio.Task[Any]]):
+    "The tasks of an app. On the server's loop."
+    def keep(self, task: asyncio.Task[Any]) -> None:
+        "Keep a task until it ends."
+        self.add(task)
+        task.add_done_callback(self.discard)
+
+    async def cancel(self) -> None:
+        "Cancel those of this loop that still run, and wait for them, a second at most."
+        running = [t for t in tuple(self) if t.get_loop() is asyncio.get_running_loop()]
+        for t in running:
+            t.cancel()
+        if running:
+            await asyncio.wait(running, timeout=1)
+
 # %% ../../nbs/tremolo/09_connections.ipynb #cd2d1dae
 class ConnectionContext:
     "A client's connection: its context, and the hooks at both ends. On the server's loop."
@@ -38,12 +56,26 @@ class ConnectionContext:
                  known: bool, # The transport tells of the connection's end
                  ) -> None:
         self.app, self.known = app, known
-        self.context = Context(client=client, options=app.context.options, tasks=set())
+        self.options = app.context.options
+        self.context = Context(client=client, options=self.options, tasks=Tasks())
         self._ready: asyncio.Future[None] | None = None
         self._closed = False
         if app.occasions.hooks['connect']:
             self._ready = asyncio.get_running_loop().create_future()
             Workers.here().start(self._connect(self._ready))
+
+    @property
+    def globals(self) -> Context: "What the process keeps."; return self.app.context
+    @property
+    def logger(self) -> logging.Logger: "The app's."; return self.app.logger
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop: "The server's."; return asyncio.get_running_loop()
+
+    def create_task(self, coro: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        "Start a task that ends with the connection."
+        task = asyncio.get_running_loop().create_task(coro)
+        self.context.tasks.keep(task)
+        return task
 
     async def ready(self) -> None:
         "Wait until the `on_connect` hooks have run. Raises what they raise."
@@ -67,6 +99,8 @@ class ConnectionContext:
         if self._closed:
             return
         self._closed = True
+        for task in tuple(self.context.tasks):
+            task.cancel()
         while self.app.successor:
             self.app = self.app.successor
         if self.app.occasions.hooks['close']:

@@ -20,7 +20,7 @@ from ..core.errors import HTTPException as AnyHTTPException
 from ..sockets.websocket import WebSocket
 from .binding import CallingApp, TremoloCall, handler_call, run_plan
 from .exceptions import ServiceUnavailable, WebSocketException
-from .requests import Text
+from .requests import to_text
 from .paths import TremoloPattern
 from .responses import SSE, ResponseWriter
 from ..sockets.workers import TimeLimitReached, Workers, is_ending, time_limited
@@ -35,8 +35,8 @@ def enter_handler(x: TremoloCall, function: Any, options: dict[str, Any]) -> Non
     x.take(options)
     request = x.ours
     pattern = request.route.pattern if request.route else None
-    groups = pattern.regex.search(request.path) if isinstance(pattern, TremoloPattern) and pattern.regex else None
-    unnamed = tuple(g and Text(g.encode()) for g in groups.groups()) if groups else {}
+    groups = pattern.search(request.path, request.target) if isinstance(pattern, TremoloPattern) else None
+    unnamed = tuple(g and to_text(g) for g in groups.groups()) if groups else {}
     x.request.context['path'] = request.path_params or unnamed
 
 # %% ../../nbs/tremolo/07_endpoints.ipynb #8c23fc10
@@ -167,7 +167,7 @@ class TremoloSocketEndpoint(SocketEndpoint):
 
     async def serve(self, ws: WebSocket) -> None:
         "Run the handler until it returns."
-        x = handler_call(ws.request)
+        x = handler_call(ws.handshake)
         if not ws.accepted:
             enter_handler(x, self.function, self.options)
         await super().serve(ws)

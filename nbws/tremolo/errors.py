@@ -42,6 +42,8 @@ async def answer_of(app: HookedApp, x: TremoloCall, handler: ErrorHandler, error
     result = await run_plan(handler.plan, Source(x.ours, EMPTY))
     if x.response.sent is not None:
         return x.response.sent
+    if result is None: # It has changed the exception, or the response
+        return x.response.finish(await app.errors.answer(x.ours, x.exc))
     response = app.respond(YieldedBody(pulled(result)) if is_stream(result) else result, x.ours)
     if isinstance(error, AnyHTTPException):
         response.headers += [(k.lower(), v) for k, v in error.headers.items()]

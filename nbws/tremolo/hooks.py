@@ -24,11 +24,11 @@ WAY_OUT = ('response', 'worker_stop', 'close')
 
 class Hook(NamedTuple):
     "A function that runs on one of the app's occasions."
-    function: Callable[..., Any]
     priority: int
+    function: Callable[..., Any]
+    options: dict[str, Any] # The defaults of its parameters; empty for those without a request
     route: Route # Whose owner gets what the hook prints
     plan: Plan | None = None # Of a hook around requests
-    options: dict[str, Any] = {} # The defaults of its parameters
 
 def route_of(app: CallingApp, function: Callable[..., Any]) -> Route:
     "A route that stands for a hook: it answers nothing, and has the hook's name and owner."
@@ -71,7 +71,7 @@ class Occasions:
         "Run a function at one of them. From any thread. Raises `ValueError` where there is no such occasion."
         if name not in self.hooks:
             raise ValueError(f'{name} is not one of the: {", ".join(self.hooks)}')
-        hook = Hook(function, priority, route_of(self.app, function))
+        hook = Hook(priority, function, {}, route_of(self.app, function))
         self.insert(hook, name)
         return hook
 
@@ -110,7 +110,7 @@ class RequestHooks:
         if name not in ('request', 'response'):
             raise ValueError(f'{name} is not one of the: request, response')
         p, defaults = tremolo_plan(function)
-        hook = Hook(function, priority, route_of(self.app, function), p, options or defaults)
+        hook = Hook(priority, function, options or defaults, route_of(self.app, function), p)
         stage = self.stages.get(prefix, {})
         self.stages = {**self.stages, prefix: {**stage, name: insert_hook(stage.get(name, []), hook, name)}}
 

@@ -9,9 +9,10 @@ import re
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
+from urllib.parse import quote
 
 from ..core.routing import PATH_TYPES, Pattern, parse_pattern
-from .requests import Text
+from .requests import to_text
 
 # %% auto #0
 __all__ = []
@@ -24,12 +25,16 @@ class TremoloPattern(Pattern):
     "A regular expression; its named groups are bytes. The last one that was made is tried first."
     serial: int = 0
 
-    def match(self, path: str) -> dict[str, Any] | None:
-        "The named groups, or None where nothing in `path` matches."
-        found = self.regex.search(path) if self.regex else None
+    def search(self, path: str, target: bytes) -> re.Match[str] | None:
+        "Where it is found in the target, or in the path where that is all there is."
+        return self.regex.search(target.decode('latin-1') or quote(path)) if self.regex else None
+
+    def match(self, path: str, target: bytes = b'') -> dict[str, Any] | None:
+        "The named groups, as they came, or None where nothing matches."
+        found = self.search(path, target)
         if found is None:
             return None
-        return {k: Text(v.encode()) for k, v in found.groupdict().items() if v is not None}
+        return {k: to_text(v) for k, v in found.groupdict().items() if v is not None}
 
     @property
     def rank(self) -> tuple[Any, ...]: "Behind all patterns that are none."; return 5, -self.serial
@@ -41,7 +46,7 @@ def tremolo_pattern(path: str, # Plain, or a regular expression: `^...` or `...$
     if path.endswith('$') or path.startswith('^'):
         text = path.rstrip('$') + '$' if path.endswith('$') else path
         parse_pattern(text if text.startswith('^') else '^' + text) # Says what is wrong with it
-        regex = re.compile(text, re.S)
+        regex = re.compile(text[:-1] + r'(?:\?.*)?$' if text.endswith('$') else text, re.ASCII)
         types = dict.fromkeys(regex.groupindex, PATH_TYPES['str'])
         return TremoloPattern(text, text, regex, types, next(_SERIAL))
     return parse_pattern('/' + path.split('?', 1)[0].strip('/'))

@@ -226,12 +226,12 @@ class Incoming(TremoloRequest):
                     ) -> AsyncIterator[Part]:
         "The parts of a form while it comes; `eof` marks a part's last piece. Raises `BadRequest`."
         if self._parts is None:
-            if not self.has_body:
+            if not self.has_body and self.request.raw_body == b'':
                 return
             self._parts = PartReader(str(self.content_type), self.read)
         while max_files > 0 and (part := await self._parts.next(max_file_size)) is not None:
             yield part
-            max_files -= part['eof']
+            max_files -= self._parts.part is None # It has ended
 
 # %% ../../nbs/tremolo/01_requests.ipynb #55042e12
 Form = tuple[dict[str, list[str]], dict[str, list[Part]]] # Fields and files by name

@@ -7,27 +7,33 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import time
 from collections.abc import Callable
 from email.utils import formatdate
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from ..web.files import FileResponse
+from ..core.errors import HTTPException as AnyHTTPException
 from ..core.errors import reason
+from ..core.request import Request
 from ..core.response import Response
-from .exceptions import HTTPRedirect, InternalServerError
+from .exceptions import HTTPRedirect, InternalServerError, NotFound
 from .requests import HeaderFields, Incoming, to_plain, to_text
 
 # %% auto #0
 __all__ = []
 
 # %% ../../nbs/tremolo/02_responses.ipynb #a8b12a59
+EARLY = 2**20 # Bytes that a hook can write, which nobody reads before it returns
+
 class Pipe:
     "One piece at a time from a handler that writes to a client that reads. On the server's loop."
-    def __init__(self) -> None:
-        self._piece: bytes | None = None
+    def __init__(self, early: bool = False, # Nobody reads before the writer returns
+                 ) -> None:
+        self._kept = bytearray()
+        self.early = early # Nobody reads yet
         self._ended = self.closed = False
         self._error: Exception | None = None
         self._waiter: asyncio.Future[None] | None = None
@@ -43,13 +49,14 @@ class Pipe:
 
     async def put(self, piece: bytes) -> None:
         "Wait until the client has taken the piece before. Raises `ConnectionResetError` when it has left."
-        while self._piece is not None and not self.closed:
+        while self._kept and not self.closed and not self.early:
             await self._wait()
         if self.closed:
             raise ConnectionResetError('the client has left')
-        if piece:
-            self._piece = piece
-            self._wake()
+        if self.early and len(self._kept) + len(piece) > EARLY:
+            raise InternalServerError(f'a hook can write at most {EARLY} bytes: let a handler write, or send a file')
+        self._kept += piece
+        self._wake()
 
     def end(self, error: Exception | None = None) -> None:
         "Nothing more comes; with `error`, the answer breaks off."
@@ -58,13 +65,15 @@ class Pipe:
 
     def __aiter__(self) -> Pipe: return self
     async def __anext__(self) -> bytes:
-        while self._piece is None:
+        self.early = False
+        while not self._kept:
             if self._error:
                 raise self._error
             if self._ended or self.closed:
                 raise StopAsyncIteration
             await self._wait()
-        piece, self._piece = self._piece, None
+        piece = bytes(self._kept)
+        self._kept.clear()
         self._wake()
         return piece
 
@@ -166,12 +175,31 @@ class TremoloResponse:
         "The status and its phrase."
         return self.status, reason(self.status).encode()
 
+    @property
+    def line(self) -> list[bytes]:
+        "Version, status and phrase of the status line."
+        return [b'HTTP/' + self.request.version, b'%d' % self.status, reason(self.status).encode()]
+
     def set_content_type(self, content_type: str | bytes = 'text/html; charset=utf-8') -> None:
         "Set the content type."
         self._open()
         if is_broken(to_plain(content_type)):
             raise InternalServerError('the content type contains a line break')
         self.content_type, self.typed = to_plain(content_type), True
+
+# %% ../../nbs/tremolo/02_responses.ipynb #21dc01e8
+class MissingFile(NotFound, FileNotFoundError):
+    "There is no such file: 404, unless a handler catches it, as Python's or as Tremolo's."
+
+def file_answer(request: Request, path: str | os.PathLike[str], offset: int, count: int) -> Response:
+    "The answer with a file or a part of one. Raises `NotFound`, and `ValueError` for an offset below 0."
+    try:
+        response = FileResponse(path, offset=offset, count=count if count > 0 else None).answer(request)
+    except AnyHTTPException as e:
+        raise MissingFile(cause=e) from None
+    if request.http_version == '1.0':
+        response.headers = [f for f in response.headers if f[0] != 'accept-ranges']
+    return response
 
 # %% ../../nbs/tremolo/02_responses.ipynb #aa40e6fd
 class ResponseWriter(TremoloResponse):
@@ -206,7 +234,7 @@ class ResponseWriter(TremoloResponse):
                 raise InternalServerError('the answer has been sent')
             if chunked is not None:
                 self.options['chunked'] = chunked
-            self.pipe = Pipe()
+            self.pipe = Pipe(early=self.decided is None)
             self.pipe.on_close = self.abandon
             self.finish(self.made(self.pipe))
             if self.decided and not self.decided.done():
@@ -236,25 +264,26 @@ class ResponseWriter(TremoloResponse):
         if self.pipe:
             self.pipe.end()
 
-    async def sendfile(self, path: str | os.PathLike[str], offset: int = 0, count: int = -1,
+    async def sendfile(self, path: str | os.PathLike[str],
+                       offset: int = 0, # Where it begins in the file
+                       count: int = -1, # Bytes of it; -1, and more than there are: to the end of the file
                        content_type: str | bytes = 'application/octet-stream', **options: Any) -> None:
-        "Answer with a file: whole, in the ranges that the client asks for, or `count` bytes from `offset`."
-        if offset or count > 0:
-            with open(path, 'rb') as f: # noqa: ASYNC230
-                f.seek(offset)
-                self.set_content_type(content_type)
-                return await self.end(f.read(count))
+        """Answer with a file, or a part of it: whole, or in the range that the client asks for. 200, 206, 304 or 416.
+
+        Raises `NotFound` where there is no such file, and `ValueError` for an offset below 0.
+        """
         self.set_content_type(content_type)
-        found = FileResponse(Path(path)).answer(self.request.request)
+        found = file_answer(self.request.request, path, offset, count)
         if found.status_code != 200:
-            self.typed = False
+            self.typed = found.status_code == 206
         answer = self.finish(found)
         if self.decided and not self.decided.done():
             self.decided.set_result(answer)
 
     def redirect(self, url: str, code: int | None = None) -> HTTPRedirect:
-        "To be raised or returned: go to `url`; 302 by default, 301 or 303."
-        return HTTPRedirect('', code=code if code in (301, 303) else 302, location=url)
+        "To be raised or returned: go to `url`; 302 by default, 301 or 303 (302 in HTTP/1.0, which does not know 303)."
+        known = (301,) if self.request.version == b'1.0' else (301, 303)
+        return HTTPRedirect('', code=code if code in known else 302, location=url)
 
 # %% ../../nbs/tremolo/02_responses.ipynb #2811cf84
 class SSE:
@@ -263,13 +292,14 @@ class SSE:
         self.request, self.response = request, response
         response.set_content_type('text/event-stream')
         response.set_header('Cache-Control', 'no-cache, must-revalidate')
+        response.set_header('Expires', 'Thu, 01 Jan 1970 00:00:00 GMT')
 
     async def send(self, data: str | bytes, event: str | bytes | None = None, event_id: str | bytes | None = None,
                    retry: int = 0, # Milliseconds after which the page tries again
                    ) -> None:
         "Send an event; data of several lines arrives as such."
-        lines = (data.decode() if isinstance(data, (bytes, bytearray)) else str(data)).strip('\n').splitlines() or ['']
-        out = ''.join(f'data: {line}\n' for line in lines)
+        content = (data.decode() if isinstance(data, (bytes, bytearray)) else str(data)).strip('\n')
+        out = ''.join(f'data: {line}\n' for line in re.split('\r\n|\n|\r', content))
         for name, value in (('event', event), ('id', event_id)):
             if not value:
                 continue

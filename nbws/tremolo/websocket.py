@@ -46,7 +46,13 @@ class TremoloWebSocket(WebSocket):
     __slots__ = ()
 
     @property
-    def call(self) -> TremoloCall | None: "The call that stands for its handshake."; return call_of(self.request)
+    def call(self) -> TremoloCall | None: "The call that stands for its handshake."; return call_of(self.handshake)
+    @property
+    def request(self) -> Any:
+        "The handshake as Tremolo's handlers have it: in bytes. Under a route of another style as there."
+        return self.call.request if self.call else self.handshake
+    @property
+    def response(self) -> Any: "The response whose fields the handshake is answered with."; return self.call and self.call.response
 
     async def accept(self, subprotocol: str | None = None, # One of those that the client offers
                      headers: Any = (), # Added to the answer, with those of the handler's `response`
