@@ -602,13 +602,18 @@ class Server:
             await ended.wait()
         finally:
             stop = self.loop.create_task(self.astop())
-            hurry = _on_signals(self.loop, lambda: [c.abort() for c in list(self.connections)], signals)
+            hurry = _on_signals(self.loop, self.hurry, signals)
             try:
                 await asyncio.shield(stop)
             finally:
                 self._foreground = False
                 hurry()
                 restore()
+
+    def hurry(self) -> None:
+        "End all connections at once, while the server stops."
+        for connection in list(self.connections):
+            connection.abort()
 
     def run(self, started: Callable[[Server], Any] | None = None, # Called when it listens
             signals: tuple[signal.Signals, ...] = (signal.SIGINT, signal.SIGTERM),

@@ -13,7 +13,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from ..app import App
-from ..core.errors import OptionError, StartError
+from ..core.errors import StartError
 from ..core.request import Request
 from ..core.response import Response
 from ..core.routing import Route
@@ -26,10 +26,10 @@ from .decorators import F, OccasionDecorators, RequestDecorators, decorator
 from .errors import ErrorHandlers
 from .hooks import Hook, Occasions, RequestHooks, Stage, Prefix
 from .locks import ServerLock
-from .options import DEFAULTS, set_up_logging, settled, tls_of
+from .options import DEFAULTS, settled, tls_of
 from .requests import Context
 from .routing import functions_of, moved, routes_of
-from .running import Address, program_of, run_by_command, run_in_cell, run_in_script
+from .running import Address, Runner, handed_on, run_in_cell
 from .websocket import TremoloWebSocket
 from ..web.app import of
 from ..web.assets import ASSETS
@@ -54,6 +54,7 @@ class Mounted:
         self.add(*[r for r in part.table if not r.path.startswith(ASSETS)])
         prefix = tuple(p.encode() for p in self.prefix.split('/') if p)
         self.app.request_hooks.include(prefix, part.request_hooks)
+        self.app.runner.include(part.runner)
         for name, hooks in part.hooks.items():
             for hook in hooks:
                 self.app.occasions.insert(hook, name)
@@ -65,6 +66,7 @@ class Tremolo(OccasionDecorators, RequestDecorators, App):
     mounted: Mounted | None = None # The app that this one is a part of, and where
     hooks: dict[str, list[Hook]] = of('occasions', 'hooks')
     stages: dict[Prefix, Stage] = of('request_hooks', 'stages')
+    ports: dict[Address, dict[str, Any]] = of('runner', 'ports') # Where `run` serves
 
     def __init__(self, name: str | None = None, # Of its logger
                  **options: Any, # Of `App`
@@ -72,7 +74,7 @@ class Tremolo(OccasionDecorators, RequestDecorators, App):
         self.logger = logging.getLogger(name or 'nbws')
         self.context = Context(info={}, options=dict(DEFAULTS), tasks=Tasks()) # What handlers know as `globals`
         self.lock = ServerLock()
-        self.ports: dict[Address, dict[str, Any]] = {} # Where `run` serves
+        self.runner = Runner(self)
         self.occasions, self.request_hooks = Occasions(self), RequestHooks(self)
         self.error_handlers = ErrorHandlers(self)
         super().__init__(**{'htmx': False, **options})
@@ -164,9 +166,10 @@ class Tremolo(OccasionDecorators, RequestDecorators, App):
         return ours(result, request) if x is None else to_tremolo_response(x, result, lambda r: ours(r, request))
 
     def connected(self, client: Any, # Its address and port
+                  options: dict[str, Any] | None = None, # Of the address that it came by
                   ) -> ConnectionContext:
         "A transport has a connection: what it calls `closed` on when that ends."
-        return ConnectionContext(self, client, known=True)
+        return ConnectionContext(self, client, known=True, options=options)
 
     def add_task(self, task: asyncio.Task[Any]) -> None:
         "Keep a task until it ends; one that still runs when the app stops is cancelled."
@@ -181,6 +184,7 @@ class Tremolo(OccasionDecorators, RequestDecorators, App):
     async def startup(self) -> None:
         "Run the start hooks."
         self.lock = ServerLock()
+        self.context.options.update(handed_on())
         await super().startup()
         await self.occasions.run('worker_start', at_start(self))
 
@@ -196,12 +200,10 @@ class Tremolo(OccasionDecorators, RequestDecorators, App):
 
     def listen(self, port: int | str, # A path for a Unix socket
                host: str | None = None, # 127.0.0.1 by default
-               **options: Any) -> bool:
-        "Another address to serve at, for `run`. Says whether it is new. Raises `OptionError` for any option."
-        if options:
-            raise OptionError(f'listen() has no option {min(options)!r}: run() takes them, for all addresses')
-        key = (host, port) if isinstance(port, int) else (port, None)
-        return self.ports.setdefault(key, options) is options
+               **options: Any, # Those of `run`, for this address alone
+               ) -> bool:
+        "Another address to serve at, for `run`. Says whether it is new. Raises `OptionError`."
+        return (self.mounted.app if self.mounted else self).runner.listen(port, host, options)
 
     def run(self, # type: ignore[override]
             host: Any = None, # Where to listen; None: where `listen` says
@@ -210,7 +212,7 @@ class Tremolo(OccasionDecorators, RequestDecorators, App):
             worker_num: int = 1, # Processes; 0: the same as 1, negative: one for each core
             reload: bool = False, # Start again when a source file changes
             ssl: dict[str, Any] | None = None, # cert, key, password: paths of PEM files, and the key's password
-            **options: Any, # Tremolo's: see `nbws.tremolo.options`
+            **options: Any, # Tremolo's, see `nbws.tremolo.options`; others are for handlers, in `globals.options`
             ) -> Any:
         """Serve: in a script's foreground until Ctrl-C or SIGTERM, in a notebook's background. Coroutines: `App.run`.
 
@@ -218,24 +220,17 @@ class Tremolo(OccasionDecorators, RequestDecorators, App):
         """
         if inspect.isawaitable(host):
             return super().run(host)
+        o, tls = settled(options), tls_of(ssl)
+        self.context.options.update(options)
         if LOADING.active:
             return None # `nbws run` serves it
-        o, tls = settled(options), tls_of(ssl)
         if self.mounted:
             raise RuntimeError('cannot run this app. mounted somewhere?')
-        self.context.options.update(options)
         if o['debug']:
             self.debug = True
         if kernel.shell() is not None:
             return run_in_cell(self, sys._getframe(1).f_globals)
-        if host is not None:
-            self.listen(port, host)
-        elif not self.ports:
-            raise ValueError('with host=None, listen() must be called first')
-        set_up_logging(self.logger, o)
         try:
-            if reload or worker_num not in (0, 1):
-                return run_by_command(program_of(self, self.ports), o, reload, worker_num, tls)
-            return run_in_script(self, self.ports, o, tls)
+            return self.runner.run(host, port, o, tls, reload, worker_num)
         except StartError as e:
             sys.exit(f'nbws: {e.strerror}')

@@ -57,7 +57,7 @@ class TremoloCall:
         self.exc: Exception | None = None # For `app.error` handlers
 
     @property
-    def extras(self) -> dict[str, Any]: return {'options': self.app.context.options, 'lock': self.app.lock}
+    def extras(self) -> dict[str, Any]: return {'options': self.connection.options, 'lock': self.app.lock}
     @property
     def loop(self) -> asyncio.AbstractEventLoop: return asyncio.get_running_loop()
 

@@ -54,9 +54,10 @@ class ConnectionContext:
     def __init__(self, app: HookedApp,
                  client: Any, # Its address and port
                  known: bool, # The transport tells of the connection's end
+                 options: dict[str, Any] | None = None, # Of the address that it came by; None: the app's
                  ) -> None:
         self.app, self.known = app, known
-        self.options = app.context.options
+        self.options = app.context.options if options is None else options
         self.context = Context(client=client, options=self.options, tasks=Tasks())
         self._ready: asyncio.Future[None] | None = None
         self._closed = False
@@ -107,7 +108,7 @@ class ConnectionContext:
             Workers.here().start(self._close())
 
     async def _close(self) -> None:
-        limit = self.app.context.options['app_close_timeout']
+        limit = self.options['app_close_timeout']
         hooks = self.app.occasions.run('close', at_connection(self.app, self.context))
         try:
             await asyncio.wait_for(hooks, limit)

@@ -78,7 +78,7 @@ class TremoloEndpoint(HTTPEndpoint):
         if 'sse' in self.plan.names:
             x.sse = SSE(x.request, x.response)
         answer = self._written(x) if self.writes else self._result(x)
-        return await within(x.app.context.options['app_handler_timeout'], answer)
+        return await within(x.connection.options['app_handler_timeout'], answer)
 
     async def _result(self, x: TremoloCall) -> Any:
         try:

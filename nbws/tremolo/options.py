@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any
 
@@ -28,16 +29,20 @@ NO_EFFECT = frozenset((
     'loop', 'experimental', 'server_name', 'reuse_port', 'app_dir', 'module_name'))
 
 # %% ../../nbs/tremolo/14_options.ipynb #07af17e6
+OWN = 'host', 'port', 'worker_num', 'reload', 'ssl' # Parameters of `run` itself
+
 def settled(options: dict[str, Any], # By Tremolo's names
             ) -> dict[str, Any]:
-    "The options with their defaults. Raises `OptionError` for one that does not exist."
-    unknown = options.keys() - DEFAULTS.keys() - NO_EFFECT
-    if not unknown:
-        return {**DEFAULTS, **options}
-    name, known = min(unknown), ['host', 'port', 'worker_num', 'reload', 'ssl', *sorted(DEFAULTS)]
-    near = get_close_matches(name, known, 1)
-    hint = f'did you mean {near[0]!r}?' if near else f'there are {", ".join(known)}'
-    raise OptionError(f'run() has no option {name!r}: {hint}')
+    "The options with their defaults. Raises `OptionError` for a name that is nearly one of ours."
+    for name in sorted(unknown_options(options)):
+        near = get_close_matches(name, [*OWN, *sorted(DEFAULTS)], 1, 0.75)
+        if near:
+            raise OptionError(f'run() has no option {name!r}: did you mean {near[0]!r}?')
+    return {**DEFAULTS, **options}
+
+def unknown_options(options: Iterable[str]) -> set[str]:
+    "The names of those that mean something to the program alone."
+    return set(options) - DEFAULTS.keys() - NO_EFFECT
 
 # %% ../../nbs/tremolo/14_options.ipynb #7c1a8f77
 def tls_of(ssl: dict[str, Any] | None, # cert, key, password

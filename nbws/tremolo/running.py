@@ -5,17 +5,22 @@
 # %% ../../nbs/tremolo/15_running.ipynb #8176e99d
 from __future__ import annotations
 
+import asyncio
+import logging
+import multiprocessing
 import os
+import pickle
 import sys
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from ..adapters.detect import as_app
 from ..core.errors import NbwsError, OptionError
 from ..core.protocols import Application
 from ..notebook import serve as notebook
 from ..server.listener import TLS_PASSWORD, Server, load_tls
-from .options import NO_EFFECT, flags, limits
+from .options import NO_EFFECT, OWN, flags, limits, settled, set_up_logging, tls_of, unknown_options
+from .requests import Context
 
 # %% auto #0
 __all__ = []
@@ -44,28 +49,84 @@ def place(host: str | None, port: int | None) -> dict[str, Any]:
     return {'unix_socket': host} if port is None else {'host': host or '127.0.0.1', 'port': port}
 
 # %% ../../nbs/tremolo/15_running.ipynb #adc50754
-def run_in_script(app: Application, addresses: Iterable[Address],
-                  o: dict[str, Any], # All options
+class AtAddress:
+    "An app at one of its addresses, with the options of that. On the server's loop."
+    def __init__(self, app: Any, options: dict[str, Any], # All of them, as `settled` gives them
+                 first: bool, # It is this address's server that begins and ends the app
+                 ) -> None:
+        self.app, self.options, self.first = app, options, first
+
+    def __getattr__(self, name: str) -> Any: return getattr(self.app, name)
+
+    def connected(self, client: Any) -> Any: return self.app.connected(client, self.options)
+
+    async def startup(self) -> None:
+        if self.first:
+            await self.app.startup()
+
+    async def shutdown(self) -> None:
+        if self.first:
+            await self.app.shutdown()
+
+# %% ../../nbs/tremolo/15_running.ipynb #70f9e9a8
+class Servers(Server):
+    "The server of an app's first address, and those of the others."
+    def __init__(self, app: Any, others: list[Server], **options: Any) -> None:
+        super().__init__(app, **options)
+        self.others = others
+
+    def bind(self) -> None:
+        for server in self.others:
+            server.bind()
+        super().bind()
+
+    def unbind(self) -> None:
+        super().unbind()
+        for server in self.others:
+            server.unbind()
+
+    async def astart(self) -> Server:
+        await super().astart()
+        try:
+            for server in self.others:
+                await server.astart()
+        except BaseException:
+            await self.astop(0)
+            raise
+        return self
+
+    async def astop(self, timeout: float | None = None) -> None:
+        await asyncio.gather(*(server.astop(timeout) for server in self.others))
+        await super().astop(timeout)
+
+    def hurry(self) -> None:
+        super().hurry()
+        for server in self.others:
+            server.hurry()
+
+# %% ../../nbs/tremolo/15_running.ipynb #b21d9cba
+def run_in_script(app: Any, addresses: Mapping[Address, dict[str, Any]], # With the options of each
+                  o: dict[str, Any], # Those of `run`, which count where an address has none
                   tls: dict[str, Any], # cert, key, password
                   ) -> None:
-    "Serve an app at all addresses until Ctrl-C or SIGTERM. Raises `StartError`."
-    first, *others = addresses
-    backlog, proxies = o['backlog'], o['forwarded_allow_ips']
-    server = Server(app, ssl=load_tls(**tls) if tls else None, limits=limits(o), websockets=bool(o['ws']),
-                    backlog=backlog, forwarded_allow_ips=proxies, root_path=o['root_path'], **place(*first))
-    more = [Server(app, backlog=backlog, **place(*p)) for p in others]
+    "Serve an app at all addresses until Ctrl-C or SIGTERM. Raises `StartError` and `OptionError`."
+    servers: list[Server] = []
+    for address, own in reversed(list(addresses.items())):
+        options = {**o, **own}
+        first = len(servers) == len(addresses) - 1
+        at = AtAddress(app, options, first) if own or len(addresses) > 1 else app
+        settings = server_settings(options, tls_of(own['ssl']) if 'ssl' in own else tls) | place(*address)
+        servers.append(Servers(at, list(servers), **settings) if first else Server(at, **settings))
     def started(server: Server) -> None:
-        for s in (server, *more):
+        for s in reversed(servers):
             print(f'nbws serves {s.url}')
         print('(Ctrl-C stops it)', flush=True)
-    try:
-        for s in (server, *more):
-            s.bind()
-        server.sockets += [x for s in more for x in s.sockets]
-        server.run(started)
-    finally:
-        for s in more:
-            s.unbind()
+    servers[-1].run(started)
+
+def server_settings(o: dict[str, Any], tls: dict[str, Any]) -> dict[str, Any]:
+    "The options of an address, as `Server` is told."
+    return {'ssl': load_tls(**tls) if tls else None, 'limits': limits(o), 'websockets': bool(o['ws']),
+            'backlog': o['backlog'], 'forwarded_allow_ips': o['forwarded_allow_ips'], 'root_path': o['root_path']}
 
 # %% ../../nbs/tremolo/15_running.ipynb #62a425e1
 def run_by_command(what: list[str], # The application and where to serve it, as arguments
@@ -73,16 +134,40 @@ def run_by_command(what: list[str], # The application and where to serve it, as 
                    reload: bool, workers: int, # As for `Tremolo.run`
                    tls: dict[str, Any], # cert, key, password
                    ) -> None:
-    "Let `nbws run` do it, in this process."
+    "Let `nbws run` do it, in this process. Raises `OptionError` for an option that cannot be handed on."
     if workers < 0:
         workers = os.cpu_count() or 1
     how = ['--workers', str(workers or 1), *(['--reload'] if reload else [])]
     keys = [part for key in ('cert', 'key') if key in tls for part in (f'--ssl-{key}', str(tls[key]))]
     if 'password' in tls:
         os.environ[TLS_PASSWORD] = tls['password']
+    hand_on(o)
     sys.argv[1:] = ['run', *what, *keys, *flags(o), *how]
     from nbws.cli import main
     main()
+
+# %% ../../nbs/tremolo/15_running.ipynb #13a9f196
+HANDED_ON = 'NBWS_TREMOLO_OPTIONS' # The variable with the options of `run`, for the processes that it starts
+
+def hand_on(o: dict[str, Any]) -> None:
+    "Put options into the environment of the processes that this one starts. Raises `OptionError`."
+    try:
+        data = pickle.dumps(o)
+    except Exception as e:
+        names = ', '.join(sorted(unknown_options(o)))
+        raise OptionError(f'run() cannot hand {names} to other processes: {e}') from e
+    key = bytes(multiprocessing.current_process().authkey)
+    os.environ[HANDED_ON] = f'{key.hex()}:{data.hex()}'
+
+def handed_on() -> dict[str, Any]:
+    "The options that this process was started with; none at the next call, and none where it was started otherwise."
+    key, _, data = os.environ.pop(HANDED_ON, '').partition(':')
+    if not data:
+        return {}
+    process = multiprocessing.current_process()
+    process.authkey, process.name = bytes.fromhex(key), f'worker-{os.getpid()}' # Before shared objects connect
+    found: dict[str, Any] = pickle.loads(bytes.fromhex(data))
+    return found
 
 # %% ../../nbs/tremolo/15_running.ipynb #ec034d88
 def program_of(app: Application, addresses: Iterable[Address]) -> list[str]:
@@ -97,6 +182,45 @@ def program_of(app: Application, addresses: Iterable[Address]) -> list[str]:
         raise NbwsError('reload and worker_num need one address: listen() has named more')
     where = ['--host', host or '127.0.0.1', '--port', str(port)] if port is not None else ['--bind', f'unix:{host}']
     return [f'{file}:{name}', *where]
+
+# %% ../../nbs/tremolo/15_running.ipynb #02886dbd
+class RunningApp(Application, Protocol):
+    "An app that `run` serves."
+    context: Context
+    logger: logging.Logger
+    debug: Any
+
+class Runner:
+    "Where an app of this style is served, and how. From the main thread."
+    def __init__(self, app: RunningApp) -> None:
+        self.app = app
+        self.ports: dict[Address, dict[str, Any]] = {} # With the options of each
+
+    def listen(self, port: int | str, host: str | None, options: dict[str, Any]) -> bool:
+        "Add an address; says whether it is new. Raises `OptionError`."
+        settled({name: value for name, value in options.items() if name not in OWN})
+        key: Address = (host, port) if isinstance(port, int) else (port, None)
+        return self.ports.setdefault(key, options) is options
+
+    def include(self, other: Runner) -> None:
+        "Serve at the addresses of an app that is mounted, too."
+        for address, options in other.ports.items():
+            self.ports.setdefault(address, options)
+
+    def run(self, host: str | None, port: int, o: dict[str, Any], # All options
+            tls: dict[str, Any], reload: bool, workers: int) -> None:
+        "Serve in the foreground. Raises `StartError`, `OptionError` and `NbwsError`."
+        if host is not None:
+            self.listen(port, host, {})
+        elif not self.ports:
+            raise ValueError('with host=None, listen() must be called first')
+        set_up_logging(self.app.logger, o)
+        workers = max((own.get('worker_num', 1) for own in self.ports.values()), default=1) if workers == 1 else workers
+        if not reload and workers in (0, 1):
+            return run_in_script(self.app, self.ports, o, tls)
+        where = program_of(self.app, self.ports)
+        own = next(iter(self.ports.values()))
+        run_by_command(where, {**o, **own}, reload, workers, tls_of(own['ssl']) if 'ssl' in own else tls)
 
 # %% ../../nbs/tremolo/15_running.ipynb #c9581ba2
 OF_ANY = {'ws', 'ws_max_payload_size', 'client_max_body_size', 'client_max_header_size', 'request_timeout', 'backlog',
