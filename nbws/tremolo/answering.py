@@ -17,6 +17,7 @@ from .binding import TremoloCall, call_of
 from .connections import ConnectionContext, HookedApp, call_for
 from .endpoints import Paced
 from .hooks import call_hook
+from ..sockets.workers import is_ending
 from ..web.answering import Answer
 from ..web.responses import YieldedBody
 
@@ -37,7 +38,13 @@ async def with_hooks(app: HookedApp, request: Request,
     response = await answer(request) if early is None else app.respond(early, request)
     if isinstance(response, Upgrade) or x.response.sent is not None:
         return response
-    return await _leaving(app, x, response)
+    try:
+        return await _leaving(app, x, response)
+    except Exception as e:
+        if early is None or is_ending(e):
+            raise
+        app.report(e, request.route, request) # It counts on what a later hook would have set
+        return x.response.finish(response)
 
 # %% ../../nbs/tremolo/13_answering.ipynb #efac8c6a
 async def _leaving(app: HookedApp, x: TremoloCall, response: Response) -> Response:

@@ -117,7 +117,7 @@ class Tremolo(OccasionDecorators, RequestDecorators, App):
         """
         if not prefix.startswith('/') or len(prefix) > 255:
             raise ValueError('prefix must start with "/" and <=255 in length')
-        if app is self:
+        if app is self or app is None:
             raise ValueError('invalid app')
         if not isinstance(app, Tremolo):
             return super().mount(prefix, app, name)

@@ -81,6 +81,8 @@ class ErrorHandlers:
         if handler is not None:
             return await self._handled(x, handler, error)
         response = await self.app.errors.answer(request, error)
+        if isinstance(error, AnyHTTPException) and (response.header('content-type') or '').startswith('text/plain'):
+            response.body = error.detail.encode() # Without the status in front, as programs expect it
         return response if status >= 400 else Response(str(error), status, [*response.headers, *before.fields])
 
     async def _handled(self, x: TremoloCall, handler: ErrorHandler, error: BaseException) -> Response:

@@ -260,9 +260,12 @@ class ResponseWriter(TremoloResponse):
         self.close()
 
     def close(self, keepalive: bool = False) -> None:
-        "End the answer."
+        "End the answer, an empty one where nothing was written; without `keepalive` the connection ends with it."
         if self.pipe:
             self.pipe.end()
+        elif self.sent is None and self.decided and not self.decided.done():
+            self.closing = not keepalive
+            self.decided.set_result(self.finish(self.made()))
 
     async def sendfile(self, path: str | os.PathLike[str],
                        offset: int = 0, # Where it begins in the file

@@ -46,7 +46,9 @@ Address = tuple[str | None, int | None] # A host and a port, or the path of a Un
 
 def place(host: str | None, port: int | None) -> dict[str, Any]:
     "An address, as `Server` is told."
-    return {'unix_socket': host} if port is None else {'host': host or '127.0.0.1', 'port': port}
+    if port is None:
+        return {'unix_socket': host}
+    return {'host': '' if host == '::' else host or '127.0.0.1', 'port': port} # `::` is all networks in Tremolo
 
 # %% ../../nbs/tremolo/15_running.ipynb #adc50754
 class AtAddress:
