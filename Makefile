@@ -236,10 +236,27 @@ nginx: $(VENV)/.dev
 bench: $(VENV)/.dev ## nbws beside its peers, on Linux with gcc; options: make bench BENCH_FLAGS=--full
 	$(PY) -m tests.bench $(BENCH_FLAGS)
 
+# Other people's applications, so outside CI: they are fetched, or come from NBWS_COMPAT_MIRRORS (tests/compat/__main__.py).
+# Those of before FastHTML 0.13 use names that it has no more: each runs under the version that answers most of it.
+COMPAT := .venv-compat
+COMPAT_PACKAGES := fastlite monsterui httpx beautifulsoup4 lxml uvicorn websockets python-dotenv sse-starlette markdown \
+  pandas matplotlib plotly pillow requests pyyaml pydantic sqlalchemy sqlite-utils peewee jinja2 passlib bcrypt pyjwt \
+  mistletoe claudette anthropic openai
+$(COMPAT)/.done: $(INSTALL_FILES)
+	@echo "==> two environments, $(COMPAT) and $(COMPAT)/old: FastHTML of today and of 2025 (a minute or two)"
+	@$(PYTHON) -m venv --clear $(COMPAT) && $(PYTHON) -m venv $(COMPAT)/old
+	@$(COMPAT)/bin/python -m pip install -q -e . python-fasthtml==0.14.14 $(COMPAT_PACKAGES)
+	@$(COMPAT)/old/bin/python -m pip install -q python-fasthtml==0.12.50 'starlette<1' 'fastcore<2' $(COMPAT_PACKAGES)
+	@touch $@
+
+.PHONY: compat
+compat: $(COMPAT)/.done ## public FastHTML applications under both; options: make compat COMPAT_FLAGS='--only todo --show'
+	$(COMPAT)/bin/python tests/compat --against $(COMPAT)/bin/python $(COMPAT)/old/bin/python $(COMPAT_FLAGS)
+
 # ---------------------------------------------------------------- clear up
 
 .PHONY: clean
 clean: ## remove .venv, the browser files and everything that runs leave behind
-	rm -f $(addprefix nbws/static/,*.min.* ws.js sse.js LICENSES.txt LOCK)
-	rm -rf node_modules $(VENV) .venv-bench .venv-lowest .venv-3.* build dist *.egg-info _proc e2e/artefacts .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -f $(addprefix nbws/static/,*.min.* ws.js sse.js surreal.js css-scope-inline.js transfer-encoding-chunked.js LICENSES.txt LOCK)
+	rm -rf node_modules $(VENV) .venv-bench .venv-compat .venv-lowest .venv-3.* build dist *.egg-info _proc e2e/artefacts .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find nbws tests e2e nbs -name __pycache__ -prune -exec rm -rf {} +

@@ -3,7 +3,8 @@ import js from '@eslint/js'
 import globals from 'globals'
 
 const OURS = ['nbws/static/*.js']
-const THEIRS = ['nbws/static/*.min.js', 'nbws/static/ws.js', 'nbws/static/sse.js'] // From npm
+const NPM = ['*.min', 'ws', 'sse', 'surreal', 'css-scope-inline', 'transfer-encoding-chunked']
+const THEIRS = NPM.map(name => `nbws/static/${name}.js`)
 
 export default [
   { ignores: THEIRS },

@@ -20,6 +20,11 @@ ASSETS = {  # the name under /static -> the file inside node_modules
     'sse.js': 'htmx-ext-sse/dist/sse.js',
     'idiomorph-ext.min.js': 'idiomorph/dist/idiomorph-ext.min.js',
     'pico.min.css': '@picocss/pico/css/pico.min.css',
+    'surreal.js': '@geenat/surreal/surreal.js',
+    'css-scope-inline.js': 'css-scope-inline/script.js',
+    'transfer-encoding-chunked.js': 'htmx-ext-transfer-encoding-chunked/transfer-encoding-chunked.js',
+    **{f'{name}.min.js': f'htmx-ext-{name}/dist/{name}.min.js' for name in (
+        'class-tools', 'head-support', 'loading-states', 'multi-swap', 'path-deps', 'preload', 'remove-me')},
 }
 # Which lock file the browser files came from. Their own checksums are npm's business.
 STAMP = STATIC/'LOCK'
@@ -50,7 +55,7 @@ def run_npm(*args: str, cwd: str) -> None:
 
 class Assets(Command):
     "Bring the third-party browser files into nbws/static."
-    description = 'bring htmx, its extensions, idiomorph and pico into nbws/static'
+    description = 'bring htmx, its extensions, surreal, idiomorph and pico into nbws/static'
     user_options: list = []
     editable_mode = False
 

@@ -7,7 +7,9 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, Route, expect
 
+from .jupyter import JupyterServer
 from .notebook import Notebook
+from .test_chat import say
 
 Open = Callable[..., Notebook]
 
@@ -22,12 +24,6 @@ ECHO = """
 @app.ws('/ws')
 async def ws(msg: str): return Div('{} ' + msg, id='out')
 """
-
-
-def say(frame, text: str) -> None:
-    """Type into the page's box and send."""
-    frame.get_by_role("textbox").fill(text)
-    frame.get_by_role("textbox").press("Enter")
 
 
 def test_handler_changes_under_open_socket_and_server_stays(open_notebook: Open) -> None:
@@ -371,7 +367,7 @@ async def echo(x: int): return str(x)
     nb.wait(2, fails=True)
 
 
-def test_module_follows_autoreload(open_notebook: Open, jupyter) -> None:
+def test_module_follows_autoreload(open_notebook: Open, jupyter: JupyterServer) -> None:
     module = """
 from nbws.common import *
 app = FastHTML(ws_hdr=True)

@@ -8,9 +8,15 @@ from __future__ import annotations
 from typing import Any
 
 from .adapters.detect import as_app
+from .adapters.wrapped import Around, ForeignEndpoint, asgi_answer
+from .core.errors import OptionError
+from .core.request import Request
+from .core.response import Response
+from .core.routing import ANY, WEBSOCKET, Route
 from .transports.asgi import asgi
 from .transports.scope import Receive, Scope, Send
 from .web.app import WebApp
+from .web.middleware import Middleware, wrapping
 
 # %% auto #0
 __all__ = ['App']
@@ -25,6 +31,46 @@ class App(WebApp):
               ) -> None:
         "Let another app answer everything below `path`; again, to replace it. From any thread. Raises `NbwsError`."
         super().mount(path, as_app(app), name)
+
+    def wrap(self, thing: Any, # A class of ASGI middleware, a `Middleware`, or a function as of `middleware`
+             *args: Any, # The class's other parameters
+             **kwargs: Any, # The same
+             ) -> None:
+        "Put middleware around all that is there by now. From any thread. Raises `OptionError`."
+        found = wrapping(Middleware(thing, *args, **kwargs) if args or kwargs else thing)
+        self.middlewares.append(thing if found is None else Around(self, found))
+
+    def include(self, route: Any, # Of ours or of Starlette's kind: `Route`, `WebSocketRoute`, `Mount`
+                ) -> None:
+        "Add a route that is made already. From any thread. Raises `OptionError`."
+        if isinstance(route, Route):
+            return self.add(route)
+        path, application = getattr(route, 'path', None), getattr(route, 'app', None)
+        if path is None or not callable(application):
+            raise OptionError(f'{route!r} is no route that is known here: Route, WebSocketRoute and Mount are; '
+                              'functions become routes by @app.route')
+        if not hasattr(route, 'endpoint'):
+            return self.mount(path, application, getattr(route, 'name', None) or None)
+        methods = getattr(route, 'methods', None) or ([WEBSOCKET] if 'WebSocket' in type(route).__name__ else [ANY])
+        endpoint = ForeignEndpoint(self, application)
+        self.add(self.router.route(path, methods, endpoint, route.endpoint, route.name))
+
+    def add_route(self, path: Any, # Where; or a route that is made already
+                  route: Any = None, # A function of a request that answers it, as Starlette has them
+                  methods: Any = None, # GET by default
+                  name: str | None = None, # Its name
+                  include_in_schema: bool = True, # As of `route`
+                  ) -> None:
+        "Add a route as Starlette does: by a path and a function of the request. From any thread."
+        if route is None:
+            return self.include(path)
+        self.route(path, methods or ['GET'], name)(route)
+
+    async def asgi_answer(self, application: Any, # An ASGI application
+                          request: Request, # Which it answers
+                          ) -> Response:
+        "What an ASGI application answers that a handler has returned. On the server's loop."
+        return await asgi_answer(self, application, request)
 
     async def __call__(self,
                        scope: Scope, # Of a connection, or of the lifespan

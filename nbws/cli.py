@@ -27,6 +27,7 @@ from .web.app import WebApp
 from .web.tracebacks import users_traceback
 from .sockets.workers import TimeLimitReached, time_limited
 from .server.limits import Limits
+from .check import check
 from .dev.reload import Development, ReloadedApp
 from .loading import LOADING, LoadFailed, NothingThere, load_app
 from .supervisor import NOTHING_THERE, Children, Supervisor
@@ -39,7 +40,7 @@ from .server.listener import FIRST, TLS_PASSWORD, Server, load_tls
 log = logging.getLogger('nbws')
 
 # %% auto #0
-__all__ = ['log', 'DEMO', 'Help', 'main', 'run', 'demo']
+__all__ = ['log', 'DEMO', 'Help', 'main', 'run', 'check_files', 'demo']
 
 # %% ../nbs/04_cli.ipynb #3febf8c5
 def load(target: str) -> Any:
@@ -131,49 +132,64 @@ def _put(server: Server, target: str, o: dict[str, Any], development: Developmen
 # %% ../nbs/04_cli.ipynb #9dfd024f
 LONGEST = 10_000 # Characters of a mistake that pages are told
 
+class SupervisorPipes:
+    "A child's two pipes. On the server's loop, but for `say` before it runs."
+    def __init__(self, ready: int, line: int, # Descriptors: to write to, and to read from
+                 development: Development | None) -> None:
+        self.serving = False
+        self._ready, self._line, self._development, self._rest = ready, line, development, b''
+
+    def say(self, trouble: str = '', # Why the app cannot be served; '': it is
+            ) -> None:
+        "Tell the supervisor, once."
+        os.write(self._ready, trouble[-LONGEST:].encode(errors='replace') + b'\0')
+        os.close(self._ready)
+
+    def started(self, server: Server) -> None:
+        "The server serves: say so, and read from now on."
+        server.loop.add_reader(self._line, self._read, server)
+        self.serving = True
+        self.say()
+
+    def _read(self, server: Server) -> None:
+        data = os.read(self._line, 65536)
+        if not data: # The supervisor has gone
+            server.loop.remove_reader(self._line)
+            return os.kill(os.getpid(), signal.SIGTERM)
+        *messages, self._rest = (self._rest + data).split(b'\n')
+        for message in messages:
+            self._told(server, json.loads(message))
+
+    def _told(self, server: Server, message: dict[str, Any]) -> None:
+        if message['type'] == 'replaced': # Others serve already: who has connected here may take his time to ask
+            server.first = server.limits.header_timeout
+            os.kill(os.getpid(), signal.SIGTERM)
+        elif message['type'] == 'stop':
+            server.first = FIRST
+        elif self._development:
+            self._development.hear(message)
+
 # %% ../nbs/04_cli.ipynb #f9975afe
 def _serve_child(target: str, o: dict[str, Any], inherited: str, # Descriptors: sockets and two pipes; the boot
                  ) -> int:
     "Serve on the sockets of a `Supervisor`, and talk to it. Returns the exit code."
     fds, ready, line, boot = inherited.split(':')
-    rest, development = b'', Development(boot) if o['reload'] else None
+    development = Development(boot) if o['reload'] else None
     if development:
         WebApp.environment = development
-    def say(trouble: str = '') -> None:
-        os.write(int(ready), trouble[-LONGEST:].encode(errors='replace') + b'\0')
-        os.close(int(ready))
-    def hear() -> None:
-        nonlocal rest
-        data = os.read(int(line), 65536)
-        if not data: # The supervisor has gone
-            server.loop.remove_reader(int(line))
-            return os.kill(os.getpid(), signal.SIGTERM)
-        *messages, rest = (rest + data).split(b'\n')
-        for message in map(json.loads, messages):
-            if message['type'] == 'replaced': # Others serve already: who has connected here may take his time to ask
-                server.first = server.limits.header_timeout
-                os.kill(os.getpid(), signal.SIGTERM)
-            elif message['type'] == 'stop':
-                server.first = FIRST
-            elif development:
-                development.hear(message)
-    def started(server: Server) -> None:
-        server.loop.add_reader(int(line), hear)
-        serving.append(True)
-        say()
-    serving: list[bool] = []
+    pipes = SupervisorPipes(int(ready), int(line), development)
     signal.signal(signal.SIGINT, lambda *_: None) # A terminal's Ctrl-C reaches us, too: the supervisor decides
     try:
         server = _server(None, o, [socket.socket(fileno=int(fd)) for fd in fds.split(',')])
         os.environ.pop(TLS_PASSWORD, None) # It is no business of the app's
         _put(server, target, o, development)
-        server.run(started, (signal.SIGTERM,))
+        server.run(pipes.started, (signal.SIGTERM,))
     except Exception as e:
-        if serving:
+        if pipes.serving:
             raise
         why = _why(e) or repr(e)
         click.echo(f'Error: {why}', err=True)
-        say(why)
+        pipes.say(why)
         return NOTHING_THERE if isinstance(e, click.UsageError) else 1
     return 0
 
@@ -193,6 +209,7 @@ def _folders(target: str) -> tuple[Path, ...]:
     here = Path.cwd()
     return (here,) if not path.is_file() or here in path.parents else (here, path.parent)
 
+# %% ../nbs/04_cli.ipynb #caef6e20
 def _arguments(o: dict[str, Any]) -> list[str]:
     "This command's arguments for its children, who find the password of the key in their environment."
     if o['ssl_password']:
@@ -224,7 +241,7 @@ def _supervise(target: str, o: dict[str, Any]) -> int:
 # %% ../nbs/04_cli.ipynb #ebc3baee
 class Help(click.Group):
     "Commands in the order in which they are taught."
-    def list_commands(self, ctx: click.Context) -> list[str]: return ['run', 'demo']
+    def list_commands(self, ctx: click.Context) -> list[str]: return ['run', 'check', 'demo']
 
 @click.group(cls=Help, context_settings={'help_option_names': ['-h', '--help'], 'max_content_width': 100})
 @click.version_option(__version__, message='nbws %(version)s')
@@ -235,6 +252,7 @@ def main() -> None:
     nbws demo                    a chat, to see what this is about
     nbws run chat.ipynb          a notebook's app
     nbws run chat:app --reload   a module's app, started again when a file is saved
+    nbws check app.py            what a file written for FastHTML or Tremolo needs
     """
 
 # %% ../nbs/04_cli.ipynb #60af8337
@@ -296,6 +314,27 @@ def run(target: str, inherited: str, **options: Any) -> None:
     except NbwsError as e:
         raise click.ClickException(str(e)) from None
     sys.exit(code)
+
+# %% ../nbs/04_cli.ipynb #ab3d3693
+@main.command('check')
+@click.argument('files', nargs=-1, required=True, type=click.Path(path_type=Path))
+def check_files(files: tuple[Path, ...]) -> None:
+    """Say what in FILES is FastHTML's or Tremolo's and unknown here. Nothing of them is run.
+
+    \b
+    nbws check app.py          a script, and the modules beside it that it imports
+    nbws check chat.ipynb      a notebook
+    """
+    try:
+        found = list(check(*files))
+    except NothingThere as e:
+        raise click.ClickException(str(e)) from None
+    for unknown in found:
+        click.echo(str(unknown))
+    if found:
+        click.echo(f'{len(found)} unknown; the table "Coming from FastHTML" says what differs on purpose', err=True)
+        sys.exit(1)
+    click.echo('nothing in there is unknown here', err=True)
 
 # %% ../nbs/04_cli.ipynb #89b2f0e4
 DEMO = Path(str(resources.files('nbws.examples')/'demo.ipynb'))

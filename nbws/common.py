@@ -6,15 +6,35 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import binascii
+import enum
+import functools
+import inspect
+import io
+import itertools
 import json
+import math
+import operator
 import os
 import random
+import re
+import sys
+import types
+import typing
+import uuid
+import warnings
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime, timedelta
-from functools import partial
+from functools import partial, reduce
+from hmac import compare_digest
 from inspect import signature
+from operator import attrgetter, itemgetter
 from pathlib import Path
-from typing import Any, Optional
+from types import FunctionType, MethodType, NoneType, SimpleNamespace
+from typing import Any, Dict, List, Literal, Optional, Set, Tuple, Union # noqa: UP035 # Old code has them
+from warnings import warn
 
 from .core import html as _html
 from .app import App
@@ -25,39 +45,64 @@ from .core.data import Headers, UploadFile, set_cookie
 from .core.docments import describe, hide
 from .web.responses import FtResponse, Redirect
 from .web.files import FileResponse, StaticFiles
+from .web.options import many
+from .web.middleware import Middleware
 from .core.html import *
 from .core.errors import BindError, HTTPException, NbwsError, StartError
 from .core.messages import WebSocketDisconnect
 from .core.request import Request
 from .core.response import (HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response,
                                 StreamingResponse)
+from .fasthtml.authmw import *
+from .fasthtml.components import *
+from .fasthtml.core import *
+from .fasthtml.database import NotFoundError, database, tables_of
+from .fasthtml.js import *
+from .fasthtml.names import later_names
+from .fasthtml.pico import *
+from .fasthtml.toaster import *
+from .fasthtml.xtend import *
 from .notebook.serve import serve
 from .notebook.served import stop
 from .notebook.show import show
 from .sockets.rooms import Room
 from .sockets.websocket import WebSocket
+from .transports.scope import Receive, Scope, Send
 
 FastHTML = App
+FastHTMLWithLiveReload = App # `nbws run --reload`, or a notebook, makes pages follow the code
 
 # %% auto #0
-__all__ = ['FastHTML', 'fast_app', 'setup_ws', 'cookie', 'EventStream']
+__all__ = ['FastHTML', 'FastHTMLWithLiveReload', 'fast_app', 'setup_ws', 'cookie', 'EventStream']
 
 # %% ../nbs/06_common.ipynb #8e8216ef
-def fast_app(*,
-             pico: bool = True, # With Pico's style sheet, and a chat's (`cls='chat'`)
-             static_path: str | None = '.', # Files with a known ending are served from here; None: none are
+def fast_app(db_file: Any = None, # A database with tables, by fastlite: the app and its route are followed by them
+             render: Any = None, # Shows a row of the table `items`
              hdrs: Any = (), # Into the head of every page, after Pico's
-             **options: Any, # Of `App`
-             ) -> tuple[App, Any]:
-    "An app and its `route`. Raises `OptionError` for a keyword that is no parameter and no attribute of `body`."
-    check_options(options.keys() - signature(App).parameters.keys(), 'pico', 'static_path')
+             *,
+             pico: bool | None = None, # With Pico's style sheet, and a chat's (`cls='chat'`); None: with `default_hdrs`
+             static_path: str | None = '.', # Files with a known ending are served from here; None: none are
+             tbls: dict[str, Any] | None = None, # The columns of each table, by its name
+             reload_attempts: int = 1, # Has no effect: pages find out when to load again
+             reload_interval: int = 1000, # Have no effect: pages find out when to load again
+             **options: Any, # Of `App`; with `db_file` also the columns of the table `items`, or those of each table
+             ) -> Any:
+    """An app and its `route`; with a database, each table and the class of its rows, too.
+
+    Raises `OptionError` for a keyword that is no parameter and no attribute of `body`.
+    """
+    parameters = signature(App).parameters.keys()
+    columns = {k: options.pop(k) for k in list(options) if db_file is not None and k not in parameters}
+    check_options(options.keys() - parameters, 'pico', 'static_path', 'db_file', 'render', 'tbls')
+    pico = options.get('default_hdrs', True) if pico is None else pico
     styles = [asset('pico.min.css'), asset('nbws.css')] if pico else []
-    app = App(hdrs=[*styles, *(hdrs if isinstance(hdrs, (list, tuple)) else [hdrs])], **options)
+    app = App(hdrs=[*styles, *many(hdrs)], **options)
     if static_path is not None:
-        files = StaticFiles(static_path)
-        def static(fname: str, ext: str) -> FileResponse: return files.find(f'{fname}.{ext}')
-        app.get('/{fname:path}.{ext:static}', name='static')(static)
-    return app, app.route
+        app.static_route_exts(static_path=static_path)
+    if db_file is None:
+        return app, app.route
+    tables = tables_of(db_file, render, {**(tbls or {}), **columns})
+    return app, app.route, *(tables[0] if len(tables) == 1 else tables)
 
 # %% ../nbs/06_common.ipynb #ebbb96fc
 def setup_ws(app: App, # Which gets the route
@@ -68,9 +113,12 @@ def setup_ws(app: App, # Which gets the route
 
 def cookie(key: str, # Its name
            value: Any = '', # Written as its `str`
-           **options: Any, # As in `nbws.core.data.set_cookie`: `max_age` in seconds, `path`, `secure`...
+           max_age: int | None = None, # Seconds; None: until the browser closes
+           expires: Any = None, # The same as a `datetime`
+           **options: Any, # As in `nbws.core.data.set_cookie`: `path`, `secure`...
            ) -> _html.HttpHeader:
     "A cookie, which a handler returns beside its content. Raises `ValueError` for an impossible name."
+    options = {'max_age': max_age, 'expires': expires, **options}
     return _html.HttpHeader('set-cookie', set_cookie(key, str(value), **options))
 
 # %% ../nbs/06_common.ipynb #6ad5141b
@@ -79,40 +127,77 @@ def EventStream(s: Any, # An (async) generator of `sse_message`s
     "A response of server-sent events."
     return StreamingResponse(s, media_type='text/event-stream', headers={'cache-control': 'no-cache'})
 
+# %% ../nbs/06_common.ipynb #af634db7
+ASGIApp = Callable[[Scope, Receive, Send], Any]
+empty = inspect.Parameter.empty
+IN_NOTEBOOK = IN_JUPYTER = IN_IPYTHON = 'get_ipython' in vars(__import__('builtins'))
+IN_COLAB = 'google.colab' in sys.modules
+
+_LATER = {name: thing for name, thing in later_names().items() if name not in globals()}
+globals().update(_LATER)
+
+def __getattr__(name: str) -> Any:
+    "What makes elements of any tag: `from nbws.common import Marquee`."
+    return tag_named(name)
+
 # %% ../nbs/06_common.ipynb #64371767
-__all__ = ['A', 'AX', 'Abbr', 'Address', 'Any', 'App', 'Area', 'Article', 'Aside', 'Audio', 'B', 'Base', 'Bdi', 'Bdo',
-           'Beforeware', 'BindError', 'Blockquote', 'Body', 'Br', 'Button', 'Canvas', 'Caption', 'Card', 'CheckboxX',
-           'Cite', 'Code', 'Col', 'Colgroup', 'Comment', 'Container', 'DOCTYPE', 'Data', 'Datalist', 'Dd', 'Del',
-           'Details', 'Dfn', 'Dialog', 'Div', 'Dl', 'Dt', 'Em', 'Embed', 'EventStream', 'FT', 'FastHTML', 'Favicon',
-           'Fencedframe', 'Fieldset', 'Figcaption', 'Figure', 'FileResponse', 'Footer', 'Form', 'Fragment',
-           'FtResponse', 'Grid', 'Group', 'H1', 'H2', 'H3', 'H4', 'H5', 'H6', 'HTMLResponse', 'HTTPException', 'Head',
-           'Header', 'Headers', 'Hgroup', 'Hidden', 'Hr', 'Html', 'HtmxHeaders', 'HtmxResponseHeaders', 'HttpHeader',
-           'I', 'Iframe', 'Img', 'Input', 'Ins', 'JSONResponse', 'Kbd', 'Label', 'Legend', 'Li', 'Link', 'Main', 'Map',
-           'Mark', 'Math', 'Menu', 'Meta', 'Meter', 'Nav', 'Nbsp', 'NbwsError', 'Noscript', 'NotStr', 'Object', 'Ol',
-           'Optgroup', 'Option', 'Optional', 'Output', 'P', 'Param', 'Path', 'Picture', 'PlainTextResponse',
-           'PortalExperimental', 'Pre', 'Progress', 'Q', 'Redirect', 'RedirectResponse', 'Request', 'Response', 'Room',
-           'Rp', 'Rt', 'Ruby', 'S', 'Safe', 'Samp', 'Script', 'Search', 'Section', 'Select', 'Slot', 'Small', 'Source',
-           'Span', 'StartError', 'StaticFiles', 'StreamingResponse', 'Strike', 'Strong', 'Style', 'Sub', 'Summary',
-           'Sup', 'Svg', 'Table', 'Tag', 'Tbody', 'Td', 'Template', 'Textarea', 'Tfoot', 'Th', 'Thead', 'Time',
-           'Title', 'Titled', 'Tr', 'Track', 'U', 'UL', 'Ul', 'UploadFile', 'Var', 'Video', 'Wbr', 'WebSocket',
-           'WebSocketDisconnect', 'asdict', 'asyncio', 'attribute_name', 'cookie', 'dataclass', 'date', 'datetime',
-           'document', 'fast_app', 'fill_form', 'find_inputs', 'fragment', 'ft', 'ft_html', 'ft_hx', 'is_document',
-           'is_elements', 'json', 'os', 'partial', 'random', 'render', 'serve', 'setup_ws', 'show', 'sse_message',
-           'stop', 'timedelta', 'to_xml', 'unqid']
+__all__ = ['A', 'APIRouter', 'ASGIApp', 'AX', 'Abbr', 'Address', 'Any', 'AnyNow', 'ApiReturn', 'App', 'Area',
+           'Article', 'Aside', 'Audio', 'B', 'Base', 'BasicAuthMiddleware', 'Bdi', 'Bdo', 'Beforeware',
+           'BindError', 'Blockquote', 'Body', 'Br', 'Button', 'Callable', 'Canvas', 'Caption', 'Card', 'CheckboxX',
+           'Cite', 'Client', 'Code', 'Col', 'Colgroup', 'Comment', 'Container', 'DOCTYPE', 'Data', 'Datalist',
+           'Dd', 'Del', 'Details', 'Dfn', 'Dialog', 'DialogX', 'Dict', 'Div', 'Dl', 'Dt', 'Em', 'Embed',
+           'EventStream', 'FT', 'FastHTML', 'FastHTMLWithLiveReload', 'Favicon', 'Fencedframe', 'Fieldset',
+           'Figcaption', 'Figure', 'File', 'FileResponse', 'Footer', 'Form', 'Fragment', 'FtResponse',
+           'FunctionType', 'Generator', 'Grid', 'Group', 'H1', 'H2', 'H3', 'H4', 'H5', 'H6', 'HTMLResponse',
+           'HTTPException', 'Head', 'Header', 'Headers', 'Hgroup', 'Hidden', 'HighlightJS', 'Hr', 'Html',
+           'HtmxHeaders', 'HtmxOn', 'HtmxResponseHeaders', 'HttpHeader', 'HxPartial', 'I', 'IN_NOTEBOOK', 'Iframe',
+           'Img', 'Input', 'Ins', 'Iterable', 'Iterator', 'JSONResponse', 'KatexMarkdownJS', 'Kbd', 'Label',
+           'LdContactPoint', 'LdCourse', 'LdCourseInstance', 'LdJson', 'LdOrg', 'LdWebsite', 'Legend', 'Li',
+           'Link', 'List', 'Literal', 'Main', 'Map', 'Mapping', 'Mark', 'MarkdownJS', 'Math', 'Menu',
+           'MermaidJS', 'Meta', 'Meter', 'MethodType', 'Middleware', 'MiddlewareBase', 'Nav', 'Nbsp', 'NbwsError',
+           'NoneType', 'Noscript', 'NotFoundError', 'NotStr', 'Now', 'Object', 'Ol', 'On', 'Optgroup', 'Option',
+           'Optional', 'Output', 'P', 'PICO', 'Param', 'Path', 'PicoBusy', 'Picture', 'PlainTextResponse',
+           'PortalExperimental', 'Pre', 'Prev', 'Progress', 'Q', 'Receive', 'Redirect', 'RedirectResponse',
+           'Request', 'Response', 'Room', 'RouteFuncs', 'Rp', 'Rt', 'Ruby', 'S', 'Safe', 'Samp', 'Scope', 'Script',
+           'ScriptX', 'Search', 'Section', 'Select', 'Send', 'Sequence', 'Set', 'SimpleNamespace', 'Slot', 'Small',
+           'Socials', 'SortableJS', 'Source', 'Span', 'StartError', 'StaticFiles', 'StaticImmutable',
+           'StaticNoCache', 'StreamingResponse', 'Strike', 'Strong', 'Style', 'StyleX', 'Sub', 'Summary', 'Sup',
+           'Surreal', 'Svg', 'Table', 'Tag', 'Tbody', 'Td', 'Template', 'Textarea', 'Tfoot', 'Th', 'Thead', 'Time',
+           'Title', 'Titled', 'Toast', 'Tr', 'Track', 'Tuple', 'U', 'UL', 'Ul', 'Union', 'UploadFile', 'Var',
+           'Video', 'Wbr', 'WebSocket', 'WebSocketDisconnect', 'YouTubeEmbed', 'add_sig_param', 'add_toast',
+           'all_meths', 'asdict', 'asyncio', 'attrgetter', 'attribute_name', 'auth_hdrs', 'base64', 'basic_logout',
+           'binascii', 'cancel_on_disconnect', 'charset', 'clear', 'compare_digest', 'cookie', 'cors_allow',
+           'dark_media', 'database', 'dataclass', 'date', 'datetime', 'decode_uri', 'def_hdrs', 'devtools_loc',
+           'document', 'double_braces', 'empty', 'enum', 'fast_app', 'fhjsscr', 'fill_dataclass', 'fill_form',
+           'find_inputs', 'flat_tuple', 'flat_xt', 'form2dict', 'fragment', 'ft', 'ft_html', 'ft_hx', 'functools',
+           'get_key', 'html2ft', 'html_attrs', 'htmx_hdrs', 'htmxsrc', 'hx_attrs', 'iframe_scr', 'inspect', 'into',
+           'io', 'is_document', 'is_elements', 'is_full_page', 'itemgetter', 'itertools', 'js_evt_attrs',
+           'js_evts', 'jsd', 'json', 'light_media', 'loose_format', 'math', 'nested_name', 'noop_body', 'npmcdn',
+           'operator', 'os', 'parse_form', 'parsed_date', 'partial', 'picocondcss', 'picocondlink', 'picocss',
+           'picolink', 'qp', 'random', 're', 'reduce', 'reg_re_param', 'render', 'render_toasts',
+           'replace_css_vars', 'robots_txt', 'run_js', 'scopesrc', 'serve', 'set_pico_cls', 'setup_toasts',
+           'setup_ws', 'show', 'sid_scr', 'signal_shutdown', 'signature', 'sitemap_url', 'sitemap_xml',
+           'snake2hyphens', 'sse_message', 'stop', 'surrsrc', 'sys', 'tag_named', 'timedelta', 'to_xml', 'types',
+           'typing', 'undouble_braces', 'unqid', 'until_disconnect', 'upload_pb_attrs', 'uri', 'user_pwd_auth',
+           'uuid', 'viewport', 'vurl', 'warn', 'warnings', 'with_sid']
+
+# %% ../nbs/06_common.ipynb #7de835fa
+__all__ += ['IN_COLAB', 'IN_IPYTHON', 'IN_JUPYTER', *_LATER]
 
 # %% ../nbs/06_common.ipynb #151a308d
-hide(App, ('add', 'align', 'answer', 'answer_error', 'cell_hooks', 'default_hdrs', 'environment', 'errors', 'http',
-           'lifespan', 'lineage', 'loop', 'middlewares', 'module', 'mounts', 'origin', 'pages', 'remove', 'renew',
-           'report', 'respond', 'router', 'sessions', 'share_sessions', 'shutdown', 'shutdown_hooks', 'socket_class',
-           'sockets', 'startup', 'startup_hooks', 'successor', 'table'))
+hide(App, ('add', 'align', 'answer', 'answer_caught', 'answer_error', 'asgi_answer', 'cell_hooks', 'default_hdrs',
+           'environment', 'errors', 'http', 'include', 'keeps_sessions', 'lifespan', 'lineage', 'loop',
+           'middlewares', 'module', 'mounts', 'origin', 'pages', 'remove', 'renew', 'report', 'respond', 'router',
+           'sessions', 'settle', 'share_sessions', 'shutdown', 'shutdown_hooks', 'socket_class', 'sockets',
+           'startup', 'startup_hooks', 'successor', 'table', 'wrap'))
 hide(WebSocket, ('accepted', 'answer', 'arriving', 'call_soon', 'change', 'changing', 'closed', 'conn', 'connect',
                  'dispatcher', 'drained', 'early', 'endpoint', 'hand_over', 'handler_thread', 'in_thread', 'joined',
-                 'loop', 'move', 'opened', 'outbox', 'pull', 'pulled', 'received', 'say', 'shut', 'source', 'table',
-                 'target', 'thread', 'turn_to', 'waiter', 'wake'))
+                 'loop', 'opened', 'outbox', 'pull', 'pulled', 'received', 'say', 'shut', 'source', 'table', 'target',
+                 'thread', 'turn_to', 'waiter', 'wake'))
 hide(Request, ('added_headers', 'answered', 'asgi_scope', 'connection', 'decoded_path', 'leave', 'offers_alive',
                'out_headers', 'own_state', 'parsed_cookies', 'parsed_query', 'peer', 'raw_body', 'replace_headers',
                'retarget', 'route', 'route_path', 'since', 'target', 'upgrade', 'vouched'))
-hide(Room, ('offset', 'registry', 'take_over'))
+hide(Room, ('registry', 'take_over'))
 hide(FileResponse, ('answer',))
 hide(FtResponse, ('answer',))
 hide(Headers, ('compact', 'from_raw', 'index', 'raw'))

@@ -26,6 +26,7 @@ def nbws_client() -> Iterator[Callable[..., Client]]:
     with ExitStack() as stack:
         yield lambda app, **options: stack.enter_context(Client(app, **options))
 
+# %% ../nbs/02_fixtures.ipynb #103db7c6
 @pytest.fixture
 def nbws_server() -> Iterator[Callable[..., Server]]:
     "`nbws_server(app)`: a real server on a free port (`.url`, `.port`); it is stopped with the test."

@@ -35,8 +35,10 @@ class NothingThere(NbwsError):
 class LoadFailed(NbwsError):
     "A module or a notebook that raises; the message holds its traceback."
 
+# %% ../nbs/00_loading.ipynb #7784381a
 LOADING = SimpleNamespace(active=False)
 
+# %% ../nbs/00_loading.ipynb #f5ba5d00
 def _trace(error: BaseException) -> str:
     "A traceback without the frames of the import system and ours."
     here = globals().get('__file__')
@@ -52,7 +54,7 @@ def load_module(name: str, # 'package.module', or the path of a Python file
         raise NothingThere(f'there is no file {name}')
     if path.suffix == '.py' and path.stem in sys.stdlib_module_names:
         with suppress(ImportError):
-            importlib.import_module(path.stem) # Whoever wants Python's own gets it
+            importlib.import_module(path.stem) # Other libraries that import it get Python's own
     _on_path(path.resolve().parent if path.suffix == '.py' else Path.cwd())
     module = path.stem if path.suffix == '.py' else name
     try:

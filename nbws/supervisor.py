@@ -48,11 +48,33 @@ async def what_is_said(fd: int) -> str:
     finally:
         loop.remove_reader(fd)
 
+# %% ../nbs/03_supervisor.ipynb #56e87d08
+class MessagePipe:
+    "A pipe by which a child is told things, as lines of JSON. On the supervisor's loop."
+    def __init__(self) -> None:
+        self.childs_end, self._fd = os.pipe()
+        os.set_blocking(self._fd, False)
+
+    def say(self, message: dict[str, Any]) -> bool:
+        "Write a message. False where it cannot be read: the child hangs, or it has ended."
+        if self._fd < 0:
+            return False
+        try:
+            return os.write(self._fd, json.dumps(message).encode() + b'\n') > 0
+        except (BlockingIOError, BrokenPipeError):
+            return False
+
+    def close(self) -> None:
+        "Close our end; again is harmless."
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
 # %% ../nbs/03_supervisor.ipynb #4c3ce8aa
 class Child:
     "A process that serves inherited sockets. On the supervisor's loop."
     process: asyncio.subprocess.Process | None = None # None until the system has started it
-    _line = -1 # The pipe that it hears us by
+    _pipe: MessagePipe | None = None
 
     async def start(self, arguments: Sequence[str], # Of the command line
                     sockets: Sequence[socket.socket], # To inherit
@@ -60,16 +82,16 @@ class Child:
                     ) -> str:
         "Start it, and wait until it serves. Says why it does not, or ''."
         ready, said = os.pipe()
-        line, self._line = os.pipe()
-        os.set_blocking(self._line, False)
+        pipe = self._pipe = MessagePipe()
         fds = [s.fileno() for s in sockets]
-        inherited = f'{",".join(map(str, fds))}:{said}:{line}:{boot}'
+        inherited = f'{",".join(map(str, fds))}:{said}:{pipe.childs_end}:{boot}'
         command = [sys.executable, '-m', 'nbws', *arguments, '--inherited', inherited]
         try:
             try:
-                self.process = await asyncio.create_subprocess_exec(*command, pass_fds=[*fds, said, line])
+                pass_fds = [*fds, said, pipe.childs_end]
+                self.process = await asyncio.create_subprocess_exec(*command, pass_fds=pass_fds)
             finally:
-                for fd in said, line:
+                for fd in said, pipe.childs_end:
                     os.close(fd)
             return await asyncio.wait_for(what_is_said(ready), START)
         except asyncio.TimeoutError:
@@ -79,7 +101,7 @@ class Child:
         finally:
             os.close(ready)
             if not self.process:
-                self._close()
+                pipe.close()
 
     async def code(self) -> int:
         "What a child that does not serve has ended with; 1 where it has not. Less than 0: a signal."
@@ -91,13 +113,8 @@ class Child:
             return 1
 
     def say(self, message: dict[str, Any]) -> bool:
-        "Say something to it. False where it cannot hear: it hangs, or it has ended."
-        if self._line < 0:
-            return False
-        try:
-            return os.write(self._line, json.dumps(message).encode() + b'\n') > 0
-        except (BlockingIOError, BrokenPipeError):
-            return False
+        "Say something to it. False where it cannot be read: it hangs, or it has ended."
+        return self._pipe is not None and self._pipe.say(message)
 
     def signal(self) -> None:
         "Tell it to stop, by SIGTERM."
@@ -123,13 +140,9 @@ class Child:
             await self.process.wait()
             return False
         finally:
-            self._close()
+            if self._pipe:
+                self._pipe.close()
         return True
-
-    def _close(self) -> None:
-        line, self._line = self._line, -1
-        if line >= 0:
-            os.close(line)
 
 # %% ../nbs/03_supervisor.ipynb #696a6f61
 SOURCES = ('.py', '.ipynb') # A change of these starts a new child,
@@ -260,7 +273,7 @@ class Children:
     async def end(self) -> None:
         "Stop all, and wait for their end."
         for child in self.old:
-            child.say({'type': 'stop'}) # Whoever waits there for a request waits no longer
+            child.say({'type': 'stop'}) # One that waits for first requests waits no longer
         for child in tuple(self.serving):
             self.stop(child)
         if self.old:

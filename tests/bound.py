@@ -5,4 +5,18 @@ of a time is this one, or a fraction of it; and a test of what something costs c
 """
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
 BOUND = 120.0  # seconds
+Found = TypeVar('Found')
+
+
+def until(look: Callable[[], Found], what: str = 'it', bound: float = BOUND) -> Found:
+    "Look again and again until there is something, which is returned. For what no event tells."
+    end = time.monotonic() + bound
+    while not (found := look()):
+        assert time.monotonic() < end, f'{what}: not within {bound:g} s'
+        time.sleep(.005)
+    return found

@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any
 from urllib.request import Request, urlopen
 
 import psutil
-from bound import BOUND
+from bound import BOUND, until
 from jupyter_client.blocking.client import BlockingKernelClient
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -74,15 +73,6 @@ def new_runtime_folder() -> Path:
     path is short, since a Unix socket's has at most some 100 characters.
     """
     return Path(tempfile.mkdtemp(prefix='nbws-', dir='/tmp'))
-
-
-def until(look: Any, what: str, bound: float = BOUND) -> Any:
-    "Look again and again until there is something. For what no event tells."
-    end = time.monotonic() + bound
-    while not (found := look()):
-        assert time.monotonic() < end, f'{what}: not within {bound:g} s'
-        time.sleep(.02)
-    return found
 
 
 def ready(client: BlockingKernelClient) -> bool:

@@ -1,29 +1,54 @@
 """A real kernel, and its cells as a front end runs them."""
 from __future__ import annotations
 
+import os
 import queue
 import re
+import shutil
+import sys
 import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import psutil
 from bound import BOUND
 from jupyter_client import BlockingKernelClient, KernelManager
+from jupyters import ROOT, new_runtime_folder
 
 
 @dataclass
 class Result:
-    "What a cell did."
+    "What a run of a cell shows, also what came after the cell had ended."
     stdout: str = ''
     stderr: str = ''
+    plain: str = ''  # of displays
     html: str = ''
     error: str = ''  # the traceback, without colours
+
+    def add(self, kind: str, content: dict[str, Any]) -> None:
+        if kind == 'stream': setattr(self, content['name'], getattr(self, content['name']) + content['text'])
+        elif kind in ('display_data', 'execute_result'):
+            self.plain += content['data'].get('text/plain', '')
+            self.html += content['data'].get('text/html', '')
+        elif kind == 'error': self.error = traceback_of(content)
+
+    @property
+    def text(self) -> str: return '\n'.join((self.stdout, self.stderr, self.plain, self.error))
+
+
+def traceback_of(content: dict[str, Any]) -> str:
+    return re.sub(r'\x1b\[[0-9;]*m', '', '\n'.join(content.get('traceback', [])))
 
 
 class Kernel:
     "A kernel and its cells; a cell is named, so that it can be run again."
     def __init__(self, manager: KernelManager, client: BlockingKernelClient) -> None:
         self.manager, self.client = manager, client
+        self.results: defaultdict[str, Result] = defaultdict(Result)  # by the ids of the messages that ran them
 
     @property
     def process(self) -> psutil.Process: return psutil.Process(self.manager.provisioner.pid)  # type: ignore[union-attr]
@@ -38,18 +63,20 @@ class Kernel:
 
     def finish(self, run_id: str) -> Result:
         "Wait for a cell that was started."
-        result, until = Result(), time.monotonic() + BOUND
+        until = time.monotonic() + BOUND
         while True:
-            message = self.client.get_iopub_msg(timeout=until - time.monotonic())
-            if message['parent_header'].get('msg_id') != run_id: continue
-            kind, content = message['msg_type'], message['content']
-            if kind == 'stream': setattr(result, content['name'], getattr(result, content['name']) + content['text'])
-            elif kind in ('display_data', 'execute_result'): result.html += content['data'].get('text/html', '')
-            elif kind == 'error': result.error = re.sub(r'\x1b\[[0-9;]*m', '', '\n'.join(content['traceback']))
-            elif kind == 'status' and content['execution_state'] == 'idle': break
+            parent, kind, content = self._next(until)
+            if parent == run_id and kind == 'status' and content['execution_state'] == 'idle': break
         # As front ends do: ipykernel 7.0 to 7.3 may lose a cell that comes before the last one's reply has left
         while self.client.get_shell_msg(timeout=until - time.monotonic())['parent_header'].get('msg_id') != run_id: pass
-        return result
+        return self.results[run_id]
+
+    def _next(self, until: float) -> tuple[str, str, dict[str, Any]]:
+        "The next message: the id of what it belongs to, its kind and its content. What it shows is kept."
+        message = self.client.get_iopub_msg(timeout=until - time.monotonic())
+        parent, kind, content = message['parent_header'].get('msg_id', ''), message['msg_type'], message['content']
+        self.results[parent].add(kind, content)
+        return parent, kind, content
 
     def run(self, code: str, cell: str = '', fails: bool = False) -> Result:
         "Run a cell and wait for it."
@@ -61,11 +88,9 @@ class Kernel:
         "Wait until something that matches is told in the output of a cell that has ended."
         told, until = '', time.monotonic() + BOUND
         while not re.search(pattern, told):
-            try: message = self.client.get_iopub_msg(timeout=until - time.monotonic())
+            try: of, _, content = self._next(until)
             except queue.Empty: raise AssertionError(f'{pattern!r} was not told, but:\n{told}') from None
-            if message['parent_header'].get('msg_id') != parent: continue
-            content = message['content']
-            told += content.get('text', '') + re.sub(r'\x1b\[[0-9;]*m', '', '\n'.join(content.get('traceback', [])))
+            if of == parent: told += content.get('text', '') + traceback_of(content)
         return told
 
     def port(self) -> int:
@@ -79,3 +104,24 @@ TOKENS: dict[int, str] = {}  # what the kernel's ports ask for
 
 
 def secret(port: int) -> str: return f'nbws_token={TOKENS[port]}'
+
+
+@contextmanager
+def running(folder: Path, *path: str) -> Iterator[Kernel]:
+    "A kernel that runs in this folder, with `path` and this checkout before all else that it imports."
+    everything = os.pathsep.join(filter(None, [*path, str(ROOT), os.environ.get('PYTHONPATH')]))
+    runtime = new_runtime_folder()
+    manager = KernelManager(kernel_name='python3', transport='ipc', connection_file=str(runtime/'kernel.json'))
+    manager.kernel_spec.argv[0] = sys.executable  # type: ignore[union-attr]
+    manager.start_kernel(env={**os.environ, 'PYTHONPATH': everything, 'IPYTHONDIR': str(folder)}, cwd=str(folder))
+    client = manager.blocking_client()
+    client.start_channels()
+    try:
+        client.wait_for_ready(timeout=BOUND)
+        yield Kernel(manager, client)
+    finally:
+        client.stop_channels()
+        if manager.has_kernel: manager.shutdown_kernel(now=True)
+        manager.cleanup_resources()
+        manager.context.destroy(linger=0)
+        shutil.rmtree(runtime)

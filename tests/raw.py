@@ -1,16 +1,17 @@
 """A WebSocket and HTTP client that does exactly what it is told, right or wrong, and an app for it to talk to."""
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl
 import struct
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPConnection
 from typing import Any
 
 from bound import BOUND
+from bound import until as until  # Tests of the wire import it from here
 
 from nbws.core.errors import HTTPException
 from nbws.core.response import Response
@@ -204,12 +205,10 @@ def serving(app: Any = None, **options: Any) -> Iterator[Server]:
     finally: server.stop()
 
 
-def until(condition: Callable[[], Any]) -> None:
-    "For what no event tells."
-    end = time.monotonic() + TIMEOUT
-    while not condition():
-        assert time.monotonic() < end, 'it did not happen'
-        time.sleep(.005)
+def call(server: Server, function: Any, *args: Any) -> Any:
+    "Call something on the server's loop."
+    async def run() -> Any: return function(*args)
+    return asyncio.run_coroutine_threadsafe(run(), server.loop).result(TIMEOUT)
 
 
 def get(server: Server, path: str) -> tuple[int, bytes]:

@@ -16,70 +16,70 @@ ROOT = Path(__file__).resolve().parent.parent
 CASES = {  # name -> what is said, the test
     'thread': ("threads left: .*sleeper", '''
         import threading, time
-        def test(): threading.Thread(target=time.sleep, args=(20,), name='sleeper', daemon=True).start()'''),
+        def test() -> None: threading.Thread(target=time.sleep, args=(20,), name='sleeper', daemon=True).start()'''),
     'descriptor': ('descriptors left: .*socket', '''
         import socket
         kept = []
-        def test(): kept.append(socket.socket())'''),
+        def test() -> None: kept.append(socket.socket())'''),
     'unclosed_socket': ('ResourceWarning: unclosed .*socket', '''
         import socket
-        def test(): socket.socket()'''),
+        def test() -> None: socket.socket()'''),
     'unclosed_loop': ('ResourceWarning: unclosed event loop', '''
         import asyncio
-        def test(): asyncio.new_event_loop()'''),
+        def test() -> None: asyncio.new_event_loop()'''),
     'never_awaited': ('coroutine .*nobody.* was never awaited', '''
         async def nobody(): pass
-        def test(): nobody()'''),
+        def test() -> None: nobody()'''),
     'warning': ('UserWarning: a warning', '''
         import warnings
-        def test(): warnings.warn('a warning')'''),
+        def test() -> None: warnings.warn('a warning')'''),
     'thread_raises': ('PytestUnhandledThreadExceptionWarning(.|\n)*ZeroDivisionError', '''
         import threading
-        def test():
+        def test() -> None:
             thread = threading.Thread(target=lambda: 1/0)
             thread.start()
             thread.join()'''),
     'log': ('unexpected log records(.|\n)*WARNING nbws.web.app: careful', '''
         import logging
-        def test(): logging.getLogger('nbws.web.app').warning('careful')'''),
+        def test() -> None: logging.getLogger('nbws.web.app').warning('careful')'''),
     'callback_raises': ('unexpected log records(.|\n)*ZeroDivisionError', '''
         import asyncio
         async def main():
             asyncio.get_running_loop().call_soon(lambda: 1/0)
             await asyncio.sleep(0)
-        def test(): asyncio.run(main())'''),
+        def test() -> None: asyncio.run(main())'''),
     'task': ('Task was destroyed but it is pending', '''
         import asyncio
-        def test():
+        def test() -> None:
             loop = asyncio.new_event_loop()
             task = loop.create_task(asyncio.sleep(20))
             loop.run_until_complete(asyncio.sleep(0))
             loop.close()'''),
     'log_absent': ("0 log records matched 'absent'", '''
-        def test(expect_log): expect_log('absent')'''),
+        def test(expect_log: object) -> None: expect_log('absent')'''),
     'log_twice': ('2 log records matched .*, not 1', '''
         import logging
-        def test(expect_log):
+        def test(expect_log: object) -> None:
             expect_log('twice', times=1)
             for _ in range(2): logging.getLogger('tornado').error('twice')'''),
     'process': ('processes left by this module', '''
         import subprocess
-        def test(): globals()['kept'] = subprocess.Popen(['sleep', '10'])'''),
+        def test() -> None: globals()['kept'] = subprocess.Popen(['sleep', '10'])'''),
     'timeout': ('Timeout', '''
         import pytest, time
-        @pytest.mark.timeout(.2)
-        def test(): time.sleep(20)'''),
+        @pytest.mark.timeout(2, func_only=True)
+        def test() -> None: time.sleep(20)'''),
     'clean': (None, '''
         import asyncio, logging, subprocess, threading
-        def test_log(expect_log):
+        def test_log(expect_log: object) -> None:
             expect_log('announced')
             expect_log('twice', times=2)
             for word in ['announced', 'twice', 'twice']: logging.getLogger('nbws').warning(word)
-        def test_info(): logging.getLogger('nbws').info('not a warning')
+        def test_info() -> None: logging.getLogger('nbws').info('not a warning')
         async def main(): await asyncio.to_thread(print, 'hi')
-        def test_loop(): asyncio.run(main())
-        def test_thread(): threading.Thread(target=print).start()
-        def test_process(): subprocess.run(['true'], check=True)'''),
+        def test_loop() -> None: asyncio.run(main())
+        def test_thread() -> None: threading.Thread(target=print).start()
+        def test_process() -> None: subprocess.run(['true'], check=True)'''),
 }
 
 
@@ -90,7 +90,7 @@ def test_leftovers_are_caught(pytester: pytest.Pytester) -> None:
     shutil.copy(ROOT/'tests'/'logs.py', folder)
     (pytester.path/'pyproject.toml').write_bytes((ROOT/'pyproject.toml').read_bytes())
     # One more test after each: what is left behind is told where it was caused, and nowhere else.
-    one_more = '\n        def test_next(): pass'
+    one_more = '\n        def test_next() -> None: pass'
     pytester.makepyfile(**{f'tests/test_{name}': code + one_more for name, (_, code) in CASES.items()})
 
     options = '-p', 'no:cacheprovider', '-p', 'no:playwright', '--junitxml=out.xml'

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import date
+from pathlib import Path
 from typing import Any, NamedTuple, Optional, TypedDict, Union
 from urllib.request import Request as UrlRequest
 from urllib.request import urlopen
@@ -478,8 +479,14 @@ def test_uploads_in_a_test() -> None:
         assert reply.text == 'mine file application/octet-stream abc'
 
 
-def test_mounted_files_are_told_what_to_do() -> None:
-    with pytest.raises(NbwsError, match=r'app\.static'): FastHTML().mount('/files', StaticFiles('.'))
+def test_a_folder_can_be_mounted(tmp_path: Path) -> None:
+    (tmp_path/'a.txt').write_text('here')
+    app = FastHTML()
+    app.mount('/files', StaticFiles(directory=tmp_path), name='files')
+    with Client(app) as client:
+        assert client.get('/files/a.txt').text == 'here'
+        assert {client.get(f'/files/{p}').status for p in ('b.txt', '../a.txt', '%2e%2e/a.txt', '.a.txt')} == {404}
+    with pytest.raises(NbwsError, match='is not there'): StaticFiles(directory=tmp_path/'none')
 
 
 def test_serve_does_nothing_in_a_module_that_is_imported() -> None:

@@ -27,7 +27,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT/'nbws'
 # From the ground up: folders, and the modules that stand beside them.
 FLOORS = ['core', 'sockets', 'layers', 'web', 'server', 'transports', 'adapters', 'app', 'loading', 'testing',
-          'fixtures', 'supervisor', 'dev', 'jupyter', 'jpserver', 'notebook', 'cli', 'common', 'tremolo', 'examples']
+          'fixtures', 'supervisor', 'dev', 'jupyter', 'jpserver', 'notebook', 'check', 'cli', 'fasthtml', 'common',
+          'tremolo', 'examples']
 
 # Narrower than the floors: of nbws, these import nothing but ...
 ONLY = {
@@ -55,7 +56,8 @@ NEVER = {
     'notebook.patches': {'server', 'transports'},
     'notebook.cells': {'server', 'transports'},
 }
-STAR = {('common', 'core.html')}  # `common` is the list of names that users star-import
+STAR = {('common', f'fasthtml.{name}') for name in 'authmw components core js pico toaster xtend'.split()} | {
+    ('common', 'core.html')}  # `common` is the list of names that users star-import
 JUPYTERS = {*sys.stdlib_module_names, 'nbws', 'tornado', 'jupyter_server'}  # what every Jupyter server has loaded
 SANS_IO = {'server.frames', 'server.deflate', 'server.handshake'}  # bytes in, events out
 JUPYTER = re.compile(r'(IPython|ipykernel|jupyter|jupyterlab|notebook|traitlets|jupyter_\w+)$')
@@ -243,7 +245,8 @@ def test_javascript_in_strings_is_found(code: str, monkeypatch: pytest.MonkeyPat
     assert len(list(scripts('core.html'))) == 1
 
 
-OWN = sorted({path.name for path in (PACKAGE/'static').glob('*.js') if '.min.' not in path.name} - {'ws.js', 'sse.js'})
+OWN = sorted({path.name for path in (PACKAGE/'static').glob('*.js') if '.min.' not in path.name} - {
+    'ws.js', 'sse.js', 'surreal.js', 'css-scope-inline.js', 'transfer-encoding-chunked.js'}) # From npm
 
 
 @pytest.mark.parametrize('name', OWN)

@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Any
 
 from nbws import common
+from nbws.core.html import FT
 from nbws.core.docments import hide, parameter_comments
 
 
@@ -62,7 +63,7 @@ def missing(name: str, thing: Any) -> Iterator[str]:
 
 def public() -> dict[str, Any]:
     "What of nbws a star import gives; `FastHTML` is `App`."
-    found = {name: getattr(common, name) for name in common.__all__}
+    found = {name: getattr(common, name) for name in common.__all__ if not isinstance(getattr(common, name), FT)}
     return {name: thing for name, thing in found.items() if callable(thing) and ours(thing) and name != 'FastHTML'}
 
 

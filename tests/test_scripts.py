@@ -7,15 +7,14 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from bound import BOUND
-from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import connect
+from live import ended
+from processes import Process, running
 
 APP = """
 from nbws.common import *
@@ -30,47 +29,34 @@ async def ws(n: int): return str(n + 1)
 def run(file: Path, text: str, **environment: str) -> subprocess.CompletedProcess[str]:
     "Run a script that ends by itself."
     file.write_text(text)
-    return subprocess.run([sys.executable, file], env=environ(**environment), capture_output=True, text=True,
-                          timeout=BOUND)
+    return subprocess.run([sys.executable, file], env={**os.environ, 'PYTHONWARNINGS': 'default', **environment},
+                          capture_output=True, text=True, timeout=BOUND)
 
 
-def environ(**more: str) -> dict[str, str]:
-    "This process's environment, and more."
-    return {**os.environ, 'PYTHONUNBUFFERED': '1', 'PYTHONWARNINGS': 'default', **more}
-
-
-@contextmanager
-def running(file: Path, text: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    "Run a script that serves; the process, and the port that it announces."
-    file.write_text(text)
-    with subprocess.Popen([sys.executable, file], env=environ(PORT='0'), text=True, stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE) as process:
-        late = threading.Timer(BOUND, process.kill)
-        late.start()
-        try:
-            assert process.stdout
-            yield process, int(process.stdout.readline().split(' (')[0].rpartition(':')[2])
-        finally:
-            late.cancel()
-            late.join()
-            process.kill()
+@pytest.fixture
+def serving(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Process]]:
+    "Runs a script that serves; it has announced its port."
+    monkeypatch.setenv('PORT', '0')
+    with ExitStack() as stack:
+        def start(text: str) -> Process:
+            (tmp_path/'chat.py').write_text(text)
+            return stack.enter_context(running([sys.executable, str(tmp_path/'chat.py')])).serves()
+        yield start
 
 
 @pytest.mark.parametrize('how', [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize('end', ['serve()', "if __name__ == '__main__': serve()", 'def main(): serve(app)\nmain()'],
                          ids=['plain', 'guarded', 'main'])
-def test_a_script_serves_until_it_is_stopped(tmp_path: Path, how: signal.Signals, end: str) -> None:
-    with running(tmp_path/'chat.py', APP + end) as (process, port):
-        with connect(f'ws://127.0.0.1:{port}/ws', open_timeout=BOUND, close_timeout=BOUND) as ws:
-            ws.send(json.dumps({'n': 1}))
-            assert ws.recv(BOUND) == '2'
-            process.send_signal(how)
-            with pytest.raises(ConnectionClosed) as closed: ws.recv(BOUND)
-            assert closed.value.rcvd
-            assert closed.value.rcvd.code == 1012
-        assert process.communicate(timeout=BOUND) == ('', '')
-        assert process.returncode == 0
-    with socket.socket() as s: assert s.connect_ex(('127.0.0.1', port)) != 0
+def test_a_script_serves_until_it_is_stopped(serving: Callable[[str], Process], how: signal.Signals, end: str) -> None:
+    process = serving(APP + end)
+    with process.ws('/ws') as ws:
+        ws.send(json.dumps({'n': 1}))
+        assert ws.recv(BOUND) == '2'
+        process.popen.send_signal(how)
+        assert ended(ws)[0] == 1012
+    assert process.ends() == 0
+    assert len(process.lines) == 1, process.output  # The announcement
+    with socket.socket() as s: assert s.connect_ex(('127.0.0.1', process.port)) != 0
 
 
 @pytest.mark.parametrize('where', ['environment', 'argument'])
@@ -107,15 +93,14 @@ def test_mistakes(tmp_path: Path, text: str, told: str) -> None:
     assert told in ended.stderr.splitlines()[-1]
 
 
-def test_wrong_messages_are_told_on_stderr(tmp_path: Path) -> None:
-    with running(tmp_path/'chat.py', APP + 'serve()') as (process, port):
-        with connect(f'ws://127.0.0.1:{port}/ws', open_timeout=BOUND, close_timeout=BOUND) as ws:
-            for message in ('no json', '{}', '{"n": "x"}', '{"n": 1}'): ws.send(message)
-            assert ws.recv(BOUND) == '2'
-        process.send_signal(signal.SIGINT)
-        stderr = process.communicate(timeout=BOUND)[1].splitlines()
-    expected = ['is not JSON', "no value for 'n'", "n='x' cannot be read as int"]
-    assert [told in line for told, line in zip(expected, stderr, strict=True)] == [True] * 3
+def test_wrong_messages_are_told(serving: Callable[[str], Process]) -> None:
+    process = serving(APP + 'serve()')
+    with process.ws('/ws') as ws:
+        for message in ('no json', '{}', '{"n": "x"}', '{"n": 1}'): ws.send(message)
+        assert ws.recv(BOUND) == '2'
+    assert process.stop(signal.SIGINT) == 0
+    expected = ['nbws serves', 'is not JSON', "no value for 'n'", "n='x' cannot be read as int"]
+    assert [told in line for told, line in zip(expected, process.lines, strict=True)] == [True] * 4
 
 
 def test_a_module_that_is_imported_serves_nothing(tmp_path: Path) -> None:

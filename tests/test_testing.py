@@ -139,8 +139,9 @@ def test_notebooks_that_are_no_apps(tmp_path: Path) -> None:
 def test_pytest_starts_without_us(tmp_path: Path) -> None:
     (tmp_path/'test_x.py').write_text('''
 import sys
-def test_lazy(): assert not {'nbws.web.app', 'nbws.testing', 'nbws.server.listener', 'tornado'} & set(sys.modules)
-def test_client(nbws_client):
+def test_lazy() -> None:
+    assert not {'nbws.web.app', 'nbws.testing', 'nbws.server.listener', 'tornado'} & set(sys.modules)
+def test_client(nbws_client) -> None:
     async def app(scope, receive, send):
         await send({'type': 'http.response.start', 'status': 204, 'headers': []})
         await send({'type': 'http.response.body'})

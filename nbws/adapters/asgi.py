@@ -360,6 +360,8 @@ def to_scope(request: Request, state: dict[str, Any], # What the lifespan has le
             'extensions': {'websocket.http.response': {}}}
 
 # %% ../../nbs/adapters/01_asgi.ipynb #63fa0e5b
+_GOING_ON: set[asyncio.Task[None]] = set() # Nobody else may refer to them
+
 class ASGIApp(ForeignApp):
     "Any ASGI 3 application, as our servers want an app. On the server's loop."
     def __init__(self, app: ASGIApplication, # The application
@@ -378,7 +380,13 @@ class ASGIApp(ForeignApp):
         "Answer a request, or a handshake with an `Upgrade`."
         request.app = self
         call = SocketCall(self, request) if request.upgrade else HTTPCall(self, request)
-        task = asyncio.ensure_future(call.run(to_scope(request, self._state)))
+        return await self.answered(call, to_scope(request, self._state))
+
+    async def answered(self, call: Call, scope: Scope) -> Response:
+        "What the application answers to a call of it, which may go on afterwards."
+        task = asyncio.ensure_future(call.run(scope))
+        _GOING_ON.add(task)
+        task.add_done_callback(_GOING_ON.discard)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         try:

@@ -11,8 +11,11 @@ from contextlib import suppress
 from typing import Any, cast
 
 from .asgi import ASGIApp
+from .foreign import ForeignApp
 from .wsgi import WSGIApp
-from ..core.errors import NbwsError
+from ..core.errors import HTTPException, NbwsError
+from ..core.request import Request
+from ..core.response import PlainTextResponse, Response
 from ..web.files import StaticFiles
 
 # %% auto #0
@@ -40,6 +43,16 @@ def protocol_of(app: object, # Anything
             return 'wsgi'
     return ''
 
+# %% ../../nbs/adapters/04_detect.ipynb #21f71227
+class FilesApp(ForeignApp):
+    "The files below a folder, as our servers want an app. On the server's loop."
+    async def http(self, request: Request) -> Response:
+        "A file, or 404."
+        try:
+            return self.app.find(request.path.lstrip('/')).answer(request)
+        except HTTPException as e:
+            return PlainTextResponse(f'{e.status_code} {e.detail}', e.status_code)
+
 # %% ../../nbs/adapters/04_detect.ipynb #ed1b61f7
 def as_app(app: object, # An app of ours, an ASGI, WSGI or tornado application
            ) -> Any:
@@ -48,6 +61,8 @@ def as_app(app: object, # An app of ours, an ASGI, WSGI or tornado application
     Raises `NbwsError` for anything else, and says what it is."""
     if inspect.iscoroutinefunction(getattr(app, 'http', None)) and not isinstance(app, type):
         return app
+    if isinstance(app, StaticFiles):
+        return FilesApp(app)
     web = sys.modules.get('tornado.web')
     if web and isinstance(app, web.Application):
         from nbws.adapters.tornado import TornadoApp
@@ -64,8 +79,6 @@ def as_app(app: object, # An app of ours, an ASGI, WSGI or tornado application
 
 # %% ../../nbs/adapters/04_detect.ipynb #610a9164
 def _refusal(app: object) -> str:
-    if isinstance(app, StaticFiles):
-        return 'files are served by app.static(path, folder)'
     if isinstance(app, type):
         what = f'the class {app.__name__}: make an app of it first, {app.__name__}(...)'
     else:

@@ -11,13 +11,12 @@ from collections.abc import Callable
 from typing import Any
 
 from ..core.messages import CloseCode
-from ..core.protocols import Conn, OpenSocket
+from ..core.protocols import Conn, Environment, OpenSocket
 from ..core.request import Request
 from ..core.response import Response
 from ..sockets.inbox import Inbox
 from ..sockets.outbox import HIGH_WATER
 from ..web.app import WebApp
-from ..core.protocols import Environment
 
 # %% auto #0
 __all__ = []

@@ -19,16 +19,16 @@ from tornado.iostream import StreamClosedError
 from tornado.web import Application, RequestHandler
 from tornado.websocket import WebSocketClosedError, WebSocketHandler, WebSocketProtocol
 
-from ..layers.origins import is_foreign
 from .foreign import Chunks, ForeignApp, ForeignSocket
-from ..web.tracebacks import error_text
 from ..core.errors import HTTPException, printable
 from ..core.messages import CloseCode
+from ..core.protocols import Upgrade
 from ..core.request import Request
 from ..core.response import PlainTextResponse, Response
-from ..core.protocols import Upgrade
+from ..layers.origins import is_foreign
 from ..sockets.outbox import HIGH_WATER
 from ..sockets.workers import is_ending
+from ..web.tracebacks import error_text
 
 log = logging.getLogger('nbws')
 
@@ -204,13 +204,51 @@ class TornadoSocket(ForeignSocket, WebSocketProtocol):
     def _process_server_headers(self, key: str | bytes, headers: HTTPHeaders) -> None: raise NotImplementedError
 
 # %% ../../nbs/adapters/03_tornado.ipynb #7831f333
+class AdaptedHandlers:
+    "An application's handler classes as they are called here."
+    def __init__(self, sockets: set[Any], # The app's open sockets
+                 ) -> None:
+        self._sockets = sockets
+        self._kinds: dict[type[RequestHandler], type[RequestHandler]] = {}
+
+    def adapt(self, kind: type[RequestHandler], connection: MemoryConnection, request: Request) -> type[RequestHandler]:
+        "The class that answers this request in the place of `kind`."
+        kind = self._guarded(kind)
+        return self._ours(kind, connection, request) if issubclass(kind, WebSocketHandler) else kind
+
+    def _guarded(self, kind: type[RequestHandler]) -> type[RequestHandler]:
+        "The same handler, with an answer to whatever it raises: tornado has one for each `Exception`."
+        async def _execute(handler: Any, *args: Any, **kwargs: Any) -> None:
+            try:
+                await kind._execute(handler, *args, **kwargs)
+            except BaseException as e:
+                if is_ending(e):
+                    raise
+                handler._handle_request_exception(e)
+        if kind not in self._kinds:
+            self._kinds[kind] = type(kind.__name__, (kind,), {'_execute': _execute, '__module__': kind.__module__})
+        return self._kinds[kind]
+
+    def _ours(self, kind: type[WebSocketHandler], connection: MemoryConnection,
+              request: Request) -> type[WebSocketHandler]:
+        "The same handler, with our protocol under it."
+        def get_websocket_protocol(handler: WebSocketHandler) -> WebSocketProtocol | None:
+            return TornadoSocket(handler, connection, request, self._sockets) if request.upgrade else None
+        own: dict[str, Any] = {'get_websocket_protocol': get_websocket_protocol, '__module__': kind.__module__}
+        # Its usual check knows neither the names and origins that we allow nor default ports
+        if kind.check_origin is WebSocketHandler.check_origin:
+            usual = kind.check_origin
+            own['check_origin'] = lambda handler, origin: not is_foreign(request) or usual(handler, origin)
+        return type(kind.__name__, (kind,), own)
+
+# %% ../../nbs/adapters/03_tornado.ipynb #d4b0b8e4
 class TornadoApp(ForeignApp):
     "A `tornado.web.Application`, as our servers want an app. On the server's loop."
     def __init__(self, app: Application, # The application
                  ) -> None:
         super().__init__(app)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._kinds: dict[type[RequestHandler], type[RequestHandler]] = {} # Handlers, as they are called here
+        self._adapted = AdaptedHandlers(self.sockets)
 
     async def shutdown(self) -> None:
         "Cancel what still runs after a second."
@@ -235,10 +273,7 @@ class TornadoApp(ForeignApp):
         delegate: Any = self.app.find_handler(asked)
         kind = getattr(delegate, 'handler_class', None)
         if isinstance(kind, type) and issubclass(kind, RequestHandler):
-            kind = self._guarded(kind)
-            if issubclass(kind, WebSocketHandler):
-                kind = self._ours(kind, connection, request)
-            delegate.handler_class = kind
+            delegate.handler_class = self._adapted.adapt(kind, connection, request)
         with self.environment.enter(self, None):
             task = asyncio.ensure_future(_feed(delegate, line, headers, connection, request))
         self._tasks.add(task)
@@ -248,31 +283,6 @@ class TornadoApp(ForeignApp):
         except asyncio.CancelledError: # The client has left: the handler hears of it by `on_connection_close`
             connection.leave()
             raise
-
-    def _guarded(self, kind: type[RequestHandler]) -> type[RequestHandler]:
-        "The same handler, with an answer to whatever it raises: tornado has one for each `Exception`."
-        async def _execute(handler: Any, *args: Any, **kwargs: Any) -> None:
-            try:
-                await kind._execute(handler, *args, **kwargs)
-            except BaseException as e:
-                if is_ending(e):
-                    raise
-                handler._handle_request_exception(e)
-        if kind not in self._kinds:
-            self._kinds[kind] = type(kind.__name__, (kind,), {'_execute': _execute, '__module__': kind.__module__})
-        return self._kinds[kind]
-
-    def _ours(self, kind: type[WebSocketHandler], connection: MemoryConnection,
-              request: Request) -> type[WebSocketHandler]:
-        "The same handler, with our protocol under it."
-        def get_websocket_protocol(handler: WebSocketHandler) -> WebSocketProtocol | None:
-            return TornadoSocket(handler, connection, request, self.sockets) if request.upgrade else None
-        own: dict[str, Any] = {'get_websocket_protocol': get_websocket_protocol, '__module__': kind.__module__}
-        # Its usual check knows neither the names and origins that we allow nor default ports
-        if kind.check_origin is WebSocketHandler.check_origin:
-            usual = kind.check_origin
-            own['check_origin'] = lambda handler, origin: not is_foreign(request) or usual(handler, origin)
-        return type(kind.__name__, (kind,), own)
 
 # %% ../../nbs/adapters/03_tornado.ipynb #c42f2311
 async def _feed(delegate: Any, line: RequestStartLine, headers: HTTPHeaders, connection: MemoryConnection,

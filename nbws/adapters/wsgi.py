@@ -103,6 +103,7 @@ class WSGICall:
 
     def start_response(self, status: str, headers: list[tuple[str, str]],
                        exc_info: Any = None) -> Callable[[bytes], None]:
+        "Note the head; again only with the error that replaces it, which is raised where the head has left (PEP 3333)."
         if exc_info:
             try:
                 if self.sent:

@@ -15,7 +15,7 @@ from reprlib import Repr
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
-from .casting import CASTS, REFUSALS, Cast, caster
+from .casting import CASTS, REFUSALS, Cast, caster, itself
 from .data import FieldName, Fields, UploadFile
 from .html import HtmxHeaders
 from .errors import BindError, SignatureError
@@ -68,6 +68,7 @@ SPECIAL_NAMES: dict[str, Get] = {
     'send': lambda s: s.ws.send,
     'body': lambda s: s.message.decode('utf-8', 'replace') if isinstance(s.message, bytes) else s.message,
     'resp': lambda s: (s.extra or {}).get('resp'),
+    'self': lambda s: None, # Of a method that is a handler: there is no object
 }
 
 # %% ../../nbs/core/10_binding.ipynb #1b747097
@@ -123,7 +124,7 @@ def _collect(s: Source, name: str) -> list[Any] | None:
 
 # %% ../../nbs/core/10_binding.ipynb #81dbe20c
 def _missing(s: Source, name: str) -> BindError:
-    "What the developer needs to see a slip of the pen: the names that came, a few of them and no long ones."
+    "An error with the names that came, by which a developer sees a misspelt one: a few of them, shortened."
     names = dict.fromkeys([*(s.request.path_params or ()), *s.request.query_params, *s.data])
     if not names:
         return BindError(f'no value for {name!r}; nothing came')
@@ -209,7 +210,7 @@ def _record(p: inspect.Parameter, kind: Any, where: str) -> Get:
 
 # %% ../../nbs/core/10_binding.ipynb #133102c2
 def _fields_of(made: Any) -> Any:
-    "A record whose own dicts are known for a visitor's: a `TypedDict`, and what pydantic copies."
+    "A record whose own dicts are marked as a visitor's: a `TypedDict`, and what pydantic copies."
     if made.__class__ is dict:
         return Fields({k: _fields_of(v) for k, v in made.items()})
     if made.__class__ is list:
@@ -243,7 +244,7 @@ class Plan:
     names: frozenset[str]
     wants_data: bool # A parameter may come from the form or the message: it has to be parsed
     wants_raw: bool # A parameter is the body or the message as it came
-    takes_objects: bool = True # A parameter may be an object of JSON: those have to be known for a visitor's
+    takes_objects: bool = True # A parameter may be an object of JSON: those have to be marked as a visitor's
     code: Any = None # What the function ran when it was read
 
     @property
@@ -318,6 +319,17 @@ def _hints(function: Callable[..., Any], name: str) -> dict[str, Any]:
         raise SignatureError(f'an annotation of {name} is no type: {e}') from None
 
 # %% ../../nbs/core/10_binding.ipynb #d8967d59
+FOREIGN: dict[str, Get] = { # Starlette's classes, by what theirs or a base of theirs is called
+    'HTTPConnection': lambda s: s.ws or s.request, 'Starlette': lambda s: s.request.app,
+    'State': lambda s: getattr(s.request.app, 'state', None), 'FormData': lambda s: s.data,
+}
+
+def _foreign(annotation: type) -> Get | None:
+    "What a parameter gets that is annotated with a class of Starlette's: ours, which is of the same shape."
+    theirs = (c.__name__ for c in annotation.__mro__ if c.__module__.partition('.')[0] == 'starlette')
+    return next((FOREIGN[name] for name in theirs if name in FOREIGN), None)
+
+# %% ../../nbs/core/10_binding.ipynb #c78dce4e
 def _parameter(p: inspect.Parameter, annotation: Any, where: str) -> Get:
     is_session = p.name in ('session', 'sess')
     if is_session and (annotation is dict or typing.get_origin(annotation) is dict):
@@ -327,8 +339,12 @@ def _parameter(p: inspect.Parameter, annotation: Any, where: str) -> Get:
     for kind, get in SPECIAL_TYPES:
         if issubclass(annotation, kind):
             return get
+    if (foreign := _foreign(annotation)) is not None:
+        return foreign
     if annotation is dict:
         return Source.merged
+    if hasattr(annotation, '__from_request__'):
+        return _from_request(annotation)
     return (_record if _is_record(annotation) else _named_parameter)(p, annotation, where)
 
 # %% ../../nbs/core/10_binding.ipynb #f3427c46
@@ -341,6 +357,24 @@ def _with_default(get: Get, p: inspect.Parameter) -> Get:
     return bind
 
 # %% ../../nbs/core/10_binding.ipynb #b4c8324b
+def _from_request(kind: Any) -> Get:
+    "A class that says by `__from_request__` how it is made: its parameters are bound as a handler's are."
+    make = kind.__from_request__
+    p = plan(make)
+    if inspect.iscoroutinefunction(make):
+        return lambda s: _at_once(make(**p.bind(s)))
+    return lambda s: make(**p.bind(s))
+
+def _at_once(coroutine: Any) -> Any:
+    "What a coroutine returns that need not wait: the form, for instance, is parsed already."
+    try:
+        coroutine.send(None)
+    except StopIteration as e:
+        return e.value
+    coroutine.close()
+    raise TypeError('__from_request__ waits for something: only the request can be awaited there')
+
+# %% ../../nbs/core/10_binding.ipynb #482b1c33
 def _is_flat(annotation: Any) -> bool:
     "Whether an object of JSON can never come through an annotation."
     args = typing.get_args(annotation)
@@ -348,6 +382,25 @@ def _is_flat(annotation: Any) -> bool:
         return all(map(_is_flat, args))
     special = isinstance(annotation, type) and any(issubclass(annotation, kind) for kind, _ in SPECIAL_TYPES)
     return special or annotation in (str, int, float, bool, bytes, date, datetime, UploadFile, type(None))
+
+# %% ../../nbs/core/10_binding.ipynb #6bb4f0d7
+def _begins(word: str, *known: str) -> dict[str, str]:
+    return {word[:n]: word for n in range(1, len(word)) if word[:n] not in known}
+
+# FastHTML takes any beginning of these words, without an annotation, for them
+_SHORT = {**_begins('request', 'req'), **_begins('session', 'sess')}
+
+def _check_send(name: str, socket: bool, where: str) -> None:
+    if name == 'send' and not socket:
+        raise SignatureError(f'{where}: only sockets can send; use @app.ws for this handler')
+
+def _unless_given(name: str, get: Get) -> Get:
+    "What came by the name, else what the name is short for: `r` for the request."
+    find = _finder(name)
+    def bind(s: Source) -> Any:
+        value = find(s)
+        return get(s) if value is None else value
+    return bind
 
 # %% ../../nbs/core/10_binding.ipynb #6c8bc672
 def plan(function: Callable[..., Any], # The handler
@@ -360,17 +413,18 @@ def plan(function: Callable[..., Any], # The handler
     name = getattr(function, '__name__', type(function).__name__)
     signature = _signature(function, name)
     hints = _hints(function, name)
-    annotations = {p.name: hints.get(p.name, p.annotation) for p in signature if p.kind is not p.VAR_KEYWORD}
+    annotations = {p.name: itself(hints.get(p.name, p.annotation)) for p in signature if p.kind is not p.VAR_KEYWORD}
     collects = len(annotations) < len(signature)
     rest = (rest or Source.rest) if collects else None
     parameters, special = [], set()
     for p in signature[:len(annotations)]: # A `**` parameter is the last one
         annotation, where = annotations[p.name], f'parameter {p.name!r} of {name}'
         if p.name in names and annotation in (p.empty, Any): # `ws: Any` says no more than `ws`
-            if p.name == 'send' and not socket:
-                raise SignatureError(f'{where}: only sockets can send; use @app.ws for this handler')
+            _check_send(p.name, socket, where)
             parameters.append((p.name, _with_default(names[p.name], p)))
             special.add(p.name)
+        elif names is SPECIAL_NAMES and annotation is p.default is p.empty and p.name in _SHORT:
+            parameters.append((p.name, _unless_given(p.name, names[_SHORT[p.name]])))
         else:
             parameters.append((p.name, _parameter(p, annotation, where)))
     values = annotations.keys() - special # Bound by their own names and types

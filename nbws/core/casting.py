@@ -60,10 +60,15 @@ CASTS: dict[Any, Cast] = {
 }
 
 # %% ../../nbs/core/09_casting.ipynb #b42da820
+def itself(annotation: Any) -> Any:
+    "The class that a name stands for which is loaded when it is used: see `nbws.fasthtml.later`."
+    return getattr(annotation, '__later__', annotation)
+
 def caster(annotation: Any, # As written, with its strings resolved
            where: str, # For the error: which parameter of which function
            ) -> tuple[Cast, bool, bool]:
     "The cast for an annotation, whether it collects a list, and whether it takes None. Raises `SignatureError`."
+    annotation = itself(annotation)
     origin, args = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is typing.Annotated:
         return caster(args[0], where)
@@ -82,6 +87,8 @@ def caster(annotation: Any, # As written, with its strings resolved
 
 # %% ../../nbs/core/09_casting.ipynb #604344aa
 def _caster_of_type(annotation: Any, where: str) -> Cast:
+    if isinstance(annotation, type) and annotation.__name__ == 'UploadFile':
+        return CASTS[UploadFile] # Starlette's: ours is of the same shape
     if annotation in (list, tuple, set):
         name = annotation.__name__
         raise SignatureError(f'{where} is annotated with a bare `{name}`: say what it holds, e.g. `{name}[str]`')

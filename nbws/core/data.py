@@ -9,6 +9,7 @@ import asyncio
 import json
 import re
 import tempfile
+import time
 from collections.abc import AsyncIterable, Iterable, Iterator, Mapping
 from typing import Any, BinaryIO
 from urllib.parse import quote, unquote, unquote_to_bytes
@@ -49,6 +50,11 @@ class MultiDict(FromVisitor, dict[str, Any]):
                 ) -> list[Any]:
         "Every value of `name`, in order; an empty list where there is none."
         return [v for k, v in self._pairs if k == name]
+
+    def __str__(self) -> str:
+        "As a query has it."
+        from urllib.parse import urlencode
+        return urlencode(self._pairs)
 
     def multi_items(self) -> list[tuple[str, Any]]:
         "All pairs, in order, repeats included."
@@ -197,15 +203,18 @@ def set_cookie(name: str, # A token (RFC 6265, section 4.1.1)
                httponly: bool = True, # Out of reach of scripts
                samesite: str | None = 'lax', # lax, strict, none
                partitioned: bool = False, # Kept apart for each site that frames the page (CHIPS)
+               expires: Any = None, # A `datetime`, seconds from now, or the date as the field has it
                ) -> str:
     "The value of a Set-Cookie field. Raises `ValueError` for a name or path that would break out of the field."
     if not name or any(c in '()<>@,;:\\"/[]?={} \t' or not ' ' < c < '\x7f' for c in name):
         raise ValueError(f'{name!r} cannot be a cookie name: use letters, digits, "-" and "_"')
-    if any(c in ';\r\n' for c in f'{path}{domain or ""}{samesite or ""}'):
+    if any(c in ';\r\n' for c in f'{path}{domain or ""}{samesite or ""}{expires or ""}'):
         raise ValueError('a cookie attribute cannot contain ";" or a line break')
     out = f'{name}={_quote(value)}; Path={_percent(path)}'
     if max_age is not None:
         out += f'; Max-Age={int(max_age)}'
+    if expires is not None:
+        out += f'; Expires={_date(expires)}'
     if domain:
         out += f'; Domain={domain}'
     if secure:
@@ -219,6 +228,12 @@ def set_cookie(name: str, # A token (RFC 6265, section 4.1.1)
     return out
 
 # %% ../../nbs/core/00_data.ipynb #449d0beb
+def _date(when: Any) -> str:
+    from email.utils import format_datetime, formatdate
+    if isinstance(when, (int, float)):
+        return formatdate(time.time() + when, usegmt=True)
+    return when if isinstance(when, str) else format_datetime(when, usegmt=when.utcoffset() is not None)
+
 def _quote(value: str) -> str:
     if value.isascii() and value.isprintable() and not any(c in _NOT_IN_COOKIES for c in value):
         return value

@@ -19,6 +19,10 @@ from .data import MAX_FORM, Fields
 __all__ = []
 
 # %% ../../nbs/core/02_encoding.ipynb #6624d937
+# An odd number of backslashes, and behind `u` a pair or half of one
+_HALVES = re.compile(r'(?<!\\)(\\(?:\\\\)*)u(?:[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}'
+                     r'|([dD][89a-fA-F][0-9a-fA-F]{2}))')
+
 def whole_pairs(text: str, # JSON
                 ) -> str:
     r"""The same with `\ufffd` for each escaped half of a surrogate pair, which is no character.
@@ -27,11 +31,6 @@ def whole_pairs(text: str, # JSON
     Browsers replace it, too, where text leaves them (USVString in Web IDL).
     """
     return _HALVES.sub(lambda m: f'{m[1]}ufffd' if m[2] else m[0], text)
-
-# %% ../../nbs/core/02_encoding.ipynb #d3456f3f
-# An odd number of backslashes, and behind `u` a pair or half of one
-_HALVES = re.compile(r'(?<!\\)(\\(?:\\\\)*)u(?:[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}'
-                     r'|([dD][89a-fA-F][0-9a-fA-F]{2}))')
 
 # %% ../../nbs/core/02_encoding.ipynb #3fdcea2e
 def encodable(data: Any, # Anything; only text is looked at
@@ -48,6 +47,8 @@ def encodable(data: Any, # Anything; only text is looked at
 
 # %% ../../nbs/core/02_encoding.ipynb #7621eac0
 CROWD = 14 # Characters of `max_size` for each list or name, and twice as many for each object
+
+_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)', re.S) # The last one may not end
 
 # %% ../../nbs/core/02_encoding.ipynb #74efa643
 def too_long(text: str, # JSON
@@ -67,9 +68,6 @@ def too_long(text: str, # JSON
     if _is_too_deep_for_python(text):
         return '' # Its reader gives up, and says why
     return f'has more than {most} lists or names, or half as many objects'
-
-# %% ../../nbs/core/02_encoding.ipynb #a63ecd77
-_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)', re.S) # The last one may not end
 
 # %% ../../nbs/core/02_encoding.ipynb #8f0b567f
 def _crowded(text: str, most: int) -> bool:
@@ -91,7 +89,7 @@ DEPTH = 100 # Levels of lists and objects in JSON. Python reads 1,000 or more, b
 def is_deep(text: str, # JSON
             value: Any, # The same, parsed
             ) -> bool:
-    "Whether more than `DEPTH` lists and objects lie in each other."
+    "Whether lists and objects are nested more than `DEPTH` levels."
     if len(text) <= 2 * DEPTH or text.count('[') + text.count('{') <= DEPTH:
         return False
     nests = [value] if isinstance(value, (list, dict)) else []
@@ -104,6 +102,8 @@ def is_deep(text: str, # JSON
 # %% ../../nbs/core/02_encoding.ipynb #8592aa38
 class JSONTooLong(ValueError):
     "JSON that has more bytes, lists or objects than are taken."
+
+_DEEP = 'it is nested too deeply'
 
 # %% ../../nbs/core/02_encoding.ipynb #34ff47ef
 def from_json(text: str | bytes, # JSON in UTF-8, -16 or -32 (RFC 8259, section 8.1)
@@ -124,9 +124,6 @@ def from_json(text: str | bytes, # JSON in UTF-8, -16 or -32 (RFC 8259, section 
     if is_deep(text, value):
         raise ValueError(_DEEP)
     return value
-
-# %% ../../nbs/core/02_encoding.ipynb #321a51e6
-_DEEP = 'it is nested too deeply'
 
 # %% ../../nbs/core/02_encoding.ipynb #f55e0a9f
 def to_json(value: Any, # Any value
@@ -153,11 +150,10 @@ def _jsonable(value: Any) -> Any:
     if is_dataclass(value):
         return {f.name: getattr(value, f.name) for f in fields(value)}
     for name in ('tolist', 'model_dump'):
-        if callable(says := getattr(value, name, None)):
-            return says()
+        if callable(convert := getattr(value, name, None)):
+            return convert()
     return str(value)
 
-# %% ../../nbs/core/02_encoding.ipynb #718778b6
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(',', ':'), default=_jsonable).encode
 
 # %% ../../nbs/core/02_encoding.ipynb #9579bc02

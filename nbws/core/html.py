@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+from contextvars import ContextVar
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, MappingView, Set
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from itertools import groupby
@@ -45,7 +46,10 @@ class Safe(str):
 NotStr = Safe
 
 # %% ../../nbs/core/06_html.ipynb #3f6cf6e9
-_ALIASES = {'cls': 'class', 'klass': 'class', '_class': 'class', 'htmlClass': 'class', 'target_id': 'hx-target',
+_ROUTED = {'get': 'hx-get', 'post': 'hx-post', 'put': 'hx-put', 'delete': 'hx-delete', 'patch': 'hx-patch',
+           'link': 'href'}
+_ALIASES = {**_ROUTED, 'cls': 'class', 'klass': 'class', '_class': 'class', 'htmlClass': 'class',
+            'target_id': 'hx-target',
             'fr': 'for', '_for': 'for', 'htmlFor': 'for', 'html_for': 'for'}
 _BAD_NAME = re.compile(r'[\s"\'<>/=\x00-\x1f\x7f]')
 
@@ -105,6 +109,9 @@ def _value(name: str, value: Any) -> Any:
 def _attribute(name: str, value: Any) -> str:
     "An attribute with the space before it; nothing for None and False."
     if value.__class__ is not str:
+        if value.__class__ is RouteName:
+            find = ROUTE_URL.get()
+            value = find(value) if find else str.__str__(value)
         value = _value(name, value)
         if value is True:
             return f' {name}="true"' if name.startswith(('hx-', 'aria-')) else f' {name}'
@@ -118,6 +125,18 @@ def _attribute(name: str, value: Any) -> str:
     return f''' {name}="{text.replace('"', '&quot;')}"'''
 
 # %% ../../nbs/core/06_html.ipynb #cc5f3964
+class RouteName(str):
+    "The name of a route, perhaps with parameters as `uri` writes them: a page has the route's path in its place."
+    __slots__ = ()
+
+ROUTE_URL: ContextVar[Callable[[str], str] | None] = ContextVar('nbws.route_url', default=None) # Of a page's app
+
+def _routed(value: Any) -> Any:
+    "The value of `get`, `post`... or `link`: a path or an address as it is, else the name of a route."
+    if not isinstance(value, str) or hasattr(type(value), '__html__'):
+        return value
+    return value if not value or value[0] in '/#?.{' or ':' in value else RouteName(value)
+
 def _text(value: Any) -> str:
     if isinstance(value, str):
         return str.__str__(value)
@@ -251,7 +270,12 @@ class FT:
 
     __hash__ = None  # type: ignore[assignment]
 
-    def __str__(self) -> str: return render(self)
+    def __str__(self) -> str:
+        "Its id, if it has one, else its HTML: `f'#{el}'` selects it."
+        name = self.id
+        return str(name) if name else render(self)
+    def __add__(self, text: str) -> str: return f'{self}{text}'
+    def __radd__(self, text: str) -> str: return f'{text}{self}'
     def __html__(self) -> str: return render(self)
     def _repr_html_(self) -> str: return render(self)
     def __repr__(self) -> str: return _repr(self)
@@ -270,6 +294,8 @@ def _translated(given: Mapping[str, Any]) -> dict[str, Any]:
         name = attribute_name(key)
         if key == 'target_id':
             value = f'#{value}'
+        if key in _ROUTED:
+            value = _routed(value)
         if name == 'id' and value is True:
             value = unqid()
         value = _value(name, value)
@@ -902,16 +928,16 @@ def _fill(item: Any, values: Mapping[str, Any]) -> Any:
         el.children = [value]
     elif el.tag == 'select':
         for option in find_inputs(el, 'option'):
-            option.selected = True if _text(option.get('value', render(*option.children))) in chosen else None
+            option.selected = '1' if _text(option.get('value', render(*option.children))) in chosen else None
     return el
 
 # %% ../../nbs/core/06_html.ipynb #f824f5ba
 def _fill_input(el: FT, value: Any, chosen: set[str]) -> None:
     if el.type == 'radio':
-        el.checked = True if _text(el.value) in chosen else None
+        el.checked = '1' if _text(el.value) in chosen else None
     elif el.type == 'checkbox':
         several = isinstance(value, (list, tuple, Set))
-        el.checked = True if (_text(el.get('value', 'on')) in chosen if several else value) else None
+        el.checked = '1' if (_text(el.get('value', 'on')) in chosen if several else value) else None
     elif el.type != 'file':
         el.attrs['value'] = value
 

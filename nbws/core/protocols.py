@@ -18,7 +18,7 @@ from .routing import Owner, Route
 
 # %% auto #0
 __all__ = ['OpenSocket', 'Application', 'Layer', 'Conn', 'Receiver', 'Upgrade', 'BroadcastGroup', 'GroupedConn', 'grouped',
-           'Environment', 'Transport', 'Published', 'Broker']
+           'Environment', 'Published', 'Broker']
 
 # %% ../../nbs/core/08_protocols.ipynb #507b8008
 class OpenSocket(Protocol):
@@ -120,7 +120,7 @@ def grouped(conn: Any, # A `Conn` or None
 
 # %% ../../nbs/core/08_protocols.ipynb #8fdcee2c
 class Environment(Protocol):
-    "Where an app's code lives. Every method may be called from any thread, but for the two that say otherwise."
+    "What an app's code runs in. Every method may be called from any thread, but for the two that say otherwise."
     debug: bool # Of apps that do not say: show errors in the page, keep sockets open when a handler fails
     captures_output: bool # `enter` matters: a handler's output has a place of its own
 
@@ -141,20 +141,6 @@ class Environment(Protocol):
     def on_loop_blocked(self, frame: FrameType) -> None: "The loop that serves stands still at this frame."
     def report(self, app: Application, error: BaseException, route: Route | None, what: str) -> None:
         "Tell the developer of an error; `what` says where: a route's label, a path."
-
-# %% ../../nbs/core/08_protocols.ipynb #c63627cb
-class Transport(Protocol):
-    "What carries requests to an app. From any thread."
-    app: Application # Each request reads it anew, so that it may be replaced at any time
-
-    @property
-    def url(self) -> str: "Where a browser on this machine finds it."
-    @property
-    def running(self) -> bool: "Between `start` and `stop`."
-    def start(self, timeout: float = 10) -> Any:
-        "Start, and return when requests are answered. Raises `StartError`, or what the app's `startup` raises."
-    def stop(self, timeout: float | None = None) -> None:
-        "Close the sockets, let requests end, and stop. Again is harmless."
 
 # %% ../../nbs/core/08_protocols.ipynb #e8842c1a
 class Published(NamedTuple):

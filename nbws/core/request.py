@@ -10,7 +10,7 @@ import re
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
 from types import SimpleNamespace
 from typing import Any, NamedTuple
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, urlencode, urlsplit
 
 from .data import (MAX_FIELDS, MAX_FILES, MAX_FORM, FormError, Headers, MultiDict, parse_cookies, parse_form,
                        parse_query, set_cookie)
@@ -90,6 +90,36 @@ class URL(str):
     port = property(lambda self: urlsplit(self).port)
     path = property(lambda self: urlsplit(self).path)
     query = property(lambda self: urlsplit(self).query)
+    fragment = property(lambda self: urlsplit(self).fragment)
+    components = property(lambda self: urlsplit(self))
+
+    def replace(self, *args: Any, # As of `str.replace`
+                **parts: Any, # scheme, hostname, port, netloc, path, query
+                ) -> Any:
+        "The URL with other parts; or, with two texts, the text with another in place of one."
+        if args:
+            return str.replace(self, *args)
+        now = urlsplit(self)
+        if parts.keys() & {'hostname', 'port'}:
+            host, port = parts.pop('hostname', now.hostname) or '', parts.pop('port', now.port)
+            parts['netloc'] = host if port is None else f'{host}:{port}'
+        return URL(now._replace(**parts).geturl())
+
+    def include_query_params(self, **params: Any, # Added, or in place of those of the same name
+                             ) -> URL:
+        "The URL with other parameters in its query."
+        return self.replace(query=urlencode({**parse_query(self.query), **params}, doseq=True))
+
+    def remove_query_params(self, keys: Any, # A name or several
+                            ) -> URL:
+        "The URL without some parameters in its query."
+        gone = [keys] if isinstance(keys, str) else list(keys)
+        return self.replace(query=urlencode([p for p in parse_query(self.query).multi_items() if p[0] not in gone]))
+
+    def make_absolute_url(self, base_url: str, # Of the app
+                          ) -> URL:
+        "A path of the app as a whole URL."
+        return URL(str(base_url).rstrip('/') + str(self))
 
 # %% ../../nbs/core/03_request.ipynb #c8882c27
 ENCODED_SLASH = '\udc2f' # Stands in a path for `%2F`; nothing else decodes to half a surrogate pair
@@ -208,7 +238,7 @@ def _scope_of(r: HTTPConnection) -> ScopeView:
     return ScopeView(type='websocket' if r.upgrade else 'http', method=r.method, path=r.path, client=r.client,
                      query_string=r.query_string.encode(), headers=[(k.lower(), v) for k, v in r.headers.raw],
                      scheme=r.scheme, root_path=r.root_path, server=r.server, app=r.app, path_params=r.path_params,
-                     session=r.session, http_version=r.http_version)
+                     session=r.session, http_version=r.http_version, router=r.app, state={})
 
 # %% ../../nbs/core/03_request.ipynb #c15c5247
 class HTTPConnection(RequestHead):
@@ -263,6 +293,50 @@ class HTTPConnection(RequestHead):
     def url(self) -> URL:
         "The whole URL as the visitor sees it."
         return URL(f'{self.scheme}://{self.host}{self.root_path}{self.target.decode("latin-1")}')
+
+    @property
+    def base_url(self) -> URL:
+        "Where the app begins, as the visitor sees it."
+        return URL(f'{self.scheme}://{self.host}{self.root_path}/')
+
+    def url_of(self, name: str, # Of a route of the app, perhaps with its parameters: 'person/name=Ada', 'find?q=x'
+               ) -> str:
+        "The path of a route. Raises `NbwsError` where there is none."
+        named, mark, query = name.partition('?')
+        route, _, given = named.partition('/')
+        owner: Any = self.app
+        return f'{owner.url(unquote(route), **parse_query(given))}{mark}{query}'
+
+    def url_for(self, name: str, # Of a route of the app
+                **params: Any, # Of its path; others become the query
+                ) -> URL:
+        "The whole URL of a route. Raises `NbwsError` where there is none."
+        return URL(self.url_path_for(name, **params)).make_absolute_url(f'{self.scheme}://{self.host}')
+
+    def url_path_for(self, name: str, # Of a route of the app
+                     **params: Any, # Of its path; others become the query
+                     ) -> URL:
+        "The path of a route as this visitor sees it. Raises `NbwsError` where there is none."
+        owner: Any = self.app
+        return URL(owner.url(name, self, **params))
+
+    @property
+    def user(self) -> Any:
+        "Who middleware says that it is: `scope['user']`. Raises `NbwsError` where none does."
+        if 'user' not in self.scope:
+            raise NbwsError('nobody says who it is: AuthenticationMiddleware does, in the app\'s `middleware`')
+        return self.scope['user']
+
+    @property
+    def auth(self) -> Any:
+        "What the `before` function or middleware knows of the visitor; None where there is none."
+        return self.scope.get('auth')
+
+    async def is_disconnected(self) -> bool:
+        "Whether the visitor has left: never, for then what answers is cancelled."
+        return False
+
+    def __getitem__(self, key: str) -> Any: return self.scope[key]
 
     @property
     def subprotocols(self) -> list[str]:
@@ -323,6 +397,10 @@ class Request(HTTPConnection):
             self.raw_body = await _whole(self.stream(), max_size)
         _check_size(len(self.raw_body), max_size)
         return self.raw_body
+
+    async def receive(self) -> dict[str, Any]:
+        "The body as ASGI's messages have it, all of it at once."
+        return {'type': 'http.request', 'body': await self.body(), 'more_body': False}
 
     async def json(self, max_size: int | None = None, # Bytes; None: `max_form`
                    ) -> Any:

@@ -12,9 +12,73 @@ from .data import ascii_field, sendable_fields, set_cookie
 from .encoding import to_json
 
 # %% auto #0
-__all__ = ['Response', 'HTMLResponse', 'PlainTextResponse', 'JSONResponse', 'RedirectResponse', 'StreamingResponse']
+__all__ = ['FieldList', 'Response', 'HTMLResponse', 'PlainTextResponse', 'JSONResponse', 'RedirectResponse', 'StreamingResponse']
 
 # %% ../../nbs/core/04_response.ipynb #007da485
+class FieldList(list[tuple[str, str]]):
+    "Header fields in order, as pairs; by name, too: `response.headers['x-kind'] = 'chat'`."
+    __slots__ = ()
+
+    def __getitem__(self, key: Any) -> Any:
+        if not isinstance(key, str):
+            return list.__getitem__(self, key)
+        for k, v in self:
+            if k.lower() == key.lower():
+                return v
+        raise KeyError(key)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        if not isinstance(key, str):
+            return list.__setitem__(self, key, value)
+        field = (key.lower(), ascii_field(key, str(value)))
+        if key.lower() not in self.keys():
+            return list.append(self, field)
+        at = self.keys().index(key.lower())
+        self[:] = [field if n == at else f for n, f in enumerate(self) if n <= at or f[0].lower() != key.lower()]
+
+    def __delitem__(self, key: Any) -> None:
+        if not isinstance(key, str):
+            return list.__delitem__(self, key)
+        self[:] = [f for f in self if f[0].lower() != key.lower()]
+
+    def __contains__(self, key: Any) -> bool:
+        return key.lower() in self.keys() if isinstance(key, str) else list.__contains__(self, key)
+
+    def keys(self) -> list[str]: "The names, in lower case."; return [k.lower() for k, _ in self]
+    def values(self) -> list[str]: "The values."; return [v for _, v in self]
+    def items(self) -> list[tuple[str, str]]: "Names and values."; return list(self)
+
+    def get(self, name: str, # In any letter case
+            default: Any = None, # Where there is none
+            ) -> Any:
+        "The first value of a name."
+        return next((v for k, v in self if k.lower() == name.lower()), default)
+
+    def getlist(self, name: str, # In any letter case
+                ) -> list[str]:
+        "Every value of a name."
+        return [v for k, v in self if k.lower() == name.lower()]
+
+    def setdefault(self, name: str, value: str, # Unless it is there
+                   ) -> Any:
+        "The value of a name, which is added if need be."
+        if name.lower() not in self.keys():
+            self[name] = value
+        return self[name]
+
+    def update(self, fields: Any = (), # A mapping or pairs
+               **more: str, # Others
+               ) -> None:
+        "Set several."
+        for name, value in {**dict(fields), **more}.items():
+            self[name] = value
+
+    def append(self, name: Any, value: Any = None, # Or both as a pair
+               ) -> None:
+        "Add a field behind others of its name."
+        list.append(self, name if value is None else (name.lower(), ascii_field(name, str(value))))
+
+# %% ../../nbs/core/04_response.ipynb #01e4e1c6
 class Response:
     "An HTTP answer: what `app.http` returns to a transport, and what a handler may return itself."
     media_type = ''
@@ -30,13 +94,13 @@ class Response:
         self.status_code, self.background = status_code, background
         if headers.__class__ is not tuple and isinstance(headers, Mapping):
             headers = headers.items()
-        self.headers: list[tuple[str, str]] = sendable_fields(headers) if headers else []
+        self.headers = FieldList(sendable_fields(headers) if headers else ())
         self.body: bytes | AsyncIterable[Any] | Iterable[Any] = self.render(content)
         kind = media_type or self.media_type
         if kind and not (self.headers and self.header('content-type')):
             if 'charset' not in kind and kind.startswith('text/'):
                 kind += '; charset=utf-8'
-            self.headers.append(('content-type', kind))
+            self.headers += [('content-type', kind)]
 
     def render(self, content: Any, # As it was given
                ) -> Any:
@@ -57,24 +121,33 @@ class Response:
                 return v
         return None
 
+    @property
+    def raw_headers(self) -> list[tuple[bytes, bytes]]:
+        "The fields as bytes, for who speaks ASGI."
+        return [(k.lower().encode('latin-1'), v.encode('latin-1')) for k, v in self.headers]
+
+    charset = 'utf-8'
+
     def unbuffered(self) -> None:
         "Say of a streamed body of no known length that proxies are to pass it on as it comes; nginx waits otherwise."
         if isinstance(self.body, bytes) or self.header('content-length') or self.header('x-accel-buffering'):
             return
         self.headers.append(('x-accel-buffering', 'no'))
 
-    def set_cookie(self, name: str, # A token (RFC 6265, section 4.1.1)
+    def set_cookie(self, key: str, # A token (RFC 6265, section 4.1.1)
                    value: str = '', # Percent-encoded where it has to be
                    **options: Any, # As in `nbws.core.data.set_cookie`
                    ) -> None:
         "Add a Set-Cookie field. Raises `ValueError` for an impossible name."
-        self.headers.append(('set-cookie', set_cookie(name, value, **options)))
+        self.headers.append(('set-cookie', set_cookie(key, value, **options)))
 
-    def delete_cookie(self, name: str, # As it was set
+    def delete_cookie(self, key: str, # As it was set
                       path: str = '/', # As it was set
+                      domain: str | None = None, # As it was set
+                      **options: Any, # As it was set
                       ) -> None:
         "Let the browser forget a cookie."
-        self.set_cookie(name, max_age=0, path=path)
+        self.set_cookie(key, **{**options, 'max_age': 0, 'path': path, 'domain': domain})
 
     def __repr__(self) -> str: return f'<{type(self).__name__} {self.status_code}>'
 
@@ -99,9 +172,10 @@ class RedirectResponse(Response):
     def __init__(self, url: str, # Where to; what is not ASCII is percent-encoded
                  status_code: int = 307, # 301, 302, 303, 307 or 308
                  headers: Mapping[str, str] | None = None, # Others
+                 background: Any = None, # See `Response`
                  ) -> None:
-        super().__init__(b'', status_code, headers)
-        self.headers.append(('location', ascii_field('location', str(url))))
+        super().__init__(b'', status_code, headers, background=background)
+        self.headers += [('location', ascii_field('location', str(url)))]
 
 class StreamingResponse(Response):
     "Chunks as they come, from a sync or async iterable."

@@ -76,7 +76,8 @@ class Pattern:
             raise PatternError(f'no URL can be built from the regular expression {self.text!r}')
         def fill(m: re.Match[str]) -> str:
             name, _, kind = m[1].partition(':')
-            return quote(str(params.pop(name)), safe='/' if kind == 'path' else '')
+            text = str(params.pop(name))
+            return quote(text.removeprefix('/'), safe='/') if kind == 'path' else quote(text, safe='')
         path = _PARAM.sub(fill, self.text)
         rest = {k: v for k, v in params.items() if v is not None}
         return f'{path}?{urlencode(rest, doseq=True)}' if rest else path
@@ -352,6 +353,11 @@ class RouteTable:
         if not found and ENCODED_SLASH in path:
             return self.methods(path.replace(ENCODED_SLASH, '/'), target)
         return found | {'HEAD'} if 'GET' in found else found
+
+    def get(self, method: str, path: str) -> Any:
+        "The endpoint that stands at this very pattern; None where there is none."
+        route = self._entries.get((method, parse_pattern(path).key))
+        return route and route.endpoint
 
     def named(self, name: str) -> Route | None:
         "The last route that is called `name`."

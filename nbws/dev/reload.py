@@ -39,11 +39,11 @@ class Development(BaseEnvironment):
     def hear(self, message: dict[str, Any]) -> None:
         "Pass on what the supervisor says: files have changed, or the program cannot be loaded any more."
         if message['type'] == 'error':
-            self.pages.trouble = message
+            self.pages.errors.lasting = message
         else:
             self.pages.tell(message)
-        if self.pages.trouble:
-            self.pages.tell(self.pages.trouble)
+        if lasting := self.pages.errors.lasting:
+            self.pages.tell(lasting)
 
 # %% ../../nbs/dev/04_reload.ipynb #807c909f
 class ReloadedApp:

@@ -78,7 +78,7 @@ TICKET, NOTEBOOK = '/~ticket', '/~notebook' # The extension's own services
 
 # %% ../../nbs/jupyter/06_auth.ipynb #7e9a091d
 class AuthHandler(JupyterHandler):
-    "Lets in who may reach the app; a subclass answers."
+    "Refuses requests that may not reach the app; a subclass answers the others."
     segment = '' # The app's segment of the path: the kernel's id, and the app's variable
     prefix = '' # The path up to the app's own
     target = '' # The app's own path and query, as they came: nothing is decoded

@@ -54,5 +54,5 @@ async def credentials_of(handler: JupyterHandler,
         given.add(bare(field))
     known = by_ticket or given & tokens or came_by_cookie(handler, logins)
     if not known and getattr(provider, 'auth_enabled', True):
-        tokens |= given # Nothing else can have let this request in: this provider takes what we do not know
+        tokens |= given # Nothing else can have authorized this request: this provider takes what we do not know
     return JupyterCredentials(handler.request.headers, handler.settings['nbws_cookies'], segment, tokens, logins)

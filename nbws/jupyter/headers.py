@@ -84,7 +84,7 @@ FORWARDED = frozenset(('forwarded', 'x-forwarded-prefix', 'x-forwarded-proto', '
 
 # %% ../../nbs/jupyter/02_headers.ipynb #676d6e3c
 def request_fields(headers: HTTPHeaders, # The browser's
-                   forwarded: dict[str, str], # What the app should know of the way, and the secret
+                   forwarded: dict[str, str], # What the app should know of how it is reached, and the secret
                    upgrade: bool, # A WebSocket handshake
                    jupyters: JupyterCredentials) -> HTTPHeaders:
     "The header fields for the app."

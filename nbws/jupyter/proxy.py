@@ -29,7 +29,7 @@ __all__ = []
 
 # %% ../../nbs/jupyter/10_proxy.ipynb #bc24290b
 def forwarded_fields(handler: ExplainingHandler, address: KernelAddress) -> dict[str, str]:
-    "What the app is told of where it is and who asks, with the secret that makes it believe that."
+    "What the app is told of where it is and who asks, with the secret that proves it."
     request = handler.request
     return {SECRET_FIELD: address.secret, 'X-Forwarded-Prefix': handler.prefix,
             'X-Forwarded-Proto': request.protocol, 'X-Forwarded-For': request.remote_ip or ''}
@@ -41,13 +41,69 @@ async def reach(address: KernelAddress) -> Upstream:
     except (OSError, StreamClosedError, asyncio.TimeoutError):
         raise web.HTTPError(503) from None
 
+# %% ../../nbs/jupyter/10_proxy.ipynb #deee9f88
+async def pass_answer(handler: ExplainingHandler, upstream: Upstream, code: int, reason: str,
+                      fields: list[tuple[str, str]]) -> None:
+    "Pass on an answer's head, and then its body as it comes."
+    handler.set_status(code, reason)
+    handler.clear_header('Content-Type')
+    for name, value in fields:
+        handler.add_header(name, value)
+    if handler.ticket:
+        handler.sandbox()
+    async def piece(chunk: bytes) -> None:
+        try:
+            handler.write(chunk)
+            await handler.flush()
+        except (StreamClosedError, RuntimeError):
+            upstream.close()
+    upstream.sink = piece
+    try:
+        await handler.flush()
+        upstream.ready.set()
+        if upstream.reading:
+            await upstream.reading
+    except StreamClosedError:
+        return upstream.close()
+    if upstream.complete or handler.request.method == 'HEAD':
+        handler.finish()
+    else:
+        handler.detach().close() # It broke off
+
+# %% ../../nbs/jupyter/10_proxy.ipynb #ce5259ec
+class KernelUse:
+    "Notes that a handler's kernel is in use, at most every `EVERY` seconds."
+    EVERY = 10.0
+
+    def __init__(self, handler: ExplainingHandler) -> None: self.handler, self.noted_at = handler, 0.0
+
+    def note(self) -> None:
+        "Something has passed."
+        now = time.monotonic()
+        if now - self.noted_at < self.EVERY:
+            return
+        self.noted_at = now
+        note_use(self.handler, self.handler.kernel)
+
+# %% ../../nbs/jupyter/10_proxy.ipynb #26458c9c
+async def pass_socket(handler: ExplainingHandler, upstream: Upstream, fields: list[tuple[str, str]]) -> None:
+    "Answer the browser's handshake with the app's fields, and pass bytes in both directions to the end."
+    lines = ''.join(f'{name}: {value}\r\n' for name, value in fields)
+    head = f'HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n{lines}\r\n'
+    browser: IOStream = handler.detach()
+    browser.set_nodelay(True)
+    try:
+        await browser.write(head.encode('latin-1'))
+    except StreamClosedError:
+        return upstream.stream.close()
+    await tunnel(browser, upstream.stream, KernelUse(handler).note)
+
 # %% ../../nbs/jupyter/10_proxy.ipynb #32c3248c
 class Forwarding:
     "A request that is passed on to an app, and the answer that is passed back."
     def __init__(self, handler: ExplainingHandler, upstream: Upstream, credentials: JupyterCredentials) -> None:
         self.handler, self.upstream, self.credentials = handler, upstream, credentials
-        self._has_body, self._used_at = False, 0.0
-        self._reading: asyncio.Future[None] | None = None
+        self._has_body = False
 
     async def ask(self, address: KernelAddress) -> None:
         "Pass on the head. Raises `HTTPError` 502 where the app has gone."
@@ -60,7 +116,7 @@ class Forwarding:
             await self.upstream.connection.write_headers(line, fields)
         except StreamClosedError:
             raise web.HTTPError(502) from None
-        self._reading = asyncio.ensure_future(self.upstream.read())
+        self.upstream.start_reading()
 
     async def send(self, chunk: bytes) -> None:
         "Pass on a piece of the request's body."
@@ -89,55 +145,9 @@ class Forwarding:
         code, reason, headers = await self.head()
         fields = answer_fields(headers, self.credentials, self.handler.prefix)
         if code == 101:
-            await self._tunnel(fields)
+            await pass_socket(self.handler, self.upstream, fields)
         else:
-            await self._answer(code, reason, fields)
-
-    async def _answer(self, code: int, reason: str, fields: list[tuple[str, str]]) -> None:
-        handler, upstream = self.handler, self.upstream
-        handler.set_status(code, reason)
-        handler.clear_header('Content-Type')
-        for name, value in fields:
-            handler.add_header(name, value)
-        if handler.ticket:
-            handler.sandbox()
-        upstream.sink = self._piece
-        try:
-            await handler.flush()
-            upstream.ready.set()
-            if self._reading:
-                await self._reading
-        except StreamClosedError:
-            return upstream.close()
-        if upstream.complete or handler.request.method == 'HEAD':
-            handler.finish()
-        else:
-            handler.detach().close() # It broke off, and must not look whole
-
-    async def _piece(self, chunk: bytes) -> None:
-        try:
-            self.handler.write(chunk)
-            await self.handler.flush()
-        except (StreamClosedError, RuntimeError):
-            self.upstream.close()
-
-    async def _tunnel(self, fields: list[tuple[str, str]]) -> None:
-        lines = ''.join(f'{name}: {value}\r\n' for name, value in fields)
-        head = f'HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n{lines}\r\n'
-        browser: IOStream = self.handler.detach()
-        browser.set_nodelay(True)
-        try:
-            await browser.write(head.encode('latin-1'))
-        except StreamClosedError:
-            return self.upstream.stream.close()
-        await tunnel(browser, self.upstream.stream, self._passed)
-
-    def _passed(self) -> None:
-        now = time.monotonic()
-        if now - self._used_at < 10:
-            return # Often enough for any culler
-        self._used_at = now
-        note_use(self.handler, self.handler.kernel)
+            await pass_answer(self.handler, self.upstream, code, reason, fields)
 
 # %% ../../nbs/jupyter/10_proxy.ipynb #4aaa5563
 async def serve_here(handler: ExplainingHandler) -> None:

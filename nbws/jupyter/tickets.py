@@ -14,7 +14,7 @@ __all__ = []
 
 # %% ../../nbs/jupyter/05_tickets.ipynb #73cc0bd1
 class TicketStore:
-    "The tickets that were issued: whom each lets reach which app. On Jupyter's loop."
+    "The tickets that were issued: which user may reach which app by each. On Jupyter's loop."
     def __init__(self, life: float = 24 * 3600, # Seconds
                  limit: int = 1000, # Tickets at a time; the oldest goes first
                  ) -> None:
@@ -31,6 +31,6 @@ class TicketStore:
         return ticket
 
     def user(self, ticket: str, where: str) -> Any:
-        "Whose ticket this is, or None where it does not open this app."
+        "Whose ticket this is, or None where it is not good for this app."
         place, user, end = self._known.get(ticket, ('', None, 0.0))
         return user if place == where and time.monotonic() < end else None

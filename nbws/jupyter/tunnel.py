@@ -49,7 +49,7 @@ def close_frame(code: int, reason: str) -> bytes:
     return bytes((0x88, len(payload))) + payload
 
 # %% ../../nbs/jupyter/04_tunnel.ipynb #991330ec
-PIECE = 64 * 1024 # Bytes on the way in each direction
+PIECE = 64 * 1024 # Bytes that are read at a time, in each direction
 
 # %% ../../nbs/jupyter/04_tunnel.ipynb #61325e8d
 async def tunnel(browser: IOStream, app: IOStream, used: Callable[[], None], # Called when something passes

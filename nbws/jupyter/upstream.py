@@ -48,6 +48,7 @@ class Upstream(HTTPMessageDelegate):
         self.head: asyncio.Future[tuple[int, str, HTTPHeaders]] = asyncio.Future()
         self.sink: Callable[[bytes], Awaitable[None]] | None = None # Takes the body's pieces
         self.ready, self.complete = asyncio.Event(), False # The sink is there, or will not be; the answer had an end
+        self.reading: asyncio.Future[None] | None = None # Done when the answer has been read
 
     def headers_received(self, start_line: Any, headers: HTTPHeaders) -> None:
         code = start_line.code
@@ -66,6 +67,8 @@ class Upstream(HTTPMessageDelegate):
     def on_connection_close(self) -> None:
         if not self.head.done():
             self.head.set_exception(StreamClosedError())
+
+    def start_reading(self) -> None: "Read the answer in a task."; self.reading = asyncio.ensure_future(self.read())
 
     async def read(self) -> None:
         "Read the answer to its end; `complete` tells whether it had one."

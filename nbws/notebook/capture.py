@@ -73,7 +73,7 @@ CURRENT_HANDLER: ContextVar[HandlerContext | None] = ContextVar('nbws_handler', 
 
 # %% ../../nbs/notebook/02_capture.ipynb #795038fd
 class CapturedStream:
-    "Stands in for `sys.stdout` or `sys.stderr`: a handler's text goes to its own cell, all else passes."
+    "Replaces `sys.stdout` or `sys.stderr`: a handler's text is written to its own cell, all else is passed on."
     def __init__(self, stream: Any, name: str, # stdout or stderr
                  ) -> None: self.stream, self.name = stream, name
 

@@ -17,7 +17,7 @@ __all__ = []
 
 # %% ../../nbs/notebook/03_figures.ipynb #40627cdb
 class HandlerFigures:
-    "Stands in for pyplot's list of figures: in a handler it is the handler's own. From any thread."
+    "Replaces pyplot's list of figures: in a handler it is the handler's own. From any thread."
     def __init__(self, figures: OrderedDict[Any, Any]) -> None: self.of_cells = figures
 
     def _now(self) -> OrderedDict[Any, Any]:

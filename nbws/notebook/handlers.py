@@ -74,7 +74,7 @@ class Handlers:
         task.add_done_callback(self._showing.discard)
 
     def tell(self, app: Application, route: Route | None, text: str) -> None:
-        "Show a line on stderr where the handler's output goes, at once: the server's loop may stand still."
+        "Show a line on stderr where the handler's output goes, at once: the server's loop may be blocked."
         owner = self.owner(app, route)
         if owner is None:
             return

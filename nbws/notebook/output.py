@@ -134,7 +134,7 @@ def _size(content: dict[str, Any]) -> int:
 def _cost(size: int) -> float: return max(1, size / 100_000)
 
 # %% ../../nbs/notebook/01_output.ipynb #1f297548
-class OutputBuffer:
+class CollectedOutput:
     "What of a cell's output may be shown, and what of it waits to be sent. Not thread-safe; `now` is in seconds."
     def __init__(self, now: float, rest: str = '', # Where what is left out can be read
                  ) -> None:
@@ -211,7 +211,7 @@ class CellOutput:
                  ) -> None:
         self.kernel, self.request, self.loop, self.clock = kernel, request, loop, clock
         rest = '; app.log has the last lines and errors' if logged else ''
-        self._lock, self._buffer = threading.Lock(), OutputBuffer(clock(), rest)
+        self._lock, self._buffer = threading.Lock(), CollectedOutput(clock(), rest)
         self._later = DelayedCall(loop, self.flush)
 
     def begin(self, request: Request) -> None:

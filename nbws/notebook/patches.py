@@ -188,7 +188,7 @@ def redirect_display(publisher: Any, # `get_ipython().display_pub`
 ASK = 'Let the page ask, by a form or a socket; or ask in a cell, before.'
 
 class Question:
-    "Stands in for a function that asks whoever sits before the notebook: refuses where a handler calls it."
+    "Replaces a function that asks the person at the notebook: raises `NbwsError` where a handler calls it."
     def __init__(self, ask: Callable[..., Any], name: str) -> None: self.ask, self.name = ask, name
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -222,7 +222,7 @@ def _refuse(kernel: Any, module: Any, name: str, kernels: str, # The kernel's ow
 
 # %% ../../nbs/notebook/04_patches.ipynb #cae80039
 def shorten_tracebacks(shell: Any) -> Undo:
-    "Let what nbws raises on purpose in a cell end at the user's own line; unless others show errors of their own way."
+    "Let what nbws raises on purpose in a cell end at the user's own line; unless another program shows errors already."
     if shell.custom_exceptions:
         return all_of()
     def show(shell: Any, kind: type[BaseException], error: BaseException, tb: Any,

@@ -91,7 +91,7 @@ def serve_cell(app: object, name: str = '', # Its variable's, by which a cell th
 
 # %% ../../nbs/notebook/16_serve.ipynb #657a972d
 def serve_script(app: object, listen: ListenOptions,
-                 share: bool = False, # Who comes in needs the secret of the address that is printed
+                 share: bool = False, # A request needs the secret, which is in the address that is printed
                  ) -> None:
     "Serve in the foreground until Ctrl-C or SIGTERM. Exits with a message where the server cannot start."
     from nbws.server.listener import Server

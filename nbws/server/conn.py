@@ -15,6 +15,7 @@ from ..core.protocols import Conn, Receiver
 from .context import ServerContext
 from .deflate import Agreement, Deflater, ZlibInflater
 from .frames import PING, PONG, Close, Decoder, Event, Failure, Ping, close_frame, encode, frame
+from .limits import Limits
 from .output import OutputBuffer, TransportGroup, group_for, payload_frame
 from ..sockets.alive import PAUSE, RESUME, farewell
 from ..sockets.alive import PING as ALIVE_PING
@@ -319,6 +320,31 @@ class SocketInput:
         if self.conn.out.end(half=not self.server.stopping):
             self.reading.read_on()
 
+# %% ../../nbs/server/06_conn.ipynb #64a4df6f
+def check_silence(conn: SocketConn, incoming: SocketInput, limits: Limits, seconds: float) -> None:
+    "So many seconds have gone by: ping a silent client, close one that stays so, drop one that does not close."
+    if _silence_is_ours(conn, incoming):
+        return
+    conn.waited += seconds
+    if conn.state != OPEN:
+        if conn.waited >= limits.close_timeout:
+            conn.transport.abort()
+    elif conn.waited >= limits.ws_ping_timeout:
+        conn.close(CloseCode.TRY_AGAIN_LATER, 'silent for too long')
+    elif conn.waited >= limits.ws_ping_timeout / 2 and not conn.pinged:
+        conn.pinged = True
+        conn.ping()
+
+# %% ../../nbs/server/06_conn.ipynb #cc8608dd
+def _silence_is_ours(conn: SocketConn, incoming: SocketInput) -> bool:
+    "Nothing comes because we do not read. A client that takes its pongs, if slowly, is not silent."
+    reading = incoming.reading
+    if not reading.unread:
+        return conn.state == OPEN and (reading.held or incoming.decoder.more)
+    if reading.unread != conn.buffered:
+        reading.unread, conn.waited = conn.buffered, 0.0
+    return False
+
 # %% ../../nbs/server/06_conn.ipynb #69af699b
 class SocketProtocol(asyncio.BufferedProtocol):
     "A WebSocket on an asyncio transport. On the server's loop only."
@@ -411,27 +437,7 @@ class SocketProtocol(asyncio.BufferedProtocol):
 
     def tick(self, seconds: float) -> None:
         "Called from time to time by the server's one timer."
-        if self._silence_is_ours():
-            return
-        conn, limits = self.conn, self.server.limits
-        conn.waited += seconds
-        if conn.state != OPEN:
-            if conn.waited >= limits.close_timeout:
-                self.transport.abort()
-        elif conn.waited >= limits.ws_ping_timeout:
-            conn.close(CloseCode.TRY_AGAIN_LATER, 'silent for too long')
-        elif conn.waited >= limits.ws_ping_timeout / 2 and not conn.pinged:
-            conn.pinged = True
-            conn.ping()
-
-    def _silence_is_ours(self) -> bool:
-        "Nothing comes because we do not read. A client that takes its pongs, if slowly, is not silent."
-        conn, reading = self.conn, self.input.reading
-        if not reading.unread:
-            return conn.state == OPEN and (reading.held or self.input.decoder.more)
-        if reading.unread != conn.buffered:
-            reading.unread, conn.waited = conn.buffered, 0.0
-        return False
+        check_silence(self.conn, self.input, self.server.limits, seconds)
 
 # %% ../../nbs/server/06_conn.ipynb #566fb8a3
 class UvSocketProtocol(SocketProtocol, asyncio.Protocol):

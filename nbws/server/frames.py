@@ -331,7 +331,7 @@ class Assembler:
                  inflater: Inflater | None, # Where permessage-deflate is agreed on
                  ) -> None:
         self.limit, self.inflater = limit, inflater
-        self.taken = self.inflated = 0 # Frames, or parts of them, and bytes decompressed since `rest`
+        self.taken = self.inflated = 0 # Frames, or parts of them, and bytes decompressed since `renew`
         self.busy = self.ended = False # Within a frame or a message; nothing is decoded any more
         self.stops = False # Of what `take` was given no more can be taken now
         self._frame: OpenFrame | None = None
@@ -344,9 +344,9 @@ class Assembler:
         return self._message.data.memory if self._message else 0
 
     @property
-    def tired(self) -> bool: "Enough was done at once."; return self.inflated > ENOUGH or self.taken >= FRAMES
+    def spent(self) -> bool: "The budget of this call is spent."; return self.inflated > ENOUGH or self.taken >= FRAMES
 
-    def rest(self) -> None: "From here on it counts anew."; self.taken = self.inflated = 0
+    def renew(self) -> None: "A new call has a new budget."; self.taken = self.inflated = 0
 
     def take(self, data: bytes, at: int, events: list[Event]) -> int:
         """Take what has come of one frame, from `at` on, and add what it completes to `events`.
@@ -355,7 +355,7 @@ class Assembler:
         """
         if data[at] in (0xc1, 0xc2) and not self.busy and (stop := self._short(data, at, events)):
             self.stops = self.inflated > ENOUGH
-            self.taken += self.stops # So that `feed` lets it rest
+            self.taken += self.stops # So that `feed` renews it
             return stop
         head = 0 if self._frame else self._begin(data, at)
         frame = self._frame
@@ -367,7 +367,7 @@ class Assembler:
             self._end(frame, events)
         self.busy = self._frame is not None or self._message is not None
         self.taken += 1
-        self.stops = self.ended or self.tired
+        self.stops = self.ended or self.spent
         return stop
 
     def _short(self, data: bytes, at: int, events: list[Event]) -> int:
@@ -499,8 +499,8 @@ class Decoder:
 
     def _keep(self, data: bytes, at: int, full: bool) -> None:
         others = self._others
-        self.more = at < len(data) and (full or others.tired) and not others.ended
-        others.rest()
+        self.more = at < len(data) and (full or others.spent) and not others.ended
+        others.renew()
         if self.more:
             self._data, self._at = data, at
         else:

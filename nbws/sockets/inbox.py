@@ -29,8 +29,8 @@ class InboxQuota:
                  total: int = 2**28, # At all; beyond it those pause that hold more than `SMALL`
                  ) -> None:
         self.each, self.total, self.used = each, total, 0
-        self._holders: dict[Inbox, None] = {} # Who counts
-        self._waiting: dict[Inbox, None] = {} # Who reads on when others hold less, in order
+        self._holders: dict[Inbox, None] = {} # Inboxes that hold something that counts
+        self._waiting: dict[Inbox, None] = {} # Inboxes that pause until others hold less, in order
         self._since = 0.0 # Seconds since one of these last could go on
 
     @property
@@ -57,7 +57,7 @@ class InboxQuota:
             self._waiting.pop(inbox, None)
 
     def go_on(self) -> None:
-        "Let the first of those who wait read on, if there is room."
+        "Let the first inbox that waits read on, if there is room."
         if not self._waiting or self.full:
             return
         inbox = next(iter(self._waiting))
@@ -66,7 +66,7 @@ class InboxQuota:
         inbox.look()
 
     def tick(self, seconds: float, patience: float) -> None:
-        "Called from time to time: where nobody could go on for `patience` seconds, who holds most is closed (1013)."
+        "Called from time to time: where none went on for `patience` seconds, the one that holds most is closed (1013)."
         self.go_on()
         self._since = self._since + seconds if self._waiting else 0.0
         if self._since < patience:

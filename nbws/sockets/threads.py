@@ -18,13 +18,12 @@ from typing import Any
 # %% auto #0
 __all__ = []
 
-# %% ../../nbs/sockets/00_threads.ipynb #5bb298c1
+# %% ../../nbs/sockets/00_threads.ipynb #ca744725
 log = logging.getLogger('nbws')
 
-# %% ../../nbs/sockets/00_threads.ipynb #ca744725
 THREADS = 32 # Threads of a loop that sync functions keep busy
 MOST = 256 # Threads in all, where they only wait: for a queue, a lock, a sleep
-ABANDONED = 512 # And that many besides, which nobody waits for any more
+ABANDONED = 512 # And that many besides, for whose results nobody waits any more
 LOOK = 0.05 # Seconds that a function waits for a thread before there are more of them
 IDLE = 10.0 # Seconds that `close` waits for a thread that has nothing to do
 
@@ -70,7 +69,6 @@ class Job:
 # %% ../../nbs/sockets/00_threads.ipynb #d33859ae
 _END = object()
 
-# %% ../../nbs/sockets/00_threads.ipynb #33bdd411
 class IteratorSteps:
     "A sync iterator, one item at a time; its steps are made in threads, and it is left on the loop."
     def __init__(self, items: Iterable[Any]) -> None:
@@ -107,6 +105,65 @@ class IteratorSteps:
         if isinstance(self.iterator, Generator):
             self.iterator.close()
 
+# %% ../../nbs/sockets/00_threads.ipynb #b3beed5a
+class ThreadGrowth:
+    "Decides how many more threads there should be, where functions wait for one. On the loop's thread only."
+    def __init__(self, most: int, abandoned: int) -> None: # As for `Threads`
+        self.most, self.abandoned = most, abandoned
+        self.begin()
+
+    def begin(self) -> None:
+        "Functions wait from now on."
+        self.ended = 0 # Functions that have come to their end since the last look
+        self.clock, self.cpu = time.monotonic(), time.process_time() # At the last look
+
+    def look(self, waiting: int) -> int:
+        "How many threads more for so many functions that wait."
+        ended, clock, cpu = self.ended, self.clock, self.cpu
+        self.begin()
+        if ended:
+            return 0
+        computes = self.cpu - cpu >= (self.clock - clock) / 2
+        return 1 if computes else waiting
+
+    def room(self, threads: int, given_up: int) -> int:
+        "How many threads more the bounds allow, where there are so many and these of their functions are given up."
+        return self.most + min(given_up, self.abandoned) - threads
+
+# %% ../../nbs/sockets/00_threads.ipynb #800b16ef
+class CompletionQueue:
+    "What threads hand to a loop: many items for one wake-up. `put` from any thread."
+    __slots__ = ('loop', 'deliver', 'items', '_waking')
+
+    def __init__(self,
+                 loop: asyncio.AbstractEventLoop,
+                 deliver: Callable[[deque[Any]], Any], # Called on the loop; empties what it is given
+                 ) -> None:
+        self.loop, self.deliver = loop, deliver
+        self.items: deque[Any] = deque()
+        self._waking = False
+
+    def put(self, item: Any) -> None:
+        "Add an item, and wake the loop unless it is about to come."
+        self.items.append(item)
+        if self._waking:
+            return
+        self._waking = True
+        try:
+            self.loop.call_soon_threadsafe(self._wake)
+        except RuntimeError:
+            pass # The loop is closed: nobody waits any more
+
+    def _wake(self) -> None:
+        self._waking = False # First: what comes from now on may be too late for this batch
+        self.deliver(self.items)
+
+# %% ../../nbs/sockets/00_threads.ipynb #067d08f7
+def _names(jobs: Iterable[Job]) -> str:
+    "The three most common functions among those that run, for the log."
+    names = Counter(job.name for job in tuple(jobs)).most_common(3)
+    return ', '.join(f'{name} ({n} times)' if n > 1 else name for name, n in names)
+
 # %% ../../nbs/sockets/00_threads.ipynb #283143f7
 class Threads:
     """Daemon threads that run sync functions for a loop, with one wake-up for many results. On the loop's thread only.
@@ -121,17 +178,17 @@ class Threads:
                  most: int = MOST, # Threads at the most where they wait
                  abandoned: int = ABANDONED, # Threads besides that were given up
                  ) -> None:
-        self.loop, self.limit, self.most, self.abandoned = loop, limit, most, abandoned
+        self.loop, self.limit = loop, limit
         self._jobs: SimpleQueue[Job | None] = SimpleQueue() # None: a thread has to end
-        self._done: deque[Job | threading.Thread] = deque() # Jobs that were run, and threads that have ended
+        self._done = CompletionQueue(loop, self._deliver) # Jobs that were run, and threads that have ended
+        self._growth = ThreadGrowth(most, abandoned)
         self._threads: set[threading.Thread] = set()
         self._running: dict[threading.Thread, Job] = {} # Written by the threads
         self._pending = 0 # Jobs that run or wait
         self._ending = 0 # Threads that were told to end
-        self._ended = self._serial = 0 # Jobs that have ended since the last look; threads that were made
-        self._waking = self._told = False
+        self._serial = 0 # Threads that were made
+        self._told = False # That all threads are taken
         self._looking: asyncio.TimerHandle | None = None
-        self._looked = 0.0, 0.0 # When, by the clock, and the CPU time of this process then
         self._left: asyncio.Event | None = None # Set where a thread has ended, while `close` waits for them
 
     async def run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -153,32 +210,30 @@ class Threads:
         if len(self._threads) < self.limit:
             self._spawn(1)
         elif self._looking is None:
-            self._ended, self._looked = 0, (time.monotonic(), time.process_time())
+            self._growth.begin()
             self._looking = self.loop.call_later(LOOK, self._look)
 
     def _look(self) -> None:
-        "More threads, where no function has come to its end for a moment; but one by one while this process computes."
-        (at, cpu), self._looked = self._looked, (time.monotonic(), time.process_time())
-        n = len(self._threads)
-        waiting, self._looking = self._pending - n, None
+        "More threads, where functions still wait for one."
+        self._looking = None
+        waiting = self._pending - len(self._threads)
         if waiting <= 0:
             return
+        more = self._growth.look(waiting)
         given_up = sum(job.given_up for job in tuple(self._running.values()))
-        room = self.most - n + min(given_up, self.abandoned)
-        if room <= 0:
+        room = self._growth.room(len(self._threads), given_up)
+        if room > 0:
+            self._spawn(min(more, room))
+        else:
             self._tell()
-        elif not self._ended:
-            idle = self._looked[1] - cpu < (self._looked[0] - at) / 2
-            self._spawn(min(waiting, room) if idle else 1)
-        self._ended, self._looking = 0, self.loop.call_later(LOOK, self._look)
+        self._looking = self.loop.call_later(LOOK, self._look)
 
     def _tell(self) -> None:
         if self._told:
             return
         self._told = True
-        names = Counter(job.name for job in tuple(self._running.values())).most_common(3)
         log.warning('all %d threads are taken, by %s: other sync handlers wait. What waits for long is better an '
-                    '`async def`', len(self._threads), ', '.join(f'{name} ({n} times)' for name, n in names))
+                    '`async def`', len(self._threads), _names(self._running.values()))
 
     def _spawn(self, n: int) -> None:
         for _ in range(n):
@@ -193,24 +248,13 @@ class Threads:
             self._running[this] = job
             job.run()
             del self._running[this]
-            self._hand_back(job)
+            self._done.put(job)
             del job # Idle threads hold nothing of the last call
-        self._hand_back(this)
+        self._done.put(this)
 
-    def _hand_back(self, done: Job | threading.Thread) -> None:
-        self._done.append(done)
-        if self._waking:
-            return
-        self._waking = True
-        try:
-            self.loop.call_soon_threadsafe(self._deliver)
-        except RuntimeError:
-            pass # The loop is closed: nobody waits any more
-
-    def _deliver(self) -> None:
-        self._waking = False
-        while self._done:
-            done = self._done.popleft()
+    def _deliver(self, items: deque[Job | threading.Thread]) -> None:
+        while items:
+            done = items.popleft()
             if isinstance(done, threading.Thread):
                 self._threads.discard(done)
                 self._ending -= 1
@@ -220,8 +264,8 @@ class Threads:
                     self._grow()
                 continue
             self._pending -= 1
-            self._ended += 1
-            if done.given_up:
+            self._growth.ended += 1
+            if done.future.cancelled():
                 continue
             if done.error is None:
                 done.future.set_result(done.value)
@@ -259,10 +303,8 @@ class Threads:
         self._left = asyncio.Event()
         self._end(len(threads) - self._ending)
         await self._until_ended(self.loop.time(), timeout)
-        names = Counter(job.name for job in tuple(self._running.values()))
-        what = ', '.join(f'{name} ({n} times)' if n > 1 else name for name, n in names.most_common(3))
-        if what:
-            log.warning('sync handlers still run and are left behind: %s', what)
+        if self._running:
+            log.warning('sync handlers still run and are left behind: %s', _names(self._running.values()))
         for t in threads:
             if t not in self._threads:
                 t.join()

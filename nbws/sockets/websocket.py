@@ -51,6 +51,16 @@ class SocketFacts:
     def session(self) -> Any: "The visitor's session; the next page sees what is written."; return self.handshake.session
     @property
     def state(self) -> SimpleNamespace: "What handlers want to keep with this socket."; return self.handshake.state
+    @property
+    def scope(self) -> Any: "The handshake by the names of ASGI's scope."; return self.handshake.scope
+    @property
+    def base_url(self) -> Any: "Where the app begins."; return self.handshake.base_url
+
+    def url_for(self, name: str, # Of a route of the app
+                **params: Any, # Of its path
+                ) -> Any:
+        "The whole URL of a route."
+        return self.handshake.url_for(name, **params)
 
 # %% ../../nbs/sockets/06_websocket.ipynb #b1bfe88e
 CONNECTING = 10.0 # Seconds that the answer to a handshake waits for `conn`
@@ -101,9 +111,16 @@ class EndpointChange:
                 if differ:
                     await new.opened(ws)
         finally:
-            if ws.endpoint is not self.target:
-                ws.hand_over(self.target)
-            ws.change = None
+            self.end()
+
+    def end(self) -> None:
+        "Be at the newest handlers, without what has not run of `disconn` and `conn`. Again is harmless."
+        ws = self.socket
+        if ws.change is not self:
+            return
+        if ws.endpoint is not self.target:
+            ws.hand_over(self.target)
+        ws.change = None
 
 # %% ../../nbs/sockets/06_websocket.ipynb #2f027993
 class AppSocket:
@@ -133,7 +150,7 @@ class AppSocket:
         self.waiter: asyncio.Future[None] | None = None # Of who waits for a message, or for `conn`
 
     async def connect(self) -> None:
-        """Run `conn` before the handshake is answered: a client that hears that it is connected is where that put it.
+        """Run `conn` before the handshake is answered, so that a client that is connected is in the rooms it joins.
 
         What it sends waits for the transport. The answer waits for `CONNECTING` seconds at the most, `CONNECTING_SENT`
         where an async `conn` has sent something, and not at all where more than `HIGH_WATER` bytes wait to be sent.
@@ -186,7 +203,7 @@ class AppSocket:
             dispatcher.start(data)
 
     def arriving(self, size: int) -> None:
-        "So many bytes of a message have come, and it has not ended; 0: it has. Told from 64 KiB on."
+        "So many bytes of a message have come, and it has not ended; 0: it has. Called from 64 KiB on."
         inbox = self.dispatcher.queue()
         inbox.busy = bool(self.dispatcher.held) or (self.dispatcher.busy and self.waiter is None)
         inbox.arriving(size)
@@ -244,23 +261,19 @@ class AppSocket:
         "The newest handlers: those that it has, or is on its way to."
         return self.endpoint if self.change is None else self.change.target
 
-    def turn_to(self, endpoint: Endpoint) -> bool:
-        "Go on with another endpoint. Says whether the caller has to `move` the socket, while its messages are held."
+    def turn_to(self, endpoint: Endpoint) -> EndpointChange | None:
+        "Go on with another endpoint. Returns a change that the caller has to run while the socket's messages are held."
         if self.change is not None:
             self.change.target = endpoint
-            return False # It goes on to the newest
+            return None # It goes on to the newest
         if self.pull is not None or not self.joined or self.endpoint.callbacks() == endpoint.callbacks():
             self.hand_over(endpoint)
-            return False
+            return None
         self.change = EndpointChange(self, endpoint)
-        if self.dispatcher.busy:
-            self.dispatcher.queue().appendleft(run_move)
-        return not self.dispatcher.busy
-
-    async def move(self) -> None:
-        "Go to the newest handlers."
-        if self.change is not None:
-            await self.change.run()
+        if not self.dispatcher.busy:
+            return self.change
+        self.dispatcher.queue().appendleft(run_change)
+        return None
 
     def hand_over(self, endpoint: Endpoint) -> None:
         "Messages are for `endpoint` from now on; a pull-style handler is ended at its `receive`."
@@ -285,9 +298,10 @@ async def run_disconn(ws: AppSocket) -> None:
     "Run `disconn`."
     await ws.endpoint.closed(ws)
 
-async def run_move(ws: AppSocket) -> None:
-    "Move to the newest handlers."
-    await ws.move()
+async def run_change(ws: AppSocket) -> None:
+    "Go to the newest handlers."
+    if ws.change is not None:
+        await ws.change.run()
 
 # %% ../../nbs/sockets/06_websocket.ipynb #35c57ae2
 async def run_pull(ws: AppSocket) -> None:
@@ -451,7 +465,7 @@ class WebSocket(ReceivingSocket, SocketFacts):
     def _send_from_thread(self, data: str | bytes | Payload) -> Awaitable[None]:
         if self.code and self.handler_thread == threading.get_ident():
             raise WebSocketDisconnect(self.code, self.reason)
-        encodable(data) # Here, where whoever says it hears of it
+        encodable(data) # Raises in the thread that sends it
         self.call_soon(self.outbox.push, data)
         return DONE
 

@@ -21,9 +21,6 @@ from .threads import THREADS, Threads
 # %% auto #0
 __all__ = []
 
-# %% ../../nbs/sockets/02_workers.ipynb #dcdeddcd
-log = logging.getLogger('nbws')
-
 # %% ../../nbs/sockets/02_workers.ipynb #de737f14
 class ParkedTask:
     "A task that waits for a job: it awaits this object, and `resume` steps it within the call."
@@ -182,6 +179,7 @@ class Workers:
             del _LOCAL.workers
 
 # %% ../../nbs/sockets/02_workers.ipynb #6d91d1fb
+log = logging.getLogger('nbws')
 _LOCAL = threading.local()
 _enter_task, _leave_task = asyncio.tasks._enter_task, asyncio.tasks._leave_task
 

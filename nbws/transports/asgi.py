@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from ..core.data import sendable_fields
@@ -23,7 +24,7 @@ from ..sockets.alive import stays_alive
 from ..sockets.inbox import InboxQuota
 from ..sockets.workers import Workers, is_ending
 from .asgi_conn import ASGIConn
-from .scope import IncomingBody, Message, Receive, Scope, Send, to_request
+from .scope import IncomingBody, Message, Receive, Scope, Send, incoming, to_request
 from ..web.tracebacks import users_traceback
 
 log = logging.getLogger('nbws')
@@ -34,168 +35,160 @@ __all__ = ['log', 'asgi']
 # %% ../../nbs/transports/02_asgi.ipynb #1105b8f4
 _HOPS = {'connection', 'keep-alive', 'transfer-encoding', 'upgrade'}
 
-def _head(response: Response, length: int | None) -> Message:
+def _head(response: Response, length: int | None = None, # Of its body; None: not known
+          close: bool = False, # The connection ends behind it
+          ) -> Message:
     fields = [(k.lower().encode('latin-1'), v.encode('latin-1')) for k, v in sendable_fields(response.headers)
               if k.lower() not in _HOPS]
     bare = response.status_code < 200 or response.status_code in (204, 304)
     if length is not None and not bare and not response.header('content-length'):
         fields.append((b'content-length', b'%d' % length))
+    if close:
+        fields.append((b'connection', b'close'))
     return {'type': 'http.response.start', 'status': int(response.status_code), 'headers': fields}
 
 def _part(data: bytes = b'', more: bool = False) -> Message:
     return {'type': 'http.response.body', 'body': data, 'more_body': more}
 
-# %% ../../nbs/transports/02_asgi.ipynb #23a66b6f
-async def _whole(response: Response, body: bytes, send: Send) -> None:
-    await send(_head(response, len(body)))
-    await send(_part(body))
-
-# %% ../../nbs/transports/02_asgi.ipynb #9ee48465
-async def _pump(response: Response, chunks: AsyncIterator[Any], send: Send, gone: asyncio.Event) -> None:
-    "Send an answer as it comes; waiting for `send` is waiting for the client."
-    start = _head(response, None)
-    head: Message | None = start
-    if (response.header('content-type') or '').startswith('text/event-stream'):
-        await send(start)
-        head = None
-    try:
-        async for chunk in chunks:
-            if gone.is_set():
-                return
-            data = chunk.encode() if isinstance(chunk, str) else bytes(chunk)
-            if not data:
-                continue
-            if head:
-                await send(head)
-            head = None
-            await send(_part(data, True))
-    except BaseException as e:
-        if is_ending(e):
-            raise
-        return await _broken(e, head is not None, send)
-    finally:
-        if hasattr(chunks, 'aclose'):
-            await chunks.aclose()
-    if head:
-        await send(head)
-    await send(_part())
-
-# %% ../../nbs/transports/02_asgi.ipynb #6f6b2b84
-async def _broken(error: BaseException, early: bool, send: Send) -> None:
-    "A 500 if nothing has left yet, else the end of the connection."
-    if early:
-        if not isinstance(error, Reported):
-            log.exception('an answer broke off', exc_info=error)
-        return await _whole(PlainTextResponse(reason(500), 500), reason(500).encode(), send)
-    if isinstance(error, Exception):
-        raise error
-    raise Reported(f'an answer broke off: {error!r}') from error # It must not end the server
-
-# %% ../../nbs/transports/02_asgi.ipynb #d644be3e
-async def _send(response: Response, request: Request, incoming: IncomingBody, send: Send) -> None:
-    body = response.body
-    if isinstance(body, bytes):
-        return await _whole(response, body, send)
-    chunks = body.__aiter__() if hasattr(body, '__aiter__') else Workers.here().threads.iterate(body)
-    if request.method == 'HEAD' or response.status_code in (204, 304):
-        if hasattr(chunks, 'aclose'):
-            await chunks.aclose()
-        await send(_head(response, None))
-        return await send(_part())
-    await _send_while_there(response, chunks, incoming, send)
-
-# %% ../../nbs/transports/02_asgi.ipynb #b2f829dc
-async def _send_while_there(response: Response, chunks: Any, incoming: IncomingBody, send: Send) -> None:
-    "Send a stream until it ends or the client leaves."
-    gone = asyncio.Event()
-    pump = asyncio.ensure_future(_pump(response, chunks, send, gone))
-    watch = asyncio.ensure_future(incoming.left())
-    try:
-        await asyncio.wait({pump, watch}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        gone.set()
-        pump.cancel()
-        watch.cancel()
-        await asyncio.wait({pump, watch})
-        if not watch.cancelled():
-            watch.exception() # Looked at, so that it is not told
-    if not pump.cancelled():
-        pump.result()
-
 # %% ../../nbs/transports/02_asgi.ipynb #6cb0f398
 PATIENCE = 0.05 # Seconds that an answer takes before anybody looks whether the client is still there
+_T = TypeVar('_T')
 
 # %% ../../nbs/transports/02_asgi.ipynb #df0c58e0
-async def _attended(answering: Awaitable[Response], incoming: IncomingBody) -> Response | None:
-    "The answer; None where the client leaves before: then what makes it is cancelled, as `asyncio.timeout` does."
-    task, loop, cancelled = asyncio.current_task(), asyncio.get_running_loop(), False
-    watch: asyncio.Task[None] | None = None
-    response: Response | None
-    def look() -> None:
-        nonlocal watch
-        watch = loop.create_task(incoming.left())
-        watch.add_done_callback(leave)
-    def leave(ended: asyncio.Task[None]) -> None:
+async def _attended(work: Awaitable[_T], body: IncomingBody) -> _T | None:
+    "What `work` returns; None where the client leaves before: then it is cancelled, as `asyncio.timeout` does."
+    task, cancelled = asyncio.current_task(), False
+    assert task is not None
+    def leave() -> None:
         nonlocal cancelled
-        if task is None or ended.cancelled() or ended.exception():
-            return
         cancelled = True
         task.cancel()
-    timer = loop.call_later(PATIENCE, look)
+    timer = asyncio.get_running_loop().call_later(PATIENCE, body.watch, leave)
+    result: _T | None = None
     try:
-        response = await answering
+        result = await work
     except asyncio.CancelledError:
         if not cancelled:
             raise
-        response = None
     finally:
         timer.cancel()
-        if watch is not None:
-            await _drop(watch, leave)
+        body.unwatch()
     uncancel = getattr(task, 'uncancel', None) # Python 3.10 has none
     if cancelled and uncancel and uncancel():
         raise asyncio.CancelledError
-    return response
+    return result
 
-# %% ../../nbs/transports/02_asgi.ipynb #65636dea
-async def _drop(watch: asyncio.Task[None], callback: Any) -> None:
-    watch.remove_done_callback(callback)
-    watch.cancel()
-    await asyncio.wait({watch})
-    if not watch.cancelled():
-        watch.exception() # Looked at, so that it is not told
+# %% ../../nbs/transports/02_asgi.ipynb #9ee48465
+class AnswerSender:
+    "Passes one answer on to an ASGI server. On the server's loop."
+    def __init__(self, send: Send, body: IncomingBody, # The request's
+                 ) -> None:
+        self._send, self._body = send, body
+        self._begun = self._closing = False # The head has left; it says that the connection ends
+
+    async def send(self, response: Response, method: str) -> None:
+        "Send all of it. Raises what breaks it off after it has begun."
+        body = response.body
+        if isinstance(body, bytes):
+            return await self.whole(response, body)
+        chunks = body.__aiter__() if hasattr(body, '__aiter__') else Workers.here().threads.iterate(body)
+        if method != 'HEAD' and response.status_code not in (204, 304):
+            await _attended(self._stream(response, chunks), self._body)
+            return
+        if hasattr(chunks, 'aclose'):
+            await chunks.aclose()
+        await self._start(response)
+        await self._end()
+
+    async def whole(self, response: Response, body: bytes) -> None:
+        "Send it with this body."
+        await self._start(response, len(body))
+        await self._end(body)
+
+    async def _start(self, response: Response, length: int | None = None) -> None:
+        self._begun, self._closing = True, self._body.unread
+        await self._send(_head(response, length, self._closing))
+
+    async def _end(self, data: bytes = b'') -> None:
+        "Send the last part. Where the connection ends behind it, the client has time to read what was sent."
+        if self._closing and self._body.unread:
+            if data:
+                await self._send(_part(data, True))
+                data = b''
+            await self._body.drop()
+        await self._send(_part(data))
+
+    async def _stream(self, response: Response, chunks: AsyncIterator[Any]) -> None:
+        "Send a body as it comes; waiting for `send` is waiting for the client."
+        if (response.header('content-type') or '').startswith('text/event-stream'):
+            await self._start(response)
+        try:
+            async for chunk in chunks:
+                if self._body.gone:
+                    return
+                data = chunk.encode() if isinstance(chunk, str) else bytes(chunk)
+                if not data:
+                    continue
+                if not self._begun:
+                    await self._start(response)
+                await self._send(_part(data, True))
+        except BaseException as e:
+            if is_ending(e):
+                raise
+            return await self._break_off(e)
+        finally:
+            if hasattr(chunks, 'aclose'):
+                await chunks.aclose()
+        if not self._begun:
+            await self._start(response)
+        await self._end()
+
+    async def _break_off(self, error: BaseException) -> None:
+        "A 500 if nothing has left yet, else the end of the connection."
+        if not self._begun:
+            if not isinstance(error, Reported):
+                log.exception('an answer broke off', exc_info=error)
+            return await self.whole(PlainTextResponse(reason(500), 500), reason(500).encode())
+        if isinstance(error, Exception):
+            raise error
+        raise Reported(f'an answer broke off: {error!r}') from error # It must not end the server
 
 # %% ../../nbs/transports/02_asgi.ipynb #a5b3cbe8
 _LAYERS: WeakKeyDictionary[Any, Stack] = WeakKeyDictionary()
 _QUOTAS: WeakKeyDictionary[Any, InboxQuota] = WeakKeyDictionary() # Of what may wait at an app's sockets
 
-async def _ask(app: Application, request: Request) -> Response:
+Ask = Callable[[Request], Awaitable[Response]]
+
+def _ask(app: Application) -> Ask:
     layers = _LAYERS.get(app) or _LAYERS.setdefault(app, usual_layers(Gate(any_host=True)))
-    return await layers.answer(app, request)
+    return partial(layers.answer, app)
 
 # %% ../../nbs/transports/02_asgi.ipynb #284ccc90
-async def _answer(app: Application, scope: Scope, receive: Receive, send: Send) -> None:
-    request = to_request(scope)
-    incoming = IncomingBody(receive, request)
-    response = await _attended(_ask(app, request), incoming)
-    if response is None:
-        return
-    await _send(response, request, incoming, send)
-    if response.background is None:
-        return
-    if asyncio.iscoroutinefunction(response.background):
-        await response.background()
-    else:
-        ended = await Workers.here().threads.run(response.background)
-        if isinstance(ended, Awaitable):
-            await ended
+async def answer_request(ask: Ask, # What answers it
+                         request: Request, # Without its body
+                         receive: Receive, send: Send) -> None:
+    "Answer a request over ASGI's messages."
+    body = incoming(receive, request)
+    try:
+        response = await _attended(ask(request), body)
+        if response is None:
+            return
+        await AnswerSender(send, body).send(response, request.method)
+    finally:
+        await body.close()
+    if response.background is not None:
+        await Workers.here().call(response.background)
 
 # %% ../../nbs/transports/02_asgi.ipynb #1de2de62
-async def _connect(app: Application, scope: Scope, receive: Receive, send: Send) -> None:
+async def answer_socket(ask: Ask, # What answers the handshake
+                        request: Request, # The handshake
+                        scope: Scope, receive: Receive, send: Send,
+                        quota: InboxQuota, # Of what may wait at its sockets
+                        ) -> None:
+    "Answer a handshake over ASGI's messages, and serve the socket."
     if (await receive())['type'] != 'websocket.connect':
         return
-    request = to_request(scope)
-    response = await _ask(app, request)
+    response = await ask(request)
     if not isinstance(response, Upgrade):
         return await _refuse(response, scope, send)
     receiver, chosen = response.receiver, response.subprotocol
@@ -206,7 +199,7 @@ async def _connect(app: Application, scope: Scope, receive: Receive, send: Send)
         alive = stays_alive(request, chosen)
         fields = [(k.lower().encode('latin-1'), v.encode('latin-1')) for k, v in sendable_fields(response.headers)]
         await send({'type': 'websocket.accept', 'subprotocol': ALIVE if alive else chosen, 'headers': fields})
-        ended = await ASGIConn(receiver, receive, send, _QUOTAS.setdefault(app, InboxQuota()), alive).run()
+        ended = await ASGIConn(receiver, receive, send, quota, alive).run()
     finally:
         receiver.closed(*ended)
 
@@ -257,12 +250,15 @@ async def _started(app: Application) -> None:
 FIELDS = 1000 # Header fields of a request; beyond it 431
 
 async def _too_many(scope: Scope, receive: Receive, send: Send) -> None:
-    "Refuse a request with endless header fields: uvicorn has no limit, and takes trailers for such."
-    response, body = PlainTextResponse(reason(431), 431), reason(431).encode()
-    if scope['type'] == 'http':
-        return await _whole(response, body, send)
-    await receive()
-    await _refuse(response, scope, send)
+    response, text = PlainTextResponse(reason(431), 431), reason(431).encode()
+    if scope['type'] != 'http':
+        await receive()
+        return await _refuse(response, scope, send)
+    body = IncomingBody(receive, long=scope.get('http_version', '1.1').startswith('1'))
+    try:
+        await AnswerSender(send, body).whole(response, text)
+    finally:
+        await body.close()
 
 # %% ../../nbs/transports/02_asgi.ipynb #949c9ee8
 async def asgi(app: Application, # An app of ours
@@ -279,4 +275,7 @@ async def asgi(app: Application, # An app of ours
         await _started(app)
     if len(scope['headers']) > FIELDS:
         return await _too_many(scope, receive, send)
-    await (_answer if scope['type'] == 'http' else _connect)(app, scope, receive, send)
+    request = to_request(scope)
+    if scope['type'] == 'http':
+        return await answer_request(_ask(app), request, receive, send)
+    await answer_socket(_ask(app), request, scope, receive, send, _QUOTAS.setdefault(app, InboxQuota()))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Callable
 
 from ..core.encoding import encodable
 from ..core.messages import CloseCode, Payload
@@ -66,6 +67,40 @@ class SendQueue:
 # %% ../../nbs/transports/01_asgi_conn.ipynb #60041ab5
 ENOUGH = 2**18 # Bytes of messages that are handled before others have their turn, or 64 messages
 
+# %% ../../nbs/transports/01_asgi_conn.ipynb #1d70a083
+class MessageReader:
+    "Passes on what comes in on a socket. On the server's loop."
+    def __init__(self, receive: Receive, # The server's
+                 received: Callable[[str | bytes], None], # Called with each message
+                 ) -> None:
+        self._receive, self._received = receive, received
+        self._reading = asyncio.Event()
+        self._reading.set()
+
+    def pause(self, paused: bool) -> None:
+        "As `Conn.pause`."
+        if paused:
+            self._reading.clear()
+        else:
+            self._reading.set()
+
+    async def run(self) -> tuple[int, str]:
+        "Until the client is gone. Returns the code and the reason that it has closed with."
+        work = 0
+        while True:
+            await self._reading.wait()
+            message = await self._receive()
+            if message['type'] != 'websocket.receive':
+                return message.get('code') or CloseCode.NO_STATUS, message.get('reason') or ''
+            text = message.get('text')
+            data = text if text is not None else message['bytes']
+            del message # Nobody but the handler keeps it
+            self._received(data)
+            work += ENOUGH // 64 + len(data)
+            del text, data
+            if work > ENOUGH:
+                work = await asyncio.sleep(0, 0)
+
 # %% ../../nbs/transports/01_asgi_conn.ipynb #f09f94fb
 class ASGIConn:
     "The app's `Conn` over an ASGI server. On its loop."
@@ -74,10 +109,9 @@ class ASGIConn:
                  quota: InboxQuota, # What may wait at all sockets of the app
                  alive: bool = False, # The page asks whether its socket lives: see `nbws.sockets.alive`
                  ) -> None:
-        self.quota, self._alive = quota, alive
-        self.receiver, self._receive, self._send = receiver, receive, send
-        self._queue, self._reading = SendQueue(send, receiver), asyncio.Event()
-        self._reading.set()
+        self.receiver, self.quota = receiver, quota
+        self._send, self._alive = send, alive
+        self._queue, self._reader = SendQueue(send, receiver), MessageReader(receive, self._received)
 
     @property
     def buffered(self) -> int: "As `Conn.buffered`."; return self._queue.buffered
@@ -102,14 +136,18 @@ class ASGIConn:
     def pause(self, paused: bool) -> None:
         if self._alive:
             self.send(PAUSE if paused else RESUME)
-        if paused:
-            self._reading.clear()
-        else:
-            self._reading.set()
+        self._reader.pause(paused)
+
+    def _received(self, data: str | bytes) -> None:
+        if self._alive and data == PING:
+            if self.buffered <= HIGH_WATER:
+                self.send(PONG)
+        elif self._queue.ended is None:
+            self.receiver.received(data)
 
     async def run(self) -> tuple[int, str]:
         "Read and write, until one ends. Returns the code and the reason."
-        tasks = [asyncio.ensure_future(self._read()), asyncio.ensure_future(self._queue.write())]
+        tasks = [asyncio.ensure_future(self._reader.run()), asyncio.ensure_future(self._queue.write())]
         self.receiver.opened(self)
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -125,32 +163,7 @@ class ASGIConn:
             await self._close(*closing)
         return tasks[1].result()
 
-    async def _read(self) -> tuple[int, str]:
-        "Pass on what comes, until the client is gone. A server may have much of it: others have their turn in between."
-        work = 0
-        while True:
-            await self._reading.wait()
-            message = await self._receive()
-            if message['type'] != 'websocket.receive':
-                return message.get('code') or CloseCode.NO_STATUS, message.get('reason') or ''
-            work += ENOUGH // 64 + self._received(message)
-            del message # Nobody but the handler keeps it
-            if work > ENOUGH:
-                work = await asyncio.sleep(0, 0)
-
-    def _received(self, message: Message) -> int:
-        "Pass on a message; how long it is."
-        text = message.get('text')
-        data = text if text is not None else message['bytes']
-        if self._alive and text == PING:
-            if self.buffered <= HIGH_WATER:
-                self.send(PONG)
-        elif self._queue.ended is None:
-            self.receiver.received(data)
-        return len(data)
-
     async def _close(self, code: int, reason: str) -> None:
-        "Once nobody receives any more: granian waits for that."
         try:
             await self._send({'type': 'websocket.close', 'code': code, 'reason': reason})
         except (OSError, RuntimeError):

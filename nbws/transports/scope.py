@@ -6,15 +6,14 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 
 from ..core.data import BODY_RATE, BODY_SILENCE, Headers
 from ..core.errors import HTTPException
-from ..core.request import Request
+from ..core.request import Body, Request
 from ..layers.prefix import descend, without
 from ..sockets.outbox import HIGH_WATER
 
@@ -68,61 +67,151 @@ def _descend(request: Request, scope: Scope) -> None:
     elif prefix:
         request.retarget(without(request.target, prefix.encode()))
 
+# %% ../../nbs/transports/00_scope.ipynb #c813e7cc
+class SlowBodyTimer:
+    "Looks now and then whether a body comes fast enough. On the server's loop."
+    def __init__(self, too_slow: Callable[[], None]) -> None:
+        self.too_slow = too_slow # Called after `BODY_SILENCE` seconds without a byte, and below `BODY_RATE` behind them
+        self.paused = False # It is the app that does not read: such time does not count
+        self._size, self._silent, self._waited = 0, 0.0, 0.0 # Bytes that came; seconds since the last, and in all
+        self._handle: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        if self._handle is None:
+            seconds = min(1.0, BODY_SILENCE / 4)
+            self._handle = asyncio.get_running_loop().call_later(seconds, self._look, seconds)
+
+    def stop(self) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+
+    def came(self, size: int) -> None:
+        "So many bytes have come."
+        self._size += size
+        if size:
+            self._silent = 0.0
+
+    def _look(self, seconds: float) -> None:
+        if not self.paused:
+            self._silent += seconds
+            self._waited += seconds
+        if self._silent >= BODY_SILENCE or self._waited >= BODY_SILENCE + self._size / BODY_RATE:
+            return self.too_slow()
+        self._handle = None
+        self.start()
+
+# %% ../../nbs/transports/00_scope.ipynb #63f6d279
+LINGER = 5.0 # Seconds in which the rest of a body is read behind an early answer: as long as `Limits.close_timeout`
+_AT_ONCE = 64 # Messages that are taken before others have their turn
+
 # %% ../../nbs/transports/00_scope.ipynb #95dd1e00
 class IncomingBody:
-    "A request's body on its way in, and whether the client has left. On the server's loop."
-    def __init__(self, receive: Receive, request: Request) -> None:
-        self.receive, self.gone, self.size = receive, False, 0 # The client has left; bytes that came
-        framed = {'content-length', 'transfer-encoding'} & set(request.headers)
-        self.ended = not framed and request.method in ('GET', 'HEAD') # The body has
+    "What comes behind a request's scope: its body, and that the client has left. On the server's loop."
+    def __init__(self, receive: Receive,
+                 ended: bool = False, # There is no body
+                 long: bool = False, # In HTTP/1, and more than a server reads in passing, or nobody knows how much
+                 ) -> None:
+        self.ended, self.gone = ended, False # The body is here; the client has left
+        self._receive, self._long = receive, long
+        self._body, self._room = Body(self._flow, HIGH_WATER), asyncio.Event()
+        self._room.set()
+        self._timer = SlowBodyTimer(lambda: self._body.end(HTTPException(408)))
+        self._reader: asyncio.Task[None] | None = None
+        self._leave: Callable[[], object] | None = None
+
+    @property
+    def unread(self) -> bool:
+        "Whether the connection has to end behind an answer that is given now."
+        return self._long and not (self.ended or self.gone)
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        "Raises `HTTPException`: 408 for a body that comes too slowly, 400 where the client leaves."
         if not self.ended:
-            request.raw_body = self
-        self._chunks: deque[bytes] = deque()
-        self._lock, self._taken = asyncio.Lock(), asyncio.Event()
+            self._timer.start()
+            self._read_on()
+        return self._body.__aiter__()
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        seconds = 0.0 # That we have waited: what the app does meanwhile does not count
-        while self._chunks or not self.ended:
-            if self._chunks:
-                self._taken.set()
-                yield self._chunks.popleft()
-            elif self.gone:
-                raise HTTPException(400, 'the client has left')
-            else:
-                began = time.monotonic()
-                await self._more_within(BODY_SILENCE + min(0, self.size / BODY_RATE - seconds))
-                seconds += time.monotonic() - began
+    def watch(self, leave: Callable[[], object]) -> None:
+        "Call `leave` when the client leaves, unless whoever reads the body is told. 64 KiB of it are taken for that."
+        if self.gone:
+            leave()
+        self._leave = leave
+        self._read_on()
 
-    async def left(self) -> None:
-        "Wait until the client has left. Of a body that nobody reads some 64 KiB are taken to see it."
-        while not self.gone:
-            while sum(map(len, self._chunks)) > HIGH_WATER:
-                self._taken.clear()
-                await self._taken.wait()
-            async with self._lock:
-                if not self.gone:
-                    await self._next()
+    def unwatch(self) -> None:
+        self._leave = None
 
-    async def _more_within(self, seconds: float) -> None:
-        "Wait for more of the body. Raises `HTTPException` 408."
+    async def drop(self) -> None:
+        "Read on and keep nothing, until the body ends, the client leaves or `LINGER` seconds are over."
+        if self._body.awaited:
+            return # A task that the app has begun reads it still
+        async def read() -> None:
+            async for _ in self:
+                pass
+        with suppress(HTTPException, asyncio.TimeoutError):
+            await asyncio.wait_for(read(), LINGER)
+
+    async def close(self) -> None:
+        "The request is over."
+        self._timer.stop()
+        if self._reader is not None and not self._reader.done():
+            self._reader.cancel()
+            await asyncio.wait({self._reader})
+
+    def _flow(self, full: bool) -> None:
+        self._timer.paused = full
+        if full:
+            self._room.clear()
+        else:
+            self._room.set()
+
+    def _read_on(self) -> asyncio.Task[None]:
+        if self._reader is None or self._reader.done():
+            self._reader = asyncio.ensure_future(self._read())
+        return self._reader
+
+    async def _read(self) -> None:
+        "Until the body has ended; while somebody watches, until the client has left."
+        n = 0
         try:
-            await asyncio.wait_for(self._more(), seconds)
-        except asyncio.TimeoutError:
-            raise HTTPException(408) from None
+            while not self.gone and (not self.ended or self._leave is not None):
+                await self._room.wait()
+                self._take(await self._receive())
+                n += 1
+                if n % _AT_ONCE == 0:
+                    await asyncio.sleep(0)
+        except Exception as e:
+            self._body.end(e)
 
-    async def _more(self) -> None:
-        if self._chunks or self.ended or self.gone:
-            return # It came meanwhile, and `left` waits for the end by now
-        async with self._lock:
-            if not (self._chunks or self.ended or self.gone):
-                await self._next()
-
-    async def _next(self) -> None:
-        message = await self.receive()
+    def _take(self, message: Message) -> None:
         if message['type'] == 'http.disconnect':
-            self.gone = True
-        elif not self.ended:
-            if message.get('body'):
-                self._chunks.append(message['body'])
-            self.size += len(message.get('body') or b'')
-            self.ended = not message.get('more_body')
+            return self._left()
+        if self.ended:
+            return
+        data = message.get('body') or b''
+        self._timer.came(len(data))
+        if data:
+            self._body.feed(data)
+        if not message.get('more_body'):
+            self.ended = True
+            self._timer.stop()
+            self._body.end()
+
+    def _left(self) -> None:
+        self.gone, awaited = True, self._body.awaited
+        if not self.ended:
+            self._body.end(HTTPException(400, 'the client has left'))
+        if self._leave is not None and not awaited:
+            self._leave()
+
+# %% ../../nbs/transports/00_scope.ipynb #6a64b567
+def incoming(receive: Receive, request: Request) -> IncomingBody:
+    "What comes behind a request, whose body it becomes."
+    length = request.headers.get('content-length', '')
+    chunked = 'transfer-encoding' in request.headers
+    long = chunked or (length.isdecimal() and int(length[:20]) > HIGH_WATER)
+    body = IncomingBody(receive, request.method in ('GET', 'HEAD') and not (length or chunked),
+                        long and request.http_version.startswith('1'))
+    if not body.ended:
+        request.raw_body = body
+    return body

@@ -95,7 +95,8 @@ class Tremolo(OccasionDecorators, RequestDecorators, App):
             return function
         return decorate
 
-    def add_route(self, func: Any, # A function, or a class or module whose public functions are named after methods
+    def add_route(self, # type: ignore[override]
+                  func: Any, # A function, or a class or module whose public functions are named after methods
                   path: str = '/',
                   **options: Any, # Given to the class
                   ) -> None:

@@ -18,7 +18,7 @@ from ..web.files import FileResponse
 from ..core.errors import HTTPException as AnyHTTPException
 from ..core.errors import reason
 from ..core.request import Request
-from ..core.response import Response
+from ..core.response import FieldList, Response
 from .exceptions import HTTPRedirect, InternalServerError, NotFound
 from .requests import HeaderFields, Incoming, to_plain, to_text
 
@@ -198,7 +198,7 @@ def file_answer(request: Request, path: str | os.PathLike[str], offset: int, cou
     except AnyHTTPException as e:
         raise MissingFile(cause=e) from None
     if request.http_version == '1.0':
-        response.headers = [f for f in response.headers if f[0] != 'accept-ranges']
+        response.headers = FieldList(f for f in response.headers if f[0] != 'accept-ranges')
     return response
 
 # %% ../../nbs/tremolo/02_responses.ipynb #aa40e6fd
@@ -215,11 +215,11 @@ class ResponseWriter(TremoloResponse):
         "Give an answer of ours the status and the fields; they are sent now."
         if self.sent is None:
             own = {k.lower() for k, _ in self.fields} - {'set-cookie'}
-            response.headers = [f for f in response.headers if f[0].lower() not in own] + self.fields
+            response.headers = FieldList([f for f in response.headers if f[0].lower() not in own] + self.fields)
             if response.status_code == 200:
                 response.status_code = self.status
             if self.typed or not response.header('content-type'):
-                response.headers = [f for f in response.headers if f[0].lower() != 'content-type']
+                del response.headers['content-type']
                 if response.status_code not in (204, 205, 304):
                     response.headers.append(('content-type', self.content_type))
             if self.closing:

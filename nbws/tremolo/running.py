@@ -78,9 +78,13 @@ class Servers(Server):
         self.others = others
 
     def bind(self) -> None:
-        for server in self.others:
-            server.bind()
-        super().bind()
+        try:
+            for server in self.others:
+                server.bind()
+            super().bind()
+        except BaseException:
+            self.unbind()
+            raise
 
     def unbind(self) -> None:
         super().unbind()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterable
+from functools import lru_cache
 from typing import Any
 
 from ..core.binding import Plan, plan
@@ -46,17 +47,18 @@ class Beforeware:
 
 # %% ../../nbs/web/21_answering.ipynb #b79c3463
 Guard = tuple[Plan, list[re.Pattern[str]]] # A `before` function, and the paths that it leaves alone
-
+@lru_cache(512) # They are added to an app's lists at any time
 def to_guard(function: Any) -> Guard:
     "A function or a `Beforeware`, ready to be called. Raises `SignatureError`."
     if hasattr(function, 'skip'):
-        return plan(function.f), [re.compile(s) for s in function.skip]
+        return plan(function.f), [re.compile(s) for s in function.skip or ()]
     return plan(function), []
 
 # %% ../../nbs/web/21_answering.ipynb #87073522
-async def run_before(guards: Iterable[Guard], request: Request) -> Any:
+async def run_before(guards: Iterable[Any], request: Request) -> Any:
     "What the first `before` function answers that has an answer, else None. Raises `HTTPException`."
-    for p, skip in guards:
+    for guard in guards:
+        p, skip = to_guard(guard)
         if any(s.fullmatch(request.path) for s in skip):
             continue
         try:
@@ -68,9 +70,10 @@ async def run_before(guards: Iterable[Guard], request: Request) -> Any:
     return None
 
 # %% ../../nbs/web/21_answering.ipynb #21a634cf
-async def run_after(plans: Iterable[Plan], request: Request, result: Any) -> Any:
+async def run_after(functions: Iterable[Any], request: Request, result: Any) -> Any:
     "A handler's result, or what `after` functions make of it."
-    for p in plans:
+    for function in functions:
+        p, _ = to_guard(function)
         source = await source_of(p, request)
         source.extra = {'resp': result}
         changed = await call(p, source)
@@ -80,13 +83,22 @@ async def run_after(plans: Iterable[Plan], request: Request, result: Any) -> Any
 
 # %% ../../nbs/web/21_answering.ipynb #c2faef7e
 async def started(app: ReportingApp, request: Request, result: Any) -> Any:
-    "A handler's result; a stream of its items where it yields."
+    "A handler's result; a stream of its items where it yields, the answer of an ASGI application where it is one."
+    if is_asgi_answer(result):
+        return await app.asgi_answer(result, request)
     stream = YieldedBody(pulled(result)) if is_stream(result) else result
     if not isinstance(stream, YieldedBody):
         return result
     stream.enter = lambda: app.environment.enter(app, request.route)
     stream.failed = lambda error: app.report(error, request.route, request)
     return await stream.start()
+
+# %% ../../nbs/web/21_answering.ipynb #e20b1809
+def is_asgi_answer(result: Any) -> bool:
+    "Is it a response of Starlette's kind?"
+    if isinstance(result, Response) or not callable(result):
+        return False
+    return isinstance(getattr(result, 'status_code', None), int) and hasattr(result, 'headers')
 
 # %% ../../nbs/web/21_answering.ipynb #c207d48a
 def in_background(app: ReportingApp, request: Request,

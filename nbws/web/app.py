@@ -6,17 +6,19 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterable
 from inspect import signature
 from operator import attrgetter
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from ..core.binding import SPECIAL_TYPES, plan
+from ..core.binding import SPECIAL_TYPES
 from ..core.html import Safe
-from ..core.request import Request
+from ..core.request import URL, Request
 from ..core.response import Response
 from ..core.protocols import Application, Environment, Upgrade
 from ..core.routing import ANY, WEBSOCKET, Route, RouteTable
@@ -27,7 +29,7 @@ from ..sockets.workers import is_ending
 from .answering import (Answer, around, decision, in_background, run_after, run_before, sockets_only, started,
                                 to_guard, unrouted)
 from .assets import ASSETS
-from .decorators import HookDecorators, RouteDecorators
+from .decorators import HookDecorators, RouteDecorators, VerbDecorators
 from .responses import USUAL, to_response
 from .socket_endpoint import SocketEndpoint
 from .environment import BaseEnvironment
@@ -57,7 +59,14 @@ class Views:
     pages: Pages
 
     @property
-    def routes(self) -> TableView: "The routes, as a list and as a table."; return routes_view(self.router.table)
+    def routes(self) -> TableView:
+        "The routes, as a list and as a table; what is put into the list is added to the app."
+        view = routes_view(self.router.table)
+        view.include = self.include
+        return view
+
+    def include(self, route: Any, # Of ours or of Starlette's kind
+                ) -> None: "Add a route that is made already. From any thread."; raise NotImplementedError
     @property
     def conns(self) -> TableView: "The open sockets, as a list and as a table."; return self.router.sockets.view()
 
@@ -70,6 +79,12 @@ class Views:
         Raises `NbwsError` where no route is called that.
         """
         return url_of(self.router.table, name, request.root_path if request else '', **params)
+
+    def url_path_for(self, name: str, # A route's
+                     /, **params: Any, # Of its path; others become the query
+                     ) -> URL:
+        "The path of a route: Starlette's spelling of `url`."
+        return URL(self.url(name, **params))
 
     def to(self, path: str, # As in `ws.path`
            *content: Any, # Anything that a socket can send
@@ -169,7 +184,7 @@ def of(part: str, name: str) -> Any:
     return property(attrgetter(f'{part}.{name}'), change)
 
 # %% ../../nbs/web/23_app.ipynb #a5be9d8f
-class WebApp(RouteChanges, RouteDecorators, HookDecorators, Views):
+class WebApp(RouteChanges, RouteDecorators, VerbDecorators, HookDecorators, Views):
     "A live web app: routes and sockets that may change while they are served. Its parameters are FastHTML's."
     environment: Environment = BaseEnvironment() # Of every app that has none of its own
     socket_class = WebSocket
@@ -190,17 +205,23 @@ class WebApp(RouteChanges, RouteDecorators, HookDecorators, Views):
                  title: str = 'nbws page', # Of pages without one
                  hdrs: Any = (), # Elements for the head of every page
                  ftrs: Any = (), # Elements for the end of every body
-                 exts: str | Iterable[str] = (), # htmx extensions: ws, sse, morph
+                 exts: str | Iterable[str] = (), # htmx extensions: ws, sse, morph and others
                  *,
+                 routes: Any = (), # Starlette's `Route`, `WebSocketRoute` and `Mount`, for what is written for it
+                 middleware: Any = (), # Classes of ASGI middleware, the outermost first, or functions
                  ws_hdr: bool = False, # The same as exts='ws'
-                 htmx: bool = True, # Load htmx
-                 default_hdrs: bool = True, # charset, viewport and htmx
+                 htmx: bool = True, # Load htmx, and what goes with it
+                 surreal: bool = True, # Load surreal and css-scope-inline: `me()` in scripts and in styles
+                 default_hdrs: bool = True, # charset, viewport, htmx and surreal
+                 canonical: bool = False, # Pages name their address as https has it
                  before: Any = (), # Functions that run before handlers; what they return answers instead
                  after: Any = (), # Functions that run after, with `resp`; what they return replaces it
                  exception_handlers: dict[Any, Callable[..., Any]] | None = None, # By status code or exception class
                  on_startup: Any = (), on_shutdown: Any = (), # Functions, sync or async
                  lifespan: Callable[..., Any] | None = None, # Makes an async generator or context manager of the app
                  secret_key: str | None = None, # Signs sessions; by default a key in the user's data folder
+                 key_fname: Any = None, # A file with the key, made if need be
+                 sess_cls: Any = True, # None: no session of ours, for middleware has one
                  session_salt: str | None = None, # With the same key, too, apps share sessions; None: with no other app
                  session_cookie: str = 'session_', max_age: int | None = 365 * 24 * 3600,
                  sess_path: str = '/', same_site: str = 'lax',
@@ -209,6 +230,8 @@ class WebApp(RouteChanges, RouteDecorators, HookDecorators, Views):
                  allowed_origins: str | Iterable[str] = (), # Other pages that may post, by their origin
                  body_wrap: Callable[..., Any] | None = None, # Wraps the content of every page
                  live: bool = True, # In a notebook: open pages follow the code
+                 max_part_size: int | None = None, # Bytes of a form without its files, or of JSON
+                 nb_hdrs: bool = False, # Has no effect: what a notebook shows has its styles
                  htmlkw: dict[str, Any] | None = None, # Attributes of `html`
                  bodykw: dict[str, Any] | None = None, # Attributes of `body`
                  **attributes: Any, # The same, by keywords that are attributes: hx_boost, cls, id, onload...
@@ -220,14 +243,25 @@ class WebApp(RouteChanges, RouteDecorators, HookDecorators, Views):
         self.module = self.origin.module
         self.log, self.state, self.rooms, self.mounts = Log(), SimpleNamespace(), Rooms(), Mounts()
         self.pages = Pages(title, many(hdrs), many(ftrs), [*many(exts), *(['ws'] if ws_hdr else [])], htmx,
-                           default_hdrs, body_wrap, htmlkw, {**(bodykw or {}), **attributes})
+                           default_hdrs, body_wrap, htmlkw, {**(bodykw or {}), **attributes}, surreal, canonical)
         self.router, self.errors = Router(self), Errors(self, exception_handlers or {})
         self.cell_hooks = CellHooks(self)
         self.lifespan = Lifespan(self, many(on_startup), many(on_shutdown), lifespan, self.mounts)
-        self.before, self.after = [to_guard(b) for b in many(before)], [plan(a) for a in many(after)]
+        self.before, self.after = many(before), many(after)
+        for function in [*self.before, *self.after]:
+            to_guard(function) # Raises what is wrong with it
         self.middlewares: list[Callable[..., Awaitable[Any]]] = []
+        self.keeps_sessions = bool(sess_cls)
+        if key_fname is not None and secret_key is None:
+            secret_key = key_of(key_fname)
         self.sessions = Sessions(secret_key, session_cookie, max_age, salt=self._salt, path=sess_path,
                                  samesite=same_site, secure=sess_https_only, domain=sess_domain)
+        for thing in reversed(many(middleware)):
+            self.wrap(thing)
+        if max_part_size is not None:
+            self.middlewares.append(bounded(max_part_size))
+        for route in many(routes):
+            self.include(route)
         self.environment.created(self)
 
     def _salt(self) -> str:
@@ -288,7 +322,7 @@ class WebApp(RouteChanges, RouteDecorators, HookDecorators, Views):
         if route.may_change and not request.vouched and is_hidden(request, self.allowed_hosts, self.allowed_origins):
             return hidden(request)
         if self.before and (early := await run_before(self.before, request)) is not None:
-            return self.respond(early, request)
+            return await self.settle(early, request)
         if isinstance(route.endpoint, SocketEndpoint):
             return await self._upgrade(request, route.endpoint)
         route.stats.hits += 1
@@ -313,15 +347,56 @@ class WebApp(RouteChanges, RouteDecorators, HookDecorators, Views):
             decided = await decision(ws)
             if isinstance(decided, Upgrade):
                 return decided
-            return self.respond(await started(self, request, decided), request)
+            return await self.settle(decided, request)
         if endpoint.uses_session:
             self.sessions.touch(request.session)
         offered = request.subprotocols if endpoint.subprotocols else ()
         return Upgrade(ws, next((p for p in offered if p in endpoint.subprotocols), None))
 
+    async def settle(self, result: Any, # Anything that a handler may return
+                     request: Request, # Which it answers
+                     ) -> Response:
+        "The answer that anything stands for which stands in place of a handler's result."
+        return self.respond(await started(self, request, result), request)
+
+    async def asgi_answer(self, application: Any, # An ASGI application
+                          request: Request, # Which it answers
+                          ) -> Response:
+        "What an ASGI application answers that a handler has returned."
+        raise NotImplementedError
+
     def respond(self, result: Any, request: Request) -> Response:
         "The answer that a handler's result stands for."
         return to_response(result, request, self.pages.page)
+
+    def add_middleware(self,
+                       thing: Any, # A class of ASGI middleware, a `Middleware`, or a function as of `middleware`
+                       *args: Any, # The class's other parameters
+                       **kwargs: Any, # The same
+                       ) -> None:
+        "Put middleware around all that is there by now. From any thread. Raises `OptionError`."
+        self.wrap(thing, *args, **kwargs)
+
+    def wrap(self, thing: Any, *args: Any, **kwargs: Any) -> None: "`add_middleware`."; raise NotImplementedError
+
+    def add_exception_handler(self, what: Any, # A status code or an exception class
+                              function: Callable[..., Any], # Of (request, error)
+                              ) -> None:
+        "`exception_handler` without a decorator. From any thread."
+        self.exception_handler(what)(function)
+
+    def set_lifespan(self, value: Callable[..., Any], # Makes an async generator or context manager of the app
+                     ) -> None:
+        "What is around the time in which the app is served. Before that begins."
+        self.lifespan.around = value
+
+    async def answer_caught(self, request: Request, # Which it answers
+                            error: BaseException, # What was raised
+                            ) -> Response:
+        "The same, within middleware. Raises what ends the task that calls it."
+        if is_ending(error):
+            raise error
+        return await self.answer_error(request, error)
 
     async def answer_error(self, request: Request, error: BaseException) -> Response:
         "The answer where something was raised, by a handler or around it."
@@ -354,6 +429,22 @@ class WebApp(RouteChanges, RouteDecorators, HookDecorators, Views):
         room = self.room(f'clients of {path}')
         self.ws(path, conn=room.join)(f)
         return room.send
+
+# %% ../../nbs/web/23_app.ipynb #eec3dcf2
+def key_of(file: Any) -> str:
+    "The key in a file, which is made for nobody else to read if need be."
+    path = Path(file)
+    if not path.exists():
+        path.touch(mode=0o600)
+        path.write_text(secrets.token_urlsafe(32))
+    return path.read_text().strip()
+
+def bounded(size: int) -> Callable[..., Awaitable[Any]]:
+    "Middleware that lets forms be longer, or not as long."
+    async def bound(request: Request, call_next: Any) -> Any:
+        request.max_form = size
+        return await call_next(request)
+    return bound
 
 # %% ../../nbs/web/23_app.ipynb #a674454b
 def check_options(keywords: Iterable[str], # Which are none of an app's parameters

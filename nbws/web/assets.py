@@ -20,12 +20,18 @@ __all__ = ['log', 'asset', 'warn_of_cdn']
 
 # %% ../../nbs/web/03_assets.ipynb #54dcb5d1
 ASSETS = '/_nbws'
-CDN = {'htmx.min.js': 'https://cdn.jsdelivr.net/npm/htmx.org@2/dist/htmx.min.js',
-       'ws.js': 'https://cdn.jsdelivr.net/npm/htmx-ext-ws@2/ws.js',
-       'sse.js': 'https://cdn.jsdelivr.net/npm/htmx-ext-sse@2/sse.js',
-       'pico.min.css': 'https://cdn.jsdelivr.net/npm/@picocss/pico@2/css/pico.min.css',
-       'idiomorph-ext.min.js': 'https://cdn.jsdelivr.net/npm/idiomorph@0.7/dist/idiomorph-ext.min.js'}
-EXTENSIONS = {'ws': 'ws.js', 'sse': 'sse.js', 'morph': 'idiomorph-ext.min.js'}
+NPM = 'https://cdn.jsdelivr.net/npm/'
+EXTENSIONS = {'ws': 'ws.js', 'sse': 'sse.js', 'morph': 'idiomorph-ext.min.js',
+              **{name: f'{name}.min.js' for name in (
+                  'head-support', 'preload', 'class-tools', 'loading-states', 'multi-swap', 'path-deps', 'remove-me')},
+              'chunked-transfer': 'transfer-encoding-chunked.js'}
+CDN = {'htmx.min.js': f'{NPM}htmx.org@2/dist/htmx.min.js', 'ws.js': f'{NPM}htmx-ext-ws@2/ws.js',
+       'sse.js': f'{NPM}htmx-ext-sse@2/sse.js', 'pico.min.css': f'{NPM}@picocss/pico@2/css/pico.min.css',
+       'idiomorph-ext.min.js': f'{NPM}idiomorph@0.7/dist/idiomorph-ext.min.js',
+       'surreal.js': f'{NPM}@geenat/surreal@1.3.4-d/surreal.js',
+       'css-scope-inline.js': f'{NPM}css-scope-inline@1/script.js',
+       'transfer-encoding-chunked.js': f'{NPM}htmx-ext-transfer-encoding-chunked@0.4/transfer-encoding-chunked.js',
+       **{f: f'{NPM}htmx-ext-{e}@2/dist/{f}' for e, f in EXTENSIONS.items() if f == f'{e}.min.js'}}
 STATIC = Path(__path__[0])/'static'
 
 # %% ../../nbs/web/03_assets.ipynb #301bfa96

@@ -6,10 +6,15 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, TypeVar
+from functools import update_wrapper
+from pathlib import Path
+from types import MethodType
+from typing import Any, NamedTuple, TypeVar
 
 from ..core.binding import plan
-from ..core.routing import WEBSOCKET, Route
+from ..core.errors import HTTPException, OptionError, SignatureError
+from ..core.request import Request
+from ..core.routing import WEBSOCKET, Pattern, Route, RouteTable, parse_pattern
 from .endpoints import HTTPEndpoint
 from .socket_endpoint import SocketEndpoint
 from .errors import Errors
@@ -27,7 +32,86 @@ __all__ = ['F']
 # %% ../../nbs/web/22_decorators.ipynb #31002d56
 VERBS = ('get', 'post', 'put', 'delete', 'patch', 'head', 'trace', 'options')
 
-# %% ../../nbs/web/22_decorators.ipynb #6578196b
+# %% ../../nbs/web/22_decorators.ipynb #12490290
+class RouteFunction:
+    "A handler of requests as its decorator leaves it."
+    __wrapped__: Callable[..., Any]
+    __name__: str
+    __routename__: str
+    def __init__(self, function: Callable[..., Any], pattern: Pattern,
+                 name: str, # Of the route
+                 ) -> None:
+        update_wrapper(self, function)
+        self.pattern, self.__routename__ = pattern, name
+
+    @classmethod
+    def at(cls, function: Callable[..., Any], path: str, # Where it is going to answer
+           name: str | None = None) -> RouteFunction:
+        "The same before there is a route. Raises `PatternError`."
+        return cls(function, parse_pattern(path), name or function.__name__)
+
+    def __call__(self, *args: Any, **options: Any) -> Any: return self.__wrapped__(*args, **options)
+    def __get__(self, thing: Any, kind: Any = None) -> Any: return self if thing is None else MethodType(self, thing)
+    def __str__(self) -> str: return self.pattern.text
+    def __repr__(self) -> str: return f'<route {self.pattern.text} {self.__name__}>'
+
+    def to(self, **params: Any, # Of the path; others become the query
+           ) -> str:
+        "The path with `params` filled in. Raises `KeyError` for one that is missing."
+        return self.pattern.build(**params)
+
+# %% ../../nbs/web/22_decorators.ipynb #e60fe1bf
+class Place(NamedTuple):
+    "What a decorator says of a route."
+    path: str | None
+    name: str | None
+    before: Any
+    body_wrap: Callable[..., Any] | None
+    host: str | None
+
+# %% ../../nbs/web/22_decorators.ipynb #809b43bc
+class ByHost:
+    "The endpoints of one path by the visitor's Host."
+    def __init__(self, hosts: dict[str, Any], # By a pattern as of paths
+                 others: Any, # For other hosts
+                 ) -> None:
+        self.hosts, self.others = hosts, others
+        self.patterns = [(parse_pattern('/' + host), endpoint) for host, endpoint in hosts.items()]
+
+    @classmethod
+    def beside(cls, table: RouteTable, path: str, verbs: Iterable[str], host: str | None, endpoint: Any) -> Any:
+        "An endpoint with what answers at the path by now for other hosts."
+        before = table.get(next(iter(verbs)).upper(), path)
+        hosts, others = (before.hosts, before.others) if isinstance(before, ByHost) else ({}, before)
+        if host is None:
+            return cls(hosts, endpoint) if hosts else endpoint
+        return cls({**hosts, host: endpoint}, others)
+
+    async def answer(self, request: Request) -> Any:
+        "What the endpoint for the visitor's host answers. Raises `HTTPException` 404 where there is none."
+        name = '/' + request.host.rpartition(':')[0] if ':' in request.host else '/' + request.host
+        for pattern, endpoint in self.patterns:
+            if (params := pattern.match(name)) is not None:
+                request.path_params |= params
+                return await endpoint.answer(request)
+        if self.others is None:
+            raise HTTPException(404)
+        return await self.others.answer(request)
+
+# %% ../../nbs/web/22_decorators.ipynb #395c491b
+def inner(function: Any) -> Any:
+    "The function of a handler, which another decorator may have left."
+    return function.__wrapped__ if isinstance(function, RouteFunction) else function
+
+def usual_path(function: Any, # A handler, or a class of them
+               ) -> str:
+    "Where a function answers that does not say: by its name."
+    name = str(getattr(function, '__name__', ''))
+    if isinstance(function, type):
+        name = name[:1].lower() + name[1:]
+    return '/' + ('' if name == 'index' else name)
+
+# %% ../../nbs/web/22_decorators.ipynb #acf61dc7
 class RouteDecorators:
     "Decorators for routes. From any thread."
     router: Router
@@ -39,80 +123,61 @@ class RouteDecorators:
               methods: str | Iterable[str] | None = None, # By default the function's name if a verb, else GET and POST
               name: str | None = None, # For `app.url`; the function's name by default
               before: Any = (), # Functions that run before this handler
+              *,
+              body_wrap: Callable[..., Any] | None = None, # Wraps the content of this handler's pages, not the app's
+              host: str | None = None, # Answers only for this Host: 'blog.example.org', '{user}.example.org'
+              include_in_schema: bool = True, # Has no effect: there is no schema
               ) -> Any:
         """Decorator: let a function answer requests, and handshakes on the same path if it takes `websocket`.
 
-        Raises `PatternError` for a path that does not parse, `SignatureError` for parameters that can never be bound.
+        A class has a method for each verb: `get`, `post`... Raises `PatternError` for a path that does not parse,
+        `SignatureError` for parameters that can never be bound.
         """
         if callable(path):
             return self.route(None, methods, name, before)(path)
-        def add(function: F) -> F:
-            self.add(*self._routes_of(function, path, methods, name, before))
-            return function
+        where = Place(path, name, before, body_wrap, host)
+        def add(function: Any) -> RouteFunction:
+            function = inner(function)
+            routes = self._routes_of_class(function, where) if isinstance(function, type) else \
+                self._routes_of(function, where, methods)
+            self.add(*routes)
+            return RouteFunction(function, routes[0].pattern, routes[0].name)
         return add
 
-    def _routes_of(self, function: Any, path: str | None, methods: str | Iterable[str] | None, name: str | None,
-                   before: Any) -> list[Route]:
+    def _routes_of_class(self, kind: type, where: Place) -> list[Route]:
+        found = {verb: f for verb in VERBS if callable(f := getattr(kind, verb, None))}
+        if not found:
+            raise SignatureError(f'the class {kind.__name__} has no method for a verb: {", ".join(VERBS)}')
+        path = usual_path(kind) if where.path is None else where.path
+        where = where._replace(path=path, name=where.name or usual_path(kind)[1:] or 'index')
+        return [route for verb, f in found.items() for route in self._routes_of(f, where, verb)]
+
+    def _routes_of(self, function: Any, where: Place, methods: str | Iterable[str] | None) -> list[Route]:
         called = getattr(function, '__name__', '')
-        usual = [called] if called in VERBS and path is not None else ['get', 'post']
-        verbs = [methods] if isinstance(methods, str) else methods or usual
-        where = path if path is not None else '/' + ('' if called == 'index' else called)
+        usual = [called] if called in VERBS and where.path is not None else ['get', 'post']
+        verbs = [methods] if isinstance(methods, str) else list(methods or usual)
+        path = usual_path(function) if where.path is None else where.path
         p, router = plan(function), self.router
-        page = router.route(where, verbs, HTTPEndpoint(p, tuple(plan(b) for b in many(before))), function, name)
-        try:
-            function.to = page.pattern.build
-        except AttributeError:
-            pass # A method or a builtin
+        endpoint: Any = HTTPEndpoint(p, tuple(plan(b) for b in many(where.before)), where.body_wrap)
+        endpoint = ByHost.beside(router.table, path, verbs, where.host, endpoint)
+        page = router.route(path, verbs, endpoint, function, where.name)
         if 'websocket' not in p.names:
             return [page]
-        return [page, router.route(where, [WEBSOCKET], SocketEndpoint(router.app, p), function, name)]
-
-    def get(self,
-            path: Any = None, # Where; None: the function's name
-            name: str | None = None, # For `app.url`; the function's name by default
-            before: Any = (), # Functions that run first; what one of them returns is the answer
-            ) -> Any:
-        "Decorator: answer GET (and HEAD); parameters as of `route`."
-        return self.route(path, 'get', name, before)
-    def post(self,
-             path: Any = None, # Where; None: the function's name
-             name: str | None = None, # For `app.url`; the function's name by default
-             before: Any = (), # Functions that run first; what one of them returns is the answer
-             ) -> Any:
-        "Decorator: answer POST; parameters as of `route`."
-        return self.route(path, 'post', name, before)
-    def put(self,
-            path: Any = None, # Where; None: the function's name
-            name: str | None = None, # For `app.url`; the function's name by default
-            before: Any = (), # Functions that run first; what one of them returns is the answer
-            ) -> Any:
-        "Decorator: answer PUT; parameters as of `route`."
-        return self.route(path, 'put', name, before)
-    def delete(self,
-               path: Any = None, # Where; None: the function's name
-               name: str | None = None, # For `app.url`; the function's name by default
-               before: Any = (), # Functions that run first; what one of them returns is the answer
-               ) -> Any:
-        "Decorator: answer DELETE; parameters as of `route`."
-        return self.route(path, 'delete', name, before)
-    def patch(self,
-              path: Any = None, # Where; None: the function's name
-              name: str | None = None, # For `app.url`; the function's name by default
-              before: Any = (), # Functions that run first; what one of them returns is the answer
-              ) -> Any:
-        "Decorator: answer PATCH; parameters as of `route`."
-        return self.route(path, 'patch', name, before)
+        return [page, router.route(path, [WEBSOCKET], SocketEndpoint(router.app, p), function, where.name)]
 
     def ws(self,
            path: str, # Where clients connect
            conn: Callable[..., Any] | None = None, # Runs when a client has connected; what it returns is sent
            disconn: Callable[..., Any] | None = None, # Runs when a client has gone, however it went
            name: str | None = None, # For `app.url`; the function's name by default
+           middleware: Any = None, # Classes of ASGI middleware around this route alone
            *,
            overflow: str = 'wait', # For slow readers: wait and then close (1013), close, or drop the oldest
-           subprotocols: Iterable[str] = (), # Those that this route speaks; the client's first one among them is chosen
+           subprotocols: Iterable[str] = (), # Which this route supports; the client's first one among them is chosen
            ) -> Callable[[F], F]:
         "Decorator: let a function answer each message of a socket. Raises `PatternError` and `SignatureError`."
+        if middleware:
+            raise OptionError('middleware around one socket is not known here: give it to the app, middleware=[...]')
         def add(function: F) -> F:
             first, last = (None if f is None else plan(f, socket=True) for f in (conn, disconn))
             message, app = plan(function, socket=True), self.router.app
@@ -120,6 +185,114 @@ class RouteDecorators:
             self.add(self.router.route(path, [WEBSOCKET], endpoint, function, name))
             return function
         return add
+
+    def add_websocket_route(self, path: str, # Where clients connect
+                            func: Any, # Answers their messages
+                            conn: Any = None, # Runs when a client has connected
+                            disconn: Any = None, # Runs when a client has gone
+                            name: str | None = None, # As of `ws`
+                            ) -> Any:
+        "`ws` without a decorator."
+        return self.ws(path, conn, disconn, name)(func)
+
+# %% ../../nbs/web/22_decorators.ipynb #4824c4f6
+class VerbDecorators:
+    "Decorators for routes of one method each, and for files. From any thread."
+    def route(self, path: Any = None, methods: str | Iterable[str] | None = None, name: str | None = None,
+              before: Any = (), *, body_wrap: Callable[..., Any] | None = None, host: str | None = None,
+              include_in_schema: bool = True) -> Any:
+        "As `RouteDecorators.route`."
+        raise NotImplementedError
+
+    def get(self,
+            path: Any = None, # Where; None: the function's name
+            name: str | None = None, # For `app.url`; the function's name by default
+            before: Any = (), # Functions that run first; what one of them returns is the answer
+            **options: Any, # As of `route`
+            ) -> Any:
+        "Decorator: answer GET (and HEAD); parameters as of `route`."
+        return self.route(path, 'get', name, before, **options)
+
+    def post(self,
+             path: Any = None, # Where; None: the function's name
+             name: str | None = None, # For `app.url`; the function's name by default
+             before: Any = (), # Functions that run first; what one of them returns is the answer
+             **options: Any, # As of `route`
+             ) -> Any:
+        "Decorator: answer POST; parameters as of `route`."
+        return self.route(path, 'post', name, before, **options)
+
+    def put(self,
+            path: Any = None, # Where; None: the function's name
+            name: str | None = None, # For `app.url`; the function's name by default
+            before: Any = (), # Functions that run first; what one of them returns is the answer
+            **options: Any, # As of `route`
+            ) -> Any:
+        "Decorator: answer PUT; parameters as of `route`."
+        return self.route(path, 'put', name, before, **options)
+
+    def delete(self,
+               path: Any = None, # Where; None: the function's name
+               name: str | None = None, # For `app.url`; the function's name by default
+               before: Any = (), # Functions that run first; what one of them returns is the answer
+               **options: Any, # As of `route`
+               ) -> Any:
+        "Decorator: answer DELETE; parameters as of `route`."
+        return self.route(path, 'delete', name, before, **options)
+
+    def patch(self,
+              path: Any = None, # Where; None: the function's name
+              name: str | None = None, # For `app.url`; the function's name by default
+              before: Any = (), # Functions that run first; what one of them returns is the answer
+              **options: Any, # As of `route`
+              ) -> Any:
+        "Decorator: answer PATCH; parameters as of `route`."
+        return self.route(path, 'patch', name, before, **options)
+
+    def options(self,
+                path: Any = None, # Where; None: the function's name
+                name: str | None = None, # For `app.url`; the function's name by default
+                before: Any = (), # Functions that run first; what one of them returns is the answer
+                **options: Any, # As of `route`
+                ) -> Any:
+        "Decorator: answer OPTIONS; parameters as of `route`."
+        return self.route(path, 'options', name, before, **options)
+
+    def trace(self,
+              path: Any = None, # Where; None: the function's name
+              name: str | None = None, # For `app.url`; the function's name by default
+              before: Any = (), # Functions that run first; what one of them returns is the answer
+              **options: Any, # As of `route`
+              ) -> Any:
+        "Decorator: answer TRACE; parameters as of `route`."
+        return self.route(path, 'trace', name, before, **options)
+
+    def static_route_exts(self, prefix: str = '/', # Where the files are found
+                          static_path: Any = '.', # The folder; nothing outside of it is ever served
+                          exts: str = 'static', # The type of a path that names their endings: see `reg_re_param`
+                          ) -> None:
+        "Serve the files of a folder whose names have certain endings."
+        files = StaticFiles(static_path)
+        def static(fname: str, ext: str) -> Any: return files.find(f'{fname}.{ext}')
+        self.get(f'{prefix}{{fname:path}}.{{ext:{exts}}}', name='static')(static)
+
+    def static_route(self, ext: str = '', # Of the files, with its dot
+                     prefix: str = '/', # What their addresses begin with
+                     static_path: Any = '.', # As for `static_route_exts`
+                     ) -> None:
+        "Serve the files of a folder whose names have one ending."
+        files = StaticFiles(static_path)
+        def static(fname: str) -> Any: return files.find(f'{fname}{ext}')
+        self.get(f'{prefix}{{fname:path}}{ext}', name=f'static {ext}')(static)
+
+    def devtools_json(self, path: Any = None, # The folder; by default that in which Python was started
+                      uuid: str | None = None, # Of the workspace; one that the folder has
+                      ) -> None:
+        "Tell Chrome's developer tools which folder the page's files come from. For development only: it names a path."
+        from uuid import NAMESPACE_URL, uuid5
+        root = str(path or Path().absolute())
+        told = {'workspace': {'root': root, 'uuid': uuid or str(uuid5(NAMESPACE_URL, root))}}
+        self.get('/.well-known/appspecific/com.chrome.devtools.json', name='devtools')(lambda: told)
 
     def static(self, path: str, # The prefix
                folder: Any, # Nothing outside of it is ever served
@@ -138,9 +311,14 @@ class HookDecorators:
     lifespan: Lifespan
     middlewares: list[Callable[..., Awaitable[Any]]]
 
-    def middleware(self, function: F, # `async def f(request, call_next)`, which returns a response
-                   ) -> F:
-        "Decorator: wrap every answer and handshake in `async def f(request, call_next)`; the last one is outermost."
+    def middleware(self, function: Any, # `async def f(request, call_next)`, which returns a response; or 'http'
+                   ) -> Any:
+        """Decorator: wrap every answer and handshake in `async def f(request, call_next)`; the last one is outermost.
+
+        `@app.middleware('http')`, as Starlette has it, is the same.
+        """
+        if function == 'http':
+            return self.middleware
         self.cell_hooks.add(self.middlewares, function)
         return function
 

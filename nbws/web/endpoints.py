@@ -37,14 +37,16 @@ SPECIAL_NAMES['websocket'] = lambda s: s.ws
 # %% ../../nbs/web/10_endpoints.ipynb #02046de4
 class HTTPEndpoint:
     "A handler of requests, and of sockets too when it takes `websocket` (a hybrid)."
-    __slots__ = ('plan', 'function', 'before')
+    __slots__ = ('plan', 'function', 'before', 'body_wrap')
 
-    def __init__(self, p: Plan, before: tuple[Plan, ...] = ()) -> None:
-        self.plan, self.function, self.before = p, p.function, before
+    def __init__(self, p: Plan, before: tuple[Plan, ...] = (),
+                 body_wrap: Any = None, # Wraps the content of its pages, in place of the app's
+                 ) -> None:
+        self.plan, self.function, self.before, self.body_wrap = p, p.function, before, body_wrap
 
     def renewed(self) -> HTTPEndpoint | None:
         "The endpoint with a fresh plan, if its function's code was replaced in place."
-        return HTTPEndpoint(plan(self.function), self.before) if self.plan.stale else None
+        return HTTPEndpoint(plan(self.function), self.before, self.body_wrap) if self.plan.stale else None
 
     async def answer(self, request: Request) -> Any:
         "What the handler returns for this request. Raises what it raises."
@@ -52,6 +54,8 @@ class HTTPEndpoint:
             for b in self.before:
                 if (early := await call(b, await source_of(b, request))) is not None:
                     return early
+            if self.body_wrap:
+                request.state.body_wrap = self.body_wrap
             p = self.plan
             if p.kind == 'async' and not (p.wants_data or p.wants_raw):
                 result = await p.function(**p.bind(Source(request, EMPTY)))

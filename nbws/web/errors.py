@@ -38,7 +38,24 @@ def error_page(request: Request,
 # %% ../../nbs/web/16_errors.ipynb #954cfa2c
 class AnsweringApp(ReportingApp, Protocol):
     "An app that makes answers of what functions return."
-    def respond(self, result: Any, request: Request) -> Response: "The answer that a result stands for."
+    async def settle(self, result: Any, request: Request) -> Response:
+        "The answer that a result stands for."
+
+# %% ../../nbs/web/16_errors.ipynb #ef47390e
+class Foreign(HTTPException):
+    "Another library's `HTTPException`; the original is its `__context__`."
+
+def ours(error: BaseException) -> BaseException:
+    "An error that says with which status it is answered, as one of ours; any other as it is."
+    status = getattr(error, 'status_code', None)
+    if isinstance(error, HTTPException) or type(status) is not int or not 300 <= status < 600:
+        return error
+    if not any(kind.__name__ == 'HTTPException' for kind in type(error).__mro__) or not hasattr(error, 'detail'):
+        return error
+    detail, headers = error.detail, getattr(error, 'headers', None)
+    found = Foreign(status, detail if isinstance(detail, str) else '', headers)
+    found.__context__, found.__cause__ = error, error.__cause__
+    return found
 
 # %% ../../nbs/web/16_errors.ipynb #78a57972
 class Errors:
@@ -60,6 +77,7 @@ class Errors:
 
     async def answer(self, request: Request, error: BaseException) -> Response:
         "The answer to a request whose handler raised, or something around it. On the server's loop."
+        error = ours(error)
         known = isinstance(error, HTTPException)
         handler = self._handler_of(error)
         if not known or error.__cause__ is not None:
@@ -82,14 +100,18 @@ class Errors:
 
     def _handler_of(self, error: BaseException) -> Callable[..., Any] | None:
         status = error.status_code if isinstance(error, HTTPException) else 500
-        mine = (f for kind in type(error).__mro__ if (f := self.handlers.get(kind)))
-        return next(mine, None) or self.handlers.get(status)
+        kinds = type(error.__context__).__mro__ if isinstance(error, Foreign) else type(error).__mro__
+        mine = next((f for kind in kinds if (f := self.handlers.get(kind))), None) or self.handlers.get(status)
+        if mine is not None or not isinstance(error, HTTPException):
+            return mine
+        names = ((getattr(kind, '__name__', ''), f) for kind, f in self.handlers.items())
+        return next((f for name, f in names if name == 'HTTPException'), None) # Another library's class
 
     async def _handled(self, handler: Callable[..., Any], request: Request, error: BaseException) -> Response:
         result = handler(request, error)
         if isinstance(result, Awaitable):
             result = await result
-        response = self.app.respond(result, request)
+        response = await self.app.settle(result, request)
         if response.status_code == 200:
             response.status_code = error.status_code if isinstance(error, HTTPException) else 500
         return response

@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from typing import Any
+from weakref import WeakSet
 
 from ..core.errors import NbwsError
 from ..sockets.workers import is_ending
@@ -20,6 +21,20 @@ from .tasks import LoopTask
 __all__ = []
 
 # %% ../../nbs/web/20_lifespan.ipynb #9626658c
+_STOPPING: WeakSet[asyncio.Event] = WeakSet()
+
+def stopping() -> asyncio.Event:
+    "An event that is set when an app's server is told to stop."
+    event = asyncio.Event()
+    _STOPPING.add(event)
+    return event
+
+def stop_streams() -> None:
+    "Set the events. On the server's loop."
+    for event in tuple(_STOPPING):
+        event.set()
+
+# %% ../../nbs/web/20_lifespan.ipynb #9e8ac6e1
 class Lineage:
     "All apps that one cell makes, one after the other."
     served: Lifespan | None = None # Of the app that is being served
@@ -53,16 +68,19 @@ class Lifespan:
         if self.around is None:
             return
         entered = self._entered = self.around(self.app)
-        await (entered.__aenter__() if hasattr(entered, '__aenter__') else anext(entered))
+        state = await (entered.__aenter__() if hasattr(entered, '__aenter__') else anext(entered))
+        if isinstance(state, Mapping):
+            vars(self.app.state).update(state)  # type: ignore[attr-defined]
 
     async def shutdown(self) -> None:
         "End; called on the server's loop, when all sockets are closed. What hooks raise is reported."
-        self.loop, heir = None, self.lineage.served
-        if heir is self:
-            heir = self.lineage.served = None
+        stop_streams()
+        self.loop, after = None, self.lineage.served
+        if after is self:
+            after = self.lineage.served = None
         ends = [] if self._entered is None else [self._leave]
-        ends += _without(self.shutdown_hooks, heir.shutdown_hooks if heir else ())
-        ends += [other.shutdown for other in _without(self.mounts.values(), heir.mounts.values() if heir else ())]
+        ends += _without(self.shutdown_hooks, after.shutdown_hooks if after else ())
+        ends += [other.shutdown for other in _without(self.mounts.values(), after.mounts.values() if after else ())]
         for end in ends:
             try:
                 await called(end)

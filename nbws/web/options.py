@@ -29,8 +29,7 @@ def is_attribute(keyword: str) -> bool:
     return keyword.startswith('_at_') or name in _GLOBAL or bool(_FAMILIES.fullmatch(name))
 
 # %% ../../nbs/web/12_options.ipynb #55b8b74f
-_INSTEAD = {'middleware': 'decorate a function with @app.middleware, or name it in `before`',
-            'routes': 'decorate functions with @app.route'}
+_INSTEAD = {'htmx4': 'htmx 4 is not known here: pages have htmx 2'}
 
 # %% ../../nbs/web/12_options.ipynb #1a466025
 def check_keywords(keywords: Iterable[str], # Which are none of an app's parameters

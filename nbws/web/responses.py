@@ -14,7 +14,7 @@ from typing import Any
 from ..core.binding import Plan, Source
 from ..core.data import ascii_field
 from ..core.errors import Reported
-from ..core.html import FT, HtmxResponseHeaders, HttpHeader, Safe, fragment, is_elements
+from ..core.html import FT, ROUTE_URL, HtmxResponseHeaders, HttpHeader, Safe, fragment, is_elements
 from ..core.request import Request
 from ..core.response import HTMLResponse, JSONResponse, RedirectResponse, Response
 from ..sockets.outbox import is_component, to_payload
@@ -117,15 +117,20 @@ class FtResponse:
                  content: Any, # Components, mostly
                  status_code: int = 200, # 200 to 599
                  headers: Mapping[str, str] | None = None, # Added to the answer
+                 cls: Any = HTMLResponse, # Has no effect: the answer is HTML
+                 media_type: str | None = None, # Content-Type; HTML's by default
                  background: Any = None, # See `Response`
                  ) -> None:
         self.content, self.status_code, self.headers, self.background = content, status_code, headers or {}, background
+        if media_type:
+            self.headers = {**self.headers, 'content-type': media_type}
 
     def answer(self, request: Request, page: Callable[[Any, Request], str]) -> Response:
         "A whole page or a fragment, as for the content alone."
         response = to_response(self.content, request, page)
         response.status_code, response.background = self.status_code, self.background
-        response.headers += [(k.lower(), ascii_field(k, str(v))) for k, v in self.headers.items()]
+        for name, value in self.headers.items():
+            response.headers[name] = value
         return response
 
 # %% ../../nbs/web/09_responses.ipynb #14f9892d
@@ -167,29 +172,62 @@ def to_response(result: Any, # What the handler returned
 
 # %% ../../nbs/web/09_responses.ipynb #2caf71bb
 def _components(result: Any, request: Request, page: Callable[[Any, Request], str]) -> Response:
-    fields: list[tuple[str, str]] = []
-    if isinstance(result, HttpHeader):
-        fields, result = [(result.k, result.v)], ()
-    elif isinstance(result, (list, tuple, map, filter)):
-        parts = list(result)
-        shown = any(is_component(x) or isinstance(x, (HttpHeader, tuple)) for x in parts)
-        if isinstance(result, list) and parts and not shown:
-            return JSONResponse(parts)
-        flat = [x for part in parts for x in (part if isinstance(part, tuple) else (part,))]
-        fields = [(x.k, x.v) for x in flat if isinstance(x, HttpHeader)]
-        result = tuple(x for x in flat if not isinstance(x, HttpHeader))
-    elif isinstance(result, (set, frozenset, range)):
+    if isinstance(result, HttpHeader) or is_task(result):
+        result = (result,)
+    if isinstance(result, (list, tuple, map, filter)):
+        return _several(list(result), isinstance(result, list), request, page)
+    if isinstance(result, (set, frozenset, range)):
         return JSONResponse(list(result))
-    elif isinstance(result, (bool, int, float)) and not is_component(result):
+    if isinstance(result, (bool, int, float)) and not is_component(result):
         return HTMLResponse(json.dumps(result))
-    elif not is_component(result):
+    if not is_component(result):
         return HTMLResponse(fragment(str(result)))
-    return _html(result, request, page, [(k.lower(), ascii_field(k, str(v))) for k, v in fields])
+    return _html(result, request, page, ())
+
+def _several(parts: list[Any], is_list: bool, request: Request, page: Callable[[Any, Request], str]) -> Response:
+    "The answer of elements with fields and tasks among them, or of data."
+    shown = any(is_component(x) or isinstance(x, (HttpHeader, tuple)) or is_task(x) for x in parts)
+    if is_list and parts and not shown:
+        return JSONResponse(parts)
+    flat = [x for part in parts for x in (part if isinstance(part, tuple) else (part,))]
+    fields = [(x.k.lower(), ascii_field(x.k, str(x.v))) for x in flat if isinstance(x, HttpHeader)]
+    tasks = [x for x in flat if is_task(x)]
+    rest = tuple(x for x in flat if not isinstance(x, HttpHeader) and not is_task(x))
+    if len(rest) == 1 and isinstance(rest[0], Response):
+        response = to_response(rest[0], request, page)
+        response.headers += fields
+    else:
+        response = _html(rest, request, page, fields)
+    if tasks:
+        response.background = _in_turn([*filter(None, [response.background]), *tasks])
+    return response
 
 # %% ../../nbs/web/09_responses.ipynb #e7338299
+def is_task(thing: Any) -> bool:
+    "Is it something to be done when the answer has left: Starlette's `BackgroundTask`, or several?"
+    kind = type(thing)
+    return kind.__name__.startswith('BackgroundTask') and callable(thing)
+
+def _in_turn(tasks: list[Any]) -> Callable[[], Any]:
+    async def background() -> None:
+        for task in tasks:
+            await Workers.here().call(task)
+    return background
+
+# %% ../../nbs/web/09_responses.ipynb #e1fa2d39
+def can_bring(result: Any) -> bool:
+    "Whether elements can be added to what a handler returned: it is nothing, or elements."
+    return result is None or is_elements(result) or (isinstance(result, tuple) and any(map(is_component, result))) \
+        or is_component(result)
+
+# %% ../../nbs/web/09_responses.ipynb #c554cc73
 def _html(content: Any, request: Request, page: Callable[[Any, Request], str],
           fields: Iterable[tuple[str, str]]) -> Response:
-    html = fragment(content) if wants_fragment(request) else page(content, request)
+    naming = ROUTE_URL.set(request.url_of) # Elements may name routes
+    try:
+        html = fragment(content) if wants_fragment(request) else page(content, request)
+    finally:
+        ROUTE_URL.reset(naming)
     response = HTMLResponse(html, headers=fields)
-    response.headers.append(VARY)
+    response.headers += [VARY]
     return response

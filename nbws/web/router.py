@@ -13,7 +13,7 @@ from typing import Any
 
 from ..core.errors import NbwsError
 from ..core.routing import WEBSOCKET, Route, RouteTable, parse_pattern
-from ..sockets.websocket import WebSocket
+from ..sockets.websocket import EndpointChange, WebSocket
 from ..sockets.workers import Workers
 from .assets import ASSETS
 from .socket_endpoint import SocketEndpoint
@@ -30,7 +30,7 @@ class OpenSockets(set[WebSocket]):
     "The open sockets of an app. Changed on the server's loop only; from other threads, read a copy."
     def align(self, table: RouteTable) -> None:
         "Let each socket go on with the endpoint that answers at its path in this table."
-        moving = []
+        changes = []
         for ws in tuple(self):
             if ws.table is table:
                 continue
@@ -40,13 +40,13 @@ class OpenSockets(set[WebSocket]):
                 ws.close(1012, 'the route is gone')
                 continue
             ws.handshake.route, ws.handshake.path_params = found
-            if ws.target is not found[0].endpoint and ws.turn_to(found[0].endpoint):
-                moving.append(ws)
-        if not moving:
+            if ws.target is not found[0].endpoint and (change := ws.turn_to(found[0].endpoint)):
+                changes.append(change)
+        if not changes:
             return
-        for ws in moving:
-            ws.dispatcher.hold()
-        Workers.here().start(_move(moving))
+        for change in changes:
+            change.socket.dispatcher.hold()
+        Workers.here().start(_move(changes))
 
     def view(self) -> TableView:
         "Those that handlers know of, as a list and as a table. From any thread."
@@ -65,19 +65,20 @@ def _visitor(ws: WebSocket) -> str:
 
 MOVING = 5.0 # Seconds that messages wait for `disconn` and `conn` when a cell is run again
 
-async def _move(sockets: list[WebSocket]) -> None:
+async def _move(changes: list[EndpointChange]) -> None:
     try:
-        await asyncio.wait_for(_one_by_one(sockets), MOVING)
+        await asyncio.wait_for(_one_by_one(changes), MOVING)
     except asyncio.TimeoutError:
         log.warning('conn or disconn takes over %d s when its cell is run again: messages go on', MOVING)
     finally:
-        for ws in sockets:
-            ws.dispatcher.release()
+        for change in changes:
+            change.end() # Where others took all of the time
+            change.socket.dispatcher.release()
 
 # %% ../../nbs/web/17_router.ipynb #264689ff
-async def _one_by_one(sockets: list[WebSocket]) -> None:
-    for ws in sockets:
-        await ws.move()
+async def _one_by_one(changes: list[EndpointChange]) -> None:
+    for change in changes:
+        await change.run()
 
 # %% ../../nbs/web/17_router.ipynb #b0d4c80c
 class Router:
@@ -132,22 +133,39 @@ class Router:
             if isinstance(route.endpoint, SocketEndpoint):
                 route.endpoint.app = self.app
 
+# %% ../../nbs/web/17_router.ipynb #25b89370
+class RoutesView(TableView):
+    "An app's routes, as a list and as a table. What is put into the list is added to the app."
+    include: Callable[[Any], None]
+    def append(self, route: Any) -> None: "Add a route, ours or Starlette's."; self.include(route)
+    def insert(self, at: Any, route: Any) -> None:
+        "Add a route; which one answers is settled by their paths."
+        self.include(route)
+    def extend(self, routes: Iterable[Any]) -> None:
+        "Add several."
+        for route in routes:
+            self.include(route)
+    def __iadd__(self, routes: Iterable[Any]) -> RoutesView: # type: ignore[misc]
+        self.extend(routes)
+        return self
+
 # %% ../../nbs/web/17_router.ipynb #9f9aafd0
 def url_of(table: RouteTable,
            name: Any, # A route's name or its function
            prefix: str = '', # Of the visitor who gets it
            **params: Any) -> str:
     "The path of a route; parameters that the path does not name become the query. Raises `NbwsError`."
-    route = table.named(name if isinstance(name, str) else getattr(name, '__name__', ''))
+    name = name if isinstance(name, str) else getattr(name, '__routename__', getattr(name, '__name__', ''))
+    route = table.named(name)
     if not route:
         raise NbwsError(f'no route is called {name!r}: there are {", ".join(sorted({r.name for r in table}))}')
     return prefix + route.pattern.build(**params)
 
 # %% ../../nbs/web/17_router.ipynb #fc7cbda5
-def routes_view(table: RouteTable) -> TableView:
+def routes_view(table: RouteTable) -> RoutesView:
     "The routes, as a list and as a table; nbws's own are left out."
     def row(r: Route) -> tuple[Any, ...]:
         cell = r.owner.label if r.owner else ''
         return ' '.join(sorted(r.methods)), r.path, r.name, cell, r.stats.hits, r.stats.last_error
     theirs = [r for r in table if not r.path.startswith(ASSETS)]
-    return TableView(theirs, ('method', 'path', 'handler', 'cell', 'hits', 'last error'), row)
+    return RoutesView(theirs, ('method', 'path', 'handler', 'cell', 'hits', 'last error'), row)

@@ -41,7 +41,6 @@ def parse_message(data: str | bytes, # As it came
     try:
         if '\\u' in data:
             data = whole_pairs(data)
-        # Half of the time of `json.loads` goes to white space that no client sends
         try:
             fields, end = (_scan_fields if objects else _scan)(data, 0)
         except (StopIteration, ValueError, RecursionError):
@@ -66,14 +65,59 @@ _scan_fields: Any = json.JSONDecoder(object_hook=Fields).scan_once  # type: igno
 
 def _short(text: str) -> str: return repr(text if len(text) <= 80 else text[:77] + '...')
 
+# %% ../../nbs/web/11_socket_endpoint.ipynb #dd1d7d3b
+def reply(ws: WebSocket, result: Any) -> Awaitable[None]:
+    "Send what a handler returned; what is given back is to be awaited before anything else is sent."
+    if result.__class__ in USUAL:
+        return ws.say(result)
+    if is_stream(result):
+        return _each(ws, result)
+    return _later(ws, result) if is_awaitable(result) else ws.say(result)
+
+async def _later(ws: WebSocket, result: Awaitable[Any]) -> None: await reply(ws, await result)
+
+async def _each(ws: WebSocket, result: Any) -> None:
+    stream = pulled(result)
+    try:
+        async for item in stream:
+            await ws.send(item)
+            if ws.code:
+                return
+    finally:
+        await stream.aclose()  # type: ignore[attr-defined]
+
+# %% ../../nbs/web/11_socket_endpoint.ipynb #41c27d32
+async def call_other(p: Plan, ws: WebSocket, arguments: dict[str, Any]) -> Any:
+    "Call a handler that is not async: a sync one in a thread, a generator at once."
+    if p.kind == 'sync':
+        return await Workers.here().threads.run(ws.in_thread, p.function, arguments)
+    return p.function(**arguments)
+
+# %% ../../nbs/web/11_socket_endpoint.ipynb #363fdfd0
+async def serve_items(stream: Any, ws: WebSocket) -> Any:
+    "Send what a handler that pulls yields; before it has accepted the socket, that is the answer to the handshake."
+    async for item in stream:
+        if not ws.accepted:
+            return YieldedBody(stream, item)
+        try:
+            await ws.send(item)
+        except WebSocketDisconnect:
+            break
+    await stream.aclose()
+    return None
+
 # %% ../../nbs/web/11_socket_endpoint.ipynb #b665a54a
 class SocketEndpoint:
     "The handlers of a socket route: message, conn, disconn; or one that pulls."
     __slots__ = ('app', 'route', 'plan', 'function', 'conn', 'disconn', 'pull', 'overflow', 'subprotocols',
                  'needs_fields', 'uses_session')
 
-    def __init__(self, app: ReportingApp, p: Plan, conn: Plan | None = None, disconn: Plan | None = None,
-                 overflow: str = 'wait', subprotocols: Iterable[str] = ()) -> None:
+    def __init__(self, app: ReportingApp,
+                 p: Plan, # Of the handler of messages, or of the one that pulls
+                 conn: Plan | None = None, disconn: Plan | None = None, # Of what runs first and last
+                 overflow: str = 'wait', # What a full outbox does: wait, drop or close
+                 subprotocols: Iterable[str] = (), # Those that the route supports
+                 ) -> None:
         self.app, self.plan, self.function, self.conn, self.disconn = app, p, p.function, conn, disconn
         self.overflow, self.subprotocols = overflow, tuple(subprotocols)
         self.route: Route | None = None # Set once, by the app
@@ -102,9 +146,9 @@ class SocketEndpoint:
 
     def message(self, ws: WebSocket, data: str | bytes) -> Coroutine[Any, Any, None]:
         "Handle one message."
-        return self._speaking(ws, data) if self.app.environment.captures_output else self._message(ws, data)
+        return self._in_environment(ws, data) if self.app.environment.captures_output else self._message(ws, data)
 
-    async def _speaking(self, ws: WebSocket, data: str | bytes) -> None:
+    async def _in_environment(self, ws: WebSocket, data: str | bytes) -> None:
         handling = self._message(ws, data)
         del data
         with self.app.environment.enter(self.app, self.route):
@@ -117,8 +161,8 @@ class SocketEndpoint:
         try:
             arguments = self._arguments(ws, data)
             del data # It may be long, and so may the handler's work
-            result = await p.function(**arguments) if p.kind == 'async' else await self._other(p, ws, arguments)
-            if result is not None and (sent := self._reply(ws, result)) is not DONE:
+            result = await p.function(**arguments) if p.kind == 'async' else await call_other(p, ws, arguments)
+            if result is not None and (sent := reply(ws, result)) is not DONE:
                 await sent
         except BaseException as e:
             self._failed(ws, e)
@@ -133,7 +177,7 @@ class SocketEndpoint:
                 source.data, source.headers = parse_message(data, ws.handshake.max_form, self.plan.takes_objects)
             return self.plan.bind(source)
         finally:
-            source.data, source.headers, source.message = EMPTY, EMPTY, None # An idle socket holds nothing
+            source.data, source.headers, source.message = EMPTY, EMPTY, None # Nothing is kept for an idle socket
 
     async def opened(self, ws: WebSocket) -> None:
         "Run `conn`; its data is the query."
@@ -150,36 +194,12 @@ class SocketEndpoint:
             source = Source(ws.handshake, ws.handshake.query_params, {}, ws)
             try:
                 arguments = p.bind(source)
-                result = await p.function(**arguments) if p.kind == 'async' else await self._other(p, ws, arguments)
+                result = await p.function(**arguments) if p.kind == 'async' else await call_other(p, ws, arguments)
                 if result is not None:
-                    await self._reply(ws, result)
+                    await reply(ws, result)
             except BaseException as e:
                 if not quiet or is_ending(e):
                     self._failed(ws, e)
-
-    def _reply(self, ws: WebSocket, result: Any) -> Awaitable[None]:
-        if result.__class__ in USUAL:
-            return ws.say(result)
-        if is_stream(result):
-            return self._stream(ws, result)
-        return self._later(ws, result) if is_awaitable(result) else ws.say(result)
-
-    async def _later(self, ws: WebSocket, result: Awaitable[Any]) -> None: await self._reply(ws, await result)
-
-    async def _stream(self, ws: WebSocket, result: Any) -> None:
-        stream = pulled(result)
-        try:
-            async for item in stream:
-                await ws.send(item)
-                if ws.code:
-                    return
-        finally:
-            await stream.aclose()  # type: ignore[attr-defined]
-
-    async def _other(self, p: Plan, ws: WebSocket, arguments: dict[str, Any]) -> Any:
-        if p.kind == 'sync':
-            return await Workers.here().threads.run(ws.in_thread, p.function, arguments)
-        return p.function(**arguments)
 
     async def serve(self, ws: WebSocket) -> None:
         "Run the handler that pulls, to its end. What it returns or raises before `accept` is left in `ws.answer`."
@@ -192,9 +212,9 @@ class SocketEndpoint:
                 if self.plan.kind == 'async':
                     result = await self.plan.function(**arguments)
                 else:
-                    result = await self._serve_stream(self.plan.function(**arguments), ws)
+                    result = await serve_items(self.plan.function(**arguments), ws)
                 if ws.accepted:
-                    await self._reply(ws, result)
+                    await reply(ws, result)
                 else:
                     ws.answer = result
             except HandOver:
@@ -204,18 +224,6 @@ class SocketEndpoint:
                     self._failed(ws, e, ended=True)
                 else:
                     ws.answer = e
-
-    async def _serve_stream(self, stream: Any, ws: WebSocket) -> Any:
-        "A handler that yields: to the socket once it is accepted, else as the answer to the handshake."
-        async for item in stream:
-            if not ws.accepted:
-                return YieldedBody(stream, item)
-            try:
-                await ws.send(item)
-            except WebSocketDisconnect:
-                break
-        await stream.aclose()
-        return None
 
     def _failed(self, ws: WebSocket, error: BaseException, ended: bool = False) -> None:
         if isinstance(error, WebSocketDisconnect):

@@ -410,12 +410,12 @@ def test_changes() -> None:
     el.children.insert(0, P())
     el.tag, el.title = 'section', 't'
     el[1] = 'A'
-    assert str(el) == '<section class="y" id="i" data-n="1" hx-get="/" title="t"><p></p>Ab</section>'
+    assert render(el) == '<section class="y" id="i" data-n="1" hx-get="/" title="t"><p></p>Ab</section>'
     assert (el.cls, el.hx_get, el.get('data_n'), el.get('nothing', 0), el.name) == ('y', '/', 1, 0, None)
     assert list(el) == [P(), 'A', 'b']
     el.title = None
     del el.hx_get
-    assert str(el.set('new', title='t')) == '<section id="i" title="t">new</section>'
+    assert render(el.set('new', title='t')) == '<section id="i" title="t">new</section>'
     el.children, el.attrs = ['x'], {'class': 'z'}
     assert str(el) == '<section class="z">x</section>'
 
@@ -466,11 +466,11 @@ def test_equality_and_copies() -> None:
     assert el != 'div'
     with pytest.raises(TypeError, match='unhashable'): hash(el)
     for twin in deepcopy(el), pickle.loads(pickle.dumps(el)), copy(el):
-        assert twin == el and twin is not el and str(twin) == str(el)
+        assert twin == el and twin is not el and render(twin) == render(el)
     copy(el)('more', id='other')
     deep = deepcopy(el)
     deep[0].children.append('more')
-    assert str(el) == '<div id="c"><p class="b">a</p></div>'
+    assert render(el) == '<div id="c"><p class="b">a</p></div>'
 
 
 def test_repr_makes_it_again() -> None:
@@ -501,7 +501,7 @@ def test_fill_form_is_a_copy() -> None:
                 Textarea(name='t'))
     filled = fill_form(form, {'a': 'new "<', 's': 'x', 't': '</textarea>', 'other': 1})
     assert (find_inputs(form)[0].value, find_inputs(filled)[0].value) == ('old', 'new "<')
-    assert [o.selected for o in find_inputs(filled, 'option')] == [True, None]
+    assert [o.selected for o in find_inputs(filled, 'option')] == ['1', None]
     assert '<textarea name="t">&lt;/textarea&gt;</textarea>' in render(filled)
     assert fill_form(form, type('Empty', (), {})()) == form
 

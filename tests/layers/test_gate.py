@@ -133,6 +133,7 @@ WAYS = [('GET', False, 1), ('POST', False, 2), ('GET', True, 3)]
 
 
 def status(port: int, target: str, method: str, socket_: bool, fields: dict[str, str]) -> int:
+    "The status of a request's answer, or of a handshake's."
     with ask(port, method, target, socket_=socket_, **fields) as answer: return answer.status
 
 
@@ -281,6 +282,7 @@ print(s.recv(100).split(b'\\r\\n')[0].decode())
 
 
 def stranger(*arguments: str) -> subprocess.CompletedProcess[str]:
+    "Run `STRANGER` as a program of its own."
     command = [sys.executable, '-c', STRANGER, *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=BOUND, cwd='/')
 

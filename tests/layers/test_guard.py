@@ -18,15 +18,16 @@ from nbws.core.routing import SeveralPattern, parse_pattern
 def grows(work: Callable[[int], object], size: int) -> float:
     """How many times longer eight times the size takes: 8 where time is linear, 64 where it is quadratic.
 
-    CPU time of this thread, the best of two, so that a busy machine is no matter."""
+    CPU time of this thread, the least of up to eight rounds: what shares the core makes caches cold."""
     def cost(n: int) -> float:
-        best = float('inf')
-        for _ in range(2):
-            begun = time.thread_time()
-            work(n)
-            best = min(best, time.thread_time() - begun)
-        return best
-    return cost(8 * size) / max(cost(size), 1e-4)
+        begun = time.thread_time()
+        work(n)
+        return time.thread_time() - begun
+    short = long = float('inf')
+    for n in range(8):
+        short, long = min(short, max(cost(size), 1e-4)), min(long, cost(8 * size))
+        if n and long / short < LINEAR: break
+    return long / short
 
 
 LINEAR = 24

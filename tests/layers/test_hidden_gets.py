@@ -24,25 +24,26 @@ def made(**options: Any) -> App:
     "An app by FastHTML's default: one function for GET and POST; and others for one method each."
     app = App(secret_key='a test', **options)
     @app.route('/both')
-    async def both():
+    async def both() -> str:
         RAN.append('both')
         return 'both'
     @app.route('/any', methods=['get', 'delete'])
-    async def several():
+    async def several() -> str:
         RAN.append('several')
         return 'several'
     @app.get('/only')
-    async def only():
+    async def only() -> str:
         RAN.append('only')
         return 'only'
     @app.post('/only')
-    async def changes():
+    async def changes() -> str:
         RAN.append('changes')
         return 'changed'
     return app
 
 
 def fields(site: str, mode: str, dest: str, **more: str) -> dict[str, str]:
+    "The header fields of a browser: Fetch Metadata, and more."
     return {'sec-fetch-site': site, 'sec-fetch-mode': mode, 'sec-fetch-dest': dest, 'accept': '*/*',
             **{k.replace('_', '-'): v for k, v in more.items()}}
 
@@ -136,6 +137,7 @@ def test_who_is_allowed_may_embed_it() -> None:
 
 
 def outer(**options: Any) -> App:
+    "An app with `made()` mounted in it."
     app = App(**options)
     app.mount('/below', made())
     return app

@@ -93,6 +93,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContex
 
 
 def served(app: Any, **options: Any) -> Server:
+    "A server for any kind of application."
     from nbws.adapters.detect import as_app
     return Server(as_app(app), **options)
 
@@ -176,7 +177,8 @@ async def _under_an_asgi_server() -> None:
                 'server': ('127.0.0.1', 80), 'headers': [(b'host', host.encode()), (b'origin', origin.encode())]}
     async def status(**about: str) -> int:
         sent: list[Any] = []
-        async def receive() -> Any: return {'type': 'http.request', 'body': b'', 'more_body': False}
+        body = [{'type': 'http.request', 'body': b'', 'more_body': False}]
+        async def receive() -> Any: return body.pop() if body else await asyncio.Event().wait() # The client stays
         async def send(message: Any) -> None: sent.append(message)
         await app(scope(**about), receive, send)
         return int(sent[0]['status'])

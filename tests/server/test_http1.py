@@ -32,12 +32,6 @@ class Function(App):
         return await super().http(request) if request.upgrade else await self.answer(request)
 
 
-@pytest.fixture(scope='module', params=['asyncio', 'uvloop'])
-def uvloop(request: pytest.FixtureRequest) -> bool:
-    if request.param == 'uvloop': pytest.importorskip('uvloop')
-    return bool(request.param == 'uvloop')
-
-
 @pytest.fixture(scope='module')
 def server(uvloop: bool) -> Iterator[Server]:
     "Answers with method, path and body."

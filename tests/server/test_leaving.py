@@ -12,21 +12,13 @@ from typing import Any
 import pytest
 from processes import BOUND, asgi_server
 from raw import TIMEOUT, Raw, handshake, serving, until
-from tornado.web import Application, RequestHandler
 
 from nbws import App
 from nbws.server.limits import Limits
-from nbws.adapters.detect import as_app
 from nbws.server.listener import Server
 
 GET = b'GET /%b HTTP/1.1\r\nHost: localhost\r\n\r\n'
 POST = b'POST /%b HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n'
-
-
-@pytest.fixture(params=['asyncio', 'uvloop'])
-def uvloop(request: pytest.FixtureRequest) -> bool:
-    if request.param == 'uvloop': pytest.importorskip('uvloop')
-    return bool(request.param == 'uvloop')
 
 
 class Told:
@@ -136,7 +128,7 @@ def test_places_of_those_who_left_are_given_to_others(monkeypatch: pytest.Monkey
     with serving(app, limits=Limits(max_connections=20)) as server:
         for _ in range(20):
             with Raw(server) as raw: raw.send(GET % b'wait')
-        until(lambda: len(server.connections) == 20 and not server.accepting)
+        until(lambda: len(server.connections) == 20 and not server.table.accepting)
         for _ in range(3):
             with Raw(server) as raw: assert raw.get(GET % b'quick')[0] == 200
         server.stop(timeout=.1)  # Without patience for those who are left
@@ -190,49 +182,6 @@ def test_a_handler_that_pulls_hears_of_it_when_it_accepts() -> None:
         told.go_on.set()
         assert told.ended.wait(TIMEOUT)
         until(lambda: not app.sockets)
-
-
-# ---------------------------------------------------------------- other people's applications, on our server
-
-def test_asgi_applications_are_told() -> None:
-    told, messages = Told(), []
-
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        if scope['type'] == 'lifespan': return
-        messages.append((await receive())['type'])
-        told.begun.set()
-        while messages[-1] != 'http.disconnect': messages.append((await receive())['type'])
-        told.ended.set()
-    with serving(as_app(app)) as server:
-        for asked in GET % b'', POST % (b'', 3) + b'abc':
-            told.begun.clear()
-            told.ended.clear()
-            messages.clear()
-            with Raw(server) as raw:
-                raw.send(asked)
-                assert told.begun.wait(TIMEOUT)
-            assert told.ended.wait(TIMEOUT)
-            assert set(messages[:-1]) == {'http.request'}
-        until(lambda: not connections(server))
-
-
-def test_tornado_applications_are_told() -> None:
-    told = Told()
-
-    class Waits(RequestHandler):
-        async def get(self) -> None:
-            told.begun.set()
-            while not told.ended.is_set(): await asyncio.sleep(.01)  # noqa: ASYNC110
-
-        def on_finish(self) -> None: told.behind.set()
-        def on_connection_close(self) -> None: told.ended.set()
-    with serving(as_app(Application([('/', Waits)]))) as server:
-        with Raw(server) as raw:
-            raw.send(GET % b'')
-            assert told.begun.wait(TIMEOUT)
-        assert told.ended.wait(TIMEOUT)
-        assert told.behind.wait(TIMEOUT)
-        until(lambda: not connections(server))
 
 
 # ---------------------------------------------------------------- our app, on other people's servers

@@ -5,6 +5,7 @@ Counted is what happens within one turn of the loop: no clock.
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 import tracemalloc
 from collections import Counter
@@ -16,7 +17,8 @@ import pytest
 from raw import BINARY, CONT, TEXT, TIMEOUT, App, Echo, Raw, frame, serving, until
 
 from nbws.server.frames import FRAMES, Assembler
-from nbws.server.http1 import ENOUGH
+from nbws.server.http1 import ENOUGH, RequestInput
+from nbws.server.limits import Limits
 from nbws.core.errors import HTTPException
 from nbws.core.response import Response
 from nbws.server.parser import RequestParser
@@ -25,12 +27,6 @@ from nbws.transports.asgi import asgi
 from nbws.app import App as AnyApp
 
 KIB = 1024
-
-
-@pytest.fixture(params=['asyncio', 'uvloop'])
-def uvloop(request: pytest.FixtureRequest) -> bool:
-    if request.param == 'uvloop': pytest.importorskip('uvloop')
-    return bool(request.param == 'uvloop')
 
 
 class Turns:
@@ -135,6 +131,24 @@ def test_a_body_as_fast_as_it_can_be_read(uvloop: bool) -> None:
     with serving(Counts(), uvloop=uvloop) as server, Raw(server) as client, turns.of(server.loop):
         with sending(client, b'POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n' % size + bytes(size)):
             assert client.response()[2] == b'%d' % size
+    assert turns.most <= 3 * 256 * KIB
+
+
+def test_what_comes_behind_a_refusal(uvloop: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    "It is read, so that the answer is not lost; while it came as fast as it could, nobody else had a turn."
+    turns, receive, size = Turns(), RequestInput.receive, 20 * 2**20
+    def counting(self: RequestInput, data: bytes) -> None:
+        turns.things[turns.turn] += len(data)
+        receive(self, data)
+    monkeypatch.setattr(RequestInput, 'receive', counting)
+    limits = Limits(max_body=1000, close_timeout=TIMEOUT)
+    with serving(uvloop=uvloop, limits=limits) as server, Raw(server) as client, turns.of(server.loop):
+        client.send(b'POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n' % size)
+        client.send(bytes(size))
+        assert client.response()[0] == 413
+        client.sock.shutdown(socket.SHUT_WR)
+        until(lambda: not server.connections)
+    assert sum(turns.things.values()) > size
     assert turns.most <= 3 * 256 * KIB
 
 

@@ -1,5 +1,4 @@
-"""Handlers that are replaced while sockets are open and messages fly: nothing is lost, nothing changes its order."""
-
+"""Handlers that are replaced while sockets are open and messages are on their way: nothing is lost or reordered."""
 from __future__ import annotations
 
 import asyncio
@@ -10,8 +9,10 @@ from typing import Any
 
 import pytest
 from bound import BOUND
+from logs import ExpectLog
 from nbws.common import App
 from nbws.server.listener import Server
+from nbws.web import router
 from nbws.web.succession import adopt
 from websockets.asyncio.client import ClientConnection, connect
 
@@ -21,41 +22,37 @@ SWAPS, MESSAGES, CLIENTS = 100, 1000, 4
 @pytest.fixture
 def served() -> Iterator[tuple[App, Server]]:
     app = App()
-    with Server(app) as server:
-        yield app, server
+    with Server(app) as server: yield app, server
 
 
-def address(server: Server, path: str = "/ws") -> str:
-    """Where sockets connect."""
-    return f"ws://127.0.0.1:{server.port}{path}"
+def address(server: Server, path: str = '/ws') -> str:
+    "Where sockets connect."
+    return f'ws://127.0.0.1:{server.port}{path}'
 
 
 def swap_while(define: Any, done: threading.Event) -> int:
-    """Define handlers again and again, as a cell does that is re-run; says how often."""
+    "Define handlers again and again, as a cell does that is re-run; says how often."
     times = 0
     while times < SWAPS or not done.is_set():
         define(times)
         times += 1
         done.wait(0.001)
-        if times > 100 * SWAPS:
-            break
+        if times > 100 * SWAPS: break
     return times
 
 
 async def converse(ws: ClientConnection, window: int = 20) -> list[str]:
-    """Send numbered messages, at most `window` ahead of their answers; returns the answers."""
+    "Send numbered messages, at most `window` ahead of their answers; returns the answers."
     answers: list[str] = []
     for i in range(MESSAGES):
-        await ws.send(json.dumps({"n": i}))
-        while i - len(answers) >= window:
-            answers.append(await ws.recv())
-    while len(answers) < MESSAGES:
-        answers.append(await ws.recv())
+        await ws.send(json.dumps({'n': i}))
+        while i - len(answers) >= window: answers.append(await ws.recv())
+    while len(answers) < MESSAGES: answers.append(await ws.recv())
     return answers
 
 
 def run_clients(server: Server, define: Any) -> list[list[str]]:
-    """Several clients talk while the handlers are swapped in another thread."""
+    "Several clients talk while the handlers are swapped in another thread."
     done = threading.Event()
     swapper = threading.Thread(target=swap_while, args=(define, done))
 
@@ -68,8 +65,7 @@ def run_clients(server: Server, define: Any) -> list[list[str]]:
             done.set()
             await asyncio.gather(*(ws.close() for ws in sockets))
 
-    try:
-        return asyncio.run(main())
+    try: return asyncio.run(main())
     finally:
         done.set()
         swapper.join(BOUND)
@@ -80,16 +76,14 @@ def test_message_handler(served: tuple[App, Server]) -> None:
     versions = set()
 
     def define(version: int) -> None:
-        @app.ws("/ws")
+        @app.ws('/ws')
         async def ws(n: int) -> str:
-            if n % 10 == 0:
-                await asyncio.sleep(0)
+            if n % 10 == 0: await asyncio.sleep(0)
             versions.add(version)
             return str(n)
 
     define(0)
-    for answers in run_clients(server, define):
-        assert answers == [str(i) for i in range(MESSAGES)]
+    for answers in run_clients(server, define): assert answers == [str(i) for i in range(MESSAGES)]
     assert len(versions) > 5
 
 
@@ -97,42 +91,36 @@ def test_sync_handler(served: tuple[App, Server]) -> None:
     app, server = served
 
     def define(version: int) -> None:
-        @app.ws("/ws")
-        def ws(n: int) -> str:
-            return str(n)
+        @app.ws('/ws')
+        def ws(n: int) -> str: return str(n)
 
     define(0)
-    for answers in run_clients(server, define):
-        assert answers == [str(i) for i in range(MESSAGES)]
+    for answers in run_clients(server, define): assert answers == [str(i) for i in range(MESSAGES)]
 
 
 def test_conn_and_disconn(served: tuple[App, Server]) -> None:
-    """Each version keeps its clients in a list of its own, as a cell with `users = {}` does."""
+    "Each version keeps its clients in a list of its own, as a cell with `users = {}` does."
     app, server = served
     current: dict[str, list[Any]] = {}
 
     def define(version: int) -> None:
         users: list[Any] = []
 
-        def on_conn(ws: Any) -> None:
-            users.append(ws)
+        def on_conn(ws: Any) -> None: users.append(ws)
 
-        def on_disconn(ws: Any) -> None:
-            users.remove(ws)
+        def on_disconn(ws: Any) -> None: users.remove(ws)
 
-        async def message(ws: Any, n: int) -> str | None:
-            return str(n) if ws in users else "forgotten"
+        async def message(ws: Any, n: int) -> str | None: return str(n) if ws in users else 'forgotten'
 
-        app.ws("/ws", conn=on_conn, disconn=on_disconn)(message)
-        current["users"] = users
+        app.ws('/ws', conn=on_conn, disconn=on_disconn)(message)
+        current['users'] = users
 
     define(0)
-    for answers in run_clients(server, define):
-        assert answers == [str(i) for i in range(MESSAGES)]
+    for answers in run_clients(server, define): assert answers == [str(i) for i in range(MESSAGES)]
     with Server(App()):  # Any other work: the last sockets leave by the current version
         pass
     server.stop()
-    assert current["users"] == []
+    assert current['users'] == []
 
 
 def test_pull_handler(served: tuple[App, Server]) -> None:
@@ -140,18 +128,15 @@ def test_pull_handler(served: tuple[App, Server]) -> None:
     ended: list[int] = []
 
     def define(version: int) -> None:
-        @app.ws("/ws")
+        @app.ws('/ws')
         async def ws(websocket: Any) -> None:
             await websocket.accept()
             try:
-                async for message in websocket:
-                    await websocket.send(str(json.loads(message)["n"]))
-            finally:
-                ended.append(version)
+                async for message in websocket: await websocket.send(str(json.loads(message)['n']))
+            finally: ended.append(version)
 
     define(0)
-    for answers in run_clients(server, define):
-        assert answers == [str(i) for i in range(MESSAGES)]
+    for answers in run_clients(server, define): assert answers == [str(i) for i in range(MESSAGES)]
     assert len(set(ended)) > 5
 
 
@@ -160,22 +145,16 @@ def test_push_becomes_pull_and_back(served: tuple[App, Server]) -> None:
 
     def define(version: int) -> None:
         if version % 2:
-
-            @app.ws("/ws")
+            @app.ws('/ws')
             async def pull(websocket: Any) -> None:
                 await websocket.accept()
-                async for message in websocket:
-                    await websocket.send(str(json.loads(message)["n"]))
-
+                async for message in websocket: await websocket.send(str(json.loads(message)['n']))
         else:
-
-            @app.ws("/ws")
-            async def push(n: int) -> str:
-                return str(n)
+            @app.ws('/ws')
+            async def push(n: int) -> str: return str(n)
 
     define(0)
-    for answers in run_clients(server, define):
-        assert answers == [str(i) for i in range(MESSAGES)]
+    for answers in run_clients(server, define): assert answers == [str(i) for i in range(MESSAGES)]
 
 
 def test_whole_app_is_replaced(served: tuple[App, Server]) -> None:
@@ -184,9 +163,8 @@ def test_whole_app_is_replaced(served: tuple[App, Server]) -> None:
     def fresh(version: int) -> App:
         new = App()
 
-        @new.ws("/ws")
-        async def ws(n: int) -> str:
-            return str(n)
+        @new.ws('/ws')
+        async def ws(n: int) -> str: return str(n)
 
         return new
 
@@ -200,24 +178,51 @@ def test_whole_app_is_replaced(served: tuple[App, Server]) -> None:
         asyncio.run_coroutine_threadsafe(take(fresh(version)), server.loop).result(BOUND)
 
     define(0)
-    for answers in run_clients(server, define):
-        assert answers == [str(i) for i in range(MESSAGES)]
+    for answers in run_clients(server, define): assert answers == [str(i) for i in range(MESSAGES)]
     assert server.app is not app
 
 
 def test_removed_route_closes_its_sockets(served: tuple[App, Server]) -> None:
     app, server = served
 
-    @app.ws("/ws")
-    async def ws(n: int) -> str:
-        return str(n)
+    @app.ws('/ws')
+    async def ws(n: int) -> str: return str(n)
 
     async def main() -> int | None:
         async with connect(address(server)) as ws:
             await ws.send('{"n": 1}')
-            assert await ws.recv() == "1"
+            assert await ws.recv() == '1'
             app.remove(app.table.routes)
             await asyncio.wait_for(ws.wait_closed(), BOUND)
             return ws.close_code
 
     assert asyncio.run(main()) == 1012
+
+
+def test_a_conn_that_does_not_end_holds_no_socket_at_the_old_handlers(
+        served: tuple[App, Server], monkeypatch: pytest.MonkeyPatch, expect_log: ExpectLog) -> None:
+    "Neither its own nor those behind it: sockets move one after the other, and there is a time for all of them."
+    expect_log('conn or disconn takes over', times=2)
+    monkeypatch.setattr(router, 'MOVING', 0.05)
+    app, server = served
+
+    def define(version: int) -> None:
+        async def conn(ws: Any) -> None:
+            if version: await asyncio.Event().wait()
+
+        @app.ws('/ws', conn=conn)
+        async def ws(n: int) -> str: return f'version {version}'
+
+    async def main() -> None:
+        sockets = [await connect(address(server)) for _ in range(CLIENTS)]
+        for version in 1, 2:
+            define(version)
+            for ws in sockets:
+                answer = ''
+                while answer != f'version {version}': # A message may still meet the old one
+                    await ws.send('{"n": 1}')
+                    answer = str(await ws.recv())
+        for ws in sockets: await ws.close()
+
+    define(0)
+    asyncio.run(asyncio.wait_for(main(), BOUND))

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import raw
 from live import BOUND, Live, ended, live
+from logs import ExpectLog
 from websockets.exceptions import InvalidStatus
 
 from nbws.app import App
@@ -25,10 +26,11 @@ def refused(c: Live, path: str = '/', **options: Any) -> tuple[int, str]:
 
 # Both of one handler
 
-def test_hybrid():
+def test_hybrid() -> None:
+    "A GET route whose handler takes `websocket` answers the page with None and serves the socket."
     app = App()
     @app.get('/')
-    async def both(websocket, request):
+    async def both(websocket: Any, request: Any) -> Any:
         if websocket is None: return PlainTextResponse(f'page at {request.path}')
         await websocket.accept()
         await websocket.send(await websocket.receive())
@@ -40,10 +42,11 @@ def test_hybrid():
         assert ended(ws) == (1000, '')
 
 
-def test_ws_routes_can_pull():
+def test_ws_routes_can_pull() -> None:
+    "With parameters from the path and the query; the page below the same path asks for an upgrade."
     app = App()
     @app.ws('/ws/{room}')
-    async def pull(websocket, room: str, n: int = 0, session=None):
+    async def pull(websocket: Any, room: str, n: int = 0, session: Any = None) -> None:
         async for message in websocket: await websocket.send(P(f'{room} {n} {message}'))
     with live(app) as c:
         ws = c.ws('/ws/tea?n=3')
@@ -52,23 +55,23 @@ def test_ws_routes_can_pull():
         assert c.get('/ws/tea').status_code == 426
 
 
-def test_signatures_that_cannot_work():
+def test_signatures_that_cannot_work() -> None:
     app = App()
     with pytest.raises(SignatureError, match='has to be async'):
         @app.ws('/')
-        def sync(websocket): ...
+        def sync(websocket: Any) -> None: ...
     with pytest.raises(SignatureError, match='drop `conn`'):
         @app.ws('/', conn=lambda: None)
-        async def both(websocket): ...
+        async def both(websocket: Any) -> None: ...
     assert not app.routes
 
 
 # Before accept
 
-def test_answers_instead_of_a_socket(expect_log):
+def test_answers_instead_of_a_socket(expect_log: ExpectLog) -> None:
     app = App()
     @app.ws('/{what}')
-    async def gate(websocket, what: str):
+    async def gate(websocket: Any, what: str) -> Any:
         if what == 'returns': return P('no')
         if what == 'raises': raise HTTPException(401, 'who are you?')
         if what == 'breaks': raise KeyError('mine')
@@ -82,10 +85,10 @@ def test_answers_instead_of_a_socket(expect_log):
         assert refused(c, '/ends') == (403, '403 the handler did not accept the socket')
 
 
-def test_yields_before_accept_are_the_answer(expect_log):
+def test_yields_before_accept_are_the_answer(expect_log: ExpectLog) -> None:
     app, closed = App(), threading.Event()
     @app.get('/{what}')
-    async def page(websocket, what: str):
+    async def page(websocket: Any, what: str) -> Any:
         try:
             if what == 'raises': raise HTTPException(404)
             yield 'a'
@@ -102,10 +105,10 @@ def test_yields_before_accept_are_the_answer(expect_log):
             client.get(raw.handshake('/breaks'))
 
 
-def test_yields_after_accept_go_to_the_socket():
+def test_yields_after_accept_go_to_the_socket() -> None:
     app, done = App(), threading.Event()
     @app.ws('/')
-    async def count(websocket):
+    async def count(websocket: Any) -> Any:
         try:
             await websocket.accept()
             n = 0
@@ -127,10 +130,11 @@ def test_yields_after_accept_go_to_the_socket():
         assert done.wait(BOUND)
 
 
-def test_the_handshake():
+def test_the_handshake() -> None:
+    "The handler chooses the subprotocol and adds header fields."
     app = App()
     @app.ws('/')
-    async def chosen(websocket):
+    async def chosen(websocket: Any) -> None:
         offered = websocket.request.subprotocols
         await websocket.accept(subprotocol=offered[-1] if offered else None, headers={'X-Mine': 'yes'})
         await websocket.accept() # Again is harmless
@@ -140,12 +144,12 @@ def test_the_handshake():
         assert (ws.subprotocol, ws.response.headers['x-mine'], ws.recv(BOUND)) == ('b', 'yes', 'ok')
 
 
-def test_a_client_that_leaves_during_the_handshake():
+def test_a_client_that_leaves_during_the_handshake() -> None:
     app, asked, left = App(), threading.Event(), []
     done = threading.Event()
     gate: list[asyncio.Event] = []
     @app.ws('/')
-    async def slow(websocket):
+    async def slow(websocket: Any) -> None:
         gate.append(asyncio.Event())
         asked.set()
         await gate[0].wait()
@@ -168,10 +172,10 @@ def test_a_client_that_leaves_during_the_handshake():
 # After accept
 
 @pytest.mark.parametrize('debug', [False, True])
-def test_exceptions_close_with_1011(debug, expect_log):
+def test_exceptions_close_with_1011(debug: bool, expect_log: ExpectLog) -> None:
     app = App(debug=debug)
     @app.ws('/')
-    async def breaks(websocket):
+    async def breaks(websocket: Any) -> None:
         await websocket.accept()
         raise KeyError('mine')
     expect_log("KeyError: 'mine'", 1)
@@ -179,17 +183,18 @@ def test_exceptions_close_with_1011(debug, expect_log):
     assert app.routes[0].stats.errors == 1
 
 
-def test_close_codes():
+def test_close_codes() -> None:
+    "A handler hears how its socket ended: by itself, by a close frame, by a lost connection."
     app, codes, done = App(), [], threading.Event()
     @app.ws('/closes')
-    async def closes(websocket):
+    async def closes(websocket: Any) -> None:
         await websocket.accept()
         await websocket.close(4001, 'enough')
         try: await websocket.receive()
         except WebSocketDisconnect as e: codes.append(e.code)
         done.set()
     @app.ws('/left')
-    async def left(websocket):
+    async def left(websocket: Any) -> None:
         try: await websocket.receive()
         except WebSocketDisconnect as e: codes.append((e.code, e.reason))
         try: await websocket.send('late')
@@ -208,10 +213,10 @@ def test_close_codes():
     assert codes == [4001, (4002, 'bye'), 4002, (1006, ''), 1006]
 
 
-def test_receive_waits_no_longer_than_its_timeout():
+def test_receive_waits_no_longer_than_its_timeout() -> None:
     app = App()
     @app.ws('/')
-    async def waits(websocket):
+    async def waits(websocket: Any) -> None:
         with pytest.raises(TimeoutError, match=r'no message within 0.01 s'): await websocket.receive(timeout=0.01)
         await websocket.send('silence')
         await websocket.send(await websocket.receive(timeout=BOUND))
@@ -222,10 +227,11 @@ def test_receive_waits_no_longer_than_its_timeout():
         assert ws.recv(BOUND) == b'x'
 
 
-def test_kinds_of_messages():
+def test_kinds_of_messages() -> None:
+    "Text and bytes are converted to what the handler asks for."
     app = App()
     @app.ws('/')
-    async def kinds(websocket):
+    async def kinds(websocket: Any) -> None:
         await websocket.send(repr(await websocket.receive_text()))
         await websocket.send(repr(await websocket.receive_bytes()))
         await websocket.send(repr(await websocket.receive_json()))
@@ -240,10 +246,10 @@ def test_kinds_of_messages():
         assert [ws.recv(BOUND) for _ in range(8)] == ["'a'", "b'b'", '[1]', '{"a":1}', b'\0', 't', '', b'']
 
 
-def test_only_one_task_receives():
+def test_only_one_task_receives() -> None:
     app = App()
     @app.ws('/')
-    async def both(websocket):
+    async def both(websocket: Any) -> None:
         await websocket.accept()
         first = asyncio.create_task(websocket.receive())
         await asyncio.sleep(0)
@@ -257,10 +263,10 @@ def test_only_one_task_receives():
         assert ws.recv(BOUND) == 'x'
 
 
-def test_a_client_that_does_not_read_stops_the_handler():
+def test_a_client_that_does_not_read_stops_the_handler() -> None:
     app, sent, done = App(), [], threading.Event()
     @app.ws('/')
-    async def floods(websocket):
+    async def floods(websocket: Any) -> None:
         try:
             await websocket.accept()
             for i in range(10_000):
@@ -280,10 +286,10 @@ def test_a_client_that_does_not_read_stops_the_handler():
         assert done.wait(BOUND)
 
 
-def test_a_busy_handler_gets_all_messages_in_order():
+def test_a_busy_handler_gets_all_messages_in_order() -> None:
     app = App()
     @app.ws('/')
-    async def slow(websocket):
+    async def slow(websocket: Any) -> None:
         async for message in websocket:
             await asyncio.sleep(0)
             await websocket.send(message)
@@ -297,11 +303,11 @@ def test_a_busy_handler_gets_all_messages_in_order():
 
 def echo(app: App, mark: str) -> None:
     @app.ws('/')
-    async def handler(websocket):
+    async def handler(websocket: Any) -> None:
         async for message in websocket: await websocket.send(f'{mark}{message}')
 
 
-def test_hand_over_under_load():
+def test_hand_over_under_load() -> None:
     app = App()
     echo(app, '0 ')
     with live(app) as c:
@@ -329,11 +335,11 @@ def test_hand_over_under_load():
             assert ws.recv(BOUND) == 'last x'
 
 
-def test_hand_over_runs_finally_and_keeps_what_waits():
+def test_hand_over_runs_finally_and_keeps_what_waits() -> None:
     app, log, started = App(), [], threading.Event()
     go: list[asyncio.Event] = []
     @app.ws('/')
-    async def old(websocket):
+    async def old(websocket: Any) -> None:
         try:
             await websocket.send('old ' + str(await websocket.receive()))
             go.append(asyncio.Event())
@@ -354,7 +360,7 @@ def test_hand_over_runs_finally_and_keeps_what_waits():
     assert log == ['finally']
 
 
-def test_hand_over_between_the_styles():
+def test_hand_over_between_the_styles() -> None:
     app = App()
     echo(app, 'pull ')
     with live(app) as c:
@@ -362,7 +368,7 @@ def test_hand_over_between_the_styles():
         ws.send('a')
         assert ws.recv(BOUND) == 'pull a'
         @app.ws('/')
-        def push(msg: str): return f'push {msg}'
+        def push(msg: str) -> str: return f'push {msg}'
         ws.send('{"msg": "b"}')
         assert ws.recv(BOUND) == 'push b'
         echo(app, 'pull ')
@@ -372,10 +378,10 @@ def test_hand_over_between_the_styles():
         assert ended(ws) == (1012, 'the route is gone')
 
 
-def test_stopping_the_server_ends_handlers():
+def test_stopping_the_server_ends_handlers() -> None:
     app, codes = App(), []
     @app.ws('/')
-    async def waits(websocket):
+    async def waits(websocket: Any) -> None:
         try: await websocket.receive()
         except WebSocketDisconnect as e: codes.append(e.code)
     with live(app) as c:

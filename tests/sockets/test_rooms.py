@@ -20,14 +20,13 @@ from nbws.server.listener import Server
 from nbws.testing import Client
 
 
-
 @pytest.fixture(params=['asyncio', 'uvloop'])
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     "An app with a room that everybody joins."
     if request.param == 'uvloop': pytest.importorskip('uvloop')
     app = App()
 
-    @app.ws('/', conn=app.room('all').join) # Everybody is in before they hear that they are connected
+    @app.ws('/', conn=app.room('all').join) # Before their clients hear that they are connected
     async def talk(ws: Any, msg: str, times: int = 1) -> None:
         ws.send(f'before {msg}')
         for _ in range(times): app.room('all').send(msg)
@@ -40,8 +39,8 @@ def url(server: Server) -> str: return f'ws://127.0.0.1:{server.port}/'
 
 
 def groups(server: Server) -> set[Any]:
-    "By which ways broadcasts go."
-    return {getattr(ws.conn, "group", None) for ws in server.app.sockets}
+    "The groups that broadcasts go to; None for members that are sent to one by one."
+    return {getattr(ws.conn, 'group', None) for ws in server.app.sockets}
 
 
 @pytest.mark.parametrize('compression', [None, 'deflate'])

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from logs import RECORDS, ExpectLog
 from bound import BOUND
-from raw import get, serving
+from raw import Raw, get, serving, until
 from websockets.sync.client import connect
 
 from nbws import App
@@ -83,13 +83,8 @@ def visit(server: Server, path: str) -> socket.socket:
     return s
 
 
-def until(true: Callable[[], Any]) -> None:
-    "Wait until it is true, within the test's own timeout."
-    while not true(): time.sleep(.01)
-
-
 async def true(condition: Callable[[], Any]) -> None:
-    "The same on a loop."
+    "As `until`, on a loop; whoever calls it has the bound."
     while not condition(): await asyncio.sleep(.01)  # noqa: ASYNC110
 
 
@@ -162,7 +157,8 @@ def test_where_functions_come_to_their_end_there_are_no_more_threads(monkeypatch
         await asyncio.sleep(0)
         assert len(threads._threads) == 1
         for ended, cpu, n in (1, 0.0, 1), (0, 1e6, 2), (1, 0.0, 2), (0, 0.0, 5):
-            threads._ended, threads._looked = ended, (time.monotonic() - 1, time.process_time() - cpu)
+            growth = threads._growth
+            growth.ended, growth.clock, growth.cpu = ended, time.monotonic() - 1, time.process_time() - cpu
             threads._look()
             assert len(threads._threads) == n
         gate.set()
@@ -281,34 +277,24 @@ def echo(environ: Any, start: Any) -> list[bytes]:
 
 def test_bodies_that_come_slowly_hold_no_thread() -> None:
     with serving(as_app(echo)) as server, ExitStack() as stack:
-        slow = [stack.enter_context(socket.create_connection(('127.0.0.1', server.port), BOUND)) for _ in range(MANY)]
-        for s in slow: s.sendall(b'POST / HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 100000\r\n\r\n1')
+        slow = [stack.enter_context(Raw(server)) for _ in range(MANY)]
+        for client in slow: client.send(b'POST / HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 100000\r\n\r\n1')
         assert get(server, '/')[1].startswith(b'0')
         assert len(server.workers.threads._threads) == 1
-        slow[0].sendall(b'x' * 99_994 + b'last!')
-        assert b'100000 last!' in read_until(slow[0], b'last!')
-
-
-def read_until(s: socket.socket, end: bytes) -> bytes:
-    heard = b''
-    while end not in heard:
-        chunk = s.recv(4096)
-        assert chunk, heard
-        heard += chunk
-    return heard
+        slow[0].send(b'x' * 99_994 + b'last!')
+        assert b'100000 last!' in slow[0].until(b'last!')
 
 
 def test_a_long_body_and_a_chunked_one() -> None:
     "A long one is in a file meanwhile; the length of a chunked one is known, for Django asks for it."
-    with serving(as_app(echo)) as server:
-        with socket.create_connection(('127.0.0.1', server.port), BOUND) as s:
-            n = 3 * 2**20
-            head = b'POST / HTTP/1.1\r\nhost: 127.0.0.1\r\n'
-            s.sendall(head + b'content-length: %d\r\n\r\n' % n + b'x' * (n - 5) + b'last!')
-            assert b'%d last!' % n in read_until(s, b'last!')
-            s.sendall(head + b'transfer-encoding: chunked\r\n\r\n5\r\nfirst\r\n6\r\n last!\r\n0\r\n\r\n')
-            answer = read_until(s, b'last!')
-            assert b'11 last!' in answer and b'x-length: 11' in answer
+    with serving(as_app(echo)) as server, Raw(server) as client:
+        n = 3 * 2**20
+        head = b'POST / HTTP/1.1\r\nhost: 127.0.0.1\r\n'
+        client.send(head + b'content-length: %d\r\n\r\n' % n + b'x' * (n - 5) + b'last!')
+        assert b'%d last!' % n in client.until(b'last!')
+        client.send(head + b'transfer-encoding: chunked\r\n\r\n5\r\nfirst\r\n6\r\n last!\r\n0\r\n\r\n')
+        answer = client.until(b'last!')
+        assert b'11 last!' in answer and b'x-length: 11' in answer
 
 
 def test_a_thread_that_was_not_scheduled_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from logs import ExpectLog
 
 from nbws.core.html import render
 from nbws.web import assets as web
 
 
 def test_what_is_not_in_the_package_comes_from_the_cdn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-                                                       expect_log) -> None:
+                                                       expect_log: ExpectLog) -> None:
     "The log says so, once a file."
     (tmp_path/'ws.js').touch()
     monkeypatch.setattr(web, 'STATIC', tmp_path)

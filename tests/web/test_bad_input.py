@@ -273,6 +273,7 @@ def test_a_long_form_costs_as_much_as_its_bytes() -> None:
 # ---------------------------------------------------------------- through the transports
 
 def post(url: str, body: bytes, kind: str) -> tuple[int, str]:
+    "Status and text of the answer."
     reply = httpx.post(url, content=body, headers={'content-type': kind}, timeout=BOUND)
     return reply.status_code, reply.text
 
@@ -321,6 +322,7 @@ def test_the_limit_can_be_set() -> None:
 # ---------------------------------------------------------------- JSON that Python reads and nobody can render
 
 def nested(depth: int) -> list[str]:
+    "JSON of lists and objects that lie in each other."
     half, odd = divmod(depth - 1, 2)
     return ['{"x":' + '[' * (depth - 1) + ']' * (depth - 1) + '}', '{"x":' * depth + '1' + '}' * depth,
             '{"x":' + '[' * odd + '[{"[":' * half + '1' + '}]' * half + ']' * odd + '}']

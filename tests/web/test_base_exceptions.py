@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 import tornado.web
 import tornado.websocket
+from bound import BOUND
 from logs import ExpectLog
 from raw import get, serving
-from test_failures import BOUND, CANCELLED
+from test_failures import CANCELLED
 from websockets.exceptions import ConnectionClosedError
 from websockets.sync.client import connect
 
@@ -48,12 +49,14 @@ WHEN = ['before', 'after']
 
 
 async def fails(how: str, when: str = 'before') -> None:
+    "Raise one of `ERRORS`, before or after an await."
     if how == 'fine': return
     if when == 'after': await asyncio.sleep(0.001)
     raise ERRORS[how].with_traceback(None)
 
 
 def make() -> App:
+    "An app whose handlers of every kind fail as their path or message says."
     app = App(exception_handlers={ZeroDivisionError: failing})
 
     @app.get('/async/{when}/{how}')

@@ -196,7 +196,8 @@ def with_fields() -> App:
 def by_asgi(app: Any, path: str) -> list[Any]:
     "What an app of ours sends to a foreign server."
     sent: list[Any] = []
-    async def receive() -> Any: return {'type': 'http.request', 'body': b''}
+    body = [{'type': 'http.request', 'body': b''}]
+    async def receive() -> Any: return body.pop() if body else await asyncio.Event().wait() # The client stays
     async def send(message: Any) -> None: sent.append(message)
     scope = {'type': 'http', 'method': 'GET', 'path': path, 'headers': [(b'host', b'localhost')], 'query_string': b''}
     async def run() -> None:

@@ -1,4 +1,6 @@
-"""What a handler raises ends its own call, and nothing else: also what Python keeps apart from other errors."""
+"""`sys.exit()` in a handler or a task, and a handler whose own task somebody else cancels: on both kinds of loops.
+
+Each ends its own call and nothing else. What else may be raised, and where, stands in `test_base_exceptions`."""
 from __future__ import annotations
 
 import asyncio
@@ -15,9 +17,7 @@ from websockets.exceptions import ConnectionClosedError
 from websockets.sync.client import connect
 
 from nbws import App
-from nbws.adapters.detect import as_app
 from nbws.server.listener import Server
-from nbws.tremolo import Tremolo
 
 # Python 3.10 cannot tell whose end it is that a handler hears of: its connection is dropped
 CANCELLED = pytest.param('cancelled', marks=pytest.mark.skipif(sys.version_info < (3, 11), reason='needs cancelling()'))
@@ -31,15 +31,14 @@ async def cancelled() -> None:
 
 
 async def fails(how: str) -> None:
+    "Raise, or be cancelled, as `how` says."
     if how == 'exit': sys.exit('from a handler')
     await cancelled()
 
 
 def make() -> App:
+    "An app whose handlers of every kind fail as their path or message says."
     app = App(debug=True)
-
-    @app.get('/sync')
-    def sync() -> None: sys.exit('from a handler')
 
     @app.get('/answer/{how}')
     async def answer(how: str) -> None: await fails(how)
@@ -98,12 +97,6 @@ def test_an_answer(server: Server, expect_log: ExpectLog, how: str) -> None:
     assert get(server, '/fine') == (200, b'fine')
 
 
-def test_a_sync_handler(server: Server, expect_log: ExpectLog) -> None:
-    expect_log(NAMES['exit'], times=1)
-    assert get(server, '/sync')[0] == 500
-    assert get(server, '/fine') == (200, b'fine')
-
-
 @pytest.mark.parametrize('how', ['exit', CANCELLED])
 def test_a_stream_breaks_off(server: Server, expect_log: ExpectLog, how: str) -> None:
     expect_log(NAMES[how], times=1)
@@ -131,37 +124,3 @@ def test_a_task(server: Server, expect_log: ExpectLog, path: str) -> None:
     expect_log(r'sys\.exit\(\) in a task', times=1)
     assert get(server, path) == (200, b'begun')
     assert get(server, '/fine') == (200, b'fine')
-
-
-def test_in_tremolos_spelling(expect_log: ExpectLog) -> None:
-    app = Tremolo()
-
-    @app.route('/')
-    async def home(response: Any, **_: Any) -> None: sys.exit('from a handler')
-
-    expect_log(NAMES['exit'], times=1)
-    with serving(app) as server:
-        for _ in range(2): assert get(server, '/missing')[0] == 404
-        assert get(server, '/')[0] == 500
-        assert get(server, '/missing')[0] == 404
-
-
-def wsgi(environ: Any, start: Any) -> list[bytes]:
-    if environ['PATH_INFO'] == '/': sys.exit('from a handler')
-    start('200 OK', [])
-    return [b'fine']
-
-
-async def asgi(scope: Any, receive: Any, send: Any) -> None:
-    if scope['type'] == 'lifespan': return
-    if scope['path'] == '/': sys.exit('from a handler')
-    await send({'type': 'http.response.start', 'status': 200, 'headers': []})
-    await send({'type': 'http.response.body', 'body': b'fine'})
-
-
-@pytest.mark.parametrize('app', [wsgi, asgi], ids=['wsgi', 'asgi'])
-def test_other_peoples_applications(expect_log: ExpectLog, app: Any) -> None:
-    expect_log(NAMES['exit'], times=1)
-    with serving(as_app(app)) as server:
-        assert get(server, '/')[0] == 500
-        assert get(server, '/fine') == (200, b'fine')

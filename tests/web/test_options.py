@@ -32,12 +32,19 @@ MAKERS = [App, fast_app, Tremolo]
     ('ext', "'exts'"), ('titel', "'title'"), ('debg', "'debug'"), ('hdr', "'hdrs'"), ('befor', "'before'"),
     ('secretkey', "'secret_key'"), ('onstartup', "'on_startup'"), ('max_ages', "'max_age'"), ('ws_hdrs', "'ws_hdr'"),
     ('same_sites', "'same_site'"),
-    ('middleware', 'app.middleware'), ('routes', 'app.route'), ('nonsense', 'there are')])
+    ('nonsense', 'there are')])
 def test_an_unknown_keyword_of_an_app_is_refused_with_the_nearest(maker: Any, given: str, told: str) -> None:
     with pytest.raises(OptionError, match=given) as error: maker(**{given: True})
     assert told in str(error.value)
     assert 'bodykw' in str(error.value)
     assert isinstance(error.value, (TypeError, NbwsError))
+
+
+@pytest.mark.parametrize('maker', MAKERS)
+@pytest.mark.parametrize(('given', 'told'), [('middleware', '@app.middleware'), ('routes', '@app.route')])
+def test_what_is_no_middleware_and_no_route_is_refused(maker: Any, given: str, told: str) -> None:
+    with pytest.raises(OptionError, match='True is no') as error: maker(**{given: True})
+    assert told in str(error.value)
 
 
 def test_fast_apps_own_parameters_are_among_the_nearest() -> None:
@@ -83,6 +90,7 @@ def test_siblings_refuse_too() -> None:
 
 
 def run(folder: Path, source: str) -> AbstractContextManager[Process]:
+    "A program with this text, run by Python."
     (folder/'program.py').write_text(textwrap.dedent(source))
     return running([sys.executable, 'program.py'], cwd=folder)
 

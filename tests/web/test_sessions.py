@@ -1,10 +1,8 @@
-"""Sessions: logins get a new id, apps have their own, nobody's traffic throws out somebody else's; and the key."""
+"""Sessions: logins get a new id, apps have their own, nobody's traffic throws out somebody else's."""
 from __future__ import annotations
 
 import copy
 import json
-import os
-import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,15 +10,14 @@ from typing import Any
 
 import pytest
 from bound import BOUND
+from logs import ExpectLog
 from processes import asgi_server, nbws, running
 from raw import Raw, text
 
 from nbws import App
 from nbws.core.data import Fields
-from nbws.core.errors import NbwsError
 from nbws.core.request import Request
 from nbws.server.listener import Server
-from nbws.web.keys import secret_key
 from nbws.web.session_data import Session
 from nbws.web.session_store import ENDED, LARGEST, LIVE
 from nbws.web.sessions import Sessions
@@ -29,15 +26,11 @@ from nbws.testing import Client
 from nbws.tremolo import Tremolo
 
 
-@pytest.fixture(autouse=True)
-def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    "A data folder of this test's own."
-    monkeypatch.setenv('XDG_DATA_HOME', str(tmp_path/'data'))
-    monkeypatch.delenv('NBWS_SECRET_KEY', raising=False)
-    return tmp_path/'data'/'nbws'
+pytestmark = pytest.mark.usefixtures('data')
 
 
 def make(kind: Any = App, **options: Any) -> Any:
+    "An app that shows its session, and changes it in every way."
     app = kind(**options)
     @app.get('/')
     async def home(session: dict[str, Any]) -> str: return json.dumps(session)
@@ -191,6 +184,7 @@ class Page:
 
 
 def says(raw: Raw, msg: str) -> Any:
+    "What the handler answers to a message."
     raw.send(text(json.dumps({'msg': msg})))
     return json.loads(raw.frame()[2])
 
@@ -313,10 +307,12 @@ def test_a_session_is_a_dict() -> None:
 # ---------------------------------------------------------------- time and traffic
 
 def visit(cookie: str = '', peer: str = '192.0.2.1') -> Request:
+    "A request with this cookie, from this address."
     return Request(headers={'cookie': cookie} if cookie else {}, peer=(peer, 1))
 
 
 def given(sessions: Sessions, session: Session) -> str:
+    "The cookie that the answer sets, as the browser sends it back."
     value = sessions.save(session)
     assert value
     return value.partition(';')[0]
@@ -336,7 +332,7 @@ def test_the_clock_steps_back(client: Client, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize(('others', 'peer'), [
     ('no data', '192.0.2.1'), ('small', '192.0.2.1'), ('large', '192.0.2.1'), ('come back', '192.0.2.2')])
-def test_a_large_session_stays(others: str, peer: str, expect_log: Any) -> None:
+def test_a_large_session_stays(others: str, peer: str, expect_log: ExpectLog) -> None:
     "10,050 visitors come by, of the same address or of another; with large sessions too, which are 50 MB together."
     expect_log('more than a cookie can hold', times=1)
     sessions = Sessions('a key for this test')
@@ -389,7 +385,7 @@ def test_what_a_socket_wrote_stays() -> None:
     assert sessions.load(visit(cookie)) == {'n': 2, 'seen': [3]}
 
 
-def test_what_is_too_large_even_for_memory(expect_log: Any) -> None:
+def test_what_is_too_large_even_for_memory(expect_log: ExpectLog) -> None:
     expect_log('is larger than sessions may be')
     sessions = Sessions('a key for this test')
     session = sessions.load(visit())
@@ -442,7 +438,7 @@ def test_apps_that_are_to_share() -> None:
     assert b.sessions.load(visit(given(a.sessions, session))) == {'n': 1}
 
 
-def test_a_mounted_app_is_a_part(expect_log: Any) -> None:
+def test_a_mounted_app_is_a_part(expect_log: ExpectLog) -> None:
     whole, part, own = make(), make(), make(secret_key='its own')
     inner = make()
     part.mount('/inner', inner)
@@ -473,6 +469,7 @@ NOTEBOOK = {'nbformat': 4, 'nbformat_minor': 5, 'metadata': {}, 'cells': [
 
 
 def fetch(port: int, path: str, cookie: str = '') -> tuple[str, str]:
+    "The text of an answer, and the cookie that it sets."
     import http.client
     at = http.client.HTTPConnection('127.0.0.1', port, timeout=BOUND)
     try:
@@ -526,56 +523,3 @@ def test_a_cell_that_is_run_again_knows_its_visitors() -> None:
     cookie = given(old.sessions, session)
     adopt(fresh, old)
     assert fresh.sessions.load(visit(cookie)) == {'auth': 'ann'}
-
-
-# ---------------------------------------------------------------- the key
-
-@pytest.mark.parametrize(('content', 'mode', 'place', 'why'), [
-    ('', 0o600, 0o700, 'it is empty'), ('  \n', 0o600, 0o700, 'it is empty'), ('short', 0o600, 0o700, 'too short'),
-    ('k' * 40, 0o644, 0o700, 'its mode is 0644'), ('k' * 40, 0o640, 0o700, 'its mode is 0640'),
-    ('k' * 40, 0o600, 0o770, 'its folder has the mode 0770'), ('k' * 40, 0o600, 0o777, 'its folder has the mode 0777'),
-])
-def test_a_key_that_is_none(content: str, mode: int, place: int, why: str, data: Path, expect_log: Any) -> None:
-    "The request is refused, and the developer told why and what to do: no session is signed by it."
-    data.mkdir(parents=True)
-    file = data/'session.key'
-    file.write_text(content)
-    file.chmod(mode)
-    data.chmod(place)
-    with pytest.raises(NbwsError, match=why) as told: secret_key()
-    for word in (str(file), 'NBWS_SECRET_KEY', 'secret_key'): assert word in str(told.value)
-    expect_log(re.escape(str(file)))
-    with Client(make()) as client:
-        assert client.get('/put/auth/ann').status == 500
-        assert not client.cookies
-    os.environ['NBWS_SECRET_KEY'] = 'from the environment'
-    try: assert secret_key() == 'from the environment'
-    finally: del os.environ['NBWS_SECRET_KEY']
-
-
-@pytest.mark.skipif(not hasattr(os, 'geteuid') or os.geteuid() != 0, reason='only root can give a file away')
-def test_a_key_of_somebody_else(data: Path) -> None:
-    secret_key()
-    os.chown(data/'session.key', 65534, 65534)
-    with pytest.raises(NbwsError, match='belongs to another user'): secret_key()
-    os.chown(data/'session.key', 0, 0)
-    os.chown(data, 65534, 65534)
-    with pytest.raises(NbwsError, match='its folder belongs to another user'): secret_key()
-    os.chown(data, 0, 0)
-    assert secret_key()
-
-
-def test_a_key_of_our_own(data: Path) -> None:
-    key = secret_key()
-    assert secret_key() == key
-    assert len(key) > 30
-    assert data.stat().st_mode & 0o777 == 0o700
-    (data/'session.key').chmod(0o400)
-    assert secret_key() == key
-
-
-def test_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, expect_log: Any) -> None:
-    (tmp_path/'file').write_text('')
-    monkeypatch.setenv('XDG_DATA_HOME', str(tmp_path/'file'))
-    expect_log('sessions last as long as this process')
-    assert secret_key()

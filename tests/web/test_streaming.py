@@ -3,18 +3,22 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 import raw
 from live import BOUND, Live, live
+from logs import ExpectLog
 
 from nbws.app import App
 from nbws.common import EventStream, sse_message
 from nbws.server.limits import Limits
 from nbws.core.html import P
 from nbws.core.errors import HTTPException, StartError
+from nbws.core.request import Request
 from nbws.core.response import HTMLResponse, Response, StreamingResponse
 from nbws.core.routing import Owner
 from nbws.server.listener import Server
@@ -38,11 +42,11 @@ async def settled(values: list[Any]) -> None:
 # Generators
 
 @pytest.mark.parametrize('kind', ['async', 'sync'])
-def test_what_is_yielded_is_streamed(kind):
+def test_what_is_yielded_is_streamed(kind: str) -> None:
     app, go = App(), event()
     if kind == 'async':
         @app.get('/')
-        async def page(n: int = 2):
+        async def page(n: int = 2) -> AsyncIterator[Any]:
             yield P('first')
             await Workers.here().threads.run(go.wait, BOUND)
             for i in range(n): yield f'<b>{i}</b>'
@@ -50,7 +54,7 @@ def test_what_is_yielded_is_streamed(kind):
             yield b'\0'
     else:
         @app.get('/')
-        def page(n: int = 2):
+        def page(n: int = 2) -> Iterator[Any]:
             yield P('first')
             go.wait(BOUND)
             for i in range(n): yield f'<b>{i}</b>'
@@ -67,14 +71,14 @@ def test_what_is_yielded_is_streamed(kind):
 def endless(kind: str, sent: list[int], done: threading.Event) -> Any:
     "A handler that yields without end."
     if kind == 'async':
-        async def page():
+        async def page() -> AsyncIterator[bytes]:
             try:
                 while True:
                     sent.append(1)
                     yield b'x' * 65536
             finally: done.set()
         return page
-    def sync_page():
+    def sync_page() -> Iterator[bytes]:
         try:
             while True:
                 sent.append(1)
@@ -84,7 +88,7 @@ def endless(kind: str, sent: list[int], done: threading.Event) -> Any:
 
 
 @pytest.mark.parametrize('kind', ['async', 'sync'])
-def test_a_client_that_stops_reading_stops_the_generator_and_one_that_leaves_ends_it(kind):
+def test_a_client_that_stops_reading_stops_the_generator_and_one_that_leaves_ends_it(kind: str) -> None:
     app, sent, done = App(), [], event()
     app.get('/')(endless(kind, sent, done))
     with live(app) as c:
@@ -105,7 +109,7 @@ def test_a_client_that_stops_reading_stops_the_generator_and_one_that_leaves_end
 
 
 @pytest.mark.parametrize('kind', ['async', 'sync'])
-def test_a_client_that_resets_ends_the_generator(kind):
+def test_a_client_that_resets_ends_the_generator(kind: str) -> None:
     app, sent, done = App(), [], event()
     app.get('/')(endless(kind, sent, done))
     with live(app) as c:
@@ -116,10 +120,10 @@ def test_a_client_that_resets_ends_the_generator(kind):
         assert done.wait(BOUND)
 
 
-def test_a_generator_that_waits_when_the_client_leaves():
+def test_a_generator_that_waits_when_the_client_leaves() -> None:
     app, done, order = App(), event(), []
     @app.get('/')
-    async def page():
+    async def page() -> AsyncIterator[str]:
         try:
             yield 'a'
             await asyncio.Event().wait()
@@ -135,7 +139,7 @@ def test_a_generator_that_waits_when_the_client_leaves():
     assert order == ['cancelled', 'finally']
 
 
-def test_head_closes_the_generator():
+def test_head_closes_the_generator() -> None:
     app, done = App(), event()
     app.get('/')(endless('async', [], done))
     with live(app) as c:
@@ -144,19 +148,19 @@ def test_head_closes_the_generator():
         assert done.wait(BOUND)
 
 
-def test_errors_before_the_first_chunk_are_answered(expect_log):
+def test_errors_before_the_first_chunk_are_answered(expect_log: ExpectLog) -> None:
     app = App()
     @app.get('/{what}')
-    async def page(what: str):
+    async def page(what: str) -> AsyncIterator[str]:
         if what == 'missing': raise HTTPException(404, 'no such page')
         if what == 'broken': raise KeyError('early')
         yield 'a'
     @app.get('/sync')
-    def sync():
+    def sync() -> Iterator[str]:
         if app: raise HTTPException(410)
         yield 'a'
     @app.get('/nothing')
-    async def nothing():
+    async def nothing() -> AsyncIterator[str]:
         return
         yield
     expect_log("KeyError: 'early'", 1)
@@ -168,10 +172,10 @@ def test_errors_before_the_first_chunk_are_answered(expect_log):
 
 
 @pytest.mark.parametrize('version', ['1.0', '1.1'])
-def test_errors_after_the_first_chunk_break_off_and_are_told_once(version, expect_log):
+def test_errors_after_the_first_chunk_break_off_and_are_told_once(version: str, expect_log: ExpectLog) -> None:
     app = App()
     @app.get('/')
-    async def page():
+    async def page() -> AsyncIterator[str]:
         yield 'begun'
         raise KeyError('late')
     expect_log("KeyError: 'late'", 1)
@@ -184,27 +188,27 @@ def test_errors_after_the_first_chunk_break_off_and_are_told_once(version, expec
         assert app.log[-1].text.endswith("KeyError: 'late'")
 
 
-def test_streaming_response():
+def test_streaming_response() -> None:
     app = App()
-    async def numbers():
+    async def numbers() -> AsyncIterator[str]:
         for i in range(3): yield f'{i}\n'
     @app.get('/')
-    def page(): return StreamingResponse(numbers(), media_type='text/plain', headers={'x-a': 'b'})
+    def page() -> Response: return StreamingResponse(numbers(), media_type='text/plain', headers={'x-a': 'b'})
     @app.get('/list')
-    def listed(): return StreamingResponse(['a', b'b'])
+    def listed() -> Response: return StreamingResponse(['a', b'b'])
     @app.get('/length')
-    def length(): return StreamingResponse(iter([b'ab', b'c']), headers={'content-length': '3'})
+    def length() -> Response: return StreamingResponse(iter([b'ab', b'c']), headers={'content-length': '3'})
     with live(app) as c:
         assert ((r := c.get()).text, r.headers['x-a']) == ('0\n1\n2\n', 'b')
         assert c.get('/list').text == 'ab'
         assert ((r := c.get('/length')).text, 'transfer-encoding' in r.headers) == ('abc', False)
 
 
-def test_events():
+def test_events() -> None:
     app, go, done = App(), event(), event()
     @app.get('/')
-    async def events():
-        async def each():
+    async def events() -> Response:
+        async def each() -> AsyncIterator[str]:
             try:
                 await Workers.here().threads.run(go.wait, BOUND)
                 while True:
@@ -224,10 +228,10 @@ def test_events():
 
 # Uploads
 
-def test_an_upload_is_read_as_it_comes():
+def test_an_upload_is_read_as_it_comes() -> None:
     app, got, more = App(), [], event()
     @app.post('/')
-    async def upload(request):
+    async def upload(request: Request) -> str:
         async for chunk in request.stream():
             got.append(chunk)
             more.set()
@@ -240,10 +244,10 @@ def test_an_upload_is_read_as_it_comes():
         assert client.response()[2] == b'5'
 
 
-def test_an_upload_waits_for_a_slow_handler():
+def test_an_upload_waits_for_a_slow_handler() -> None:
     app, go = App(), []
     @app.post('/')
-    async def upload(request):
+    async def upload(request: Request) -> str:
         go.append(asyncio.Event())
         await go[0].wait()
         return str(len(await request.body()))
@@ -261,10 +265,10 @@ def test_an_upload_waits_for_a_slow_handler():
         assert client.response()[2] == b'%d' % size
 
 
-def test_a_client_that_leaves_ends_the_upload(expect_log):
+def test_a_client_that_leaves_ends_the_upload(expect_log: ExpectLog) -> None:
     app, errors, done = App(), [], event()
     @app.post('/')
-    async def upload(request):
+    async def upload(request: Request) -> None:
         try: await request.body()
         except HTTPException as e: errors.append(e.detail)
         finally: done.set()
@@ -279,12 +283,13 @@ def test_a_client_that_leaves_ends_the_upload(expect_log):
 # Limits
 
 @pytest.fixture
-def limited() -> Any:
+def limited() -> Iterator[Live]:
+    "An app behind a server with small limits."
     app = App()
     @app.route('/', methods=['get', 'post'])
-    async def page(request): return str(len(await request.body()))
+    async def page(request: Request) -> str: return str(len(await request.body()))
     @app.post('/stream')
-    async def stream(request):
+    async def stream(request: Request) -> str:
         async for _ in request.stream(): pass
         return 'read'
     with live(app, limits=Limits(max_body=100, max_headers=500, max_line=200, header_timeout=1, request_timeout=1,
@@ -305,19 +310,19 @@ def limited() -> Any:
     (b'GET / HTTP/1.1\r\n\r\n', 400),
     (b'nonsense\r\n\r\n', 400),
 ])
-def test_limits(limited: Live, data, status):
+def test_limits(limited: Live, data: bytes, status: int) -> None:
     with raw.Raw(limited.server) as client:
         assert client.get(data)[0] == status
         assert status == 200 or client.rest() == b'' # And no more
 
 
-def test_an_idle_connection_is_closed(limited: Live):
+def test_an_idle_connection_is_closed(limited: Live) -> None:
     with raw.Raw(limited.server) as client:
         assert client.get(GET)[0] == 200
         assert client.rest() == b''
 
 
-def test_an_answer_that_is_not_taken_is_given_up():
+def test_an_answer_that_is_not_taken_is_given_up() -> None:
     app, sent, done = App(), [], event()
     app.get('/')(endless('async', sent, done))
     with live(app, limits=Limits(request_timeout=0.2)) as c, raw.Raw(c.server, receive_buffer=4096) as client:
@@ -327,7 +332,7 @@ def test_an_answer_that_is_not_taken_is_given_up():
 
 # Background tasks
 
-def test_background_tasks_run_when_the_answer_has_left(expect_log):
+def test_background_tasks_run_when_the_answer_has_left(expect_log: ExpectLog) -> None:
     app, ran, go, done = App(), [], event(), event()
     def sync() -> None:
         go.wait(BOUND)
@@ -341,7 +346,7 @@ def test_background_tasks_run_when_the_answer_has_left(expect_log):
         raise KeyError('behind')
     tasks = {'sync': sync, 'async': later, 'lambda': lambda: later(), 'breaks': breaks}
     @app.get('/{what}')
-    async def page(what: str): return HTMLResponse('answered', background=tasks[what])
+    async def page(what: str) -> Response: return HTMLResponse('answered', background=tasks[what])
     expect_log("KeyError: 'behind'", 1)
     with live(app) as c:
         for what in tasks:
@@ -352,9 +357,9 @@ def test_background_tasks_run_when_the_answer_has_left(expect_log):
     assert ran == [True, True, True]
 
 
-def test_background_of_a_stream():
+def test_background_of_a_stream() -> None:
     app, order, done = App(), [], event()
-    async def items():
+    async def items() -> AsyncIterator[str]:
         for i in range(2):
             order.append(i)
             yield str(i)
@@ -362,7 +367,7 @@ def test_background_of_a_stream():
         order.append('after')
         done.set()
     @app.get('/')
-    async def page(): return Response(items(), background=after)
+    async def page() -> Response: return Response(items(), background=after)
     with live(app) as c:
         assert c.get().text == '01'
         assert done.wait(BOUND)
@@ -371,87 +376,87 @@ def test_background_of_a_stream():
 
 # Lifespan
 
-def test_lifespan_and_hooks_in_order():
+def test_lifespan_and_hooks_in_order() -> None:
     order: list[Any] = []
     @asynccontextmanager
-    async def lifespan(app):
+    async def lifespan(app: App) -> AsyncIterator[None]:
         order.append('enter')
         yield
         order.append('exit')
     app = App(lifespan=lifespan, on_startup=[lambda: order.append('start')], on_shutdown=lambda: order.append('stop'))
     @app.on_startup
-    async def more(): order.append(asyncio.get_running_loop() is app.loop)
+    async def more() -> None: order.append(asyncio.get_running_loop() is app.loop)
     @app.on_event('shutdown')
-    def last(): order.append('last')
+    def last() -> None: order.append('last')
     with live(app):
         assert order == ['start', True, 'enter']
         ran = event()
         @app.on_startup
-        def late(): ran.set()
+        def late() -> None: ran.set()
         assert ran.wait(BOUND)
     assert order[3:] == ['exit', 'stop', 'last']
 
 
-def test_a_start_that_fails_is_told_and_leaves_nothing():
+def test_a_start_that_fails_is_told_and_leaves_nothing() -> None:
     app = App()
     @app.on_startup
-    async def breaks(): raise KeyError('database')
+    async def breaks() -> None: raise KeyError('database')
     with pytest.raises(StartError, match=r"failed to start up: KeyError\('database'\)"): Server(app).start()
 
 
-def test_a_stop_hook_that_fails_keeps_no_other_from_running(expect_log):
+def test_a_stop_hook_that_fails_keeps_no_other_from_running(expect_log: ExpectLog) -> None:
     app, ran = App(), []
     @app.on_shutdown
-    def breaks(): raise KeyError('first')
+    def breaks() -> None: raise KeyError('first')
     @app.on_shutdown
-    def runs(): ran.append(1)
+    def runs() -> None: ran.append(1)
     expect_log("KeyError: 'first'", 1)
     with live(app): pass
     assert ran == [1]
 
 
-def test_hooks_of_a_cell_that_is_run_again_are_replaced():
+def test_hooks_of_a_cell_that_is_run_again_are_replaced() -> None:
     app = App()
     class Cell(type(app.environment)):  # type: ignore[misc]
         def owner(self, function: Any) -> Owner: return Owner('cell-1', 'cell [1]')
     app.environment = Cell()
     for _ in range(2):
         @app.on_startup
-        def start(): ...
+        def start() -> None: ...
         @app.on_shutdown
-        def stop(): ...
+        def stop() -> None: ...
         @app.middleware
-        async def around(request, call_next): return await call_next(request)
+        async def around(request: Request, call_next: Any) -> Any: return await call_next(request)
     assert [len(hooks) for hooks in (app.startup_hooks, app.shutdown_hooks, app.middlewares)] == [1, 1, 1]
     assert app.startup_hooks == [start]
 
 
 # Proxies
 
-def test_proxies_are_told_not_to_collect_what_streams(tmp_path):
+def test_proxies_are_told_not_to_collect_what_streams(tmp_path: Path) -> None:
     "nginx holds an answer back otherwise; what has a length is left to it, and what the app says stays."
     (tmp_path/'x.txt').write_text('x' * 100_000)
     app, field = App(), 'x-accel-buffering'
-    async def events():
+    async def events() -> AsyncIterator[str]:
         yield sse_message(P('now'))
     @app.get('/events')
-    def sse(): return EventStream(events())
+    def sse() -> Response: return EventStream(events())
     @app.get('/yields')
-    def yields(): yield 'a'
+    def yields() -> Iterator[str]: yield 'a'
     @app.get('/own')
-    def own(): return StreamingResponse(iter('ab'), headers={field: 'yes'})
+    def own() -> Response: return StreamingResponse(iter('ab'), headers={field: 'yes'})
     @app.get('/page')
-    def page(): return P('whole')
+    def page() -> Any: return P('whole')
     app.static('/files', tmp_path)
 
-    async def theirs(scope, receive, send):
+    async def theirs(scope: Any, receive: Any, send: Any) -> None:
         if scope['type'] != 'http': return
         await send({'type': 'http.response.start', 'status': 200, 'headers': [(b'content-type', b'text/event-stream')]})
         await send({'type': 'http.response.body', 'body': b'data: 1\n\n'})
     app.mount('/theirs', theirs)
     tremolo = Tremolo()
     @tremolo.route('/')
-    async def tells(sse=None): await sse.send('a')
+    async def tells(sse: Any = None) -> None: await sse.send('a')
     with live(app) as c:
         told = {path: c.get(path).headers.get(field) for path in
                 ('/events', '/yields', '/own', '/theirs/', '/page', '/files/x.txt', '/_nbws/nbws.js')}

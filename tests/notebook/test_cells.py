@@ -9,27 +9,19 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import psutil
 import pytest
-from bound import BOUND
+from bound import BOUND, until
 from kernels import Kernel, secret
+from live import ended
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 pytestmark = pytest.mark.usefixtures('clients_loop')
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def ends(done: Any, what: str) -> None:
-    "Wait for what no event tells."
-    until = time.monotonic() + BOUND
-    while not done():
-        assert time.monotonic() < until, what
-        time.sleep(.02)
 
 
 APP = """
@@ -71,9 +63,7 @@ def test_serve_at_another_place(kernel: Kernel) -> None:
         failed = kernel.run(f'serve(port={wish})', 'again', fails=True)
         assert f'port {wish}' in failed.error
         assert page(port) == 'a page'
-        with pytest.raises(ConnectionClosed) as closed: ws.recv(BOUND) # Its page comes back by itself
-        assert closed.value.rcvd
-        assert closed.value.rcvd.code == 1012
+        assert ended(ws)[0] == 1012 # Its page comes back by itself
     kernel.run(f'serve(port={wish})', 'again')
     assert kernel.port() == wish
     assert page(wish) == 'a page'
@@ -113,9 +103,7 @@ def test_serve_again_and_stop(kernel: Kernel) -> None:
         assert page(port) == 'another page'
         assert kernel.run('print(len(SERVED))').stdout == '1\n'
         kernel.run('stop()')
-        with pytest.raises(ConnectionClosed) as closed: ws.recv(BOUND)
-        assert closed.value.rcvd
-        assert closed.value.rcvd.code in (1001, 1012)
+        assert ended(ws)[0] in (1001, 1012)
     assert refused(port)
     assert kernel.run(THREADS).stdout == before
     kernel.run('stop()')
@@ -353,7 +341,7 @@ def test_a_subshell_beside_a_cell(kernel: Kernel) -> None:
         assert '/ /first' in told, told
         paths = kernel.run(PATHS, 'other').stdout
         assert paths == f'/ /first /last /mine /only_{n}\n'
-    ends(lambda: kernel.run('print(sorted(ended))', 'other').stdout == "['mine 0', 'mine 1', 'outer', 'outer']\n",
+    until(lambda: kernel.run('print(sorted(ended))', 'other').stdout == "['mine 0', 'mine 1', 'outer', 'outer']\n",
          'a ticker of an earlier run goes on')
 
 
@@ -428,7 +416,7 @@ def test_a_kernel_that_ends_leaves_nothing(kernel: Kernel, how: str) -> None:
     with dial(port) as ws:
         kernel.manager.shutdown_kernel(now=how == 'killed')
         with pytest.raises(ConnectionClosed): ws.recv(BOUND)
-    ends(lambda: refused(port), f'port {port} still answers')
+    until(lambda: refused(port), f'port {port} still answers')
     assert not psutil.wait_procs(family, timeout=BOUND)[1]
 
 
@@ -518,9 +506,9 @@ def test_a_flood_is_bounded_and_told(kernel: Kernel, kind: str) -> None:
     def ask(n: int) -> None:
         with urlopen(f'http://127.0.0.1:{port}/{kind}?n={n}&{secret(port)}', timeout=BOUND): pass
     ask(FLOODED)
-    until = time.monotonic() + BOUND
+    end = time.monotonic() + BOUND
     while shown + missing < FLOODED:
-        message = kernel.client.get_iopub_msg(timeout=until - time.monotonic())
+        message = kernel.client.get_iopub_msg(timeout=end - time.monotonic())
         if message['parent_header'].get('msg_id') != run_id: continue
         content = message['content']
         size += len(json.dumps(content))
@@ -534,7 +522,7 @@ def test_a_flood_is_bounded_and_told(kernel: Kernel, kind: str) -> None:
     def later() -> bool:
         ask(1)
         return again(kernel, run_id, seen)
-    ends(later, 'no more is shown, for ever')
+    until(later, 'no more is shown, for ever')
     log = kernel.run('print(max([len(e.text) for e in app.log] + [0]), len(repr(app.log)))').stdout.split()
     assert int(log[0]) <= 10100
     assert int(log[1]) <= 300000
@@ -542,8 +530,8 @@ def test_a_flood_is_bounded_and_told(kernel: Kernel, kind: str) -> None:
 
 def again(kernel: Kernel, run_id: str, kind: str) -> bool:
     "Whether something of this kind is shown in the next half second."
-    until = time.monotonic() + .5
-    while time.monotonic() < until:
+    end = time.monotonic() + .5
+    while time.monotonic() < end:
         try: message = kernel.client.get_iopub_msg(timeout=.5)
         except queue.Empty: return False
         shown = message['parent_header'].get('msg_id') == run_id and message['msg_type'] == kind

@@ -1,4 +1,4 @@
-"""Who holds a port or a path: one server at a time, and no child that outlives it. And where a redirect leads."""
+"""Ports and paths: what cannot be bound, one server at a time, no child that keeps them. And where a redirect leads."""
 from __future__ import annotations
 
 import asyncio
@@ -14,13 +14,71 @@ from typing import Any
 import httpx
 import pytest
 from processes import BOUND, nbws, running
+from raw import Raw, close, serving, text
 
+from nbws import App
 from nbws.core.errors import StartError
 from nbws.core.request import Request
 from nbws.server.listener import Server
 from nbws.tremolo import Tremolo
 
-from nbws import App
+GET = b'GET / HTTP/1.1\r\nHost: x\r\n\r\n'
+
+
+@pytest.mark.parametrize(('options', 'words'), [
+    ({'host': 'no.such.host.invalid'}, 'the host is not known'), ({'host': 'a' * 70}, 'the host is not known'),
+    ({'host': '192.0.2.1'}, 'has no such address'),
+    ({'port': 70000}, 'from 0 to 65535'), ({'port': -1}, 'from 0 to 65535'),
+    ({'unix_socket': '/no/such/folder/socket'}, '/no/such/folder'),
+])
+def test_what_cannot_be_started(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(StartError, match=words): Server(App(), **options).start()
+
+
+def test_a_port_that_is_taken() -> None:
+    with serving() as server:
+        with pytest.raises(StartError, match=f'port {server.port} on 127.0.0.1 is already in use') as e:
+            Server(App(), port=server.port).start()
+        assert e.value.errno == errno.EADDRINUSE
+
+
+def test_unix_socket(uvloop: bool, tmp_path: Path) -> None:
+    path = tmp_path/'socket'
+    for _ in range(2):
+        with serving(unix_socket=path, uvloop=uvloop) as server:
+            assert path.stat().st_mode & 0o777 == 0o600
+            with Raw(server) as raw:
+                assert raw.get(GET)[0] == 200
+                raw.open()
+                raw.send(text('a') + close())
+                assert raw.events() == ['a', ('close', 1000, '')]
+        assert not path.exists()
+        stale = socket.socket(socket.AF_UNIX)  # As a killed server leaves it
+        stale.bind(str(path))
+        stale.close()
+
+
+def test_a_unix_socket_that_was_taken_over(tmp_path: Path) -> None:
+    path = tmp_path/'socket'
+    with serving(unix_socket=path) as first:
+        path.unlink()
+        with serving(unix_socket=path) as second:
+            first.stop()  # It must not unlink what is not its own any more
+            with Raw(second) as raw: assert raw.get(GET)[0] == 200
+
+
+def test_sockets_from_outside() -> None:
+    bound = socket.create_server(('127.0.0.1', 0))
+    with serving(sockets=[bound]) as server:
+        assert server.port == bound.getsockname()[1]
+        with Raw(server) as raw: assert raw.get(GET)[0] == 200
+
+
+@pytest.mark.parametrize(('host', 'url'), [('', '127.0.0.1'), ('0.0.0.0', '127.0.0.1'), ('localhost', 'localhost')])
+def test_urls(host: str, url: str) -> None:
+    with serving(host=host) as server:
+        assert server.url == f'http://{url}:{server.port}'
+        with Raw(server) as raw: assert raw.get(GET)[0] == 200
 
 
 def test_a_unix_socket_that_is_served_is_not_taken(tmp_path: Path) -> None:
