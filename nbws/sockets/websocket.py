@@ -48,7 +48,7 @@ class SocketFacts:
     @property
     def url(self) -> Any: "The URL it connected to."; return self.handshake.url
     @property
-    def session(self) -> Any: "The visitor's session; the next page sees what is written."; return self.handshake.session
+    def session(self) -> Any: "The visitor's; the next page sees what is written."; return self.handshake.session
     @property
     def state(self) -> SimpleNamespace: "What handlers want to keep with this socket."; return self.handshake.state
     @property
