@@ -2579,6 +2579,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'nbws.sockets.inbox.Inbox.look': ('sockets/inbox.html#inbox.look', 'nbws/sockets/inbox.py'),
                                     'nbws.sockets.inbox.Inbox.put': ('sockets/inbox.html#inbox.put', 'nbws/sockets/inbox.py'),
                                     'nbws.sockets.inbox.Inbox.take': ('sockets/inbox.html#inbox.take', 'nbws/sockets/inbox.py'),
+                                    'nbws.sockets.inbox.Inbox.take_message': ( 'sockets/inbox.html#inbox.take_message',
+                                                                               'nbws/sockets/inbox.py'),
                                     'nbws.sockets.inbox.InboxQuota': ('sockets/inbox.html#inboxquota', 'nbws/sockets/inbox.py'),
                                     'nbws.sockets.inbox.InboxQuota.__init__': ( 'sockets/inbox.html#inboxquota.__init__',
                                                                                 'nbws/sockets/inbox.py'),
