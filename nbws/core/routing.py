@@ -44,7 +44,7 @@ PATH_TYPES: dict[str, PathType] = {
     'static': PathType('ico|gif|jpg|jpeg|webm|css|json|js|woff2?|png|svg|mp[34]|webp|ttf|otf|eot|map|pdf|html|txt|xml',
                        str, 2, longest=5),
     'str': PathType('[^/]+', str, 3, run='[^/]'),
-    'path': PathType('.*', str, 4, run='(?s:.)'),
+    'path': PathType('.*?', str, 4, run='(?s:.)'),
 }
 
 # %% ../../nbs/core/07_routing.ipynb #efc38462
@@ -142,7 +142,9 @@ def _backtracks(pieces: Sequence[str], # Text and parameters in turns
 
 # %% ../../nbs/core/07_routing.ipynb #ad38609a
 def _split(pieces: Sequence[str | PathType], path: str) -> list[str] | None:
-    "The text of each parameter, as long as it can be from the first one on: what a greedy regular expression finds."
+    """The text of each parameter, from the first one on: what the regular expression finds.
+
+    It is as long as it can be; a `path` is as short."""
     at = 0
     for text in map(str, pieces[::2]): # Paths that are another pattern's take next to no time
         at = path.find(text, at)
@@ -183,7 +185,7 @@ class _Division:
         return None
 
     def ends(self, n: int, kind: PathType, at: int) -> Iterator[int]:
-        "Where a parameter may end that begins at `at`: the longest text first."
+        "Where a parameter may end that begins at `at`: the longest text first, of a `path` the shortest."
         if not kind.run:
             longest = min(at + (kind.longest or 64), len(self.path))
             for end in range(longest, at, -1):
@@ -195,7 +197,8 @@ class _Division:
         stop = self.stops[kind.run][at]
         first = min(stop, self.tried.get((n, stop), stop + 1) - 1)
         least = at if kind is PATH_TYPES['path'] else at + 1
-        yield from range(first, least - 1, -1)
+        places = range(least, first + 1)
+        yield from places if kind is PATH_TYPES['path'] else reversed(places)
         self.tried[n, stop] = least
 
 # %% ../../nbs/core/07_routing.ipynb #98c27dcf

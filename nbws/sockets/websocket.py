@@ -221,10 +221,9 @@ class AppSocket:
         for room in self.rooms:
             room.leave(self)
         self.outbox.end()
-        if self.pull is not None:
-            self.wake()
-        else:
+        if self.pull is None:
             self.dispatcher.enqueue(run_disconn)
+        self.wake()
 
     def shut(self, code: int, reason: str) -> None:
         "Close the socket; before the handshake is answered, as soon as it is."
@@ -368,15 +367,15 @@ class ReceivingSocket(AppSocket):
         await self.accept()
         if self.table is not self.app.table:
             self.app.align()
-        dispatcher = self.dispatcher
-        while not dispatcher.inbox or (self.pull is not None and self.pull.stale):
+        while True:
             if self.pull is not None and self.pull.stale:
                 raise HandOver
+            inbox = self.dispatcher.inbox
+            if inbox and (message := inbox.take_message()) is not None:
+                return message
             if self.code:
                 raise WebSocketDisconnect(self.code, self.reason)
             await self._wait(timeout)
-        message: str | bytes = dispatcher.inbox.take()
-        return message
 
     async def _wait(self, timeout: float | None) -> None:
         if self.waiter is not None:

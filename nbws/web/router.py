@@ -127,6 +127,20 @@ class Router:
         "Bring every open socket in line with the table. On the server's loop."
         self.sockets.align(self.table)
 
+    @property
+    def routes(self) -> RoutesView:
+        "As `app.routes`."
+        return self.app.routes  # type: ignore[attr-defined]
+
+    @routes.setter
+    def routes(self, routes: Iterable[Any]) -> None:
+        self.remove(self.table.routes)
+        self.routes.extend(routes)
+
+    def url_path_for(self, name: str, **params: Any) -> str:
+        "As `app.url_path_for`."
+        return url_of(self.table, name, **params)
+
     def claim(self) -> None:
         "Let handlers of sockets be this app's: they may have been made for the app before it."
         for route in self.table:
