@@ -91,7 +91,8 @@ _IN_A_CELL = 'serve(app) in a cell'
 _INSTEAD = {
     'uvicorn': 'import uvicorn, or serve()', 'HTMX': 'show(app) in a cell', 'ws_client': 'show(app) in a cell',
     **dict.fromkeys(('FastJupy', 'JupyUvi', 'JupyUviAsync', 'jupy_app', 'nb_serve', 'nb_serve_async'), _IN_A_CELL),
-    'render_ft': 'a component in the last line of a cell is shown', 'wait_port_free': 'serve(app) moves a server itself',
+    'render_ft': 'a component in the last line of a cell is shown',
+    'wait_port_free': 'serve(app) moves a server itself',
 }
 
 # %% ../nbs/04_check.ipynb #0d69da37
