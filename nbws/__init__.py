@@ -54,6 +54,7 @@ _find_modules()
 def __getattr__(name: str) -> object:
     "The public `name`, from its module; kept, so that this runs once a name. Others are those of `nbws.common`."
     from importlib import import_module
+    if name in _MODULES: return import_module(f'{__name__}.{name}')
     if name not in _FACE:
         if name.startswith('_') or name not in import_module('nbws.common').__all__:
             raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

@@ -16,6 +16,7 @@ from .core.routing import ANY, WEBSOCKET, Route
 from .transports.asgi import asgi
 from .transports.scope import Receive, Scope, Send
 from .web.app import WebApp
+from .web.decorators import HostRoute, host_routes
 from .web.middleware import Middleware, wrapping
 
 # %% auto #0
@@ -46,7 +47,9 @@ class App(WebApp):
         if isinstance(route, Route):
             return self.add(route)
         path, application = getattr(route, 'path', None), getattr(route, 'app', None)
-        if path is None or not callable(application):
+        if isinstance(route, HostRoute):
+            return self.add(*host_routes(self, route))
+        if path is None or application is None:
             raise OptionError(f'{route!r} is no route that is known here: Route, WebSocketRoute and Mount are; '
                               'functions become routes by @app.route')
         if not hasattr(route, 'endpoint'):
@@ -65,6 +68,27 @@ class App(WebApp):
         if route is None:
             return self.include(path)
         self.route(path, methods or ['GET'], name)(route)
+
+    def get_client(self, asink: bool = False, # An async client
+                   **session: Any, # What the visitor's session holds
+                   ) -> Any:
+        "A client of httpx's for this app where it is served, with a session."
+        import httpx
+        return (httpx.AsyncClient if asink else httpx.Client)(cookies=self.session_cookies(**session))
+
+    def get_testclient(self, **session: Any, # What the visitor's session holds
+                       ) -> Any:
+        "A client of Starlette's for tests, with a session, which is its `session`."
+        from starlette.testclient import TestClient
+        class Visitor(TestClient):
+            "A client that can see its session."
+            @property
+            def session(self) -> dict[str, Any]:
+                "What the last answer has left in it."
+                found = {c.name: c.value for c in self.cookies.jar}
+                return owner.decode_session(found.get(owner.session_cookie) or '')
+        owner: Any = self
+        return Visitor(owner, cookies=self.session_cookies(**session))
 
     async def asgi_answer(self, application: Any, # An ASGI application
                           request: Request, # Which it answers

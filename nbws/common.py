@@ -17,40 +17,36 @@ import json
 import math
 import operator
 import os
-import random
 import re
 import sys
-import types
 import typing
-import uuid
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from datetime import date, datetime, timedelta
+from dataclasses import dataclass
 from functools import partial, reduce
 from hmac import compare_digest
 from inspect import signature
 from operator import attrgetter, itemgetter
 from pathlib import Path
 from types import FunctionType, MethodType, NoneType, SimpleNamespace
-from typing import Any, Dict, List, Literal, Optional, Set, Tuple, Union # noqa: UP035 # Old code has them
+from typing import Any, Dict, List, Optional, Set, Tuple, Union # noqa: UP035 # Old code has them
 from warnings import warn
 
 from .core import html as _html
 from .app import App
 from .web.answering import Beforeware
 from .web.app import check_options
-from .web.assets import asset
 from .core.data import Headers, UploadFile, set_cookie
 from .core.docments import describe, hide
 from .web.responses import FtResponse, Redirect
+from .web.assets import ASSETS, EXTENSIONS
+from .web.decorators import HostRoute
 from .web.files import FileResponse, StaticFiles
-from .web.options import many
 from .web.middleware import Middleware
 from .core.html import *
 from .core.errors import BindError, HTTPException, NbwsError, StartError
 from .core.messages import WebSocketDisconnect
-from .core.request import Request
+from .core.request import Request, ScopeView
 from .core.response import (HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response,
                                 StreamingResponse)
 from .fasthtml.authmw import *
@@ -58,6 +54,7 @@ from .fasthtml.components import *
 from .fasthtml.core import *
 from .fasthtml.database import NotFoundError, database, tables_of
 from .fasthtml.js import *
+from .fasthtml.monsterui import make_ours
 from .fasthtml.names import later_names
 from .fasthtml.pico import *
 from .fasthtml.toaster import *
@@ -92,11 +89,10 @@ def fast_app(db_file: Any = None, # A database with tables, by fastlite: the app
     Raises `OptionError` for a keyword that is no parameter and no attribute of `body`.
     """
     parameters = signature(App).parameters.keys()
-    columns = {k: options.pop(k) for k in list(options) if db_file is not None and k not in parameters}
-    check_options(options.keys() - parameters, 'pico', 'static_path', 'db_file', 'render', 'tbls')
-    pico = options.get('default_hdrs', True) if pico is None else pico
-    styles = [asset('pico.min.css'), asset('nbws.css')] if pico else []
-    app = App(hdrs=[*styles, *many(hdrs)], **options)
+    columns = {k: options.pop(k) for k, v in list(options.items())
+               if k not in parameters and (db_file is not None or isinstance(v, type))}
+    check_options(options.keys() - parameters, 'static_path', 'db_file', 'render', 'tbls')
+    app = App(hdrs=hdrs, pico=options.get('default_hdrs', True) if pico is None else pico, **options)
     if static_path is not None:
         app.static_route_exts(static_path=static_path)
     if db_file is None:
@@ -130,11 +126,15 @@ def EventStream(s: Any, # An (async) generator of `sse_message`s
 # %% ../nbs/06_common.ipynb #af634db7
 ASGIApp = Callable[[Scope, Receive, Send], Any]
 empty = inspect.Parameter.empty
+fh_cfg = ScopeView(indent=False, auto_id=False, auto_name=True) # Has no effect
+htmx_exts = {name: f'{ASSETS}/{file}' for name, file in EXTENSIONS.items()}
 IN_NOTEBOOK = IN_JUPYTER = IN_IPYTHON = 'get_ipython' in vars(__import__('builtins'))
 IN_COLAB = 'google.colab' in sys.modules
 
 _LATER = {name: thing for name, thing in later_names().items() if name not in globals()}
 globals().update(_LATER)
+
+make_ours(sys.modules[__name__])
 
 def __getattr__(name: str) -> Any:
     "What makes elements of any tag: `from nbws.common import Marquee`."
@@ -143,43 +143,43 @@ def __getattr__(name: str) -> Any:
 # %% ../nbs/06_common.ipynb #64371767
 __all__ = ['A', 'APIRouter', 'ASGIApp', 'AX', 'Abbr', 'Address', 'Any', 'AnyNow', 'ApiReturn', 'App', 'Area',
            'Article', 'Aside', 'Audio', 'B', 'Base', 'BasicAuthMiddleware', 'Bdi', 'Bdo', 'Beforeware',
-           'BindError', 'Blockquote', 'Body', 'Br', 'Button', 'Callable', 'Canvas', 'Caption', 'Card', 'CheckboxX',
-           'Cite', 'Client', 'Code', 'Col', 'Colgroup', 'Comment', 'Container', 'DOCTYPE', 'Data', 'Datalist',
-           'Dd', 'Del', 'Details', 'Dfn', 'Dialog', 'DialogX', 'Dict', 'Div', 'Dl', 'Dt', 'Em', 'Embed',
-           'EventStream', 'FT', 'FastHTML', 'FastHTMLWithLiveReload', 'Favicon', 'Fencedframe', 'Fieldset',
-           'Figcaption', 'Figure', 'File', 'FileResponse', 'Footer', 'Form', 'Fragment', 'FtResponse',
-           'FunctionType', 'Generator', 'Grid', 'Group', 'H1', 'H2', 'H3', 'H4', 'H5', 'H6', 'HTMLResponse',
-           'HTTPException', 'Head', 'Header', 'Headers', 'Hgroup', 'Hidden', 'HighlightJS', 'Hr', 'Html',
-           'HtmxHeaders', 'HtmxOn', 'HtmxResponseHeaders', 'HttpHeader', 'HxPartial', 'I', 'IN_NOTEBOOK', 'Iframe',
-           'Img', 'Input', 'Ins', 'Iterable', 'Iterator', 'JSONResponse', 'KatexMarkdownJS', 'Kbd', 'Label',
-           'LdContactPoint', 'LdCourse', 'LdCourseInstance', 'LdJson', 'LdOrg', 'LdWebsite', 'Legend', 'Li',
-           'Link', 'List', 'Literal', 'Main', 'Map', 'Mapping', 'Mark', 'MarkdownJS', 'Math', 'Menu',
-           'MermaidJS', 'Meta', 'Meter', 'MethodType', 'Middleware', 'MiddlewareBase', 'Nav', 'Nbsp', 'NbwsError',
-           'NoneType', 'Noscript', 'NotFoundError', 'NotStr', 'Now', 'Object', 'Ol', 'On', 'Optgroup', 'Option',
-           'Optional', 'Output', 'P', 'PICO', 'Param', 'Path', 'PicoBusy', 'Picture', 'PlainTextResponse',
-           'PortalExperimental', 'Pre', 'Prev', 'Progress', 'Q', 'Receive', 'Redirect', 'RedirectResponse',
-           'Request', 'Response', 'Room', 'RouteFuncs', 'Rp', 'Rt', 'Ruby', 'S', 'Safe', 'Samp', 'Scope', 'Script',
-           'ScriptX', 'Search', 'Section', 'Select', 'Send', 'Sequence', 'Set', 'SimpleNamespace', 'Slot', 'Small',
-           'Socials', 'SortableJS', 'Source', 'Span', 'StartError', 'StaticFiles', 'StaticImmutable',
-           'StaticNoCache', 'StreamingResponse', 'Strike', 'Strong', 'Style', 'StyleX', 'Sub', 'Summary', 'Sup',
-           'Surreal', 'Svg', 'Table', 'Tag', 'Tbody', 'Td', 'Template', 'Textarea', 'Tfoot', 'Th', 'Thead', 'Time',
-           'Title', 'Titled', 'Toast', 'Tr', 'Track', 'Tuple', 'U', 'UL', 'Ul', 'Union', 'UploadFile', 'Var',
-           'Video', 'Wbr', 'WebSocket', 'WebSocketDisconnect', 'YouTubeEmbed', 'add_sig_param', 'add_toast',
-           'all_meths', 'asdict', 'asyncio', 'attrgetter', 'attribute_name', 'auth_hdrs', 'base64', 'basic_logout',
-           'binascii', 'cancel_on_disconnect', 'charset', 'clear', 'compare_digest', 'cookie', 'cors_allow',
-           'dark_media', 'database', 'dataclass', 'date', 'datetime', 'decode_uri', 'def_hdrs', 'devtools_loc',
-           'document', 'double_braces', 'empty', 'enum', 'fast_app', 'fhjsscr', 'fill_dataclass', 'fill_form',
-           'find_inputs', 'flat_tuple', 'flat_xt', 'form2dict', 'fragment', 'ft', 'ft_html', 'ft_hx', 'functools',
-           'get_key', 'html2ft', 'html_attrs', 'htmx_hdrs', 'htmxsrc', 'hx_attrs', 'iframe_scr', 'inspect', 'into',
-           'io', 'is_document', 'is_elements', 'is_full_page', 'itemgetter', 'itertools', 'js_evt_attrs',
+           'BindError', 'Blockquote', 'Body', 'Br', 'Button', 'Canvas', 'Caption', 'Card', 'CheckboxX', 'Cite',
+           'Client', 'Code', 'Col', 'Colgroup', 'Comment', 'Container', 'DOCTYPE', 'Data', 'Datalist', 'Dd', 'Del',
+           'Details', 'Dfn', 'Dialog', 'DialogX', 'Dict', 'Div', 'Dl', 'Dt', 'Em', 'Embed', 'EventStream', 'FT',
+           'FastHTML', 'FastHTMLWithLiveReload', 'Favicon', 'Fencedframe', 'Fieldset', 'Figcaption', 'Figure',
+           'File', 'FileResponse', 'Footer', 'Form', 'Fragment', 'FtResponse', 'FunctionType', 'Generator', 'Grid',
+           'Group', 'H1', 'H2', 'H3', 'H4', 'H5', 'H6', 'HTMLResponse', 'HTTPException', 'Head', 'Header',
+           'Headers', 'Hgroup', 'Hidden', 'HighlightJS', 'HostRoute', 'Hr', 'Html', 'HtmxHeaders', 'HtmxOn',
+           'HtmxResponseHeaders', 'HttpHeader', 'HxPartial', 'I', 'IN_NOTEBOOK', 'Iframe', 'Img', 'Input', 'Ins',
+           'Iterable', 'Iterator', 'JSONResponse', 'KatexMarkdownJS', 'Kbd', 'Label', 'LdContactPoint', 'LdCourse',
+           'LdCourseInstance', 'LdJson', 'LdOrg', 'LdWebsite', 'Legend', 'Li', 'Link', 'List', 'Main', 'Map',
+           'Mapping', 'Mark', 'MarkdownJS', 'Math', 'Menu', 'MermaidJS', 'Meta', 'Meter', 'MethodType',
+           'Middleware', 'MiddlewareBase', 'Nav', 'Nbsp', 'NbwsError', 'NoneType', 'Noscript', 'NotFoundError',
+           'NotStr', 'Now', 'Object', 'Ol', 'On', 'Optgroup', 'Option', 'Optional', 'Output', 'P', 'Param', 'Path',
+           'PicoBusy', 'Picture', 'PlainTextResponse', 'PortalExperimental', 'Pre', 'Prev', 'Progress', 'Q',
+           'Receive', 'Redirect', 'RedirectResponse', 'Request', 'Response', 'Room', 'RouteFuncs', 'Rp', 'Rt',
+           'Ruby', 'S', 'Safe', 'Samp', 'Scope', 'Script', 'ScriptX', 'Search', 'Section', 'Select', 'Send',
+           'Sequence', 'Set', 'SimpleNamespace', 'Slot', 'Small', 'Socials', 'SortableJS', 'Source', 'Span',
+           'StartError', 'StaticFiles', 'StaticImmutable', 'StaticNoCache', 'StreamingResponse', 'Strike',
+           'Strong', 'Style', 'StyleX', 'Sub', 'Summary', 'Sup', 'Surreal', 'Svg', 'Table', 'Tag', 'Tbody', 'Td',
+           'Template', 'Textarea', 'Tfoot', 'Th', 'Thead', 'Time', 'Title', 'Titled', 'Toast', 'Tr', 'Track',
+           'Tuple', 'U', 'UL', 'Ul', 'Union', 'UploadFile', 'Var', 'Video', 'Wbr', 'WebSocket',
+           'WebSocketDisconnect', 'YouTubeEmbed', 'add_sig_param', 'add_toast', 'all_meths', 'asdict', 'asyncio',
+           'attrgetter', 'attribute_name', 'auth_hdrs', 'base64', 'basic_logout', 'binascii',
+           'cancel_on_disconnect', 'charset', 'clear', 'compare_digest', 'cookie', 'cors_allow', 'dark_media',
+           'database', 'dataclass', 'decode_uri', 'def_hdrs', 'devtools_loc', 'document', 'double_braces', 'empty',
+           'enum', 'fast_app', 'fh_cfg', 'fhjsscr', 'fill_dataclass', 'fill_form', 'find_inputs', 'flat_tuple',
+           'flat_xt', 'form2dict', 'fragment', 'ft', 'ft_html', 'ft_hx', 'functools', 'get_key', 'html2ft',
+           'html_attrs', 'htmx_exts', 'htmx_hdrs', 'htmxsrc', 'hx_attrs', 'iframe_scr', 'into', 'io',
+           'is_document', 'is_elements', 'is_full_page', 'itemgetter', 'itertools', 'js', 'js_evt_attrs',
            'js_evts', 'jsd', 'json', 'light_media', 'loose_format', 'math', 'nested_name', 'noop_body', 'npmcdn',
            'operator', 'os', 'parse_form', 'parsed_date', 'partial', 'picocondcss', 'picocondlink', 'picocss',
-           'picolink', 'qp', 'random', 're', 'reduce', 'reg_re_param', 'render', 'render_toasts',
-           'replace_css_vars', 'robots_txt', 'run_js', 'scopesrc', 'serve', 'set_pico_cls', 'setup_toasts',
-           'setup_ws', 'show', 'sid_scr', 'signal_shutdown', 'signature', 'sitemap_url', 'sitemap_xml',
-           'snake2hyphens', 'sse_message', 'stop', 'surrsrc', 'sys', 'tag_named', 'timedelta', 'to_xml', 'types',
-           'typing', 'undouble_braces', 'unqid', 'until_disconnect', 'upload_pb_attrs', 'uri', 'user_pwd_auth',
-           'uuid', 'viewport', 'vurl', 'warn', 'warnings', 'with_sid']
+           'picolink', 'qp', 're', 'reduce', 'reg_re_param', 'render', 'render_toasts', 'replace_css_vars',
+           'robots_txt', 'run_js', 'scopesrc', 'serve', 'set_pico_cls', 'setup_toasts', 'setup_ws', 'show',
+           'sid_scr', 'signal_shutdown', 'sitemap_url', 'sitemap_xml', 'sk', 'snake2hyphens', 'sse_message',
+           'stop', 'store_attr', 'surrsrc', 'sys', 'tag_named', 'tcid', 'to_xml', 'toast_css', 'typing',
+           'undouble_braces', 'unqid', 'until_disconnect', 'upload_pb_attrs', 'uri', 'user_pwd_auth', 'viewport',
+           'vurl', 'warn', 'warnings', 'with_sid']
 
 # %% ../nbs/06_common.ipynb #7de835fa
 __all__ += ['IN_COLAB', 'IN_IPYTHON', 'IN_JUPYTER', *_LATER]
@@ -188,8 +188,8 @@ __all__ += ['IN_COLAB', 'IN_IPYTHON', 'IN_JUPYTER', *_LATER]
 hide(App, ('add', 'align', 'answer', 'answer_caught', 'answer_error', 'asgi_answer', 'cell_hooks', 'default_hdrs',
            'environment', 'errors', 'http', 'include', 'keeps_sessions', 'lifespan', 'lineage', 'loop',
            'middlewares', 'module', 'mounts', 'origin', 'pages', 'remove', 'renew', 'report', 'respond', 'router',
-           'sessions', 'settle', 'share_sessions', 'shutdown', 'shutdown_hooks', 'socket_class', 'sockets',
-           'startup', 'startup_hooks', 'successor', 'table', 'wrap'))
+           'routes_of', 'sessions', 'settle', 'share_sessions', 'shutdown', 'shutdown_hooks', 'socket_class',
+           'sockets', 'startup', 'startup_hooks', 'successor', 'table', 'wrap'))
 hide(WebSocket, ('accepted', 'answer', 'arriving', 'call_soon', 'change', 'changing', 'closed', 'conn', 'connect',
                  'dispatcher', 'drained', 'early', 'endpoint', 'hand_over', 'handler_thread', 'in_thread', 'joined',
                  'loop', 'opened', 'outbox', 'pull', 'pulled', 'received', 'say', 'shut', 'source', 'table', 'target',

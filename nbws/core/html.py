@@ -106,6 +106,8 @@ def _value(name: str, value: Any) -> Any:
     return value
 
 # %% ../../nbs/core/06_html.ipynb #d6af6427
+_BARE = frozenset(('hx-disable', 'hx-preserve'))
+
 def _attribute(name: str, value: Any) -> str:
     "An attribute with the space before it; nothing for None and False."
     if value.__class__ is not str:
@@ -114,7 +116,7 @@ def _attribute(name: str, value: Any) -> str:
             value = find(value) if find else str.__str__(value)
         value = _value(name, value)
         if value is True:
-            return f' {name}="true"' if name.startswith(('hx-', 'aria-')) else f' {name}'
+            return f' {name}="true"' if name.startswith(('hx-', 'aria-')) and name not in _BARE else f' {name}'
         if value is None or value is False:
             return ''
     text = str(value.__html__()) if hasattr(type(value), '__html__') else _escape(_text(value))
@@ -191,6 +193,16 @@ class _Keywords(dict[str, _Values]):
 
 _NAMES, _KEYWORDS = _Names(), _Keywords()
 
+# %% ../../nbs/core/06_html.ipynb #e57d4404
+class Attributes(dict[str, Any]):
+    "An element's attributes by HTML name; `el.attrs['get'] = more` is `hx-get`, as the keyword is."
+    def __setitem__(self, name: str, value: Any) -> None:
+        super().__setitem__(_ROUTED.get(name, name), _routed(value) if name in _ROUTED else value)
+
+    def update(self, *given: Any, **named: Any) -> None:
+        for name, value in dict(*given, **named).items():
+            self[name] = value
+
 # %% ../../nbs/core/06_html.ipynb #3a1152d1
 class FT:
     "An element: `tag`, `children`, `attrs`. Made by `Div`, `P` and the others, or by `ft` for any tag."
@@ -205,11 +217,11 @@ class FT:
     def attrs(self) -> dict[str, Any]:
         "The attributes by HTML name, to be read and changed."
         if self._raw is not None:
-            self._attrs, self._raw = _translated(self._raw), None
+            self._attrs, self._raw = Attributes(_translated(self._raw)), None
         return self._attrs
 
     @attrs.setter
-    def attrs(self, attrs: Mapping[str, Any]) -> None: self._attrs, self._raw = dict(attrs), None
+    def attrs(self, attrs: Mapping[str, Any]) -> None: self._attrs, self._raw = Attributes(attrs), None
 
     @property
     def children(self) -> list[Any]:
@@ -433,6 +445,8 @@ def _element_text(el: FT) -> str:
 
 # %% ../../nbs/core/06_html.ipynb #4c5ad1ff
 def _opening(el: FT, start: str) -> str:
+    if not _ROUTED.keys().isdisjoint(el.attrs): # Put in by their short names
+        el.attrs = {_ROUTED.get(k, k): _routed(v) if k in _ROUTED else v for k, v in el.attrs.items()}
     return start + ''.join([_NAMES[k][v] if v.__class__ is str or v is True else _attribute(_NAMES[k].name, v)
                             for k, v in el.attrs.items()]) + '>'
 
@@ -469,8 +483,8 @@ def _other_text(thing: Any) -> str:
         return _any_text(thing.__ft__())
     if (el := _own(thing)) is not None:
         return _element_text(el)
-    if hasattr(kind, '__html__'):
-        return str(thing.__html__())
+    if hasattr(kind, '__html__') or (kind.__name__ == 'NotStr' and kind.__module__.startswith('fastcore.')):
+        return str(thing.__html__() if hasattr(kind, '__html__') else thing)
     if isinstance(thing, (str, bytes, dict)):
         return _escape(_text(thing))
     if hasattr(kind, '_repr_html_') and isinstance(html := thing._repr_html_(), str):

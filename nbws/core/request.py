@@ -10,7 +10,7 @@ import re
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
 from types import SimpleNamespace
 from typing import Any, NamedTuple
-from urllib.parse import unquote, urlencode, urlsplit
+from urllib.parse import quote, unquote, urlencode, urlsplit
 
 from .data import (MAX_FIELDS, MAX_FILES, MAX_FORM, FormError, Headers, MultiDict, parse_cookies, parse_form,
                        parse_query, set_cookie)
@@ -136,18 +136,30 @@ def _offers(headers: Headers) -> list[str]:
     return [p for offer in offers.split(',') if (p := offer.strip())]
 
 # %% ../../nbs/core/03_request.ipynb #49a612c4
+async def _received(receive: Any) -> AsyncIterator[bytes]:
+    "A body as ASGI's messages bring it."
+    more = True
+    while more:
+        message = await receive()
+        if message['type'] == 'http.disconnect':
+            raise HTTPException(400, 'the client has left')
+        more = bool(message.get('more_body'))
+        yield message.get('body') or b''
+
+# %% ../../nbs/core/03_request.ipynb #5feb8900
 class RequestHead:
     "What a transport knows of a request once its header fields are in."
     __slots__ = ('method', 'target', 'headers', 'peer', 'server', 'scheme', 'root_path', 'http_version', 'upgrade',
                  'app', 'route', 'path_params', 'asgi_scope', 'connection', 'since', 'answered', 'begun_session',
                  'max_form', 'raw_body', 'decoded_path', 'parsed_query', 'parsed_cookies', 'own_state',
-                 'added_headers', '_form', 'prefix', 'direct', 'vouched')
+                 'added_headers', '_form', 'prefix', 'direct', 'vouched', 'asgi_receive')
     max_form: int # Bytes of a form without its files, or of JSON; beyond it 413. Middleware may set another
     app: object # Which answers, an `Application`; it sets this and its route
     route: Any
     path_params: dict[str, Any]
     connection: Any # What the app's `connected` made of the connection, where the transport tells of it
     asgi_scope: dict[str, Any] | None
+    asgi_receive: Any # What gives the body, of a request that a program has made of a scope
     since: dict[str, int] | None # What a page that opens its socket again has seen, by room; set by the app
     answered: bool | None # No cookie can be set any more
     raw_body: bytes | AsyncIterable[bytes] # As the transport gives it
@@ -163,8 +175,8 @@ class RequestHead:
     _form: MultiDict | None
 
     def __init__(self,
-                 method: str = 'GET', # Upper case
-                 target: str | bytes = b'/', # Path and query as they came, percent-encoded
+                 method: str | dict[str, Any] = 'GET', # Upper case; or an ASGI scope, as for Starlette's
+                 target: Any = b'/', # Path and query as they came, percent-encoded; or what receives the body
                  headers: Headers | Iterable[tuple[Any, Any]] | Mapping[str, str] = (), # Bytes stay as they are
                  body: bytes | Body | AsyncIterable[bytes] = b'', # Complete, or its chunks as they come
                  *,
@@ -175,6 +187,8 @@ class RequestHead:
                  http_version: str = '1.1', # As ASGI writes it
                  upgrade: bool = False, # A WebSocket handshake
                  ) -> None:
+        if not isinstance(method, str):
+            return self._take_scope(method, target)
         self.method = method
         self.target = target.encode() if isinstance(target, str) else target
         self.headers = headers if isinstance(headers, Headers) else Headers(headers)
@@ -183,10 +197,26 @@ class RequestHead:
         self.path_params, self.max_form, self.vouched, self.direct, self.prefix = {}, MAX_FORM, False, False, root_path
         self.app = self.route = self.asgi_scope = self.connection = self.answered = self.begun_session = None
         self.decoded_path = self.parsed_query = self.parsed_cookies = self.own_state = self.added_headers = None
-        self._form = self.since = None
+        self._form = self.since = self.asgi_receive = None
 
     def __repr__(self) -> str:
         return f'<{type(self).__name__} {printable(self.method)} {printable(self.target.decode("latin-1"))}>'
+
+    def _take_scope(self, scope: dict[str, Any], receive: Any) -> None:
+        "Be the request that an ASGI scope describes: middleware makes such ones to look at."
+        path = scope.get('raw_path') or quote(scope['path']).encode()
+        query = scope.get('query_string') or b''
+        target = path + b'?' + query if query else path
+        RequestHead.__init__(self, scope.get('method', 'GET'), target, scope.get('headers', ()),
+                             peer=tuple(scope.get('client') or ('', 0)),
+                             server=tuple(scope.get('server') or ('', None)),
+                             scheme=scope.get('scheme', 'http').replace('ws', 'http'),
+                             upgrade=scope['type'] == 'websocket')
+        self.asgi_scope, self.app = scope, scope.get('app')
+        if callable(receive):
+            self.asgi_receive, self.raw_body = receive, _received(receive)
+        if 'session' in scope:
+            self.begun_session = scope['session']
 
     def retarget(self, target: bytes) -> None:
         "Have another path and query from now on; for layers, before a handler has seen it."
@@ -328,6 +358,11 @@ class HTTPConnection(RequestHead):
         return self.scope['user']
 
     @property
+    def injects(self) -> list[Any]:
+        "Elements that `after` functions add to what the handler has returned."
+        return vars(self.state).setdefault('injects', [])
+
+    @property
     def auth(self) -> Any:
         "What the `before` function or middleware knows of the visitor; None where there is none."
         return self.scope.get('auth')
@@ -400,6 +435,8 @@ class Request(HTTPConnection):
 
     async def receive(self) -> dict[str, Any]:
         "The body as ASGI's messages have it, all of it at once."
+        if self.asgi_receive is not None:
+            return await self.asgi_receive()
         return {'type': 'http.request', 'body': await self.body(), 'more_body': False}
 
     async def json(self, max_size: int | None = None, # Bytes; None: `max_form`

@@ -5,7 +5,7 @@
 # %% ../../nbs/core/04_response.ipynb #389fe4c0
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
 from typing import Any
 
 from .data import ascii_field, sendable_fields, set_cookie
@@ -149,7 +149,24 @@ class Response:
         "Let the browser forget a cookie."
         self.set_cookie(key, **{**options, 'max_age': 0, 'path': path, 'domain': domain})
 
+    async def __call__(self, scope: Any, receive: Any, send: Any, # As ASGI 3 says
+                       ) -> None:
+        "Answer as an ASGI application does: for routes of Starlette's own. A sync iterable is read on the loop."
+        await send({'type': 'http.response.start', 'status': self.status_code, 'headers': self.raw_headers})
+        body: Any = self.body
+        if not isinstance(body, bytes):
+            chunks = body if hasattr(body, '__aiter__') else _as_async(body)
+            async for chunk in chunks:
+                data = chunk.encode() if isinstance(chunk, str) else chunk
+                await send({'type': 'http.response.body', 'body': data, 'more_body': True})
+            body = b''
+        await send({'type': 'http.response.body', 'body': body})
+
     def __repr__(self) -> str: return f'<{type(self).__name__} {self.status_code}>'
+
+async def _as_async(items: Iterable[Any]) -> AsyncIterator[Any]:
+    for item in items:
+        yield item
 
 # %% ../../nbs/core/04_response.ipynb #a782667e
 class HTMLResponse(Response):

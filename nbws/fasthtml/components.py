@@ -5,8 +5,9 @@
 # %% ../../nbs/fasthtml/07_components.ipynb #d99634d1
 from __future__ import annotations
 
+import dataclasses
 import re
-from dataclasses import asdict
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from .later import Later
 
 # %% auto #0
 __all__ = ['HxPartial', 'htmx_hdrs', 'html_attrs', 'hx_attrs', 'js_evts', 'js_evt_attrs', 'tag_named', 'File', 'fill_dataclass',
-           'html2ft']
+           'asdict', 'store_attr', 'html2ft']
 
 # %% ../../nbs/fasthtml/07_components.ipynb #9f33109c
 def tag_named(name: str, # 'Sl_button', 'UkIcon', 'Marquee'
@@ -44,6 +45,28 @@ def fill_dataclass(src: Any, # A dataclass's instance
     for name, value in asdict(src).items():
         setattr(dest, name, value)
     return dest
+
+def asdict(obj: Any, # A dataclass's instance, a named tuple, or what fastcore knows
+           ) -> dict[str, Any]:
+    "Its fields by name."
+    if dataclasses.is_dataclass(obj) and not isinstance(obj, type):
+        return dataclasses.asdict(obj)
+    if hasattr(obj, '_asdict'):
+        return dict(obj._asdict())
+    return dict(Later('fastcore.xtras', 'asdict')(obj))
+
+def store_attr(names: Any = None, # In one text, or a list; by default all
+               but: Any = '', # Those that are left out
+               **attrs: Any, # Others, with their values
+               ) -> None:
+    "Keep the arguments of the `__init__` that calls this as attributes of its object."
+    given = dict(sys._getframe(1).f_locals)
+    code = sys._getframe(1).f_code
+    itself, *parameters = code.co_varnames[:code.co_argcount + code.co_kwonlyargcount]
+    wanted = names.replace(',', ' ').split() if isinstance(names, str) else names or parameters
+    left_out = but.replace(',', ' ').split() if isinstance(but, str) else but
+    for name, value in {**{n: given[n] for n in wanted if n not in left_out}, **attrs}.items():
+        setattr(given[itself], name, value)
 
 HxPartial = partial(ft, 'hx-partial')
 

@@ -20,6 +20,7 @@ from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit, urlunspl
 from ..core.binding import SPECIAL_NAMES, Source
 from ..core.html import FT, Meta, Script
 from ..core.request import Request
+from ..core.response import Response
 from ..core.routing import PATH_TYPES, PathType
 from .later import Later
 from ..web.app import WebApp
@@ -347,7 +348,19 @@ async def until_disconnect(req: Any, # The request
                            coro: Any, # What is awaited
                            ) -> Any:
     "Await something; it is cancelled when the visitor leaves."
-    return await coro
+    if isinstance(req, Request) and req.asgi_receive is None:
+        return await coro # A handler of ours is cancelled itself
+    work, watch = asyncio.ensure_future(coro), asyncio.ensure_future(_left(req))
+    try:
+        await asyncio.wait({work, watch}, return_when=asyncio.FIRST_COMPLETED)
+        return work.result() if work.done() else Response(b'', 204)
+    finally:
+        for task in (work, watch):
+            task.cancel()
+
+async def _left(req: Any) -> None:
+    while (await req.receive())['type'] != 'http.disconnect':
+        pass
 
 # %% ../../nbs/fasthtml/09_core.ipynb #347833b5
 def add_sig_param(f: Any, # A function

@@ -27,7 +27,7 @@ THEIRS = {
         mk_class mod mul ne negate nested_attr nested_callable nested_idx nested_setdefault not_ null
         num_cpus only otherwise partialler partition partition_dict patch patch_to properties range_of
         renumerate replicate req ret_false ret_true revive_dates risinstance set_nested_idx setattrs setify
-        sig_with_params signature_ex snake2camel sorted_ex store_attr str2bool str2date str2dt str2float
+        sig_with_params signature_ex snake2camel sorted_ex str2bool str2date str2dt str2float
         str2int str2list str_enum strcat sub to_bool to_camel to_date to_float to_int to_kebab to_list
         to_pascal to_snake tonull true truediv try_attrs tuplify type_hints typed union2tuple uniqueify
         using_attr val2idx ver2tuple with_cast wrap_class xdumps zip_cycle''',
@@ -70,6 +70,7 @@ THEIRS = {
     'starlette.concurrency': '''run_in_threadpool''',
     'starlette.background': '''BackgroundTask BackgroundTasks''',
     'starlette.responses': 'JSONResponseOrig',
+    'fastlite': 'Database',
 }
 RENAMED = {'JSONResponseOrig': 'JSONResponse'}
 

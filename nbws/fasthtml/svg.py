@@ -154,3 +154,6 @@ def SvgInb(*children: Any, **attrs: Any, # As of `Svg`
            ) -> tuple[FT, Any]:
     "Pieces of a drawing as a handler's whole answer."
     return Svg(*children, **attrs), HtmxResponseHeaders(reselect='svg>*')
+
+# %% ../../nbs/fasthtml/05_svg.ipynb #b4cb9b92
+__all__ += TAGS

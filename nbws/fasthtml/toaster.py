@@ -9,14 +9,16 @@ from typing import Any
 
 from ..core.html import FT, Button, Div, Link, Script, Span
 from ..web.app import WebApp
-from ..web.assets import ASSETS
+from ..web.assets import ASSETS, STATIC
 from ..web.responses import can_bring
 
 # %% auto #0
-__all__ = ['Toast', 'add_toast', 'render_toasts', 'setup_toasts']
+__all__ = ['ID', 'KEY', 'tcid', 'sk', 'toast_css', 'js', 'KINDS', 'Toast', 'add_toast', 'render_toasts', 'setup_toasts']
 
 # %% ../../nbs/fasthtml/04_toaster.ipynb #47d5bd41
 ID, KEY = 'fh-toast-container', 'toasts' # Of the element that they appear in; of what waits in the session
+tcid, sk = ID, KEY # FastHTML's names for them
+toast_css, js = ((STATIC/name).read_text('utf-8') for name in ('toasts.css', 'toasts.js'))
 KINDS = ('info', 'success', 'warning', 'error')
 
 # %% ../../nbs/fasthtml/04_toaster.ipynb #108cc6e7
@@ -40,10 +42,10 @@ def add_toast(sess: Any, # The session
     sess[KEY] = [*sess.get(KEY, ()), [message, typ, dismiss]]
 
 def render_toasts(sess: Any, # The session, which has none then
-                  duration: int = 5000, # Milliseconds for which they stay
+                  duration: int | None = None, # Milliseconds for which they stay; 5000, unless the session says
                   ) -> FT:
     "The messages that wait, for the element that they appear in."
-    waiting = sess.pop(KEY, ())
+    waiting, duration = sess.pop(KEY, ()), duration or sess.get('toast_duration', 5000)
     shown = [Toast(text, typ, dismiss, duration) for text, typ, dismiss in waiting]
     return Div(*shown, id=ID, hx_swap_oob=f'beforeend:#{ID}')
 
@@ -52,6 +54,7 @@ def setup_toasts(app: WebApp, # Whose answers bring them
                  duration: int = 5000, # Milliseconds for which they stay
                  ) -> None:
     "Let an app's answers bring messages. From any thread."
+    app.state.toast_duration = duration
     def toast_after(resp: Any, session: Any) -> Any:
         if not session.get(KEY) or not can_bring(resp):
             return None

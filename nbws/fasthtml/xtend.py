@@ -12,7 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ..core.html import FT, Div, Iframe, Link, Meta, Script, Style, ft, render
+from ..core.html import (AX, FT, A, CheckboxX, Div, Favicon, Form, Fragment, Hidden, Iframe, Link, Meta, Nbsp,
+                            Script, Style, Titled, ft, render)
 from ..core.response import Response
 from ..web.app import WebApp
 from ..web.assets import ASSETS, STATIC
@@ -21,7 +22,11 @@ from ..web.assets import ASSETS, STATIC
 __all__ = ['sid_scr', 'Surreal', 'On', 'Prev', 'Now', 'AnyNow', 'HtmxOn', 'run_js', 'clear', 'double_braces', 'undouble_braces',
            'loose_format', 'replace_css_vars', 'ScriptX', 'StyleX', 'jsd', 'Socials', 'YouTubeEmbed', 'LdJson',
            'LdContactPoint', 'LdOrg', 'LdWebsite', 'LdCourseInstance', 'LdCourse', 'robots_txt', 'sitemap_url',
-           'sitemap_xml', 'with_sid', 'upload_pb_attrs']
+           'sitemap_xml', 'with_sid', 'upload_pb_attrs', 'A', 'AX', 'CheckboxX', 'Favicon', 'Form', 'Fragment',
+           'Hidden', 'Nbsp', 'Script', 'Style', 'Titled']
+
+# %% ../../nbs/fasthtml/02_xtend.ipynb #4e29e0d1
+_all_ = ['A', 'AX', 'CheckboxX', 'Favicon', 'Form', 'Fragment', 'Hidden', 'Nbsp', 'Script', 'Style', 'Titled']
 
 # %% ../../nbs/fasthtml/02_xtend.ipynb #843efdb3
 @cache
@@ -306,7 +311,7 @@ def with_sid(app: WebApp, # Which gets the route
              ) -> None:
     "A page whose content is fetched with the id of the browser's window; `sid_scr` belongs in the app's `hdrs`."
     def page() -> FT: return Div(hx_get=dest, hx_trigger='load delay:0.001s', hx_swap='outerHTML')
-    app.get(path, name='with_sid')(page)
+    app.route(path, name='with_sid')(page)
 
 def upload_pb_attrs(id: str = 'uploadprog', # noqa: A002 # Of a `progress` element with the class `hidden`
                     ) -> dict[str, str]:

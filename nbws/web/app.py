@@ -28,9 +28,9 @@ from ..sockets.websocket import WebSocket
 from ..sockets.workers import is_ending
 from .answering import (Answer, around, decision, in_background, run_after, run_before, sockets_only, started,
                                 to_guard, unrouted)
-from .assets import ASSETS
+from .assets import ASSETS, asset
 from .decorators import HookDecorators, RouteDecorators, VerbDecorators
-from .responses import USUAL, to_response
+from .responses import USUAL, can_bring, to_response
 from .socket_endpoint import SocketEndpoint
 from .environment import BaseEnvironment
 from .errors import Errors
@@ -210,6 +210,9 @@ class WebApp(RouteChanges, RouteDecorators, VerbDecorators, HookDecorators, View
                  routes: Any = (), # Starlette's `Route`, `WebSocketRoute` and `Mount`, for what is written for it
                  middleware: Any = (), # Classes of ASGI middleware, the outermost first, or functions
                  ws_hdr: bool = False, # The same as exts='ws'
+                 ct_hdr: bool = False, # The same as exts='chunked-transfer'
+                 pico: bool = False, # With Pico's style sheet, and a chat's (`cls='chat'`)
+                 htmx4: bool = False, # With htmx 4, from the network, in place of htmx 2: the rest of nbws knows htmx 2
                  htmx: bool = True, # Load htmx, and what goes with it
                  surreal: bool = True, # Load surreal and css-scope-inline: `me()` in scripts and in styles
                  default_hdrs: bool = True, # charset, viewport, htmx and surreal
@@ -242,8 +245,10 @@ class WebApp(RouteChanges, RouteDecorators, VerbDecorators, HookDecorators, View
         self.origin = origin_of(sys._getframe(1))
         self.module = self.origin.module
         self.log, self.state, self.rooms, self.mounts = Log(), SimpleNamespace(), Rooms(), Mounts()
-        self.pages = Pages(title, many(hdrs), many(ftrs), [*many(exts), *(['ws'] if ws_hdr else [])], htmx,
-                           default_hdrs, body_wrap, htmlkw, {**(bodykw or {}), **attributes}, surreal, canonical)
+        styles = [asset('pico.min.css'), asset('nbws.css')] if pico else []
+        loaded = [*many(exts), *['ws'] * ws_hdr, *['chunked-transfer'] * ct_hdr]
+        self.pages = Pages(title, [*styles, *many(hdrs)], many(ftrs), loaded, htmx,
+                           default_hdrs, body_wrap, htmlkw, {**(bodykw or {}), **attributes}, surreal, canonical, htmx4)
         self.router, self.errors = Router(self), Errors(self, exception_handlers or {})
         self.cell_hooks = CellHooks(self)
         self.lifespan = Lifespan(self, many(on_startup), many(on_shutdown), lifespan, self.mounts)
@@ -262,6 +267,7 @@ class WebApp(RouteChanges, RouteDecorators, VerbDecorators, HookDecorators, View
             self.middlewares.append(bounded(max_part_size))
         for route in many(routes):
             self.include(route)
+        self.session_cookie = session_cookie
         self.environment.created(self)
 
     def _salt(self) -> str:
@@ -311,8 +317,8 @@ class WebApp(RouteChanges, RouteDecorators, VerbDecorators, HookDecorators, View
     async def answer(self, request: Request) -> Response:
         "The answer of the route that matches, without what is around it. Raises what a handler raises."
         wanted, table = request.route_path, self.router.table
-        found = table.match(WEBSOCKET, wanted) if request.upgrade else None
-        found = found or table.match(request.method, wanted)
+        found = table.match(WEBSOCKET, wanted, request.target) if request.upgrade else None
+        found = found or table.match(request.method, wanted, request.target)
         if found and wanted.startswith(ASSETS) and not found[0].path.startswith(ASSETS):
             found = None # By a catch-all
         if not found:
@@ -335,6 +341,8 @@ class WebApp(RouteChanges, RouteDecorators, VerbDecorators, HookDecorators, View
         result = await route.endpoint.answer(request)
         if self.after:
             result = await run_after(self.after, request, result)
+            if request.own_state and 'injects' in vars(request.own_state) and can_bring(result):
+                result = (*(result if isinstance(result, tuple) else (result,)), *request.injects)
         if result.__class__ not in USUAL:
             result = await started(self, request, result)
         return self.respond(result, request)
@@ -405,6 +413,20 @@ class WebApp(RouteChanges, RouteDecorators, VerbDecorators, HookDecorators, View
     def report(self, error: BaseException, route: Route | None, subject: Any = None) -> None:
         "Count an error and tell the developer; `subject` has the path where no route is known. From any thread."
         self.errors.report(error, route, subject)
+
+    def decode_session(self, cookie: str, # Its value
+                       ) -> dict[str, Any]:
+        "The session that a cookie of this app's stands for."
+        headers = {'cookie': f'{self.session_cookie}={cookie}'}
+        return dict(self.sessions.load(Request(headers=headers)))
+
+    def session_cookies(self, **data: Any, # Of the session
+                        ) -> dict[str, str]:
+        "The cookie of a new session with these data, as clients send it."
+        session = self.sessions.load(Request())
+        session.update(data)
+        name, _, value = (self.sessions.save(session) or '=').partition(';')[0].partition('=')
+        return {name: value} if value else {}
 
     async def startup(self) -> None:
         "Run the start-up hooks; called by the transport, on its loop, before it listens."

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
 from functools import update_wrapper
+from inspect import isawaitable
 from pathlib import Path
 from types import MethodType
 from typing import Any, NamedTuple, TypeVar
@@ -98,6 +99,25 @@ class ByHost:
             raise HTTPException(404)
         return await self.others.answer(request)
 
+# %% ../../nbs/web/22_decorators.ipynb #6ad5d3e9
+class HostRoute(NamedTuple):
+    "A route as FastHTML's users put into `app.router.routes`: a function of the request, and the Host it answers for."
+    path: str
+    endpoint: Callable[..., Any]
+    host: str | None = None
+    methods: Any = None
+    name: str | None = None
+    include_in_schema: bool = True # Has no effect: there is no schema
+
+def host_routes(app: RouteDecorators, route: HostRoute) -> list[Route]:
+    "The routes of an app that it stands for."
+    function = route.endpoint
+    async def answer(request: Request) -> Any:
+        found = function(request)
+        return await found if isawaitable(found) else found
+    name = route.name or getattr(function, '__name__', '')
+    return app.routes_of(answer, Place(route.path, name, (), None, route.host), route.methods or ['GET'])
+
 # %% ../../nbs/web/22_decorators.ipynb #395c491b
 def inner(function: Any) -> Any:
     "The function of a handler, which another decorator may have left."
@@ -139,7 +159,7 @@ class RouteDecorators:
         def add(function: Any) -> RouteFunction:
             function = inner(function)
             routes = self._routes_of_class(function, where) if isinstance(function, type) else \
-                self._routes_of(function, where, methods)
+                self.routes_of(function, where, methods)
             self.add(*routes)
             return RouteFunction(function, routes[0].pattern, routes[0].name)
         return add
@@ -150,9 +170,10 @@ class RouteDecorators:
             raise SignatureError(f'the class {kind.__name__} has no method for a verb: {", ".join(VERBS)}')
         path = usual_path(kind) if where.path is None else where.path
         where = where._replace(path=path, name=where.name or usual_path(kind)[1:] or 'index')
-        return [route for verb, f in found.items() for route in self._routes_of(f, where, verb)]
+        return [route for verb, f in found.items() for route in self.routes_of(f, where, verb)]
 
-    def _routes_of(self, function: Any, where: Place, methods: str | Iterable[str] | None) -> list[Route]:
+    def routes_of(self, function: Any, where: Place, methods: str | Iterable[str] | None) -> list[Route]:
+        "The routes of a function, to be added."
         called = getattr(function, '__name__', '')
         usual = [called] if called in VERBS and where.path is not None else ['get', 'post']
         verbs = [methods] if isinstance(methods, str) else list(methods or usual)
@@ -211,7 +232,7 @@ class VerbDecorators:
             **options: Any, # As of `route`
             ) -> Any:
         "Decorator: answer GET (and HEAD); parameters as of `route`."
-        return self.route(path, 'get', name, before, **options)
+        return self.route(path, options.pop('methods', 'get'), name, before, **options)
 
     def post(self,
              path: Any = None, # Where; None: the function's name
@@ -220,7 +241,7 @@ class VerbDecorators:
              **options: Any, # As of `route`
              ) -> Any:
         "Decorator: answer POST; parameters as of `route`."
-        return self.route(path, 'post', name, before, **options)
+        return self.route(path, options.pop('methods', 'post'), name, before, **options)
 
     def put(self,
             path: Any = None, # Where; None: the function's name
@@ -229,7 +250,7 @@ class VerbDecorators:
             **options: Any, # As of `route`
             ) -> Any:
         "Decorator: answer PUT; parameters as of `route`."
-        return self.route(path, 'put', name, before, **options)
+        return self.route(path, options.pop('methods', 'put'), name, before, **options)
 
     def delete(self,
                path: Any = None, # Where; None: the function's name
@@ -238,7 +259,7 @@ class VerbDecorators:
                **options: Any, # As of `route`
                ) -> Any:
         "Decorator: answer DELETE; parameters as of `route`."
-        return self.route(path, 'delete', name, before, **options)
+        return self.route(path, options.pop('methods', 'delete'), name, before, **options)
 
     def patch(self,
               path: Any = None, # Where; None: the function's name
@@ -247,7 +268,7 @@ class VerbDecorators:
               **options: Any, # As of `route`
               ) -> Any:
         "Decorator: answer PATCH; parameters as of `route`."
-        return self.route(path, 'patch', name, before, **options)
+        return self.route(path, options.pop('methods', 'patch'), name, before, **options)
 
     def options(self,
                 path: Any = None, # Where; None: the function's name
@@ -256,7 +277,7 @@ class VerbDecorators:
                 **options: Any, # As of `route`
                 ) -> Any:
         "Decorator: answer OPTIONS; parameters as of `route`."
-        return self.route(path, 'options', name, before, **options)
+        return self.route(path, options.pop('methods', 'options'), name, before, **options)
 
     def trace(self,
               path: Any = None, # Where; None: the function's name
@@ -265,7 +286,7 @@ class VerbDecorators:
               **options: Any, # As of `route`
               ) -> Any:
         "Decorator: answer TRACE; parameters as of `route`."
-        return self.route(path, 'trace', name, before, **options)
+        return self.route(path, options.pop('methods', 'trace'), name, before, **options)
 
     def static_route_exts(self, prefix: str = '/', # Where the files are found
                           static_path: Any = '.', # The folder; nothing outside of it is ever served
@@ -292,7 +313,8 @@ class VerbDecorators:
         from uuid import NAMESPACE_URL, uuid5
         root = str(path or Path().absolute())
         told = {'workspace': {'root': root, 'uuid': uuid or str(uuid5(NAMESPACE_URL, root))}}
-        self.get('/.well-known/appspecific/com.chrome.devtools.json', name='devtools')(lambda: told)
+        def devtools() -> Any: return told
+        self.route('/.well-known/appspecific/com.chrome.devtools.json')(devtools)
 
     def static(self, path: str, # The prefix
                folder: Any, # Nothing outside of it is ever served

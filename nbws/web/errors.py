@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from inspect import signature
 from typing import Any, Protocol
 
 from ..core.html import H1, Main, Meta, P, Pre, Title, document
@@ -108,7 +109,8 @@ class Errors:
         return next((f for name, f in names if name == 'HTTPException'), None) # Another library's class
 
     async def _handled(self, handler: Callable[..., Any], request: Request, error: BaseException) -> Response:
-        result = handler(request, error)
+        takes = len(signature(handler).parameters) # Some want nothing to know
+        result = handler(*(request, error)[:takes])
         if isinstance(result, Awaitable):
             result = await result
         response = await self.app.settle(result, request)

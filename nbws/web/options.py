@@ -28,9 +28,6 @@ def is_attribute(keyword: str) -> bool:
     name = attribute_name(keyword)
     return keyword.startswith('_at_') or name in _GLOBAL or bool(_FAMILIES.fullmatch(name))
 
-# %% ../../nbs/web/12_options.ipynb #55b8b74f
-_INSTEAD = {'htmx4': 'htmx 4 is not known here: pages have htmx 2'}
-
 # %% ../../nbs/web/12_options.ipynb #1a466025
 def check_keywords(keywords: Iterable[str], # Which are none of an app's parameters
                    parameters: Iterable[str], # That there are
@@ -42,7 +39,7 @@ def check_keywords(keywords: Iterable[str], # Which are none of an app's paramet
     from difflib import get_close_matches
     known = list(parameters)
     near = get_close_matches(unknown, known, 1)
-    means = _INSTEAD.get(unknown) or (f'did you mean {near[0]!r}?' if near else f'there are {", ".join(known)}')
+    means = f'did you mean {near[0]!r}?' if near else f'there are {", ".join(known)}'
     raise OptionError(f'an app has no parameter {unknown!r}: {means}\n'
                       f'For an attribute of <body>: bodykw={{{unknown!r}: ...}}')
 

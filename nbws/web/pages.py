@@ -12,7 +12,7 @@ from ..core.binding import SPECIAL_NAMES, Source
 from ..core.html import Link, Meta, Safe, Script, document, is_document, render
 from ..core.errors import NbwsError
 from ..core.request import Request
-from .assets import ASSETS, EXTENSIONS, asset
+from .assets import ASSETS, EXTENSIONS, HTMX4, asset
 
 # %% auto #0
 __all__ = []
@@ -32,8 +32,9 @@ class Pages:
                  bodykw: dict[str, Any] | None = None, # Attributes of `body`
                  surreal: bool = True, # Load surreal and css-scope-inline
                  canonical: bool = False, # Pages name their address as https has it
+                 htmx4: bool = False, # htmx 4 in place of htmx 2
                  ) -> None:
-        self.surreal, self.canonical = surreal, canonical
+        self.surreal, self.canonical, self.htmx4 = surreal, canonical, htmx4
         self.title, self.hdrs, self.ftrs, self.exts = title, list(hdrs), list(ftrs), list(exts)
         self.htmx, self.default_hdrs, self.body_wrap = htmx, default_hdrs, body_wrap
         self.htmlkw, self.bodykw = htmlkw or {}, bodykw or {}
@@ -65,7 +66,8 @@ class Pages:
         if 'ws' in self.exts:
             parts.append(Script(src=f'{prefix}{ASSETS}/sockets.js', data_rooms=True)) # Before htmx
         if self.default_hdrs:
-            parts += [asset('htmx.min.js', prefix), asset('fasthtml.js', prefix)]
+            htmx = Script(src=HTMX4) if self.htmx4 else asset('htmx.min.js', prefix)
+            parts += [htmx, asset('fasthtml.js', prefix)]
         return parts + self._surreal(prefix) + [asset(EXTENSIONS[e], prefix) for e in self.exts]
 
     def _surreal(self, prefix: str) -> list[Any]:

@@ -193,7 +193,7 @@ def _several(parts: list[Any], is_list: bool, request: Request, page: Callable[[
     fields = [(x.k.lower(), ascii_field(x.k, str(x.v))) for x in flat if isinstance(x, HttpHeader)]
     tasks = [x for x in flat if is_task(x)]
     rest = tuple(x for x in flat if not isinstance(x, HttpHeader) and not is_task(x))
-    if len(rest) == 1 and isinstance(rest[0], Response):
+    if len(rest) == 1 and not is_component(rest[0]):
         response = to_response(rest[0], request, page)
         response.headers += fields
     else:

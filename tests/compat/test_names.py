@@ -18,10 +18,10 @@ from nbws.fasthtml.later import Later, MissingError
 from nbws.testing import Client
 
 # Constants that only FastHTML's own code reads, and what has no meaning here
-NOT_HERE = set('''defaults type_map htmx_exts htmx_resps hx_attrs_annotations Inf annotations fh_cfg htmx4src
-    attrmap_x HostRoute Lifespan respond toast_after DEF_MAXPART evt_attrs hx_evt_attrs inum_methods num_methods named
+NOT_HERE = set('''defaults type_map htmx_resps hx_attrs_annotations Inf annotations htmx4src
+    attrmap_x Lifespan respond toast_after DEF_MAXPART evt_attrs hx_evt_attrs inum_methods num_methods named
     rnum_methods
-    hx_attrs_4only hx_evts hx_evts_4only js marked_imp sk spark_chars tcid toast_css strtyps'''.split())
+    hx_attrs_4only hx_evts hx_evts_4only marked_imp spark_chars strtyps'''.split())
 ISSUE = '''APIRouter Client Mount Beforeware user_pwd_auth basic_logout setup_toasts add_toast MarkdownJS
     HighlightJS SortableJS KatexMarkdownJS ScriptX StyleX run_js On AnyNow Prev jsd File html2ft hx_attrs
     fill_dataclass Socials picolink clear signal_shutdown FastHTMLWithLiveReload cors_allow Redirect
