@@ -214,9 +214,9 @@
   addEventListener('pageshow', wake)
   document.addEventListener('visibilitychange', () => document.hidden || wake())
 
-  // htmx processes an element anew when its attributes have changed: a script has set a class, or the page's cell has run
-  // again. Its extension then connects each `ws-connect` in it once more, and leaves the connection that is there open:
-  // each message would come twice. The element keeps its socket instead, unless it names another address now.
+  // htmx processes an element anew when its attributes have changed: a script has set a class, or the page's cell has
+  // run again. Its extension then connects each `ws-connect` in it once more, and leaves the connection that is there
+  // open: each message would come twice. The element keeps its socket instead, unless it names another address now.
   const wrappers = new Map() // What the extension has made, by element
   const connecting = new Set() // Elements for which it makes one
   const kept = new Set() // Wrappers whose socket another one has now
