@@ -3342,6 +3342,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'nbws.tremolo.errors.ErrorHandlers.find': ( 'tremolo/errors.html#errorhandlers.find',
                                                                                  'nbws/tremolo/errors.py'),
                                      'nbws.tremolo.errors.answer_of': ('tremolo/errors.html#answer_of', 'nbws/tremolo/errors.py'),
+                                     'nbws.tremolo.errors.as_tremolo': ('tremolo/errors.html#as_tremolo', 'nbws/tremolo/errors.py'),
                                      'nbws.tremolo.errors.status_of': ('tremolo/errors.html#status_of', 'nbws/tremolo/errors.py')},
             'nbws.tremolo.exceptions': { 'nbws.tremolo.exceptions.BadRequest': ( 'tremolo/exceptions.html#badrequest',
                                                                                  'nbws/tremolo/exceptions.py'),
