@@ -100,7 +100,9 @@ class Call:
         return True
 
     def failed(self, error: BaseException) -> None:
-        "Tell the developer, and answer if nothing is answered."
+        "Tell the developer, and answer if nothing is answered; or let who waits for the answer do both."
+        if self.host.raises and not self.answer.done():
+            return self.answer.set_exception(error)
         self.host.report(error, printable(self.request.path))
         detail = ''.join(users_traceback(error)) if self.host.debug else ''
         self.decide(PlainTextResponse(f'500 {reason(500)}' + (f'\n\n{detail}' if detail else ''), 500))
@@ -364,6 +366,8 @@ _GOING_ON: set[asyncio.Task[None]] = set() # Nobody else may refer to them
 
 class ASGIApp(ForeignApp):
     "Any ASGI 3 application, as our servers want an app. On the server's loop."
+    raises = False # Its errors are those of who asks: it is a piece of an app of ours
+
     def __init__(self, app: ASGIApplication, # The application
                  ) -> None:
         super().__init__(app)

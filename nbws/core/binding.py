@@ -292,7 +292,7 @@ def _routine(function: Callable[..., Any]) -> Any:
 
 # %% ../../nbs/core/10_binding.ipynb #6ff74550
 def _check_kind(p: inspect.Parameter, name: str) -> None:
-    if p.kind is p.VAR_POSITIONAL:
+    if p.kind is p.VAR_POSITIONAL and p.name[0] != '_': # `*_` says that it takes whatever comes
         raise SignatureError(f'{name} takes *{p.name}, but values are bound by name: use **{p.name}')
     if p.kind is p.POSITIONAL_ONLY:
         raise SignatureError(f'parameter {p.name!r} of {name} is positional-only, but values are bound by name: '
@@ -307,7 +307,7 @@ def _signature(function: Callable[..., Any], name: str) -> list[inspect.Paramete
         raise SignatureError(f'the signature of {name} cannot be read') from None
     for p in parameters:
         _check_kind(p, name)
-    return parameters
+    return [p for p in parameters if p.kind is not p.VAR_POSITIONAL] # Values are bound by name: there are none for it
 
 # %% ../../nbs/core/10_binding.ipynb #c53eb236
 def _hints(function: Callable[..., Any], name: str) -> dict[str, Any]:

@@ -770,7 +770,8 @@ def A(*children: Any, # Elements, text, or anything that can be shown
       **attrs: Any, # Attributes: `cls` is class, `hx_get` is hx-get
       ) -> FT:
     "`<a>`: a link; to `#` unless `href` is given, for links that htmx follows."
-    attrs['href'] = href
+    if 'link' not in attrs: # The same by a route
+        attrs['href'] = href
     return _element('a', children, attrs)
 
 # %% ../../nbs/core/06_html.ipynb #03264fc8
