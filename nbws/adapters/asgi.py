@@ -399,6 +399,11 @@ class ASGIApp(ForeignApp):
             call.leave()
             raise
 
+    async def settled(self) -> None:
+        "Wait a moment for calls that have been answered: sockets that are closing, tasks behind answers."
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=1)
+
     async def startup(self) -> None:
         "Start the lifespan. Raises `NbwsError` where the application says that it failed."
         await super().startup()

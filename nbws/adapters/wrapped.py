@@ -5,7 +5,6 @@
 # %% ../../nbs/adapters/05_wrapped.ipynb #d5ecaee7
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from copy import copy
 from typing import Any
@@ -88,11 +87,6 @@ class Around(ASGIApp):
         scope = {**(request.asgi_scope or {}), **to_scope(request, {})} # With what middleware around this has put in
         scope |= {CALL: (request, call_next), 'app': self.inner, 'state': vars(request.state)}
         return await self.answered(call, scope)
-
-    async def settled(self) -> None:
-        "Wait a moment for what still goes through the middleware: sockets that are closing, tasks behind answers."
-        if self._tasks:
-            await asyncio.wait(set(self._tasks), timeout=1)
 
 # %% ../../nbs/adapters/05_wrapped.ipynb #043c4f00
 class Piece(ASGIApp):
