@@ -26,7 +26,8 @@ FLAGS = {'checked', 'selected', 'disabled', 'required', 'readonly', 'multiple', 
 
 def masked(text: str) -> str:
     "A text without ids that were made up, and without this run's port."
-    return re.sub(r'127\.0\.0\.1:\d+|localhost:\d+', 'HERE', GENERATED.sub('ID', text))
+    text = re.sub(r'(?<=/npm/)([\w./-]+)@[\w.]+', r'\1', GENERATED.sub('ID', text)) # Whatever version it is
+    return re.sub(r'127\.0\.0\.1:\d+|localhost:\d+', 'HERE', text)
 
 
 def outline(html: str) -> list[str]:
