@@ -282,6 +282,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                             'nbws.check.Uses.visit_Assign': ('check.html#uses.visit_assign', 'nbws/check.py'),
                             'nbws.check.Uses.visit_Attribute': ('check.html#uses.visit_attribute', 'nbws/check.py'),
                             'nbws.check.Uses.visit_Name': ('check.html#uses.visit_name', 'nbws/check.py'),
+                            'nbws.check._is_of': ('check.html#_is_of', 'nbws/check.py'),
                             'nbws.check._names': ('check.html#_names', 'nbws/check.py'),
                             'nbws.check._python': ('check.html#_python', 'nbws/check.py'),
                             'nbws.check.beside': ('check.html#beside', 'nbws/check.py'),

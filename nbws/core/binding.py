@@ -297,7 +297,7 @@ def _routine(function: Callable[..., Any]) -> Any:
 
 # %% ../../nbs/core/10_binding.ipynb #6ff74550
 def _check_kind(p: inspect.Parameter, name: str) -> None:
-    if p.kind is p.VAR_POSITIONAL and p.name[0] != '_': # `*_` says that it takes whatever comes
+    if p.kind is p.VAR_POSITIONAL:
         raise SignatureError(f'{name} takes *{p.name}, but values are bound by name: use **{p.name}')
     if p.kind is p.POSITIONAL_ONLY:
         raise SignatureError(f'parameter {p.name!r} of {name} is positional-only, but values are bound by name: '
@@ -310,9 +310,11 @@ def _signature(function: Callable[..., Any], name: str) -> list[inspect.Paramete
         parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):
         raise SignatureError(f'the signature of {name} cannot be read') from None
+    unused = [p for p in parameters if p.kind is p.VAR_POSITIONAL and p.name.startswith('_')] # `*_` says so itself
     for p in parameters:
-        _check_kind(p, name)
-    return [p for p in parameters if p.kind is not p.VAR_POSITIONAL] # Values are bound by name: there are none for it
+        if p not in unused:
+            _check_kind(p, name)
+    return [p for p in parameters if p not in unused]
 
 # %% ../../nbs/core/10_binding.ipynb #c53eb236
 def _hints(function: Callable[..., Any], name: str) -> dict[str, Any]:

@@ -1113,6 +1113,7 @@ class HttpHeader:
 def HtmxResponseHeaders(**fields: Any, # location, push_url, redirect, refresh, replace_url, reswap, retarget...
                         ) -> HttpHeader | tuple[HttpHeader, ...]:
     "HX-* fields of the answer: one, or a tuple of several; dicts are sent as JSON. Raises `TypeError` for others."
+    fields = {key.removeprefix('hx_'): value for key, value in fields.items()}
     if unknown := fields.keys() - _HTMX_FIELDS:
         raise TypeError(f'htmx has no response header {min(unknown)!r}: there are {", ".join(sorted(_HTMX_FIELDS))}')
     made = []

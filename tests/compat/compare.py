@@ -101,7 +101,7 @@ def same(a: dict[str, Any], b: dict[str, Any]) -> str:
         x, y = (masked(str(s.get(part, ''))).replace('hx-hx-', 'hx-') for s in (a, b)) # FastHTML doubles it
         x, y = (v.replace('text/xml', 'application/xml') for v in (x, y))
         if x != y: return f'{part} {x} -> {y}'
-    cookies = [{c for c in s.get('cookies', []) if c not in ('session_', 'nbws_session')} for s in (a, b)]
+    cookies = [{c for c in s.get('cookies', []) if not c.startswith('session')} for s in (a, b)]
     if cookies[0] - cookies[1]: return f'cookies {cookies[0]} -> {cookies[1]}'
     x, y = body(a), body(b)
     if a.get('type') == 'text/event-stream': x, y = (lines[:min(len(x), len(y), 6)] for lines in (x, y))

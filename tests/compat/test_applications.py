@@ -72,6 +72,15 @@ def test_a_path_leaves_to_the_next_parameter_what_that_can_take() -> None:
         assert client.get(f'/files/{many}photo.png').text == f'{many}|photo|png' # Longer than a regex is asked for
 
 
+def test_a_star_that_is_not_used_gets_nothing() -> None:
+    app, rt = fast_app()
+
+    @rt
+    def page(a: int, *_: Any, **__: Any) -> str: return str(a)
+
+    with Client(app) as client: assert client.get('/page?a=1').text == '1'
+
+
 MONSTER = '''
 import sys, types
 {before}
