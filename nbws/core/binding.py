@@ -102,7 +102,7 @@ def _finder(name: str) -> Get:
             return value
         if s.headers and (value := s.headers.get(field)) is not None:
             return value
-        if s.ws is not None and (value := _named(s.data, name)) is not None:
+        if s.ws is not None and (value := s.data.get(name)) is not None:
             return value # The handshake's query is the same for each message
         query = r.query_params if r.parsed_query is None else r.parsed_query
         if query and (value := _named(query, name)) is not None:
