@@ -96,6 +96,13 @@ class App(WebApp):
         "What an ASGI application answers that a handler has returned. On the server's loop."
         return await asgi_answer(self, application, request)
 
+    async def shutdown(self) -> None:
+        "Run the shut-down hooks; called by the transport when all sockets are closed."
+        for middleware in self.middlewares:
+            if isinstance(middleware, Around):
+                await middleware.settled()
+        await super().shutdown()
+
     async def __call__(self,
                        scope: Scope, # Of a connection, or of the lifespan
                        receive: Receive, send: Send,

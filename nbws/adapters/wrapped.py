@@ -42,8 +42,10 @@ class Inner:
                 response = await call_next(request)
             except BaseException as e:
                 response = await self.app.answer_caught(request, e)
-            for name in ('begun_session', 'added_headers', 'own_state', 'route', 'path_params', 'answered'):
+            for name in ('added_headers', 'own_state', 'route', 'path_params', 'answered'):
                 setattr(outer, name, getattr(request, name))
+            if 'session' not in scope or scope['session'] is not request.begun_session:
+                outer.begun_session = request.begun_session # Ours, to be saved
             return response
         if scope['type'] == 'http':
             return await answer_request(ask, request, receive, send)
@@ -62,7 +64,7 @@ class Inner:
             query = scope['query_string']
             request.retarget(path_of(path) + (b'?' + query if query else b''))
         request.method = scope.get('method', request.method)
-        if 'session' in scope: # Other middleware keeps it
+        if 'session' in scope and scope['session'] is not outer.begun_session: # Other middleware keeps it
             request.begun_session = scope['session']
         return request
 
@@ -73,6 +75,8 @@ def path_of(path: str) -> bytes:
 
 class Around(ASGIApp):
     "ASGI middleware around an app. On the server's loop."
+    raises = True
+
     def __init__(self, app: WebApp, # Within
                  wrapping: Wrapping, # The middleware
                  ) -> None:
@@ -82,7 +86,7 @@ class Around(ASGIApp):
     async def __call__(self, request: Request, call_next: CallNext) -> Response:
         "Answer a request, or a handshake with an `Upgrade`."
         call = SocketCall(self, request) if request.upgrade else HTTPCall(self, request)
-        scope = to_scope(request, {})
+        scope = {**(request.asgi_scope or {}), **to_scope(request, {})} # With what middleware around this has put in
         scope |= {CALL: (request, call_next), 'app': self.inner, 'state': vars(request.state)}
         return await self.answered(call, scope)
 
@@ -92,6 +96,10 @@ def lacks_its_file(application: Any) -> bool:
     path = getattr(application, 'path', None) if hasattr(application, 'status_code') else None
     return isinstance(path, (str, os.PathLike)) and not os.path.isfile(path)
 
+class Piece(ASGIApp):
+    "An ASGI application that answers for an app of ours, whose errors are that app's."
+    raises = True
+
 async def asgi_answer(app: WebApp, application: Any, # Such as Starlette's `Response`
                       request: Request) -> Response:
     """What an ASGI application answers to a request of an app. On the server's loop.
@@ -100,7 +108,7 @@ async def asgi_answer(app: WebApp, application: Any, # Such as Starlette's `Resp
     """
     if lacks_its_file(application):
         raise HTTPException(404)
-    host = ASGIApp(application)
+    host = Piece(application)
     scope = to_scope(request, {})
     scope |= {'app': app, 'state': vars(request.state), 'path_params': request.path_params}
     call = SocketCall(host, request) if request.upgrade else HTTPCall(host, request)
