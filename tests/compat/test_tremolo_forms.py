@@ -135,7 +135,8 @@ def file(tmp_path: Path) -> Path:
 CASES: dict[str, tuple[dict[str, str], int, bytes]] = {
     '': ({}, 200, b'23456'), 'range': ({'range': 'bytes=1-2'}, 206, b'34'),
     'one byte': ({'range': 'bytes=0-0'}, 206, b'2'),
-    'from the end': ({'range': 'bytes=-2'}, 206, b'56'), 'beyond': ({'range': 'bytes=5-'}, 416, b'Range Not Satisfiable'),
+    'from the end': ({'range': 'bytes=-2'}, 206, b'56'),
+    'beyond': ({'range': 'bytes=5-'}, 416, b'Range Not Satisfiable'),
     'another version': ({'range': 'bytes=1-2', 'if-range': '"old"'}, 200, b'23456')}
 
 
