@@ -77,8 +77,13 @@ def test_error_goes_to_its_cell_and_over_the_page(open_notebook: Open) -> None:
     expect(nb.output(3)).not_to_contain_text("ZeroDivisionError")
     dialog = frame.get_by_role("alertdialog")
     expect(dialog).to_contain_text("ZeroDivisionError")
+    # The page's own layers stay below it
+    frame.locator("body").evaluate(
+        "e => e.insertAdjacentHTML('beforeend', '<p id=above style=\"position: fixed; inset: 0; z-index: 9\">')"
+    )
     dialog.get_by_role("button").click()
     expect(dialog).to_be_hidden()
+    frame.locator("#above").evaluate("e => e.remove()")
     nb.edit(1, ECHO.format("mended"))
     say(frame, "x")
     expect(frame.locator("#out")).to_have_text("mended x")

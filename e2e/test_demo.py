@@ -62,6 +62,13 @@ def test_five_minutes(open_notebook: Callable[..., Notebook]) -> None:
     said.append("GraceLOUDER")
     expect(ada.locator("#talk li")).to_have_text(said)
 
+    nb.run(find(nb, "fast_app"))  # Its app takes over: the sockets, the names, and what has been said
+    for frame, name, text in [(ada, "Ada", "STILL HERE"), (grace, "Grace", "SO AM I")]:
+        say(frame, text)
+        said.append(name + text)
+        for each in (ada, grace):
+            expect(each.locator("#talk li")).to_have_text(said)
+
     figure = nb.frame(find(nb, "def wave"))
     curve = figure.locator("polyline")
     shown = curve.get_attribute("points")

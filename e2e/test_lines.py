@@ -131,3 +131,35 @@ def test_a_close_that_is_meant(run_script: Run, page: Page, tmp_path: Path) -> N
         page.wait_for_function("() => window.code === 4001")
         page.wait_for_timeout(1500)
         assert page.evaluate(f"() => {SOCKET} === window.first")
+
+
+CHANGES = {
+    "a class of its own": "document.querySelector('[ws-connect]').classList.add('wide')",
+    "a class of what is around it": "document.querySelector('[ws-connect]').parentElement.classList.add('dark')",
+    "two classes at once": "document.querySelectorAll('body, [ws-connect]').forEach(e => e.classList.add('new'))",
+}
+
+
+@pytest.mark.parametrize("bodykw", ["{}", "{'hx-ext': 'ws'}"])
+def test_an_element_that_htmx_processes_anew_keeps_its_socket(
+    bodykw: str, run_script: Run, page: Page, tmp_path: Path
+) -> None:
+    """A script sets a class, and htmx processes the page: one socket, the same, and each message comes once."""
+    (tmp_path / "classes.py").write_text(APP.replace("exts='ws'", f"ws_hdr=True, bodykw={bodykw}"))
+    page.goto(run_script(tmp_path / "classes.py").url)
+    connected(page)
+    say(page, "before")
+    page.evaluate(WATCH)
+    for name, change in CHANGES.items():
+        page.evaluate(f"() => {{ {change}; htmx.process(document.body) }}")
+        say(page, f"after {name}")
+        assert page.evaluate(f"() => {SOCKET} === window.first"), name
+    page.evaluate("() => htmx.find('[ws-connect]').setAttribute('ws-connect', '/ws?again')")
+    page.evaluate("() => htmx.process(document.body)")
+    connected(page)
+    assert page.evaluate("() => window.first.readyState") > 1
+    say(page, "elsewhere")
+    page.evaluate(WATCH)
+    page.evaluate("() => { htmx.find('[ws-connect]').removeAttribute('ws-connect'); htmx.process(document.body) }")
+    page.wait_for_function("() => window.first.readyState > 1")
+    page.goto("about:blank")

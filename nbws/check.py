@@ -87,12 +87,12 @@ def our_module(name: str) -> ModuleType | None:
     return None
 
 # %% ../nbs/04_check.ipynb #e9c17b88
+_IN_A_CELL = 'serve(app) in a cell'
 _INSTEAD = {
-    'JupyUvi': 'serve(app) in a cell', 'jupy_app': 'serve(app) in a cell', 'nb_serve': 'serve(app) in a cell',
-    'HTMX': 'show(app) in a cell', 'render_ft': 'a component in the last line of a cell is shown',
-    'ws_client': 'show(app) in a cell', 'set_lifespan': '`lifespan` of the app, or @app.on_event',
-    'session_middleware': 'sessions are always there', 'ASGIServer': 'nbws.App is an ASGI application',
-    'HTTPServer': 'app.run(), or nbws.server.listener.Server',
+    'uvicorn': 'import uvicorn, or serve()', 'HTMX': 'show(app) in a cell', 'ws_client': 'show(app) in a cell',
+    **dict.fromkeys(('FastJupy', 'JupyUvi', 'JupyUviAsync', 'jupy_app', 'nb_serve', 'nb_serve_async'), _IN_A_CELL),
+    'render_ft': 'a component in the last line of a cell is shown',
+    'wait_port_free': 'serve(app) moves a server itself',
 }
 
 # %% ../nbs/04_check.ipynb #0d69da37
@@ -274,7 +274,8 @@ def unknown_keywords(program: Program, tree: ast.AST) -> Iterator[Found]:
             continue
         for k in call.keywords:
             if k.arg and k.arg not in takes and not is_attribute(k.arg):
-                yield k.value.lineno, f'{ast.unparse(call.func)}(...) has no {k.arg}=', nearest(k.arg, takes, 'it')
+                where = 'a column goes behind the name of a database, an attribute into bodykw=; it'
+                yield k.value.lineno, f'{ast.unparse(call.func)}(...) has no {k.arg}=', nearest(k.arg, takes, where)
 
 # %% ../nbs/04_check.ipynb #82c2a3d1
 @cache
@@ -315,12 +316,19 @@ def beside(path: Path, program: Program) -> Iterator[Path]:
 # %% ../nbs/04_check.ipynb #241ca824
 _NO_COMPONENTS = {'dataclasses', 'datetime', 'enum', 'math', 'typing'} # Modules whose star brings no such names
 
-def _names(path: Path) -> set[str]:
-    "What a module beside the file defines; nothing, if it cannot be read."
+def _is_of(path: Path, module: str) -> bool:
+    stem = path.parent.name if path.stem == '__init__' else path.stem
+    return module.rpartition('.')[2] == stem
+
+def _names(path: Path, seen: frozenset[Path] = frozenset()) -> set[str]:
+    "What a star of a module beside the file brings; nothing, if it cannot be read."
     found = Program()
     with suppress(NothingThere):
         found.visit(read(path).tree)
-    return found.defined
+    seen |= {path}
+    stars = {module for module, _ in found.stars}
+    more = [p for p in beside(path, found) if p not in seen and any(_is_of(p, m) for m in stars)]
+    return found.defined.union(*(_names(p, seen) for p in more))
 
 def unknown(source: ReadFile, program: Program, near: Sequence[Path]) -> Iterator[Unknown]:
     "What one file has, in the order of its lines."

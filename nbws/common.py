@@ -54,6 +54,7 @@ from .fasthtml.components import *
 from .fasthtml.core import *
 from .fasthtml.database import NotFoundError, database, tables_of
 from .fasthtml.js import *
+from .fasthtml.monsterui import make_ours
 from .fasthtml.names import later_names
 from .fasthtml.pico import *
 from .fasthtml.toaster import *
@@ -132,6 +133,8 @@ IN_COLAB = 'google.colab' in sys.modules
 
 _LATER = {name: thing for name, thing in later_names().items() if name not in globals()}
 globals().update(_LATER)
+
+make_ours(sys.modules[__name__])
 
 def __getattr__(name: str) -> Any:
     "What makes elements of any tag: `from nbws.common import Marquee`."

@@ -45,8 +45,9 @@ def serving(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
 
 
 @pytest.mark.parametrize('how', [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize('end', ['serve()', "if __name__ == '__main__': serve()", 'def main(): serve(app)\nmain()'],
-                         ids=['plain', 'guarded', 'main'])
+@pytest.mark.parametrize('end', ['serve()', "if __name__ == '__main__': serve()", 'def main(): serve(app)\nmain()',
+                                 "serve(appname='main', app='app', reload_includes=['*.css'])"],
+                         ids=['plain', 'guarded', 'main', 'fasthtml'])
 def test_a_script_serves_until_it_is_stopped(serving: Callable[[str], Process], how: signal.Signals, end: str) -> None:
     process = serving(APP + end)
     with process.ws('/ws') as ws:
@@ -103,7 +104,8 @@ def test_wrong_messages_are_told(serving: Callable[[str], Process]) -> None:
     assert [told in line for told, line in zip(expected, process.lines, strict=True)] == [True] * 4
 
 
-def test_a_module_that_is_imported_serves_nothing(tmp_path: Path) -> None:
-    (tmp_path/'mine.py').write_text(APP + 'serve()\nprint("imported")')
+@pytest.mark.parametrize('end', ['serve()', "serve(app='app')", "serve(appname='mine', reload_includes=['*.css'])"])
+def test_a_module_that_is_imported_serves_nothing(tmp_path: Path, end: str) -> None:
+    (tmp_path/'mine.py').write_text(APP + f'{end}\nprint("imported")')
     ended = run(tmp_path/'other.py', 'import mine, threading\nprint(threading.active_count())')
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, 'imported\n1\n', '')

@@ -293,7 +293,7 @@ class LifespanCall:
     def __init__(self, app: ASGIApplication, state: dict[str, Any]) -> None:
         self.app, self.scope = app, {**_LIFESPAN, 'state': state}
         self.stopping, self.supported, self.failure = asyncio.Event(), False, ''
-        self.changed, self._asked = asyncio.Event(), False
+        self.changed, self._came = asyncio.Event(), 0
         self.task = asyncio.ensure_future(self._run())
 
     async def start(self) -> None:
@@ -326,10 +326,12 @@ class LifespanCall:
             self.changed.set()
 
     async def _receive(self) -> Message:
-        if not self._asked:
-            self._asked = True
+        self._came += 1
+        if self._came == 1:
             return {'type': 'lifespan.startup'}
         await self.stopping.wait()
+        if self._came > 2:
+            await asyncio.Event().wait() # Nothing more comes: who asks all the same is cancelled by `stop`
         return {'type': 'lifespan.shutdown'}
 
     async def _send(self, message: Message) -> None:

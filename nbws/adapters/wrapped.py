@@ -5,12 +5,14 @@
 # %% ../../nbs/adapters/05_wrapped.ipynb #d5ecaee7
 from __future__ import annotations
 
+import os
 from collections.abc import Awaitable, Callable
 from copy import copy
 from typing import Any
 
 from .asgi import ASGIApp, HTTPCall, SocketCall, to_scope
 from ..core.data import Headers
+from ..core.errors import HTTPException
 from ..core.request import Request
 from ..core.response import Response
 from ..sockets.inbox import InboxQuota
@@ -85,11 +87,21 @@ class Around(ASGIApp):
         return await self.answered(call, scope)
 
 # %% ../../nbs/adapters/05_wrapped.ipynb #043c4f00
+def lacks_its_file(application: Any) -> bool:
+    "Is it a response with a file that is not there?"
+    path = getattr(application, 'path', None) if hasattr(application, 'status_code') else None
+    return isinstance(path, (str, os.PathLike)) and not os.path.isfile(path)
+
 async def asgi_answer(app: WebApp, application: Any, # Such as Starlette's `Response`
                       request: Request,
                       **facts: Any, # Of the scope, besides
                       ) -> Response:
-    "What an ASGI application answers to a request of an app. On the server's loop."
+    """What an ASGI application answers to a request of an app. On the server's loop.
+
+    Raises `HTTPException` 404 for a file's response whose file is not there: Starlette's would raise a RuntimeError.
+    """
+    if lacks_its_file(application):
+        raise HTTPException(404)
     host = ASGIApp(application)
     scope = to_scope(request, {})
     scope |= {'app': app, 'state': vars(request.state), 'path_params': request.path_params, **facts}

@@ -305,9 +305,11 @@ def _signature(function: Callable[..., Any], name: str) -> list[inspect.Paramete
         parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):
         raise SignatureError(f'the signature of {name} cannot be read') from None
+    unused = [p for p in parameters if p.kind is p.VAR_POSITIONAL and p.name.startswith('_')] # `*_` says so itself
     for p in parameters:
-        _check_kind(p, name)
-    return parameters
+        if p not in unused:
+            _check_kind(p, name)
+    return [p for p in parameters if p not in unused]
 
 # %% ../../nbs/core/10_binding.ipynb #c53eb236
 def _hints(function: Callable[..., Any], name: str) -> dict[str, Any]:

@@ -58,9 +58,14 @@ class HTTPException(Exception):
         super().__init__(self.detail)
 
 # %% ../../nbs/core/01_errors.ipynb #139fcee0
+# By RFC 9110; Python has the names of older RFCs before 3.13
+_RENAMED = {413: 'Content Too Large', 416: 'Range Not Satisfiable', 422: 'Unprocessable Content'}
+
 def reason(status: int, # An HTTP status code
            ) -> str:
     "The phrase of a status code (RFC 9110, section 15)."
+    if status in _RENAMED:
+        return _RENAMED[status]
     try:
         return HTTPStatus(status).phrase
     except ValueError:

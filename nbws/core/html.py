@@ -193,6 +193,16 @@ class _Keywords(dict[str, _Values]):
 
 _NAMES, _KEYWORDS = _Names(), _Keywords()
 
+# %% ../../nbs/core/06_html.ipynb #e57d4404
+class Attributes(dict[str, Any]):
+    "An element's attributes by HTML name; `el.attrs['get'] = more` is `hx-get`, as the keyword is."
+    def __setitem__(self, name: str, value: Any) -> None:
+        super().__setitem__(_ROUTED.get(name, name), _routed(value) if name in _ROUTED else value)
+
+    def update(self, *given: Any, **named: Any) -> None:
+        for name, value in dict(*given, **named).items():
+            self[name] = value
+
 # %% ../../nbs/core/06_html.ipynb #3a1152d1
 class FT:
     "An element: `tag`, `children`, `attrs`. Made by `Div`, `P` and the others, or by `ft` for any tag."
@@ -207,11 +217,11 @@ class FT:
     def attrs(self) -> dict[str, Any]:
         "The attributes by HTML name, to be read and changed."
         if self._raw is not None:
-            self._attrs, self._raw = _translated(self._raw), None
+            self._attrs, self._raw = Attributes(_translated(self._raw)), None
         return self._attrs
 
     @attrs.setter
-    def attrs(self, attrs: Mapping[str, Any]) -> None: self._attrs, self._raw = dict(attrs), None
+    def attrs(self, attrs: Mapping[str, Any]) -> None: self._attrs, self._raw = Attributes(attrs), None
 
     @property
     def children(self) -> list[Any]:
@@ -473,8 +483,8 @@ def _other_text(thing: Any) -> str:
         return _any_text(thing.__ft__())
     if (el := _own(thing)) is not None:
         return _element_text(el)
-    if hasattr(kind, '__html__'):
-        return str(thing.__html__())
+    if hasattr(kind, '__html__') or (kind.__name__ == 'NotStr' and kind.__module__.startswith('fastcore.')):
+        return str(thing.__html__() if hasattr(kind, '__html__') else thing)
     if isinstance(thing, (str, bytes, dict)):
         return _escape(_text(thing))
     if hasattr(kind, '_repr_html_') and isinstance(html := thing._repr_html_(), str):

@@ -44,7 +44,7 @@ PATH_TYPES: dict[str, PathType] = {
     'static': PathType('ico|gif|jpg|jpeg|webm|css|json|js|woff2?|png|svg|mp[34]|webp|ttf|otf|eot|map|pdf|html|txt|xml',
                        str, 2, longest=5),
     'str': PathType('[^/]+', str, 3, run='[^/]'),
-    'path': PathType('.*', str, 4, run='(?s:.)'),
+    'path': PathType('.*?', str, 4, run='(?s:.)'),
 }
 
 # %% ../../nbs/core/07_routing.ipynb #efc38462
@@ -56,7 +56,9 @@ class Pattern:
     regex: re.Pattern[str] | None # None: the path is matched as it stands
     types: dict[str, PathType]
 
-    def match(self, path: str) -> dict[str, Any] | None:
+    def match(self, path: str,
+              target: bytes = b'', # Path and query as they came, for patterns of other frameworks
+              ) -> dict[str, Any] | None:
         "The converted parameters, or None where `path` does not match."
         if self.regex is None:
             return {} if path == self.text else None
@@ -111,7 +113,7 @@ class SeveralPattern(Pattern):
         pieces[1::2] = self.types.values()
         return pieces
 
-    def match(self, path: str) -> dict[str, Any] | None:
+    def match(self, path: str, target: bytes = b'') -> dict[str, Any] | None:
         "The converted parameters, or None where `path` does not match."
         if len(path) <= self.short:
             return super().match(path)
@@ -140,7 +142,9 @@ def _backtracks(pieces: Sequence[str], # Text and parameters in turns
 
 # %% ../../nbs/core/07_routing.ipynb #ad38609a
 def _split(pieces: Sequence[str | PathType], path: str) -> list[str] | None:
-    "The text of each parameter, as long as it can be from the first one on: what a greedy regular expression finds."
+    """The text of each parameter, from the first one on: what the regular expression finds.
+
+    It is as long as it can be; a `path` is as short."""
     at = 0
     for text in map(str, pieces[::2]): # Paths that are another pattern's take next to no time
         at = path.find(text, at)
@@ -181,7 +185,7 @@ class _Division:
         return None
 
     def ends(self, n: int, kind: PathType, at: int) -> Iterator[int]:
-        "Where a parameter may end that begins at `at`: the longest text first."
+        "Where a parameter may end that begins at `at`: the longest text first, of a `path` the shortest."
         if not kind.run:
             longest = min(at + (kind.longest or 64), len(self.path))
             for end in range(longest, at, -1):
@@ -193,7 +197,8 @@ class _Division:
         stop = self.stops[kind.run][at]
         first = min(stop, self.tried.get((n, stop), stop + 1) - 1)
         least = at if kind is PATH_TYPES['path'] else at + 1
-        yield from range(first, least - 1, -1)
+        places = range(least, first + 1)
+        yield from places if kind is PATH_TYPES['path'] else reversed(places)
         self.tried[n, stop] = least
 
 # %% ../../nbs/core/07_routing.ipynb #98c27dcf
@@ -323,7 +328,9 @@ class RouteTable:
         "The routes that `add(route)` would replace, in whole or in part."
         return list(dict.fromkeys(r for m in sorted(route.methods) if (r := self._entries.get((m, route.pattern.key)))))
 
-    def match(self, method: str, path: str) -> tuple[Route, dict[str, Any]] | None:
+    def match(self, method: str, path: str,
+              target: bytes = b'', # The same with its query, as it came
+              ) -> tuple[Route, dict[str, Any]] | None:
         "The route that answers `method` on `path` and the path's parameters; HEAD is answered by GET."
         found = self._exact.get((method, path)) or self._exact.get((ANY, path))
         if found:
@@ -331,23 +338,23 @@ class RouteTable:
         for m, route in self._patterns:
             if m != method and m != ANY:
                 continue
-            params = route.pattern.match(path)
+            params = route.pattern.match(path, target)
             if params is not None:
                 return route, _with_slashes(params) if ENCODED_SLASH in path else params
         if method == 'HEAD':
-            return self.match('GET', path)
+            return self.match('GET', path, target)
         if ENCODED_SLASH in path:
-            return self.match(method, path.replace(ENCODED_SLASH, '/'))
+            return self.match(method, path.replace(ENCODED_SLASH, '/'), target)
         return None
 
-    def methods(self, path: str) -> set[str]:
+    def methods(self, path: str, target: bytes = b'') -> set[str]:
         "The methods that are answered on `path`: for 405 and OPTIONS (RFC 9110, sections 15.5.6 and 9.3.7)."
         found = {method for method, p in self._exact if p == path}
         for method, route in self._patterns:
-            if route.pattern.match(path) is not None:
+            if route.pattern.match(path, target) is not None:
                 found.add(method)
         if not found and ENCODED_SLASH in path:
-            return self.methods(path.replace(ENCODED_SLASH, '/'))
+            return self.methods(path.replace(ENCODED_SLASH, '/'), target)
         return found | {'HEAD'} if 'GET' in found else found
 
     def get(self, method: str, path: str) -> Any:

@@ -311,7 +311,7 @@ def with_sid(app: WebApp, # Which gets the route
              ) -> None:
     "A page whose content is fetched with the id of the browser's window; `sid_scr` belongs in the app's `hdrs`."
     def page() -> FT: return Div(hx_get=dest, hx_trigger='load delay:0.001s', hx_swap='outerHTML')
-    app.get(path, name='with_sid')(page)
+    app.route(path, name='with_sid')(page)
 
 def upload_pb_attrs(id: str = 'uploadprog', # noqa: A002 # Of a `progress` element with the class `hidden`
                     ) -> dict[str, str]:

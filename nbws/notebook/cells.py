@@ -52,7 +52,7 @@ class CellEvents:
         PATCHES.apply(FIGURES) # pyplot may have been imported since
         self.outputs.send_held()
         for app in list(self.pages):
-            sockets = {ws for ws in tuple(app.sockets) if owns(run.cell, ws.request.route)}
+            sockets = {ws for ws in tuple(app.sockets) if owns(run.cell, ws.handshake.route)}
             if sockets and app.loop:
                 run.at_end.append(hold_messages(app.loop, sockets))
 

@@ -42,13 +42,16 @@ def serve(app: object = None, # The app, or its variable's name; by default the 
           reload: bool = False, # In a script, for development: start again when a file is saved; open pages follow
           forwarded_allow_ips: str | Iterable[str] | None = None, # Proxies to trust, as `nbws run` does
           share: bool = False, # host='0.0.0.0', with the addresses for other people on the network
+          appname: str | None = None, # FastHTML's, has no effect: the app is looked for in the module that calls
+          reload_includes: object = None, reload_excludes: object = None, # As well: with `reload` every file is watched
           ) -> None:
     """Serve an app: in the background and under the cell, or in the foreground of a script; not in an imported module.
 
     Raises `NbwsError` where there is no app, or several; and in a notebook `StartError` where it cannot listen, which
     a script ends with as its message. From any thread but the server's."""
     calling = caller(1)
-    if LOADING.active or (app is None and not _is_main(calling)):
+    named = app is None or isinstance(app, str)
+    if LOADING.active or (named and not _is_main(calling)):
         return
     found, name = find_app(calling.f_globals, app)
     listen = ListenOptions(host or ('0.0.0.0' if share else None), port, forwarded_allow_ips)

@@ -156,8 +156,8 @@ _LINE = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+ [^\s]+ HTTP/[0-9]\.[0-9]\r\n"
 # %% ../../nbs/server/07_parser.ipynb #8911dad1
 class RequestBuilder:
     "Makes exchanges of what llhttp calls back for."
-    __slots__ = ('server', 'queue', 'incoming', 'stage', 'work', 'peer', 'local', 'refusal', 'llhttp', 'line', 'target',
-                 'fed', 'bare', 'upgrading', '_fields', '_pieces', '_known_host')
+    __slots__ = ('server', 'queue', 'incoming', 'stage', 'work', 'peer', 'local', 'refusal', 'llhttp', 'line', 'method',
+                 'target', 'fed', 'bare', 'upgrading', '_fields', '_pieces', '_known_host')
 
     def __init__(self, server: ServerContext) -> None:
         self.server = server
@@ -170,6 +170,7 @@ class RequestBuilder:
         self.refusal: HTTPException | None = None # What a call back from llhttp has raised
         self.llhttp: Any = HttpRequestParser(self)
         self.line = b'' # The next request's, as it came
+        self.method = b'' # Its method, where llhttp does not know it
         self.target, self.fed = b'', 0 # Of the header on its way: the target, and bytes in pieces before this one
         self.bare = False # llhttp is being told a framing
         self.upgrading = False # It will stop behind this request
@@ -243,8 +244,9 @@ class RequestBuilder:
 
     def _begin(self) -> Exchange:
         "An exchange of the header that is complete now. Raises `HTTPException`."
-        version, method, limits = self.llhttp.get_http_version(), self.llhttp.get_method().decode(), self.server.limits
-        line, self.line = self.line, b''
+        version, limits = self.llhttp.get_http_version(), self.server.limits
+        method = (self.method or self.llhttp.get_method()).decode()
+        line, self.line, self.method = self.line, b'', b''
         if version not in ('1.1', '1.0'):
             raise HTTPException(505)
         if not _LINE.fullmatch(line):
@@ -290,16 +292,18 @@ class RequestBuilder:
             read_handshake(exchange, request, self.server.context_takeover)
 
 # %% ../../nbs/server/07_parser.ipynb #63f1d121
-_METHOD = re.compile(rb"\s*[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32} \S+ HTTP/")
+_METHOD = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32})(?: |\Z)") # A token: RFC 9110, section 9.1
+
+def method_of(line: bytes, # The request line, or what there is of it
+              ) -> bytes:
+    "The method, or what there is of it; b'' for what cannot be one."
+    found = _METHOD.match(line)
+    return found[1] if found else b''
 
 def parse_refusal(error: HttpParserError, # Of llhttp
-                  piece: bytes, # With which it raised
-                  first: bool, # No request stands in front of it
                   ) -> HTTPException:
     "What a client is answered whose bytes llhttp cannot parse."
     status = 505 if 'HTTP version' in str(error) else 400
-    if isinstance(error, HttpParserInvalidMethodError) and first and _METHOD.match(piece):
-        status = 501
     return HTTPException(status, f'{reason(status)}: {error}')
 
 # %% ../../nbs/server/07_parser.ipynb #c3f7bdb2
@@ -375,7 +379,9 @@ class RequestParser(RequestBuilder):
             taken: int = e.args[0]
             return taken
         except HttpParserError as e:
-            self.give_up(self.refusal or parse_refusal(e, piece, not self.queue))
+            if isinstance(e, HttpParserInvalidMethodError) and (method := method_of(self.line)):
+                return self._renamed(method, piece)
+            self.give_up(self.refusal or parse_refusal(e))
         if self._pieces:
             self.hand_on()
         if self.stage != IDLE or self.line:
@@ -384,6 +390,16 @@ class RequestParser(RequestBuilder):
         elif whole and len(self.queue) == 1:
             self._note(piece, self.queue[0])
         return len(piece)
+
+    def _renamed(self, method: bytes, piece: bytes) -> int:
+        "Parse a request whose method llhttp does not know under the name of another; says how much of it was taken."
+        if self.line == method: # There may come more of it; until then llhttp raises again at each piece
+            self._bound(len(piece), False)
+            return len(piece)
+        behind = piece.lstrip(b'\r\n').partition(b'\n')[2] # What follows the line
+        renamed = b'POST' + self.line[len(method):] + behind
+        self.method, self.line, self.llhttp = method, b'', HttpRequestParser(self)
+        return len(piece) - len(renamed) + self._parse(renamed)
 
     def _bound(self, size: int, grew: bool) -> None:
         "Give up on what is longer than it may be before it has ended: a header; a chunk's head, or a trailer; a line."

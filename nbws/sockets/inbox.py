@@ -116,6 +116,16 @@ class Inbox(deque[Any]):
                 self.look()
         return item
 
+    def take_message(self) -> str | bytes | None:
+        "The first message, for a handler at work that asks for it: steps wait until it has ended. None: there is none."
+        first = next((n for n, item in enumerate(self) if item.__class__ in DATA), None)
+        if first is None:
+            return None
+        self.rotate(-first)
+        message: str | bytes = self.take()
+        self.rotate(first)
+        return message
+
     def idle(self) -> None:
         "The handler waits for a message: however long, it may come."
         self.busy = False

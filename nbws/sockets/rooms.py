@@ -101,7 +101,7 @@ class FanOut:
             if conn is None:
                 self.others.append(ws)
             else:
-                found.setdefault((conn.group, ws.request.since is not None), []).append(conn.transport)
+                found.setdefault((conn.group, ws.handshake.since is not None), []).append(conn.transport)
         # Each group with its `changes` as of now, what it writes to, and whether these resume
         self.groups = [(group, group.changes, transports, resumes) for (group, resumes), transports in found.items()]
 
@@ -154,12 +154,12 @@ class Delivery:
                 for ws in others:
                     if ws is not skip:
                         self._push(ws, payload, here)
-                if skip is not None and isinstance(payload, KeptMessage) and skip.request.since is not None:
+                if skip is not None and isinstance(payload, KeptMessage) and skip.handshake.since is not None:
                     if skip in members:
                         self._push(skip, payload.mark(), here) # It has the message already, and needs the position
 
     def _push(self, ws: WebSocket, payload: Payload, here: int) -> None:
-        for part in parts_of(payload, ws.request.since is not None):
+        for part in parts_of(payload, ws.handshake.since is not None):
             if ws.thread == here:
                 ws.outbox.push(part, self.overflow)
             else:
@@ -209,7 +209,7 @@ class Room:
         with self._delivery.lock:
             if ws in self._members or ws.code:
                 return
-            seen = max(self._left.pop(ws, 0), (ws.request.since or {}).get(self.epoch, 0))
+            seen = max(self._left.pop(ws, 0), (ws.handshake.since or {}).get(self.epoch, 0))
             self._delivery.queue.extend((kept, (ws,), None) for kept in self.history if kept.offset > seen)
             self._members[ws] = None
             ws.rooms = (*ws.rooms, self)

@@ -29,36 +29,38 @@ __all__ = ['WebSocket']
 class SocketFacts:
     "What a socket's handshake said."
     __slots__ = ()
-    request: Request
+    handshake: Request
 
     @property
-    def client(self) -> Any: "The peer's host and port."; return self.request.client
+    def request(self) -> Any: "The handshake, as handlers have requests."; return self.handshake
     @property
-    def headers(self) -> Any: "The handshake's header fields."; return self.request.headers
+    def client(self) -> Any: "The peer's host and port."; return self.handshake.client
     @property
-    def cookies(self) -> dict[str, str]: "The handshake's cookies."; return self.request.cookies
+    def headers(self) -> Any: "The handshake's header fields."; return self.handshake.headers
     @property
-    def query_params(self) -> Any: "The handshake's query parameters."; return self.request.query_params
+    def cookies(self) -> dict[str, str]: "The handshake's cookies."; return self.handshake.cookies
     @property
-    def path_params(self) -> dict[str, Any]: "The path's parameters."; return self.request.path_params
+    def query_params(self) -> Any: "The handshake's query parameters."; return self.handshake.query_params
     @property
-    def path(self) -> str: "The path it connected to."; return self.request.path
+    def path_params(self) -> dict[str, Any]: "The path's parameters."; return self.handshake.path_params
     @property
-    def url(self) -> Any: "The URL it connected to."; return self.request.url
+    def path(self) -> str: "The path it connected to."; return self.handshake.path
     @property
-    def session(self) -> Any: "The visitor's session; the next page sees what is written."; return self.request.session
+    def url(self) -> Any: "The URL it connected to."; return self.handshake.url
     @property
-    def state(self) -> SimpleNamespace: "What handlers want to keep with this socket."; return self.request.state
+    def session(self) -> Any: "The visitor's; the next page sees what is written."; return self.handshake.session
     @property
-    def scope(self) -> Any: "The handshake by the names of ASGI's scope."; return self.request.scope
+    def state(self) -> SimpleNamespace: "What handlers want to keep with this socket."; return self.handshake.state
     @property
-    def base_url(self) -> Any: "Where the app begins."; return self.request.base_url
+    def scope(self) -> Any: "The handshake by the names of ASGI's scope."; return self.handshake.scope
+    @property
+    def base_url(self) -> Any: "Where the app begins."; return self.handshake.base_url
 
     def url_for(self, name: str, # Of a route of the app
                 **params: Any, # Of its path
                 ) -> Any:
         "The whole URL of a route."
-        return self.request.url_for(name, **params)
+        return self.handshake.url_for(name, **params)
 
 # %% ../../nbs/sockets/06_websocket.ipynb #b1bfe88e
 CONNECTING = 10.0 # Seconds that the answer to a handshake waits for `conn`
@@ -123,7 +125,7 @@ class EndpointChange:
 # %% ../../nbs/sockets/06_websocket.ipynb #2f027993
 class AppSocket:
     "The app's end of an open socket, for its transport and its app. On the thread of its loop only."
-    __slots__ = ('request', 'app', 'endpoint', 'table', 'conn', 'rooms', 'code', 'reason', 'accepted', 'joined',
+    __slots__ = ('handshake', 'app', 'endpoint', 'table', 'conn', 'rooms', 'code', 'reason', 'accepted', 'joined',
                  'change', 'answer', 'source', 'outbox', 'dispatcher', 'loop', 'thread', 'early', 'pull',
                  'waiter', 'handler_thread', '__weakref__')
 
@@ -132,7 +134,7 @@ class AppSocket:
                  app: SocketApp, # Whose socket it is
                  endpoint: Endpoint, # Its handlers
                  ) -> None:
-        self.request, self.app, self.endpoint, self.table = request, app, endpoint, app.table
+        self.handshake, self.app, self.endpoint, self.table = request, app, endpoint, app.table
         self.conn: Conn | None = None # The transport's end once the socket is open
         self.rooms: tuple[Any, ...] = ()
         self.code, self.reason = 0, '' # How it ended
@@ -173,9 +175,9 @@ class AppSocket:
         self.outbox.attach(conn)
         if self.dispatcher.inbox is not None:
             self.dispatcher.inbox.attach(conn)
-        self.request.headers.compact()
+        self.handshake.headers.compact()
         while self.app.successor: # Its cell was run again during the handshake
-            self.app = self.request.app = self.app.successor
+            self.app = self.handshake.app = self.app.successor
         self.app.sockets.add(self)
         if self.table is not self.app.table:
             self.app.align()
@@ -219,10 +221,9 @@ class AppSocket:
         for room in self.rooms:
             room.leave(self)
         self.outbox.end()
-        if self.pull is not None:
-            self.wake()
-        else:
+        if self.pull is None:
             self.dispatcher.enqueue(run_disconn)
+        self.wake()
 
     def shut(self, code: int, reason: str) -> None:
         "Close the socket; before the handshake is answered, as soon as it is."
@@ -366,15 +367,15 @@ class ReceivingSocket(AppSocket):
         await self.accept()
         if self.table is not self.app.table:
             self.app.align()
-        dispatcher = self.dispatcher
-        while not dispatcher.inbox or (self.pull is not None and self.pull.stale):
+        while True:
             if self.pull is not None and self.pull.stale:
                 raise HandOver
+            inbox = self.dispatcher.inbox
+            if inbox and (message := inbox.take_message()) is not None:
+                return message
             if self.code:
                 raise WebSocketDisconnect(self.code, self.reason)
             await self._wait(timeout)
-        message: str | bytes = dispatcher.inbox.take()
-        return message
 
     async def _wait(self, timeout: float | None) -> None:
         if self.waiter is not None:
@@ -410,7 +411,7 @@ class ReceivingSocket(AppSocket):
     async def receive_json(self) -> Any:
         "The next message, parsed as JSON. Raises `BindError`, a `ValueError`, for what is none, or too long for it."
         try:
-            return from_json(await self.receive(), self.request.max_form)
+            return from_json(await self.receive(), self.handshake.max_form)
         except JSONTooLong as e:
             raise BindError(f'a message {e}, and is not read as JSON: give the server `Limits(max_form=...)`') from None
         except ValueError as e:

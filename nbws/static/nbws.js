@@ -23,7 +23,7 @@
   const host = document.createElement('nbws-status')
   const shadow = host.attachShadow({ mode: 'open' })
   shadow.innerHTML = `<style>
-    :host { position: fixed }
+    :host { position: fixed; z-index: 2147483647 }
     [role=status] {
       position: fixed; right: 8px; bottom: 8px; padding: 2px 10px; border-radius: 10px; z-index: 2147483646;
       font: 12px system-ui, sans-serif; background: #555; color: #fff

@@ -214,10 +214,55 @@
   addEventListener('pageshow', wake)
   document.addEventListener('visibilitychange', () => document.hidden || wake())
 
+  // htmx processes an element anew when its attributes have changed: a script has set a class, or the page's cell has
+  // run again. Its extension then connects each `ws-connect` in it once more, and leaves the connection that is there
+  // open: each message would come twice. The element keeps its socket instead, unless it names another address now.
+  const wrappers = new Map() // What the extension has made, by element
+  const connecting = new Set() // Elements for which it makes one
+  const kept = new Set() // Wrappers whose socket another one has now
+  let processed = null // The element that is being processed
+  const settle = element => {
+    const before = wrappers.get(element), now = (element['htmx-internal-data'] || {}).webSocket
+    if (now) wrappers.set(element, now); else wrappers.delete(element)
+    if (!before || before === now) return
+    if (!kept.delete(before)) before.close()
+    if (!now) return
+    now.messageQueue.unshift(...before.messageQueue.splice(0))
+    if (now.socket.readyState === 1) now.handleQueuedMessages()
+  }
+  const keptSocket = url => {
+    for (const [element, wrapper] of wrappers) {
+      const { socket, events } = wrapper
+      const isSame = !kept.has(wrapper) && processed.contains(element) && (states.get(socket) || {}).url === url
+      if (!isSame || socket.readyState > 1) continue
+      for (const [name, acts] of Object.entries(events))
+        for (const act of acts) socket.removeEventListener(name, act)
+      kept.add(wrapper)
+      return socket
+    }
+    return null
+  }
+  document.addEventListener('htmx:wsConnecting', e => connecting.add(e.target))
+  document.addEventListener('htmx:beforeProcessNode', e => {
+    processed = e.target
+    if (!wrappers.size) return
+    queueMicrotask(() => {
+      processed = null
+      for (const element of [...wrappers.keys()]) settle(element) // Some may have lost their `ws-connect`
+    })
+  })
+  document.addEventListener('htmx:afterProcessNode', () => {
+    processed = null
+    for (const element of connecting) settle(element)
+    connecting.clear()
+  })
+
   const adopt = () => { // The htmx extension, once it is there
     if (!window.htmx || !htmx.createWebSocket) return
     const { createWebSocket, config } = htmx, theirs = config.wsReconnectDelay
     htmx.createWebSocket = url => {
+      const socket = processed && keptSocket(url)
+      if (socket) return socket
       making = true
       try { return createWebSocket(url) } finally { making = false }
     }

@@ -97,17 +97,20 @@ class AnswerSender:
             return
         if hasattr(chunks, 'aclose'):
             await chunks.aclose()
-        await self._start(response)
+        await self._send(self._start(response))
         await self._end()
 
     async def whole(self, response: Response, body: bytes) -> None:
         "Send it with this body."
-        await self._start(response, len(body))
-        await self._end(body)
+        await self._send(self._start(response, len(body)))
+        if self._closing:
+            await self._end(body)
+        else:
+            await self._send(_part(body))
 
-    async def _start(self, response: Response, length: int | None = None) -> None:
+    def _start(self, response: Response, length: int | None = None) -> Message:
         self._begun, self._closing = True, self._body.unread
-        await self._send(_head(response, length, self._closing))
+        return _head(response, length, self._closing)
 
     async def _end(self, data: bytes = b'') -> None:
         "Send the last part. Where the connection ends behind it, the client has time to read what was sent."
@@ -121,7 +124,7 @@ class AnswerSender:
     async def _stream(self, response: Response, chunks: AsyncIterator[Any]) -> None:
         "Send a body as it comes; waiting for `send` is waiting for the client."
         if (response.header('content-type') or '').startswith('text/event-stream'):
-            await self._start(response)
+            await self._send(self._start(response))
         try:
             async for chunk in chunks:
                 if self._body.gone:
@@ -130,7 +133,7 @@ class AnswerSender:
                 if not data:
                     continue
                 if not self._begun:
-                    await self._start(response)
+                    await self._send(self._start(response))
                 await self._send(_part(data, True))
         except BaseException as e:
             if is_ending(e):
@@ -140,7 +143,7 @@ class AnswerSender:
             if hasattr(chunks, 'aclose'):
                 await chunks.aclose()
         if not self._begun:
-            await self._start(response)
+            await self._send(self._start(response))
         await self._end()
 
     async def _break_off(self, error: BaseException) -> None:
@@ -175,7 +178,8 @@ async def answer_request(ask: Ask, # What answers it
             return
         await AnswerSender(send, body).send(response, request.method)
     finally:
-        await body.close()
+        if not body.idle:
+            await body.close()
     if response.background is not None:
         await Workers.here().call(response.background)
 

@@ -113,11 +113,15 @@ class IncomingBody:
                  ) -> None:
         self.ended, self.gone = ended, False # The body is here; the client has left
         self._receive, self._long = receive, long
-        self._body, self._room = Body(self._flow, HIGH_WATER), asyncio.Event()
-        self._room.set()
-        self._timer = SlowBodyTimer(lambda: self._body.end(HTTPException(408)))
         self._reader: asyncio.Task[None] | None = None
         self._leave: Callable[[], object] | None = None
+        if not ended: # As few requests have: the others do not pay for it
+            self._body, self._room = Body(self._flow, HIGH_WATER), asyncio.Event()
+            self._room.set()
+            self._timer = SlowBodyTimer(lambda: self._body.end(HTTPException(408)))
+
+    @property
+    def idle(self) -> bool: "Whether nothing was asked of it: there is nothing to close."; return self._reader is None
 
     @property
     def unread(self) -> bool:
@@ -153,7 +157,8 @@ class IncomingBody:
 
     async def close(self) -> None:
         "The request is over."
-        self._timer.stop()
+        if not self.ended:
+            self._timer.stop()
         if self._reader is not None and not self._reader.done():
             self._reader.cancel()
             await asyncio.wait({self._reader})
@@ -175,13 +180,15 @@ class IncomingBody:
         n = 0
         try:
             while not self.gone and (not self.ended or self._leave is not None):
-                await self._room.wait()
+                if not self.ended:
+                    await self._room.wait()
                 self._take(await self._receive())
                 n += 1
                 if n % _AT_ONCE == 0:
                     await asyncio.sleep(0)
         except Exception as e:
-            self._body.end(e)
+            if not self.ended:
+                self._body.end(e)
 
     def _take(self, message: Message) -> None:
         if message['type'] == 'http.disconnect':
@@ -198,10 +205,11 @@ class IncomingBody:
             self._body.end()
 
     def _left(self) -> None:
-        self.gone, awaited = True, self._body.awaited
+        self.gone, told = True, False
         if not self.ended:
+            told = self._body.awaited
             self._body.end(HTTPException(400, 'the client has left'))
-        if self._leave is not None and not awaited:
+        if self._leave is not None and not told:
             self._leave()
 
 # %% ../../nbs/transports/00_scope.ipynb #6a64b567

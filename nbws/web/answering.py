@@ -151,7 +151,7 @@ async def unrouted(request: Request, table: RouteTable) -> Response:
     path = request.path
     if path.startswith(ASSETS + '/'):
         return StaticFiles(STATIC).find(path[len(ASSETS) + 1:]).answer(request)
-    methods = table.methods(request.route_path)
+    methods = table.methods(request.route_path, request.target)
     if methods - {WEBSOCKET}:
         allow = {'allow': ', '.join(sorted(methods - {WEBSOCKET} | {'OPTIONS'}))}
         if request.method == 'OPTIONS':

@@ -323,8 +323,8 @@ class WebApp(RouteChanges, RouteDecorators, VerbDecorators, HookDecorators, View
     async def answer(self, request: Request) -> Response:
         "The answer of the route that matches, without what is around it. Raises what a handler raises."
         wanted, table = request.route_path, self.router.table
-        found = table.match(WEBSOCKET, wanted) if request.upgrade else None
-        found = found or table.match(request.method, wanted)
+        found = table.match(WEBSOCKET, wanted, request.target) if request.upgrade else None
+        found = found or table.match(request.method, wanted, request.target)
         if found and wanted.startswith(ASSETS) and not found[0].path.startswith(ASSETS):
             found = None # By a catch-all
         if not found:

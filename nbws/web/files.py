@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from email.utils import parsedate
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -31,8 +32,13 @@ class FileResponse(Response):
                  cache: str = 'no-cache', # Cache-Control: by default the browser asks each time whether it changed
                  background: Any = None, # See `Response`
                  content_disposition_type: str = 'attachment', # inline: shown by the browser, with that name for saving
+                 *,
+                 offset: int = 0, # Where the content begins in the file
+                 count: int | None = None, # Bytes of it; None, and more than there are: to the end
                  ) -> None:
-        self.path, self.cache = Path(path), cache
+        if offset < 0:
+            raise ValueError('the offset in a file is 0 or more')
+        self.path, self.cache, self.offset, self.count = Path(path), cache, offset, count
         super().__init__(b'', status_code, headers, media_type, background)
         if filename:
             how = 'inline' if content_disposition_type == 'inline' else 'attachment'
@@ -52,7 +58,10 @@ class FileResponse(Response):
         names = ('Range', 'If-None-Match', 'If-Modified-Since')
         asked = {'HTTP_' + n.upper().replace('-', '_'): v for n in names if (v := request.headers.get(n))}
         try:
-            found = _static_file(str(self.path), fields).get_response('GET', asked)
+            file = _static_file(str(self.path), fields, self.offset, self.count)
+            if (condition := request.headers.get('if-range')) and not _is_current(file, condition):
+                asked.pop('HTTP_RANGE', None) # The client has another version: it needs all of this one
+            found = file.get_response('GET', asked)
         except OSError:
             raise HTTPException(404) from None
         own = [(k, v) for k, v in self.headers if k.lower() != 'content-type']
@@ -86,25 +95,37 @@ def _chunks(first: bytes, file: BinaryIO) -> Iterator[bytes]:
             yield chunk
 
 # %% ../../nbs/web/08_files.ipynb #a35a7fee
-def _static_file(path: str, fields: list[tuple[str, str]]) -> Any:
+def _static_file(path: str, fields: list[tuple[str, str]], offset: int, count: int | None) -> Any:
     from whitenoise.responders import Response as Found
-    from whitenoise.responders import StaticFile
+    from whitenoise.responders import SlicedFile, StaticFile
+
+    stat = os.stat(path)
+    size = max(stat.st_size - offset, 0) if count is None else min(count, max(stat.st_size - offset, 0))
+    whole = size == stat.st_size
 
     class File(StaticFile):
+        def get_response(self, method: str, asked: Any) -> Any:
+            found = super().get_response(method, asked)
+            if found.status == 200 and found.file and not whole:
+                found.file = SlicedFile(found.file, offset, offset + size - 1)
+            return found
+
         def get_range_response(self, range_header: str, base_headers: Any, file_handle: Any) -> Any:
-            start, end = self.get_byte_range(range_header, size := os.path.getsize(path))
+            file = _Shifted(file_handle, offset)
+            start, end = self.get_byte_range(range_header, size)
             if start != end:
-                return super().get_range_response(range_header, base_headers, file_handle)
+                return super().get_range_response(range_header, base_headers, file)
             if start >= size:
-                return self.get_range_not_satisfiable_response(file_handle, size)
-            file_handle.seek(start)
-            one = _OneByte(file_handle.read(1))
-            file_handle.close()
+                return self.get_range_not_satisfiable_response(file, size)
+            file.seek(start)
+            one = _OneByte(file.read(1))
+            file.close()
             rest = [h for h in base_headers if h[0] != 'Content-Length']
             return Found(206, [*rest, ('Content-Range', f'bytes {start}-{end}/{size}'), ('Content-Length', '1')], one)
 
-    stat = os.stat(path)
-    return File(path, [*fields, ('ETag', f'"{stat.st_mtime_ns:x}-{stat.st_size:x}"')])
+    tag = f'{stat.st_mtime_ns:x}-{stat.st_size:x}' + ('' if whole else f'-{offset:x}-{size:x}')
+    sized = os.stat_result((*stat[:6], size, *stat[7:]))
+    return File(path, [*fields, ('ETag', f'"{tag}"')], stat_cache={path: sized})
 
 # %% ../../nbs/web/08_files.ipynb #85f4192a
 class _OneByte:
@@ -114,6 +135,21 @@ class _OneByte:
         data, self.data = self.data, b''
         return data
     def close(self) -> None: pass
+
+# %% ../../nbs/web/08_files.ipynb #09ce1501
+class _Shifted:
+    "A file that begins behind the beginning of another."
+    def __init__(self, file: BinaryIO, offset: int) -> None: self.file, self.offset = file, offset
+    def seek(self, at: int) -> None: self.file.seek(self.offset + at)
+    def read(self, size: int = -1) -> bytes: return self.file.read(size)
+    def close(self) -> None: self.file.close()
+
+# %% ../../nbs/web/08_files.ipynb #50615ade
+def _is_current(file: Any, condition: str) -> bool:
+    "Whether `If-Range` names this version: by its etag, or by the time of its last change."
+    if condition.startswith(('"', 'W/')):
+        return condition == str(file.etag)
+    return file.last_modified is not None and parsedate(condition) == file.last_modified
 
 # %% ../../nbs/web/08_files.ipynb #bbd099c7
 class StaticFiles:

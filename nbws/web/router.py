@@ -35,11 +35,11 @@ class OpenSockets(set[WebSocket]):
             if ws.table is table:
                 continue
             ws.table = table
-            found = table.match(WEBSOCKET, ws.request.route_path)
+            found = table.match(WEBSOCKET, ws.handshake.route_path, ws.handshake.target)
             if not found or not isinstance(found[0].endpoint, SocketEndpoint):
                 ws.close(1012, 'the route is gone')
                 continue
-            ws.request.route, ws.request.path_params = found
+            ws.handshake.route, ws.handshake.path_params = found
             if ws.target is not found[0].endpoint and (change := ws.turn_to(found[0].endpoint)):
                 changes.append(change)
         if not changes:
@@ -60,7 +60,7 @@ class OpenSockets(set[WebSocket]):
 # %% ../../nbs/web/17_router.ipynb #1e214bd0
 def _visitor(ws: WebSocket) -> str:
     "Who that is, by the session: its login, or the beginning of its id. A proxy gives all the same address."
-    session = ws.request.begun_session # Not the property, which would begin one
+    session = ws.handshake.begun_session # Not the property, which would begin one
     return '' if session is None else str(session.get('auth') or getattr(session, 'id', '')[:6])
 
 MOVING = 5.0 # Seconds that messages wait for `disconn` and `conn` when a cell is run again

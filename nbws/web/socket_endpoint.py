@@ -171,11 +171,11 @@ class SocketEndpoint:
     def _arguments(self, ws: WebSocket, data: str | bytes) -> dict[str, Any]:
         source = ws.source # One for all messages, which are bound one at a time
         if source is None:
-            source = ws.source = Source(ws.request, EMPTY, {}, ws)
+            source = ws.source = Source(ws.handshake, EMPTY, {}, ws)
         source.message = data
         try:
             if self.needs_fields:
-                source.data, source.headers = parse_message(data, ws.request.max_form, self.plan.takes_objects)
+                source.data, source.headers = parse_message(data, ws.handshake.max_form, self.plan.takes_objects)
             return self.plan.bind(source)
         finally:
             source.data, source.headers, source.message = EMPTY, EMPTY, None # Nothing is kept for an idle socket
@@ -192,7 +192,7 @@ class SocketEndpoint:
 
     async def _run(self, p: Plan, ws: WebSocket, quiet: bool = False) -> None:
         with self.app.environment.enter(self.app, self.route):
-            source = Source(ws.request, ws.request.query_params, {}, ws)
+            source = Source(ws.handshake, ws.handshake.query_params, {}, ws)
             try:
                 arguments = p.bind(source)
                 result = await p.function(**arguments) if p.kind == 'async' else await call_other(p, ws, arguments)
@@ -208,7 +208,7 @@ class SocketEndpoint:
             self.route.stats.hits += 1
         with self.app.environment.enter(self.app, self.route):
             try:
-                source = Source(ws.request, ws.request.query_params, {}, ws)
+                source = Source(ws.handshake, ws.handshake.query_params, {}, ws)
                 arguments = self.plan.bind(source)
                 if self.plan.kind == 'async':
                     result = await self.plan.function(**arguments)

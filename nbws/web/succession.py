@@ -42,5 +42,5 @@ def adopt(app: WebApp, # Which is served from now on
     for ws in tuple(old.router.sockets):
         old.router.sockets.discard(ws)
         app.router.sockets.add(ws)
-        ws.app = ws.request.app = app
+        ws.app = ws.handshake.app = app
     app.router.align()

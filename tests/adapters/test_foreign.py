@@ -111,6 +111,24 @@ def test_starlette(serving: Serve, expect_log: ExpectLog) -> None:
     assert refused.value.response.status_code == 403
 
 
+def test_a_lifespan_that_asks_for_more_ends_with_the_server(serving: Serve) -> None:
+    "Behind the shutdown nothing comes: an application that loops without a return is cancelled, and never spins."
+    told: list[str] = []
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        while scope['type'] == 'lifespan':
+            kind = (await receive())['type']
+            told.append(kind)
+            await send({'type': kind + '.complete'})
+        await answer(scope, receive, send)
+    async def answer(scope: Any, receive: Any, send: Any) -> None:
+        await start(send)
+        await send({'type': 'http.response.body', 'body': b'0123456789'})
+    server = serving(app)
+    assert get(server.port, '/')[1] == '0123456789'
+    server.stop()
+    assert told == ['lifespan.startup', 'lifespan.shutdown']
+
+
 def test_fastapi(serving: Serve) -> None:
     server = serving(fastapi_app())
     assert json.loads(get(server.port, '/?n=3')[1]) == {'n': 3, 'version': 1}

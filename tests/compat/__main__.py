@@ -2,9 +2,10 @@
 
     python tests/compat [--only TEXT] [--mirrors FOLDER] [--against PYTHON ...] [--jobs 2] [--show]
 
-applications.txt names them: a repository, a commit, and below it the files that hold an app. Repositories are brought
-by git, or from a folder of mirrors (NBWS_COMPAT_MIRRORS, `<owner>+<name>/repo` each), into a folder outside this one;
-nothing of them stays here. Under nbws a copy runs, in which the name `fasthtml` is `nbws` wherever it is imported.
+applications.txt names them: a repository, a commit, and below it the files that hold an app; what stands behind a `|`
+differs on purpose. Repositories are brought by git, or from a folder of mirrors (NBWS_COMPAT_MIRRORS,
+`<owner>+<name>/repo` each), into a folder outside this one; nothing of them stays here. Under nbws a copy runs, where
+the name `fasthtml` is `nbws` wherever it is imported.
 Under FastHTML the first of `--against` that answers everything is taken: names that old applications use are gone from
 the newest version.
 """
@@ -96,7 +97,7 @@ class Harness:
         return min(tried if 'steps' in tried[0] else reversed(tried), key=failures)
 
     def kept(self, a: Application, python: str) -> Path:
-        key = hashlib.sha256(json.dumps([*a, python]).encode()).hexdigest()[:24]
+        key = hashlib.sha256(json.dumps([*a[:3], python]).encode()).hexdigest()[:24]
         return self.work / 'wanted' / f'{key}.json'
 
     def once(self, a: Application, python: str) -> dict[str, Any]:
@@ -140,6 +141,7 @@ class Harness:
         found = differences(steps, None, ours['steps'])
         if found: found = differences(steps, self.again(a, wanted), ours['steps'])
         if not found: return Result(a, 'works', f'{len(steps)} answers{notes}', [])
+        if a.on_purpose: return Result(a, 'works', f'but for what is on purpose: {a.on_purpose}{notes}', found)
         first = f'{found[0][0]} {" ".join(found[0][1].split())[:160]}'
         return Result(a, 'breaks', f'{len(found)} of {len(steps)}: {first}{notes}',
                       [*found, ('log', errors(ours['log'], wanted['log']))])
@@ -192,7 +194,7 @@ def main() -> None:
             if o.show:
                 for where, how in r.details: print(f'    {where}: {how}', file=sys.stderr, flush=True)
             results.append(r)
-            if o.json: o.json.write_text(json.dumps([[*r[:1][0], *r[1:]] for r in results]))
+            if o.json: o.json.write_text(json.dumps([[*r.application[:3], *r[1:]] for r in results]))
     print('\n'.join(table(results)))
 
 

@@ -26,7 +26,8 @@ FLAGS = {'checked', 'selected', 'disabled', 'required', 'readonly', 'multiple', 
 
 def masked(text: str) -> str:
     "A text without ids that were made up, and without this run's port."
-    return re.sub(r'127\.0\.0\.1:\d+|localhost:\d+', 'HERE', GENERATED.sub('ID', text))
+    text = re.sub(r'(?<=/npm/)([\w./-]+)@[\w.]+', r'\1', GENERATED.sub('ID', text)) # Whatever version it is
+    return re.sub(r'127\.0\.0\.1:\d+|localhost:\d+', 'HERE', text)
 
 
 def outline(html: str) -> list[str]:
@@ -100,7 +101,7 @@ def same(a: dict[str, Any], b: dict[str, Any]) -> str:
         x, y = (masked(str(s.get(part, ''))).replace('hx-hx-', 'hx-') for s in (a, b)) # FastHTML doubles it
         x, y = (v.replace('text/xml', 'application/xml') for v in (x, y))
         if x != y: return f'{part} {x} -> {y}'
-    cookies = [{c for c in s.get('cookies', []) if c not in ('session_', 'nbws_session')} for s in (a, b)]
+    cookies = [{c for c in s.get('cookies', []) if not c.startswith('session')} for s in (a, b)]
     if cookies[0] - cookies[1]: return f'cookies {cookies[0]} -> {cookies[1]}'
     x, y = body(a), body(b)
     if a.get('type') == 'text/event-stream': x, y = (lines[:min(len(x), len(y), 6)] for lines in (x, y))

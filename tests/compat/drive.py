@@ -205,16 +205,16 @@ async def explore(run: Answered, routes: list[dict[str, Any]]) -> None:
     for p in pages[:20]:
         data = {n: word(n, t) for n, t in takes.get(p, [])}
         await visit({'method': 'GET', 'url': p, 'data': data})
+    rank = {'GET': 1, 'DELETE': 2}
+    for _ in range(2):
+        now, queue[:] = sorted(queue, key=lambda s: rank.get(s['method'], 0)), []
+        for s in now[:40]: await visit(s)
     for r in routes:
         if SKIP.search(r['path']): continue
         if r['methods'] == ['WS']:
             data = {n: word(n, t) for n, t in r['takes']}
             data.setdefault('msg', 'a msg')
             await run.take({'method': 'WS', 'url': r['path'], 'data': {**data, 'HEADERS': {'HX-Request': 'true'}}})
-    rank = {'GET': 1, 'DELETE': 2}
-    for _ in range(2):
-        now, queue[:] = sorted(queue, key=lambda s: rank.get(s['method'], 0)), []
-        for s in now[:40]: await visit(s)
     for r in routes:
         if SKIP.search(r['path']) or r['methods'] == ['WS']: continue
         kinds = dict(r['takes'])

@@ -15,6 +15,7 @@ class Application(NamedTuple):
     repository: str
     commit: str
     path: str
+    on_purpose: str = '' # What differs, and why
 
     @property
     def name(self) -> str: return f'{self.repository}/{self.path}'
@@ -25,7 +26,9 @@ def applications() -> list[Application]:
     found, repository, commit = [], '', ''
     for line in LIST.read_text().splitlines():
         if not line.strip() or line.startswith('#'): continue
-        if line.startswith(' '): found.append(Application(repository, commit, line.strip()))
+        if line.startswith(' '):
+            path, _, why = line.strip().partition(' | ')
+            found.append(Application(repository, commit, path, why))
         else: repository, commit = line.split()
     return found
 
