@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from ..core import html
-from ..core.html import Safe, ft
+from ..core.html import Safe, fill_form, find_inputs, ft, ft_html, ft_hx, sse_message
 from .later import Later
 
 # %% auto #0
 __all__ = ['HxPartial', 'htmx_hdrs', 'html_attrs', 'hx_attrs', 'js_evts', 'js_evt_attrs', 'tag_named', 'File', 'fill_dataclass',
-           'asdict', 'store_attr', 'html2ft']
+           'asdict', 'store_attr', 'html2ft', 'fill_form', 'find_inputs', 'ft_html', 'ft_hx', 'sse_message']
 
 # %% ../../nbs/fasthtml/07_components.ipynb #9f33109c
 def tag_named(name: str, # 'Sl_button', 'UkIcon', 'Marquee'
@@ -70,6 +70,8 @@ def store_attr(names: Any = None, # In one text, or a list; by default all
         setattr(given[itself], name, value)
 
 HxPartial = partial(ft, 'hx-partial')
+
+_all_ = ['fill_form', 'find_inputs', 'ft_html', 'ft_hx', 'sse_message'] # FastHTML's module of this name has them
 
 # %% ../../nbs/fasthtml/07_components.ipynb #373099e3
 def _keyword(name: str) -> str:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..core.html import FT, Card, Dialog, Link, Script, Style
+from ..core.html import FT, Card, Container, Dialog, Grid, Group, Link, Script, Search, Style
 from ..web.assets import ASSETS
 
 # %% auto #0
-__all__ = ['PICO', 'picocss', 'picolink', 'picocondcss', 'picocondlink', 'set_pico_cls', 'DialogX', 'PicoBusy']
+__all__ = ['PICO', 'picocss', 'picolink', 'picocondcss', 'picocondlink', 'set_pico_cls', 'DialogX', 'PicoBusy', 'Card',
+           'Container', 'Grid', 'Group', 'Search']
 
 # %% ../../nbs/fasthtml/06_pico.ipynb #a97707ed
 PICO = 'https://cdn.jsdelivr.net/npm/@picocss/pico@2/css/'
@@ -19,6 +20,7 @@ picocss = f'{ASSETS}/pico.min.css'
 picolink = (Link(rel='stylesheet', href=picocss), Style(':root { --pico-font-size: 100%; }'))
 picocondcss = f'{PICO}pico.conditional.min.css'
 picocondlink = (Link(rel='stylesheet', href=picocondcss), Style(':root { --pico-font-size: 100%; }'))
+_all_ = ['Card', 'Container', 'Grid', 'Group', 'Search'] # FastHTML's module of this name has them
 
 # %% ../../nbs/fasthtml/06_pico.ipynb #17a0838d
 def set_pico_cls() -> Any:

@@ -43,7 +43,8 @@ def serve(app: object = None, # The app, or its variable's name; by default the 
           forwarded_allow_ips: str | Iterable[str] | None = None, # Proxies to trust, as `nbws run` does
           share: bool = False, # host='0.0.0.0', with the addresses for other people on the network
           appname: str | None = None, # FastHTML's, has no effect: the app is looked for in the module that calls
-          reload_includes: object = None, reload_excludes: object = None, # As well: with `reload` every file is watched
+          reload_includes: object = None, # FastHTML's, has no effect: with `reload` every file is watched
+          reload_excludes: object = None, # As well
           ) -> None:
     """Serve an app: in the background and under the cell, or in the foreground of a script; not in an imported module.
 
