@@ -145,7 +145,8 @@ def test_routes_by_host() -> None:
     def of_user(user: str) -> str: return user
     def ask(method: str, host: str) -> str: return client.request(method, '/', headers={'host': host}).text
     with Client(app) as client:
-        assert [ask('GET', h) for h in ('localhost', 'BLOG.example.org:80', 'ann.example.org')] == ['shown', 'blog', 'ann']
+        hosts = ('localhost', 'BLOG.example.org:80', 'ann.example.org')
+        assert [ask('GET', h) for h in hosts] == ['shown', 'blog', 'ann']
         assert [ask('POST', h) for h in ('localhost', 'blog.example.org')] == ['changed', 'blog']
     with pytest.raises(SignatureError, match='sockets are answered for every host'):
         @app.route('/ws', host='blog.example.org')
