@@ -97,10 +97,10 @@ class App(WebApp):
         return await asgi_answer(self, application, request)
 
     async def shutdown(self) -> None:
-        "Run the shut-down hooks, behind what middleware still has to do; called when all sockets are closed."
+        "Run the shut-down hooks; called by the transport when all sockets are closed."
         for middleware in self.middlewares:
             if isinstance(middleware, Around):
-                await middleware.shutdown()
+                await middleware.settled()
         await super().shutdown()
 
     async def __call__(self,

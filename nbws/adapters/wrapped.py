@@ -45,8 +45,10 @@ class Inner:
             except BaseException as e:
                 response = await app.answer_caught(request, e)
             await connect(response)
-            for name in ('begun_session', 'added_headers', 'own_state', 'route', 'path_params', 'answered'):
+            for name in ('added_headers', 'own_state', 'route', 'path_params', 'answered'):
                 setattr(outer, name, getattr(request, name))
+            if 'session' not in scope or scope['session'] is not request.begun_session:
+                outer.begun_session = request.begun_session # Ours, to be saved
             return response
         if scope['type'] == 'http':
             return await answer_request(ask, request, receive, send)
@@ -65,6 +67,8 @@ class Inner:
             query = scope['query_string']
             request.retarget(path_of(path) + (b'?' + query if query else b''))
         request.method = scope.get('method', request.method)
+        if 'session' in scope and scope['session'] is not outer.begun_session: # Other middleware keeps it
+            request.begun_session = scope['session']
         return request
 
 # %% ../../nbs/adapters/05_wrapped.ipynb #67919df6
@@ -74,6 +78,8 @@ def path_of(path: str) -> bytes:
 
 class Around(ASGIApp):
     "ASGI middleware around an app. On the server's loop."
+    raises = True
+
     def __init__(self, wrapping: Wrapping, # The middleware
                  ) -> None:
         super().__init__(wrapping.around(Inner()))
@@ -92,6 +98,10 @@ def lacks_its_file(application: Any) -> bool:
     path = getattr(application, 'path', None) if hasattr(application, 'status_code') else None
     return isinstance(path, (str, os.PathLike)) and not os.path.isfile(path)
 
+class Piece(ASGIApp):
+    "An ASGI application that answers for an app of ours, whose errors are that app's."
+    raises = True
+
 async def asgi_answer(app: WebApp, application: Any, # Such as Starlette's `Response`
                       request: Request,
                       **facts: Any, # Of the scope, besides
@@ -102,7 +112,7 @@ async def asgi_answer(app: WebApp, application: Any, # Such as Starlette's `Resp
     """
     if lacks_its_file(application):
         raise HTTPException(404)
-    host = ASGIApp(application)
+    host = Piece(application)
     scope = to_scope(request, {})
     scope |= {'app': app, 'state': vars(request.state), 'path_params': request.path_params, **facts}
     call = SocketCall(host, request) if request.upgrade else HTTPCall(host, request)

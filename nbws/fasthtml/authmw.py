@@ -26,7 +26,7 @@ class BasicAuthMiddleware:
     def __init__(self,
                  app: Callable[..., Any], # The ASGI application behind it
                  cb: Callable[[str, str], Any], # Of user and password: whether they are right; async, too
-                 skip: Iterable[str] | None = None, # Whole paths below the prefix that all may see, as regular expressions
+                 skip: Iterable[str] | None = None, # Whole paths below the prefix that all may see: regular expressions
                  ) -> None:
         self.app, self.cb, self.skip = app, cb, [re.compile(s) for s in skip or ()]
 

@@ -23,6 +23,7 @@ from ..core.request import Request
 from ..core.response import Response
 from ..core.routing import PATH_TYPES, PathType
 from .later import Later
+from ..sockets.workers import Workers
 from ..web.app import WebApp, key_of
 from ..web.assets import ASSETS
 from ..web.decorators import VERBS, RouteFunction, usual_path
@@ -153,7 +154,13 @@ class SyncClient:
         "Ask; options as of `httpx.Client.request`. Not from a thread whose loop the app needs."
         from concurrent.futures import ThreadPoolExecutor
         with ThreadPoolExecutor(1) as thread: # A notebook's own thread has a loop that runs
-            return thread.submit(asyncio.run, self.cli.request(method, url, **options)).result()
+            return thread.submit(asyncio.run, self._once(method, url, options)).result()
+
+    async def _once(self, method: str, url: str, options: dict[str, Any]) -> Any:
+        try:
+            return await self.cli.request(method, url, **options)
+        finally:
+            await Workers.here().close() # Of this loop, which ends
 
     def get(self, url: str, # The address
             **options: Any, # As of `App`'s
