@@ -16,6 +16,7 @@ from ..loading import LOADING
 from .iframes import FrameOptions, Page
 from .served import SERVED, ServedApp, find_app, served_as
 from ..web.app import WebApp
+from ..web.decorators import inner
 
 # %% auto #0
 __all__ = ['show']
@@ -23,8 +24,9 @@ __all__ = ['show']
 # %% ../../nbs/notebook/14_show.ipynb #7cb25e6b
 def path_of(app: WebApp, function: Any) -> str:
     "The path that a function answers. Raises `NbwsError` where it answers none, or needs values for it."
-    routes = (r for r in app.table if getattr(r.endpoint, 'function', None) is function and 'GET' in r.methods)
-    route, name = next(routes, None), getattr(function, '__name__', repr(function))
+    handler, name = inner(function), getattr(function, '__name__', repr(function))
+    routes = (r for r in app.table if getattr(r.endpoint, 'function', None) is handler and 'GET' in r.methods)
+    route = next(routes, None)
     if route is None:
         raise NbwsError(f'{name}() answers no path: decorate it, or show what it returns: show({name}())')
     try:

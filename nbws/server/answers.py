@@ -7,10 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import select
-import socket
-import struct
 from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any
 
@@ -18,7 +14,7 @@ from ..core.errors import Reported, reason
 from ..core.response import PlainTextResponse, Response
 from .context import ServerContext
 from .heads import answer_head
-from .output import OutputBuffer
+from .output import OutputBuffer, reset
 from .parser import Exchange
 from ..sockets.workers import is_ending
 
@@ -79,34 +75,6 @@ async def close_body(body: Any) -> None:
         if is_ending(e):
             raise
         log.exception('an answer could not be closed')
-
-# %% ../../nbs/server/09_answers.ipynb #441c8797
-def _asks(transport: Any, events: int) -> bool:
-    own = transport.get_extra_info('socket')
-    if own is None or own.fileno() < 0 or not hasattr(select, 'poll'):
-        return False # Windows cannot tell
-    poll = select.poll()
-    poll.register(own.fileno(), events)
-    return bool(poll.poll(0))
-
-# %% ../../nbs/server/09_answers.ipynb #bf680f60
-def has_unread(transport: Any) -> bool:
-    "Has anything come that the loop has not read yet?"
-    return hasattr(select, 'poll') and _asks(transport, select.POLLIN)
-
-# %% ../../nbs/server/09_answers.ipynb #01566902
-def hung_up(transport: Any) -> bool:
-    "Has the client closed a connection that nobody reads from now?"
-    return _asks(transport, getattr(select, 'POLLRDHUP', 0)) # POLLHUP and POLLERR are told in any case
-
-# %% ../../nbs/server/09_answers.ipynb #62c597fc
-def reset(transport: Any) -> None:
-    "Drop the connection so that the client sees a failure: without the linger option it would see an end."
-    own = transport.get_extra_info('socket')
-    if own is not None and own.fileno() >= 0:
-        with socket.socket(fileno=os.dup(own.fileno())) as same: # uvloop's has no setsockopt
-            same.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
-    transport.abort()
 
 # %% ../../nbs/server/09_answers.ipynb #0d0d9817
 class AnswerWriter:

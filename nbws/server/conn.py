@@ -16,7 +16,7 @@ from .context import ServerContext
 from .deflate import Agreement, Deflater, ZlibInflater
 from .frames import PING, PONG, Close, Decoder, Event, Failure, Ping, close_frame, encode, frame
 from .limits import Limits
-from .output import OutputBuffer, TransportGroup, group_for, payload_frame
+from .output import OutputBuffer, TransportGroup, group_for, hung_up, payload_frame, was_reset
 from ..sockets.alive import PAUSE, RESUME, farewell
 from ..sockets.alive import PING as ALIVE_PING
 from ..sockets.alive import PONG as ALIVE_PONG
@@ -324,7 +324,7 @@ class SocketInput:
 def check_silence(conn: SocketConn, incoming: SocketInput, limits: Limits, seconds: float) -> None:
     "So many seconds have gone by: ping a silent client, close one that stays so, drop one that does not close."
     if _silence_is_ours(conn, incoming):
-        return
+        return _check_presence(conn, limits, seconds)
     conn.waited += seconds
     if conn.state != OPEN:
         if conn.waited >= limits.close_timeout:
@@ -344,6 +344,13 @@ def _silence_is_ours(conn: SocketConn, incoming: SocketInput) -> bool:
     if reading.unread != conn.buffered:
         reading.unread, conn.waited = conn.buffered, 0.0
     return False
+
+def _check_presence(conn: SocketConn, limits: Limits, seconds: float) -> None:
+    "We do not read, so we would not see that the client has left."
+    if hung_up(conn.transport):
+        conn.waited += seconds
+        if conn.waited >= limits.close_timeout or was_reset(conn.transport):
+            conn.transport.abort()
 
 # %% ../../nbs/server/06_conn.ipynb #69af699b
 class SocketProtocol(asyncio.BufferedProtocol):

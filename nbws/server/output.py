@@ -7,6 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import select
+import socket
+import struct
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -225,3 +229,35 @@ def group_for(queue: WriteQueue, deflater: Deflater | None) -> TransportGroup | 
     if bits not in queue.groups:
         queue.groups[bits] = TransportGroup(queue, deflater)
     return queue.groups[bits]
+
+# %% ../../nbs/server/04_output.ipynb #441c8797
+def _asks(transport: Any, events: int) -> bool:
+    own = transport.get_extra_info('socket')
+    if own is None or own.fileno() < 0 or not hasattr(select, 'poll'):
+        return False # Windows cannot tell
+    poll = select.poll()
+    poll.register(own.fileno(), events)
+    return bool(poll.poll(0))
+
+# %% ../../nbs/server/04_output.ipynb #bf680f60
+def has_unread(transport: Any) -> bool:
+    "Has anything come that the loop has not read yet?"
+    return hasattr(select, 'poll') and _asks(transport, select.POLLIN)
+
+# %% ../../nbs/server/04_output.ipynb #01566902
+def hung_up(transport: Any) -> bool:
+    "Has the client closed a connection that nobody reads from now?"
+    return _asks(transport, getattr(select, 'POLLRDHUP', 0)) # POLLHUP and POLLERR are told in any case
+
+def was_reset(transport: Any) -> bool:
+    "Is nothing to come any more, not even what the client had said before it left?"
+    return _asks(transport, 0)
+
+# %% ../../nbs/server/04_output.ipynb #62c597fc
+def reset(transport: Any) -> None:
+    "Drop the connection so that the client sees a failure: without the linger option it would see an end."
+    own = transport.get_extra_info('socket')
+    if own is not None and own.fileno() >= 0:
+        with socket.socket(fileno=os.dup(own.fileno())) as same: # uvloop's has no setsockopt
+            same.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+    transport.abort()

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from ..core.binding import Plan, Source
 from ..core.errors import HTTPException as AnyHTTPException
+from ..core.errors import reason
 from ..core.request import Request
 from ..core.response import Response
 from ..sockets.workers import is_ending
@@ -30,10 +31,25 @@ class ErrorHandler(NamedTuple):
     plan: Plan
     options: dict[str, Any] # The defaults of its parameters
 
+# %% ../../nbs/tremolo/13_errors.ipynb #30a2ef81
+KINDS = {kind.code: kind for kind in HTTPException.__subclasses__()} # One for each status that has a class
+
+def as_tremolo(error: BaseException) -> HTTPException:
+    "What a function for errors gets as `exc`. An error of the program is its `__cause__`."
+    if isinstance(error, HTTPException):
+        return error
+    if not isinstance(error, AnyHTTPException):
+        return InternalServerError(cause=error)
+    phrase = reason(error.status_code)
+    made = KINDS.get(error.status_code, HTTPException)(*([] if error.detail == phrase else [error.detail]),
+                                                       code=error.status_code, message=phrase)
+    made.headers, made.__cause__ = dict(error.headers), error.__cause__
+    return made
+
 # %% ../../nbs/tremolo/13_errors.ipynb #e34a4c06
 async def answer_of(app: HookedApp, x: TremoloCall, handler: ErrorHandler, error: BaseException) -> Response:
     "What a handler answers for an error. On the server's loop. Raises what the handler raises."
-    x.exc = error if isinstance(error, AnyHTTPException) else InternalServerError(cause=error)
+    x.exc = as_tremolo(error)
     x.func, x.kwargs = handler.function, handler.options
     x.response.set_status(status_of(error))
     if isinstance(error, HTTPException):

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from processes import BOUND, asgi_server
-from raw import TIMEOUT, Raw, handshake, serving, until
+from raw import TIMEOUT, Raw, handshake, serving, text, until
 
 from nbws import App
 from nbws.server.limits import Limits
@@ -182,6 +182,55 @@ def test_a_handler_that_pulls_hears_of_it_when_it_accepts() -> None:
         told.go_on.set()
         assert told.ended.wait(TIMEOUT)
         until(lambda: not app.sockets)
+
+
+# ---------------------------------------------------------------- sockets
+
+@pytest.mark.parametrize('how', ['closes', 'resets'])
+@pytest.mark.parametrize('pulls', [False, True])
+def test_a_socket_that_is_not_read(uvloop: bool, pulls: bool, how: str) -> None:
+    "More waits for its busy handler than may, so nobody reads to the client's end. What waits is still handled."
+    app, begun, go_on, handled = App(), threading.Event(), threading.Event(), []
+
+    async def wait(data: Any) -> None:
+        begun.set()
+        while not go_on.is_set(): await asyncio.sleep(.01)  # noqa: ASYNC110
+        handled.append(data)
+    async def push(ws: Any, data: bytes) -> None: await wait(data)
+    async def pull(websocket: Any) -> None:
+        async for data in websocket: await wait(data)
+    app.ws('/')(pull if pulls else push)
+    with serving(app, uvloop=uvloop, limits=Limits(close_timeout=.5)) as server:
+        raw = Raw(server)
+        raw.open()
+        raw.send(text('x') * 100)
+        assert begun.wait(TIMEOUT)
+        until(lambda: all(c.input.reading.held for c in server.connections))
+        if how == 'resets': raw.reset()
+        else: raw.sock.close()
+        until(lambda: not connections(server))
+        assert not handled
+        go_on.set()
+        until(lambda: len(handled) >= 64)
+
+
+def test_what_a_socket_said_before_it_left(uvloop: bool) -> None:
+    "It has `close_timeout` seconds to be read, as soon as the handler goes on."
+    app, begun, go_on, handled = App(), threading.Event(), threading.Event(), []
+    @app.ws('/')
+    async def ws(data: bytes) -> None:
+        begun.set()
+        while not go_on.is_set(): await asyncio.sleep(.01)  # noqa: ASYNC110
+        handled.append(data)
+    with serving(app, uvloop=uvloop, limits=Limits(close_timeout=TIMEOUT)) as server, Raw(server) as raw:
+        raw.open()
+        raw.send(text('x') * 100)
+        assert begun.wait(TIMEOUT)
+        until(lambda: all(c.input.reading.held for c in server.connections))
+        raw.send(text('x') * 100)
+        raw.sock.close()
+        go_on.set()
+        until(lambda: len(handled) == 200 and not connections(server))
 
 
 # ---------------------------------------------------------------- our app, on other people's servers

@@ -188,6 +188,8 @@ def test_streams_and_refusals_end_it_too() -> None:
 
 EARLY = '''
 from nbws import App
+from nbws.transports import scope
+scope.LINGER = 60 # A busy machine's client may pause
 app = App()
 
 @app.get('/')
