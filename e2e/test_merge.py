@@ -55,6 +55,13 @@ CASES = {
     "moved by its id": (
         "<p id='a'>a</p><p id='b'>b</p>", "<p id='a'>A</p><p id='b'>b</p>", "<p id='b'>b</p><p id='a'>a</p>",
         '<p id="b">b</p><p id="a">A</p>'),
+    "a class by each": (
+        "<p class='a b'>x</p>", "<p class='a page'>x</p>", "<p class='a b new'>x</p>", '<p class="a new page">x</p>'),
+    "a class that the page has added where there was none": (
+        "<p>x</p>", "<p class='page'>x</p>", "<p class='new'>x</p>", '<p class="new page">x</p>'),
+    "what a script has made of a style that the server changes": (
+        "<style>me{top:0}</style>", "<style ready>.me__1{top:0}</style>", "<style>me{top:1px}</style>",
+        "<style>me{top:1px}</style>"),
     "text beside elements": ("one <b>x</b> two", "one <b>y</b> two", "three <b>x</b> two", "three <b>y</b> two"),
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -166,6 +167,40 @@ def test_a_notebook_is_saved(run_script: Run, page: Page, tmp_path: Path) -> Non
     expect(page.get_by_role("heading")).to_have_text("version 2")
     page.get_by_role("textbox").press("Enter")
     expect(page.locator("#out")).to_have_text("version 2 half typed")
+
+
+STYLED = """
+from nbws.common import *
+app = FastHTML()
+@app.get('/')
+def home(): return Div(Style('me { color: rgb(1, 2, 3) }'), P('first'), id='box', cls='one')
+"""
+
+
+def test_scoped_styles_apply_when_the_page_follows(run_script: Run, page: Page, tmp_path: Path) -> None:
+    """The class by which css-scope-inline ties a style to its parent is the page's, not what the server has sent."""
+    path = tmp_path / "styled.py"
+    path.write_text(STYLED)
+    page.goto(run_script("nbws", "run", "styled.py", "--reload", cwd=tmp_path).url)
+    page.evaluate("() => { window.same = true }")
+    box, text = page.locator("#box"), STYLED
+    expect(box).to_have_css("color", "rgb(1, 2, 3)")
+    for old, new, color in [
+        ("first", "second", "rgb(1, 2, 3)"),
+        ("cls='one'", "cls='two'", "rgb(1, 2, 3)"),
+        ("rgb(1, 2, 3)", "rgb(4, 5, 6)", "rgb(4, 5, 6)"),
+        ("second", "third", "rgb(4, 5, 6)"),
+        ("P('third')", "P('third'), Style('me { width: 77px }')", "rgb(4, 5, 6)"),
+    ]:
+        text = text.replace(old, new)
+        save(path, text)
+        if "'" not in old and "rgb" not in old:
+            expect(page.locator("p")).to_have_text(new)
+        if "cls" in old:
+            expect(box).to_have_class(re.compile(r"\btwo\b"))
+        expect(box).to_have_css("color", color)
+    expect(box).to_have_css("width", "77px")
+    assert page.evaluate("() => window.same")
 
 
 FLASK = """

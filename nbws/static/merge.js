@@ -22,9 +22,16 @@
     return found
   }
 
+  const mergeClasses = (before, now, fresh) => {
+    for (const name of now.classList) if (!before.classList.contains(name)) fresh.classList.add(name)
+    for (const name of before.classList) if (!now.classList.contains(name)) fresh.classList.remove(name)
+  }
   const mergeAttributes = (before, now, fresh) => {
     for (const { name } of [...before.attributes, ...now.attributes]) {
-      if (before.getAttribute(name) !== fresh.getAttribute(name)) continue
+      if (before.getAttribute(name) !== fresh.getAttribute(name)) {
+        if (name === 'class') mergeClasses(before, now, fresh)
+        continue
+      }
       if (now.hasAttribute(name)) fresh.setAttribute(name, now.getAttribute(name))
       else fresh.removeAttribute(name)
     }
@@ -59,6 +66,7 @@
       return
     }
     if (fresh.nodeType !== Node.ELEMENT_NODE) return
+    if (fresh.localName === 'style') return // css-scope-inline scopes its text, and marks it, anew
     mergeAttributes(before, now, fresh)
     const children = [...now.childNodes]
     const stays = pairs(before.childNodes, children), was = new Map([...stays].map(([old, child]) => [child, old]))

@@ -189,7 +189,37 @@
     }
   }
   nbws.sent = null // The body as the server has sent it
-  document.addEventListener('DOMContentLoaded', () => { nbws.sent = document.body.cloneNode(true) })
+  const originals = new Map() // By element: attributes, and a style's text, that scripts changed while the page loaded
+  const keepOriginals = records => {
+    for (const { type, target, attributeName, attributeNamespace, oldValue, removedNodes } of records) {
+      if (type === 'childList' && target.localName !== 'style') continue
+      if (!originals.has(target)) originals.set(target, { attributes: {} })
+      const original = originals.get(target), { attributes } = original
+      if (type === 'attributes') {
+        if (!attributeNamespace && !(attributeName in attributes)) attributes[attributeName] = oldValue
+      } else if (removedNodes.length && original.text === undefined)
+        original.text = [...removedNodes].map(node => node.textContent).join('')
+    }
+  }
+  const loading = new MutationObserver(keepOriginals)
+  loading.observe(document, { subtree: true, childList: true, attributes: true, attributeOldValue: true })
+  const asSent = body => {
+    const copy = body.cloneNode(true)
+    const elements = [body, ...body.querySelectorAll('*')], copies = [copy, ...copy.querySelectorAll('*')]
+    elements.forEach((element, i) => {
+      const { attributes = {}, text } = originals.get(element) || {}
+      for (const [name, value] of Object.entries(attributes))
+        if (value === null) copies[i].removeAttribute(name); else copies[i].setAttribute(name, value)
+      if (text !== undefined) copies[i].textContent = text
+    })
+    return copy
+  }
+  document.addEventListener('DOMContentLoaded', () => {
+    keepOriginals(loading.takeRecords())
+    loading.disconnect()
+    nbws.sent = asSent(document.body)
+    originals.clear()
+  })
   nbws.swapped = new Set() // The ids of elements into which htmx has put something
   for (const name of ['oobBeforeSwap', 'beforeSwap'])
     document.addEventListener('htmx:' + name, e => {
@@ -223,6 +253,8 @@
     nbws.sent = told
     Idiomorph.morph(document.body, fresh.body, { morphStyle: 'outerHTML', ignoreActiveValue: true,
       callbacks: { beforeNodeMorphed: old => !(old.nodeType === Node.ELEMENT_NODE && isDirty(old)) } })
+    if (window.cssScope) // css-scope-inline looks at styles that are put in
+      for (const style of document.body.querySelectorAll('style:not([ready])')) style.replaceWith(style.cloneNode(true))
     htmx.process(document.body)
     measure()
   }
