@@ -14,7 +14,7 @@ export const load = async ({ base = 'http://127.0.0.1:5001', url = base + '/page
   Object.assign(page, { status, dialog, parts })
   page.document.createElement = () =>
     Object.assign(new Element(), { attachShadow: () => ({ querySelectorAll: () => shadow }) })
-  page.document.body = { cloneNode: () => ({}) }
+  page.document.body = { querySelectorAll: () => [], cloneNode: () => ({ querySelectorAll: () => [] }) }
   page.run('sockets.js', base, { all: '' })
   page.run('nbws.js', base, { boot: 'b1', made: '7', at: '123.5' })
   page.document.fire('DOMContentLoaded')

@@ -153,6 +153,8 @@ export class Page {
       MutationObserver: class {
         constructor(heard) { Page.observers.push(heard) }
         observe() { /* Tests call `mutate` */ }
+        takeRecords() { return [] }
+        disconnect() { /* Nothing more is heard */ }
       },
       XMLHttpRequest: class { open(...args) { this.opened = args } },
       Navigator: class { sendBeacon(...args) { return args } },
