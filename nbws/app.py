@@ -39,7 +39,7 @@ class App(WebApp):
              ) -> None:
         "Put middleware around all that is there by now. From any thread. Raises `OptionError`."
         found = wrapping(Middleware(thing, *args, **kwargs) if args or kwargs else thing)
-        self.middlewares.append(thing if found is None else Around(self, found))
+        self.cell_hooks.add(self.middlewares, thing if found is None else Around(found))
 
     def include(self, route: Any, # Of ours or of Starlette's kind: `Route`, `WebSocketRoute`, `Mount`
                 ) -> None:

@@ -347,12 +347,16 @@ class LifespanCall:
         self.changed.set()
 
 # %% ../../nbs/adapters/01_asgi.ipynb #9651bfa0
+# What the application around an app has put into its scope of its own routes
+_ROUTING = {'app', 'app_root_path', 'endpoint', 'path_params', 'route', 'router', 'subprotocols', 'method'}
+
 def to_scope(request: Request, state: dict[str, Any], # What the lifespan has left for requests
              ) -> Scope:
     "What ASGI calls the head of a request."
     raw, _, query = request.target.partition(b'?')
     root, socket = unquote(request.root_path), request.upgrade
-    scope = {'asgi': {'version': '3.0', 'spec_version': '2.3'}, 'http_version': request.http_version,
+    known = {k: v for k, v in (request.asgi_scope or {}).items() if k not in _ROUTING}
+    scope = {**known, 'asgi': {'version': '3.0', 'spec_version': '2.3'}, 'http_version': request.http_version,
              'scheme': request.scheme.replace('http', 'ws') if socket else request.scheme,
              'path': root + request.path, 'raw_path': quote(request.root_path, safe="/%:@!$&'()*+,;=~").encode() + raw,
              'query_string': query, 'root_path': root, 'state': state.copy(),

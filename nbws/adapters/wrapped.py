@@ -18,8 +18,9 @@ from ..core.response import Response
 from ..sockets.inbox import InboxQuota
 from ..transports.asgi import answer_request, answer_socket
 from ..transports.scope import Receive, Scope, Send
-from ..web.app import WebApp
+from ..web.app import WebApp, connect
 from ..web.middleware import Wrapping
+from ..web.sessions import ScopeSessions
 
 # %% auto #0
 __all__ = []
@@ -29,19 +30,21 @@ CALL = 'nbws.call' # Where a scope keeps the request that it tells of, and what 
 CallNext = Callable[[Request], Awaitable[Response]]
 
 class Inner:
-    "The app as the middleware around it sees it: an ASGI application. On the server's loop."
-    def __init__(self, app: WebApp) -> None: self.app, self.quota = app, InboxQuota()
+    "An app as the middleware around it sees it: an ASGI application. On the server's loop."
+    def __init__(self) -> None: self.quota = InboxQuota()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope['type'] not in ('http', 'websocket'):
             return
         outer, call_next = scope[CALL]
+        app: Any = outer.app
         request = self._request(outer, scope)
         async def ask(request: Request) -> Response:
             try:
                 response = await call_next(request)
             except BaseException as e:
-                response = await self.app.answer_caught(request, e)
+                response = await app.answer_caught(request, e)
+            await connect(response)
             for name in ('added_headers', 'own_state', 'route', 'path_params', 'answered'):
                 setattr(outer, name, getattr(request, name))
             if 'session' not in scope or scope['session'] is not request.begun_session:
@@ -54,7 +57,7 @@ class Inner:
     def _request(self, outer: Request, scope: Scope) -> Request:
         "The request as the middleware passes it on."
         request = copy(outer)
-        request.asgi_scope, request.raw_body, request.app = scope, b'', self.app
+        request.asgi_scope, request.raw_body = scope, b''
         fields = [(bytes(k), bytes(v)) for k, v in scope['headers']]
         if fields != [(k.lower(), v) for k, v in outer.headers.raw]:
             request.replace_headers(Headers.from_raw(fields))
@@ -77,17 +80,16 @@ class Around(ASGIApp):
     "ASGI middleware around an app. On the server's loop."
     raises = True
 
-    def __init__(self, app: WebApp, # Within
-                 wrapping: Wrapping, # The middleware
+    def __init__(self, wrapping: Wrapping, # The middleware
                  ) -> None:
-        super().__init__(wrapping.around(Inner(app)))
-        self.inner = app
+        super().__init__(wrapping.around(Inner()))
+        self.__qualname__ = getattr(wrapping.make, '__qualname__', '')
 
     async def __call__(self, request: Request, call_next: CallNext) -> Response:
         "Answer a request, or a handshake with an `Upgrade`."
         call = SocketCall(self, request) if request.upgrade else HTTPCall(self, request)
-        scope = {**(request.asgi_scope or {}), **to_scope(request, {})} # With what middleware around this has put in
-        scope |= {CALL: (request, call_next), 'app': self.inner, 'state': vars(request.state)}
+        scope = to_scope(request, {})
+        scope |= {CALL: (request, call_next), 'app': request.app, 'state': vars(request.state)}
         return await self.answered(call, scope)
 
 # %% ../../nbs/adapters/05_wrapped.ipynb #043c4f00
@@ -101,7 +103,9 @@ class Piece(ASGIApp):
     raises = True
 
 async def asgi_answer(app: WebApp, application: Any, # Such as Starlette's `Response`
-                      request: Request) -> Response:
+                      request: Request,
+                      **facts: Any, # Of the scope, besides
+                      ) -> Response:
     """What an ASGI application answers to a request of an app. On the server's loop.
 
     Raises `HTTPException` 404 for a file's response whose file is not there: Starlette's would raise a RuntimeError.
@@ -110,7 +114,7 @@ async def asgi_answer(app: WebApp, application: Any, # Such as Starlette's `Resp
         raise HTTPException(404)
     host = Piece(application)
     scope = to_scope(request, {})
-    scope |= {'app': app, 'state': vars(request.state), 'path_params': request.path_params}
+    scope |= {'app': app, 'state': vars(request.state), 'path_params': request.path_params, **facts}
     call = SocketCall(host, request) if request.upgrade else HTTPCall(host, request)
     return await host.answered(call, scope)
 
@@ -121,4 +125,5 @@ class ForeignEndpoint:
 
     async def answer(self, request: Request) -> Response:
         "What its endpoint answers; the path's parameters are converted by us."
-        return await asgi_answer(self.app, self.application, request)
+        ours = {} if isinstance(self.app.sessions, ScopeSessions) else {'session': request.session}
+        return await asgi_answer(self.app, self.application, request, **ours)

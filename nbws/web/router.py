@@ -61,7 +61,7 @@ class OpenSockets(set[WebSocket]):
 def _visitor(ws: WebSocket) -> str:
     "Who that is, by the session: its login, or the beginning of its id. A proxy gives all the same address."
     session = ws.handshake.begun_session # Not the property, which would begin one
-    return '' if session is None else str(session.get('auth') or session.id[:6])
+    return '' if session is None else str(session.get('auth') or getattr(session, 'id', '')[:6])
 
 MOVING = 5.0 # Seconds that messages wait for `disconn` and `conn` when a cell is run again
 
