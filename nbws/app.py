@@ -39,7 +39,7 @@ class App(WebApp):
              ) -> None:
         "Put middleware around all that is there by now. From any thread. Raises `OptionError`."
         found = wrapping(Middleware(thing, *args, **kwargs) if args or kwargs else thing)
-        self.middlewares.append(thing if found is None else Around(self, found))
+        self.cell_hooks.add(self.middlewares, thing if found is None else Around(found))
 
     def include(self, route: Any, # Of ours or of Starlette's kind: `Route`, `WebSocketRoute`, `Mount`
                 ) -> None:
@@ -95,6 +95,13 @@ class App(WebApp):
                           ) -> Response:
         "What an ASGI application answers that a handler has returned. On the server's loop."
         return await asgi_answer(self, application, request)
+
+    async def shutdown(self) -> None:
+        "Run the shut-down hooks; called by the transport when all sockets are closed."
+        for middleware in self.middlewares:
+            if isinstance(middleware, Around):
+                await middleware.settled()
+        await super().shutdown()
 
     async def __call__(self,
                        scope: Scope, # Of a connection, or of the lifespan

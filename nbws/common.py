@@ -186,7 +186,7 @@ __all__ += ['IN_COLAB', 'IN_IPYTHON', 'IN_JUPYTER', *_LATER]
 
 # %% ../nbs/06_common.ipynb #151a308d
 hide(App, ('add', 'align', 'answer', 'answer_caught', 'answer_error', 'asgi_answer', 'cell_hooks', 'default_hdrs',
-           'environment', 'errors', 'http', 'include', 'keeps_sessions', 'lifespan', 'lineage', 'loop',
+           'environment', 'errors', 'http', 'include', 'lifespan', 'lineage', 'loop',
            'middlewares', 'module', 'mounts', 'origin', 'pages', 'remove', 'renew', 'report', 'respond', 'router',
            'routes_of', 'sessions', 'settle', 'share_sessions', 'shutdown', 'shutdown_hooks', 'socket_class',
            'sockets', 'startup', 'startup_hooks', 'successor', 'table', 'wrap'))

@@ -290,11 +290,13 @@ class Replacements:
         self.changing = asyncio.Lock() # One renews or replaces children at a time
 
     async def begin(self) -> bool:
-        "Start the first children; True when all of them serve."
+        "Start the first children; True when all of them serve, or have served."
         pause, last = PAUSES
         for attempt in range(ATTEMPTS):
             if await self.children.fill():
                 return True
+            if self.children.lost.is_set():
+                return True # One has served and ended meanwhile, so the program is right: `replace` goes on
             if self.children.code > 0 or attempt == ATTEMPTS - 1:
                 break
             click.echo(f'nbws: a worker was killed before it served: the next attempt is in {pause:g} s', err=True)

@@ -345,6 +345,40 @@ def test_workers_that_are_killed_again_and_again_are_given_up(tmp_path: Path, mo
     assert len(list((tmp_path/'fatal').iterdir())) == 95
 
 
+SHORT_LIVED = """
+import os, threading, time
+from pathlib import Path
+from nbws import App
+app, began = App(), Path('began')
+began.touch()
+with began.open('a') as f: f.write(f'{os.getpid()}\\n')
+pids = [int(pid) for pid in began.read_text().split()]
+def gone(pid):
+    try: os.kill(pid, 0)
+    except ProcessLookupError: return True
+def end():
+    while len(began.read_text().split()) < 2: time.sleep(.01)
+    os._exit(3)
+if len(pids) == 1: threading.Thread(target=end).start()
+if len(pids) == 2:
+    while not gone(pids[0]): time.sleep(.01)
+    raise RuntimeError('cannot be loaded now')
+@app.get('/')
+def home(): return 'here'
+"""
+
+
+def test_a_worker_that_dies_while_the_others_are_started(tmp_path: Path) -> None:
+    "The first one has served, so the service goes on though the file cannot be loaded for a while."
+    (tmp_path/'short.py').write_text(SHORT_LIVED)
+    with running(nbws('run', 'short', '--port', '0', '--workers', '2'), cwd=tmp_path) as process:
+        process.says('cannot be loaded now')
+        until(lambda: len((tmp_path/'began').read_text().split()) == 4)
+        process.serves()
+        assert process.get('/') == (200, 'here')
+        assert process.stop() == 0
+
+
 def test_workers_that_die_leave_no_descriptor_behind(tmp_path: Path) -> None:
     (tmp_path/'mortal.py').write_text(MORTAL)
     with running(nbws('run', 'mortal', '--port', '0', '--workers', '2'), cwd=tmp_path) as process:

@@ -100,7 +100,9 @@ class Call:
         return True
 
     def failed(self, error: BaseException) -> None:
-        "Tell the developer, and answer if nothing is answered."
+        "Tell the developer, and answer if nothing is answered; or let who waits for the answer do both."
+        if self.host.raises and not self.answer.done():
+            return self.answer.set_exception(error)
         self.host.report(error, printable(self.request.path))
         detail = ''.join(users_traceback(error)) if self.host.debug else ''
         self.decide(PlainTextResponse(f'500 {reason(500)}' + (f'\n\n{detail}' if detail else ''), 500))
@@ -345,12 +347,16 @@ class LifespanCall:
         self.changed.set()
 
 # %% ../../nbs/adapters/01_asgi.ipynb #9651bfa0
+# What the application around an app has put into its scope of its own routes
+_ROUTING = {'app', 'app_root_path', 'endpoint', 'path_params', 'route', 'router', 'subprotocols', 'method'}
+
 def to_scope(request: Request, state: dict[str, Any], # What the lifespan has left for requests
              ) -> Scope:
     "What ASGI calls the head of a request."
     raw, _, query = request.target.partition(b'?')
     root, socket = unquote(request.root_path), request.upgrade
-    scope = {'asgi': {'version': '3.0', 'spec_version': '2.3'}, 'http_version': request.http_version,
+    known = {k: v for k, v in (request.asgi_scope or {}).items() if k not in _ROUTING}
+    scope = {**known, 'asgi': {'version': '3.0', 'spec_version': '2.3'}, 'http_version': request.http_version,
              'scheme': request.scheme.replace('http', 'ws') if socket else request.scheme,
              'path': root + request.path, 'raw_path': quote(request.root_path, safe="/%:@!$&'()*+,;=~").encode() + raw,
              'query_string': query, 'root_path': root, 'state': state.copy(),
@@ -366,6 +372,8 @@ _GOING_ON: set[asyncio.Task[None]] = set() # Nobody else may refer to them
 
 class ASGIApp(ForeignApp):
     "Any ASGI 3 application, as our servers want an app. On the server's loop."
+    raises = False # Its errors are those of who asks: it is a piece of an app of ours
+
     def __init__(self, app: ASGIApplication, # The application
                  ) -> None:
         super().__init__(app)
@@ -396,6 +404,11 @@ class ASGIApp(ForeignApp):
         except asyncio.CancelledError: # The client has left: the application hears of it by http.disconnect
             call.leave()
             raise
+
+    async def settled(self) -> None:
+        "Wait a moment for calls that have been answered: sockets that are closing, tasks behind answers."
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=1)
 
     async def startup(self) -> None:
         "Start the lifespan. Raises `NbwsError` where the application says that it failed."

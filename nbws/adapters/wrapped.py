@@ -18,8 +18,9 @@ from ..core.response import Response
 from ..sockets.inbox import InboxQuota
 from ..transports.asgi import answer_request, answer_socket
 from ..transports.scope import Receive, Scope, Send
-from ..web.app import WebApp
+from ..web.app import WebApp, connect
 from ..web.middleware import Wrapping
+from ..web.sessions import ScopeSessions
 
 # %% auto #0
 __all__ = []
@@ -29,21 +30,25 @@ CALL = 'nbws.call' # Where a scope keeps the request that it tells of, and what 
 CallNext = Callable[[Request], Awaitable[Response]]
 
 class Inner:
-    "The app as the middleware around it sees it: an ASGI application. On the server's loop."
-    def __init__(self, app: WebApp) -> None: self.app, self.quota = app, InboxQuota()
+    "An app as the middleware around it sees it: an ASGI application. On the server's loop."
+    def __init__(self) -> None: self.quota = InboxQuota()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope['type'] not in ('http', 'websocket'):
             return
         outer, call_next = scope[CALL]
+        app: Any = outer.app
         request = self._request(outer, scope)
         async def ask(request: Request) -> Response:
             try:
                 response = await call_next(request)
             except BaseException as e:
-                response = await self.app.answer_caught(request, e)
-            for name in ('begun_session', 'added_headers', 'own_state', 'route', 'path_params', 'answered'):
+                response = await app.answer_caught(request, e)
+            await connect(response)
+            for name in ('added_headers', 'own_state', 'route', 'path_params', 'answered'):
                 setattr(outer, name, getattr(request, name))
+            if 'session' not in scope or scope['session'] is not request.begun_session:
+                outer.begun_session = request.begun_session # Ours, to be saved
             return response
         if scope['type'] == 'http':
             return await answer_request(ask, request, receive, send)
@@ -52,7 +57,7 @@ class Inner:
     def _request(self, outer: Request, scope: Scope) -> Request:
         "The request as the middleware passes it on."
         request = copy(outer)
-        request.asgi_scope, request.raw_body, request.app = scope, b'', self.app
+        request.asgi_scope, request.raw_body = scope, b''
         fields = [(bytes(k), bytes(v)) for k, v in scope['headers']]
         if fields != [(k.lower(), v) for k, v in outer.headers.raw]:
             request.replace_headers(Headers.from_raw(fields))
@@ -62,7 +67,7 @@ class Inner:
             query = scope['query_string']
             request.retarget(path_of(path) + (b'?' + query if query else b''))
         request.method = scope.get('method', request.method)
-        if 'session' in scope: # Other middleware keeps it
+        if 'session' in scope and scope['session'] is not outer.begun_session: # Other middleware keeps it
             request.begun_session = scope['session']
         return request
 
@@ -73,17 +78,18 @@ def path_of(path: str) -> bytes:
 
 class Around(ASGIApp):
     "ASGI middleware around an app. On the server's loop."
-    def __init__(self, app: WebApp, # Within
-                 wrapping: Wrapping, # The middleware
+    raises = True
+
+    def __init__(self, wrapping: Wrapping, # The middleware
                  ) -> None:
-        super().__init__(wrapping.around(Inner(app)))
-        self.inner = app
+        super().__init__(wrapping.around(Inner()))
+        self.__qualname__ = getattr(wrapping.make, '__qualname__', '')
 
     async def __call__(self, request: Request, call_next: CallNext) -> Response:
         "Answer a request, or a handshake with an `Upgrade`."
         call = SocketCall(self, request) if request.upgrade else HTTPCall(self, request)
         scope = to_scope(request, {})
-        scope |= {CALL: (request, call_next), 'app': self.inner, 'state': vars(request.state)}
+        scope |= {CALL: (request, call_next), 'app': request.app, 'state': vars(request.state)}
         return await self.answered(call, scope)
 
 # %% ../../nbs/adapters/05_wrapped.ipynb #043c4f00
@@ -92,17 +98,23 @@ def lacks_its_file(application: Any) -> bool:
     path = getattr(application, 'path', None) if hasattr(application, 'status_code') else None
     return isinstance(path, (str, os.PathLike)) and not os.path.isfile(path)
 
+class Piece(ASGIApp):
+    "An ASGI application that answers for an app of ours, whose errors are that app's."
+    raises = True
+
 async def asgi_answer(app: WebApp, application: Any, # Such as Starlette's `Response`
-                      request: Request) -> Response:
+                      request: Request,
+                      **facts: Any, # Of the scope, besides
+                      ) -> Response:
     """What an ASGI application answers to a request of an app. On the server's loop.
 
     Raises `HTTPException` 404 for a file's response whose file is not there: Starlette's would raise a RuntimeError.
     """
     if lacks_its_file(application):
         raise HTTPException(404)
-    host = ASGIApp(application)
+    host = Piece(application)
     scope = to_scope(request, {})
-    scope |= {'app': app, 'state': vars(request.state), 'path_params': request.path_params}
+    scope |= {'app': app, 'state': vars(request.state), 'path_params': request.path_params, **facts}
     call = SocketCall(host, request) if request.upgrade else HTTPCall(host, request)
     return await host.answered(call, scope)
 
@@ -113,4 +125,5 @@ class ForeignEndpoint:
 
     async def answer(self, request: Request) -> Response:
         "What its endpoint answers; the path's parameters are converted by us."
-        return await asgi_answer(self.app, self.application, request)
+        ours = {} if isinstance(self.app.sessions, ScopeSessions) else {'session': request.session}
+        return await asgi_answer(self.app, self.application, request, **ours)

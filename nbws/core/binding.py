@@ -42,8 +42,10 @@ class Source:
 
     def merged(self) -> dict[str, Any]:
         "The message with the query's parameters: what `data` is."
-        query = self.request.target.find(b'?') >= 0
-        return Fields({**self.data, **self.request.query_params} if query else self.data)
+        if self.request.target.find(b'?') < 0:
+            return Fields(self.data)
+        query = self.request.query_params
+        return Fields({**self.data, **query} if self.ws is None else {**query, **self.data})
 
     def rest(self) -> dict[str, Any]:
         "The same for a `**` parameter."
@@ -100,6 +102,8 @@ def _finder(name: str) -> Get:
             return value
         if s.headers and (value := s.headers.get(field)) is not None:
             return value
+        if s.ws is not None and (value := s.data.get(name)) is not None:
+            return value # The handshake's query is the same for each message
         query = r.query_params if r.parsed_query is None else r.parsed_query
         if query and (value := _named(query, name)) is not None:
             return value
@@ -112,7 +116,8 @@ def _finder(name: str) -> Get:
 # %% ../../nbs/core/10_binding.ipynb #62b9b392
 def _collect(s: Source, name: str) -> list[Any] | None:
     "All values of a `list[T]` parameter."
-    for values in (s.request.query_params, s.data, s.data.get('values')):
+    query, data = s.request.query_params, s.data
+    for values in (query, data, data.get('values')) if s.ws is None else (data, query, data.get('values')):
         if not isinstance(values, Mapping) or _named(values, name) is None:
             continue
         if hasattr(values, 'getlist') and name in values:

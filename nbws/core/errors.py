@@ -59,7 +59,7 @@ class HTTPException(Exception):
 
 # %% ../../nbs/core/01_errors.ipynb #139fcee0
 # By RFC 9110; Python has the names of older RFCs before 3.13
-_RENAMED = {413: 'Content Too Large', 416: 'Range Not Satisfiable', 422: 'Unprocessable Content'}
+_RENAMED = {413: 'Content Too Large', 414: 'URI Too Long', 416: 'Range Not Satisfiable', 422: 'Unprocessable Content'}
 
 def reason(status: int, # An HTTP status code
            ) -> str:

@@ -780,7 +780,8 @@ def A(*children: Any, # Elements, text, or anything that can be shown
       **attrs: Any, # Attributes: `cls` is class, `hx_get` is hx-get
       ) -> FT:
     "`<a>`: a link; to `#` unless `href` is given, for links that htmx follows."
-    attrs['href'] = href
+    if 'link' not in attrs: # The same by a route
+        attrs['href'] = href
     return _element('a', children, attrs)
 
 # %% ../../nbs/core/06_html.ipynb #03264fc8
@@ -1112,6 +1113,7 @@ class HttpHeader:
 def HtmxResponseHeaders(**fields: Any, # location, push_url, redirect, refresh, replace_url, reswap, retarget...
                         ) -> HttpHeader | tuple[HttpHeader, ...]:
     "HX-* fields of the answer: one, or a tuple of several; dicts are sent as JSON. Raises `TypeError` for others."
+    fields = {key.removeprefix('hx_'): value for key, value in fields.items()}
     if unknown := fields.keys() - _HTMX_FIELDS:
         raise TypeError(f'htmx has no response header {min(unknown)!r}: there are {", ".join(sorted(_HTMX_FIELDS))}')
     made = []

@@ -338,13 +338,13 @@ class HTTPConnection(RequestHead):
         return f'{owner.url(unquote(route), **parse_query(given))}{mark}{query}'
 
     def url_for(self, name: str, # Of a route of the app
-                **params: Any, # Of its path; others become the query
+                /, **params: Any, # Of its path; others become the query
                 ) -> URL:
         "The whole URL of a route. Raises `NbwsError` where there is none."
         return URL(self.url_path_for(name, **params)).make_absolute_url(f'{self.scheme}://{self.host}')
 
     def url_path_for(self, name: str, # Of a route of the app
-                     **params: Any, # Of its path; others become the query
+                     /, **params: Any, # Of its path; others become the query
                      ) -> URL:
         "The path of a route as this visitor sees it. Raises `NbwsError` where there is none."
         owner: Any = self.app

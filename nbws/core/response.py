@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
 from typing import Any
+from urllib.parse import quote
 
 from .data import ascii_field, sendable_fields, set_cookie
 from .encoding import to_json
@@ -184,15 +185,17 @@ class JSONResponse(Response):
                ) -> bytes: return to_json(content).encode()
 
 # %% ../../nbs/core/04_response.ipynb #088af8c2
+_OF_URLS = "%:/?#[]@!$&'()*+,;=~\r\n\0" # Line ends stay, and are refused like in every field
+
 class RedirectResponse(Response):
     "Send the browser elsewhere: 307 keeps the method, 303 turns it into GET."
-    def __init__(self, url: str, # Where to; what is not ASCII is percent-encoded
+    def __init__(self, url: str, # Where to; what a URL cannot hold is percent-encoded (RFC 3986, section 2)
                  status_code: int = 307, # 301, 302, 303, 307 or 308
                  headers: Mapping[str, str] | None = None, # Others
                  background: Any = None, # See `Response`
                  ) -> None:
         super().__init__(b'', status_code, headers, background=background)
-        self.headers += [('location', ascii_field('location', str(url)))]
+        self.headers += [('location', quote(ascii_field('location', str(url)), safe=_OF_URLS))]
 
 class StreamingResponse(Response):
     "Chunks as they come, from a sync or async iterable."

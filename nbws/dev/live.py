@@ -39,7 +39,7 @@ def live_script(request: Request, boot: str = BOOT) -> str:
     folder = request.root_path + ASSETS
     sockets = Script(src=f'{folder}/sockets.js', data_all=True, data_rooms=isinstance(request.app, WebApp))
     page = Script(src=f'{folder}/nbws.js', data_boot=boot, data_made=made or None, data_at=time.time())
-    return render(sockets, page)
+    return render(sockets, page, Script(src=f'{folder}/streams.js'))
 
 # %% ../../nbs/dev/03_live.ipynb #cc6e1a0a
 class ShownErrors:

@@ -10,6 +10,7 @@ import binascii
 import re
 from collections.abc import Callable, Iterable, Mapping
 from hmac import compare_digest
+from inspect import isawaitable
 from typing import Any
 
 from ..web.middleware import Middleware
@@ -24,22 +25,26 @@ class BasicAuthMiddleware:
     "ASGI middleware that lets those in whom `cb` knows, and refuses everybody else: pages with 401, sockets with 403."
     def __init__(self,
                  app: Callable[..., Any], # The ASGI application behind it
-                 cb: Callable[[str, str], Any], # Of user and password: whether they are right
-                 skip: Iterable[str] | None = None, # Whole paths that everybody may see, as regular expressions
+                 cb: Callable[[str, str], Any], # Of user and password: whether they are right; async, too
+                 skip: Iterable[str] | None = None, # Whole paths below the prefix that all may see: regular expressions
                  ) -> None:
         self.app, self.cb, self.skip = app, cb, [re.compile(s) for s in skip or ()]
 
     async def __call__(self, scope: dict[str, Any], # As ASGI 3 says, the other two as well
                        receive: Callable[..., Any], send: Callable[..., Any]) -> None:
         "Ask who it is, and pass the request on."
-        if scope['type'] in ('http', 'websocket') and not any(s.fullmatch(scope['path']) for s in self.skip):
-            user = self._user(scope)
+        if scope['type'] in ('http', 'websocket') and not self._open_to_all(scope):
+            user = await self._user(scope)
             if not user:
                 return await self._refuse(scope, receive, send)
             scope = {**scope, 'auth': user}
         await self.app(scope, receive, send)
 
-    def _user(self, scope: dict[str, Any]) -> str | None:
+    def _open_to_all(self, scope: dict[str, Any]) -> bool:
+        path = scope['path'].removeprefix(scope.get('root_path', ''))
+        return any(s.fullmatch(path) for s in self.skip)
+
+    async def _user(self, scope: dict[str, Any]) -> str | None:
         given = next((v for k, v in scope['headers'] if k.lower() == b'authorization'), b'')
         kind, _, code = given.decode('latin-1').strip().partition(' ')
         if kind.lower() != 'basic':
@@ -48,7 +53,9 @@ class BasicAuthMiddleware:
             user, colon, password = base64.b64decode(code.strip(), validate=True).decode().partition(':')
         except (ValueError, binascii.Error):
             return None
-        return user if colon and self.cb(user, password) else None
+        right = self.cb(user, password) if colon else False
+        right = await right if isawaitable(right) else right
+        return user if right else None
 
     async def _refuse(self, scope: dict[str, Any], receive: Callable[..., Any], send: Callable[..., Any]) -> None:
         if scope['type'] == 'websocket':
@@ -60,7 +67,7 @@ class BasicAuthMiddleware:
         await send({'type': 'http.response.body', 'body': b'not authenticated'})
 
 # %% ../../nbs/fasthtml/08_authmw.ipynb #b6966884
-def user_pwd_auth(lookup: Any = None, # Passwords by user, or a function of (user, password) that says whether they fit
+def user_pwd_auth(lookup: Any = None, # Passwords by user, or a function of (user, password), which says if they fit
                   skip: Iterable[str] | None = None, # Whole paths that everybody may see, as regular expressions
                   **passwords: str, # The same by keywords
                   ) -> Middleware:

@@ -9,6 +9,7 @@ import dataclasses
 import re
 import sys
 from functools import partial
+from keyword import iskeyword
 from pathlib import Path
 from typing import Any
 
@@ -82,19 +83,20 @@ def _call(tag: Any, attr1st: bool, level: int) -> str:
     plain, others = [], {}
     for name, value in sorted(tag.attrs.items(), key=lambda a: a[0] == 'class'):
         value = ' '.join(value) if isinstance(value, (list, tuple)) else value or True
-        if re.fullmatch(r'[A-Za-z_-][\w-]*', name):
+        if _keyword(name).isidentifier() and not iskeyword(_keyword(name)):
             plain.append(f'{_keyword(name)}={value!r}')
         else:
             others[name] = value
     attrs = plain + ([f'**{others!r}'] if others else [])
     name = tag.name.capitalize().replace('-', '_')
+    begin = f'{name}(' if name.isidentifier() and not iskeyword(name) else f'ft({tag.name!r}, ' # HTML knows any name
     short = all(isinstance(c, str) for c in tag.contents) and len(tag.contents) < 2
     space, end = ' ' * 4 * level, ' ' * 4 * (level - 1)
     def inside(items: list[str]) -> str:
         return ', '.join(items) if short else f'\n{space}' + f',\n{space}'.join(items) + f'\n{end}'
     if attr1st and (attrs or short):
-        return f'{name}({", ".join(attrs)})({inside(children) if children else ""})'
-    return f'{name}({inside(children + attrs)})'
+        return f'{begin}{", ".join(attrs)})({inside(children) if children else ""})'
+    return f'{begin}{inside(children + attrs)})'
 
 # %% ../../nbs/fasthtml/07_components.ipynb #0df0657a
 def html2ft(html: str, # HTML

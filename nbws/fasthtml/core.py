@@ -9,7 +9,6 @@ import asyncio
 import hashlib
 import inspect
 import re
-import uuid
 from collections.abc import Callable, Iterator
 from functools import partial, wraps
 from pathlib import Path
@@ -18,12 +17,14 @@ from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit, urlunsplit
 
 from ..core.binding import SPECIAL_NAMES, Source
+from ..core.data import Fields
 from ..core.html import FT, Meta, Script
 from ..core.request import Request
 from ..core.response import Response
 from ..core.routing import PATH_TYPES, PathType
 from .later import Later
-from ..web.app import WebApp
+from ..sockets.workers import Workers
+from ..web.app import WebApp, key_of
 from ..web.assets import ASSETS
 from ..web.decorators import VERBS, RouteFunction, usual_path
 from ..web.files import StaticFiles
@@ -60,7 +61,7 @@ class APIRouter:
                  ) -> None:
         self.prefix, self.body_wrap, self.rt_funcs = prefix or '', body_wrap, RouteFuncs()
         self.routes: list[tuple[Any, str, Any, str | None, Any, dict[str, Any]]] = []
-        self.wss: list[tuple[Any, str, Any, Any, str | None]] = []
+        self.wss: list[tuple[Any, str, Any, Any, str | None, Any]] = []
 
     def __call__(self, path: Any = None, methods: Any = None, name: str | None = None, # As of `App.route`
                  include_in_schema: bool = True, # Has no effect: there is no schema
@@ -69,7 +70,7 @@ class APIRouter:
                  ) -> Any:
         "Decorator: a route."
         if callable(path):
-            return self(None, methods)(path)
+            return self(None, methods, name, include_in_schema, body_wrap, **options)(path)
         def add(function: Any) -> RouteFunction:
             where = self.prefix + (usual_path(function) if path is None else path)
             own = function.__name__ if path is not None or function.__name__ in VERBS else None
@@ -109,7 +110,7 @@ class APIRouter:
 
     def _verb(self, verb: str, path: Any, options: dict[str, Any]) -> Any:
         if callable(path):
-            return self(None, [verb])(path)
+            return self(None, [verb], **options)(path)
         return self(path, [verb], **options)
 
     def ws(self, path: str, # As of `App`'s
@@ -120,7 +121,7 @@ class APIRouter:
            ) -> Any:
         "Decorator: a socket."
         def add(function: Any) -> Any:
-            self.wss.append((function, self.prefix + path, conn, disconn, name))
+            self.wss.append((function, self.prefix + path, conn, disconn, name, middleware))
             return function
         return add
 
@@ -129,8 +130,8 @@ class APIRouter:
         "Add the routes to an app. From any thread."
         for function, path, methods, name, body_wrap, options in self.routes:
             app.route(path, methods, name, body_wrap=body_wrap, **options)(function)
-        for function, path, conn, disconn, name in self.wss:
-            app.ws(path, conn, disconn, name)(function)
+        for function, path, conn, disconn, name, middleware in self.wss:
+            app.ws(path, conn, disconn, name, middleware)(function)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith('_') or 'rt_funcs' not in vars(self):
@@ -153,7 +154,13 @@ class SyncClient:
         "Ask; options as of `httpx.Client.request`. Not from a thread whose loop the app needs."
         from concurrent.futures import ThreadPoolExecutor
         with ThreadPoolExecutor(1) as thread: # A notebook's own thread has a loop that runs
-            return thread.submit(asyncio.run, self.cli.request(method, url, **options)).result()
+            return thread.submit(asyncio.run, self._once(method, url, options)).result()
+
+    async def _once(self, method: str, url: str, options: dict[str, Any]) -> Any:
+        try:
+            return await self.cli.request(method, url, **options)
+        finally:
+            await Workers.here().close() # Of this loop, which ends
 
     def get(self, url: str, # The address
             **options: Any, # As of `App`'s
@@ -281,17 +288,13 @@ def get_key(key: str | None = None, # The key itself
             fname: Any = '.sesskey', # Where one is kept
             ) -> str:
     "A key: that which is given, or that of a file, which is made if need be."
-    file = Path(fname)
-    if not key and not file.exists():
-        file.touch(mode=0o600)
-        file.write_text(str(uuid.uuid4()))
-    return key or file.read_text()
+    return key or key_of(fname)
 
 def form2dict(form: Any, # Of a request
               ) -> dict[str, Any]:
-    "A value by name, a list where a name came more than once."
+    "A value by name, a list where a name came more than once. An element's child, it is text: see `Fields`."
     def value(values: list[Any]) -> Any: return values[0] if len(values) == 1 else values or None
-    return {k: value(form.getlist(k)) for k in form} if hasattr(form, 'getlist') else form
+    return Fields({k: value(form.getlist(k)) for k in form}) if hasattr(form, 'getlist') else form
 
 async def parse_form(req: Any, # The request
                      ) -> Any:

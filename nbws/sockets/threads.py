@@ -191,7 +191,7 @@ class Threads:
         self._looking: asyncio.TimerHandle | None = None
         self._left: asyncio.Event | None = None # Set where a thread has ended, while `close` waits for them
 
-    async def run(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    async def run(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         "Call `function` in a thread, in a copy of the caller's context, and return what it returns."
         future: asyncio.Future[Any] = self.loop.create_future()
         self._pending += 1

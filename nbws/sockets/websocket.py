@@ -57,7 +57,7 @@ class SocketFacts:
     def base_url(self) -> Any: "Where the app begins."; return self.handshake.base_url
 
     def url_for(self, name: str, # Of a route of the app
-                **params: Any, # Of its path
+                /, **params: Any, # Of its path
                 ) -> Any:
         "The whole URL of a route."
         return self.handshake.url_for(name, **params)

@@ -19,7 +19,7 @@ from ..core.errors import HTTPException as AnyHTTPException
 from ..core.errors import reason
 from ..core.request import Request
 from ..core.response import FieldList, Response
-from .exceptions import HTTPRedirect, InternalServerError, NotFound
+from .exceptions import HTTPRedirect, InternalServerError, NotFound, RangeNotSatisfiable
 from .requests import HeaderFields, Incoming, to_plain, to_text
 
 # %% auto #0
@@ -192,11 +192,13 @@ class MissingFile(NotFound, FileNotFoundError):
     "There is no such file: 404, unless a handler catches it, as Python's or as Tremolo's."
 
 def file_answer(request: Request, path: str | os.PathLike[str], offset: int, count: int) -> Response:
-    "The answer with a file or a part of one. Raises `NotFound`, and `ValueError` for an offset below 0."
+    "The answer with a file or a part of one. Raises `NotFound`, `RangeNotSatisfiable` and `ValueError`."
     try:
         response = FileResponse(path, offset=offset, count=count if count > 0 else None).answer(request)
     except AnyHTTPException as e:
         raise MissingFile(cause=e) from None
+    if response.status_code == 416:
+        raise RangeNotSatisfiable(content_range=response.header('content-range')) # `app.error(416)` may answer
     if request.http_version == '1.0':
         response.headers = FieldList(f for f in response.headers if f[0] != 'accept-ranges')
     return response
@@ -271,9 +273,9 @@ class ResponseWriter(TremoloResponse):
                        offset: int = 0, # Where it begins in the file
                        count: int = -1, # Bytes of it; -1, and more than there are: to the end of the file
                        content_type: str | bytes = 'application/octet-stream', **options: Any) -> None:
-        """Answer with a file, or a part of it: whole, or in the range that the client asks for. 200, 206, 304 or 416.
+        """Answer with a file, or a part of it: whole, or in the range that the client asks for. 200, 206 or 304.
 
-        Raises `NotFound` where there is no such file, and `ValueError` for an offset below 0.
+        Raises `NotFound` where there is no such file, `RangeNotSatisfiable`, and `ValueError` for an offset below 0.
         """
         self.set_content_type(content_type)
         found = file_answer(self.request.request, path, offset, count)

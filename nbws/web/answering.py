@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 from collections.abc import Awaitable, Callable, Iterable
 from functools import lru_cache
@@ -86,7 +85,6 @@ async def run_after(functions: Iterable[Any], request: Request, result: Any) -> 
 async def started(app: ReportingApp, request: Request, result: Any) -> Any:
     "A handler's result; a stream of its items where it yields, the answer of an ASGI application where it is one."
     if is_asgi_answer(result):
-        _check_file(result)
         return await app.asgi_answer(result, request)
     stream = YieldedBody(pulled(result)) if is_stream(result) else result
     if not isinstance(stream, YieldedBody):
@@ -96,11 +94,6 @@ async def started(app: ReportingApp, request: Request, result: Any) -> Any:
     return await stream.start()
 
 # %% ../../nbs/web/21_answering.ipynb #e20b1809
-def _check_file(result: Any) -> None:
-    "Starlette's `FileResponse` of no file would fail while it answers. Raises `HTTPException` 404."
-    if type(result).__name__ == 'FileResponse' and not os.path.exists(getattr(result, 'path', '')):
-        raise HTTPException(404)
-
 def is_asgi_answer(result: Any) -> bool:
     "Is it a response of Starlette's kind?"
     if isinstance(result, Response) or not callable(result):

@@ -29,12 +29,14 @@ from ..sockets.workers import is_ending
 from .answering import (Answer, around, decision, in_background, run_after, run_before, sockets_only, started,
                                 to_guard, unrouted)
 from .assets import ASSETS, asset
+from .endpoints import first_answer
 from .decorators import HookDecorators, RouteDecorators, VerbDecorators
 from .responses import USUAL, can_bring, to_response
 from .socket_endpoint import SocketEndpoint
 from .environment import BaseEnvironment
 from .errors import Errors
 from .hooks import CellHooks
+from .keys import secret_key as usual_key
 from .lifespan import Lifespan, Lineage
 from .log import Log, TableView
 from .mounts import Mount, Mounts
@@ -43,7 +45,7 @@ from .origin import origin_of
 from .pages import Pages
 from .router import Router, routes_view, url_of
 from .session_data import Session
-from .sessions import Sessions
+from .sessions import ScopeSessions, Sessions
 from .tasks import LoopTask
 
 # %% auto #0
@@ -224,7 +226,7 @@ class WebApp(RouteChanges, RouteDecorators, VerbDecorators, HookDecorators, View
                  lifespan: Callable[..., Any] | None = None, # Makes an async generator or context manager of the app
                  secret_key: str | None = None, # Signs sessions; by default a key in the user's data folder
                  key_fname: Any = None, # A file with the key, made if need be
-                 sess_cls: Any = True, # None: no session of ours, for middleware has one
+                 sess_cls: Any = True, # None: middleware has one; a class of such middleware, in place of ours
                  session_salt: str | None = None, # With the same key, too, apps share sessions; None: with no other app
                  session_cookie: str = 'session_', max_age: int | None = 365 * 24 * 3600,
                  sess_path: str = '/', same_site: str = 'lax',
@@ -256,11 +258,15 @@ class WebApp(RouteChanges, RouteDecorators, VerbDecorators, HookDecorators, View
         for function in [*self.before, *self.after]:
             to_guard(function) # Raises what is wrong with it
         self.middlewares: list[Callable[..., Awaitable[Any]]] = []
-        self.keeps_sessions = bool(sess_cls)
         if key_fname is not None and secret_key is None:
             secret_key = key_of(key_fname)
-        self.sessions = Sessions(secret_key, session_cookie, max_age, salt=self._salt, path=sess_path,
-                                 samesite=same_site, secure=sess_https_only, domain=sess_domain)
+        ours = sess_cls is True or getattr(sess_cls, '__name__', '') == 'SessionMiddleware' # Starlette's
+        self.sessions = (Sessions if ours else ScopeSessions)(
+            secret_key, session_cookie, max_age, salt=self._salt, path=sess_path, samesite=same_site,
+            secure=sess_https_only, domain=sess_domain)
+        if sess_cls and not ours:
+            self.wrap(sess_cls, secret_key=secret_key or usual_key(), session_cookie=session_cookie, max_age=max_age,
+                      path=sess_path, same_site=same_site, https_only=sess_https_only, domain=sess_domain)
         for thing in reversed(many(middleware)):
             self.wrap(thing)
         if max_part_size is not None:
@@ -299,8 +305,8 @@ class WebApp(RouteChanges, RouteDecorators, VerbDecorators, HookDecorators, View
             if is_ending(e):
                 raise
             response = await self.answer_error(request, e)
-        if request.upgrade and isinstance(response, Upgrade) and isinstance(response.receiver, WebSocket):
-            await response.receiver.connect()
+        if request.upgrade:
+            await connect(response)
         request.answered = True
         session, secure = request.begun_session, request.scheme == 'https'
         if session is not None and (cookie := self.sessions.save(session, secure)):
@@ -350,6 +356,8 @@ class WebApp(RouteChanges, RouteDecorators, VerbDecorators, HookDecorators, View
     async def _upgrade(self, request: Request, endpoint: SocketEndpoint) -> Response:
         if not request.upgrade:
             return sockets_only()
+        if endpoint.before and (early := await first_answer(endpoint.before, request)) is not None:
+            return await self.settle(early, request)
         ws = self.socket_class(request, self, endpoint)
         if endpoint.pull:
             decided = await decision(ws)
@@ -453,6 +461,11 @@ class WebApp(RouteChanges, RouteDecorators, VerbDecorators, HookDecorators, View
         return room.send
 
 # %% ../../nbs/web/23_app.ipynb #eec3dcf2
+async def connect(response: Response) -> None:
+    "Run `conn` of the socket that an answer opens, if it opens one, see `WebSocket.connect`."
+    if isinstance(response, Upgrade) and isinstance(response.receiver, WebSocket):
+        await response.receiver.connect()
+
 def key_of(file: Any) -> str:
     "The key in a file, which is made for nobody else to read if need be."
     path = Path(file)

@@ -5,9 +5,9 @@
 # %% ../../nbs/web/22_decorators.ipynb #8946c1b5
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Iterable
-from functools import update_wrapper
-from inspect import isawaitable
+from functools import partial, update_wrapper
 from pathlib import Path
 from types import MethodType
 from typing import Any, NamedTuple, TypeVar
@@ -16,6 +16,7 @@ from ..core.binding import plan
 from ..core.errors import HTTPException, OptionError, SignatureError
 from ..core.request import Request
 from ..core.routing import WEBSOCKET, Pattern, Route, RouteTable, parse_pattern
+from ..sockets.workers import Workers
 from .endpoints import HTTPEndpoint
 from .socket_endpoint import SocketEndpoint
 from .errors import Errors
@@ -77,20 +78,23 @@ class ByHost:
                  others: Any, # For other hosts
                  ) -> None:
         self.hosts, self.others = hosts, others
-        self.patterns = [(parse_pattern('/' + host), endpoint) for host, endpoint in hosts.items()]
+        last_first = reversed(list(hosts.items()))
+        specific_first = sorted(last_first, key=lambda item: '{' in item[0])
+        self.patterns = [(parse_pattern('/' + host), endpoint) for host, endpoint in specific_first]
 
     @classmethod
-    def beside(cls, table: RouteTable, path: str, verbs: Iterable[str], host: str | None, endpoint: Any) -> Any:
-        "An endpoint with what answers at the path by now for other hosts."
-        before = table.get(next(iter(verbs)).upper(), path)
+    def beside(cls, table: RouteTable, path: str, verb: str, host: str | None, endpoint: Any) -> Any:
+        "An endpoint with what answers a method at the path by now for other hosts."
+        before = table.get(verb.upper(), path)
         hosts, others = (before.hosts, before.others) if isinstance(before, ByHost) else ({}, before)
         if host is None:
             return cls(hosts, endpoint) if hosts else endpoint
-        return cls({**hosts, host: endpoint}, others)
+        host = re.sub(r'\{.*?\}|[^{]+', lambda m: m[0] if m[0][0] == '{' else m[0].lower(), host)
+        return cls({**{h: e for h, e in hosts.items() if h != host}, host: endpoint}, others)
 
     async def answer(self, request: Request) -> Any:
         "What the endpoint for the visitor's host answers. Raises `HTTPException` 404 where there is none."
-        name = '/' + request.host.rpartition(':')[0] if ':' in request.host else '/' + request.host
+        name = '/' + re.sub(r':\d*$', '', request.host.lower())
         for pattern, endpoint in self.patterns:
             if (params := pattern.match(name)) is not None:
                 request.path_params |= params
@@ -112,9 +116,7 @@ class HostRoute(NamedTuple):
 def host_routes(app: RouteDecorators, route: HostRoute) -> list[Route]:
     "The routes of an app that it stands for."
     function = route.endpoint
-    async def answer(request: Request) -> Any:
-        found = function(request)
-        return await found if isawaitable(found) else found
+    async def answer(request: Request) -> Any: return await Workers.here().call(partial(function, request))
     name = route.name or getattr(function, '__name__', '')
     return app.routes_of(answer, Place(route.path, name, (), None, route.host), route.methods or ['GET'])
 
@@ -154,7 +156,7 @@ class RouteDecorators:
         `SignatureError` for parameters that can never be bound.
         """
         if callable(path):
-            return self.route(None, methods, name, before)(path)
+            return self.route(None, methods, name, before, body_wrap=body_wrap, host=host)(path)
         where = Place(path, name, before, body_wrap, host)
         def add(function: Any) -> RouteFunction:
             function = inner(function)
@@ -179,12 +181,18 @@ class RouteDecorators:
         verbs = [methods] if isinstance(methods, str) else list(methods or usual)
         path = usual_path(function) if where.path is None else where.path
         p, router = plan(function), self.router
-        endpoint: Any = HTTPEndpoint(p, tuple(plan(b) for b in many(where.before)), where.body_wrap)
-        endpoint = ByHost.beside(router.table, path, verbs, where.host, endpoint)
-        page = router.route(path, verbs, endpoint, function, where.name)
+        before = tuple(plan(b) for b in many(where.before))
+        endpoint = HTTPEndpoint(p, before, where.body_wrap)
+        by_verb = {v: ByHost.beside(router.table, path, v, where.host, endpoint) for v in verbs}
+        pages = [router.route(path, [v for v in verbs if by_verb[v] is e], e, function, where.name)
+                 for e in dict.fromkeys(by_verb.values())]
         if 'websocket' not in p.names:
-            return [page]
-        return [page, router.route(path, [WEBSOCKET], SocketEndpoint(router.app, p), function, where.name)]
+            return pages
+        if where.host is not None:
+            raise SignatureError(f'{called} takes `websocket`, and sockets are answered for every host: use '
+                                 '`websocket.request.host` in place of `host=`')
+        socket = SocketEndpoint(router.app, p, before=before)
+        return [*pages, router.route(path, [WEBSOCKET], socket, function, where.name)]
 
     def ws(self,
            path: str, # Where clients connect

@@ -15,7 +15,7 @@ from ..core.request import Request
 from .responses import USUAL, call
 
 # %% auto #0
-__all__ = ['EMPTY', 'source_of', 'HTTPEndpoint']
+__all__ = ['EMPTY', 'source_of', 'first_answer', 'HTTPEndpoint']
 
 # %% ../../nbs/web/10_endpoints.ipynb #97464ca2
 async def source_of(p: Plan, request: Request) -> Source:
@@ -30,6 +30,17 @@ async def source_of(p: Plan, request: Request) -> Source:
         data = await request.json() if await request.body(request.max_form) else {}
         return Source(request, data if isinstance(data, dict) else {'data': data}, message=raw)
     return Source(request, await request.form(), message=raw)
+
+async def first_answer(before: tuple[Plan, ...], # A route's own functions that run first
+                       request: Request) -> Any:
+    "What the first of them answers that has an answer, else None. Raises `HTTPException`."
+    try:
+        for p in before:
+            if (early := await call(p, await source_of(p, request))) is not None:
+                return early
+    except BindError as e:
+        raise HTTPException(e.status, str(e)) from e
+    return None
 
 EMPTY = MultiDict()
 SPECIAL_NAMES['websocket'] = lambda s: s.ws
@@ -51,9 +62,8 @@ class HTTPEndpoint:
     async def answer(self, request: Request) -> Any:
         "What the handler returns for this request. Raises what it raises."
         try:
-            for b in self.before:
-                if (early := await call(b, await source_of(b, request))) is not None:
-                    return early
+            if self.before and (early := await first_answer(self.before, request)) is not None:
+                return early
             if self.body_wrap:
                 request.state.body_wrap = self.body_wrap
             p = self.plan

@@ -18,6 +18,7 @@ class Adder(NamedTuple):
     "Who has added a hook."
     cell: str # Its id
     name: str # The function's
+    run: str # Of the cell: its label, which has the number of the run
 
 # %% ../../nbs/web/14_hooks.ipynb #51769a14
 class CellHooks:
@@ -28,17 +29,22 @@ class CellHooks:
 
     def note(self, function: Callable[..., Any]) -> Adder | None:
         "Note which cell adds a function; None outside of cells."
-        owner = self.app.environment.owner(function).id
-        if owner == getattr(function, '__module__', ''):
+        cell = self.app.environment.here()
+        if cell is None:
             return None
-        adder = self.adders[function] = Adder(owner, getattr(function, '__qualname__', ''))
+        adder = self.adders[function] = Adder(cell.id, getattr(function, '__qualname__', ''), cell.label)
         return adder
 
     def add(self, hooks: list[Callable[..., Any]], function: Callable[..., Any]) -> None:
         "Add a function to the hooks of an occasion; where its cell is run again, in place of the one of the same name."
         if adder := self.note(function):
-            hooks[:] = [h for h in hooks if self.adders.get(h) != adder]
+            hooks[:] = [h for h in hooks if h is not function and not self._before(h, adder)]
         hooks.append(function)
+
+    def _before(self, hook: Callable[..., Any], adder: Adder) -> bool:
+        "Whether a hook is what an earlier run has added: one run may well add several functions of one name."
+        other = self.adders.get(hook)
+        return other is not None and other[:2] == adder[:2] and other.run != adder.run
 
     def take_over(self, old: CellHooks, cell: str) -> set[Callable[..., Any]]:
         "The functions that cells other than `cell` had added to an app before; they count as added to this one."

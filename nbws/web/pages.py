@@ -65,6 +65,8 @@ class Pages:
             return parts + self._surreal(prefix)
         if 'ws' in self.exts:
             parts.append(Script(src=f'{prefix}{ASSETS}/sockets.js', data_rooms=True)) # Before htmx
+        if 'sse' in self.exts:
+            parts.append(asset('streams.js', prefix))
         if self.default_hdrs:
             htmx = Script(src=HTMX4) if self.htmx4 else asset('htmx.min.js', prefix)
             parts += [htmx, asset('fasthtml.js', prefix)]

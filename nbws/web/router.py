@@ -61,7 +61,7 @@ class OpenSockets(set[WebSocket]):
 def _visitor(ws: WebSocket) -> str:
     "Who that is, by the session: its login, or the beginning of its id. A proxy gives all the same address."
     session = ws.handshake.begun_session # Not the property, which would begin one
-    return '' if session is None else str(session.get('auth') or session.id[:6])
+    return '' if session is None else str(session.get('auth') or getattr(session, 'id', '')[:6])
 
 MOVING = 5.0 # Seconds that messages wait for `disconn` and `conn` when a cell is run again
 
@@ -137,7 +137,7 @@ class Router:
         self.remove(self.table.routes)
         self.routes.extend(routes)
 
-    def url_path_for(self, name: str, **params: Any) -> str:
+    def url_path_for(self, name: str, /, **params: Any) -> str:
         "As `app.url_path_for`."
         return url_of(self.table, name, **params)
 
@@ -167,7 +167,7 @@ class RoutesView(TableView):
 def url_of(table: RouteTable,
            name: Any, # A route's name or its function
            prefix: str = '', # Of the visitor who gets it
-           **params: Any) -> str:
+           /, **params: Any) -> str:
     "The path of a route; parameters that the path does not name become the query. Raises `NbwsError`."
     name = name if isinstance(name, str) else getattr(name, '__routename__', getattr(name, '__name__', ''))
     route = table.named(name)

@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from ..core.data import set_cookie
+from ..core.errors import NbwsError
 from ..core.request import Request
 from ..layers.visitors import visitor_of
 from .keys import secret_key
@@ -215,6 +216,20 @@ class Sessions:
             self._told = True
             log.warning('a session of %d characters is more than a cookie can hold: such sessions are kept in memory, '
                         'and end with this process', len(text))
+
+# %% ../../nbs/web/07_sessions.ipynb #630af3f7
+class ScopeSessions(Sessions):
+    "The sessions that ASGI middleware keeps: in the scope of a request. On the server's loop."
+    def load(self, request: Request) -> Any:
+        "Its session. Raises `NbwsError` where there is none."
+        try:
+            return (request.asgi_scope or {})['session']
+        except KeyError:
+            raise NbwsError('the app was made with a `sess_cls` of its own or with None, and no middleware has put a '
+                            'session into the scope') from None
+
+    def save(self, session: Any, secure: bool = False) -> None: "Nothing: the middleware saves it."
+    def touch(self, session: Any) -> None: "Nothing: the middleware keeps it."
 
 # %% ../../nbs/web/07_sessions.ipynb #b038bd6d
 def _peer(request: Request) -> str:

@@ -109,7 +109,7 @@ async def serve_items(stream: Any, ws: WebSocket) -> Any:
 # %% ../../nbs/web/11_socket_endpoint.ipynb #b665a54a
 class SocketEndpoint:
     "The handlers of a socket route: message, conn, disconn; or one that pulls."
-    __slots__ = ('app', 'route', 'plan', 'function', 'conn', 'disconn', 'pull', 'overflow', 'subprotocols',
+    __slots__ = ('app', 'route', 'plan', 'function', 'conn', 'disconn', 'pull', 'overflow', 'subprotocols', 'before',
                  'needs_fields', 'uses_session')
 
     def __init__(self, app: ReportingApp,
@@ -117,9 +117,10 @@ class SocketEndpoint:
                  conn: Plan | None = None, disconn: Plan | None = None, # Of what runs first and last
                  overflow: str = 'wait', # What a full outbox does: wait, drop or close
                  subprotocols: Iterable[str] = (), # Those that the route supports
+                 before: tuple[Plan, ...] = (), # Of what runs before a handshake is answered
                  ) -> None:
         self.app, self.plan, self.function, self.conn, self.disconn = app, p, p.function, conn, disconn
-        self.overflow, self.subprotocols = overflow, tuple(subprotocols)
+        self.overflow, self.subprotocols, self.before = overflow, tuple(subprotocols), before
         self.route: Route | None = None # Set once, by the app
         self.pull = 'websocket' in p.names
         self.uses_session = any(q and q.names & {'session', 'sess'} for q in (p, conn, disconn))
@@ -138,7 +139,7 @@ class SocketEndpoint:
             return None
         fresh = [p and plan(p.function, socket=True) for p in plans]
         assert fresh[0]
-        return SocketEndpoint(self.app, fresh[0], fresh[1], fresh[2], self.overflow, self.subprotocols)
+        return SocketEndpoint(self.app, fresh[0], fresh[1], fresh[2], self.overflow, self.subprotocols, self.before)
 
     def callbacks(self) -> tuple[Any, Any]:
         "What has to run again for an open socket when it changes."

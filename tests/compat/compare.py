@@ -66,6 +66,7 @@ def attributes(tag: Tag) -> Iterator[str]:
         text = ' '.join(value) if isinstance(value, list) else str(value)
         if name.startswith('reload-') or name in OPTIONS: continue # FastHTML's live reload
         if name in FLAGS: yield f' {name}'; continue
+        if name in ('hx-boost', 'hx-disable') and text == 'true': text = '' # What htmx wants is the word
         if name == 'class': text = ' '.join(sorted(text.split()))
         yield f' {name}="{masked(" ".join(text.split()))}"'
 
@@ -99,7 +100,8 @@ def same(a: dict[str, Any], b: dict[str, Any]) -> str:
     if a['status'] >= 400: return ''
     for part in ('type', 'location', 'hx_headers', 'end'):
         x, y = (masked(str(s.get(part, ''))).replace('hx-hx-', 'hx-') for s in (a, b)) # FastHTML doubles it
-        x, y = (v.replace('text/xml', 'application/xml') for v in (x, y))
+        x, y = (re.sub(r'^text/xml|^image/(vnd\.microsoft\.icon|x-icon)', 'one of its two names', v).replace(
+            'application/xml', 'one of its two names') for v in (x, y))
         if x != y: return f'{part} {x} -> {y}'
     cookies = [{c for c in s.get('cookies', []) if not c.startswith('session')} for s in (a, b)]
     if cookies[0] - cookies[1]: return f'cookies {cookies[0]} -> {cookies[1]}'

@@ -10,7 +10,7 @@ import pytest
 from bound import BOUND
 from starlette.responses import FileResponse as StarletteFile
 
-from nbws.common import Div, Td, Tr, fast_app, sid_scr, to_xml, with_sid
+from nbws.common import Div, RedirectResponse, Td, Tr, fast_app, sid_scr, to_xml, with_sid
 from nbws.testing import Client
 
 fastcore = pytest.importorskip('fastcore.xml')
@@ -79,6 +79,17 @@ def test_a_star_that_is_not_used_gets_nothing() -> None:
     def page(a: int, *_: Any, **__: Any) -> str: return str(a)
 
     with Client(app) as client: assert client.get('/page?a=1').text == '1'
+
+
+def test_a_redirect_to_what_a_visitor_typed_is_a_url() -> None:
+    app, rt = fast_app()
+
+    @rt
+    def search(q: str) -> Any: return RedirectResponse(f'/results/{q}?a=1#b', 303)
+
+    with Client(app) as client:
+        answer = client.get('/search', params={'q': 'é "x" <y>%20'})
+    assert answer.headers['location'] == '/results/%C3%A9%20%22x%22%20%3Cy%3E%20?a=1#b'
 
 
 MONSTER = '''

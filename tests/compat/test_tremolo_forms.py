@@ -135,7 +135,8 @@ def file(tmp_path: Path) -> Path:
 CASES: dict[str, tuple[dict[str, str], int, bytes]] = {
     '': ({}, 200, b'23456'), 'range': ({'range': 'bytes=1-2'}, 206, b'34'),
     'one byte': ({'range': 'bytes=0-0'}, 206, b'2'),
-    'from the end': ({'range': 'bytes=-2'}, 206, b'56'), 'beyond': ({'range': 'bytes=5-'}, 416, b''),
+    'from the end': ({'range': 'bytes=-2'}, 206, b'56'),
+    'beyond': ({'range': 'bytes=5-'}, 416, b'Range Not Satisfiable'),
     'another version': ({'range': 'bytes=1-2', 'if-range': '"old"'}, 200, b'23456')}
 
 
@@ -163,6 +164,18 @@ def test_more_than_a_file_has_is_all_of_it(file: Path) -> None:
     with live(app) as c:
         assert c.get().content == b'0123456789'
         assert c.get(headers={'range': 'bytes=8-'}).content == b'89'
+
+
+def test_a_range_that_a_file_does_not_have_is_an_error_with_a_page(file: Path) -> None:
+    app = Tremolo()
+    @app.route('/')
+    async def download(response): await response.sendfile(file)
+    with live(app) as c:
+        r = c.get(headers={'range': 'bytes=99-'})
+        assert (r.status_code, r.text, r.headers['content-range']) == (416, 'Range Not Satisfiable', 'bytes */10')
+        @app.error(416)
+        async def beyond(exc, **server): return f'beyond: {exc.code}'
+        assert c.get(headers={'range': 'bytes=99-'}).text == 'beyond: 416'
 
 
 def test_a_file_that_is_not_there() -> None:

@@ -418,9 +418,10 @@ def test_a_stop_hook_that_fails_keeps_no_other_from_running(expect_log: ExpectLo
 def test_hooks_of_a_cell_that_is_run_again_are_replaced() -> None:
     app = App()
     class Cell(type(app.environment)):  # type: ignore[misc]
-        def owner(self, function: Any) -> Owner: return Owner('cell-1', 'cell [1]')
-    app.environment = Cell()
-    for _ in range(2):
+        run = 0
+        def here(self) -> Owner: return Owner('cell-1', f'cell [{self.run}]')
+    app.environment = cell = Cell()
+    for cell.run in 1, 2:
         @app.on_startup
         def start() -> None: ...
         @app.on_shutdown
