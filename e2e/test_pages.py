@@ -39,7 +39,8 @@ SETTLE = """() => new Promise(done => {
 MORE = """() => {
     window.more = document.createElement('div')
     more.style.height = '900px'
-    ;(document.querySelector('[style*="100vh"]') || document.body).append(more)
+    const full = document.querySelector('[style*="120vh"]') || document.querySelector('[style*="100vh"]')
+    ;(full || document.body).append(more)
 }"""
 TALL = {
     "words": ("return 'plain words'", 20, 60),
@@ -51,6 +52,11 @@ TALL = {
     "footer": (
         "return Div(Div('top', style='flex: 1'), Footer('end'),"
         " style='min-height: 100vh; padding: 16px; display: flex; flex-direction: column')", 60, 250),
+    "taller": ("return Div('full', style='height: 120vh')", 20, 180),
+    "taller-below": (
+        "return Main(P('top'), Div(P('in it'), style='height: 120vh'), style='min-height: 100vh; min-height: 100dvh')",
+        60, 250),
+    "fixed": ("return Div('over the page', style='position: fixed; inset: 0')", 100, 180),
     "almost-full": ("return Div('app', style='height: calc(100vh - 40px); overflow: auto')", 40, 180),
     "half": ("return Div(Div(style='height: 50vh'), Div(style='height: 300px'))", 590, 660),
     "long": ("return Div(Div(style='height: 700px'), style='min-height: 100vh')", 700, 730),

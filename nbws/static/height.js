@@ -3,6 +3,7 @@
 // `nbws.js` loads this into pages that stand in a frame; `iframes.js`, around the frame, does what is asked for here.
 (() => {
   const { nbws } = window
+  const NO_CONTENT = 150 // Pixels, as a frame of which nothing is known: all stands in `position: fixed`, say
   const html = document.documentElement
   const follows = new WeakSet() // The boxes that grow as the frame does
   const heights = new Map() // Of tall boxes, when a height was asked for
@@ -18,11 +19,15 @@
     heights.set(element, height)
     for (const child of element.children) note(child)
   }
+  const grownBy = element => element.getBoundingClientRect().height - heights.get(element)
   const learn = moved => { // Which boxes have moved with the frame? Whether there are new ones
+    const before = innerHeight - moved
     let news = false
     for (const [element, height] of heights) {
-      if (follows.has(element) || Math.abs(element.getBoundingClientRect().height - height - moved) > 1) continue
-      follows.add(element)
+      const by = grownBy(element)
+      const scales = height > .75 * before && Math.abs(height + by - height * innerHeight / before) <= 1 // `120vh`
+      if (follows.has(element) || (Math.abs(by - moved) > 1 && !scales)) continue
+      for (let box = element; box && Math.abs(grownBy(box) - by) <= 1; box = box.parentElement) follows.add(box)
       news = true
     }
     return news
@@ -58,7 +63,8 @@
     return wanted
   }
   const request = again => {
-    const height = Math.ceil(Math.max(content - excess, room)) + 2
+    const needed = document.body.offsetHeight ? content - excess : NO_CONTENT
+    const height = Math.ceil(Math.max(needed, room)) + 2
     if (height === asked && !again) return
     asked = height
     heights.clear()
