@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from .scripts import Script
@@ -82,4 +83,22 @@ def test_an_element_that_htmx_processes_anew_keeps_its_stream(run_script: Run, p
     page.evaluate(f"() => {{ window.first = {SOURCE} }}")
     page.evaluate("() => { htmx.find('#stream').removeAttribute('sse-connect'); htmx.process(document.body) }")
     page.wait_for_function("() => window.first.readyState === 2")
+    page.goto("about:blank")
+
+
+@pytest.mark.parametrize("anew", [False, True])
+def test_a_stream_that_is_lost_comes_back_once(run_script: Run, page: Page, tmp_path: Path, anew: bool) -> None:
+    """The extension makes another one after a while; perhaps htmx has processed the element anew meanwhile."""
+    (tmp_path / "streams.py").write_text(APP.replace("HEAD", "exts='sse'"))
+    url = run_script(tmp_path / "streams.py").url
+    page.goto(url)
+    page.wait_for_function(OPEN)
+    change = "document.querySelectorAll('body, div, ul').forEach(e => e.classList.add('{}')); htmx.process(document.body)"
+    lose = f"window.first = {SOURCE}; first.close(); first.onerror(); window.lost = {SOURCE}"
+    page.evaluate("() => addEventListener('htmx:sseOpen', e => { window.opened = (window.opened || 0) + 1 })")
+    page.evaluate(f"() => {{ {lose}; {change.format('soon') if anew else ''} }}")
+    page.wait_for_function(f"() => window.opened === {1 + anew}")
+    heard(page, url, "back")
+    page.evaluate(f"() => {{ {change.format('later')} }}")
+    heard(page, url, "later")
     page.goto("about:blank")
