@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Awaitable, Callable
 from copy import copy
-from typing import Any
+from typing import Any, cast
 
 from .asgi import ASGIApp, HTTPCall, SocketCall, to_scope
 from ..core.data import Headers
@@ -37,7 +37,7 @@ class Inner:
         if scope['type'] not in ('http', 'websocket'):
             return
         outer, call_next = scope[CALL]
-        app: Any = outer.app
+        app = cast(WebApp, outer.app)
         request = self._request(outer, scope)
         async def ask(request: Request) -> Response:
             try:

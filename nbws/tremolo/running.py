@@ -210,6 +210,7 @@ class Runner:
     def listen(self, port: int | str, host: str | None, options: dict[str, Any]) -> bool:
         "Add an address; says whether it is new. Raises `OptionError`."
         settled({name: value for name, value in options.items() if name not in OWN})
+        tls_of(options.get('ssl'))
         key: Address = (host, port) if isinstance(port, int) else (port, None)
         return self.ports.setdefault(key, options) is options
 

@@ -78,7 +78,7 @@ def test_siblings_refuse_too() -> None:
         lambda: app.route('/', method='get'), lambda: app.get('/', nam='x'), lambda: app.ws('/', con=print),
         lambda: app.room('a', hist=3), lambda: serve(app, prt=1), lambda: app.mount('/x', tremolo, nam='x'),
         lambda: tremolo.route('/', method='get')(lambda: ''), lambda: tremolo.add_route(lambda: '', '/', rate=3),
-        lambda: tremolo.mount('/x', Tremolo(), nam='x'), lambda: tremolo.listen(0, ssl={'cert': 'x'}),
+        lambda: tremolo.mount('/x', Tremolo(), nam='x'), lambda: tremolo.listen(0, ssl={'crt': 'x'}),
         lambda: tremolo.run('127.0.0.1', 0, worker_nmu=2), lambda: tremolo.run('127.0.0.1', 0, ssl={'crt': 'x'}),
         lambda: tremolo.run('127.0.0.1', 0, ssl={'key': 'x'}), lambda: nbws.tremolo.run(app, port=0, ws_max_payload=1),
         lambda: nbws.tremolo.run('x:y', port=0, request_timout=1),
