@@ -78,7 +78,7 @@
       watched.delete(socket)
       if (e.isTrusted && ![1000, 1001, 1005, 1012].includes(e.code))
         notice('socket', { path: local(socket.url), opened, code: e.code, reason: e.reason })
-      if (e.code !== 1000 && e.code !== 1005 && !htmxs.has(socket)) nbws.lost.push(socket)
+      if (nbwsSockets.LOSSES.includes(e.code) && !htmxs.has(socket)) nbws.lost.push(socket)
     })
     return socket
   } })

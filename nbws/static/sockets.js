@@ -272,5 +272,5 @@
   if (document.readyState === 'loading') document.addEventListener('DOMContentLoaded', adopt); else adopt()
 
   // For `prefix.js`, whose event streams come over sockets, and for `nbws.js`
-  window.nbwsSockets = { Native, Socket: window.WebSocket, htmxs, reachable, ask, doubt, wake }
+  window.nbwsSockets = { Native, Socket: window.WebSocket, htmxs, LOSSES, reachable, ask, doubt, wake }
 })()
