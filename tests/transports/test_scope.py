@@ -8,6 +8,7 @@ import asyncio
 import socket
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -202,10 +203,13 @@ async def post(request): return str(len(await request.form()))
 
 @pytest.mark.parametrize('name', ['uvicorn', 'hypercorn', 'granian'])
 def test_a_form_that_is_too_long_under_each_server(tmp_path: Path, name: str) -> None:
-    "The client gets its answer, though it sends on for a while, and then the end of the connection."
+    """The client gets its answer, though it sends on for a while, and then the end of the connection.
+
+    granian ends the connection now and then while the client still sends; then only the next visitor is looked at."""
     (tmp_path/'early.py').write_text(EARLY)
+    cut = (BrokenPipeError, ConnectionResetError) if name == 'granian' else ()
     with asgi_server(name, 'early:app', tmp_path) as process:
-        with socket.create_connection(('127.0.0.1', process.port), BOUND) as s:
+        with suppress(*cut), socket.create_connection(('127.0.0.1', process.port), BOUND) as s:
             s.sendall(b'POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n'
                       b'Content-Type: application/x-www-form-urlencoded\r\n\r\n')
             piece = b'%x\r\n%b\r\n' % (65536, b'x' * 65536)
