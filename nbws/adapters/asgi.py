@@ -389,11 +389,11 @@ class ASGIApp(ForeignApp):
     async def http(self, request: Request) -> Response:
         "Answer a request, or a handshake with an `Upgrade`."
         request.app = self
-        call = SocketCall(self, request) if request.upgrade else HTTPCall(self, request)
-        return await self.answered(call, to_scope(request, self._state))
+        return await self.answered(request, to_scope(request, self._state))
 
-    async def answered(self, call: Call, scope: Scope) -> Response:
-        "What the application answers to a call of it, which may go on afterwards."
+    async def answered(self, request: Request, scope: Scope) -> Response:
+        "What the application answers when it is called with this scope; the call may go on afterwards."
+        call: Call = SocketCall(self, request) if request.upgrade else HTTPCall(self, request)
         task = asyncio.ensure_future(call.run(scope))
         _GOING_ON.add(task)
         task.add_done_callback(_GOING_ON.discard)

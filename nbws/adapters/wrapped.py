@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from copy import copy
 from typing import Any, cast
 
-from .asgi import ASGIApp, HTTPCall, SocketCall, to_scope
+from .asgi import ASGIApp, to_scope
 from ..core.data import Headers
 from ..core.errors import HTTPException
 from ..core.request import Request
@@ -87,10 +87,9 @@ class Around(ASGIApp):
 
     async def __call__(self, request: Request, call_next: CallNext) -> Response:
         "Answer a request, or a handshake with an `Upgrade`."
-        call = SocketCall(self, request) if request.upgrade else HTTPCall(self, request)
         scope = to_scope(request, {})
         scope |= {CALL: (request, call_next), 'app': request.app, 'state': vars(request.state)}
-        return await self.answered(call, scope)
+        return await self.answered(request, scope)
 
 # %% ../../nbs/adapters/05_wrapped.ipynb #043c4f00
 def lacks_its_file(application: Any) -> bool:
@@ -112,11 +111,9 @@ async def asgi_answer(app: WebApp, application: Any, # Such as Starlette's `Resp
     """
     if lacks_its_file(application):
         raise HTTPException(404)
-    host = Piece(application)
     scope = to_scope(request, {})
     scope |= {'app': app, 'state': vars(request.state), 'path_params': request.path_params, **facts}
-    call = SocketCall(host, request) if request.upgrade else HTTPCall(host, request)
-    return await host.answered(call, scope)
+    return await Piece(application).answered(request, scope)
 
 class ForeignEndpoint:
     "A route of Starlette's in a table of ours. On the server's loop."
