@@ -382,6 +382,21 @@ def test_what_is_as_it_should_be_is_told_nowhere(open_notebook: Open) -> None:
     assert [nb.text_output(index) for index in range(3)] == [""] * 3
 
 
+def test_a_socket_that_is_lost_is_no_error(open_notebook: Open) -> None:
+    """It comes back by itself, and nobody's code is to blame."""
+    nb = open_notebook([CHAT, HOME, WS, "serve()", "for ws in list(people): ws.close(1013)"])
+    nb.run_all()
+    frame = nb.frame(3)
+    for text in ("one", "two"):
+        say(frame, text)
+        expect(lines(frame).last).to_have_text(text)
+        nb.run(4)
+    say(frame, "three")
+    expect(lines(frame).last).to_have_text("three")
+    expect(frame.get_by_role("alertdialog")).to_be_hidden()
+    assert [nb.text_output(index) for index in range(3)] == [""] * 3
+
+
 CUT = """
 @app.get('/cut')
 async def cut():

@@ -69,6 +69,8 @@
   const Native = window.WebSocket // Which `sockets.js` watches
   const { htmxs } = nbwsSockets // Those come back by themselves
   const watched = new Set()
+  const isOrdinary = (code, opened) => // An end, or a loss of the line, that nobody's code is to blame for
+    [1000, 1001, 1005, 1012].includes(code) || (opened && [1006, 1013, 1014].includes(code))
   window.WebSocket = new Proxy(Native, { construct(target, args, self) {
     const socket = Reflect.construct(target, args, self)
     watched.add(socket)
@@ -76,7 +78,7 @@
     socket.addEventListener('open', () => { opened = true })
     socket.addEventListener('close', e => {
       watched.delete(socket)
-      if (e.isTrusted && ![1000, 1001, 1005, 1012].includes(e.code))
+      if (e.isTrusted && !isOrdinary(e.code, opened))
         notice('socket', { path: local(socket.url), opened, code: e.code, reason: e.reason })
       if (nbwsSockets.LOSSES.includes(e.code) && !htmxs.has(socket)) nbws.lost.push(socket)
     })
@@ -87,7 +89,8 @@
   const noticed = new Set(), unsaid = []
   const notice = (what, facts) => {
     const text = JSON.stringify({ type: 'noticed', what, ...facts })
-    if (noticed.has(text) || (tries && what === 'socket')) return // While the server is away sockets fail, of course
+    const isAway = tries || (wire && wire.readyState > 1)
+    if (noticed.has(text) || (isAway && what === 'socket')) return // While the server is away sockets fail, of course
     noticed.add(text)
     if (wire && wire.readyState === 1) wire.send(text)
     else unsaid.push(text)

@@ -79,7 +79,7 @@ def test_code_that_is_replaced_in_place_and_wrapped_functions(cells: Any) -> Non
     ({'what': 'oob', 'id': 'x', 'element': '<p id="x">'}, "the page has no element with the id 'x'"),
     ({'what': 'socket', 'path': '/nothing'}, "there is no @app.ws('/nothing'), but there is /ws"),
     ({'what': 'socket', 'path': '/ws'}, '/ws (ws), or something in between, refused it'),
-    ({'what': 'socket', 'path': '/ws', 'opened': True, 'code': 1006}, 'the socket at /ws was closed with 1006'),
+    ({'what': 'socket', 'path': '/ws', 'opened': True, 'code': 4001}, 'the socket at /ws was closed with 4001'),
     ({'what': 'response', 'verb': 'POST', 'path': '/big', 'status': 413}, 'POST /big was answered with 413'),
     ({'what': 'connect', 'attribute': 'ws-connect', 'path': '/ws', 'reason': 'extension'}, "FastHTML(exts='ws')"),
     ({'what': 'connect', 'attribute': 'ws-send', 'reason': 'outside'}, 'ws-send does nothing: it needs'),
