@@ -27,7 +27,7 @@ _MATPLOTLIB = RLock()
 class _Full(Exception):
     "More was written than there is room for."
 
-class _Bounded(StringIO):
+class _SvgFile(StringIO):
     "A text file that takes `SVG_LIMIT` characters."
     def write(self, text: str) -> int:
         if self.tell() + len(text) > SVG_LIMIT:
@@ -53,7 +53,7 @@ def _svg(figure: Any) -> str:
     settings = sys.modules['matplotlib'].rcParams
     salt, settings['svg.hashsalt'] = settings['svg.hashsalt'], 'nbws' # `rc_context` would take back others' changes
     try:
-        figure.savefig(file := _Bounded(), format='svg', metadata={'Date': None})
+        figure.savefig(file := _SvgFile(), format='svg', metadata={'Date': None})
     finally:
         settings['svg.hashsalt'] = salt
     return file.getvalue()

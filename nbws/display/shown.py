@@ -12,7 +12,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from ..core.html import OTHERS, Safe
-from .formats import LIMIT, NAMES, DisplayError, Format, formats, html_of, too_large
+from .formats import LIMIT, NAMES, DisplayError, formats, html_of, too_large
 from .known import known
 from .libraries import NoLibrary
 
@@ -58,7 +58,7 @@ def can_show(kind: type, # Of an object
 # %% ../../nbs/display/04_shown.ipynb #95559440
 def shown(thing: Any, # Anything
           ) -> Safe | None:
-    """The HTML of what has a display, or None. From any thread; raises nothing that the display raises.
+    """The HTML of what has a display, or None, also where it gives none. From any thread; raises no `Exception`.
 
     One object may have `LIMIT` characters of HTML.
     """
@@ -69,18 +69,20 @@ def shown(thing: Any, # Anything
     html = _best(thing, errors)
     for error in errors:
         SHOWING.surroundings.failed(f'{kind.__name__} has a display that failed', error)
-    return Safe(html if html is not None else _box(kind.__name__, errors[0]))
+    if html is None and errors:
+        html = _box(kind.__name__, errors[0])
+    return None if html is None else Safe(html)
 
 # %% ../../nbs/display/04_shown.ipynb #6ba38451
 def _best(thing: Any, errors: list[Exception]) -> str | None:
-    "The best display that does not fail; text, if there was none at all; None if there were only such as fail."
+    "The best display that does not fail, or None."
     kind = type(thing)
     try:
         if make := known(kind):
             html = make(thing)
             if html is not None and len(html) > LIMIT:
                 raise too_large(kind.__name__, 'HTML', len(html))
-            return html if html is not None else _text(thing, errors)
+            return html
     except Exception as e:
         errors.append(e)
         return None
@@ -91,17 +93,10 @@ def _best(thing: Any, errors: list[Exception]) -> str | None:
             return html_of(form, kind.__name__)
         except Exception as e:
             errors.append(e)
-    return None if errors else _text(thing, errors)
+    return None
 
 
 # %% ../../nbs/display/04_shown.ipynb #6edb787a
-def _text(thing: Any, errors: list[Exception]) -> str | None:
-    try:
-        return html_of(Format('text/plain', repr(thing)), type(thing).__name__)
-    except Exception as e:
-        errors.append(e)
-        return None
-
 def _box(name: str, error: Exception) -> str:
     "What stands in the page in place of a display. What an error says is the developer's, unless nbws says it."
     why = str(error) if isinstance(error, (DisplayError, NoLibrary)) else f'{type(error).__name__}, see the log'

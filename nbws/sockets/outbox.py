@@ -24,7 +24,11 @@ def is_component(thing: Any, # What a handler returned
                  ) -> bool:
     "Is it something to render as HTML: ours, fastcore's, any object with `__ft__` or `__html__`, or with a display?"
     kind = type(thing)
+    if kind in _DATA:
+        return False
     return is_element(thing) or hasattr(kind, '__ft__') or hasattr(kind, '__html__') or can_show(kind)
+
+_DATA = frozenset((str, int, float, bool, bytes, dict, list, tuple, type(None)))
 
 # %% ../../nbs/sockets/04_outbox.ipynb #d573b7b2
 def to_payload(content: Any, # What a handler returned, yielded or sent
@@ -39,7 +43,7 @@ def to_payload(content: Any, # What a handler returned, yielded or sent
         return content
     if isinstance(content, (bytes, bytearray, memoryview)):
         return bytes(content) or None
-    if kind is not dict and is_component(content):
+    if is_component(content):
         return render(content)
     if isinstance(content, str):
         return str(content) or None
