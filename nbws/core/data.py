@@ -14,6 +14,8 @@ from collections.abc import AsyncIterable, Iterable, Iterator, Mapping
 from typing import Any, BinaryIO
 from urllib.parse import quote, unquote, unquote_to_bytes
 
+from .turns import STEP, turn
+
 # %% auto #0
 __all__ = ['MultiDict', 'Headers', 'UploadFile']
 
@@ -336,28 +338,35 @@ async def _parse_urlencoded(chunks: AsyncIterable[bytes], max_fields: int, max_s
         fields += chunk.count(b'&')
         _check_size(len(body), max_size)
         _check(fields, max_fields)
-    if len(body) <= _STEP:
+    if len(body) <= STEP:
         return parse_query(bytes(body))
-    pairs = []
+    pairs, texts = [], _StepwiseTexts()
     for field in bytes(body).split(b'&'):
         name, _, value = field.partition(b'=')
         if field:
-            pairs.append((await _unquoted_in_steps(name), await _unquoted_in_steps(value)))
+            pairs.append((await texts.decoded(name), await texts.decoded(value)))
     return MultiDict(pairs)
 
 # %% ../../nbs/core/00_data.ipynb #7ae29f3b
-_STEP = 2**15 # Bytes that are parsed before others have their turn: at worst some milliseconds
+class _StepwiseTexts:
+    "Decodes urlencoded texts, `STEP` bytes of them in a turn."
+    def __init__(self) -> None:
+        self._left = 0 # Bytes of this turn
 
-async def _unquoted_in_steps(raw: bytes) -> str:
-    parts, at = [], 0
-    while at < len(raw):
-        end = at + _STEP
-        if (cut := raw.rfind(b'%', end - 2, end)) > 0 and end < len(raw):
-            end = cut # No escape is cut
-        parts.append(_unquoted(raw[at:end]))
-        at = end
-        await asyncio.sleep(0)
-    return _text(b''.join(parts))
+    async def decoded(self, raw: bytes) -> str:
+        "A name or a value."
+        parts, at = [], 0
+        while at < len(raw):
+            if self._left < 3: # An escape has three
+                await turn()
+                self._left = STEP
+            end = min(at + self._left, len(raw))
+            if end < len(raw) and (cut := raw.rfind(b'%', end - 2, end)) > 0:
+                end = cut # No escape is cut
+            parts.append(_unquoted(raw[at:end]))
+            self._left -= end - at
+            at = end
+        return _text(b''.join(parts))
 
 # %% ../../nbs/core/00_data.ipynb #3b0b626f
 async def _parse_multipart(content_type: str, chunks: AsyncIterable[bytes], parts: _FormParts) -> MultiDict:
@@ -369,10 +378,10 @@ async def _parse_multipart(content_type: str, chunks: AsyncIterable[bytes], part
     try:
         parser = MultipartParser(boundary, parts.callbacks())  # type: ignore[arg-type]
         async for chunk in chunks:
-            for at in range(0, len(chunk), _STEP):
+            for at in range(0, len(chunk), STEP):
                 if at:
                     await asyncio.sleep(0)
-                parser.write(chunk[at:at + _STEP])
+                parser.write(chunk[at:at + STEP])
         parser.finalize()
         if not parts.ended:
             raise FormError('the form breaks off before its last boundary')

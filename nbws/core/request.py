@@ -16,6 +16,7 @@ from .data import (MAX_FIELDS, MAX_FILES, MAX_FORM, FormError, Headers, MultiDic
                        parse_query, set_cookie)
 from .encoding import JSONTooLong, from_json
 from .errors import BindError, HTTPException, NbwsError, printable
+from .turns import STEP, turn
 
 # %% auto #0
 __all__ = ['Request']
@@ -447,6 +448,8 @@ class Request(HTTPConnection):
         """
         bound = self.max_form if max_size is None else max_size
         body = await self.body(bound)
+        if len(body) > STEP:
+            await turn()
         try:
             return from_json(body, bound)
         except JSONTooLong as e:

@@ -18,6 +18,7 @@ from ..core.html import apart
 from ..core.messages import CloseCode, Payload, WebSocketDisconnect
 from ..core.protocols import Conn, Upgrade
 from ..core.request import Request
+from ..core.turns import STEP, turn
 from .dispatch import Dispatcher, Endpoint, HandOver, SocketApp
 from .outbox import DONE, HIGH_WATER, Outbox, to_payload
 from .workers import Workers
@@ -410,8 +411,11 @@ class ReceivingSocket(AppSocket):
 
     async def receive_json(self) -> Any:
         "The next message, parsed as JSON. Raises `BindError`, a `ValueError`, for what is none, or too long for it."
+        message = await self.receive()
+        if len(message) > STEP:
+            await turn()
         try:
-            return from_json(await self.receive(), self.handshake.max_form)
+            return from_json(message, self.handshake.max_form)
         except JSONTooLong as e:
             raise BindError(f'a message {e}, and is not read as JSON: give the server `Limits(max_form=...)`') from None
         except ValueError as e:

@@ -15,6 +15,7 @@ from ..core.encoding import CROWD, DEPTH, from_json, is_deep, too_long, whole_pa
 from ..core.errors import BindError, SignatureError
 from ..core.messages import CloseCode, WebSocketDisconnect
 from ..core.routing import Route
+from ..core.turns import STEP, turn
 from ..sockets.dispatch import HandOver
 from ..sockets.outbox import DONE
 from ..sockets.websocket import WebSocket
@@ -160,6 +161,8 @@ class SocketEndpoint:
         if self.route:
             self.route.stats.hits += 1
         try:
+            if len(data) > STEP and self.needs_fields:
+                await turn()
             arguments = self._arguments(ws, data)
             del data # It may be long, and so may the handler's work
             result = await p.function(**arguments) if p.kind == 'async' else await call_other(p, ws, arguments)
