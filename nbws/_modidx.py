@@ -2230,6 +2230,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'nbws.server.frames.Close': ('server/frames.html#close', 'nbws/server/frames.py'),
                                     'nbws.server.frames.Decoder': ('server/frames.html#decoder', 'nbws/server/frames.py'),
                                     'nbws.server.frames.Decoder.__init__': ('server/frames.html#decoder.__init__', 'nbws/server/frames.py'),
+                                    'nbws.server.frames.Decoder._feed': ('server/frames.html#decoder._feed', 'nbws/server/frames.py'),
                                     'nbws.server.frames.Decoder._keep': ('server/frames.html#decoder._keep', 'nbws/server/frames.py'),
                                     'nbws.server.frames.Decoder.feed': ('server/frames.html#decoder.feed', 'nbws/server/frames.py'),
                                     'nbws.server.frames.Decoder.inflater': ('server/frames.html#decoder.inflater', 'nbws/server/frames.py'),
