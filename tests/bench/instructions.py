@@ -1,4 +1,4 @@
-"""How many instructions an echo and a page take: `python -m tests.bench.instructions`, `make instructions`.
+"""How many instructions an echo and a page take: `python -m tests.bench.instructions`.
 
 For those who work on a noisy machine: rates differ by a fifth from run to run there, counts by one in a hundred.
 callgrind (Debian's `valgrind`) counts what the server's process does in user space; what the kernel does is not in it.
