@@ -132,7 +132,7 @@ class Tremolo(OccasionDecorators, RequestDecorators, App):
         if self.mounted:
             self.mounted.app.add_hook(func, name, priority)
 
-    def add_middleware(self, func: Any, # type: ignore[override]
+    def add_middleware(self, func: Any,
                        name: str = 'request', priority: int = 999, *, kwargs: Any = None, prefix: Prefix = ()) -> None:
         "Run `func` around handlers, as `RequestDecorators` says, also where this app is mounted."
         super().add_middleware(func, name, priority, kwargs=kwargs, prefix=prefix)
