@@ -68,8 +68,7 @@ class RequestInput:
         stage, parser.work = parser.stage, 0
         if stage == BODY:
             of.waited = 0.0
-        if self.out.held is None:
-            self.out.held = b'' # What is answered meanwhile leaves together
+        self.out.collect()
         if stage == IDLE and current is None and not parser.queue and parser.again(data):
             of.advance()
         else:
