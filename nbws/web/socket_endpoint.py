@@ -150,6 +150,16 @@ class SocketEndpoint:
 
     def message(self, ws: WebSocket, data: str | bytes) -> Coroutine[Any, Any, None] | None:
         "Handle one message, up to where it has to wait for something. Returns what is left to be awaited."
+        return self._in_turn(ws, data) if len(data) > STEP and self.needs_fields else self._at_once(ws, data)
+
+    async def _in_turn(self, ws: WebSocket, data: str | bytes) -> None:
+        await turn()
+        rest = self._at_once(ws, data)
+        del data # It may be long, and so may the handler's work
+        if rest is not None:
+            await rest
+
+    def _at_once(self, ws: WebSocket, data: str | bytes) -> Coroutine[Any, Any, None] | None:
         environment = self.app.environment
         if not environment.captures_output:
             return self._message(ws, data)
@@ -173,8 +183,6 @@ class SocketEndpoint:
         if self.route:
             self.route.stats.hits += 1
         try:
-            if len(data) > STEP and self.needs_fields:
-                await turn()
             arguments = self._arguments(ws, data)
             if p.kind == 'async':
                 handling = p.function(**arguments)
