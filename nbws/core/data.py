@@ -10,11 +10,11 @@ import json
 import re
 import tempfile
 import time
+from collections import deque
 from collections.abc import AsyncIterable, Iterable, Iterator, Mapping
 from typing import Any, BinaryIO
 from urllib.parse import quote, unquote, unquote_to_bytes
-
-from .turns import STEP, turn
+from weakref import WeakKeyDictionary
 
 # %% auto #0
 __all__ = ['MultiDict', 'Headers', 'UploadFile']
@@ -242,6 +242,54 @@ def _quote(value: str) -> str:
     return ''.join(chr(b) if 0x20 < b < 0x7f and chr(b) not in _NOT_IN_COOKIES else f'%{b:02X}' for b in value.encode())
 
 _NOT_IN_COOKIES = ' ",;\\%'
+
+# %% ../../nbs/core/00_data.ipynb #8fab9e31
+STEP = 2**14 # Bytes of what a visitor has sent that are decoded at once: at worst a millisecond or two
+ROUNDS = 4 # Of the loop between two pieces of work: as many as a visitor takes to be answered
+
+# %% ../../nbs/core/00_data.ipynb #764a61ed
+class Turns:
+    "Who may do long work on a loop, in the order of their coming. On the loop's thread."
+    def __init__(self) -> None:
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._busy = False # The loop has to go round before the next piece
+
+    async def take(self) -> None:
+        "Wait for a turn. It lasts until the caller waits for anything else."
+        if not self._busy:
+            return self._begin()
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(future)
+        try:
+            await future
+        finally:
+            if future.cancelled():
+                self._waiting.remove(future)
+
+    def _begin(self) -> None:
+        self._busy = True
+        asyncio.get_running_loop().call_soon(self._go_round, ROUNDS)
+
+    def _go_round(self, rounds: int) -> None:
+        if rounds:
+            asyncio.get_running_loop().call_soon(self._go_round, rounds - 1)
+        elif self._waiting:
+            self._waiting.popleft().set_result(None)
+            self._begin()
+        else:
+            self._busy = False
+
+# %% ../../nbs/core/00_data.ipynb #6bf9ba3b
+_TURNS: WeakKeyDictionary[asyncio.AbstractEventLoop, Turns] = WeakKeyDictionary()
+
+async def turn() -> None:
+    """Wait until the caller may do a piece of long work on the running loop.
+
+    Call it before each piece, which is to take some milliseconds at most: one is worked on in `ROUNDS` rounds.
+    """
+    loop = asyncio.get_running_loop()
+    turns = _TURNS.get(loop) or _TURNS.setdefault(loop, Turns())
+    await turns.take()
 
 # %% ../../nbs/core/00_data.ipynb #62807fec
 class _Spool(tempfile.SpooledTemporaryFile[bytes]):

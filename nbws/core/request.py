@@ -12,11 +12,10 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote, urlencode, urlsplit
 
-from .data import (MAX_FIELDS, MAX_FILES, MAX_FORM, FormError, Headers, MultiDict, parse_cookies, parse_form,
-                       parse_query, set_cookie)
+from .data import (MAX_FIELDS, MAX_FILES, MAX_FORM, STEP, FormError, Headers, MultiDict, parse_cookies,
+                            parse_form, parse_query, set_cookie, turn)
 from .encoding import JSONTooLong, from_json
 from .errors import BindError, HTTPException, NbwsError, printable
-from .turns import STEP, turn
 
 # %% auto #0
 __all__ = ['Request']

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
+from ..core.data import STEP, turn
 from ..core.encoding import JSONTooLong, encodable, from_json, to_json
 from ..core.errors import BindError, printable
 from ..core.html import apart
 from ..core.messages import CloseCode, Payload, WebSocketDisconnect
 from ..core.protocols import Conn, Upgrade
 from ..core.request import Request
-from ..core.turns import STEP, turn
 from .dispatch import Dispatcher, Endpoint, HandOver, SocketApp
 from .outbox import DONE, HIGH_WATER, Outbox, to_payload
 from .workers import Workers

@@ -12,12 +12,11 @@ from types import CoroutineType
 from typing import Any
 
 from ..core.binding import Plan, Source, plan
-from ..core.data import MAX_FORM, Fields
+from ..core.data import MAX_FORM, STEP, Fields, turn
 from ..core.encoding import CROWD, DEPTH, from_json, is_deep, too_long, whole_pairs
 from ..core.errors import BindError, SignatureError
 from ..core.messages import CloseCode, WebSocketDisconnect
 from ..core.routing import Route
-from ..core.turns import STEP, turn
 from ..sockets.dispatch import HandOver
 from ..sockets.outbox import DONE
 from ..sockets.websocket import WebSocket

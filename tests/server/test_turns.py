@@ -22,11 +22,10 @@ from raw import BINARY, CONT, TEXT, TIMEOUT, App, Echo, Raw, frame, serving, unt
 from nbws.server.frames import FRAMES, Assembler
 from nbws.server.http1 import ENOUGH, RequestInput
 from nbws.server.limits import Limits
-from nbws.core.data import parse_form, parse_query
+from nbws.core.data import ROUNDS, STEP, parse_form, parse_query
 from nbws.core.errors import HTTPException
 from nbws.core.response import Response
 from nbws.server.parser import RequestParser
-from nbws.core.turns import ROUNDS, STEP
 from nbws.sockets.workers import Workers
 from nbws.transports.asgi import asgi
 from nbws.app import App as AnyApp
