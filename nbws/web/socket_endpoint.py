@@ -12,7 +12,7 @@ from types import CoroutineType
 from typing import Any
 
 from ..core.binding import Plan, Source, plan
-from ..core.data import MAX_FORM, Fields
+from ..core.data import MAX_FORM, STEP, Fields, turn
 from ..core.encoding import CROWD, DEPTH, from_json, is_deep, too_long, whole_pairs
 from ..core.errors import BindError, SignatureError
 from ..core.messages import CloseCode, WebSocketDisconnect
@@ -149,6 +149,16 @@ class SocketEndpoint:
 
     def message(self, ws: WebSocket, data: str | bytes) -> Coroutine[Any, Any, None] | None:
         "Handle one message, up to where it has to wait for something. Returns what is left to be awaited."
+        return self._in_turn(ws, data) if len(data) > STEP and self.needs_fields else self._at_once(ws, data)
+
+    async def _in_turn(self, ws: WebSocket, data: str | bytes) -> None:
+        await turn()
+        rest = self._at_once(ws, data)
+        del data # It may be long, and so may the handler's work
+        if rest is not None:
+            await rest
+
+    def _at_once(self, ws: WebSocket, data: str | bytes) -> Coroutine[Any, Any, None] | None:
         environment = self.app.environment
         if not environment.captures_output:
             return self._message(ws, data)
