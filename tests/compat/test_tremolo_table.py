@@ -1,4 +1,4 @@
-"""Where nbws differs from Tremolo on purpose: a test for each row of the table in nbs/coming_from.ipynb, in its order."""
+"""Where nbws differs from Tremolo on purpose: a test for each row of the table in nbs/coming_from.ipynb."""
 from __future__ import annotations
 
 import asyncio
@@ -228,9 +228,9 @@ def test_a_body_that_is_too_long_is_413(app: Tremolo) -> None:
     async def form(request):
         with pytest.raises(PayloadTooLarge): await request.form(max_size=3)
         return b'refused'
-    form = 'multipart/form-data; boundary=edge'
+    kind = 'multipart/form-data; boundary=edge'
     part = b'--edge\r\nContent-Disposition: form-data; name="a"; filename="b"\r\n\r\nlong\r\n--edge--\r\n'
-    with live(app) as c: assert c.post('/form', content=part, headers={'content-type': form}).text == 'refused'
+    with live(app) as c: assert c.post('/form', content=part, headers={'content-type': kind}).text == 'refused'
     with live(app, limits=Limits(max_body=10)) as c:
         for content in (b'x' * 11, iter([b'x' * 11])): assert c.post('/echo', content=content).status_code == 413
         assert c.post('/echo', content=b'x' * 11, headers={'expect': '100-continue'}).status_code == 413

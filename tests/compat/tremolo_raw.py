@@ -2,8 +2,8 @@
 
     python tests/compat/tremolo_raw.py [--against PYTHON] [--only TEXT] [--show]
 
-`--against` is a Python with Tremolo; ours is the one that runs this. What is compared is what a client would see: of each
-answer its status, its header fields and its content, whether the connection goes on, the frames of a socket. What
+`--against` is a Python with Tremolo; ours is the one that runs this. What is compared is what a client would see: of
+each answer its status, its header fields and its content, whether the connection goes on, the frames of a socket. What
 differs on purpose stands in tremolo.txt, with the name of its row in "Coming from Tremolo".
 """
 from __future__ import annotations
