@@ -2,10 +2,11 @@
 
     python tests/compat/tremolo_suite.py [--mirrors FOLDER] [--list]
 
-The pinned repository is brought as applications are, and a copy of its tests is adapted: import lines, ports, and the
-few lines of its server that are about Tremolo's inside. A test goes on behind an assertion that does not hold, so that all
-of it is compared; what came in place of what it wants is what tremolo.txt says of it, or it fails. `--list` writes the
-lines for tremolo.txt. Its tests of the command line and of the header parser are about Tremolo's inside, and left out.
+The pinned repository is brought as applications are, and a copy of its tests is adapted: import lines, ports, and
+the few lines of its server that are about Tremolo's inside. A test goes on behind an assertion that does not hold,
+so that all of it is compared; what came in place of what it wants is what tremolo.txt says of it, or it fails.
+`--list` writes the lines for tremolo.txt. Its tests of the command line and of the header parser are about
+Tremolo's inside, and left out.
 """
 from __future__ import annotations
 
