@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from .adapters.detect import as_app
+from .adapters.asgi import settle
 from .adapters.wrapped import Around, ForeignEndpoint, asgi_answer
 from .core.errors import OptionError
 from .core.request import Request
@@ -106,7 +107,8 @@ class App(PartDecorators, WebApp):
         "Run the shut-down hooks; called by the transport when all sockets are closed."
         for middleware in self.middlewares:
             if isinstance(middleware, Around):
-                await middleware.settled()
+                await settle(middleware, cancel=False)
+        await settle(self)
         await end_parts(self)
         await super().shutdown()
 

@@ -52,6 +52,8 @@
       old.innerHTML = fresh.innerHTML // Ids of figures repeat: what has the same one need not be the same
       return false
     },
+    // Where `display.js` has drawn: it draws over it what has changed
+    beforeNodeRemoved: old => !(old.nodeType === Node.ELEMENT_NODE && old.matches('[data-nbws-drawn]')),
   }
   const runScripts = async element => { // They do not run by being put in
     for (const old of element.querySelectorAll('script')) {
