@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
+from contextvars import ContextVar, Token
 from typing import Any, Protocol
 
 from .inbox import DATA, Inbox
@@ -25,6 +27,7 @@ class Endpoint(Protocol):
     async def message(self, ws: Any, data: str | bytes) -> None: "Handle one message."
     async def closed(self, ws: Any, quiet: bool = False) -> None: "Run `disconn`; `quiet` about its errors."
     async def serve(self, ws: Any) -> None: "Run a pull-style handler to its end."
+    def not_stopped(self, ws: Any) -> None: "Tell the developer: a page asked to stop a handler that cannot be stopped."
     def callbacks(self) -> Any: "Compared to see whether `conn` or `disconn` changed."
 
 # %% ../../nbs/sockets/05_dispatch.ipynb #f00c7e5d
@@ -38,6 +41,49 @@ class SocketApp(Protocol):
 
 class HandOver(BaseException):
     "Raised where a pull-style handler waits for a message, when its cell was run again: the new one takes over."
+
+# %% ../../nbs/sockets/05_dispatch.ipynb #1b41f605
+STOP = 'nbws stop' # From a page: end the handler that runs for this socket
+ASK, TOLD = 'nbws done?', 'nbws done' # From a page, and the answer once all that came before is handled
+CONTROL = frozenset((STOP, ASK))
+
+RUN: ContextVar[HandlerRun | None] = ContextVar('nbws.run', default=None) # In a handler that can be stopped
+
+# %% ../../nbs/sockets/05_dispatch.ipynb #5f6b2212
+class HandlerRun:
+    "A handler at work that can be stopped, as a context around it. On the loop; `stopped` is read in its thread, too."
+    __slots__ = ('ws', 'cancels', 'stopped', '_task', '_token')
+
+    def __init__(self, ws: Any, # Its socket
+                 cancels: bool, # It may be cancelled where it waits; else who runs it looks at `stopped`
+                 ) -> None:
+        self.ws, self.cancels, self.stopped = ws, cancels, False
+        self._task = asyncio.current_task()
+
+    def stop(self) -> None:
+        "Let it end. Again is harmless: its `finally` is not cut short."
+        if not self.stopped:
+            self.stopped = True
+            if self.cancels and self._task is not None:
+                self._task.cancel()
+
+    def __enter__(self) -> HandlerRun:
+        self._token: Token[HandlerRun | None] = RUN.set(self)
+        self.ws.run = self
+        return self
+
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> bool:
+        with suppress(ValueError): # Left in another context: its task is gone
+            RUN.reset(self._token)
+        self.ws.run = None
+        return self.stopped and not self._others() and isinstance(error, asyncio.CancelledError)
+
+    def _others(self) -> int:
+        "How many besides have cancelled its task, the server that ends for instance; Python 3.10 does not know."
+        task: Any = self._task
+        if not hasattr(task, 'uncancel'):
+            return 0
+        return int(task.uncancel() if self.cancels else task.cancelling())
 
 # %% ../../nbs/sockets/05_dispatch.ipynb #41b5c9a2
 class DispatchedSocket(Protocol):
