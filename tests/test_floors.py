@@ -27,8 +27,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT/'nbws'
 # From the ground up: folders, and the modules that stand beside them.
 FLOORS = ['core', 'sockets', 'layers', 'web', 'server', 'transports', 'adapters', 'app', 'loading', 'testing',
-          'fixtures', 'supervisor', 'dev', 'jupyter', 'jpserver', 'notebook', 'check', 'cli', 'fasthtml', 'common',
-          'tremolo', 'examples']
+          'fixtures', 'supervisor', 'dev', 'jupyter', 'jpserver', 'notebook', 'check', 'cli', 'fasthtml', 'ui',
+          'common', 'tremolo', 'examples']
 
 # Narrower than the floors: of nbws, these import nothing but ...
 ONLY = {

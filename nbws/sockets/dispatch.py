@@ -96,12 +96,13 @@ class DispatchedSocket(Protocol):
 # %% ../../nbs/sockets/05_dispatch.ipynb #6970f6a4
 class Dispatcher:
     "Runs the messages of one socket and its steps, one at a time. On the thread of the socket's loop only."
-    __slots__ = ('socket', 'workers', 'inbox', 'busy', 'held', 'task')
+    __slots__ = ('socket', 'workers', 'inbox', 'busy', 'at_step', 'held', 'task')
 
     def __init__(self, socket: DispatchedSocket, workers: Workers) -> None:
         self.socket, self.workers = socket, workers
         self.inbox: Inbox | None = None # Made when something has to wait
         self.busy, self.held = False, 0 # Something runs; how many have called `hold` and not yet `release`
+        self.at_step = False # What runs is no message
         self.task: asyncio.Task[None] | None = None # Of what runs, where it waits for something
 
     def start(self, item: Any, # A message, or a coroutine function that takes the socket
@@ -113,6 +114,7 @@ class Dispatcher:
     def enqueue(self, step: Any, first: bool = False) -> None:
         "Run a step as soon as its turn has come; with `first`, before the messages that wait."
         if not self.busy and not self.held:
+            self.at_step = True
             self.start(step)
         elif first:
             self.queue().appendleft(step)
@@ -139,7 +141,9 @@ class Dispatcher:
         if self.inbox is None or self.busy or self.held:
             return
         if self.inbox and not self.workers.closing:
-            self.start(self.inbox.take())
+            item = self.inbox.take()
+            self.at_step = item.__class__ not in DATA
+            self.start(item)
         else:
             self.inbox.idle()
 
@@ -151,7 +155,9 @@ class Dispatcher:
                     handling, item = socket.endpoint.message(socket, item), None # Nobody but the handler keeps it
                     await handling
                 else:
+                    self.at_step = True
                     await item(socket)
+                    self.at_step = False
                 if not self.inbox:
                     return
                 if socket.table is not socket.app.table:
@@ -163,6 +169,6 @@ class Dispatcher:
             self.workers.loop.call_soon(self.resume)
             raise
         finally:
-            self.busy, self.task = False, None
+            self.busy, self.at_step, self.task = False, False, None
             if self.inbox is not None and not self.held:
                 self.inbox.idle()

@@ -18,7 +18,7 @@ from ..core.html import apart
 from ..core.messages import CloseCode, Payload, WebSocketDisconnect
 from ..core.protocols import Conn, Upgrade
 from ..core.request import Request
-from .dispatch import (ASK, CONTROL, RUN, STOP, TOLD, Dispatcher, Endpoint, HandlerRun, HandOver, SocketApp)
+from .dispatch import ASK, CONTROL, RUN, TOLD, Dispatcher, Endpoint, HandlerRun, HandOver, SocketApp
 from .outbox import DONE, HIGH_WATER, Outbox, to_payload
 from .workers import Workers
 
@@ -197,7 +197,7 @@ class AppSocket:
         if self.table is not self.app.table:
             self.app.align()
         if len(data) < 11 and data in CONTROL and self.pull is None:
-            return self._control(data)
+            return self._steer(data)
         dispatcher = self.dispatcher
         if dispatcher.busy or dispatcher.held:
             dispatcher.queue().put(data)
@@ -205,7 +205,7 @@ class AppSocket:
         else:
             dispatcher.start(data)
 
-    def _control(self, data: str | bytes) -> None:
+    def _steer(self, data: str | bytes) -> None:
         "A message about the handler: see `nbws.sockets.dispatch`."
         if data == ASK:
             self.dispatcher.enqueue(tell_done)
@@ -213,7 +213,7 @@ class AppSocket:
                 self.dispatcher.queue().look() # Like a message it counts among those that wait
         elif self.run is not None:
             self.run.stop()
-        elif self.dispatcher.busy:
+        elif self.dispatcher.busy and not self.dispatcher.at_step:
             self.endpoint.not_stopped(self)
 
     def arriving(self, size: int) -> None:

@@ -239,9 +239,10 @@ class SocketEndpoint:
 
     def not_stopped(self, ws: WebSocket) -> None:
         "Tell the developer: a page asked to stop a handler that cannot be stopped. On the server's loop."
-        self.app.report(BindError(f'a page asked to stop {self.plan.function.__name__}, which goes on: let it `yield`, '
-                                  'or let it be cancelled where it waits, by @app.ws(..., stoppable=True)'),
-                        self.route, ws)
+        if self.direct: # Others can be, but for the moment before they begin or after they have ended
+            name = getattr(self.plan.function, '__name__', 'a handler')
+            self.app.report(BindError(f'a page asked to stop {name}, which goes on: let it `yield`, or let it be '
+                                      'cancelled where it waits, by @app.ws(..., stoppable=True)'), self.route, ws)
 
     def _failed(self, ws: WebSocket, error: BaseException, ended: bool = False) -> None:
         if isinstance(error, WebSocketDisconnect):

@@ -253,3 +253,17 @@ def test_the_server_ends_meanwhile() -> None:
         ws = speaking(c)
         ws.send(STOP)
         log.until('ended')
+
+
+def test_a_socket_that_has_just_opened_has_nothing_to_stop() -> None:
+    "Its `conn` has not even begun: nobody is told of a handler that could not be stopped."
+    app = App()
+    @app.ws('/')
+    async def answer(q: str) -> str: return f'{q} 0'
+    async def run() -> None:
+        async with AsyncClient(app) as client, client.ws('/') as ws:
+            for _ in range(3):
+                await ws.send(STOP)
+                await ws.send('{"q": "next"}')
+                assert await ws.receive() == 'next 0'
+    asyncio.run(run())
