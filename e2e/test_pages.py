@@ -397,6 +397,31 @@ def test_a_socket_that_is_lost_is_no_error(open_notebook: Open) -> None:
     assert [nb.text_output(index) for index in range(3)] == [""] * 3
 
 
+def test_a_socket_that_its_app_has_closed_is_not_lost(open_notebook: Open) -> None:
+    """The page keeps what stands in it when its line to the kernel opens again: it does not begin anew."""
+    home = """
+app = FastHTML()
+opens = Script("window.s = new WebSocket('ws://' + location.host + '/ws')")
+@app.get('/')
+def home(): return Titled('closed', P('as it came', id='said'), opens)
+@app.ws('/ws')
+def ws(msg: str): pass
+serve()"""
+    nb = open_notebook([IMPORTS + home, f"{OPEN}app.conns[0].close(4001, 'no more')", "stop()", "serve()"])
+    nb.run(0)
+    frame = nb.frame(0)
+    expect(frame.locator("#said")).to_have_text("as it came")
+    nb.run(1)
+    expect(frame.get_by_role("alertdialog")).to_contain_text("closed with 4001: no more")
+    page = nb.loaded(0)
+    page.evaluate("said.textContent = 'changed by hand'")
+    nb.run(2)
+    expect(frame.get_by_role("status")).to_be_visible()
+    nb.run(3)
+    expect(frame.get_by_role("status")).to_be_hidden()
+    expect(frame.locator("#said")).to_have_text("changed by hand")
+
+
 CUT = """
 @app.get('/cut')
 async def cut():

@@ -35,6 +35,7 @@ from .core.errors import NbwsError, StartError, printable
 from .core.protocols import Application
 from .core.request import Request
 from .core.response import PlainTextResponse, Response
+from .server.balance import Balance
 from .server.listener import FIRST, TLS_PASSWORD, Server, load_tls
 
 log = logging.getLogger('nbws')
@@ -94,7 +95,8 @@ def _limits(o: dict[str, Any]) -> Limits:
         raise click.BadParameter(str(e)) from None
 
 # %% ../nbs/04_cli.ipynb #c53204b7
-def _server(app: Application | None, o: dict[str, Any], sockets: list[socket.socket] | None = None) -> Server:
+def _server(app: Application | None, o: dict[str, Any], sockets: list[socket.socket] | None = None,
+            balance: Balance | None = None) -> Server:
     "A server with the options of the command line. Raises `StartError` and `click.BadParameter`."
     host, port, path = _bind_option(o['bind'], o['host'], o['port'])
     tls = load_tls(o['ssl_cert'], o['ssl_key'], o['ssl_password']) if o['ssl_cert'] else None
@@ -104,7 +106,7 @@ def _server(app: Application | None, o: dict[str, Any], sockets: list[socket.soc
         port = notebook.usual_port()
     return Server(app, host, port, unix_socket=path or None, ssl=tls, sockets=sockets, limits=_limits(o),
                   websockets=o['ws'], backlog=o['backlog'], forwarded_allow_ips=o['forwarded_allow_ips'],
-                  root_path=o['root_path'])
+                  root_path=o['root_path'], balance=balance)
 
 # %% ../nbs/04_cli.ipynb #55c65383
 def _announce(url: str) -> None: click.echo(f'nbws serves {url} (Ctrl-C stops it)')
@@ -170,17 +172,19 @@ class SupervisorPipes:
             self._development.hear(message)
 
 # %% ../nbs/04_cli.ipynb #f9975afe
-def _serve_child(target: str, o: dict[str, Any], inherited: str, # Descriptors: sockets and two pipes; the boot
+def _serve_child(target: str, o: dict[str, Any], inherited: str, # Descriptors and others, see `Child.start`
                  ) -> int:
     "Serve on the sockets of a `Supervisor`, and talk to it. Returns the exit code."
-    fds, ready, line, boot = inherited.split(':')
+    fds, ready, line, boot, counts, slot = inherited.split(':')
     development = Development(boot) if o['reload'] else None
     if development:
         WebApp.environment = development
     pipes = SupervisorPipes(int(ready), int(line), development)
     signal.signal(signal.SIGINT, lambda *_: None) # A terminal's Ctrl-C reaches us, too: the supervisor decides
     try:
-        server = _server(None, o, [socket.socket(fileno=int(fd)) for fd in fds.split(',')])
+        balance = Balance(int(counts), int(slot)) if int(slot) >= 0 else None
+        os.close(int(counts)) # Nobody inherits it from here
+        server = _server(None, o, [socket.socket(fileno=int(fd)) for fd in fds.split(',')], balance)
         os.environ.pop(TLS_PASSWORD, None) # It is no business of the app's
         _put(server, target, o, development)
         server.run(pipes.started, (signal.SIGTERM,))

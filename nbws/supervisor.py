@@ -23,6 +23,7 @@ import click
 
 from .core.errors import NbwsError
 from .loading import code_cells
+from .server.balance import Balance, shared_counts
 
 # %% auto #0
 __all__ = []
@@ -76,19 +77,24 @@ class Child:
     process: asyncio.subprocess.Process | None = None # None until the system has started it
     _pipe: MessagePipe | None = None
 
+    def __init__(self, slot: int, # Where it counts its connections; less than 0: nowhere
+                 ) -> None:
+        self.slot = slot
+
     async def start(self, arguments: Sequence[str], # Of the command line
                     sockets: Sequence[socket.socket], # To inherit
                     boot: str, # Of the state of the program
+                    counts: int, # The descriptor of memory in which each child counts its connections
                     ) -> str:
         "Start it, and wait until it serves. Says why it does not, or ''."
         ready, said = os.pipe()
         pipe = self._pipe = MessagePipe()
         fds = [s.fileno() for s in sockets]
-        inherited = f'{",".join(map(str, fds))}:{said}:{pipe.childs_end}:{boot}'
+        inherited = f'{",".join(map(str, fds))}:{said}:{pipe.childs_end}:{boot}:{counts}:{self.slot}'
         command = [sys.executable, '-m', 'nbws', *arguments, '--inherited', inherited]
         try:
             try:
-                pass_fds = [*fds, said, pipe.childs_end]
+                pass_fds = [*fds, said, pipe.childs_end, counts]
                 self.process = await asyncio.create_subprocess_exec(*command, pass_fds=pass_fds)
             finally:
                 for fd in said, pipe.childs_end:
@@ -218,6 +224,8 @@ class Children:
         self.lost = asyncio.Event() # One has ended by itself
         self.trouble, self.code = '', 0 # Why the last child could not serve, and its code; less than 0: a signal
         self.clean = True # Every child ended by itself when it was told to
+        self._slots = list(range(4 * workers + 16)) # Where no child counts its connections
+        self._counts = shared_counts(len(self._slots)) # Closed in the end
         self._waits: set[asyncio.Task[None]] = set() # For the end of each that serves
 
     async def fill(self, besides: frozenset[Child] = frozenset()) -> bool:
@@ -228,9 +236,9 @@ class Children:
         return True
 
     async def _start(self) -> bool:
-        child = Child()
+        child = Child(self._slots.pop() if self._slots else -1)
         try:
-            self.trouble = await child.start(self.arguments, self.sockets, self.boot)
+            self.trouble = await child.start(self.arguments, self.sockets, self.boot, self._counts)
         except asyncio.CancelledError: # We stop
             self.stop(child)
             raise
@@ -269,6 +277,9 @@ class Children:
     async def _stop(self, child: Child, replaced: bool) -> None:
         if not await child.stop(self.timeout, replaced):
             self.clean = False
+        if child.slot >= 0:
+            Balance(self._counts, child.slot).ends()
+            self._slots.append(child.slot)
 
     async def end(self) -> None:
         "Stop all, and wait for their end."
@@ -278,6 +289,9 @@ class Children:
             self.stop(child)
         if self.old:
             await asyncio.wait(self.old.values())
+        if self._counts >= 0:
+            os.close(self._counts)
+            self._counts = -1
 
 # %% ../nbs/03_supervisor.ipynb #586587ad
 class Replacements:

@@ -43,12 +43,15 @@ class ConnectionTable:
         self.limit = limit or open_files()
 
     @property
+    def count(self) -> int: "How many there are."; return len(self.open) + len(self.accepting)
+
+    @property
     def full(self) -> bool:
         "Whether there are as many as there may be."
-        if len(self.open) + len(self.accepting) < self.limit:
+        if self.count < self.limit:
             return False
         closing = sum(c.transport.is_closing() for c in self.open) # They are gone at the end of this turn
-        return len(self.open) + len(self.accepting) - closing >= self.limit
+        return self.count - closing >= self.limit
 
     def admit(self) -> bool:
         "Whether one more may be opened: where the table is full, one that idles is dropped for it."

@@ -14,6 +14,7 @@ import socket
 import ssl
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
@@ -29,6 +30,7 @@ from ..layers.gate import Gate
 from ..layers.origins import is_loopback
 from ..layers.proxies import Proxies
 from ..layers.stack import usual_layers
+from .balance import PAUSE, Balance
 from .binding import ListeningSockets
 from .connections import ENDING, ConnectionTable
 from .http1 import HttpProtocol, UvHttpProtocol
@@ -75,13 +77,18 @@ def trusted_proxies(names: str | Iterable[str] | None, # As for `Proxies`; None:
 
 # %% ../../nbs/server/14_listener.ipynb #6f8e8c91
 class _PausingSocket:
-    "A listening socket as tornado sees it. Where the process has no file left to open, it accepts nothing for a while."
-    def __init__(self, own: socket.socket, exhausted: Callable[[_PausingSocket], None]) -> None:
-        self.own, self.exhausted = own, exhausted
+    """A listening socket as tornado sees it. It accepts nothing for a while where the process has no file left to open,
+    or another worker has fewer connections."""
+    def __init__(self, own: socket.socket, exhausted: Callable[[_PausingSocket], None],
+                 leaves: Callable[[_PausingSocket], bool], # Whether what waits is to be left to other workers
+                 ) -> None:
+        self.own, self.exhausted, self.leaves = own, exhausted, leaves
 
     def fileno(self) -> int: return self.own.fileno()
     def close(self) -> None: self.own.close()
     def accept(self) -> tuple[socket.socket, Any]:
+        if self.leaves(self):
+            raise BlockingIOError
         try:
             return self.own.accept()
         except OSError as e:
@@ -108,15 +115,27 @@ class _Listener(HTTPServer):
             accepted.close()
 
     def add_sockets(self, sockets: Iterable[socket.socket]) -> None:
-        super().add_sockets([_PausingSocket(s, self._exhausted) for s in sockets]) # type: ignore[misc]
+        pausing = [_PausingSocket(s, self._exhausted, self._leaves) for s in sockets]
+        super().add_sockets(pausing) # type: ignore[arg-type]
+
+    def _leaves(self, listening: _PausingSocket) -> bool:
+        server: Server = self.request_callback # type: ignore[assignment]
+        if server.balance is None or not server.balance.leaves(server.table.count, time.monotonic()):
+            return False
+        self._pause(listening, PAUSE)
+        return True
 
     def _exhausted(self, listening: _PausingSocket) -> None:
         server: Server = self.request_callback # type: ignore[assignment]
         log.warning('no more connections can be accepted for now: the process has too many files open')
         for connection in server.table.idle()[:10]:
             connection.abort()
+        self._pause(listening, 0.5)
+
+    def _pause(self, listening: _PausingSocket, seconds: float) -> None:
+        server: Server = self.request_callback # type: ignore[assignment]
         self._handlers.pop(listening.fileno())()
-        self._handlers[listening.fileno()] = server.loop.call_later(0.5, self._again, listening).cancel
+        self._handlers[listening.fileno()] = server.loop.call_later(seconds, self._again, listening).cancel
 
     def _again(self, listening: _PausingSocket) -> None: super().add_sockets([listening]) # type: ignore[list-item]
 
@@ -237,7 +256,9 @@ class Server:
                  gate: Gate | None = None, # Who may come in; None: no other origin's page, on loopback its names only
                  forwarded_allow_ips: str | Iterable[str] | None = None, # See `trusted_proxies`
                  root_path: str = '', # The prefix under which a proxy publishes the app
+                 balance: Balance | None = None, # Of a worker that accepts from the same sockets as others
                  ) -> None:
+        self.balance = balance
         self.app, self.gate = app, gate or Gate(any_host=True)
         self.listening = ListeningSockets(host, port, unix_socket, backlog, sockets or (), also)
         self._own_gate = gate is None # Made when it is known where we listen
@@ -313,11 +334,24 @@ class Server:
         connection = self._protocol(self)
         opening = self.loop.connect_accepted_socket(lambda: connection, accepted, **options) # type: ignore[arg-type]
         self.table.accept(connection, self.loop.create_task(opening))
+        self._count()
 
-    def remember(self, connection: Any) -> None: "A connection is open."; self.table.add(connection)
-    def forget(self, connection: Any) -> None: "A connection is lost."; self.table.discard(connection)
+    def remember(self, connection: Any) -> None:
+        "A connection is open."
+        self.table.add(connection)
+        self._count()
+
+    def forget(self, connection: Any) -> None:
+        "A connection is lost."
+        self.table.discard(connection)
+        self._count()
+
+    def _count(self) -> None:
+        if self.balance is not None and self.running and not self.stopping:
+            self.balance.has(self.table.count, time.monotonic())
 
     def _tick(self) -> None:
+        self._count()
         self.date = formatdate(usegmt=True)
         self._timer = self.loop.call_later(self._interval, self._tick)
         self.table.tick(self._interval)
@@ -332,7 +366,7 @@ class Server:
         self.loop, self.workers, self.stopping = asyncio.get_running_loop(), Workers.here(), False
         uvloop = type(self.loop).__module__.startswith('uvloop')
         self._protocol, self._stopped = UvHttpProtocol if uvloop else HttpProtocol, asyncio.Event()
-        self.writes = WriteQueue(self.loop, quiet=uvloop and not self.ssl)
+        self.writes = WriteQueue(self.loop, batches=uvloop and not self.ssl)
         self.bind()
         try:
             await call_hook(self.app, 'startup')
@@ -364,6 +398,8 @@ class Server:
         self.stopping = True
         if self._listener:
             self._listener.stop()
+        if self.balance:
+            self.balance.ends()
         self.unbind()
         hint = '; Ctrl-C (or SIGTERM) again ends it now' if self._foreground else ''
         await self.table.end(self.limits.shutdown_timeout if timeout is None else timeout, lambda: self.first, hint)

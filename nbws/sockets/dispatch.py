@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from contextlib import suppress
 from contextvars import ContextVar, Token
 from typing import Any, Protocol
@@ -18,13 +19,14 @@ __all__ = []
 
 # %% ../../nbs/sockets/05_dispatch.ipynb #a5a2df86
 class Endpoint(Protocol):
-    "The handlers of a socket route. None of these coroutines raises an `Exception`; `serve` lets `HandOver` pass."
+    "The handlers of a socket route. None of these raises an `Exception`; `serve` lets `HandOver` pass."
     pull: bool # `serve` runs the whole connection; else `message` runs for each message
     overflow: str # What a full outbox does: see `nbws.sockets.outbox`
     conn: Any # The plan of what runs when a client connects, or None
 
     async def opened(self, ws: Any) -> None: "Run `conn`."
-    async def message(self, ws: Any, data: str | bytes) -> None: "Handle one message."
+    def message(self, ws: Any, data: str | bytes) -> Coroutine[Any, Any, None] | None:
+        "Handle one message, up to where it has to wait for something. Returns what is left to be awaited."
     async def closed(self, ws: Any, quiet: bool = False) -> None: "Run `disconn`; `quiet` about its errors."
     async def serve(self, ws: Any) -> None: "Run a pull-style handler to its end."
     def not_stopped(self, ws: Any) -> None: "Tell the developer: a page asked to stop a handler that cannot be stopped."
@@ -109,7 +111,7 @@ class Dispatcher:
               ) -> None:
         "Run this, and then what has come meanwhile. Nothing may be running."
         self.busy = True
-        self.task = self.workers.start(self._run(item))
+        self.task = self.workers.begin(self._begin, item)
 
     def enqueue(self, step: Any, first: bool = False) -> None:
         "Run a step as soon as its turn has come; with `first`, before the messages that wait."
@@ -147,28 +149,52 @@ class Dispatcher:
         else:
             self.inbox.idle()
 
-    async def _run(self, item: Any) -> None:
-        socket = self.socket
+    def _begin(self, item: Any) -> Coroutine[Any, Any, None] | None:
         try:
-            while True:
-                if item.__class__ in DATA:
-                    handling, item = socket.endpoint.message(socket, item), None # Nobody but the handler keeps it
-                    await handling
-                else:
-                    self.at_step = True
-                    await item(socket)
-                    self.at_step = False
-                if not self.inbox:
-                    return
-                if socket.table is not socket.app.table:
-                    socket.app.align()
-                if self.held:
-                    return
-                item = self.inbox.take()
-        except BaseException: # Its task was told to end: what waits goes on in another one
-            self.workers.loop.call_soon(self.resume)
+            rest = self._run(item)
+        except BaseException:
+            self._over(True)
             raise
+        if rest is not None:
+            return self._go_on(rest)
+        self._over()
+        return None
+
+    async def _go_on(self, rest: Coroutine[Any, Any, None] | None) -> None:
+        ended = True # Its task was told to end
+        try:
+            while rest is not None:
+                await rest
+                self.at_step = False
+                rest = self._run(self._next())
+            ended = False
         finally:
-            self.busy, self.at_step, self.task = False, False, None
-            if self.inbox is not None and not self.held:
-                self.inbox.idle()
+            self._over(ended)
+
+    def _run(self, item: Any) -> Coroutine[Any, Any, None] | None:
+        "Run this and what waits behind it, up to what has to wait itself: the rest of that is to be awaited."
+        socket = self.socket
+        while item is not None:
+            if item.__class__ in DATA:
+                rest = socket.endpoint.message(socket, item)
+            else:
+                self.at_step = True
+                rest = item(socket)
+            if rest is not None:
+                return rest
+            item = self._next()
+        return None
+
+    def _next(self) -> Any:
+        if not self.inbox:
+            return None
+        if self.socket.table is not self.socket.app.table:
+            self.socket.app.align()
+        return None if self.held else self.inbox.take()
+
+    def _over(self, ended: bool = False) -> None:
+        self.busy, self.at_step, self.task = False, False, None
+        if ended: # What waits goes on in another task
+            self.workers.loop.call_soon(self.resume)
+        if self.inbox is not None and not self.held:
+            self.inbox.idle()

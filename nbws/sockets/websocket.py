@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
+from ..core.data import STEP, turn
 from ..core.encoding import JSONTooLong, encodable, from_json, to_json
 from ..core.errors import BindError, printable
 from ..core.html import apart
@@ -428,8 +429,11 @@ class ReceivingSocket(AppSocket):
 
     async def receive_json(self) -> Any:
         "The next message, parsed as JSON. Raises `BindError`, a `ValueError`, for what is none, or too long for it."
+        message = await self.receive()
+        if len(message) > STEP:
+            await turn()
         try:
-            return from_json(await self.receive(), self.handshake.max_form)
+            return from_json(message, self.handshake.max_form)
         except JSONTooLong as e:
             raise BindError(f'a message {e}, and is not read as JSON: give the server `Limits(max_form=...)`') from None
         except ValueError as e:

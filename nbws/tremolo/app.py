@@ -44,6 +44,7 @@ class Mounted:
                  prefix: str, # Without a slash at its end
                  ) -> None:
         self.app, self.prefix = app, prefix
+        self.parts: Prefix = tuple(p.encode() for p in prefix.split('/') if p)
 
     def add(self, *routes: Route) -> None:
         "Let the other app answer with these, too. From any thread."
@@ -52,12 +53,12 @@ class Mounted:
     def include(self, part: Tremolo) -> None:
         "Make routes and hooks of a part those of the other app, too. From any thread."
         self.add(*[r for r in part.table if not r.path.startswith(ASSETS)])
-        prefix = tuple(p.encode() for p in self.prefix.split('/') if p)
-        self.app.request_hooks.include(prefix, part.request_hooks)
+        self.app.request_hooks.include(self.parts, part.request_hooks)
         self.app.runner.include(part.runner)
         for name, hooks in part.hooks.items():
             for hook in hooks:
-                self.app.occasions.insert(hook, name)
+                if hook not in self.app.hooks[name]:
+                    self.app.occasions.insert(hook, name)
 
 # %% ../../nbs/tremolo/17_app.ipynb #8cc3aa7c
 class Tremolo(OccasionDecorators, RequestDecorators, App):
@@ -124,6 +125,19 @@ class Tremolo(OccasionDecorators, RequestDecorators, App):
             return super().mount(prefix, app, name)
         app.mounted = Mounted(self, prefix.rstrip('/'))
         app.mounted.include(app)
+
+    def add_hook(self, func: Any, name: str = 'worker_start', priority: int = 999) -> None:
+        "Run `func` at an occasion; a start hook at once where the app is served. Raises `ValueError`."
+        super().add_hook(func, name, priority)
+        if self.mounted:
+            self.mounted.app.add_hook(func, name, priority)
+
+    def add_middleware(self, func: Any,
+                       name: str = 'request', priority: int = 999, *, kwargs: Any = None, prefix: Prefix = ()) -> None:
+        "Run `func` around handlers, as `RequestDecorators` says, also where this app is mounted."
+        super().add_middleware(func, name, priority, kwargs=kwargs, prefix=prefix)
+        if self.mounted:
+            self.mounted.app.add_middleware(func, name, priority, kwargs=kwargs, prefix=self.mounted.parts + prefix)
 
     def middleware(self, name: Any, # request or response; or a function of (request, call_next), as for `App`
                    *args: Any, priority: int = 999) -> Any:

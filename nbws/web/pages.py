@@ -12,7 +12,7 @@ from ..core.binding import SPECIAL_NAMES, Source
 from ..core.html import Link, Meta, Safe, Script, document, is_document, render
 from ..core.errors import NbwsError
 from ..core.request import Request
-from .assets import ASSETS, EXTENSIONS, HTMX4, asset
+from .assets import ASSETS, EXTENSIONS, HTMX4, NETWORK, asset
 
 # %% auto #0
 __all__ = []
@@ -24,7 +24,7 @@ class Pages:
                  title: str = '', # Of pages without one
                  hdrs: Iterable[Any] = (), # Elements for the head of every page
                  ftrs: Iterable[Any] = (), # Elements for the end of every body
-                 exts: Iterable[str] = (), # htmx extensions: ws, sse, morph
+                 exts: Iterable[str] = (), # htmx extensions: ws, sse, morph...
                  htmx: bool = True, # Load htmx
                  default_hdrs: bool = True, # charset, viewport and htmx
                  body_wrap: Callable[..., Any] | None = None, # Wraps the content of every page
@@ -39,8 +39,11 @@ class Pages:
         self.htmx, self.default_hdrs, self.body_wrap = htmx, default_hdrs, body_wrap
         self.htmlkw, self.bodykw = htmlkw or {}, bodykw or {}
         self._heads: dict[str, tuple[list[Any], Safe]] = {} # By prefix: of these `hdrs`
-        if unknown := [e for e in self.exts if e not in EXTENSIONS]:
-            raise NbwsError(f'the htmx extension {unknown[0]!r} is not known: {", ".join(EXTENSIONS)} are; '
+        if htmx4: # Which has its own
+            self.exts = [f'{e}4' if f'{e}4' in NETWORK else e for e in self.exts]
+        known = [*EXTENSIONS, *NETWORK]
+        if unknown := [e for e in self.exts if e not in known]:
+            raise NbwsError(f'the htmx extension {unknown[0]!r} is not known: {", ".join(known)} are; '
                             'add others by hdrs=Script(src=...)')
 
     def head(self, prefix: str, # The visitor's, of a request
@@ -61,16 +64,18 @@ class Pages:
         if self.default_hdrs:
             viewport = 'width=device-width, initial-scale=1, viewport-fit=cover'
             parts += [Meta(charset='utf-8'), Meta(name='viewport', content=viewport)]
-        if not self.htmx:
+        if not (self.htmx or self.htmx4):
             return parts + self._surreal(prefix)
         if 'ws' in self.exts:
             parts.append(Script(src=f'{prefix}{ASSETS}/sockets.js', data_rooms=True)) # Before htmx
         if 'sse' in self.exts:
             parts.append(asset('streams.js', prefix))
         if self.default_hdrs:
+            dashes = [Meta(name='htmx-config', content='{"metaCharacter": "-"}')] if self.htmx4 else [] # hx-on-click
             htmx = Script(src=HTMX4) if self.htmx4 else asset('htmx.min.js', prefix)
-            parts += [htmx, asset('fasthtml.js', prefix)]
-        return parts + self._surreal(prefix) + [asset(EXTENSIONS[e], prefix) for e in self.exts]
+            parts += [*dashes, htmx, asset('fasthtml.js', prefix)]
+        return parts + self._surreal(prefix) + [Script(src=NETWORK[e]) if e in NETWORK else asset(EXTENSIONS[e], prefix)
+                                                for e in self.exts]
 
     def _surreal(self, prefix: str) -> list[Any]:
         names = ('surreal.js', 'css-scope-inline.js') if self.surreal and self.default_hdrs else ()

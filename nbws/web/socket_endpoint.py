@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Coroutine, Iterable
+from contextlib import AbstractContextManager
+from types import CoroutineType
 from typing import Any
 
 from ..core.binding import Plan, Source, plan
-from ..core.data import MAX_FORM, Fields
+from ..core.data import MAX_FORM, STEP, Fields, turn
 from ..core.encoding import CROWD, DEPTH, from_json, is_deep, too_long, whole_pairs
 from ..core.errors import BindError, SignatureError
 from ..core.messages import CloseCode, WebSocketDisconnect
@@ -18,7 +20,7 @@ from ..core.routing import Route
 from ..sockets.dispatch import HandlerRun, HandOver
 from ..sockets.outbox import DONE
 from ..sockets.websocket import WebSocket
-from ..sockets.workers import Workers, is_ending
+from ..sockets.workers import Workers, is_ending, rest_of
 from .endpoints import EMPTY
 from .environment import ReportingApp
 from .responses import USUAL, YieldedBody, is_awaitable, is_stream, pulled
@@ -155,26 +157,66 @@ class SocketEndpoint:
         "What has to run again for an open socket when it changes."
         return self.conn and self.conn.function, self.disconn and self.disconn.function
 
-    def message(self, ws: WebSocket, data: str | bytes) -> Coroutine[Any, Any, None]:
-        "Handle one message."
-        return self._in_environment(ws, data) if self.app.environment.captures_output else self._message(ws, data)
+    def message(self, ws: WebSocket, data: str | bytes) -> Coroutine[Any, Any, None] | None:
+        "Handle one message, up to where it has to wait for something. Returns what is left to be awaited."
+        return self._in_turn(ws, data) if len(data) > STEP and self.needs_fields else self._at_once(ws, data)
 
-    async def _in_environment(self, ws: WebSocket, data: str | bytes) -> None:
-        handling = self._message(ws, data)
-        del data
-        with self.app.environment.enter(self.app, self.route):
-            await handling
+    async def _in_turn(self, ws: WebSocket, data: str | bytes) -> None:
+        await turn()
+        rest = self._at_once(ws, data)
+        del data # It may be long, and so may the handler's work
+        if rest is not None:
+            await rest
 
-    async def _message(self, ws: WebSocket, data: str | bytes) -> None:
+    def _at_once(self, ws: WebSocket, data: str | bytes) -> Coroutine[Any, Any, None] | None:
+        environment = self.app.environment
+        if not environment.captures_output:
+            return self._message(ws, data)
+        within, rest = environment.enter(self.app, self.route), None
+        within.__enter__()
+        try:
+            rest = self._message(ws, data)
+        finally:
+            if rest is None:
+                within.__exit__(None, None, None)
+        return rest and self._rest_within(within, rest)
+
+    async def _rest_within(self, within: AbstractContextManager[Any], rest: Coroutine[Any, Any, None]) -> None:
+        try:
+            await rest
+        finally:
+            within.__exit__(None, None, None)
+
+    def _message(self, ws: WebSocket, data: str | bytes) -> Coroutine[Any, Any, None] | None:
         p = self.plan
         if self.route:
             self.route.stats.hits += 1
         try:
             arguments = self._arguments(ws, data)
-            del data # It may be long, and so may the handler's work
-            stops = self.stoppable
-            result = await p.function(**arguments) if self.direct else await call_other(p, ws, arguments, stops)
-            if result is not None and (sent := reply(ws, result, stops)) is not DONE:
+            if self.direct:
+                handling = p.function(**arguments)
+                if handling.__class__ is not CoroutineType:
+                    return self._rest(ws, handling)
+                try:
+                    waits_for = handling.send(None)
+                except StopIteration as e:
+                    result = e.value
+                else:
+                    return self._rest(ws, rest_of(handling, waits_for))
+            elif p.kind in ('sync', 'async'):
+                return self._rest(ws, call_other(p, ws, arguments, self.stoppable))
+            else:
+                result = p.function(**arguments)
+            if result is not None and (sent := reply(ws, result, self.stoppable)) is not DONE:
+                return self._rest(ws, sent)
+        except BaseException as e:
+            self._failed(ws, e)
+        return None
+
+    async def _rest(self, ws: WebSocket, handling: Awaitable[Any]) -> None:
+        try:
+            result = await handling
+            if result is not None and (sent := reply(ws, result, self.stoppable)) is not DONE:
                 await sent
         except BaseException as e:
             self._failed(ws, e)
