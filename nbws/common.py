@@ -67,6 +67,8 @@ from .notebook.show import show
 from .sockets.rooms import Room
 from .sockets.websocket import WebSocket
 from .transports.scope import Receive, Scope, Send
+from .ui.chat import ChatInput, ChatList, ChatMessage, StopButton
+from .ui.markdown import Markdown, MarkdownStream, stream_markdown
 
 FastHTML = App
 FastHTMLWithLiveReload = App # `nbws run --reload`, or a notebook, makes pages follow the code
@@ -185,6 +187,8 @@ __all__ = ['A', 'APIRouter', 'ASGIApp', 'AX', 'Abbr', 'Address', 'Any', 'AnyNow'
 
 # %% ../nbs/06_common.ipynb #7de835fa
 __all__ += ['IN_COLAB', 'IN_IPYTHON', 'IN_JUPYTER', *_LATER, *ERRORS]
+__all__ += ['ChatInput', 'ChatList', 'ChatMessage', 'Markdown', 'MarkdownStream', 'StopButton',
+            'stream_markdown'] # nbws.ui
 
 # %% ../nbs/06_common.ipynb #151a308d
 hide(App, ('add', 'align', 'answer', 'answer_caught', 'answer_error', 'asgi_answer', 'cell_hooks', 'default_hdrs',
@@ -194,8 +198,8 @@ hide(App, ('add', 'align', 'answer', 'answer_caught', 'answer_error', 'asgi_answ
            'sockets', 'startup', 'startup_hooks', 'successor', 'table', 'wrap'))
 hide(WebSocket, ('accepted', 'answer', 'arriving', 'call_soon', 'change', 'changing', 'closed', 'conn', 'connect',
                  'dispatcher', 'drained', 'early', 'endpoint', 'hand_over', 'handler_thread', 'in_thread', 'joined',
-                 'loop', 'opened', 'outbox', 'pull', 'pulled', 'received', 'say', 'shut', 'source', 'table', 'target',
-                 'thread', 'turn_to', 'waiter', 'wake'))
+                 'loop', 'opened', 'outbox', 'pull', 'pulled', 'received', 'run', 'say', 'shut', 'source', 'table',
+                 'target', 'thread', 'turn_to', 'waiter', 'wake'))
 hide(Request, ('added_headers', 'answered', 'asgi_scope', 'connection', 'decoded_path', 'leave', 'offers_alive',
                'out_headers', 'own_state', 'parsed_cookies', 'parsed_query', 'peer', 'raw_body', 'replace_headers',
                'retarget', 'route', 'route_path', 'since', 'target', 'upgrade', 'vouched'))
