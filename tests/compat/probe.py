@@ -69,7 +69,8 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> importlib.machinery.ModuleSpec | None:
         top = name.partition('.')[0]
         local = any(Path(folder, top).with_suffix(s).exists() for folder in LOCAL for s in ('', '.py'))
-        if top in {'nbws', 'fasthtml', 'tremolo', 'fastcore', 'starlette', *sys.stdlib_module_names} or local: return None
+        frameworks = {'nbws', 'fasthtml', 'tremolo', 'fastcore', 'starlette'}
+        if top in frameworks | sys.stdlib_module_names or local: return None
         if top != name and top not in self.names: return None # An installed package looks for a part that is optional
         frame: Any = sys._getframe(1)
         while frame and 'importlib' in frame.f_code.co_filename: frame = frame.f_back
@@ -141,7 +142,8 @@ def tremolo_routes(app: Any) -> list[dict[str, Any]]:
         for pattern, function, *_ in routes:
             text = getattr(pattern, 'pattern', pattern)
             if not isinstance(text, bytes): continue # Of an error
-            path = '/' + text.decode().removeprefix('^/+').removesuffix(r'(?:\?.*)?$').removesuffix('(?:/+)?').strip('^$/')
+            plain = text.decode().removesuffix(r'(?:\?.*)?$').removesuffix('(?:/+)?')
+            path = '/' + plain.removeprefix('^/+').strip('^$/')
             if re.search(r'[\\()*+?\[]', path): continue
             found.append({'path': path, 'methods': ['GET', 'POST'], 'takes': []})
             takes = inspect.signature(function).parameters
