@@ -205,14 +205,14 @@ class RedisServer:
         import redis.exceptions as errors
         what, cause = f'the Redis at {self.where}', error.__cause__ or error
         if isinstance(cause, errors.AuthenticationError): # Which the client wraps in a `ConnectionError`
-            return StartError(errno.EACCES, f'{what} does not accept the user or password in its address ({error})')
+            return StartError(errno.EACCES, f'{what} does not accept the user or password in its address: {error}')
         if isinstance(cause, errors.NoPermissionError) or 'ACL failure' in str(error):
             return StartError(errno.EACCES, f'{what} does not allow what rooms need: {error}. Its user needs the '
                                             'keys nbws:*, the channels nbws:*, and the commands of @scripting, '
                                             '@hash, @stream, @pubsub, DEL and EXPIRE')
         if isinstance(error, (errors.ConnectionError, errors.TimeoutError, OSError, asyncio.TimeoutError)):
-            return StartError(errno.ECONNREFUSED, f'{what} does not answer ({str(error) or "in time"}). Is it running, and is the '
-                                    'address right?')
+            return StartError(errno.ECONNREFUSED, f'{what} does not answer ({str(error) or "in time"}). Is it '
+                                                  'running, and is the address right?')
         return StartError(errno.EIO, f'{what} cannot keep rooms: {error}')
 
     async def run(self, script: str, *keys_and_arguments: Any, keys: int) -> Any:
