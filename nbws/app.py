@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from .adapters.detect import as_app
+from .adapters.asgi import settle
 from .adapters.wrapped import Around, ForeignEndpoint, asgi_answer
 from .core.errors import OptionError
 from .core.request import Request
@@ -100,7 +101,8 @@ class App(WebApp):
         "Run the shut-down hooks; called by the transport when all sockets are closed."
         for middleware in self.middlewares:
             if isinstance(middleware, Around):
-                await middleware.settled()
+                await settle(middleware, cancel=False)
+        await settle(self)
         await super().shutdown()
 
     async def __call__(self,

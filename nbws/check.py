@@ -21,6 +21,8 @@ from .app import App
 from .core.request import Request
 from .loading import NothingThere, code_cells
 from .sockets.websocket import WebSocket
+from .web.assets import EXTENSIONS, NETWORK
+from .web.decorators import VERBS
 from .web.options import is_attribute
 
 # %% auto #0
@@ -89,7 +91,7 @@ def our_module(name: str) -> ModuleType | None:
 # %% ../nbs/04_check.ipynb #e9c17b88
 _IN_A_CELL = 'serve(app) in a cell'
 _INSTEAD = {
-    'uvicorn': 'import uvicorn, or serve()', 'HTMX': 'show(app) in a cell', 'ws_client': 'show(app) in a cell',
+    'HTMX': 'show(app) in a cell', 'ws_client': 'show(app) in a cell',
     **dict.fromkeys(('FastJupy', 'JupyUvi', 'JupyUviAsync', 'jupy_app', 'nb_serve', 'nb_serve_async'), _IN_A_CELL),
     'render_ft': 'a component in the last line of a cell is shown',
     'wait_port_free': 'serve(app) moves a server itself',
@@ -101,7 +103,7 @@ def nearest(name: str, known: Sequence[str], where: str) -> str:
     if name in _INSTEAD:
         return _INSTEAD[name]
     near = get_close_matches(name, known, 1, 0.75)
-    return f'did you mean {near[0]}?' if near else f'{where} has nothing by that name'
+    return f'did you mean {near[0]}?' if near else f'{where} has nothing by that name' * bool(where)
 
 # %% ../nbs/04_check.ipynb #552cdeeb
 class Imports(ast.NodeVisitor):
@@ -191,7 +193,9 @@ def unknown_imports(program: Program) -> Iterator[Found]:
         ours = our_name(module)
         here = our_module(ours) if ours else None
         if here is not None and not hasattr(here, name) and not our_module(f'{ours}.{name}'):
-            yield line, f'{module} has a {name}, {ours} has not', nearest(name, dir(here), ours)
+            near = nearest(name, getattr(here, '__all__', None) or dir(here), '')
+            other = f'ft({name.lower()!r}) makes an element of that tag' if name[:1].isupper() else 'nor any like it'
+            yield line, f'{ours} has no {name}', near or other
 
 # %% ../nbs/04_check.ipynb #f941206b
 def unknown_names(program: Program, foreign: bool, # Other packages' stars are there, too
@@ -243,7 +247,7 @@ def called(program: Program, call: ast.Call) -> Any:
         module = our_name(module)
     else:
         stars = [] if name in program.defined else [our_name(m) for m, _ in program.stars if our_name(m)]
-        module = stars[0] if stars else ''
+        module = next((m for m in stars if hasattr(our_module(m), name)), '')
     return getattr(our_module(module), name, None) if module else None
 
 # %% ../nbs/04_check.ipynb #db43d601
@@ -276,6 +280,36 @@ def unknown_keywords(program: Program, tree: ast.AST) -> Iterator[Found]:
             if k.arg and k.arg not in takes and not is_attribute(k.arg):
                 where = 'a column goes behind the name of a database, an attribute into bodykw=; it'
                 yield k.value.lineno, f'{ast.unparse(call.func)}(...) has no {k.arg}=', nearest(k.arg, takes, where)
+
+# %% ../nbs/04_check.ipynb #dbe52c7a
+_VERBS = {*VERBS, 'route', 'rt', 'ws', 'ar'}
+
+def unknown_extensions(program: Program, tree: ast.AST) -> Iterator[Found]:
+    "Extensions of htmx that an app is to load."
+    known = [*EXTENSIONS, *NETWORK]
+    for call in ast.walk(tree):
+        if not isinstance(call, ast.Call) or ast.unparse(call.func).rpartition('.')[2] not in _MAKERS:
+            continue
+        given = [text for k in call.keywords if k.arg == 'exts' for text in ast.walk(k.value)]
+        for text in given:
+            if isinstance(text, ast.Constant) and isinstance(text.value, str) and text.value not in known:
+                near = nearest(text.value, known, '') or 'hdrs=Script(src=...) loads it'
+                yield text.lineno, f"htmx's extension {text.value!r} is not known", near
+
+def _is_handler(function: ast.AST) -> bool:
+    marks = [m.func if isinstance(m, ast.Call) else m for m in getattr(function, 'decorator_list', ())]
+    return any(ast.unparse(m).rpartition('.')[2] in _VERBS for m in marks)
+
+def unknown_parameters(tree: ast.AST) -> Iterator[Found]:
+    "Parameters of handlers for which there is no value."
+    for function in filter(_is_handler, ast.walk(tree)):
+        args: ast.arguments = function.args  # type: ignore[attr-defined]
+        for arg in [*args.args, *args.kwonlyargs]:
+            said = ast.unparse(arg.annotation) if arg.annotation else ''
+            if said in {'list', 'tuple', 'set'}:
+                yield arg.lineno, f'{arg.arg}: {said} does not say what is in it', f'{said}[str]'
+        if args.vararg:
+            yield args.vararg.lineno, f'*{args.vararg.arg}: values are bound by name', f'**{args.vararg.arg}'
 
 # %% ../nbs/04_check.ipynb #82c2a3d1
 @cache
@@ -338,7 +372,8 @@ def unknown(source: ReadFile, program: Program, near: Sequence[Path]) -> Iterato
     stars = {m.rpartition('.')[2] for m, _ in program.stars if not our_name(m)} - _NO_COMPONENTS
     program.defined |= {n for star in stars & set(stems) for n in _names(stems[star])}
     found = [*unknown_imports(program), *unknown_names(program, bool(stars - set(stems))),
-             *unknown_keywords(program, source.tree), *unknown_attributes(program, source.tree)]
+             *unknown_keywords(program, source.tree), *unknown_attributes(program, source.tree),
+             *unknown_extensions(program, source.tree), *unknown_parameters(source.tree)]
     for line, what, instead in sorted(set(found)):
         yield Unknown(source.place(line), what, instead)
 

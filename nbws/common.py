@@ -28,7 +28,7 @@ from hmac import compare_digest
 from inspect import signature
 from operator import attrgetter, itemgetter
 from pathlib import Path
-from types import FunctionType, MethodType, NoneType, SimpleNamespace
+from types import FrameType, FunctionType, MethodType, NoneType, SimpleNamespace
 from typing import Any, Dict, List, Optional, Set, Tuple, Union # noqa: UP035 # Old code has them
 from warnings import warn
 
@@ -39,23 +39,25 @@ from .web.app import check_options
 from .core.data import Headers, UploadFile, set_cookie
 from .core.docments import describe, hide
 from .web.responses import FtResponse, Redirect
-from .web.assets import ASSETS, EXTENSIONS
+from .web.assets import ASSETS, EXTENSIONS, NETWORK
 from .web.decorators import HostRoute
 from .web.files import FileResponse, StaticFiles
 from .web.middleware import Middleware
 from .core.html import *
 from .core.errors import BindError, HTTPException, NbwsError, StartError
 from .core.messages import WebSocketDisconnect
-from .core.request import Request, ScopeView
+from .core.request import Request
 from .core.response import (HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response,
                                 StreamingResponse)
 from .fasthtml.authmw import *
 from .fasthtml.components import *
+from .fasthtml.components import asked_name
 from .fasthtml.core import *
-from .fasthtml.database import NotFoundError, database, tables_of
+from .fasthtml.database import NotFoundError, database, is_of_table, tables_of
 from .fasthtml.js import *
+from .fasthtml.later import error_class
 from .fasthtml.monsterui import make_ours
-from .fasthtml.names import later_names
+from .fasthtml.names import ERRORS, later_names
 from .fasthtml.pico import *
 from .fasthtml.toaster import *
 from .fasthtml.xtend import *
@@ -66,6 +68,8 @@ from .sockets.redis_broker import RedisBroker
 from .sockets.rooms import Room
 from .sockets.websocket import WebSocket
 from .transports.scope import Receive, Scope, Send
+from .ui.chat import ChatInput, ChatList, ChatMessage, StopButton
+from .ui.markdown import Markdown, MarkdownStream, stream_markdown
 
 FastHTML = App
 FastHTMLWithLiveReload = App # `nbws run --reload`, or a notebook, makes pages follow the code
@@ -83,15 +87,14 @@ def fast_app(db_file: Any = None, # A database with tables, by fastlite: the app
              tbls: dict[str, Any] | None = None, # The columns of each table, by its name
              reload_attempts: int = 1, # Has no effect: pages find out when to load again
              reload_interval: int = 1000, # Have no effect: pages find out when to load again
-             **options: Any, # Of `App`; with `db_file` also the columns of the table `items`, or those of each table
+             **options: Any, # Of `App`, and columns of the table `items`, or of each table; without `db_file` no effect
              ) -> Any:
     """An app and its `route`; with a database, each table and the class of its rows, too.
 
     Raises `OptionError` for a keyword that is no parameter and no attribute of `body`.
     """
     parameters = signature(App).parameters.keys()
-    columns = {k: options.pop(k) for k, v in list(options.items())
-               if k not in parameters and (db_file is not None or isinstance(v, type))}
+    columns = {k: options.pop(k) for k, v in list(options.items()) if k not in parameters and is_of_table(k, v)}
     check_options(options.keys() - parameters, 'static_path', 'db_file', 'render', 'tbls')
     app = App(hdrs=hdrs, pico=options.get('default_hdrs', True) if pico is None else pico, **options)
     if static_path is not None:
@@ -127,8 +130,7 @@ def EventStream(s: Any, # An (async) generator of `sse_message`s
 # %% ../nbs/06_common.ipynb #af634db7
 ASGIApp = Callable[[Scope, Receive, Send], Any]
 empty = inspect.Parameter.empty
-fh_cfg = ScopeView(indent=False, auto_id=False, auto_name=True) # Has no effect
-htmx_exts = {name: f'{ASSETS}/{file}' for name, file in EXTENSIONS.items()}
+htmx_exts = {**{name: f'{ASSETS}/{file}' for name, file in EXTENSIONS.items()}, **NETWORK}
 IN_NOTEBOOK = IN_JUPYTER = IN_IPYTHON = 'get_ipython' in vars(__import__('builtins'))
 IN_COLAB = 'google.colab' in sys.modules
 
@@ -137,9 +139,11 @@ globals().update(_LATER)
 
 make_ours(sys.modules[__name__])
 
-def __getattr__(name: str) -> Any:
-    "What makes elements of any tag: `from nbws.common import Marquee`."
-    return tag_named(name)
+def for_frame(name: str, frame: FrameType) -> Any:
+    "What who asks gets: what makes elements of a tag, `from nbws.common import Marquee`; another library's error."
+    return error_class(ERRORS[name], name, frame) if name in ERRORS else asked_name(sys.modules[__name__], name, frame)
+
+def __getattr__(name: str) -> Any: return for_frame(name, sys._getframe(1))
 
 # %% ../nbs/06_common.ipynb #64371767
 __all__ = ['A', 'APIRouter', 'ASGIApp', 'AX', 'Abbr', 'Address', 'Any', 'AnyNow', 'ApiReturn', 'App', 'Area',
@@ -183,7 +187,9 @@ __all__ = ['A', 'APIRouter', 'ASGIApp', 'AX', 'Abbr', 'Address', 'Any', 'AnyNow'
            'vurl', 'warn', 'warnings', 'with_sid']
 
 # %% ../nbs/06_common.ipynb #7de835fa
-__all__ += ['IN_COLAB', 'IN_IPYTHON', 'IN_JUPYTER', *_LATER]
+__all__ += ['IN_COLAB', 'IN_IPYTHON', 'IN_JUPYTER', *_LATER, *ERRORS]
+__all__ += ['ChatInput', 'ChatList', 'ChatMessage', 'Markdown', 'MarkdownStream', 'StopButton',
+            'stream_markdown'] # nbws.ui
 
 # %% ../nbs/06_common.ipynb #151a308d
 hide(App, ('add', 'align', 'answer', 'answer_caught', 'answer_error', 'asgi_answer', 'cell_hooks', 'default_hdrs',
@@ -193,8 +199,8 @@ hide(App, ('add', 'align', 'answer', 'answer_caught', 'answer_error', 'asgi_answ
            'sockets', 'startup', 'startup_hooks', 'successor', 'table', 'wrap'))
 hide(WebSocket, ('accepted', 'answer', 'arriving', 'call_soon', 'change', 'changing', 'closed', 'conn', 'connect',
                  'dispatcher', 'drained', 'early', 'endpoint', 'hand_over', 'handler_thread', 'in_thread', 'joined',
-                 'loop', 'opened', 'outbox', 'pull', 'pulled', 'received', 'say', 'shut', 'source', 'table', 'target',
-                 'thread', 'turn_to', 'waiter', 'wake'))
+                 'loop', 'opened', 'outbox', 'pull', 'pulled', 'received', 'run', 'say', 'shut', 'source', 'table',
+                 'target', 'thread', 'turn_to', 'waiter', 'wake'))
 hide(Request, ('added_headers', 'answered', 'asgi_scope', 'connection', 'decoded_path', 'leave', 'offers_alive',
                'out_headers', 'own_state', 'parsed_cookies', 'parsed_query', 'peer', 'raw_body', 'replace_headers',
                'retarget', 'route', 'route_path', 'since', 'target', 'upgrade', 'vouched'))

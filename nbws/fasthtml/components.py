@@ -8,14 +8,16 @@ from __future__ import annotations
 import dataclasses
 import re
 import sys
+from collections.abc import Iterable
 from functools import partial
 from keyword import iskeyword
 from pathlib import Path
+from types import FrameType, ModuleType
 from typing import Any
 
 from ..core import html
 from ..core.html import Safe, fill_form, find_inputs, ft, ft_html, ft_hx, sse_message
-from .later import Later
+from .later import Later, no_name
 
 # %% auto #0
 __all__ = ['HxPartial', 'htmx_hdrs', 'html_attrs', 'hx_attrs', 'js_evts', 'js_evt_attrs', 'tag_named', 'File', 'fill_dataclass',
@@ -28,10 +30,40 @@ def tag_named(name: str, # 'Sl_button', 'UkIcon', 'Marquee'
     if not name[:1].isupper():
         raise AttributeError(f'no tag is called {name!r}: tags begin with a capital')
     known = getattr(html, name, None)
-    tag = re.sub('(?<=[a-z0-9])(?=[A-Z])', '-', name).replace('_', '-').lower()
-    return known if known is not None else partial(ft, tag)
+    return known if known is not None else partial(ft, _tag_of(name))
 
-def __getattr__(name: str) -> Any: return tag_named(name)
+def _tag_of(name: str) -> str: return re.sub('(?<=[a-z0-9])(?=[A-Z])', '-', name).replace('_', '-').lower()
+
+# %% ../../nbs/fasthtml/07_components.ipynb #792effa0
+_TAGS = frozenset('''
+    acronym applet basefont bgsound big blink center dir font frame frameset image isindex keygen listing marquee
+    menuitem multicol nextid nobr noembed noframes plaintext portal rb rtc selectedcontent spacer tt xmp
+    annotation maction menclose merror mfenced mfrac mi mmultiscripts mn mo mover mpadded mphantom mprescripts mroot
+    mrow ms mspace msqrt mstyle msub msubsup msup mtable mtd mtext mtr munder munderover none semantics'''.split())
+
+def nearest_name(name: str, known: Iterable[str], likeness: float = 0.75) -> str:
+    "The one of them that is spelled most like it; '' if none is."
+    from difflib import get_close_matches
+    return next(iter(get_close_matches(name, known, 1, likeness)), '')
+
+def asked_name(module: ModuleType, name: str, frame: FrameType) -> Any:
+    "What a module has for a name that it does not define: the maker of a tag. Raises `AttributeError`, `ImportError`."
+    if name.startswith('_'): # Python asks for such itself
+        raise AttributeError(f'module {module.__name__!r} has no attribute {name!r}')
+    tag = _tag_of(name)
+    if name[:1].isupper() and (hasattr(html, name) or tag in _TAGS):
+        return tag_named(name)
+    from . import svg
+    if name in svg.TAGS:
+        return getattr(svg, name)
+    known = [*getattr(module, '__all__', ()), *html.__all__, *(n for n in dir(svg) if n[0].isupper())]
+    near = nearest_name(name, known, 0.85 if '-' in tag else 0.75)
+    if name[:1].isupper() and '-' in tag and not near:
+        return tag_named(name)
+    text = f'{module.__name__} has no {name}' + (f': did you mean {near}?' if near else '')
+    raise no_name(text + (f" (HTML has no such tag; ft({tag!r}) makes it)" if name[:1].isupper() else ''), frame)
+
+def __getattr__(name: str) -> Any: return asked_name(sys.modules[__name__], name, sys._getframe(1))
 
 # %% ../../nbs/fasthtml/07_components.ipynb #e027fd03
 def File(fname: Any, # The file
@@ -72,6 +104,10 @@ def store_attr(names: Any = None, # In one text, or a list; by default all
 HxPartial = partial(ft, 'hx-partial')
 
 _all_ = ['fill_form', 'find_inputs', 'ft_html', 'ft_hx', 'sse_message'] # FastHTML's module of this name has them
+
+# %% ../../nbs/fasthtml/07_components.ipynb #cce8a824
+_MADE = {name for name in html.__all__ if name.lower() in html._TAGS} - {'Math', 'Param', 'Strike', 'Svg', 'UL'}
+__all__ += sorted(_MADE)
 
 # %% ../../nbs/fasthtml/07_components.ipynb #373099e3
 def _keyword(name: str) -> str:

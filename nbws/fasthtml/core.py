@@ -15,11 +15,12 @@ from pathlib import Path
 from types import NoneType
 from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit, urlunsplit
+from warnings import warn
 
 from ..core.binding import SPECIAL_NAMES, Source
 from ..core.data import Fields
 from ..core.html import FT, Meta, Script
-from ..core.request import Request
+from ..core.request import Request, ScopeView
 from ..core.response import Response
 from ..core.routing import PATH_TYPES, PathType
 from .later import Later
@@ -33,8 +34,8 @@ from ..web.responses import wants_fragment
 
 # %% auto #0
 __all__ = ['Client', 'htmxsrc', 'fhjsscr', 'surrsrc', 'scopesrc', 'charset', 'viewport', 'cors_allow', 'devtools_loc',
-           'all_meths', 'iframe_scr', 'RouteFuncs', 'APIRouter', 'SyncClient', 'uri', 'decode_uri', 'qp', 'vurl',
-           'reg_re_param', 'parsed_date', 'snake2hyphens', 'nested_name', 'noop_body', 'flat_xt', 'flat_tuple',
+           'all_meths', 'iframe_scr', 'fh_cfg', 'RouteFuncs', 'APIRouter', 'SyncClient', 'uri', 'decode_uri', 'qp',
+           'vurl', 'reg_re_param', 'parsed_date', 'snake2hyphens', 'nested_name', 'noop_body', 'flat_xt', 'flat_tuple',
            'is_full_page', 'get_key', 'form2dict', 'parse_form', 'ApiReturn', 'StaticNoCache', 'StaticImmutable',
            'cancel_on_disconnect', 'until_disconnect', 'add_sig_param', 'into', 'MiddlewareBase', 'signal_shutdown',
            'def_hdrs']
@@ -440,3 +441,18 @@ cors_allow = Middleware(Later('starlette.middleware.cors', 'CORSMiddleware'), al
 devtools_loc = '/.well-known/appspecific/com.chrome.devtools.json'
 all_meths = list(VERBS)
 iframe_scr = Script(src=f'{ASSETS}/height.js')
+
+# %% ../../nbs/fasthtml/09_core.ipynb #083403ac
+class Settings(ScopeView):
+    "FastHTML's settings of elements. None has an effect; one that would have is warned of, where it is set."
+    def __setitem__(self, name: str, value: Any) -> None: self._put(name, value)
+    def __setattr__(self, name: str, value: Any) -> None: self._put(name, value)
+
+    def _put(self, name: str, value: Any) -> None:
+        if name != 'indent' and self.get(name) != value:
+            warn(f'fh_cfg[{name!r}] has no effect here: id=True gives an element an id, functions of your own make '
+                 'elements in another way', stacklevel=3)
+        super().__setitem__(name, value)
+
+# %% ../../nbs/fasthtml/09_core.ipynb #1fe3c0c6
+fh_cfg = Settings(indent=False, auto_id=False, auto_name=True)

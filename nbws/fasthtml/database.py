@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import Enum
 from typing import Any
 
 from .later import Later
@@ -33,6 +34,20 @@ def database(path: Any, # The file; ':memory:' for none
              ) -> Any:
     "A database of fastlite's."
     return _fastlite('database')(path, wal=wal)
+
+# %% ../../nbs/fasthtml/10_database.ipynb #47d5f9e4
+_CREATE = frozenset('''pk foreign_keys column_order not_null defaults hash_id hash_id_columns extracts if_not_exists
+    replace ignore transform strict'''.split())
+_OF_TYPES = {'builtins', 'datetime', 'decimal', 'uuid', 'typing', 'types'}
+
+def is_of_table(name: str, value: Any) -> bool:
+    "Whether a keyword of `fast_app` that no app has describes a table: a column's type, a table, an option."
+    if isinstance(value, dict): # The columns of a table of this name
+        return bool(value) and all(k == 'render' or is_of_table(k, v) for k, v in value.items())
+    if isinstance(value, type):
+        return value.__module__ in _OF_TYPES or issubclass(value, Enum)
+    said = isinstance(value, str) and value.isupper() or type(value).__module__ in {'types', 'typing'}
+    return name in _CREATE or said # 'TEXT', int | None
 
 # %% ../../nbs/fasthtml/10_database.ipynb #fae59c4a
 def tables_of(file: Any, # The database's

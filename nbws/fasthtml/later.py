@@ -5,7 +5,10 @@
 # %% ../../nbs/fasthtml/00_later.ipynb #2e5994ca
 from __future__ import annotations
 
+import opcode
+import sys
 from importlib import import_module
+from types import CodeType, FrameType
 from typing import Any, NoReturn
 
 from ..core.errors import NbwsError
@@ -28,9 +31,9 @@ class Later:
     later_thing: Any
     def __init__(self,
                  module: str, # Where it stands
-                 name: str, # What it is called there
+                 name: str = '', # What it is called there; '': the module itself
                  ) -> None:
-        vars(self).update(__module__=module, __name__=name, __qualname__=name)
+        vars(self).update(__module__=module, __name__=name, __qualname__=name or module)
 
     @property
     def __later__(self) -> Any:
@@ -39,9 +42,10 @@ class Later:
         if 'later_thing' not in found:
             module, name = found['__module__'], found['__name__']
             try:
-                found['later_thing'] = getattr(import_module(module), name)
+                found['later_thing'] = getattr(import_module(module), name) if name else import_module(module)
             except (ImportError, AttributeError) as e:
-                missing(name, module.partition('.')[0], '' if isinstance(e, ModuleNotFoundError) else f' here ({e})')
+                why = '' if isinstance(e, ModuleNotFoundError) else f' here ({e})'
+                missing(name or module, module.partition('.')[0], why)
         return found['later_thing']
 
     def __getattr__(self, name: str) -> Any:
@@ -67,3 +71,33 @@ class Later:
 def real(thing: Any) -> Any:
     "The thing that a name stands for; anything else as it is."
     return thing.__later__ if isinstance(thing, Later) else thing
+
+# %% ../../nbs/fasthtml/00_later.ipynb #29dbc097
+def _names(code: CodeType, name: str) -> bool:
+    return name in code.co_names or any(_names(c, name) for c in code.co_consts if isinstance(c, CodeType))
+
+def _is_named(frame: FrameType | None, name: str) -> bool:
+    "Does who asks name it, or a module that is being imported meanwhile?"
+    asks = frame
+    while frame is not None:
+        if (frame is asks or frame.f_code.co_name == '<module>') and _names(frame.f_code, name):
+            return True
+        frame = frame.f_back
+    return False
+
+def error_class(module: str, name: str, frame: FrameType) -> Any:
+    "Another library's error for who asks: the class, or what stands for it where they do not name it."
+    in_cells = 'get_ipython' in vars(sys.modules['builtins'])
+    if not (in_cells or module in sys.modules or _is_named(frame, name)):
+        return Later(module, name)
+    try:
+        return getattr(import_module(module), name)
+    except ImportError:
+        def init(self: Any, *args: Any, **options: Any) -> NoReturn: missing(name, module.partition('.')[0])
+        return type(name, (Exception,), {'__module__': module, '__init__': init})
+
+# %% ../../nbs/fasthtml/00_later.ipynb #2bcc0345
+def no_name(text: str, frame: FrameType) -> AttributeError | ImportError:
+    "The error for who asks a module for a name that it has not."
+    asks = opcode.opname[frame.f_code.co_code[frame.f_lasti]] if frame.f_lasti >= 0 else ''
+    return (ImportError if asks == 'IMPORT_FROM' else AttributeError)(text)

@@ -56,14 +56,13 @@ THEIRS = {
     'starlette.middleware.sessions': '''SessionMiddleware''',
     'starlette.middleware.cors': '''CORSMiddleware''',
     'starlette.middleware.authentication': '''AuthenticationMiddleware''',
-    'starlette.authentication': '''AuthCredentials AuthenticationBackend AuthenticationError SimpleUser requires''',
+    'starlette.authentication': '''AuthCredentials AuthenticationBackend SimpleUser requires''',
     'starlette.middleware.httpsredirect': '''HTTPSRedirectMiddleware''',
     'starlette.middleware.trustedhost': '''TrustedHostMiddleware''',
     'starlette.requests': '''HTTPConnection''',
     'starlette._utils': '''is_async_callable''',
     'starlette.convertors': '''CONVERTOR_TYPES Convertor StringConvertor register_url_convertor''',
     'starlette.routing': '''Host Match Mount Route Router WebSocketRoute compile_path''',
-    'starlette.exceptions': '''WebSocketException''',
     'starlette.endpoints': '''HTTPEndpoint WebSocketEndpoint''',
     'starlette.config': '''Config''',
     'starlette.datastructures': '''CommaSeparatedStrings FormData Secret State URLPath''',
@@ -73,8 +72,10 @@ THEIRS = {
     'fastlite': 'Database',
 }
 RENAMED = {'JSONResponseOrig': 'JSONResponse'}
+ERRORS = {'AuthenticationError': 'starlette.authentication', 'WebSocketException': 'starlette.exceptions'}
 
 # %% ../../nbs/fasthtml/01_names.ipynb #e9cc5ac4
 def later_names() -> dict[str, Any]:
     "Each name with what stands for it."
-    return {name: Later(module, RENAMED.get(name, name)) for module, names in THEIRS.items() for name in names.split()}
+    each = {name: Later(module, RENAMED.get(name, name)) for module, names in THEIRS.items() for name in names.split()}
+    return {**each, 'uvicorn': Later('uvicorn')} # Which came with the star of FastHTML's early versions

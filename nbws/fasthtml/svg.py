@@ -156,4 +156,4 @@ def SvgInb(*children: Any, **attrs: Any, # As of `Svg`
     return Svg(*children, **attrs), HtmxResponseHeaders(reselect='svg>*')
 
 # %% ../../nbs/fasthtml/05_svg.ipynb #b4cb9b92
-__all__ += TAGS
+__all__ += ['Template', *TAGS] # FastHTML's module of this name has a template, too

@@ -238,8 +238,7 @@ class SocketInput:
     def handle(self, events: list[Event]) -> None:
         "Hand messages to the receiver, and answer the rest."
         conn, out = self.conn, self.conn.out
-        if out.held is None:
-            out.held = b'' # What is sent meanwhile leaves together
+        out.collect()
         if self._announced and events:
             self._announce(0)
         received = self._answer if conn.alive else self.receiver.received

@@ -442,7 +442,7 @@ class Assembler:
 # %% ../../nbs/server/00_frames.ipynb #8cb3bcc2
 class Decoder:
     "Turns what a client sends into events; keeps half-received frames and messages. Nothing is read or written here."
-    __slots__ = ('limit', 'more', 'partial', '_others', '_data', '_at')
+    __slots__ = ('limit', 'more', 'partial', '_others', '_data', '_at', '_idle')
 
     def __init__(self,
                  limit: int = 10 * 2**20, # Bytes that a message may have, decompressed
@@ -452,6 +452,7 @@ class Decoder:
         self.more = False # The budget ran out, or enough was done at once: `feed(b'')` goes on
         self.partial = 0 # Bytes of memory that a message takes that has not ended
         self._data, self._at = b'', 0 # Not yet decoded, from here
+        self._idle = True # Nothing is half received
 
     @property
     def inflater(self) -> Inflater | None:
@@ -466,6 +467,18 @@ class Decoder:
              budget: int = 64, # Events to return at the most
              ) -> list[Event]:
         "The events that are complete now, in order. After a `Close` or a `Failure` nothing is decoded any more."
+        size = len(data) - 6
+        if 0 <= size < 126 and self._idle and data[1] == size + 128 and size <= self.limit: # A message, and no more
+            try:
+                if data[0] == 0x81:
+                    return [websocket_mask(data[2:6], data[6:]).decode()]
+                if data[0] == 0x82:
+                    return [websocket_mask(data[2:6], data[6:])]
+            except UnicodeDecodeError:
+                pass # `_feed` says so
+        return self._feed(data, budget)
+
+    def _feed(self, data: bytes, budget: int) -> list[Event]:
         events: list[Event] = []
         data, at, others, limit = self._data + data, self._at, self._others, self.limit
         if others.ended:
@@ -493,12 +506,14 @@ class Decoder:
             events.append(others.fail(e))
         if at == end and not (others.busy or others.taken):
             self._data, self._at, self.more, self.partial = b'', 0, False, 0
+            self._idle = not others.ended
         else:
             self._keep(data, at, len(events) >= budget)
         return events
 
     def _keep(self, data: bytes, at: int, full: bool) -> None:
         others = self._others
+        self._idle = False
         self.more = at < len(data) and (full or others.spent) and not others.ended
         others.renew()
         if self.more:

@@ -33,12 +33,12 @@ class Flushable(Protocol):
 # %% ../../nbs/server/04_output.ipynb #a4c7d42a
 class WriteQueue:
     "What waits to be written at the end of this turn of the loop, in order of asking. On the server's loop only."
-    __slots__ = ('loop', 'quiet', 'broadcast', 'groups', '_waiting')
+    __slots__ = ('loop', 'batches', 'broadcast', 'groups', '_waiting')
 
     def __init__(self, loop: asyncio.AbstractEventLoop,
-                 quiet: bool = False, # Writing to a transport that is closed logs nothing: uvloop's, without TLS
+                 batches: bool = False, # The transports collect, too: uvloop's, without TLS
                  ) -> None:
-        self.loop, self.quiet = loop, quiet
+        self.loop, self.batches = loop, batches
         self.broadcast: PendingBroadcast | None = None # The last one of this turn
         self.groups: dict[int, TransportGroup] = {} # By what is agreed on for compression; 0: nothing
         self._waiting: list[Flushable] = []
@@ -87,6 +87,11 @@ class OutputBuffer:
             self.held = b''
         elif not held:
             self.queue.later(self)
+
+    def collect(self) -> None:
+        "What is written from now on leaves together, until nothing was or the turn ends."
+        if self.held is None and not self.queue.batches:
+            self.held = b''
 
     def flush(self) -> None:
         "Write what was collected, and collect no more."
@@ -211,7 +216,7 @@ class TransportGroup:
             at_once = pending is None and len(transports) < FEW
             if at_once:
                 queue.flush() # What was collected was said before
-            pending = queue.broadcast = PendingBroadcast(transports, queue.quiet)
+            pending = queue.broadcast = PendingBroadcast(transports, queue.batches)
             queue.later(pending)
         pending.frames.append(wire)
         pending.size += len(wire)

@@ -60,7 +60,7 @@ class ParkedTask:
 
 # %% ../../nbs/sockets/02_workers.ipynb #c83e8d86
 @coroutine
-def _rest_of(job: Coroutine[Any, Any, Any], waits_for: Any) -> Generator[Any, Any, None]:
+def rest_of(job: Coroutine[Any, Any, Any], waits_for: Any) -> Generator[Any, Any, Any]:
     "The rest of a coroutine whose first step was made elsewhere; `waits_for` is what that step yielded."
     while True:
         try:
@@ -69,8 +69,8 @@ def _rest_of(job: Coroutine[Any, Any, Any], waits_for: Any) -> Generator[Any, An
             step, value = job.throw, e
         try:
             waits_for = step(value)
-        except StopIteration:
-            return
+        except StopIteration as e:
+            return e.value
 
 # %% ../../nbs/sockets/02_workers.ipynb #ffe9816e
 class Workers:
@@ -99,21 +99,28 @@ class Workers:
     def start(self, job: Coroutine[Any, Any, Any], # Raises nothing: what it does is reported as an error of nbws
               ) -> asyncio.Task[None] | None:
         "Run `job` now up to its first wait. Returns None if it has ended, else the task that goes on with it."
+        return self.begin(_itself, job)
+
+    def begin(self, function: Callable[[Any], Coroutine[Any, Any, Any] | None], # Returns what is left to be awaited
+              item: Any, # Its argument
+              ) -> asyncio.Task[None] | None:
+        "The same for a function, which is called now; a coroutine is made only where it has to wait."
         if self.budget:
             self.budget.spend()
         if not self._parked:
             if not (self._parking or self.closing):
                 self._parking = True # One at a time: it parks in the next turn
                 self._task(self._park(ParkedTask(self.loop)))
-            return self._task(_guarded(job))
+            return self._task(_called(function, item))
         parked = self._parked.pop()
         try:
             _enter_task(self.loop, parked.task)
         except RuntimeError: # Another task is running
             self._parked.append(parked)
-            return self._task(_guarded(job))
+            return self._task(_called(function, item))
         try:
-            parked.job = _rest_of(job, parked.context.run(job.send, None))
+            if (job := parked.context.run(function, item)) is not None:
+                parked.job = rest_of(job, parked.context.run(job.send, None))
         except (StopIteration, asyncio.CancelledError):
             pass # It has ended
         except BaseException as e:
@@ -182,6 +189,15 @@ class Workers:
 log = logging.getLogger('nbws')
 _LOCAL = threading.local()
 _enter_task, _leave_task = asyncio.tasks._enter_task, asyncio.tasks._leave_task
+
+def _itself(job: Coroutine[Any, Any, Any]) -> Coroutine[Any, Any, Any]: return job
+
+async def _called(function: Callable[[Any], Coroutine[Any, Any, Any] | None], item: Any) -> None:
+    try:
+        if (job := function(item)) is not None:
+            await job
+    except BaseException as e:
+        _escaped(e)
 
 async def _guarded(job: Coroutine[Any, Any, Any]) -> None:
     try:

@@ -29,7 +29,7 @@ from .locks import ServerLock
 from .options import DEFAULTS, settled, tls_of
 from .requests import Context
 from .routing import functions_of, moved, routes_of
-from .running import Address, Runner, handed_on, run_in_cell
+from .running import Address, Runner, handed_on, run_in_cell, run_other
 from .websocket import TremoloWebSocket
 from ..web.app import of
 from ..web.assets import ASSETS
@@ -44,6 +44,7 @@ class Mounted:
                  prefix: str, # Without a slash at its end
                  ) -> None:
         self.app, self.prefix = app, prefix
+        self.parts: Prefix = tuple(p.encode() for p in prefix.split('/') if p)
 
     def add(self, *routes: Route) -> None:
         "Let the other app answer with these, too. From any thread."
@@ -52,12 +53,12 @@ class Mounted:
     def include(self, part: Tremolo) -> None:
         "Make routes and hooks of a part those of the other app, too. From any thread."
         self.add(*[r for r in part.table if not r.path.startswith(ASSETS)])
-        prefix = tuple(p.encode() for p in self.prefix.split('/') if p)
-        self.app.request_hooks.include(prefix, part.request_hooks)
+        self.app.request_hooks.include(self.parts, part.request_hooks)
         self.app.runner.include(part.runner)
         for name, hooks in part.hooks.items():
             for hook in hooks:
-                self.app.occasions.insert(hook, name)
+                if hook not in self.app.hooks[name]:
+                    self.app.occasions.insert(hook, name)
 
 # %% ../../nbs/tremolo/17_app.ipynb #8cc3aa7c
 class Tremolo(OccasionDecorators, RequestDecorators, App):
@@ -124,6 +125,19 @@ class Tremolo(OccasionDecorators, RequestDecorators, App):
             return super().mount(prefix, app, name)
         app.mounted = Mounted(self, prefix.rstrip('/'))
         app.mounted.include(app)
+
+    def add_hook(self, func: Any, name: str = 'worker_start', priority: int = 999) -> None:
+        "Run `func` at an occasion; a start hook at once where the app is served. Raises `ValueError`."
+        super().add_hook(func, name, priority)
+        if self.mounted:
+            self.mounted.app.add_hook(func, name, priority)
+
+    def add_middleware(self, func: Any,
+                       name: str = 'request', priority: int = 999, *, kwargs: Any = None, prefix: Prefix = ()) -> None:
+        "Run `func` around handlers, as `RequestDecorators` says, also where this app is mounted."
+        super().add_middleware(func, name, priority, kwargs=kwargs, prefix=prefix)
+        if self.mounted:
+            self.mounted.app.add_middleware(func, name, priority, kwargs=kwargs, prefix=self.mounted.parts + prefix)
 
     def middleware(self, name: Any, # request or response; or a function of (request, call_next), as for `App`
                    *args: Any, priority: int = 999) -> Any:
@@ -206,10 +220,18 @@ class Tremolo(OccasionDecorators, RequestDecorators, App):
         "Another address to serve at, for `run`. Says whether it is new. Raises `OptionError`."
         return (self.mounted.app if self.mounted else self).runner.listen(port, host, options)
 
+    async def serve(self, host: str, port: int, *, sock: Any = None, # A socket that is bound, in place of both
+                    backlog: int = 100, **options: Any, # Those of `run`
+                    ) -> None:
+        "Serve on the running loop until this is cancelled. Raises `StartError` and `OptionError`."
+        self.context.options.update(options)
+        await self.runner.serve(host, port, sock, {**options, 'backlog': backlog})
+
     def run(self, # type: ignore[override]
             host: Any = None, # Where to listen; None: where `listen` says
             port: int = 0,
             *,
+            app: object = None, # Serve this instead: an application of another kind, or 'module:app'
             worker_num: int = 1, # Processes; 0: the same as 1, negative: one for each core
             reload: bool = False, # Start again when a source file changes
             ssl: dict[str, Any] | None = None, # cert, key, password: paths of PEM files, and the key's password
@@ -225,6 +247,8 @@ class Tremolo(OccasionDecorators, RequestDecorators, App):
         self.context.options.update(options)
         if LOADING.active:
             return None # `nbws run` serves it
+        if app is not None:
+            return run_other(app, host, port, worker_num, reload, ssl, options)
         if self.mounted:
             raise RuntimeError('cannot run this app. mounted somewhere?')
         if o['debug']:

@@ -138,4 +138,4 @@ def call_for(app: HookedApp, request: Request) -> TremoloCall:
     if found is not None:
         return found
     connection = request.connection or ConnectionContext(app, request.client, known=False)
-    return keep_call(TremoloCall(app, request, connection, app.request_hooks.prefix_of(request.target)))
+    return keep_call(TremoloCall(app, request, connection, app.request_hooks.prefix_of(request.path)))

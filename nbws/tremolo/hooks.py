@@ -119,10 +119,10 @@ class RequestHooks:
         theirs = {prefix + inner: stage for inner, stage in other.stages.items() if any(stage.values())}
         self.stages = {**self.stages, **theirs}
 
-    def prefix_of(self, target: bytes, # A request's
+    def prefix_of(self, path: str, # A request's, percent-decoded: what routes match
                   ) -> Prefix:
         "The longest prefix of a path that has hooks of its own."
-        parts = tuple(p for p in target.partition(b'?')[0].split(b'/') if p)
+        parts = tuple(p.encode('utf-8', 'surrogatepass') for p in path.split('/') if p)
         return next((parts[:n] for n in range(len(parts), 0, -1) if parts[:n] in self.stages), ())
 
     async def run(self, name: str, x: TremoloCall) -> Any:

@@ -32,7 +32,10 @@ CDN = {'htmx.min.js': f'{NPM}htmx.org@2/dist/htmx.min.js', 'ws.js': f'{NPM}htmx-
        'css-scope-inline.js': f'{NPM}css-scope-inline@1/script.js',
        'transfer-encoding-chunked.js': f'{NPM}htmx-ext-transfer-encoding-chunked@0.4/transfer-encoding-chunked.js',
        **{f: f'{NPM}htmx-ext-{e}@2/dist/{f}' for e, f in EXTENSIONS.items() if f == f'{e}.min.js'}}
-HTMX4 = f'{NPM}htmx.org@4.0.0-beta6/dist/htmx.min.js'
+HTMX4 = f'{NPM}htmx.org@4/dist/htmx.min.js'
+NETWORK = {'debug': f'{NPM}htmx-ext-debug@2/debug.js', # Extensions that no set-up brings; of the names with a 4 htmx 4
+           **{name: f'{NPM}htmx.org@4/dist/ext/hx-{name.rstrip("4")}.min.js'
+              for name in ('ws4', 'sse4', 'live', 'multipart')}}
 STATIC = Path(__path__[0])/'static'
 
 # %% ../../nbs/web/03_assets.ipynb #301bfa96

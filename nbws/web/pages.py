@@ -5,17 +5,18 @@
 # %% ../../nbs/web/15_pages.ipynb #e0d28332
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..core.binding import SPECIAL_NAMES, Source
-from ..core.html import Link, Meta, Safe, Script, document, is_document, render
+from ..core.html import Link, Meta, Safe, Script, document, is_document, is_element, render
 from ..core.errors import NbwsError
 from ..core.request import Request
-from .assets import ASSETS, EXTENSIONS, HTMX4, asset
+from .assets import ASSETS, EXTENSIONS, HTMX4, NETWORK, asset
 
 # %% auto #0
-__all__ = []
+__all__ = ['with_display']
 
 # %% ../../nbs/web/15_pages.ipynb #eee12c5b
 class Pages:
@@ -24,7 +25,7 @@ class Pages:
                  title: str = '', # Of pages without one
                  hdrs: Iterable[Any] = (), # Elements for the head of every page
                  ftrs: Iterable[Any] = (), # Elements for the end of every body
-                 exts: Iterable[str] = (), # htmx extensions: ws, sse, morph
+                 exts: Iterable[str] = (), # htmx extensions: ws, sse, morph...
                  htmx: bool = True, # Load htmx
                  default_hdrs: bool = True, # charset, viewport and htmx
                  body_wrap: Callable[..., Any] | None = None, # Wraps the content of every page
@@ -39,8 +40,11 @@ class Pages:
         self.htmx, self.default_hdrs, self.body_wrap = htmx, default_hdrs, body_wrap
         self.htmlkw, self.bodykw = htmlkw or {}, bodykw or {}
         self._heads: dict[str, tuple[list[Any], Safe]] = {} # By prefix: of these `hdrs`
-        if unknown := [e for e in self.exts if e not in EXTENSIONS]:
-            raise NbwsError(f'the htmx extension {unknown[0]!r} is not known: {", ".join(EXTENSIONS)} are; '
+        if htmx4: # Which has its own
+            self.exts = [f'{e}4' if f'{e}4' in NETWORK else e for e in self.exts]
+        known = [*EXTENSIONS, *NETWORK]
+        if unknown := [e for e in self.exts if e not in known]:
+            raise NbwsError(f'the htmx extension {unknown[0]!r} is not known: {", ".join(known)} are; '
                             'add others by hdrs=Script(src=...)')
 
     def head(self, prefix: str, # The visitor's, of a request
@@ -61,16 +65,18 @@ class Pages:
         if self.default_hdrs:
             viewport = 'width=device-width, initial-scale=1, viewport-fit=cover'
             parts += [Meta(charset='utf-8'), Meta(name='viewport', content=viewport)]
-        if not self.htmx:
+        if not (self.htmx or self.htmx4):
             return parts + self._surreal(prefix)
         if 'ws' in self.exts:
             parts.append(Script(src=f'{prefix}{ASSETS}/sockets.js', data_rooms=True)) # Before htmx
         if 'sse' in self.exts:
             parts.append(asset('streams.js', prefix))
         if self.default_hdrs:
+            dashes = [Meta(name='htmx-config', content='{"metaCharacter": "-"}')] if self.htmx4 else [] # hx-on-click
             htmx = Script(src=HTMX4) if self.htmx4 else asset('htmx.min.js', prefix)
-            parts += [htmx, asset('fasthtml.js', prefix)]
-        return parts + self._surreal(prefix) + [asset(EXTENSIONS[e], prefix) for e in self.exts]
+            parts += [*dashes, htmx, asset('fasthtml.js', prefix)]
+        return parts + self._surreal(prefix) + [Script(src=NETWORK[e]) if e in NETWORK else asset(EXTENSIONS[e], prefix)
+                                                for e in self.exts]
 
     def _surreal(self, prefix: str) -> list[Any]:
         names = ('surreal.js', 'css-scope-inline.js') if self.surreal and self.default_hdrs else ()
@@ -90,8 +96,19 @@ class Pages:
         if self.canonical:
             address = str(getattr(request.own_state, 'canonical', request.url)).replace('http://', 'https://', 1)
             hdrs = [*(self.hdrs if hdrs is None else hdrs), Link(rel='canonical', href=address)]
-        return document(content, title=self.title, hdrs=self.head(request.root_path, hdrs), ftrs=ftrs,
+        html = document(content, title=self.title, hdrs=self.head(request.root_path, hdrs), ftrs=ftrs,
                         htmlkw=htmlkw, bodykw=bodykw)
+        return html if '/fasthtml.js' in html[:4096] else with_display(html, request.root_path)
+
+# %% ../../nbs/web/15_pages.ipynb #980173ea
+def with_display(html: str, # A page without the usual head
+                 prefix: str) -> str:
+    "The same, with what draws the figures in it, if there are any."
+    if '<nbws-display' not in html or '/fasthtml.js' in html:
+        return html
+    head = re.search('<head[^>]*>', html)
+    at = head.end() if head else html.index('<nbws-display')
+    return html[:at] + render(asset('fasthtml.js', prefix)) + html[at:]
 
 # %% ../../nbs/web/15_pages.ipynb #d7b0750c
 def wrapped(wrap: Callable[..., Any], # Takes the content, and the request if it wants
@@ -99,7 +116,7 @@ def wrapped(wrap: Callable[..., Any], # Takes the content, and the request if it
     "The content of a page with what an app puts around it; what belongs in the head stays outside."
     from inspect import signature
     parts = content if isinstance(content, tuple) else (content,)
-    head = [part for part in parts if getattr(part, 'tag', None) in ('title', 'meta', 'link', 'style', 'base')]
+    head = [part for part in parts if is_element(part) and part.tag in ('title', 'meta', 'link', 'style', 'base')]
     body = tuple(part for part in parts if not any(part is h for h in head))
     takes = len(signature(wrap).parameters)
     return (*head, wrap(body, request) if takes > 1 else wrap(body))

@@ -187,19 +187,43 @@ OBJECTS = b'[' + b'{},' * (MIB // 3 - 20) + b'{}]'  # Just under 1 MiB
 
 def crowded_bodies(to: Target, end: float) -> int:
     "2. JSON of 350,000 objects in 1 MiB, one after the other."
-    def one() -> None:
-        while time.monotonic() < end:
-            s = to.connect()
-            s.sendall(to.head('POST', '/json', 'Content-Type: application/json', f'Content-Length: {len(OBJECTS)}'))
-            until_full_once(s, OBJECTS, end)
-            s.close()
-            to.held.remove(s)
-    return together(2, one)
+    return posts(to, end, 2, '/json', 'application/json', OBJECTS)
 
 
 def crowded_messages(to: Target, end: float) -> int:
     "2. The same as messages."
     return together(2, lambda: until_full(to.websocket('/said'), frame(1, b'{"data":' + OBJECTS + b'}'), end))
+
+
+ESCAPED = b'a=' + b'%41' * (MIB // 3 - 10)
+CUT = b'["' + rb'\ud83d' * (MIB // 6 - 10) + b'"]'
+
+
+def posts(to: Target, end: float, n: int, path: str, kind: str, body: bytes) -> int:
+    "So many at a time post this, again and again."
+    def one() -> None:
+        while time.monotonic() < end:
+            s = to.connect()
+            s.sendall(to.head('POST', path, f'Content-Type: {kind}', f'Content-Length: {len(body)}'))
+            until_full_once(s, body, end)
+            s.close()
+            to.held.remove(s)
+    return together(n, one)
+
+
+def escaped_forms(to: Target, end: float) -> int:
+    "2. Ten at once post a form of 1 MiB that is all percent signs."
+    return posts(to, end, 10, '/form', 'application/x-www-form-urlencoded', ESCAPED)
+
+
+def escaped_bodies(to: Target, end: float) -> int:
+    "2. Ten at once post JSON of 1 MiB that is all escapes of half a character."
+    return posts(to, end, 10, '/json', 'application/json', CUT)
+
+
+def escaped_messages(to: Target, end: float) -> int:
+    "2. Such JSON as messages, of ten sockets at once."
+    return together(10, lambda: until_full(to.websocket('/said'), frame(1, b'{"data":' + CUT + b'}'), end))
 
 
 def small_chunks(to: Target, end: float) -> int:
@@ -313,8 +337,9 @@ def rooms(to: Target, end: float) -> int:
 
 
 ABUSES = (inflated_messages, small_messages, fragments, refused_messages, many_fields, deep_json, crowded_bodies,
-          crowded_messages, small_chunks, trailers, unread_pongs, unread_echoes, unread_answers, pipelined_requests,
-          ask_and_leave, slow_bodies, held_threads, hostile_paths, rooms)
+          crowded_messages, escaped_forms, escaped_bodies, escaped_messages, small_chunks, trailers, unread_pongs,
+          unread_echoes, unread_answers, pipelined_requests, ask_and_leave, slow_bodies, held_threads, hostile_paths,
+          rooms)
 SERVERS = ('own', 'asgi', 'uvicorn', 'proxied', 'aiohttp', 'starlette')
 OURS = ('own', 'asgi', 'proxied')
 HERE_TOO = (*OURS, 'uvicorn')  # In the same environment, so that `asgi` and `uvicorn` are one uvicorn

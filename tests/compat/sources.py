@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 LIST = Path(__file__).with_name('applications.txt')
+NBWS = Path(__file__).parents[2]
 
 
 class Application(NamedTuple):
@@ -30,6 +31,16 @@ def applications() -> list[Application]:
             path, _, why = line.strip().partition(' | ')
             found.append(Application(repository, commit, path, why))
         else: repository, commit = line.split()
+    return found
+
+
+def on_purpose(kind: str, # raw or suite
+               ) -> dict[str, str]:
+    "What of Tremolo differs on purpose, by its name, and how: the row of the table in front."
+    found: dict[str, str] = {}
+    for line in Path(__file__).with_name('tremolo.txt').read_text().splitlines():
+        what, _, how = line.partition(' | ')
+        if what.startswith(f'{kind}: '): found[what.removeprefix(f'{kind}: ').strip()] = how
     return found
 
 

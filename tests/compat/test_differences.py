@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 from bound import BOUND
 
+from nbws import common
 from nbws.common import (Div, FastHTML, HtmxResponseHeaders, MarkdownJS, P, Title, add_toast, cookie, fast_app, serve,
                          to_xml)
 from nbws.core.errors import OptionError, SignatureError
@@ -260,6 +261,41 @@ def test_a_misspelt_attribute_is_an_error() -> None:
 @row('hx_reselect')
 def test_the_name_of_a_response_field() -> None:
     assert HtmxResponseHeaders(hx_reselect='a').k == HtmxResponseHeaders(reselect='a').k == 'HX-Reselect'
+
+
+@row('slips among tags')
+def test_a_slip_is_no_tag() -> None:
+    for module in ('nbws.common', 'nbws.components', 'nbws.core'):
+        with pytest.raises(ImportError, match='no Beforware'): exec(f'from {module} import Beforware', {})
+        names: dict[str, Any] = {}
+        exec(f'from {module} import Sl_button, Marquee, Mrow, UkIcon, LinearGradient', names)
+        made = ''.join(to_xml(names[n]()) for n in ('Sl_button', 'Marquee', 'Mrow', 'UkIcon', 'LinearGradient'))
+        assert re.findall(r'<([\w-]+)>', made) == ['sl-button', 'marquee', 'mrow', 'uk-icon', 'linearGradient']
+    with pytest.raises(AttributeError, match='did you mean Beforeware'): _ = common.Beforware
+    assert to_xml(common.ft('channel')) == '<channel></channel>'
+
+
+@row('keywords of no table')
+def test_what_is_no_column_is_refused(tmp_path: Path) -> None:
+    class Guard: ...
+    assert len(fast_app(id=int, name=str, pk='id')) == 2 # Columns, though there is no database
+    for database in (None, str(tmp_path/'a.db')):
+        for guard in (Guard, Guard(), lambda request: None, [Guard]):
+            with pytest.raises(OptionError, match="'before'"): fast_app(database, befor=guard, id=int, pk='id')
+
+
+@row('settings of elements')
+def test_a_setting_of_elements_is_warned_of() -> None:
+    with pytest.warns(UserWarning, match="fh_cfg\\['auto_id'\\] has no effect"): common.fh_cfg['auto_id'] = True
+    with pytest.warns(UserWarning, match='ft_cls'): common.fh_cfg.ft_cls = Div
+    common.fh_cfg.indent = True
+    assert to_xml(P()) == '<p></p>'
+    assert P(id=True).id
+
+
+@row('lists among children')
+def test_a_list_is_its_elements() -> None:
+    assert to_xml(Div('x', [P('a'), [P('b')]], [])) == '<div>x<p>a</p><p>b</p></div>'
 
 
 @row('toast kinds')

@@ -253,4 +253,7 @@ def test_address_of_a_page_and_an_htmx_of_tomorrow() -> None:
         page = client.get('/a?b=1').text
         assert '<link rel="canonical" href="https://localhost/a?b=1">' in page
         assert 'htmx.org@4' in page and '/_nbws/htmx.min.js' not in page
+    both = str(FastHTML(htmx=False, htmx4=True, exts=['ws', 'multipart']).pages.head(''))
+    assert [s for s in ('htmx.org@4', 'hx-ws.min.js', 'hx-multipart.min.js') if s not in both] == []
+    assert '/_nbws/ws.js' not in both and 'sockets.js' not in both
     assert to_xml(*common.def_hdrs()).count('<script') == 4

@@ -69,6 +69,55 @@ def test_a_later_name_among_bases_annotations_and_checks() -> None:
     with Client(app) as client: assert client.get('/2026-11-28').text == '2026-11-28'
 
 
+def test_errors_of_another_library_can_be_caught() -> None:
+    catch = """try: raise AuthenticationError('x')
+except WebSocketException: print('another')
+except AuthenticationError as e: print(type(e).__module__)"""
+    def run(*lines: str) -> str:
+        told = subprocess.run([sys.executable, '-W', 'ignore', '-c', '\n'.join(lines)], capture_output=True, text=True,
+                              timeout=BOUND)
+        assert not told.returncode, told.stderr
+        return told.stdout.strip()
+    for module in ('nbws.common', 'nbws.core', 'nbws.starlette'):
+        assert run(f'from {module} import *', catch) == 'starlette.authentication'
+    assert run('import nbws.common as fh', catch.replace('Auth', 'fh.Auth').replace('WebSocketE', 'fh.WebSocketE')) == \
+        'starlette.authentication'
+    assert run('from nbws.common import *', 'import sys; print("starlette" in sys.modules)') == 'False'
+    cells = ('import builtins; builtins.get_ipython = None', 'exec("from nbws.common import *")')
+    assert run(*cells, 'exec("""', catch, '""")') == 'starlette.authentication' # A later cell names it
+    gone = ('import sys; sys.modules["starlette"] = None', 'from nbws.common import *')
+    assert run(*gone, 'try: raise ValueError', 'except (AuthenticationError, ValueError) as e: print(e.__class__)') == \
+        "<class 'ValueError'>"
+    assert 'nbws[fasthtml]' in run(*gone, 'try: raise AuthenticationError("x")', 'except ImportError as e: print(e)')
+
+
+@pytest.mark.parametrize('module', ['components', 'xtend', 'js', 'pico', 'svg'])
+def test_every_name_of_a_module_is_in_the_module_here(module: str) -> None:
+    assert star(f'fasthtml.{module}') - star(f'nbws.{module}') - {'g', 'show'} <= NOT_HERE
+
+
+def test_the_modules_own_paths() -> None:
+    for module in ('core', 'components', 'fastapp', 'ft', 'starlette', 'basics', 'live_reload'):
+        names: dict[str, Any] = {}
+        exec(f'from nbws.{module} import *\nfrom nbws.{module} import Div', names)
+        assert names['Div'] is Div, module
+    code = ('from nbws.core import APIRouter, Redirect, fast_app, L; from nbws.core import *; import nbws.core, sys; '
+            'c = nbws.core; print(FastHTML is nbws.common.FastHTML, c.serve is serve, c.html is '
+            'sys.modules["nbws.core.html"])')
+    run = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=BOUND)
+    assert run.stdout.split() == ['True', 'True', 'True'], run.stderr
+    light = 'import sys; from nbws.core import html, routing; print("nbws.common" in sys.modules)'
+    run = subprocess.run([sys.executable, '-c', light], capture_output=True, text=True, timeout=BOUND)
+    assert run.stdout.strip() == 'False', run.stderr
+
+
+def test_uvicorn_comes_with_the_star() -> None:
+    code = ('from nbws.common import *; import sys; print("uvicorn" in sys.modules, '
+            'uvicorn.Config(FastHTML()).port)')
+    run = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, timeout=BOUND)
+    assert run.stdout.split() == ['False', '8000'], run.stderr
+
+
 def test_tables_beside_the_app(tmp_path: Path) -> None:
     pytest.importorskip('fastlite')
     app, rt, notes, Note = fast_app(str(tmp_path/'a.db'), render=lambda n: P(n.text), id=int, text=str, pk='id')

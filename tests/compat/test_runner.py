@@ -47,6 +47,10 @@ def test_what_a_visitor_would_notice(theirs: dict[str, Any], ours: dict[str, Any
 def test_chance_and_their_failures_are_left_out() -> None:
     assert differences([step('a')], [step('b')], [step('c')]) == []
     assert differences([step('', 500)], None, [step('a')]) == []
+    texts = ('data: a\n\ndata: 1\n', 'data: a\n', 'data: a\n\ndata: 2')
+    streams = [step(text, kind='text/event-stream') for text in texts]
+    assert differences(streams[:1], streams[1:2], streams[2:]) == []
+    assert len(differences(streams[:1], streams[:1], streams[2:])) == 1
 
 
 def test_imports_are_renamed_and_texts_are_not() -> None:

@@ -144,3 +144,43 @@ def test_hooks_of_a_cell_that_is_run_again_are_replaced() -> None:
         @app.on_worker_stop
         async def stop(**_): ...
     assert len(app.stages[()]['request']) == len(app.hooks['worker_stop']) == 1
+
+
+@pytest.mark.parametrize('path', ['/staff/page', '/%73taff/page', '/staff%2Fpage', '//staff//page', '/staff/page/',
+                                  '/staff/p%61ge?x=1', '/staff/any/end', '/%73taff/any/end'])
+def test_the_hooks_of_a_mounted_app_run_wherever_its_routes_answer(path: str) -> None:
+    "However the path is written: a guard that a percent sign leads around is none."
+    app, part = Tremolo(), Tremolo()
+    @part.on_request
+    async def guard(**server): raise Forbidden('only for staff')
+    @part.route('/page')
+    async def page(**server): return b'secret'
+    @part.route('end$')
+    async def end(**server): return b'secret'
+    app.mount('/staff', part)
+    with live(app) as c:
+        r = c.get(path)
+        assert r.status_code in (403, 404) and b'secret' not in r.content
+        assert c.get('/staff/page').status_code == 403
+
+
+def test_hooks_that_a_mounted_app_gets_later_run_too() -> None:
+    app, part, inner, seen = Tremolo(), Tremolo(), Tremolo(), []
+    @inner.route('/page')
+    async def page(**server): return b'secret'
+    part.mount('/b', inner)
+    app.mount('/a', part)
+    app.mount('/a', part) # Again is harmless
+    @inner.on_request
+    async def guard(request, prefix, **server):
+        seen.append(prefix)
+        if request.query_string != b'key': raise Forbidden('no')
+    @inner.on_connect
+    async def connected(**server): seen.append('connected')
+    with live(app) as c:
+        assert (c.get('/a/b/page').status_code, c.get('/a/b/page?key').text) == (403, 'secret')
+        @part.on_worker_start
+        async def late(**server): seen.append('started')
+        c.wait(asyncio.sleep(0))
+        assert c.get('/a/b/page?key').text == 'secret'
+    assert seen == ['connected', *[(b'a', b'b')] * 2, 'started', (b'a', b'b')]
