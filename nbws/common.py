@@ -65,6 +65,7 @@ from .notebook.serve import serve
 from .notebook.served import stop
 from .notebook.show import show
 from .parts.inputs import Slider
+from .sockets.redis_broker import RedisBroker
 from .sockets.rooms import Room
 from .sockets.websocket import WebSocket
 from .transports.scope import Receive, Scope, Send
@@ -162,7 +163,7 @@ __all__ = ['A', 'APIRouter', 'ASGIApp', 'AX', 'Abbr', 'Address', 'Any', 'AnyNow'
            'Middleware', 'MiddlewareBase', 'Nav', 'Nbsp', 'NbwsError', 'NoneType', 'Noscript', 'NotFoundError',
            'NotStr', 'Now', 'Object', 'Ol', 'On', 'Optgroup', 'Option', 'Optional', 'Output', 'P', 'Param', 'Path',
            'PicoBusy', 'Picture', 'PlainTextResponse', 'PortalExperimental', 'Pre', 'Prev', 'Progress', 'Q',
-           'Receive', 'Redirect', 'RedirectResponse', 'Request', 'Response', 'Room', 'RouteFuncs', 'Rp', 'Rt',
+           'Receive', 'RedisBroker', 'Redirect', 'RedirectResponse', 'Request', 'Response', 'Room', 'RouteFuncs', 'Rp', 'Rt',
            'Ruby', 'S', 'Safe', 'Samp', 'Scope', 'Script', 'ScriptX', 'Search', 'Section', 'Select', 'Send',
            'Sequence', 'Set', 'SimpleNamespace', 'Slider', 'Slot', 'Small', 'Socials', 'SortableJS', 'Source', 'Span',
            'StartError', 'StaticFiles', 'StaticImmutable', 'StaticNoCache', 'StreamingResponse', 'Strike',
@@ -204,10 +205,11 @@ hide(WebSocket, ('accepted', 'answer', 'arriving', 'call_soon', 'change', 'chang
 hide(Request, ('added_headers', 'answered', 'asgi_scope', 'connection', 'decoded_path', 'leave', 'offers_alive',
                'out_headers', 'own_state', 'parsed_cookies', 'parsed_query', 'peer', 'raw_body', 'replace_headers',
                'retarget', 'route', 'route_path', 'since', 'target', 'upgrade', 'vouched'))
-hide(Room, ('registry', 'take_over'))
+hide(RedisBroker, ('publish', 'server', 'start', 'stop', 'subscribe', 'unsubscribe'))
+hide(Room, ('registry', 'share', 'sharing', 'take_over'))
 hide(FileResponse, ('answer',))
 hide(FtResponse, ('answer',))
 hide(Headers, ('compact', 'from_raw', 'index', 'raw'))
 describe(fast_app, setup_ws, cookie, EventStream, serve, show, stop, set_cookie, Titled, document, fragment, render,
-         sse_message, App, FileResponse, FtResponse, HTTPException, Redirect, Request, Response, Room, StaticFiles,
-         UploadFile, WebSocket)
+         sse_message, App, FileResponse, FtResponse, HTTPException, RedisBroker, Redirect, Request, Response,
+         Room, StaticFiles, UploadFile, WebSocket)
