@@ -149,6 +149,10 @@ async def bare_socket(path: str, receive: Any, send: Any) -> None:
         if path == '/ws': await send({'type': 'websocket.send', 'text': message.get('text')})
 
 
+# What SECURITY.md advises under uvicorn
+BOUNDED: dict[str, Any] = {'http': 'h11', 'ws': 'websockets', 'ws_per_message_deflate': False}
+
+
 def serve(name: str, port: int) -> None:
     "In a process of its own, until it is killed."
     if name == 'own':
@@ -159,8 +163,9 @@ def serve(name: str, port: int) -> None:
         web.run_app(aiohttp_app(), host='127.0.0.1', port=port, access_log=None, print=None)
     else:
         import uvicorn
-        apps: dict[str, Any] = {'asgi': nbws_app, 'starlette': starlette_app, 'uvicorn': lambda: bare_app}
-        uvicorn.run(apps[name](), port=port, log_level='error')
+        apps: dict[str, Any] = {'asgi': nbws_app, 'bounded': nbws_app, 'starlette': starlette_app,
+                                'uvicorn': lambda: bare_app}
+        uvicorn.run(apps[name](), port=port, log_level='error', **(BOUNDED if name == 'bounded' else {}))
 
 
 if __name__ == '__main__': serve(sys.argv[1], int(sys.argv[2]))
