@@ -1,14 +1,15 @@
 """Abuse, outside CI: what a few hostile visitors cost the server, and everybody else.
 
-    python -m tests.abuse [--only NAME,NAME] [--servers own;asgi;bounded;uvicorn;proxied;...]
+    python -m tests.abuse [--only NAME,NAME] [--servers own;wrapped;asgi;bounded;uvicorn;...]
 
-Each abuse runs for some seconds against the same small app: nbws on its own server, under uvicorn, under uvicorn with
-the options that SECURITY.md advises (`bounded`), and in a kernel behind a real Jupyter server; as aiohttp and Starlette
-on uvicorn write it; and, for what is not ours, under uvicorn as an app that keeps nothing and does next to nothing, and
-against a Jupyter server's own pages. Meanwhile another visitor asks for a page on a new connection, again and again.
-The table tells how much memory an abuser took at the highest, how many descriptors the server had open, and how long
-the other visitor waited in the worst hundredth. A long wait counts for each who would have come while it lasted: else
-one that lasts for seconds is a single visit among the few that there was time for, and says nothing.
+Each abuse runs for some seconds against the same small app: nbws on its own server, there with ASGI middleware around
+it (`wrapped`), under uvicorn, under uvicorn with the options that SECURITY.md advises (`bounded`), and in a kernel
+behind a real Jupyter server; as aiohttp and Starlette on uvicorn write it; and, for what is not ours, under uvicorn as
+an app that keeps nothing and does next to nothing, and against a Jupyter server's own pages. Meanwhile another visitor
+asks for a page on a new connection, again and again. The table tells how much memory an abuser took at the highest, how
+many descriptors the server had open, and how long the other visitor waited in the worst hundredth. A long wait counts
+for each who would have come while it lasted: else one that lasts for seconds is a single visit among the few that there
+was time for, and says nothing.
 
 Ends with exit code 1 where nbws costs more than `MEMORY` or `WAIT`. What uvicorn takes under the app that does nothing,
 and Jupyter for its own pages, it takes with nbws, too: such a cell is marked, and fails where it is more than twice
@@ -342,8 +343,8 @@ ABUSES = (inflated_messages, small_messages, fragments, refused_messages, many_f
           crowded_messages, escaped_forms, escaped_bodies, escaped_messages, small_chunks, trailers, unread_pongs,
           unread_echoes, unread_answers, pipelined_requests, ask_and_leave, slow_bodies, held_threads, hostile_paths,
           rooms)
-SERVERS = ('own', 'asgi', 'bounded', 'uvicorn', 'proxied', 'jupyter', 'aiohttp', 'starlette')
-OURS = ('own', 'asgi', 'proxied')
+SERVERS = ('own', 'wrapped', 'asgi', 'bounded', 'uvicorn', 'proxied', 'jupyter', 'aiohttp', 'starlette')
+OURS = ('own', 'wrapped', 'asgi', 'proxied')
 BELOW = {'asgi': 'uvicorn', 'proxied': 'jupyter'}  # The server that is asked first
 HERE_TOO = (*OURS, 'bounded', *BELOW.values())  # In the same environment, so that `asgi` and `uvicorn` are one uvicorn
 PYTHONS: dict[str, str] = {}  # The peers have an environment of their own
@@ -468,7 +469,8 @@ def run(name: str, abuse: Callable[[Target, float], int]) -> Result:
         stack.callback(target.release)
         for _ in range(20):  # What the first requests cost is nobody's fault
             with closing(http.client.HTTPConnection("127.0.0.1", target.port, timeout=20)) as c:
-                c.request('GET', f'{target.base}{target.home}', headers={'Cookie': target.cookie} if target.cookie else {})
+                login = {'Cookie': target.cookie} if target.cookie else {}
+                c.request('GET', f'{target.base}{target.home}', headers=login)
                 c.getresponse().read()
         memory, descriptors = target.memory(), target.descriptors()
         visitor = Visitor(target)
