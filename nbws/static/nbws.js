@@ -251,13 +251,26 @@
   }
   const merging = () =>
     Promise.all([nbws.merge || load('merge.js'), window.Idiomorph || load('idiomorph-ext.min.js')])
+  const displayScripts = () => // Of objects that bring HTML of their own: see `nbws.display`
+    new Map([...document.querySelectorAll('nbws-display:not([data-draw]) script')].map(e => [e, e.textContent]))
+  const runFresh = before => { // A script that a morph has put in, or changed, has not run
+    for (const [script, text] of displayScripts()) {
+      if (before.get(script) === text) continue
+      const copy = document.createElement('script')
+      for (const { name, value } of script.attributes) copy.setAttribute(name, value)
+      copy.textContent = text
+      script.replaceWith(copy)
+    }
+  }
   const become = (fresh, told) => { // A document, and its body as the server has sent it
+    const scripts = displayScripts()
     nbws.merge(nbws.sent, document.body, fresh.body)
     nbws.sent = told
     Idiomorph.morph(document.body, fresh.body, { morphStyle: 'outerHTML', ignoreActiveValue: true,
       callbacks: { beforeNodeMorphed: old => !(old.nodeType === Node.ELEMENT_NODE && isDirty(old)) } })
     if (window.cssScope) // css-scope-inline looks at styles that are put in
       for (const style of document.body.querySelectorAll('style:not([ready])')) style.replaceWith(style.cloneNode(true))
+    runFresh(scripts)
     htmx.process(document.body)
     measure()
   }
