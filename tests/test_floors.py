@@ -28,7 +28,7 @@ PACKAGE = ROOT/'nbws'
 # From the ground up: folders, and the modules that stand beside them.
 FLOORS = ['core', 'display', 'sockets', 'layers', 'web', 'server', 'transports', 'adapters', 'app', 'loading',
           'testing', 'fixtures', 'supervisor', 'dev', 'jupyter', 'jpserver', 'notebook', 'check', 'cli', 'fasthtml',
-          'common', 'tremolo', 'examples']
+          'ui', 'common', 'tremolo', 'examples']
 
 # Narrower than the floors: of nbws, these import nothing but ...
 ONLY = {

@@ -20,7 +20,7 @@ from ..core.binding import SPECIAL_TYPES
 from ..core.html import Safe
 from ..core.request import URL, Request
 from ..core.response import Response
-from ..core.protocols import Application, Environment, Upgrade
+from ..core.protocols import Application, Broker, Environment, Upgrade
 from ..core.routing import ANY, WEBSOCKET, Route, RouteTable
 from ..layers.origins import hidden, host_names, is_hidden, origin_names
 from ..sockets.rooms import Room, Rooms, take_since
@@ -43,6 +43,7 @@ from .mounts import Mount, Mounts
 from .options import check_keywords, many
 from .origin import origin_of
 from .pages import Pages
+from .room_broker import RoomBroker
 from .router import Router, routes_view, url_of
 from .session_data import Session
 from .sessions import ScopeSessions, Sessions
@@ -201,6 +202,7 @@ class WebApp(RouteChanges, RouteDecorators, VerbDecorators, HookDecorators, View
     lineage: Lineage = of('lifespan', 'lineage')
     table: RouteTable = of('router', 'table')
     sockets: set[WebSocket] = of('router', 'sockets')
+    broker: Broker | None = of('room_broker', 'chosen')
 
     def __init__(self,
                  debug: bool | None = None, # Errors are shown, sockets outlive them; None: as the environment says
@@ -251,6 +253,7 @@ class WebApp(RouteChanges, RouteDecorators, VerbDecorators, HookDecorators, View
         loaded = [*many(exts), *['ws'] * ws_hdr, *['chunked-transfer'] * ct_hdr]
         self.pages = Pages(title, [*styles, *many(hdrs)], many(ftrs), loaded, htmx,
                            default_hdrs, body_wrap, htmlkw, {**(bodykw or {}), **attributes}, surreal, canonical, htmx4)
+        self.room_broker = RoomBroker()
         self.router, self.errors = Router(self), Errors(self, exception_handlers or {})
         self.cell_hooks = CellHooks(self)
         self.lifespan = Lifespan(self, many(on_startup), many(on_shutdown), lifespan, self.mounts)
@@ -439,11 +442,21 @@ class WebApp(RouteChanges, RouteDecorators, VerbDecorators, HookDecorators, View
     async def startup(self) -> None:
         "Run the start-up hooks; called by the transport, on its loop, before it listens."
         self.router.claim()
-        await self.lifespan.startup()
+        await self.share_rooms()
+        try:
+            await self.lifespan.startup()
+        except BaseException:
+            await self.room_broker.end()
+            raise
+
+    async def share_rooms(self) -> None:
+        "Share rooms with other processes, if there is a broker. On the server's loop. Raises `StartError`."
+        await self.room_broker.begin(self.rooms, self.origin.salt(self, portable=True))
 
     async def shutdown(self) -> None:
         "Run the shut-down hooks; called by the transport when all sockets are closed."
         await self.lifespan.shutdown()
+        await self.room_broker.end()
 
     def refresh(self) -> int:
         """Let open pages fetch themselves and take over what has changed; what was typed and sent into them stays.

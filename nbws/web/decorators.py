@@ -203,6 +203,7 @@ class RouteDecorators:
            *,
            overflow: str = 'wait', # For slow readers: wait and then close (1013), close, or drop the oldest
            subprotocols: Iterable[str] = (), # Which this route supports; the client's first one among them is chosen
+           stoppable: bool = False, # A visitor's `StopButton` cancels the handler where it waits; else at a `yield`
            ) -> Callable[[F], F]:
         "Decorator: let a function answer each message of a socket. Raises `PatternError` and `SignatureError`."
         if middleware:
@@ -210,7 +211,7 @@ class RouteDecorators:
         def add(function: F) -> F:
             first, last = (None if f is None else plan(f, socket=True) for f in (conn, disconn))
             message, app = plan(function, socket=True), self.router.app
-            endpoint = SocketEndpoint(app, message, first, last, overflow, subprotocols)
+            endpoint = SocketEndpoint(app, message, first, last, overflow, subprotocols, stoppable=stoppable)
             self.add(self.router.route(path, [WEBSOCKET], endpoint, function, name))
             return function
         return add
