@@ -122,14 +122,14 @@ def test_what_is_the_same_is_not_sent(app: App, client: Client, opened: Any) -> 
     @app.get('/')
     async def home(): return number()
     page = opened(client)
-    for value in 1, 2:
+    for value in 1, 2, 3:
         counted.value = value
         number.refresh()
         assert page.hear() == f'<p>{value}</p>'
         for _ in range(2):
             number.refresh()
             assert page.is_quiet()
-    assert counted.calls == 7
+    assert 4 <= counted.calls <= 10
 
 
 def test_a_visitors_own(app: App) -> None:
@@ -496,3 +496,22 @@ def test_a_timer_that_is_replaced_and_ended(app: App, client: Client) -> None:
     app.run(turn())
     assert done.wait(BOUND) and [t.name for t in app.timers.running] == ['tick']
     assert not first.is_set()
+
+
+def test_a_part_that_changes_itself_leaves_time_to_others(app: App, client: Client, opened: Any) -> None:
+    counted = Counted()
+    @app.part
+    async def number():
+        counted()
+        if 0 < counted.value < 5: number.refresh()
+        return P('the same')
+    @app.get('/')
+    def home(): return number()
+    page = opened(client)
+    counted.value = 1
+    number.refresh()
+    for _ in range(20): assert page.is_quiet()
+    before = counted.calls
+    threading.Event().wait(0.2)
+    assert counted.calls - before <= 40
+    counted.value = 9
