@@ -40,6 +40,11 @@ FIND = '''
   const some = test => [...window.bench_all(document)].some(test)
   window.bench_shown = (name, text) => some(e => e.localName === name && e.textContent === text)
   window.bench_said = text => some(e => !e.children.length && e.textContent.trim() === text)
+  const FIGURES = 'img[src], svg, object[data], iframe[srcdoc]'
+  const isLarge = e => e.getBoundingClientRect().width > 150
+  window.bench_look = () => [...window.bench_all(document)].filter(e => e.matches(FIGURES) && isLarge(e))
+    .map(e => e.localName + (e.src || e.data || e.srcdoc || e.innerHTML)).join()
+  window.bench_changed = () => { const now = window.bench_look(); return now && now !== window.bench_before }
   window.bench_until = test => new Promise(done => {
     const since = performance.now()
     const look = () => test() || performance.now() - since > 20000 ? done() : requestAnimationFrame(look)
@@ -128,6 +133,7 @@ def shown_after(page: Page, relay: Relay, key: str, test: str) -> tuple[float, i
     "Milliseconds until the page shows what it is to show, and bytes."
     settled(page, relay)
     before = relay.bytes
+    page.evaluate('() => { window.bench_before = window.bench_look() }')
     page.evaluate(WAIT % test)
     page.keyboard.press(key)
     took = page.evaluate('() => window.bench_took')
@@ -143,6 +149,15 @@ def slider(page: Page, relay: Relay, began: float) -> dict[str, float]:
              for n in range(4, 4 + STEPS)]
     return {'first page, s': first, 'update of a figure, ms': median(ms for ms, _ in steps),
             'update of a figure, bytes': median(size for _, size in steps)}
+
+
+def plot(page: Page, relay: Relay, began: float) -> dict[str, float]:
+    page.wait_for_function('() => window.bench_look()', timeout=60_000)
+    first = time.monotonic() - began
+    page.locator('input[type=range], [role=slider]').first.focus()
+    steps = [shown_after(page, relay, 'ArrowRight', 'window.bench_changed()') for _ in range(STEPS)]
+    return {'first page with a plot, s': first, 'update of a plot, ms': median(ms for ms, _ in steps),
+            'update of a plot, bytes': median(size for _, size in steps)}
 
 
 def ticks(page: Page, relay: Relay, began: float) -> dict[str, float]:
@@ -167,14 +182,14 @@ def chat(page: Page, relay: Relay, began: float) -> dict[str, float]:
 def lines(peer: str) -> dict[str, float]:
     "Lines of code: none that is empty."
     return {f'lines, {page}': sum(bool(line.strip()) for line in (PAGES / f'{page}_{peer}.py').read_text().splitlines())
-            for page in ('slider', 'ticks', 'chat')}
+            for page in ('slider', 'plot', 'ticks', 'chat')}
 
 
 def main() -> None:
     options = argparse.ArgumentParser(prog='python -m tests.bench.dashboards', description=__doc__)
     options.add_argument('--rounds', type=int, default=3)
     options.add_argument('--peers', default=';'.join(PEERS), help='divided by semicolons')
-    options.add_argument('--pages', default='slider;ticks;chat')
+    options.add_argument('--pages', default='slider;plot;ticks;chat')
     options.add_argument('--json', type=Path, help='write the figures here')
     o = options.parse_args()
     python, peers = pythons(), o.peers.split(';')
