@@ -131,9 +131,40 @@
       }
     for (const e of all('ws-send')) if (!e.closest('[ws-connect],[data-ws-connect]')) tell(e, 'ws-send', 'outside')
   }
-  addEventListener('load', () => {
+  // What scripts and styles count on: names, their file, and one that it puts on the window. See `nbws.web.pages`.
+  const BROUGHT = [
+    { file: 'surreal.js', sign: 'me',
+      names: 'me any createElement create_element rAF rIC tick sleep addOnload add_onload onloadAdd onload_add' },
+    { file: 'fasthtml.js', sign: 'proc_htmx', names: 'proc_htmx _$ _$$ $H $E domReadyExecute hx_multipart' },
+  ]
+  const whenLoaded = act => document.readyState === 'complete' ? act() : addEventListener('load', act)
+  const undefinedName = thrown => { // Each browser has its own words
+    const [, a, b] = String(thrown && thrown.message).match(/([\w$]+) is not defined|variable: ([\w$]+)/) || []
+    return a || b
+  }
+  const unloaded = thrown => {
+    const name = undefinedName(thrown)
+    const from = BROUGHT.find(({ names }) => names.split(' ').includes(name))
+    if (from) whenLoaded(() => from.sign in window || notice('file', { name: name + '()', file: from.file }))
+  }
+  addEventListener('error', e => unloaded(e.error))
+  addEventListener('unhandledrejection', e => unloaded(e.reason))
+  const SCOPED = /(^|[\s>+~,(])(me|this|self)(?![\w-])/ // As elements, which HTML has not
+  const rules = sheet => [...(sheet || {}).cssRules || []].flatMap(rule => [rule, ...rules(rule)])
+  const unscoped = () => { // Styles of one element, which nothing has made into such
+    if (window.cssScope) return
+    for (const { sheet } of document.body.querySelectorAll('style')) {
+      const [, , name] = rules(sheet).map(rule => SCOPED.exec(rule.selectorText)).find(Boolean) || []
+      if (name) notice('file', { name: name + ' {}', file: 'css-scope-inline.js' })
+    }
+  }
+  const lookOver = () => {
     unconnected()
-    document.addEventListener('htmx:load', () => setTimeout(unconnected))
+    unscoped()
+  }
+  addEventListener('load', () => {
+    lookOver()
+    document.addEventListener('htmx:load', () => setTimeout(lookOver))
   })
 
   // Some changes take effect only where a page is loaded again, perhaps at another address. What was typed stays.
@@ -254,11 +285,21 @@
   const become = (fresh, told) => { // A document, and its body as the server has sent it
     nbws.merge(nbws.sent, document.body, fresh.body)
     nbws.sent = told
-    Idiomorph.morph(document.body, fresh.body, { morphStyle: 'outerHTML', ignoreActiveValue: true,
-      callbacks: { beforeNodeMorphed: old => !(old.nodeType === Node.ELEMENT_NODE && isDirty(old)) } })
+    const enhanced = [...document.body.querySelectorAll('[data-enhanced]')].map(e => [e, e.innerHTML])
+    const added = []
+    Idiomorph.morph(document.body, fresh.body, { morphStyle: 'outerHTML', ignoreActiveValue: true, callbacks: {
+      beforeNodeMorphed: old => !(old.nodeType === Node.ELEMENT_NODE && isDirty(old)),
+      afterNodeAdded: node => { if (node.nodeType === Node.ELEMENT_NODE) added.push(node) },
+    } })
+    for (const [element, html] of enhanced)
+      if (element.innerHTML !== html) { // It is what the server has sent again
+        delete element.dataset.enhanced
+        added.push(element)
+      }
     if (window.cssScope) // css-scope-inline looks at styles that are put in
       for (const style of document.body.querySelectorAll('style:not([ready])')) style.replaceWith(style.cloneNode(true))
     htmx.process(document.body)
+    for (const element of added) if (element.isConnected) htmx.trigger(element, 'htmx:load') // As htmx does
     measure()
   }
 
