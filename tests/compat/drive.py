@@ -156,6 +156,7 @@ def actions(page: Step) -> list[Step]:
     found: list[Step] = []
 
     def add(method: str, url: Any, data: dict[str, str], files: list[str], hx: bool) -> None:
+        if method.lower() not in VERBS: return # A form of a dialog closes it
         parts = urlsplit(urljoin('http://here' + page['url'], str(url)))
         if parts.netloc != 'here' or parts.scheme != 'http' or SKIP.search(parts.path): return
         if method == 'GET': data = {**dict(parse_qsl(parts.query)), **data}; target = parts.path

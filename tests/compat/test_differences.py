@@ -14,8 +14,8 @@ import pytest
 from bound import BOUND
 
 from nbws import common
-from nbws.common import (Div, FastHTML, HtmxResponseHeaders, MarkdownJS, P, Title, add_toast, cookie, fast_app, serve,
-                         to_xml)
+from nbws.common import (Div, FastHTML, HtmxResponseHeaders, MarkdownJS, P, Safe, Script, Style, Title, add_toast,
+                         cookie, fast_app, serve, to_xml)
 from nbws.core.errors import OptionError, SignatureError
 from nbws.server.listener import Server
 from nbws.testing import Client
@@ -296,6 +296,14 @@ def test_a_setting_of_elements_is_warned_of() -> None:
 @row('lists among children')
 def test_a_list_is_its_elements() -> None:
     assert to_xml(Div('x', [P('a'), [P('b')]], [])) == '<div>x<p>a</p><p>b</p></div>'
+
+
+@row('end of a script')
+def test_a_text_does_not_end_its_script() -> None:
+    for make, tag in ((Style, 'style'), (Script, 'script')):
+        html = to_xml(make(f'a</{tag}><script>go()</script>'))
+        assert html.lower().count(f'</{tag}') == 1 and html.endswith(f'</{tag}>')
+    assert to_xml(Safe('<style>a</style><script>go()</script>')).count('</') == 2
 
 
 @row('toast kinds')
