@@ -24,6 +24,7 @@ Open = Callable[..., Notebook]
 APP = """
 from nbws.common import *
 app, rt = fast_app(exts='ws', pico=False, OPTIONS)
+def more(): return ()
 SETUP
 def part(text): return PART
 @rt
@@ -32,7 +33,7 @@ def index(): return (H1('HEADING'), part('of the page'), Button('Ask', get=answe
 @rt
 def answer(): return part('of an answer')
 @app.ws('/ws')
-def ws(msg: str): return Div(part(msg), id='told')
+def ws(msg: str): return Div(part(msg), id='told'), *more()
 app.pages.bodykw.update(hx_ext='ws', ws_connect='/ws')
 """
 PLACES = ("of the page", "of an answer", "of a socket")
@@ -149,29 +150,23 @@ def say(session, kind: str = 'info'):
 def go(session):
     add_toast(session, 'with a page', 'success', dismiss=True)
     return Redirect('/')
-@app.ws('/other')
-def other(msg: str): return Div(Toast(msg, 'warning', duration=1), Toast('stays', duration=600_000),
-                                hx_swap_oob=f'beforeend:#{tcid}')
+def more():
+    shown = Toast('goes', 'warning', duration=1), Toast('stays', duration=600_000)
+    return [Div(*shown, hx_swap_oob=f'beforeend:#{tcid}')]
 """
     given = ("P(text)", setup, "")
     script = start(run_script, page, tmp_path, *given)
     toasts = page.locator(".fh-toast")
+    expect(toasts).to_have_text("stays")
     page.evaluate("() => htmx.ajax('GET', '/say?kind=error', '#answer')")
     expect(page.locator(".fh-toast-error")).to_have_text("a error×")
     change(page, tmp_path, *given)
-    expect(toasts).to_have_count(1)
+    expect(toasts).to_have_count(2)
     page.goto(f"{script.url}/go")
     expect(page.get_by_text("with a page")).to_be_visible()
     page.evaluate("() => htmx.ajax('GET', '/say?kind=error', '#answer')")
     expect(toasts).to_have_count(2)
-    page.evaluate("""() => {
-        const form = document.createElement('form')
-        form.innerHTML = '<div ws-connect="/other"><p id="f" ws-send hx-vals=\\'{"msg": "x"}\\'>send</p></div>'
-        document.body.append(form.firstChild)
-        htmx.process(document.body)
-    }""")
-    page.wait_for_function("() => htmx.find('[ws-connect=\"/other\"]')['htmx-internal-data']?.webSocket")
-    page.locator("#f").click()
+    bring(page)
     expect(page.get_by_text("stays")).to_be_visible()
     expect(page.locator(".fh-toast-warning")).to_have_count(0)
     for left in (2, 1):

@@ -86,7 +86,7 @@ class Answered:
             return {'status': r.status_code, 'type': kind, 'location': place.removeprefix(self.url),
                     'cookies': sorted(c.partition('=')[0] for c in r.headers.get_list('set-cookie')),
                     'hx_headers': sorted(f'{k}: {v}' for k, v in r.headers.items() if k.startswith('hx-')),
-                    'body': body.decode('utf-8', 'replace')}
+                    'body': body[:1 << 20].decode('utf-8', 'replace')}
 
     async def socket(self, s: Step) -> Step:
         "What a socket sends at its start and after two messages."

@@ -306,6 +306,25 @@ def test_a_text_does_not_end_its_script() -> None:
     assert to_xml(Safe('<style>a</style><script>go()</script>')).count('</') == 2
 
 
+@row('title of a page')
+def test_a_page_without_a_title() -> None:
+    def page(**options: Any) -> str:
+        app = FastHTML(**options)
+        app.get('/')(lambda: P())
+        return text(app)[1]
+    assert '<title>nbws page</title>' in page() and '<title>FastHTML page</title>' in page(title='FastHTML page')
+
+
+@row('client of tests')
+def test_a_client_gets_what_a_visitor_gets(expect_log: Any) -> None:
+    expect_log('ValueError: inner', times=1)
+    app = FastHTML()
+    @app.get('/')
+    def get() -> Any: raise ValueError('inner')
+    reply = common.Client(app, 'http://localhost').get('/')
+    assert reply.status_code == 500 and 'inner' not in reply.text
+
+
 @row('toast kinds')
 def test_an_unknown_kind_of_a_toast() -> None:
     with pytest.raises(ValueError, match='no kind'): add_toast({}, 'x', 'loud')
