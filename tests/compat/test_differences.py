@@ -325,6 +325,12 @@ def test_a_client_gets_what_a_visitor_gets(expect_log: Any) -> None:
     assert reply.status_code == 500 and 'inner' not in reply.text
 
 
+@row('dicts of attributes')
+def test_a_dict_of_an_attribute_is_json() -> None:
+    assert to_xml(Div(x_data={'open': False})) == """<div x-data='{"open": false}'></div>"""
+    assert to_xml(Div(hx_headers={'X-A': 1}, style={'a': 1})) == """<div hx-headers='{"X-A": 1}' style="a:1"></div>"""
+
+
 @row('toast kinds')
 def test_an_unknown_kind_of_a_toast() -> None:
     with pytest.raises(ValueError, match='no kind'): add_toast({}, 'x', 'loud')
