@@ -241,7 +241,7 @@ bench: $(VENV)/.dev ## nbws beside its peers, on Linux with gcc; options: make b
 COMPAT := .venv-compat
 COMPAT_PACKAGES := fastlite monsterui httpx beautifulsoup4 lxml uvicorn websockets python-dotenv sse-starlette markdown \
   pandas matplotlib plotly pillow requests pyyaml pydantic sqlalchemy sqlite-utils peewee jinja2 passlib bcrypt pyjwt \
-  mistletoe claudette anthropic openai
+  mistletoe claudette anthropic openai tremolo==0.5.2
 $(COMPAT)/.done: $(INSTALL_FILES)
 	@echo "==> two environments, $(COMPAT) and $(COMPAT)/old: FastHTML of today and of 2025 (a minute or two)"
 	@$(PYTHON) -m venv --clear $(COMPAT) && $(PYTHON) -m venv $(COMPAT)/old
@@ -252,6 +252,12 @@ $(COMPAT)/.done: $(INSTALL_FILES)
 .PHONY: compat
 compat: $(COMPAT)/.done ## public FastHTML applications under both; options: make compat COMPAT_FLAGS='--only todo --show'
 	$(COMPAT)/bin/python tests/compat --against $(COMPAT)/bin/python $(COMPAT)/old/bin/python $(COMPAT_FLAGS)
+	$(if $(COMPAT_FLAGS),,$(MAKE) compat-tremolo)
+
+.PHONY: compat-tremolo
+compat-tremolo: $(COMPAT)/.done ## Tremolo's own tests, and raw requests under both
+	$(COMPAT)/bin/python tests/compat/tremolo_suite.py
+	$(COMPAT)/bin/python tests/compat/tremolo_raw.py
 
 # ---------------------------------------------------------------- clear up
 

@@ -26,9 +26,9 @@ import nbws
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT/'nbws'
 # From the ground up: folders, and the modules that stand beside them.
-FLOORS = ['core', 'sockets', 'layers', 'web', 'server', 'transports', 'adapters', 'app', 'loading', 'testing',
-          'fixtures', 'supervisor', 'dev', 'jupyter', 'jpserver', 'notebook', 'check', 'cli', 'fasthtml', 'common',
-          'tremolo', 'examples']
+FLOORS = ['core', 'display', 'sockets', 'layers', 'web', 'parts', 'server', 'transports', 'adapters', 'app', 'loading',
+          'testing', 'fixtures', 'supervisor', 'dev', 'jupyter', 'jpserver', 'notebook', 'check', 'cli', 'fasthtml',
+          'ui', 'common', 'tremolo', 'examples']
 
 # Narrower than the floors: of nbws, these import nothing but ...
 ONLY = {

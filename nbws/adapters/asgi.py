@@ -24,7 +24,7 @@ from ..web.tracebacks import users_traceback
 log = logging.getLogger('nbws')
 
 # %% auto #0
-__all__ = ['log', 'ASGIApp', 'from_asgi']
+__all__ = ['log', 'settle', 'ASGIApp', 'from_asgi']
 
 # %% ../../nbs/adapters/01_asgi.ipynb #f5d3950d
 ASGIApplication = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -368,7 +368,22 @@ def to_scope(request: Request, state: dict[str, Any], # What the lifespan has le
             'extensions': {'websocket.http.response': {}}}
 
 # %% ../../nbs/adapters/01_asgi.ipynb #63fa0e5b
-_GOING_ON: set[asyncio.Task[None]] = set() # Nobody else may refer to them
+_CALLS: dict[asyncio.Task[None], object] = {} # Those that go on, and whose they are; nobody else may refer to them
+
+async def settle(owner: object, # An app
+                 seconds: float = 1.0, # To wait for them
+                 cancel: bool = True, # What goes on then
+                 ) -> None:
+    "Let calls of this loop end that have been answered: sockets that are closing, tasks behind answers."
+    loop = asyncio.get_running_loop()
+    tasks = {task for task, whose in list(_CALLS.items()) if whose is owner and task.get_loop() is loop}
+    if tasks:
+        _, tasks = await asyncio.wait(tasks, timeout=seconds)
+    if not (tasks and cancel):
+        return
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks, timeout=1)
 
 class ASGIApp(ForeignApp):
     "Any ASGI 3 application, as our servers want an app. On the server's loop."
@@ -378,8 +393,10 @@ class ASGIApp(ForeignApp):
                  ) -> None:
         super().__init__(app)
         self._state: dict[str, Any] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
         self._life: LifespanCall | None = None
+
+    @property
+    def owner(self) -> object: "Whose end its calls are to come before."; return self
 
     @property
     def debug(self) -> bool:
@@ -395,20 +412,13 @@ class ASGIApp(ForeignApp):
         "What the application answers when it is called with this scope; the call may go on afterwards."
         call: Call = SocketCall(self, request) if request.upgrade else HTTPCall(self, request)
         task = asyncio.ensure_future(call.run(scope))
-        _GOING_ON.add(task)
-        task.add_done_callback(_GOING_ON.discard)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        _CALLS[task] = self.owner
+        task.add_done_callback(_CALLS.pop)
         try:
             return await call.answer
         except asyncio.CancelledError: # The client has left: the application hears of it by http.disconnect
             call.leave()
             raise
-
-    async def settled(self) -> None:
-        "Wait a moment for calls that have been answered: sockets that are closing, tasks behind answers."
-        if self._tasks:
-            await asyncio.wait(set(self._tasks), timeout=1)
 
     async def startup(self) -> None:
         "Start the lifespan. Raises `NbwsError` where the application says that it failed."
@@ -420,17 +430,12 @@ class ASGIApp(ForeignApp):
 
     async def shutdown(self) -> None:
         "End the lifespan, and what still runs: background tasks have a second."
-        if self._tasks:
-            await asyncio.wait(set(self._tasks), timeout=1)
+        await settle(self, cancel=False)
         life, self._life = self._life, None
         await super().shutdown()
         if life:
             await life.stop()
-        tasks = set(self._tasks)
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks, timeout=1)
+        await settle(self, 0)
 
 # %% ../../nbs/adapters/01_asgi.ipynb #7e693c68
 def from_asgi(app: ASGIApplication, # The application

@@ -101,6 +101,13 @@ class Piece(ASGIApp):
     "An ASGI application that answers for an app of ours, whose errors are that app's."
     raises = True
 
+    def __init__(self, app: WebApp, application: Any) -> None:
+        super().__init__(application)
+        self._app = app
+
+    @property
+    def owner(self) -> object: return self._app
+
 async def asgi_answer(app: WebApp, application: Any, # Such as Starlette's `Response`
                       request: Request,
                       **facts: Any, # Of the scope, besides
@@ -113,7 +120,7 @@ async def asgi_answer(app: WebApp, application: Any, # Such as Starlette's `Resp
         raise HTTPException(404)
     scope = to_scope(request, {})
     scope |= {'app': app, 'state': vars(request.state), 'path_params': request.path_params, **facts}
-    return await Piece(application).answered(request, scope)
+    return await Piece(app, application).answered(request, scope)
 
 class ForeignEndpoint:
     "A route of Starlette's in a table of ours. On the server's loop."

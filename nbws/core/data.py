@@ -10,9 +10,11 @@ import json
 import re
 import tempfile
 import time
+from collections import deque
 from collections.abc import AsyncIterable, Iterable, Iterator, Mapping
 from typing import Any, BinaryIO
 from urllib.parse import quote, unquote, unquote_to_bytes
+from weakref import WeakKeyDictionary
 
 # %% auto #0
 __all__ = ['MultiDict', 'Headers', 'UploadFile']
@@ -241,6 +243,54 @@ def _quote(value: str) -> str:
 
 _NOT_IN_COOKIES = ' ",;\\%'
 
+# %% ../../nbs/core/00_data.ipynb #8fab9e31
+STEP = 2**14 # Bytes of what a visitor has sent that are decoded at once: at worst a millisecond or two
+ROUNDS = 4 # Of the loop between two pieces of work: as many as a visitor takes to be answered
+
+# %% ../../nbs/core/00_data.ipynb #764a61ed
+class Turns:
+    "Who may do long work on a loop, in the order of their coming. On the loop's thread."
+    def __init__(self) -> None:
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._busy = False # The loop has to go round before the next piece
+
+    async def take(self) -> None:
+        "Wait for a turn. It lasts until the caller waits for anything else."
+        if not self._busy:
+            return self._begin()
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(future)
+        try:
+            await future
+        finally:
+            if future.cancelled():
+                self._waiting.remove(future)
+
+    def _begin(self) -> None:
+        self._busy = True
+        asyncio.get_running_loop().call_soon(self._go_round, ROUNDS)
+
+    def _go_round(self, rounds: int) -> None:
+        if rounds:
+            asyncio.get_running_loop().call_soon(self._go_round, rounds - 1)
+        elif self._waiting:
+            self._waiting.popleft().set_result(None)
+            self._begin()
+        else:
+            self._busy = False
+
+# %% ../../nbs/core/00_data.ipynb #6bf9ba3b
+_TURNS: WeakKeyDictionary[asyncio.AbstractEventLoop, Turns] = WeakKeyDictionary()
+
+async def turn() -> None:
+    """Wait until the caller may do a piece of long work on the running loop.
+
+    Call it before each piece, which is to take some milliseconds at most: one is worked on in `ROUNDS` rounds.
+    """
+    loop = asyncio.get_running_loop()
+    turns = _TURNS.get(loop) or _TURNS.setdefault(loop, Turns())
+    await turns.take()
+
 # %% ../../nbs/core/00_data.ipynb #62807fec
 class _Spool(tempfile.SpooledTemporaryFile[bytes]):
     "Closed when nobody has it any more: a handler may keep an upload, and need not close one. Python 3.12 would warn."
@@ -336,28 +386,35 @@ async def _parse_urlencoded(chunks: AsyncIterable[bytes], max_fields: int, max_s
         fields += chunk.count(b'&')
         _check_size(len(body), max_size)
         _check(fields, max_fields)
-    if len(body) <= _STEP:
+    if len(body) <= STEP:
         return parse_query(bytes(body))
-    pairs = []
+    pairs, texts = [], _StepwiseTexts()
     for field in bytes(body).split(b'&'):
         name, _, value = field.partition(b'=')
         if field:
-            pairs.append((await _unquoted_in_steps(name), await _unquoted_in_steps(value)))
+            pairs.append((await texts.decoded(name), await texts.decoded(value)))
     return MultiDict(pairs)
 
 # %% ../../nbs/core/00_data.ipynb #7ae29f3b
-_STEP = 2**15 # Bytes that are parsed before others have their turn: at worst some milliseconds
+class _StepwiseTexts:
+    "Decodes urlencoded texts, `STEP` bytes of them in a turn."
+    def __init__(self) -> None:
+        self._left = 0 # Bytes of this turn
 
-async def _unquoted_in_steps(raw: bytes) -> str:
-    parts, at = [], 0
-    while at < len(raw):
-        end = at + _STEP
-        if (cut := raw.rfind(b'%', end - 2, end)) > 0 and end < len(raw):
-            end = cut # No escape is cut
-        parts.append(_unquoted(raw[at:end]))
-        at = end
-        await asyncio.sleep(0)
-    return _text(b''.join(parts))
+    async def decoded(self, raw: bytes) -> str:
+        "A name or a value."
+        parts, at = [], 0
+        while at < len(raw):
+            if self._left < 3: # An escape has three
+                await turn()
+                self._left = STEP
+            end = min(at + self._left, len(raw))
+            if end < len(raw) and (cut := raw.rfind(b'%', end - 2, end)) > 0:
+                end = cut # No escape is cut
+            parts.append(_unquoted(raw[at:end]))
+            self._left -= end - at
+            at = end
+        return _text(b''.join(parts))
 
 # %% ../../nbs/core/00_data.ipynb #3b0b626f
 async def _parse_multipart(content_type: str, chunks: AsyncIterable[bytes], parts: _FormParts) -> MultiDict:
@@ -369,10 +426,10 @@ async def _parse_multipart(content_type: str, chunks: AsyncIterable[bytes], part
     try:
         parser = MultipartParser(boundary, parts.callbacks())  # type: ignore[arg-type]
         async for chunk in chunks:
-            for at in range(0, len(chunk), _STEP):
+            for at in range(0, len(chunk), STEP):
                 if at:
                     await asyncio.sleep(0)
-                parser.write(chunk[at:at + _STEP])
+                parser.write(chunk[at:at + STEP])
         parser.finalize()
         if not parts.ended:
             raise FormError('the form breaks off before its last boundary')

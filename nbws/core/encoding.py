@@ -19,9 +19,9 @@ from .data import MAX_FORM, Fields
 __all__ = []
 
 # %% ../../nbs/core/02_encoding.ipynb #6624d937
-# An odd number of backslashes, and behind `u` a pair or half of one
-_HALVES = re.compile(r'(?<!\\)(\\(?:\\\\)*)u(?:[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}'
-                     r'|([dD][89a-fA-F][0-9a-fA-F]{2}))')
+# The first half of a pair without the second one behind it, and the second without the first before it
+_HALVES = re.compile(r'\\u[dD](?:[89abAB]..(?!\\u[dD][c-fC-F]..)|(?<!\\u[dD][89abAB]..\\u[dD])[c-fC-F]..)'
+                     .replace('..', '[0-9a-fA-F]{2}'))
 
 def whole_pairs(text: str, # JSON
                 ) -> str:
@@ -30,7 +30,7 @@ def whole_pairs(text: str, # JSON
     `"\ud83d"` is JSON (RFC 8259, section 8.2), but what it stands for has no UTF-8: no socket, page or file takes it.
     Browsers replace it, too, where text leaves them (USVString in Web IDL).
     """
-    return _HALVES.sub(lambda m: f'{m[1]}ufffd' if m[2] else m[0], text)
+    return _HALVES.sub(r'\\ufffd', text.replace(r'\\', r'\u005c')) # Now each backslash begins an escape
 
 # %% ../../nbs/core/02_encoding.ipynb #3fdcea2e
 def encodable(data: Any, # Anything; only text is looked at

@@ -325,6 +325,8 @@ def _are_attributes(child: Any) -> bool:
     "Is it a mapping whose names the developer wrote? Those that a visitor chose could be `onclick`."
     if not isinstance(child, Mapping) or isinstance(child, FromVisitor):
         return False
+    if not isinstance(child, dict) and hasattr(type(child), '_repr_html_'):
+        return False # xarray's Dataset is shown
     return not any(isinstance(name, FromVisitor) for name in child)
 
 # %% ../../nbs/core/06_html.ipynb #7a9c24fe
@@ -487,13 +489,17 @@ def _other_text(thing: Any) -> str:
         return str(thing.__html__() if hasattr(kind, '__html__') else thing)
     if isinstance(thing, (str, bytes, dict)):
         return _escape(_text(thing))
-    if hasattr(kind, '_repr_html_') and isinstance(html := thing._repr_html_(), str):
-        return html
+    for other in OTHERS:
+        if (html := other(thing)) is not None:
+            return html
     if isinstance(thing, _MANY) or (kind.__module__.startswith('fastcore.') and hasattr(kind, '__iter__')): # its L
         return ''.join(map(_any_text, thing))
     if isinstance(thing, (Awaitable, AsyncIterator)):
         raise TypeError(f'{kind.__name__} {getattr(thing, "__name__", "")} cannot be rendered: await it first')
-    return _escape(str(thing))
+    text = _escape(str(thing))
+    return f'<pre>{text}</pre>' if '\n' in text and kind.__module__ != 'builtins' else text
+
+OTHERS: list[Callable[[Any], str | None]] = [] # Make HTML of other objects, or None; asked in turn
 
 # %% ../../nbs/core/06_html.ipynb #6dfe14a6
 def is_element(thing: Any) -> bool:
@@ -1000,7 +1006,9 @@ def is_document(content: Any, # What a handler returned
     "Is it a whole page already: has it an `html` element, or is it text that begins as a page does?"
     if isinstance(content, (str, bytes)):
         return _text(content[:100]).lstrip().lower().startswith(('<!doctype', '<html'))
-    return any(getattr(part, 'tag', None) == 'html' for part in _parts(content))
+    return any(_tag_of(part) == 'html' for part in _parts(content))
+
+def _tag_of(part: Any) -> str: return part.tag if is_element(part) else '' # A table may have a column of that name
 
 # %% ../../nbs/core/06_html.ipynb #f036c1fd
 _PLACES = {'tr': 'tr', 'td': 'td', 'th': 'td', 'col': 'col',
@@ -1053,7 +1061,7 @@ def document(content: Any, # What a handler returned
     head: list[Any] = []
     body: list[Any] = []
     for part in (parts := _parts(content)):
-        tag = getattr(part, 'tag', None)
+        tag = _tag_of(part)
         if tag == 'html':
             return render(*parts)
         if tag == 'title':

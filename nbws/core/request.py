@@ -12,8 +12,8 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 from urllib.parse import quote, unquote, urlencode, urlsplit
 
-from .data import (MAX_FIELDS, MAX_FILES, MAX_FORM, FormError, Headers, MultiDict, parse_cookies, parse_form,
-                       parse_query, set_cookie)
+from .data import (MAX_FIELDS, MAX_FILES, MAX_FORM, STEP, FormError, Headers, MultiDict, parse_cookies,
+                            parse_form, parse_query, set_cookie, turn)
 from .encoding import JSONTooLong, from_json
 from .errors import BindError, HTTPException, NbwsError, printable
 
@@ -447,6 +447,8 @@ class Request(HTTPConnection):
         """
         bound = self.max_form if max_size is None else max_size
         body = await self.body(bound)
+        if len(body) > STEP:
+            await turn()
         try:
             return from_json(body, bound)
         except JSONTooLong as e:

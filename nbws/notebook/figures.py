@@ -28,6 +28,9 @@ class HandlerFigures:
             context.figures = OrderedDict()
         return context.figures
 
+    @property
+    def in_cell(self) -> bool: "Whether they are a cell's, to be shown under it."; return CURRENT_HANDLER.get() is None
+
     def __getattr__(self, name: str) -> Any: return getattr(self._now(), name)
     def __getitem__(self, number: Any) -> Any: return self._now()[number]
     def __setitem__(self, number: Any, manager: Any) -> None: self._now()[number] = manager

@@ -17,7 +17,9 @@ from functools import partial, wraps
 from typing import Any
 
 from ..core.errors import NbwsError
+from ..display.shown import SHOWING
 from .capture import CURRENT_HANDLER, CapturedStream, start_in_context, submit_in_context
+from .displays import KernelSurroundings
 from .figures import HandlerFigures, pyplot_holder
 from .kernel import without_ours
 from ..web.app import WebApp
@@ -256,5 +258,7 @@ def shell_patches(shell: Any, # `get_ipython()`
               lambda: refuse_questions(shell.kernel)),
         Patch('shell.custom_exceptions', "Frames of nbws would push the user's own line out of sight.",
               lambda: shorten_tracebacks(shell)),
+        Patch('SHOWING.surroundings', 'What is shown in a page fails in its cell, and as IPython was told to show it.',
+              lambda: replace(SHOWING, 'surroundings', KernelSurroundings(shell.display_formatter.formatters))),
         Patch('shell.events', 'What a cell no longer defines goes when the cell has ended.',
               lambda: follow_cells(shell, before, after))]

@@ -38,7 +38,7 @@ _REQUEST = 32 # Pieces that a request counts for: a read may bring 9,000 of thes
 # %% ../../nbs/server/10_http1.ipynb #0ab42acd
 class RequestInput:
     "The incoming side of a connection: what is parsed, and when it is read from. On the server's loop only."
-    __slots__ = ('server', 'out', 'exchanges', 'parser', 'rest', 'full', 'paused', 'yields', 'eof', 'over')
+    __slots__ = ('server', 'out', 'exchanges', 'parser', 'rest', 'full', 'paused', 'yields', 'eof', 'ended', 'over')
 
     def __init__(self, server: ServerContext, out: OutputBuffer, exchanges: Exchanges) -> None:
         self.server, self.out, self.exchanges = server, out, exchanges
@@ -47,6 +47,7 @@ class RequestInput:
         self.full = self.paused = False # The app lags behind with a body; reading is paused
         self.yields = False # Others have their turn
         self.eof = False # The client has closed its direction
+        self.ended = False # No request is taken any more: what comes is thrown away
         self.over = False # The connection is lost, or a socket's
 
     @property
@@ -55,7 +56,7 @@ class RequestInput:
     def receive(self, data: bytes) -> None:
         "Handle what came from the client."
         of, parser = self.exchanges, self.parser
-        if self.over or of.lingering:
+        if self.over or self.ended:
             if len(data) > LONG:
                 self.let_others()
             return
@@ -107,7 +108,7 @@ class RequestInput:
     def resume(self) -> None:
         "Go on after an answer: first with what is parsed, then with what is not."
         of = self.exchanges
-        if self.over or of.lingering:
+        if self.over or self.ended:
             return
         if self.parser.queue:
             of.advance()
@@ -142,7 +143,7 @@ class RequestInput:
         if self.over:
             return
         self.resume()
-        if self.exchanges.lingering:
+        if self.ended:
             self.read_on()
 
     def flow(self, full: bool) -> None:
@@ -166,8 +167,17 @@ class RequestInput:
 
     def end(self) -> None:
         "Parse no more: what still comes is read and thrown away."
-        self.parser.stage, self.rest, self.full = ENDED, b'', False
+        self.ended, self.parser.stage, self.rest, self.full = True, ENDED, b'', False
         self.parser.queue.clear()
+
+    def drop_pipelined(self) -> None:
+        "Take nothing behind the request that is being answered, which is here as a whole, and see the client's end."
+        current = self.exchanges.current
+        if self.ended or (current and current.request and current.request.upgrade): # Frames come behind it
+            return
+        self.end()
+        self.parser.incoming = None
+        self.read_on()
 
 # %% ../../nbs/server/10_http1.ipynb #ddb1d6c6
 def refusal_response(refusal: HTTPException | None, # None: 400
@@ -452,11 +462,14 @@ class HttpProtocol(asyncio.BufferedProtocol):
     def stop(self, late: bool = False) -> None:
         """The server stops: the request that is being answered is the last one, and a stream of events ends.
 
+        What a client has pipelined behind it is thrown away, for its end may stand behind that: nobody waits for it.
         An idle connection is closed, unless a request has come that is not read yet: it would be reset (RFC 2525,
         section 2.17). One that has not asked yet is about to: it is closed when it is `late`.
         """
         of = self.exchanges
         of.out.flush()
+        if of.current and of.current.complete:
+            self.input.drop_pipelined()
         if of.answers.task and of.answers.events and not late:
             of.answers.task.cancel()
         elif of.idle and of.parser.stage == IDLE and not self.input.rest and (of.served or late):

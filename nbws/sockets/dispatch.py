@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from contextlib import suppress
+from contextvars import ContextVar, Token
 from typing import Any, Protocol
 
 from .inbox import DATA, Inbox
@@ -27,6 +29,7 @@ class Endpoint(Protocol):
         "Handle one message, up to where it has to wait for something. Returns what is left to be awaited."
     async def closed(self, ws: Any, quiet: bool = False) -> None: "Run `disconn`; `quiet` about its errors."
     async def serve(self, ws: Any) -> None: "Run a pull-style handler to its end."
+    def not_stopped(self, ws: Any) -> None: "Tell the developer: a page asked to stop a handler that cannot be stopped."
     def callbacks(self) -> Any: "Compared to see whether `conn` or `disconn` changed."
 
 # %% ../../nbs/sockets/05_dispatch.ipynb #f00c7e5d
@@ -41,6 +44,49 @@ class SocketApp(Protocol):
 class HandOver(BaseException):
     "Raised where a pull-style handler waits for a message, when its cell was run again: the new one takes over."
 
+# %% ../../nbs/sockets/05_dispatch.ipynb #1b41f605
+STOP = 'nbws stop' # From a page: end the handler that runs for this socket
+ASK, TOLD = 'nbws done?', 'nbws done' # From a page, and the answer once all that came before is handled
+CONTROL = frozenset((STOP, ASK))
+
+RUN: ContextVar[HandlerRun | None] = ContextVar('nbws.run', default=None) # In a handler that can be stopped
+
+# %% ../../nbs/sockets/05_dispatch.ipynb #5f6b2212
+class HandlerRun:
+    "A handler at work that can be stopped, as a context around it. On the loop; `stopped` is read in its thread, too."
+    __slots__ = ('ws', 'cancels', 'stopped', '_task', '_token')
+
+    def __init__(self, ws: Any, # Its socket
+                 cancels: bool, # It may be cancelled where it waits; else who runs it looks at `stopped`
+                 ) -> None:
+        self.ws, self.cancels, self.stopped = ws, cancels, False
+        self._task = asyncio.current_task()
+
+    def stop(self) -> None:
+        "Let it end. Again is harmless: its `finally` is not cut short."
+        if not self.stopped:
+            self.stopped = True
+            if self.cancels and self._task is not None:
+                self._task.cancel()
+
+    def __enter__(self) -> HandlerRun:
+        self._token: Token[HandlerRun | None] = RUN.set(self)
+        self.ws.run = self
+        return self
+
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> bool:
+        with suppress(ValueError): # Left in another context: its task is gone
+            RUN.reset(self._token)
+        self.ws.run = None
+        return self.stopped and not self._others() and isinstance(error, asyncio.CancelledError)
+
+    def _others(self) -> int:
+        "How many besides have cancelled its task, the server that ends for instance; Python 3.10 does not know."
+        task: Any = self._task
+        if not hasattr(task, 'uncancel'):
+            return 0
+        return int(task.uncancel() if self.cancels else task.cancelling())
+
 # %% ../../nbs/sockets/05_dispatch.ipynb #41b5c9a2
 class DispatchedSocket(Protocol):
     "A socket, as its dispatcher sees it."
@@ -52,12 +98,13 @@ class DispatchedSocket(Protocol):
 # %% ../../nbs/sockets/05_dispatch.ipynb #6970f6a4
 class Dispatcher:
     "Runs the messages of one socket and its steps, one at a time. On the thread of the socket's loop only."
-    __slots__ = ('socket', 'workers', 'inbox', 'busy', 'held', 'task')
+    __slots__ = ('socket', 'workers', 'inbox', 'busy', 'at_step', 'held', 'task')
 
     def __init__(self, socket: DispatchedSocket, workers: Workers) -> None:
         self.socket, self.workers = socket, workers
         self.inbox: Inbox | None = None # Made when something has to wait
         self.busy, self.held = False, 0 # Something runs; how many have called `hold` and not yet `release`
+        self.at_step = False # What runs is no message
         self.task: asyncio.Task[None] | None = None # Of what runs, where it waits for something
 
     def start(self, item: Any, # A message, or a coroutine function that takes the socket
@@ -69,6 +116,7 @@ class Dispatcher:
     def enqueue(self, step: Any, first: bool = False) -> None:
         "Run a step as soon as its turn has come; with `first`, before the messages that wait."
         if not self.busy and not self.held:
+            self.at_step = True
             self.start(step)
         elif first:
             self.queue().appendleft(step)
@@ -95,7 +143,9 @@ class Dispatcher:
         if self.inbox is None or self.busy or self.held:
             return
         if self.inbox and not self.workers.closing:
-            self.start(self.inbox.take())
+            item = self.inbox.take()
+            self.at_step = item.__class__ not in DATA
+            self.start(item)
         else:
             self.inbox.idle()
 
@@ -115,6 +165,7 @@ class Dispatcher:
         try:
             while rest is not None:
                 await rest
+                self.at_step = False
                 rest = self._run(self._next())
             ended = False
         finally:
@@ -124,7 +175,11 @@ class Dispatcher:
         "Run this and what waits behind it, up to what has to wait itself: the rest of that is to be awaited."
         socket = self.socket
         while item is not None:
-            rest = socket.endpoint.message(socket, item) if item.__class__ in DATA else item(socket)
+            if item.__class__ in DATA:
+                rest = socket.endpoint.message(socket, item)
+            else:
+                self.at_step = True
+                rest = item(socket)
             if rest is not None:
                 return rest
             item = self._next()
@@ -138,9 +193,8 @@ class Dispatcher:
         return None if self.held else self.inbox.take()
 
     def _over(self, ended: bool = False) -> None:
-        self.busy, self.task = False, None
+        self.busy, self.at_step, self.task = False, False, None
         if ended: # What waits goes on in another task
             self.workers.loop.call_soon(self.resume)
         if self.inbox is not None and not self.held:
             self.inbox.idle()
-

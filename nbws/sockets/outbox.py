@@ -14,6 +14,7 @@ from ..core.encoding import encodable, to_json
 from ..core.html import FT, is_element, render
 from ..core.messages import CloseCode, Payload
 from ..core.protocols import Conn
+from ..display.shown import can_show
 
 # %% auto #0
 __all__ = []
@@ -21,9 +22,13 @@ __all__ = []
 # %% ../../nbs/sockets/04_outbox.ipynb #72d5ceb5
 def is_component(thing: Any, # What a handler returned
                  ) -> bool:
-    "Is it something to render as HTML: ours, fastcore's, or any object with `__ft__` or `__html__`?"
+    "Is it something to render as HTML: ours, fastcore's, any object with `__ft__` or `__html__`, or with a display?"
     kind = type(thing)
-    return is_element(thing) or hasattr(kind, '__ft__') or hasattr(kind, '__html__')
+    if kind in _DATA:
+        return False
+    return is_element(thing) or hasattr(kind, '__ft__') or hasattr(kind, '__html__') or can_show(kind)
+
+_DATA = frozenset((str, int, float, bool, bytes, dict, list, tuple, type(None)))
 
 # %% ../../nbs/sockets/04_outbox.ipynb #d573b7b2
 def to_payload(content: Any, # What a handler returned, yielded or sent
@@ -49,7 +54,12 @@ def to_payload(content: Any, # What a handler returned, yielded or sent
         if not items:
             return None
         return render(*items) if any(is_component(x) for x in items) else to_json(items)
-    return to_json(content) if content else None
+    return to_json(content) if _says_something(content) else None
+
+def _says_something(content: Any) -> bool:
+    if getattr(content, 'ndim', 0) and hasattr(content, 'size'):
+        return bool(content.size) # An array of one zero would be false, and one of several values is neither
+    return bool(content)
 
 # %% ../../nbs/sockets/04_outbox.ipynb #7615319a
 HIGH_WATER = 64 * 1024 # Bytes unsent at which `await send` waits, and messages are kept in our own outbox

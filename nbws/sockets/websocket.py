@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
+from ..core.data import STEP, turn
 from ..core.encoding import JSONTooLong, encodable, from_json, to_json
 from ..core.errors import BindError, printable
 from ..core.html import apart
 from ..core.messages import CloseCode, Payload, WebSocketDisconnect
 from ..core.protocols import Conn, Upgrade
 from ..core.request import Request
-from .dispatch import Dispatcher, Endpoint, HandOver, SocketApp
+from .dispatch import ASK, CONTROL, RUN, TOLD, Dispatcher, Endpoint, HandlerRun, HandOver, SocketApp
 from .outbox import DONE, HIGH_WATER, Outbox, to_payload
 from .workers import Workers
 
@@ -127,7 +128,7 @@ class AppSocket:
     "The app's end of an open socket, for its transport and its app. On the thread of its loop only."
     __slots__ = ('handshake', 'app', 'endpoint', 'table', 'conn', 'rooms', 'code', 'reason', 'accepted', 'joined',
                  'change', 'answer', 'source', 'outbox', 'dispatcher', 'loop', 'thread', 'early', 'pull',
-                 'waiter', 'handler_thread', '__weakref__')
+                 'waiter', 'handler_thread', 'run', '__weakref__')
 
     def __init__(self,
                  request: Request, # The handshake
@@ -148,6 +149,7 @@ class AppSocket:
         self.early: EarlyConn | None = None
         self.pull: PullState | None = None
         self.waiter: asyncio.Future[None] | None = None # Of who waits for a message, or for `conn`
+        self.run: HandlerRun | None = None # The handler at work, where it can be stopped
 
     async def connect(self) -> None:
         """Run `conn` before the handshake is answered, so that a client that is connected is in the rooms it joins.
@@ -195,12 +197,25 @@ class AppSocket:
         "A message has come."
         if self.table is not self.app.table:
             self.app.align()
+        if len(data) < 11 and data in CONTROL and self.pull is None:
+            return self._steer(data)
         dispatcher = self.dispatcher
         if dispatcher.busy or dispatcher.held:
             dispatcher.queue().put(data)
             self.wake()
         else:
             dispatcher.start(data)
+
+    def _steer(self, data: str | bytes) -> None:
+        "A message about the handler: see `nbws.sockets.dispatch`."
+        if data == ASK:
+            self.dispatcher.enqueue(tell_done)
+            if self.dispatcher.busy or self.dispatcher.held:
+                self.dispatcher.queue().look() # Like a message it counts among those that wait
+        elif self.run is not None:
+            self.run.stop()
+        elif self.dispatcher.busy and not self.dispatcher.at_step:
+            self.endpoint.not_stopped(self)
 
     def arriving(self, size: int) -> None:
         "So many bytes of a message have come, and it has not ended; 0: it has. Called from 64 KiB on."
@@ -296,6 +311,10 @@ async def run_conn(ws: AppSocket) -> None:
 async def run_disconn(ws: AppSocket) -> None:
     "Run `disconn`."
     await ws.endpoint.closed(ws)
+
+async def tell_done(ws: AppSocket) -> None:
+    "All is handled that came before."
+    ws.outbox.push(TOLD)
 
 async def run_change(ws: AppSocket) -> None:
     "Go to the newest handlers."
@@ -410,8 +429,11 @@ class ReceivingSocket(AppSocket):
 
     async def receive_json(self) -> Any:
         "The next message, parsed as JSON. Raises `BindError`, a `ValueError`, for what is none, or too long for it."
+        message = await self.receive()
+        if len(message) > STEP:
+            await turn()
         try:
-            return from_json(await self.receive(), self.handshake.max_form)
+            return from_json(message, self.handshake.max_form)
         except JSONTooLong as e:
             raise BindError(f'a message {e}, and is not read as JSON: give the server `Limits(max_form=...)`') from None
         except ValueError as e:
@@ -464,6 +486,9 @@ class WebSocket(ReceivingSocket, SocketFacts):
     def _send_from_thread(self, data: str | bytes | Payload) -> Awaitable[None]:
         if self.code and self.handler_thread == threading.get_ident():
             raise WebSocketDisconnect(self.code, self.reason)
+        run = RUN.get()
+        if run is not None and run.stopped and run.ws is self:
+            raise asyncio.CancelledError('the visitor has stopped this handler')
         encodable(data) # Raises in the thread that sends it
         self.call_soon(self.outbox.push, data)
         return DONE

@@ -1,6 +1,8 @@
 // What pages written for FastHTML call: one element or all by selector, elements made of text or of parts, a function
 // for each element that htmx brings, a form sent by script. Loaded after htmx: see `nbws.web.pages`.
+// And the element of figures, which loads what draws it.
 (() => {
+  if (window._$) return
   const one = (selector, root = document) => root.querySelector(selector)
   const all = (selector, root = document) => root.querySelectorAll(selector)
 
@@ -41,6 +43,24 @@
     document.body.append(form)
     try { await htmx.ajax(verb, path, { ...context, source: form }) } finally { form.remove() }
   }
+
+  const here = document.currentScript.src
+  let drawing = null // `display.js` on its way, or there
+  const loadDisplay = () => new Promise((onload, onerror) => {
+    const src = here.replace(/fasthtml\.js.*$/, 'display.js')
+    document.head.append(Object.assign(document.createElement('script'), { src, onload, onerror }))
+  })
+  class Display extends HTMLElement {
+    connectedCallback() {
+      if (!this.dataset.draw) return // HTML, which needs nothing
+      drawing ||= loadDisplay()
+      drawing.then(() => { if (this.isConnected) window.nbwsDisplay.show(this) }, () => { drawing = null })
+    }
+    disconnectedCallback() { // Perhaps it is only moved
+      queueMicrotask(() => { if (!this.isConnected && window.nbwsDisplay) window.nbwsDisplay.end(this) })
+    }
+  }
+  if (!customElements.get('nbws-display')) customElements.define('nbws-display', Display)
 
   Object.assign(window, { _$: one, _$$: all, $H: parsed, $E: made, proc_htmx: procHtmx, domReadyExecute,
     hx_multipart: sendMultipart })

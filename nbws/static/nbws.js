@@ -260,7 +260,7 @@
       const { target } = e.detail
       if (target && target.id) nbws.swapped.add(target.id)
     })
-  const refresh = async ({ files } = {}) => { // `files`: what was saved, if only files were
+  const refresh = async ({ files, only } = {}) => { // `files`: what was saved, if only files were; `only`: an id
     noticed.clear()
     if (files && files.every(name => name.endsWith('.css'))) {
       restyle(files)
@@ -278,28 +278,60 @@
     Object.assign(nbws, { made: told.made || 0, since: told.at || nbws.since })
     document.title = fresh.title
     await merging()
-    become(fresh, fresh.body.cloneNode(true))
+    if (only) becomeIn(only, fresh); else become(fresh, fresh.body.cloneNode(true))
   }
   const merging = () =>
     Promise.all([nbws.merge || load('merge.js'), window.Idiomorph || load('idiomorph-ext.min.js')])
-  const become = (fresh, told) => { // A document, and its body as the server has sent it
-    nbws.merge(nbws.sent, document.body, fresh.body)
-    nbws.sent = told
-    const enhanced = [...document.body.querySelectorAll('[data-enhanced]')].map(e => [e, e.innerHTML])
+  const isSamePart = (old, fresh) => old.hasAttribute('data-nbws-part') // `parts.js` looks after its content
+    && old.getAttribute('data-nbws-part') === fresh.getAttribute('data-nbws-part')
+  const stays = (old, fresh) => old.nodeType === Node.ELEMENT_NODE && (isDirty(old) || isSamePart(old, fresh))
+  const morph = (old, fresh) => { // Returns the elements that are there anew
+    const enhanced = [old, ...old.querySelectorAll('[data-enhanced]')].map(e => [e, e.innerHTML])
     const added = []
-    Idiomorph.morph(document.body, fresh.body, { morphStyle: 'outerHTML', ignoreActiveValue: true, callbacks: {
-      beforeNodeMorphed: old => !(old.nodeType === Node.ELEMENT_NODE && isDirty(old)),
+    Idiomorph.morph(old, fresh, { morphStyle: 'outerHTML', ignoreActiveValue: true, callbacks: {
+      beforeNodeMorphed: (node, next) => !stays(node, next),
       afterNodeAdded: node => { if (node.nodeType === Node.ELEMENT_NODE) added.push(node) },
     } })
     for (const [element, html] of enhanced)
-      if (element.innerHTML !== html) { // It is what the server has sent again
+      if (element.dataset.enhanced && element.innerHTML !== html) { // enhance.js had made something of it
         delete element.dataset.enhanced
         added.push(element)
       }
+    return added
+  }
+  const activate = (root, added) => {
+    htmx.process(root)
+    for (const element of added) if (element.isConnected) htmx.trigger(element, 'htmx:load') // As for what it swaps in
+  }
+  const becomeIn = (id, fresh) => { // One element
+    const old = document.getElementById(id), now = fresh.getElementById(id)
+    if (!old || !now) return
+    const sent = nbws.sent.querySelector('#' + CSS.escape(id))
+    if (sent) sent.replaceWith(now.cloneNode(true))
+    const added = morph(old, now)
+    activate(document.getElementById(id), added)
+    measure()
+  }
+  const displayScripts = () => // Of objects that bring HTML of their own: see `nbws.display`
+    new Map([...document.querySelectorAll('nbws-display:not([data-draw]) script')].map(e => [e, e.textContent]))
+  const runFresh = before => { // A script that a morph has put in, or changed, has not run
+    for (const [script, text] of displayScripts()) {
+      if (before.get(script) === text) continue
+      const copy = document.createElement('script')
+      for (const { name, value } of script.attributes) copy.setAttribute(name, value)
+      copy.textContent = text
+      script.replaceWith(copy)
+    }
+  }
+  const become = (fresh, told) => { // A document, and its body as the server has sent it
+    const scripts = displayScripts()
+    nbws.merge(nbws.sent, document.body, fresh.body)
+    nbws.sent = told
+    const added = morph(document.body, fresh.body)
     if (window.cssScope) // css-scope-inline looks at styles that are put in
       for (const style of document.body.querySelectorAll('style:not([ready])')) style.replaceWith(style.cloneNode(true))
-    htmx.process(document.body)
-    for (const element of added) if (element.isConnected) htmx.trigger(element, 'htmx:load') // As htmx does
+    runFresh(scripts)
+    activate(document.body, added)
     measure()
   }
 

@@ -5,17 +5,13 @@
 # %% ../../nbs/tremolo/18_tremolo.ipynb #964500d2
 from __future__ import annotations
 
-import logging
-import sys
 from typing import Any
 
 from .. import __version__
-from ..core.errors import StartError
-from ..notebook import kernel, serve as notebook
 from . import exceptions
 from .app import Tremolo
 from .options import limits, set_up_logging, settled, tls_of # noqa: F401 # For who reads them here
-from .running import check_any, run_any, run_by_command
+from .running import run_other
 
 # %% auto #0
 __all__ = []
@@ -33,17 +29,7 @@ def run(app: object, # An app, or 'module:app': anything that `nbws run` serves
     if isinstance(app, Tremolo):
         app.run(host, port, worker_num=worker_num, reload=reload, ssl=ssl, **options)
         return
-    o, tls = settled(options), tls_of(ssl)
-    if isinstance(app, str):
-        return run_by_command([app, '--host', host, '--port', str(port)], o, reload, worker_num, tls)
-    if kernel.shell() is not None:
-        return notebook.serve_cell(app, '')
-    check_any(options, reload, worker_num)
-    set_up_logging(logging.getLogger('nbws'), o)
-    try:
-        run_any(app, host, port, o, tls)
-    except StartError as e:
-        sys.exit(f'nbws: {e.strerror}')
+    run_other(app, host, port, worker_num, reload, ssl, options)
 
 # %% ../../nbs/tremolo/18_tremolo.ipynb #63d77f1d
 __all__ = ['Application', 'Tremolo', '__version__', 'exceptions', 'run']

@@ -29,7 +29,7 @@ from .locks import ServerLock
 from .options import DEFAULTS, settled, tls_of
 from .requests import Context
 from .routing import functions_of, moved, routes_of
-from .running import Address, Runner, handed_on, run_in_cell
+from .running import Address, Runner, handed_on, run_in_cell, run_other
 from .websocket import TremoloWebSocket
 from ..web.app import of
 from ..web.assets import ASSETS
@@ -220,10 +220,18 @@ class Tremolo(OccasionDecorators, RequestDecorators, App):
         "Another address to serve at, for `run`. Says whether it is new. Raises `OptionError`."
         return (self.mounted.app if self.mounted else self).runner.listen(port, host, options)
 
+    async def serve(self, host: str, port: int, *, sock: Any = None, # A socket that is bound, in place of both
+                    backlog: int = 100, **options: Any, # Those of `run`
+                    ) -> None:
+        "Serve on the running loop until this is cancelled. Raises `StartError` and `OptionError`."
+        self.context.options.update(options)
+        await self.runner.serve(host, port, sock, {**options, 'backlog': backlog})
+
     def run(self, # type: ignore[override]
             host: Any = None, # Where to listen; None: where `listen` says
             port: int = 0,
             *,
+            app: object = None, # Serve this instead: an application of another kind, or 'module:app'
             worker_num: int = 1, # Processes; 0: the same as 1, negative: one for each core
             reload: bool = False, # Start again when a source file changes
             ssl: dict[str, Any] | None = None, # cert, key, password: paths of PEM files, and the key's password
@@ -239,6 +247,8 @@ class Tremolo(OccasionDecorators, RequestDecorators, App):
         self.context.options.update(options)
         if LOADING.active:
             return None # `nbws run` serves it
+        if app is not None:
+            return run_other(app, host, port, worker_num, reload, ssl, options)
         if self.mounted:
             raise RuntimeError('cannot run this app. mounted somewhere?')
         if o['debug']:

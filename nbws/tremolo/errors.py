@@ -5,7 +5,9 @@
 # %% ../../nbs/tremolo/13_errors.ipynb #4199c4fd
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from html import escape
 from typing import Any, NamedTuple
 
 from ..core.binding import Plan, Source
@@ -70,6 +72,19 @@ def status_of(error: BaseException) -> int:
     "The status of the answer where this was raised."
     return error.status_code if isinstance(error, AnyHTTPException) else 500
 
+# %% ../../nbs/tremolo/13_errors.ipynb #7e26f42f
+def content_of(error: HTTPException) -> tuple[bytes, str]:
+    "An exception's text as content, escaped where that is markup, and its content type. Raises `LookupError`."
+    text = str(error)
+    if re.search('html|xml', error.content_type, re.I):
+        text = escape(text)
+    return text.encode(error.encoding, 'replace'), error.content_type
+
+def is_fragment(response: Response, status: int) -> bool:
+    "Whether an answer is the text that nbws has for an error, and no page of it and none of the program's."
+    plain = (response.header('content-type') or '').startswith('text/plain')
+    return plain and isinstance(response.body, bytes) and response.body.startswith(b'%d ' % status)
+
 # %% ../../nbs/tremolo/13_errors.ipynb #8aef6eec
 class ErrorHandlers:
     "What an app answers when something is raised."
@@ -97,9 +112,9 @@ class ErrorHandlers:
         if handler is not None:
             return await self._handled(x, handler, error)
         response = await self.app.errors.answer(request, error)
-        if isinstance(error, AnyHTTPException) and (response.header('content-type') or '').startswith('text/plain'):
-            response.body = error.detail.encode() # Without the status in front, as programs expect it
-        return response if status >= 400 else Response(str(error), status, [*response.headers, *before.fields])
+        if status < 400 or isinstance(error, AnyHTTPException) and is_fragment(response, status):
+            response.body, response.headers['content-type'] = content_of(as_tremolo(error))
+        return response if status >= 400 else Response(response.body, status, [*response.headers, *before.fields])
 
     async def _handled(self, x: TremoloCall, handler: ErrorHandler, error: BaseException) -> Response:
         told = error.__cause__ if isinstance(error, AnyHTTPException) else error

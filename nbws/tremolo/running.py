@@ -10,14 +10,15 @@ import logging
 import multiprocessing
 import os
 import pickle
+import socket
 import sys
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 from ..adapters.detect import as_app
-from ..core.errors import NbwsError, OptionError
+from ..core.errors import NbwsError, OptionError, StartError
 from ..core.protocols import Application
-from ..notebook import serve as notebook
+from ..notebook import kernel, serve as notebook
 from ..server.listener import TLS_PASSWORD, Server, load_tls
 from .options import NO_EFFECT, OWN, flags, limits, settled, set_up_logging, tls_of, unknown_options
 from .requests import Context
@@ -214,6 +215,17 @@ class Runner:
         key: Address = (host, port) if isinstance(port, int) else (port, None)
         return self.ports.setdefault(key, options) is options
 
+    async def serve(self, host: str, port: int, sock: socket.socket | None, options: dict[str, Any]) -> None:
+        "Serve on the running loop until this is cancelled. Raises `StartError` and `OptionError`."
+        ssl = options.pop('ssl', None)
+        o, tls = settled(options), tls_of(ssl)
+        where = place(host, port)
+        if sock is not None:
+            sock.setblocking(False)
+            sock.listen(o['backlog'])
+            where = {'sockets': [sock]}
+        await Server(self.app, **server_settings(o, tls) | where).serve_forever(signals=())
+
     def include(self, other: Runner) -> None:
         "Serve at the addresses of an app that is mounted, too."
         for address, options in other.ports.items():
@@ -253,5 +265,21 @@ def run_any(app: object, # Anything that `nbws run` serves
     context = load_tls(**tls) if tls else None
     Server(as_app(app), host, port, ssl=context, limits=limits(o), websockets=bool(o['ws']), backlog=o['backlog'],
            forwarded_allow_ips=o['forwarded_allow_ips']).run(_announce)
+
+def run_other(app: object, # An application that is not of this style, or 'module:app'
+              host: str | None, port: int, workers: int, reload: bool, ssl: dict[str, Any] | None,
+              options: dict[str, Any]) -> None:
+    "Serve in a script's foreground, or a notebook's background. Raises `OptionError`. A `StartError` ends the program."
+    o, tls = settled(options), tls_of(ssl)
+    if isinstance(app, str):
+        return run_by_command([app, '--host', host or '127.0.0.1', '--port', str(port)], o, reload, workers, tls)
+    if kernel.shell() is not None:
+        return notebook.serve_cell(app, '')
+    check_any(options, reload, workers)
+    set_up_logging(logging.getLogger('nbws'), o)
+    try:
+        run_any(app, host or '127.0.0.1', port, o, tls)
+    except StartError as e:
+        sys.exit(f'nbws: {e.strerror}')
 
 def _announce(server: Server) -> None: print(f'nbws serves {server.url} (Ctrl-C stops it)', flush=True)

@@ -19,6 +19,7 @@ from ..core.response import PlainTextResponse, Response
 from ..core.routing import WEBSOCKET, RouteTable
 from ..sockets.websocket import WebSocket
 from ..sockets.workers import Workers, is_ending
+from ..display.libraries import NoLibrary, content
 from .assets import ASSETS, STATIC
 from .endpoints import source_of
 from .responses import YieldedBody, call, is_stream, pulled
@@ -142,6 +143,8 @@ async def decision(ws: WebSocket) -> Any:
 async def unrouted(request: Request, table: RouteTable) -> Response:
     "A file of nbws's own, what the path does answer to (405, 426), the path with or without a slash, or 404."
     path = request.path
+    if path.startswith(LIBRARIES):
+        return await library(path[len(LIBRARIES):], request)
     if path.startswith(ASSETS + '/'):
         return StaticFiles(STATIC).find(path[len(ASSETS) + 1:]).answer(request)
     methods = table.methods(request.route_path, request.target)
@@ -156,6 +159,20 @@ async def unrouted(request: Request, table: RouteTable) -> Response:
     if len(path) > 1 and table.methods(other) - {WEBSOCKET}:
         return _moved(request)
     raise HTTPException(404)
+
+# %% ../../nbs/web/21_answering.ipynb #e8e080a9
+LIBRARIES = ASSETS + '/display/' # What draws figures, see `nbws.display.libraries`
+
+async def library(name: str, request: Request) -> Response:
+    "A library that draws figures. Raises `HTTPException` 404 for another name, or another version."
+    compressed = 'gzip' in request.headers.get('accept-encoding', '')
+    try:
+        body = await Workers.here().threads.run(content, asked=name, compressed=compressed)
+    except NoLibrary:
+        raise HTTPException(404) from None
+    fields = [('content-type', 'text/javascript; charset=utf-8'), ('vary', 'Accept-Encoding'),
+              ('cache-control', 'public, max-age=31536000, immutable')] # Its name says what it was made from
+    return Response(body, 200, fields + [('content-encoding', 'gzip')] * compressed)
 
 # %% ../../nbs/web/21_answering.ipynb #b19e0b92
 def _moved(request: Request) -> Response:

@@ -5,17 +5,18 @@
 # %% ../../nbs/web/15_pages.ipynb #e0d28332
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..core.binding import SPECIAL_NAMES, Source
-from ..core.html import Link, Meta, Safe, Script, document, is_document, render
+from ..core.html import Link, Meta, Safe, Script, document, is_document, is_element, render
 from ..core.errors import NbwsError
 from ..core.request import Request
 from .assets import ASSETS, EXTENSIONS, HTMX4, NETWORK, asset
 
 # %% auto #0
-__all__ = []
+__all__ = ['with_display']
 
 # %% ../../nbs/web/15_pages.ipynb #eee12c5b
 class Pages:
@@ -95,8 +96,19 @@ class Pages:
         if self.canonical:
             address = str(getattr(request.own_state, 'canonical', request.url)).replace('http://', 'https://', 1)
             hdrs = [*(self.hdrs if hdrs is None else hdrs), Link(rel='canonical', href=address)]
-        return document(content, title=self.title, hdrs=self.head(request.root_path, hdrs), ftrs=ftrs,
+        html = document(content, title=self.title, hdrs=self.head(request.root_path, hdrs), ftrs=ftrs,
                         htmlkw=htmlkw, bodykw=bodykw)
+        return html if '/fasthtml.js' in html[:4096] else with_display(html, request.root_path)
+
+# %% ../../nbs/web/15_pages.ipynb #980173ea
+def with_display(html: str, # A page without the usual head
+                 prefix: str) -> str:
+    "The same, with what draws the figures in it, if there are any."
+    if '<nbws-display' not in html or '/fasthtml.js' in html:
+        return html
+    head = re.search('<head[^>]*>', html)
+    at = head.end() if head else html.index('<nbws-display')
+    return html[:at] + render(asset('fasthtml.js', prefix)) + html[at:]
 
 # %% ../../nbs/web/15_pages.ipynb #d7b0750c
 def wrapped(wrap: Callable[..., Any], # Takes the content, and the request if it wants
@@ -104,7 +116,7 @@ def wrapped(wrap: Callable[..., Any], # Takes the content, and the request if it
     "The content of a page with what an app puts around it; what belongs in the head stays outside."
     from inspect import signature
     parts = content if isinstance(content, tuple) else (content,)
-    head = [part for part in parts if getattr(part, 'tag', None) in ('title', 'meta', 'link', 'style', 'base')]
+    head = [part for part in parts if is_element(part) and part.tag in ('title', 'meta', 'link', 'style', 'base')]
     body = tuple(part for part in parts if not any(part is h for h in head))
     takes = len(signature(wrap).parameters)
     return (*head, wrap(body, request) if takes > 1 else wrap(body))

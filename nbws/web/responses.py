@@ -181,7 +181,9 @@ def _components(result: Any, request: Request, page: Callable[[Any, Request], st
     if isinstance(result, (bool, int, float)) and not is_component(result):
         return HTMLResponse(json.dumps(result))
     if not is_component(result):
-        return HTMLResponse(fragment(str(result)))
+        text = str(result)
+        if '\n' not in text or text.lstrip()[:1] == '<':
+            return HTMLResponse(fragment(text))
     return _html(result, request, page, ())
 
 def _several(parts: list[Any], is_list: bool, request: Request, page: Callable[[Any, Request], str]) -> Response:

@@ -12,12 +12,12 @@ from types import CoroutineType
 from typing import Any
 
 from ..core.binding import Plan, Source, plan
-from ..core.data import MAX_FORM, Fields
+from ..core.data import MAX_FORM, STEP, Fields, turn
 from ..core.encoding import CROWD, DEPTH, from_json, is_deep, too_long, whole_pairs
 from ..core.errors import BindError, SignatureError
 from ..core.messages import CloseCode, WebSocketDisconnect
 from ..core.routing import Route
-from ..sockets.dispatch import HandOver
+from ..sockets.dispatch import HandlerRun, HandOver
 from ..sockets.outbox import DONE
 from ..sockets.websocket import WebSocket
 from ..sockets.workers import Workers, is_ending, rest_of
@@ -68,32 +68,39 @@ _scan_fields: Any = json.JSONDecoder(object_hook=Fields).scan_once  # type: igno
 def _short(text: str) -> str: return repr(text if len(text) <= 80 else text[:77] + '...')
 
 # %% ../../nbs/web/11_socket_endpoint.ipynb #dd1d7d3b
-def reply(ws: WebSocket, result: Any) -> Awaitable[None]:
+def reply(ws: WebSocket, result: Any, stoppable: bool = False) -> Awaitable[None]:
     "Send what a handler returned; what is given back is to be awaited before anything else is sent."
     if result.__class__ in USUAL:
         return ws.say(result)
     if is_stream(result):
-        return _each(ws, result)
-    return _later(ws, result) if is_awaitable(result) else ws.say(result)
+        return _each(ws, result, stoppable)
+    return _later(ws, result, stoppable) if is_awaitable(result) else ws.say(result)
 
-async def _later(ws: WebSocket, result: Awaitable[Any]) -> None: await reply(ws, await result)
+async def _later(ws: WebSocket, result: Awaitable[Any], stoppable: bool) -> None:
+    await reply(ws, await result, stoppable)
 
-async def _each(ws: WebSocket, result: Any) -> None:
-    stream = pulled(result)
-    try:
-        async for item in stream:
-            await ws.send(item)
-            if ws.code:
-                return
-    finally:
-        await stream.aclose()  # type: ignore[attr-defined]
+async def _each(ws: WebSocket, result: Any, stoppable: bool) -> None:
+    with HandlerRun(ws, stoppable) as run:
+        stream = pulled(result)
+        try:
+            async for item in stream:
+                if run.stopped:
+                    return
+                await ws.send(item)
+                if ws.code:
+                    return
+        finally:
+            await stream.aclose()  # type: ignore[attr-defined]
 
 # %% ../../nbs/web/11_socket_endpoint.ipynb #41c27d32
-async def call_other(p: Plan, ws: WebSocket, arguments: dict[str, Any]) -> Any:
-    "Call a handler that is not async: a sync one in a thread, a generator at once."
-    if p.kind == 'sync':
-        return await Workers.here().threads.run(ws.in_thread, p.function, arguments)
-    return p.function(**arguments)
+async def call_other(p: Plan, ws: WebSocket, arguments: dict[str, Any], stoppable: bool = False) -> Any:
+    "Call a handler that is not async, or may be cancelled: a sync one in a thread, a generator at once."
+    if p.kind not in ('sync', 'async'):
+        return p.function(**arguments)
+    with HandlerRun(ws, stoppable):
+        if p.kind == 'sync':
+            return await Workers.here().threads.run(ws.in_thread, p.function, arguments)
+        return await p.function(**arguments)
 
 # %% ../../nbs/web/11_socket_endpoint.ipynb #363fdfd0
 async def serve_items(stream: Any, ws: WebSocket) -> Any:
@@ -112,7 +119,7 @@ async def serve_items(stream: Any, ws: WebSocket) -> Any:
 class SocketEndpoint:
     "The handlers of a socket route: message, conn, disconn; or one that pulls."
     __slots__ = ('app', 'route', 'plan', 'function', 'conn', 'disconn', 'pull', 'overflow', 'subprotocols', 'before',
-                 'needs_fields', 'uses_session')
+                 'needs_fields', 'uses_session', 'stoppable', 'direct')
 
     def __init__(self, app: ReportingApp,
                  p: Plan, # Of the handler of messages, or of the one that pulls
@@ -120,11 +127,13 @@ class SocketEndpoint:
                  overflow: str = 'wait', # What a full outbox does: wait, drop or close
                  subprotocols: Iterable[str] = (), # Those that the route supports
                  before: tuple[Plan, ...] = (), # Of what runs before a handshake is answered
+                 stoppable: bool = False, # A page may cancel a handler of its messages where it waits
                  ) -> None:
         self.app, self.plan, self.function, self.conn, self.disconn = app, p, p.function, conn, disconn
         self.overflow, self.subprotocols, self.before = overflow, tuple(subprotocols), before
         self.route: Route | None = None # Set once, by the app
-        self.pull = 'websocket' in p.names
+        self.pull, self.stoppable = 'websocket' in p.names, stoppable
+        self.direct = p.kind == 'async' and not stoppable # Awaited without anything around it
         self.uses_session = any(q and q.names & {'session', 'sess'} for q in (p, conn, disconn))
         self.needs_fields = p.wants_data or 'htmx' in p.names or not p.wants_raw
         if self.pull and p.kind in ('sync', 'generator'):
@@ -141,7 +150,8 @@ class SocketEndpoint:
             return None
         fresh = [p and plan(p.function, socket=True) for p in plans]
         assert fresh[0]
-        return SocketEndpoint(self.app, fresh[0], fresh[1], fresh[2], self.overflow, self.subprotocols, self.before)
+        return SocketEndpoint(self.app, fresh[0], fresh[1], fresh[2], self.overflow, self.subprotocols, self.before,
+                              self.stoppable)
 
     def callbacks(self) -> tuple[Any, Any]:
         "What has to run again for an open socket when it changes."
@@ -149,6 +159,16 @@ class SocketEndpoint:
 
     def message(self, ws: WebSocket, data: str | bytes) -> Coroutine[Any, Any, None] | None:
         "Handle one message, up to where it has to wait for something. Returns what is left to be awaited."
+        return self._in_turn(ws, data) if len(data) > STEP and self.needs_fields else self._at_once(ws, data)
+
+    async def _in_turn(self, ws: WebSocket, data: str | bytes) -> None:
+        await turn()
+        rest = self._at_once(ws, data)
+        del data # It may be long, and so may the handler's work
+        if rest is not None:
+            await rest
+
+    def _at_once(self, ws: WebSocket, data: str | bytes) -> Coroutine[Any, Any, None] | None:
         environment = self.app.environment
         if not environment.captures_output:
             return self._message(ws, data)
@@ -173,7 +193,7 @@ class SocketEndpoint:
             self.route.stats.hits += 1
         try:
             arguments = self._arguments(ws, data)
-            if p.kind == 'async':
+            if self.direct:
                 handling = p.function(**arguments)
                 if handling.__class__ is not CoroutineType:
                     return self._rest(ws, handling)
@@ -183,11 +203,11 @@ class SocketEndpoint:
                     result = e.value
                 else:
                     return self._rest(ws, rest_of(handling, waits_for))
-            elif p.kind == 'sync':
-                return self._rest(ws, Workers.here().threads.run(ws.in_thread, p.function, arguments))
+            elif p.kind in ('sync', 'async'):
+                return self._rest(ws, call_other(p, ws, arguments, self.stoppable))
             else:
                 result = p.function(**arguments)
-            if result is not None and (sent := reply(ws, result)) is not DONE:
+            if result is not None and (sent := reply(ws, result, self.stoppable)) is not DONE:
                 return self._rest(ws, sent)
         except BaseException as e:
             self._failed(ws, e)
@@ -196,7 +216,7 @@ class SocketEndpoint:
     async def _rest(self, ws: WebSocket, handling: Awaitable[Any]) -> None:
         try:
             result = await handling
-            if result is not None and (sent := reply(ws, result)) is not DONE:
+            if result is not None and (sent := reply(ws, result, self.stoppable)) is not DONE:
                 await sent
         except BaseException as e:
             self._failed(ws, e)
@@ -258,6 +278,13 @@ class SocketEndpoint:
                     self._failed(ws, e, ended=True)
                 else:
                     ws.answer = e
+
+    def not_stopped(self, ws: WebSocket) -> None:
+        "Tell the developer: a page asked to stop a handler that cannot be stopped. On the server's loop."
+        if self.direct: # Others can be, but for the moment before they begin or after they have ended
+            name = getattr(self.plan.function, '__name__', 'a handler')
+            self.app.report(BindError(f'a page asked to stop {name}, which goes on: let it `yield`, or let it be '
+                                      'cancelled where it waits, by @app.ws(..., stoppable=True)'), self.route, ws)
 
     def _failed(self, ws: WebSocket, error: BaseException, ended: bool = False) -> None:
         if isinstance(error, WebSocketDisconnect):

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import io
+import re
 import shutil
 import subprocess
 import tokenize
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 LIST = Path(__file__).with_name('applications.txt')
+NBWS = Path(__file__).parents[2]
 
 
 class Application(NamedTuple):
@@ -30,6 +32,16 @@ def applications() -> list[Application]:
             path, _, why = line.strip().partition(' | ')
             found.append(Application(repository, commit, path, why))
         else: repository, commit = line.split()
+    return found
+
+
+def on_purpose(kind: str, # raw or suite
+               ) -> dict[str, str]:
+    "What of Tremolo differs on purpose, by its name, and how: the row of the table in front."
+    found: dict[str, str] = {}
+    for line in Path(__file__).with_name('tremolo.txt').read_text().splitlines():
+        what, _, how = line.partition(' | ')
+        if what.startswith(f'{kind}: '): found[what.removeprefix(f'{kind}: ').strip()] = how
     return found
 
 
@@ -56,8 +68,16 @@ def bring(repository: str, commit: str, work: Path, mirrors: str) -> Path | None
     return to
 
 
+def is_tremolos(source: str) -> bool:
+    "Whether a module imports Tremolo."
+    return bool(re.search(r'^\s*(from|import) tremolo\b', source, re.M))
+
+
 def renamed(source: str, name: str = 'nbws') -> str:
-    "A module's source in which FastHTML has another name."
+    "A module's source in which FastHTML, or Tremolo, has another name."
+    if is_tremolos(source):
+        source = re.sub(r'^(\s*)import tremolo$', r'\1import nbws.tremolo as tremolo', source, flags=re.M)
+        return re.sub(r'^(\s*(?:from|import)) tremolo\b', r'\1 nbws.tremolo', source, flags=re.M)
     if 'fasthtml' not in source: return source
     try: tokens = list(tokenize.generate_tokens(io.StringIO(source).readline))
     except (tokenize.TokenError, SyntaxError, IndentationError): return source

@@ -4,6 +4,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -116,6 +117,28 @@ def test_data_and_a_task(visit: Any) -> None:
     @app.get('/')
     def get() -> Any: return {'done': False}, BackgroundTask(ran.append, 1)
     assert (visit(app).get('/').json(), ran) == ({'done': False}, [1])
+
+
+def test_what_goes_on_behind_an_answer_has_a_second_when_the_app_ends() -> None:
+    "It may use what the app has opened; and nothing of it is left then."
+    heard: list[str] = []
+    go = threading.Event()
+    app = FastHTML()
+    async def waits_for_ever() -> None:
+        try: await asyncio.Event().wait()
+        except asyncio.CancelledError: heard.append('cancelled')
+    def in_a_thread() -> None:
+        go.wait(BOUND)
+        heard.append('has ended')
+    @app.get('/{name}')
+    def get(name: str) -> Any:
+        return PlainTextResponse('hi', background=BackgroundTask(in_a_thread if name == 'short' else waits_for_ever))
+    @app.on_shutdown
+    def bye() -> None: heard.append('the app ends')
+    with Client(app) as client:
+        for name in ('short', 'long'): assert client.get(f'/{name}').text == 'hi'
+        go.set()
+    assert heard == ['has ended', 'cancelled', 'the app ends']
 
 
 def test_its_exception_is_answered_with_its_status() -> None:

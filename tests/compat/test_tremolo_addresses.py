@@ -179,3 +179,48 @@ def test_utils() -> None:
     assert utils.getoptions(handler) == {'request': None, 'a': 1}
     assert (utils.is_async(handler), utils.is_async(print)) == (True, False)
     assert utils.server_date().endswith(b' GMT')
+
+
+def test_serve_on_a_loop_of_the_programs_own() -> None:
+    "In a thread, until its task is cancelled: at a port, and on a socket that is bound already."
+    import asyncio
+    import socket
+    app, ends = Tremolo(), []
+    @app.route('/')
+    async def page(globals, **server): return str(globals.options['mine'])  # noqa: A002
+    @app.on_worker_stop
+    async def stop(**worker): ends.append('stop')
+    async def main() -> bytes:
+        with socket.socket() as bound:
+            bound.bind(('127.0.0.1', 0))
+            port = bound.getsockname()[1]
+            task = asyncio.ensure_future(app.serve('127.0.0.1', port, sock=bound, mine=5))
+            while not task.done():
+                try: reader, writer = await asyncio.open_connection('127.0.0.1', port)
+                except OSError: await asyncio.sleep(0.01)
+                else: break
+            writer.write(b'GET / HTTP/1.0\r\nHost: localhost\r\n\r\n')
+            answer = await asyncio.wait_for(reader.read(), BOUND)
+            writer.close()
+            await writer.wait_closed()
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError): await task
+        return answer
+    answer = asyncio.run(main())
+    assert answer.startswith(b'HTTP/1.1 200 ') and answer.endswith(b'\r\n\r\n5') and ends == ['stop']
+    with pytest.raises(OptionError, match='keepalive_timeout'):
+        asyncio.run(app.serve('127.0.0.1', 0, keepalive_timeouts=3))
+
+
+def test_run_serves_an_application_of_another_kind(tmp_path: Path) -> None:
+    with running(program(tmp_path, '''
+        from nbws.tremolo import Application
+        async def other(scope, receive, send):
+            if scope['type'] != 'http': raise NotImplementedError
+            await send({'type': 'http.response.start', 'status': 200, 'headers': []})
+            await send({'type': 'http.response.body', 'body': b'of the other'})
+        Application().run(app=other, host='127.0.0.1', port=0, log_level='ERROR')
+        ''')) as process:
+        process.says('Ctrl-C')
+        port = int(process.output.split('serves http://127.0.0.1:')[1].split()[0])
+        assert get(port, '/')[1] == 'of the other'

@@ -357,6 +357,7 @@ def test_fastcore_elements() -> None:
 
 
 def test_objects_bring_their_own() -> None:
+    import nbws.display.shown # noqa: F401 # It knows those with a display
     class Card:
         def __ft__(self) -> Any: return Title('t'), Article('<')
 

@@ -5,13 +5,13 @@ import asyncio
 import os
 import socket
 import threading
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from processes import BOUND, asgi_server
-from raw import TIMEOUT, Raw, handshake, serving, text, until
+from raw import BINARY, TIMEOUT, Raw, frame, handshake, serving, text, until
 
 from nbws import App
 from nbws.server.limits import Limits
@@ -273,3 +273,76 @@ def test_elsewhere(tmp_path: Path, name: str) -> None:
                 s.sendall((POST % (b'slow', n)).replace(b'\r\n\r\n', b'\r\nConnection: close\r\n\r\n') + bytes(n))
                 assert b''.join(iter(lambda s=s: s.recv(65536), b'')).endswith(b'%d' % n)
         assert 'Traceback' not in process.output, process.output
+
+
+@pytest.fixture
+def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    "What stopping waits for is not told, however busy the machine is."
+    monkeypatch.setattr('nbws.server.connections.SILENCE', TIMEOUT)
+
+
+def flood(raw: Raw, first: bytes, more: bytes) -> None:
+    "Say this, and then so much that neither the server nor the kernel takes any more."
+    raw.send(first)
+    raw.sock.settimeout(.5)
+    with suppress(TimeoutError):
+        for _ in range(2**25 // len(more)): raw.sock.sendall(more)
+
+
+@pytest.mark.usefixtures('quiet')
+@pytest.mark.parametrize('how', ['closes', 'resets'])
+def test_stopping_waits_for_nobody_who_has_asked_without_end_and_left(uvloop: bool, how: str) -> None:
+    "The client's end stood behind megabytes of requests that were not read: stopping waited as long as it may."
+    app, told = make()
+    with serving(app, uvloop=uvloop, limits=Limits(shutdown_timeout=10 * TIMEOUT)) as server:
+        raw = Raw(server)
+        flood(raw, GET % b'wait', GET % b'quick' * 1000)
+        assert told.begun.wait(TIMEOUT)
+        if how == 'resets': raw.reset()
+        else: raw.sock.close()
+        stopping = threading.Thread(target=server.stop)
+        stopping.start()
+        assert told.cancelled.wait(TIMEOUT)
+        stopping.join(TIMEOUT)
+        assert not stopping.is_alive()
+
+
+@pytest.mark.usefixtures('quiet')
+def test_stopping_answers_who_has_asked_without_end_and_stays(uvloop: bool) -> None:
+    "The request that is being answered, and no other."
+    app, told = make()
+    with serving(app, uvloop=uvloop, limits=Limits(shutdown_timeout=10 * TIMEOUT)) as server, Raw(server) as raw:
+        flood(raw, GET % b'sync', GET % b'quick' * 1000)
+        assert told.begun.wait(TIMEOUT)
+        stopping = threading.Thread(target=server.stop)
+        stopping.start()
+        until(lambda: server.stopping)
+        told.go_on.set()
+        status, _, body = raw.response()
+        assert (status, body) == (200, b'late')
+        assert raw.rest() == b''
+        stopping.join(TIMEOUT)
+        assert not stopping.is_alive()
+
+
+@pytest.mark.usefixtures('quiet')
+def test_stopping_waits_for_no_socket_that_has_said_too_much_and_left(uvloop: bool) -> None:
+    app, begun, go_on = App(), threading.Event(), threading.Event()
+
+    @app.ws('/busy')
+    async def busy(data: bytes) -> None:
+        begun.set()
+        while not go_on.is_set(): await asyncio.sleep(.01)  # noqa: ASYNC110
+
+    with serving(app, uvloop=uvloop, limits=Limits(shutdown_timeout=10 * TIMEOUT)) as server:
+        raw = Raw(server)
+        raw.open('/busy')
+        flood(raw, frame(BINARY, b'x'), frame(BINARY, b'x' * 60_000) * 16)
+        assert begun.wait(TIMEOUT)
+        raw.sock.close()
+        stopping = threading.Thread(target=server.stop)
+        stopping.start()
+        until(lambda: not connections(server))
+        go_on.set()
+        stopping.join(TIMEOUT)
+        assert not stopping.is_alive()

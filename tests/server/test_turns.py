@@ -9,8 +9,11 @@ import socket
 import threading
 import tracemalloc
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from importlib import import_module
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -19,6 +22,7 @@ from raw import BINARY, CONT, TEXT, TIMEOUT, App, Echo, Raw, frame, serving, unt
 from nbws.server.frames import FRAMES, Assembler
 from nbws.server.http1 import ENOUGH, RequestInput
 from nbws.server.limits import Limits
+from nbws.core.data import ROUNDS, STEP, parse_form, parse_query
 from nbws.core.errors import HTTPException
 from nbws.core.response import Response
 from nbws.server.parser import RequestParser
@@ -251,3 +255,117 @@ def test_endless_header_fields_from_an_asgi_server(kind: str) -> None:
                           extensions={'websocket.http.response': {}})
     assert [m['status'] for m in sent if 'status' in m] == [431]
     assert not asked
+
+
+# ---------------------------------------------------------------- what takes long to decode
+
+MIB = 2**20
+ESCAPED = b'a=' + b'%41' * (MIB // 3 - 10)
+CUT = b'{"a": "' + rb'\ud83d' * (MIB // 6 - 10) + b'"}'
+DECODERS = {'form': 'nbws.core.data.unquote_to_bytes', 'json': 'nbws.core.request.from_json',
+            'message': 'nbws.web.socket_endpoint.parse_message', 'pulled': 'nbws.sockets.websocket.from_json'}
+TYPES = {'form': 'application/x-www-form-urlencoded', 'json': 'application/json'}
+
+
+def decoding_app() -> AnyApp:
+    app = AnyApp()
+    @app.post('/form')
+    async def form(a: str) -> str: return str(len(a))
+    @app.post('/json')
+    async def json(request: Any) -> str: return str(len((await request.json())['a']))
+    @app.ws('/message')
+    async def message(a: str) -> str: return str(len(a))
+    @app.ws('/pulled')
+    async def pulled(websocket: Any) -> None: await websocket.send(str(len((await websocket.receive_json())['a'])))
+    return app
+
+
+def tremolo_app() -> Any:
+    from nbws.tremolo import Tremolo
+    app = Tremolo()
+    @app.route('/form')
+    async def form(request: Any, **_: Any) -> bytes: return str(len((await request.form())['a'][0])).encode()
+    return app
+
+
+class Pieces(Turns):
+    "The turns of the loop in which a decoder was called with something long."
+    def __init__(self, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__()
+        name = DECODERS[kind]
+        module, _, attribute = name.rpartition('.')
+        decode = getattr(import_module(module), attribute)
+        def counting(data: Any, *args: Any) -> Any:
+            if len(data) > 1000: self()
+            return decode(data, *args)
+        monkeypatch.setattr(name, counting)
+
+    def check(self, n: int) -> None:
+        "There were so many; each had a turn of its own, and a visitor would have been answered between two."
+        assert sum(self.things.values()) >= n
+        assert self.most == 1
+        assert min(b - a for a, b in pairwise(sorted(self.things))) > ROUNDS
+
+
+@pytest.mark.parametrize(('kind', 'make'), [*((kind, decoding_app) for kind in DECODERS), ('form', tremolo_app)])
+def test_of_many_long_texts_one_is_decoded_at_a_time(kind: str, make: Any, uvloop: bool,
+                                                     monkeypatch: pytest.MonkeyPatch) -> None:
+    "Ten forms or messages of 1 MiB had a piece each in every turn of the loop, and a visitor waited for ten or fifty."
+    pieces, n = Pieces(kind, monkeypatch), 10
+    with serving(make(), uvloop=uvloop) as server, pieces.of(server.loop):
+        def one() -> bytes:
+            with Raw(server) as client:
+                if kind in TYPES:
+                    body = ESCAPED if kind == 'form' else CUT
+                    head = f'POST /{kind} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {TYPES[kind]}\r\n'
+                    client.send(head.encode() + b'Content-Length: %d\r\n\r\n' % len(body) + body)
+                    return client.response()[2]
+                client.open(f'/{kind}')
+                client.send(frame(TEXT, CUT))
+                return client.frame()[2]
+        with ThreadPoolExecutor(n) as pool: answers = list(pool.map(lambda _: one(), range(n)))
+    size = MIB // 3 - 10 if kind == 'form' else MIB // 6 - 10
+    assert answers == [b'%d' % size] * n
+    pieces.check(n if kind != 'form' else n * len(ESCAPED) // STEP)
+
+
+@pytest.mark.parametrize('kind', DECODERS)
+def test_of_many_long_texts_one_is_decoded_at_a_time_under_another_server(kind: str,
+                                                                         monkeypatch: pytest.MonkeyPatch) -> None:
+    app, pieces, n, sent = decoding_app(), Pieces(kind, monkeypatch), 10, []
+    async def call() -> None:
+        body = ESCAPED if kind == 'form' else CUT
+        messages = ([{'type': 'http.request', 'body': body}] if kind in TYPES else
+                    [{'type': 'websocket.connect'}, {'type': 'websocket.receive', 'text': CUT.decode()}])
+        answered = asyncio.Event()
+        async def receive() -> Any:
+            if messages: return messages.pop(0)
+            await answered.wait()
+            return {'type': 'websocket.disconnect', 'code': 1000}
+        async def send(message: Any) -> None:
+            if data := message.get('text') or (message.get('body') or b'').decode():
+                sent.append(int(data))
+                answered.set()
+        headers = [(b'host', b'localhost'), *([(b'content-type', TYPES[kind].encode())] if kind in TYPES else [])]
+        await asgi(app, {'type': 'http' if kind in TYPES else 'websocket', 'method': 'POST', 'path': f'/{kind}',
+                         'headers': headers, 'query_string': b''}, receive, send)
+    async def run() -> None:
+        with pieces.of(asyncio.get_running_loop()):
+            await asyncio.wait_for(asyncio.gather(*(call() for _ in range(n))), TIMEOUT)
+        await Workers.here().close()
+    asyncio.run(run())
+    assert sent == [MIB // 3 - 10 if kind == 'form' else MIB // 6 - 10] * n
+    pieces.check(n)
+
+
+@pytest.mark.parametrize('value', ['%', '%4', 'a%', '%%41', '%41' * 20_000, 'a%41' * 20_000, 'é%C3%A9+' * 9_000,
+                                   '%' * 70_000])
+def test_a_long_form_is_decoded_like_a_short_one(value: str) -> None:
+    "However it is cut in pieces: no escape is."
+    async def chunks() -> AsyncIterator[bytes]: yield body
+    fields = [('a', value), ('b', ''), ('c' * 3, value[:100]), *[('d', value[:7])] * 300, ('e', value)]
+    for before in range(4):
+        body = b'x=' + b'.' * before + b'&' + b'&'.join(f'{k}={v}'.encode() for k, v in fields)
+        if len(body) <= STEP: body += b'&f=' + b'.' * STEP
+        form = asyncio.run(parse_form('application/x-www-form-urlencoded', chunks()))
+        assert form.multi_items() == parse_query(body).multi_items()

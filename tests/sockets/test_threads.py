@@ -140,8 +140,7 @@ def test_threads_are_bounded_and_the_bound_is_told(expect_log: ExpectLog) -> Non
         late.pop(0).cancel() # Waits for a thread: it is never called
         gate.set()
         assert (await late[0]).startswith('nbws-worker')
-        await true(lambda: len(threads._threads) == 1)
-        assert (threads._pending, threads._running) == (0, {})
+        await true(lambda: len(threads._threads) == 1 and (threads._pending, threads._running) == (0, {}))
         await threads.close()
     asyncio.run(asyncio.wait_for(main(), BOUND))
 

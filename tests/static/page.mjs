@@ -160,7 +160,8 @@ export class Page {
       Navigator: class { sendBeacon(...args) { return args } },
       History: class { pushState(...args) { return args } replaceState(...args) { return args } },
       Event, MessageEvent: Event, CloseEvent: Event, EventTarget: Target,
-      URL, TextDecoder, TextEncoder, CSS: { escape: text => text }, Node: { ELEMENT_NODE: 1, TEXT_NODE: 3 },
+      URL, TextDecoder, TextEncoder, queueMicrotask, CSS: { escape: text => text },
+      Node: { ELEMENT_NODE: 1, TEXT_NODE: 3 },
       open: (...args) => went.push(['open', ...args]), console,
     }, globals)
     this.window.window = this.window.self = this.window
