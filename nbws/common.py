@@ -64,6 +64,7 @@ from .fasthtml.xtend import *
 from .notebook.serve import serve
 from .notebook.served import stop
 from .notebook.show import show
+from .parts.inputs import Slider
 from .sockets.redis_broker import RedisBroker
 from .sockets.rooms import Room
 from .sockets.websocket import WebSocket
@@ -164,7 +165,7 @@ __all__ = ['A', 'APIRouter', 'ASGIApp', 'AX', 'Abbr', 'Address', 'Any', 'AnyNow'
            'PicoBusy', 'Picture', 'PlainTextResponse', 'PortalExperimental', 'Pre', 'Prev', 'Progress', 'Q',
            'Receive', 'RedisBroker', 'Redirect', 'RedirectResponse', 'Request', 'Response', 'Room', 'RouteFuncs', 'Rp', 'Rt',
            'Ruby', 'S', 'Safe', 'Samp', 'Scope', 'Script', 'ScriptX', 'Search', 'Section', 'Select', 'Send',
-           'Sequence', 'Set', 'SimpleNamespace', 'Slot', 'Small', 'Socials', 'SortableJS', 'Source', 'Span',
+           'Sequence', 'Set', 'SimpleNamespace', 'Slider', 'Slot', 'Small', 'Socials', 'SortableJS', 'Source', 'Span',
            'StartError', 'StaticFiles', 'StaticImmutable', 'StaticNoCache', 'StreamingResponse', 'Strike',
            'Strong', 'Style', 'StyleX', 'Sub', 'Summary', 'Sup', 'Surreal', 'Svg', 'Table', 'Tag', 'Tbody', 'Td',
            'Template', 'Textarea', 'Tfoot', 'Th', 'Thead', 'Time', 'Title', 'Titled', 'Toast', 'Tr', 'Track',
