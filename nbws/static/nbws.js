@@ -229,7 +229,7 @@
       const { target } = e.detail
       if (target && target.id) nbws.swapped.add(target.id)
     })
-  const refresh = async ({ files } = {}) => { // `files`: what was saved, if only files were
+  const refresh = async ({ files, only } = {}) => { // `files`: what was saved, if only files were; `only`: an id
     noticed.clear()
     if (files && files.every(name => name.endsWith('.css'))) {
       restyle(files)
@@ -247,10 +247,24 @@
     Object.assign(nbws, { made: told.made || 0, since: told.at || nbws.since })
     document.title = fresh.title
     await merging()
-    become(fresh, fresh.body.cloneNode(true))
+    if (only) becomeIn(only, fresh); else become(fresh, fresh.body.cloneNode(true))
   }
   const merging = () =>
     Promise.all([nbws.merge || load('merge.js'), window.Idiomorph || load('idiomorph-ext.min.js')])
+  const isSamePart = (old, fresh) => old.hasAttribute('data-nbws-part') // `parts.js` looks after its content
+    && old.getAttribute('data-nbws-part') === fresh.getAttribute('data-nbws-part')
+  const stays = (old, fresh) => old.nodeType === Node.ELEMENT_NODE && (isDirty(old) || isSamePart(old, fresh))
+  const morph = (old, fresh) => Idiomorph.morph(old, fresh, { morphStyle: 'outerHTML', ignoreActiveValue: true,
+    callbacks: { beforeNodeMorphed: (node, next) => !stays(node, next) } })
+  const becomeIn = (id, fresh) => { // One element
+    const old = document.getElementById(id), now = fresh.getElementById(id)
+    if (!old || !now) return
+    const sent = nbws.sent.querySelector('#' + CSS.escape(id))
+    if (sent) sent.replaceWith(now.cloneNode(true))
+    morph(old, now)
+    htmx.process(document.getElementById(id))
+    measure()
+  }
   const displayScripts = () => // Of objects that bring HTML of their own: see `nbws.display`
     new Map([...document.querySelectorAll('nbws-display:not([data-draw]) script')].map(e => [e, e.textContent]))
   const runFresh = before => { // A script that a morph has put in, or changed, has not run
@@ -266,8 +280,7 @@
     const scripts = displayScripts()
     nbws.merge(nbws.sent, document.body, fresh.body)
     nbws.sent = told
-    Idiomorph.morph(document.body, fresh.body, { morphStyle: 'outerHTML', ignoreActiveValue: true,
-      callbacks: { beforeNodeMorphed: old => !(old.nodeType === Node.ELEMENT_NODE && isDirty(old)) } })
+    morph(document.body, fresh.body)
     if (window.cssScope) // css-scope-inline looks at styles that are put in
       for (const style of document.body.querySelectorAll('style:not([ready])')) style.replaceWith(style.cloneNode(true))
     runFresh(scripts)
