@@ -84,8 +84,8 @@ class PartDecorators:
         """State that outlives the process: a `SavedDict` for a dict, a `SavedList` for a list, else a `SavedValue`.
 
         Each change is on the disk when the call returns, in a file that only its owner may read; processes that use the
-        same file see each other's. The default file belongs to this notebook or module, by its place and the app's name.
-        Raises `NbwsError` for what cannot be saved, and where the file cannot be used.
+        same file see each other's. The default file belongs to this notebook or module, by its place and the app's
+        name. Raises `NbwsError` for what cannot be saved, and where the file cannot be used.
         """
         owner: Any = self
         return saved(Path(file) if file is not None else usual_file(owner.origin.salt(owner)), name, default)

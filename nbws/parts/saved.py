@@ -162,8 +162,8 @@ class SavedDict(Saved, MutableMapping[Any, Any]):
 # %% ../../nbs/parts/07_saved.ipynb #dca8e47b
 class SavedList(Saved, MutableSequence[Any]):
     """A list that is saved: `labels.append({'text': 'x', 'label': 'good'})` is on the disk at once. Its items are what
-    JSON can say; what is changed inside an item has to be put in again. `with labels:` makes several steps one. From any
-    thread."""
+    JSON can say; what is changed inside an item has to be put in again. `with labels:` makes several steps one. From
+    any thread."""
     columns = 'id INTEGER PRIMARY KEY, value TEXT NOT NULL'
     def fill(self, default: Any) -> None: self.extend(default)
 
