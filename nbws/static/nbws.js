@@ -254,7 +254,9 @@
   const isSamePart = (old, fresh) => old.hasAttribute('data-nbws-part') // `parts.js` looks after its content
     && old.getAttribute('data-nbws-part') === fresh.getAttribute('data-nbws-part')
   const stays = (old, fresh) => old.nodeType === Node.ELEMENT_NODE && (isDirty(old) || isSamePart(old, fresh))
-  const morph = (old, fresh) => Idiomorph.morph(old, fresh, { morphStyle: 'outerHTML', ignoreActiveValue: true,
+  // Idiomorph's `ignoreActiveValue` leaves the children of a button as they are, too, when it has the focus
+  const isTyping = () => !!document.activeElement?.matches('input, select, textarea, [contenteditable]')
+  const morph = (old, fresh) => Idiomorph.morph(old, fresh, { morphStyle: 'outerHTML', ignoreActiveValue: isTyping(),
     callbacks: { beforeNodeMorphed: (node, next) => !stays(node, next) } })
   const becomeIn = (id, fresh) => { // One element
     const old = document.getElementById(id), now = fresh.getElementById(id)
