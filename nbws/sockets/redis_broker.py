@@ -68,12 +68,12 @@ LOOK = """
 local meta, stream = unpack(KEYS)
 local fresh, known, since, by, least, size, seconds = unpack(ARGV)
 local epoch, offset = redis.call('HGET', meta, 'epoch'), tonumber(redis.call('HGET', meta, 'offset') or 0)
-local function differs()
-  if offset < tonumber(since) then return true end
+local fell = false
+if epoch == known and by ~= '' then
   local there = redis.call('XRANGE', stream, since .. '-0', since .. '-0')[1]
-  return there and there[2][2] ~= by
+  fell = offset < tonumber(since) or (there and there[2][2] ~= by)
 end
-if not epoch or (epoch == known and by ~= '' and differs()) then
+if not epoch or fell then
   if not epoch then redis.call('DEL', stream) end
   epoch = fresh
   redis.call('HSET', meta, 'epoch', epoch, 'offset', string.format('%d', offset))
