@@ -932,6 +932,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'nbws.dev.notices.bad_answer': ('dev/notices.html#bad_answer', 'nbws/dev/notices.py'),
                                   'nbws.dev.notices.no_answer': ('dev/notices.html#no_answer', 'nbws/dev/notices.py'),
                                   'nbws.dev.notices.no_effect': ('dev/notices.html#no_effect', 'nbws/dev/notices.py'),
+                                  'nbws.dev.notices.no_file': ('dev/notices.html#no_file', 'nbws/dev/notices.py'),
                                   'nbws.dev.notices.no_place': ('dev/notices.html#no_place', 'nbws/dev/notices.py'),
                                   'nbws.dev.notices.no_socket': ('dev/notices.html#no_socket', 'nbws/dev/notices.py'),
                                   'nbws.dev.notices.notice_text': ('dev/notices.html#notice_text', 'nbws/dev/notices.py')},

@@ -112,7 +112,7 @@ class LivePages:
         facts = {k: v[:300] if isinstance(v, str) else v for k, v in facts.items()}
         if self.errors.is_answer_of_last(self.app, facts):
             return None # It has been told
-        text = notice_text(self.app, facts)
+        text = notice_text(self.app, {**facts, 'page': page})
         self.app.report(PageError(text), route_of(self.app, page)[1], SimpleNamespace(path=page))
         return {'type': 'error', 'where': f'The page {page}', 'text': text}
 
