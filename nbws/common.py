@@ -64,6 +64,7 @@ from .fasthtml.xtend import *
 from .notebook.serve import serve
 from .notebook.served import stop
 from .notebook.show import show
+from .parts.inputs import Slider
 from .sockets.redis_broker import RedisBroker
 from .sockets.rooms import Room
 from .sockets.websocket import WebSocket
@@ -164,7 +165,7 @@ __all__ = ['A', 'APIRouter', 'ASGIApp', 'AX', 'Abbr', 'Address', 'Any', 'AnyNow'
            'PicoBusy', 'Picture', 'PlainTextResponse', 'PortalExperimental', 'Pre', 'Prev', 'Progress', 'Q',
            'Receive', 'RedisBroker', 'Redirect', 'RedirectResponse', 'Request', 'Response', 'Room', 'RouteFuncs', 'Rp', 'Rt',
            'Ruby', 'S', 'Safe', 'Samp', 'Scope', 'Script', 'ScriptX', 'Search', 'Section', 'Select', 'Send',
-           'Sequence', 'Set', 'SimpleNamespace', 'Slot', 'Small', 'Socials', 'SortableJS', 'Source', 'Span',
+           'Sequence', 'Set', 'SimpleNamespace', 'Slider', 'Slot', 'Small', 'Socials', 'SortableJS', 'Source', 'Span',
            'StartError', 'StaticFiles', 'StaticImmutable', 'StaticNoCache', 'StreamingResponse', 'Strike',
            'Strong', 'Style', 'StyleX', 'Sub', 'Summary', 'Sup', 'Surreal', 'Svg', 'Table', 'Tag', 'Tbody', 'Td',
            'Template', 'Textarea', 'Tfoot', 'Th', 'Thead', 'Time', 'Title', 'Titled', 'Toast', 'Tr', 'Track',
@@ -198,9 +199,9 @@ hide(App, ('add', 'align', 'answer', 'answer_caught', 'answer_error', 'asgi_answ
            'routes_of', 'sessions', 'settle', 'share_sessions', 'shutdown', 'shutdown_hooks', 'socket_class',
            'sockets', 'startup', 'startup_hooks', 'successor', 'table', 'wrap'))
 hide(WebSocket, ('accepted', 'answer', 'arriving', 'call_soon', 'change', 'changing', 'closed', 'conn', 'connect',
-                 'dispatcher', 'drained', 'early', 'endpoint', 'hand_over', 'handler_thread', 'in_thread', 'joined',
-                 'loop', 'opened', 'outbox', 'pull', 'pulled', 'received', 'run', 'say', 'shut', 'source', 'table',
-                 'target', 'thread', 'turn_to', 'waiter', 'wake'))
+                 'dispatcher', 'drained', 'early', 'endpoint', 'expecting', 'hand_over', 'handler_thread', 'in_thread',
+                 'joined', 'loop', 'opened', 'outbox', 'pull', 'pulled', 'received', 'run', 'say', 'shut', 'source',
+                 'table', 'target', 'thread', 'turn_to', 'waiter', 'wake'))
 hide(Request, ('added_headers', 'answered', 'asgi_scope', 'connection', 'decoded_path', 'leave', 'offers_alive',
                'out_headers', 'own_state', 'parsed_cookies', 'parsed_query', 'peer', 'raw_body', 'replace_headers',
                'retarget', 'route', 'route_path', 'since', 'target', 'upgrade', 'vouched'))

@@ -132,7 +132,7 @@ class Environment(Protocol):
     def defined(self, app: Application, routes: Sequence[Route], replaced: Sequence[Route]) -> None:
         "Routes were added to an app, in place of others."
     def begun(self, task: Any) -> None: "A task was begun by `app.run`; it has `cancel`."
-    def refresh(self, app: Application) -> int:
+    def refresh(self, app: Application, what: str = '') -> int:
         "Let an app's open pages load what has changed; how many there are."
     def transform_response(self, request: Request, response: Response) -> Response:
         "What leaves in place of an app's answer. On the server's loop."

@@ -28,7 +28,7 @@ from ..sockets.websocket import WebSocket
 from ..sockets.workers import is_ending
 from .answering import (Answer, around, decision, in_background, run_after, run_before, sockets_only, started,
                                 to_guard, unrouted)
-from .assets import ASSETS, asset
+from .assets import ASSETS, PARTS, asset
 from .endpoints import first_answer
 from .decorators import HookDecorators, RouteDecorators, VerbDecorators
 from .responses import USUAL, can_bring, to_response
@@ -192,6 +192,7 @@ class WebApp(RouteChanges, RouteDecorators, VerbDecorators, HookDecorators, View
     environment: Environment = BaseEnvironment() # Of every app that has none of its own
     socket_class = WebSocket
     successor: WebApp | None = None # The app that has taken over, see `nbws.web.succession`
+    around_handler: Callable[[Request, Route], Awaitable[Any]] | None = None # Calls handlers where parts have a say
     title, hdrs, ftrs = of('pages', 'title'), of('pages', 'hdrs'), of('pages', 'ftrs')
     exts, htmx, default_hdrs = of('pages', 'exts'), of('pages', 'htmx'), of('pages', 'default_hdrs')
     htmlkw, bodykw, body_wrap = of('pages', 'htmlkw'), of('pages', 'bodykw'), of('pages', 'body_wrap')
@@ -336,7 +337,7 @@ class WebApp(RouteChanges, RouteDecorators, VerbDecorators, HookDecorators, View
         request.route = route
         if route.may_change and not request.vouched and is_hidden(request, self.allowed_hosts, self.allowed_origins):
             return hidden(request)
-        if self.before and (early := await run_before(self.before, request)) is not None:
+        if self.before and wanted != PARTS and (early := await run_before(self.before, request)) is not None:
             return await self.settle(early, request)
         if isinstance(route.endpoint, SocketEndpoint):
             return await self._upgrade(request, route.endpoint)
@@ -347,7 +348,8 @@ class WebApp(RouteChanges, RouteDecorators, VerbDecorators, HookDecorators, View
             return await self._handled(request, route)
 
     async def _handled(self, request: Request, route: Route) -> Response:
-        result = await route.endpoint.answer(request)
+        answered = self.around_handler
+        result = await (route.endpoint.answer(request) if answered is None else answered(request, route))
         if self.after:
             result = await run_after(self.after, request, result)
             if request.own_state and 'injects' in vars(request.own_state) and can_bring(result):
@@ -458,12 +460,13 @@ class WebApp(RouteChanges, RouteDecorators, VerbDecorators, HookDecorators, View
         await self.lifespan.shutdown()
         await self.room_broker.end()
 
-    def refresh(self) -> int:
+    def refresh(self, what: str = '', # '/path': pages at this path; 'name': the element of this id, in all of them
+                ) -> int:
         """Let open pages fetch themselves and take over what has changed; what was typed and sent into them stays.
 
-        Says how many pages: in a notebook and under `--reload`, for in production none listens. From any thread.
+        Says how many pages listen: in a notebook and under `--reload` all do. From any thread.
         """
-        return self.environment.refresh(self)
+        return self.environment.refresh(self, what)
 
     def setup_ws(self, f: Callable[..., Any] = lambda: None, # Answers a client's messages
                  path: str = '/ws', # Where clients connect
