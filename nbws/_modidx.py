@@ -3017,6 +3017,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                 'nbws/sockets/redis_broker.py'),
                                            'nbws.sockets.redis_broker.Heard.__init__': ( 'sockets/redis_broker.html#heard.__init__',
                                                                                          'nbws/sockets/redis_broker.py'),
+                                           'nbws.sockets.redis_broker.Heard.has_seen': ( 'sockets/redis_broker.html#heard.has_seen',
+                                                                                         'nbws/sockets/redis_broker.py'),
                                            'nbws.sockets.redis_broker.Heard.is_next': ( 'sockets/redis_broker.html#heard.is_next',
                                                                                         'nbws/sockets/redis_broker.py'),
                                            'nbws.sockets.redis_broker.Heard.is_old': ( 'sockets/redis_broker.html#heard.is_old',
