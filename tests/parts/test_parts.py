@@ -422,6 +422,7 @@ def test_shared_inputs_and_their_own_places(app: App, client: Client) -> None:
     text = client.get('/').text
     assert text.count('type="range"') == 1 and text.count('''data-nbws-inputs='{"n": "chart-n"}''') == 2
     assert text.index('type="range"') < text.index('data-nbws-part')
+    assert text.count('<p>3</p>') == 2
 
 
 def test_values_that_the_browser_has_kept(app: App, client: Client, opened: Any) -> None:
