@@ -41,5 +41,6 @@ def _content(data: Any) -> tuple[bytes, str]:
     elif hasattr(data, 'write_csv'):
         data = data.write_csv()
     if not isinstance(data, str):
-        raise NbwsError(f'a {type(data).__name__} is no file: give Download bytes, text, a Path, or a table with `to_csv`')
+        raise NbwsError(f'a {type(data).__name__} is no file: give Download bytes, text, a Path, or a table with '
+                        '`to_csv`')
     return data.encode(), 'text/plain; charset=utf-8'

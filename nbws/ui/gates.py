@@ -89,7 +89,9 @@ def hasher() -> Any:
     return PasswordHasher()
 
 @cache
-def nobodys() -> str: "A hash that no password fits: who is unknown takes as long."; return str(hasher().hash('\0' * 32))
+def nobodys() -> str:
+    "A hash that no password fits: who is unknown takes as long."
+    return str(hasher().hash('\0' * 32))
 
 AT_ONCE = threading.BoundedSemaphore(2) # Hashes that are computed at a time: each takes 64 MiB
 LONGEST = 1000 # Characters of a password
@@ -158,8 +160,8 @@ def checker(users: Any) -> Callable[[str, str], Any]:
     if callable(users):
         return lambda name, password: users(name, password)
     if not isinstance(users, Mapping):
-        raise NbwsError('login needs the users: a dict of hashes by name, {"ada": hash_password(...)}, or a function of '
-                        'name and password')
+        raise NbwsError('login needs the users: a dict of hashes by name, {"ada": hash_password(...)}, or a function '
+                        'of name and password')
     hasher()
     if wrong := [name for name, kept in users.items() if not str(kept).startswith('$argon2')]:
         raise NbwsError(f'the password of {wrong[0]!r} is no hash: keep what hash_password(...) makes of it, '
@@ -186,7 +188,8 @@ def login(app: WebApp, # Of which nobody sees anything without a password
         secret = Input(type='password', name='password', required=True, autocomplete='current-password')
         return form_page(title, path, local_path(next), name, Label('Password', secret), button=title, wrong=wrong)
 
-    async def tried(request: Request, session: Any, name: str = '', password: str = '', next: str = '/') -> Any: # noqa: A002
+    async def tried(request: Request, session: Any,
+                    name: str = '', password: str = '', next: str = '/') -> Any: # noqa: A002
         address, name = str(request.peer[0]), name[:200]
         if wait := attempts.begin(address, name):
             return FtResponse(form(next, f'Too many attempts. Try again in {wait} seconds.'), 429,

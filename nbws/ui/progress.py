@@ -49,22 +49,25 @@ class progress: # As `range` and `tqdm` are written
 
     def element(self) -> FT:
         "The bar as it is now."
-        share = f'{self.n:g} of {self.total:g}' if self.total else f'{self.n:g}'
+        share = f'{self.n:,} of {self.total:,}' if self.total else f'{self.n:,}'
         known = {'value': str(self.n), 'max': str(self.total)} if self.total else {}
-        return Div(Small(self.desc) if self.desc else None, ProgressElement(aria_label=self.desc or 'Progress', **known),
-                   Small(share), files('ui.css'), id=self._id, cls='progress-bar')
+        bar, said = ProgressElement(aria_label=self.desc or 'Progress', **known), Small(self.desc) if self.desc else None
+        return Div(said, bar, Small(share), files('ui.css'), id=self._id, cls='progress-bar')
 
-    def update(self, n: float = 1) -> None:
+    def update(self, n: float = 1, # Steps
+               ) -> None:
         "So many steps more are done."
         self.n += n
         self.refresh(always=self.n == self.total)
 
-    def set_description(self, desc: str = '') -> None:
+    def set_description(self, desc: str = '', # What is being done
+                        ) -> None:
         "Say what is being done now."
         self.desc = desc
         self.refresh(always=True)
 
-    def refresh(self, always: bool = False) -> None:
+    def refresh(self, always: bool = False, # Also a moment after the last time
+                ) -> None:
         "Show it as it is, unless that was a moment ago."
         now = time.monotonic()
         if not always and now - self._at < PAUSE:
