@@ -51,7 +51,8 @@ class progress: # As `range` and `tqdm` are written
         "The bar as it is now."
         share = f'{self.n:,} of {self.total:,}' if self.total else f'{self.n:,}'
         known = {'value': str(self.n), 'max': str(self.total)} if self.total else {}
-        bar, said = ProgressElement(aria_label=self.desc or 'Progress', **known), Small(self.desc) if self.desc else None
+        bar = ProgressElement(aria_label=self.desc or 'Progress', **known)
+        said = Small(self.desc) if self.desc else None
         return Div(said, bar, Small(share), files('ui.css'), id=self._id, cls='progress-bar')
 
     def update(self, n: float = 1, # Steps
