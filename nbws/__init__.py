@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # FastHTML's modules, by their names there: `from nbws.svg import *` is `from nbws.fasthtml.svg import *`
 _MODULES = {
     **{name: f'nbws.fasthtml.{name}' for name in ('authmw', 'components', 'js', 'pico', 'svg', 'toaster', 'xtend')},
-    **dict.fromkeys(('basics', 'fastapp', 'ft', 'live_reload', 'starlette'), 'nbws.common'),
+    **dict.fromkeys(('all', 'basics', 'fastapp', 'ft', 'live_reload', 'starlette'), 'nbws.common'),
     'oauth': 'fasthtml.oauth',  # Its own: it works with our apps where python-fasthtml is installed
 }
 

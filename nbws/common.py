@@ -65,6 +65,8 @@ from .notebook.serve import serve
 from .notebook.sharing import stop_sharing, visitors
 from .notebook.served import stop
 from .notebook.show import show
+from .parts.inputs import Slider
+from .sockets.redis_broker import RedisBroker
 from .sockets.rooms import Room
 from .sockets.websocket import WebSocket
 from .transports.scope import Receive, Scope, Send
@@ -166,9 +168,9 @@ __all__ = ['A', 'APIRouter', 'ASGIApp', 'AX', 'Abbr', 'Address', 'Any', 'AnyNow'
            'Middleware', 'MiddlewareBase', 'Nav', 'Nbsp', 'NbwsError', 'NoneType', 'Noscript', 'NotFoundError',
            'NotStr', 'Now', 'Object', 'Ol', 'On', 'Optgroup', 'Option', 'Optional', 'Output', 'P', 'Param', 'Path',
            'PicoBusy', 'Picture', 'PlainTextResponse', 'PortalExperimental', 'Pre', 'Prev', 'Progress', 'Q',
-           'Receive', 'Redirect', 'RedirectResponse', 'Request', 'Response', 'Room', 'RouteFuncs', 'Rp', 'Rt',
+           'Receive', 'RedisBroker', 'Redirect', 'RedirectResponse', 'Request', 'Response', 'Room', 'RouteFuncs', 'Rp', 'Rt',
            'Ruby', 'S', 'Safe', 'Samp', 'Scope', 'Script', 'ScriptX', 'Search', 'Section', 'Select', 'Send',
-           'Sequence', 'Set', 'SimpleNamespace', 'Slot', 'Small', 'Socials', 'SortableJS', 'Source', 'Span',
+           'Sequence', 'Set', 'SimpleNamespace', 'Slider', 'Slot', 'Small', 'Socials', 'SortableJS', 'Source', 'Span',
            'StartError', 'StaticFiles', 'StaticImmutable', 'StaticNoCache', 'StreamingResponse', 'Strike',
            'Strong', 'Style', 'StyleX', 'Sub', 'Summary', 'Sup', 'Surreal', 'Svg', 'Table', 'Tag', 'Tbody', 'Td',
            'Template', 'Textarea', 'Tfoot', 'Th', 'Thead', 'Time', 'Title', 'Titled', 'Toast', 'Tr', 'Track',
@@ -203,16 +205,17 @@ hide(App, ('add', 'align', 'answer', 'answer_caught', 'answer_error', 'asgi_answ
            'routes_of', 'sessions', 'settle', 'share_sessions', 'shutdown', 'shutdown_hooks', 'socket_class',
            'sockets', 'startup', 'startup_hooks', 'successor', 'table', 'wrap'))
 hide(WebSocket, ('accepted', 'answer', 'arriving', 'call_soon', 'change', 'changing', 'closed', 'conn', 'connect',
-                 'dispatcher', 'drained', 'early', 'endpoint', 'hand_over', 'handler_thread', 'in_thread', 'joined',
-                 'loop', 'opened', 'outbox', 'pull', 'pulled', 'received', 'run', 'say', 'shut', 'source', 'table',
-                 'target', 'thread', 'turn_to', 'waiter', 'wake'))
+                 'dispatcher', 'drained', 'early', 'endpoint', 'expecting', 'hand_over', 'handler_thread', 'in_thread',
+                 'joined', 'loop', 'opened', 'outbox', 'pull', 'pulled', 'received', 'run', 'say', 'shut', 'source',
+                 'table', 'target', 'thread', 'turn_to', 'waiter', 'wake'))
 hide(Request, ('added_headers', 'answered', 'asgi_scope', 'connection', 'decoded_path', 'leave', 'offers_alive',
                'out_headers', 'own_state', 'parsed_cookies', 'parsed_query', 'peer', 'raw_body', 'replace_headers',
                'retarget', 'route', 'route_path', 'since', 'target', 'upgrade', 'vouched'))
-hide(Room, ('registry', 'take_over'))
+hide(RedisBroker, ('publish', 'server', 'start', 'stop', 'subscribe', 'unsubscribe'))
+hide(Room, ('registry', 'share', 'sharing', 'take_over'))
 hide(FileResponse, ('answer',))
 hide(FtResponse, ('answer',))
 hide(Headers, ('compact', 'from_raw', 'index', 'raw'))
 describe(fast_app, setup_ws, cookie, EventStream, serve, show, stop, set_cookie, Titled, document, fragment, render,
-         sse_message, App, FileResponse, FtResponse, HTTPException, Redirect, Request, Response, Room, StaticFiles,
-         UploadFile, WebSocket)
+         sse_message, App, FileResponse, FtResponse, HTTPException, RedisBroker, Redirect, Request, Response,
+         Room, StaticFiles, UploadFile, WebSocket)

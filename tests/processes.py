@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 from bound import BOUND
 from websockets.sync.client import ClientConnection, connect
 
@@ -62,6 +63,10 @@ class Process:
     def get(self, path: str, headers: dict[str, str] | None = None) -> tuple[int, str]:
         return get(self.port, path, headers)
     def ws(self, path: str, **options: Any) -> ClientConnection: return ws(self.port, path, **options)
+
+    def workers(self) -> list[psutil.Process]:
+        "The processes that serve. The Valkey by which they share rooms is none."
+        return [p for p in psutil.Process(self.popen.pid).children() if 'valkey' not in p.name()]
 
     def stop(self, how: int = signal.SIGTERM) -> int:
         "Send a signal and wait for the end. Returns the exit code."

@@ -388,7 +388,7 @@ def test_workers_that_die_leave_no_descriptor_behind(tmp_path: Path) -> None:
         for n in range(5):
             os.kill(int(process.get('/')[1]), signal.SIGKILL)
             process.says('ended by itself', times=n + 1)
-            until(lambda: len(supervisor.children()) == 2 and supervisor.num_fds() <= before)
+            until(lambda: len(process.workers()) == 2 and supervisor.num_fds() <= before)
         assert process.stop() == 0
 
 
@@ -418,7 +418,7 @@ def test_a_worker_that_dies_while_the_file_cannot_be_loaded(workers: str, tmp_pa
         (tmp_path/'broken').unlink()
         if workers == '1': (tmp_path/'mortal.py').write_text(MORTAL + '# saved')
         assert process.get('/')[1] != first
-        if workers == '2': until(lambda: len(psutil.Process(process.popen.pid).children()) == 2)
+        if workers == '2': until(lambda: len(process.workers()) == 2)
         assert process.stop() == 0
     assert 'ZeroDivisionError' in process.output
 

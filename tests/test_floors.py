@@ -26,7 +26,7 @@ import nbws
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT/'nbws'
 # From the ground up: folders, and the modules that stand beside them.
-FLOORS = ['core', 'display', 'sockets', 'layers', 'web', 'server', 'transports', 'adapters', 'app', 'loading',
+FLOORS = ['core', 'display', 'sockets', 'layers', 'web', 'parts', 'server', 'transports', 'adapters', 'app', 'loading',
           'testing', 'fixtures', 'supervisor', 'dev', 'jupyter', 'jpserver', 'notebook', 'check', 'cli', 'fasthtml',
           'ui', 'common', 'tremolo', 'examples']
 

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from itertools import groupby
 from keyword import iskeyword
+from operator import is_
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .data import FromVisitor
@@ -500,6 +501,28 @@ def _other_text(thing: Any) -> str:
     return f'<pre>{text}</pre>' if '\n' in text and kind.__module__ != 'builtins' else text
 
 OTHERS: list[Callable[[Any], str | None]] = [] # Make HTML of other objects, or None; asked in turn
+
+# %% ../../nbs/core/06_html.ipynb #a6b3ccc9
+def replaced(thing: Any, # An element, a tuple or a list of them, or anything else
+             replace: Callable[[Any], Any], # Gets what is none of these, and gives it back or something in its place
+             ) -> Any:
+    "The same with other children, in copies of the elements that have them; what can be read only once is not read."
+    kind = thing.__class__
+    if kind is str or kind in _PLAIN:
+        return thing
+    if kind is not FT and kind is not tuple and kind is not list:
+        return replace(thing)
+    children = thing._children if kind is FT else thing
+    fresh = [replaced(child, replace) for child in children]
+    if all(map(is_, children, fresh)):
+        return thing
+    if kind is not FT:
+        return fresh if kind is list else tuple(fresh)
+    el = FT()
+    el.tag, el._children, el._raw = thing.tag, tuple(fresh), thing._raw
+    if thing._raw is None:
+        el.attrs = thing.attrs
+    return el
 
 # %% ../../nbs/core/06_html.ipynb #6dfe14a6
 def is_element(thing: Any) -> bool:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from contextlib import AbstractContextManager
 from types import FrameType
 from typing import Any, NamedTuple, Protocol
@@ -18,7 +18,7 @@ from .routing import Owner, Route
 
 # %% auto #0
 __all__ = ['OpenSocket', 'Application', 'Layer', 'Conn', 'Receiver', 'Upgrade', 'BroadcastGroup', 'GroupedConn', 'grouped',
-           'Environment', 'Published', 'Broker']
+           'Environment', 'Published', 'Subscriber', 'Broker']
 
 # %% ../../nbs/core/08_protocols.ipynb #507b8008
 class OpenSocket(Protocol):
@@ -132,7 +132,7 @@ class Environment(Protocol):
     def defined(self, app: Application, routes: Sequence[Route], replaced: Sequence[Route]) -> None:
         "Routes were added to an app, in place of others."
     def begun(self, task: Any) -> None: "A task was begun by `app.run`; it has `cancel`."
-    def refresh(self, app: Application) -> int:
+    def refresh(self, app: Application, what: str = '') -> int:
         "Let an app's open pages load what has changed; how many there are."
     def transform_response(self, request: Request, response: Response) -> Response:
         "What leaves in place of an app's answer. On the server's loop."
@@ -146,24 +146,43 @@ class Environment(Protocol):
 class Published(NamedTuple):
     "A message of a room, where the broker has put it."
     data: str | bytes # Rendered
-    epoch: str
-    offset: int
-    sender: str # As given to `publish`: tells a process its own messages, and a message from its double
+    epoch: str # Whose offset that is: eight hexadecimal digits, others once the broker has lost what it kept
+    offset: int # Counts from 1 without holes within an epoch; of a message that is not kept, that of the last one kept
+    kept: bool # Whether it has an offset of its own, and those who come later get it
 
 # %% ../../nbs/core/08_protocols.ipynb #43943256
+class Subscriber(Protocol):
+    "A room of this process, as its broker sees it. One call at a time, `begin` first; no call blocks or raises."
+    def begin(self, epoch: str, offset: int, # Of the last message so far
+              kept: Sequence[Published], # The newest that the broker keeps, in order
+              ) -> None:
+        "It is subscribed: `deliver` brings what follows."
+    def deliver(self, message: Published,
+                origin: Any, # What this process has given `publish` with it; None for other processes' messages
+                ) -> None:
+        "The next message, in the order that all processes see. Each comes once."
+
 class Broker(Protocol):
-    "One order for the messages of rooms that several processes share."
-    async def publish(self, room: str, data: str | bytes, sender: str) -> Published:
-        "Add a message, once for each `sender` id. Returns when it is kept; raises `NbwsError` where that is uncertain."
-    async def subscribe(self, room: str, deliver: Callable[[Published], None]) -> None:
-        "Call `deliver` for each message from now on, in order, until `unsubscribe`; again replaces it."
-    async def unsubscribe(self, room: str) -> None:
-        "Deliver no more; harmless where nothing is."
-    async def history(self, room: str, epoch: str, since: int) -> Sequence[Published] | None:
-        "What came after an offset, in order; None where some of it is not kept any more: there is a gap."
-    async def enter(self, room: str, member: str, about: Any) -> None:
-        "A socket of this process has come; `about` is what others are told, any JSON. Again changes it."
-    async def leave(self, room: str, member: str) -> None:
-        "It has gone; also said by the broker itself, 15 seconds after its process has ended without a word."
-    async def presence(self, room: str) -> Mapping[str, Any]:
-        "Who is in the room, in all processes: what they are, by member."
+    """One order for the messages of rooms that several processes share. What was accepted by `publish` reaches every
+    subscriber once, in one order, also where the way to it is cut meanwhile; only what is not to be kept may be lost
+    then. A broker is used on one loop, and serves every app of its process there."""
+    async def start(self) -> None:
+        "Get ready, on the loop that will serve. Raises `StartError` with what to do. Each start needs a `stop`."
+    async def stop(self) -> None:
+        "Publish what waits, within some seconds; after the last stop nothing is delivered."
+    def publish(self, room: str, # Its key: the same in all processes that share it
+                data: str | bytes, # Rendered
+                keep: bool, # False: it is for those only who are here now
+                history: int, # How many of its messages this room keeps at the least
+                origin: Any = None, # Given back to subscribers of this process
+                ) -> Awaitable[None]:
+        """Hand a message over; never blocks, and may be called before `start`. Any thread. Awaited, it waits until the
+        message has its place. Raises `NbwsError` at once where it is too large or too many wait, and in who awaits
+        where the message was refused."""
+        raise NotImplementedError
+    def subscribe(self, room: str, subscriber: Subscriber,
+                  history: int, # How many of the last messages `begin` has to bring, if there are so many
+                  ) -> None:
+        "Call `begin`, soon, then `deliver` for each message. Any thread."
+    def unsubscribe(self, room: str, subscriber: Subscriber) -> None:
+        "Call it no more, soon; harmless where it is not subscribed. Any thread."

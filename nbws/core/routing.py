@@ -43,7 +43,7 @@ PATH_TYPES: dict[str, PathType] = {
     'uuid': PathType('[0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}', UUID, 1, longest=36),
     'static': PathType('ico|gif|jpg|jpeg|webm|css|json|js|woff2?|png|svg|mp[34]|webp|ttf|otf|eot|map|pdf|html|txt|xml',
                        str, 2, longest=5),
-    'str': PathType('[^/]+', str, 3, run='[^/]'),
+    'str': PathType('[^/]*', str, 3, run='[^/]'),
     'path': PathType('.*?', str, 4, run='(?s:.)'),
 }
 
@@ -196,7 +196,7 @@ class _Division:
             self.stops[kind.run] = _stops(kind.run, self.path)
         stop = self.stops[kind.run][at]
         first = min(stop, self.tried.get((n, stop), stop + 1) - 1)
-        least = at if kind is PATH_TYPES['path'] else at + 1
+        least = at if re.fullmatch(kind.regex, '') else at + 1
         places = range(least, first + 1)
         yield from places if kind is PATH_TYPES['path'] else reversed(places)
         self.tried[n, stop] = least

@@ -12,6 +12,7 @@ from functools import partial
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
+from ..parts.part import PagePart
 from ..web.tracebacks import is_users
 
 # %% auto #0
@@ -37,6 +38,8 @@ class Same:
             return False
         if isinstance(a, FunctionType):
             return True # Its parts are compared, too
+        if isinstance(a, PagePart):
+            return a.looks_like(b) # What it shows follows by itself
         return isinstance(a, PLAIN) and bool(a == b)
 
 # %% ../../nbs/dev/00_changes.ipynb #94661d70
@@ -48,6 +51,8 @@ def parts_of(thing: Any) -> Iterator[Part]:
     if isinstance(thing, (MethodType, partial)):
         inner = thing.func if isinstance(thing, partial) else thing.__func__
         yield ('inner', id(inner)), inner
+    elif isinstance(thing, PagePart):
+        return
     elif isinstance(thing, FunctionType):
         if not is_users(thing.__code__.co_filename):
             return

@@ -16,8 +16,10 @@ from ..core.binding import plan
 from ..core.html import Script, render
 from ..core.request import Request
 from ..core.routing import WEBSOCKET, Route, parse_pattern
+from .changes import Same, made_of
 from .notices import PageError, notice_text
 from .pages import handler_of, route_of
+from ..parts.part import PagePart
 from ..sockets.websocket import WebSocket
 from ..web.app import WebApp
 from ..web.assets import ASSETS
@@ -76,6 +78,7 @@ class LivePages:
         self.app, self.peer, self.boot = app, peer, boot
         self.pages: set[WebSocket] = set()
         self.routes: frozenset[Route] = frozenset() # At the last look
+        self.parts: dict[PagePart, dict[Any, Same]] = {} # What each was made of at the last look
         self.errors = ShownErrors()
         self._add_route()
 
@@ -109,7 +112,7 @@ class LivePages:
         facts = {k: v[:300] if isinstance(v, str) else v for k, v in facts.items()}
         if self.errors.is_answer_of_last(self.app, facts):
             return None # It has been told
-        text = notice_text(self.app, facts)
+        text = notice_text(self.app, {**facts, 'page': page})
         self.app.report(PageError(text), route_of(self.app, page)[1], SimpleNamespace(path=page))
         return {'type': 'error', 'where': f'The page {page}', 'text': text}
 
@@ -128,12 +131,24 @@ class LivePages:
         handlers = {path: handler_of(self.app, path) for path in set(paths.values())}
         for ws, path in paths.items():
             self._look(ws, handlers[path])
+        self._follow_parts()
 
-    def refresh(self) -> int:
-        "Let every page load what has changed; how many there are. From any thread."
-        pages = tuple(self.pages)
+    def _follow_parts(self) -> None:
+        "Let parts be rendered anew that are made of something else than at the last look."
+        before = self.parts
+        self.parts = {r.endpoint: made_of(r.endpoint.__wrapped__) for r in self.app.table
+                      if isinstance(r.endpoint, PagePart)}
+        for part, made in self.parts.items():
+            if part in before and before[part] != made:
+                part.refresh()
+
+    def refresh(self, what: str = '', # '/path': pages at this path; 'name': the element of this id, in every page
+                ) -> int:
+        "Let pages load what has changed; how many there are. From any thread."
+        at, only = (what, '') if what.startswith('/') else ('', what)
+        pages = [ws for ws in tuple(self.pages) if at in ('', ws.query_params.get('page', '/'))]
         for ws in pages:
-            ws.send({'type': 'refresh'})
+            ws.send({'type': 'refresh', 'only': only} if only else {'type': 'refresh'})
         return len(pages)
 
     def retire(self) -> None:

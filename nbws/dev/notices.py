@@ -12,6 +12,7 @@ from ..core.errors import BindError
 from ..core.routing import WEBSOCKET
 from .pages import route_of
 from ..web.app import WebApp
+from ..web.assets import ASSETS
 
 # %% auto #0
 __all__ = []
@@ -47,6 +48,19 @@ def no_answer(facts: Facts) -> str:
     "A request came to nothing."
     return f'{facts.get("verb")} {facts.get("path")} got no answer ({facts.get("reason")})'
 
+# %% ../../nbs/dev/02_notices.ipynb #d9b17d7d
+_SWITCHES = {'surreal.js': ('surreal', 'default_hdrs'), 'css-scope-inline.js': ('surreal', 'default_hdrs'),
+             'fasthtml.js': ('htmx', 'default_hdrs')}
+
+def no_file(app: WebApp, facts: Facts) -> str:
+    "A script or a style counts on a file that its page does not load."
+    name, file = str(facts.get('name')), str(facts.get('file'))
+    inner, route = route_of(app, str(facts.get('page') or '/'))
+    pages = getattr(inner, 'pages', None) if route else None # Of an app that is served by another process: not known
+    off = [f'{switch}=True' for switch in _SWITCHES.get(file, ()) if not getattr(pages, switch, False)]
+    way = f'FastHTML({", ".join(off)})' if off else f"put Script(src='{ASSETS}/{file}') into the page's head"
+    return f'{name} does nothing: it is from {file}, which the page does not load. {way}'
+
 # %% ../../nbs/dev/02_notices.ipynb #5b000ce3
 def no_socket(app: WebApp, facts: Facts) -> str:
     "A socket could not be opened, or has ended."
@@ -69,8 +83,8 @@ TEXTS: dict[str, Callable[[Facts], str]] = {'oob': no_place, 'connect': no_effec
 def notice_text(app: WebApp, facts: Facts) -> str:
     "What a page of this app has noticed."
     what = str(facts.get('what'))
-    if what == 'socket':
-        return no_socket(app, facts)
+    if what in ('socket', 'file'):
+        return (no_socket if what == 'socket' else no_file)(app, facts)
     if text := TEXTS.get(what):
         return text(facts)
     return f'htmx says {facts.get("name")} {facts.get("detail") or ""}'.rstrip()

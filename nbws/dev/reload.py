@@ -14,7 +14,7 @@ from ..core.routing import Route
 from .live import BOOT, LivePages, live_script
 from ..layers.relocation import with_script
 from ..web.app import WebApp
-from ..web.assets import ASSETS
+from ..web.assets import ASSETS, PARTS
 from ..web.environment import BaseEnvironment
 
 # %% auto #0
@@ -30,7 +30,7 @@ class Development(BaseEnvironment):
         self.live_app = WebApp() # Answers the live sockets
         self.pages = LivePages(self.live_app, 'app', boot)
 
-    def refresh(self, app: Application) -> int: return self.pages.refresh()
+    def refresh(self, app: Application, what: str = '') -> int: return self.pages.refresh(what)
 
     def report(self, app: Application, error: BaseException, route: Route | None, what: str) -> None:
         super().report(app, error, route, what)
@@ -56,7 +56,7 @@ class ReloadedApp:
     async def http(self, request: Request) -> Response:
         "What the app answers; a whole page gets the script."
         development = self.development
-        if request.path.startswith(ASSETS + '/'):
+        if request.path.startswith(ASSETS + '/') and request.path != PARTS:
             return await development.live_app.http(request)
         response: Response = await self.app.http(request)
         if not getattr(self.app, 'live', True):

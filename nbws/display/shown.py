@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import wraps
 from html import escape
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from ..core.html import OTHERS, Safe
+from ..core.html import OTHERS, Safe, replaced
 from .formats import LIMIT, NAMES, DisplayError, formats, html_of, too_large
 from .known import known
 from .libraries import NoLibrary
@@ -37,6 +38,7 @@ class Surroundings:
 class SHOWING:
     "What is in use."
     surroundings = Surroundings()
+    begun = False # Something was shown by now
 
 # %% ../../nbs/display/04_shown.ipynb #206b292e
 _DATA = (str, bytes, bytearray, memoryview, int, float, complex, dict, list, tuple, set, frozenset, type, type(None))
@@ -65,6 +67,7 @@ def shown(thing: Any, # Anything
     kind = type(thing)
     if not can_show(kind) and not (isinstance(thing, _DATA) and hasattr(kind, '_repr_html_')):
         return None
+    SHOWING.begun = True
     errors: list[Exception] = []
     html = _best(thing, errors)
     for error in errors:
@@ -103,6 +106,23 @@ def _box(name: str, error: Exception) -> str:
     style = 'border:1px solid #c33;border-radius:6px;padding:.5em 1em'
     return (f'<div role="alert" class="nbws-display-error" style="{style}">'
             f'{escape(name)} cannot be shown: {escape(why)}</div>')
+
+# %% ../../nbs/display/04_shown.ipynb #be2767b3
+def shown_within(content: Any, # What a handler returned
+                 ) -> Any:
+    "The same, with the HTML of what has a display in its place. Takes as long as the displays do."
+    return replaced(content, _in_place) if SHOWING.begun else content
+
+def _in_place(thing: Any) -> Any: return html if (html := shown(thing)) is not None else thing
+
+def showing(function: Callable[..., Any], # A sync handler
+            ) -> Callable[..., Any]:
+    "The handler, which shows what it returns: in its own thread, so that the server's loop need not wait for it."
+    if not SHOWING.begun:
+        return function
+    @wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any: return shown_within(function(*args, **kwargs))
+    return call
 
 # %% ../../nbs/display/04_shown.ipynb #fa9a4243
 OTHERS.append(shown)

@@ -141,9 +141,9 @@ class NotebookCells(BaseEnvironment):
         if old is not app and (pages := self._pages_of(old)):
             pages.retire()
 
-    def refresh(self, app: Application) -> int:
+    def refresh(self, app: Application, what: str = '') -> int:
         pages = self._pages_of(app)
-        return pages.refresh() if pages else 0
+        return pages.refresh(what) if pages else 0
 
     def _pages_of(self, app: Application | None) -> LivePages | None:
         return self.pages.get(app) if isinstance(app, WebApp) else None

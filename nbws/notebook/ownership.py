@@ -12,7 +12,7 @@ from weakref import ref
 from ..core.routing import Route
 from .runs import Run
 from ..web.app import WebApp
-from ..web.assets import ASSETS
+from ..web.assets import ASSETS, PARTS
 
 # %% auto #0
 __all__ = []
@@ -47,7 +47,7 @@ class Ownership:
 
     def is_others(self, cell: str, route: Route) -> bool:
         "Whether a route came to an app from elsewhere than this cell, so that the app's successor takes it over."
-        if route.path.startswith(ASSETS) or route.owner is None:
+        if route.owner is None or (route.path.startswith(ASSETS) and not route.path.startswith(PARTS)):
             return False
         return route.owner.id != cell and self._added_by.get(route.serial) != cell
 

@@ -13,6 +13,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from ..core.errors import NbwsError, StartError
+from ..core.protocols import Broker
 from ..loading import LOADING
 from .cells import install
 from .doctor import doctor
@@ -20,7 +21,7 @@ from .exposure import Exposure, expose, url_of
 from .iframes import FrameOptions, Page, display
 from .kernel import cell_id, shell
 from .served import (LOCAL, SERVED, ListenOptions, ServedApp, as_served, find_app, follow_apps, is_elsewhere,
-                                  move, served_for, start_server, usual_port)
+                                  move, result_on, served_for, start_server, usual_port)
 from .sharing import share_links
 from .show import caller
 from ..web.app import WebApp
@@ -42,6 +43,7 @@ def serve(app: object = None, # The app, or its variable's name; by default the 
           reload: bool = False, # In a script, for development: start again when a file is saved; open pages follow
           forwarded_allow_ips: str | Iterable[str] | None = None, # Proxies to trust, as `nbws run` does
           share: bool = False, # host='0.0.0.0', with the addresses for other people on the network
+          broker: Broker | None = None, # Shares rooms with other processes, such as `RedisBroker`; None: by $NBWS_REDIS
           appname: str | None = None, # FastHTML's, has no effect: the app is looked for in the module that calls
           reload_includes: object = None, # FastHTML's, has no effect: with `reload` every file is watched
           reload_excludes: object = None, # As well
@@ -52,9 +54,13 @@ def serve(app: object = None, # The app, or its variable's name; by default the 
     a script ends with as its message. From any thread but the server's."""
     calling = caller(1)
     named = app is None or isinstance(app, str)
+    if LOADING.active and broker is not None:
+        use_broker(find_app(calling.f_globals, app)[0], broker)
     if LOADING.active or (named and not _is_main(calling)):
         return
     found, name = find_app(calling.f_globals, app)
+    if broker is not None:
+        use_broker(found, broker)
     listen = ListenOptions(host or ('0.0.0.0' if share else None), port, forwarded_allow_ips)
     if shell() is not None:
         serve_cell(found, name, listen, FrameOptions(path, height, n))
@@ -64,6 +70,14 @@ def serve(app: object = None, # The app, or its variable's name; by default the 
         serve_script(found, listen, share)
 
 # %% ../../nbs/notebook/16_serve.ipynb #a92d041b
+def use_broker(app: object, broker: Broker) -> None:
+    "Let a broker share an app's rooms, at once if the app is being served. Raises `NbwsError` and `StartError`."
+    if not isinstance(app, WebApp):
+        raise NbwsError('a broker shares the rooms of an App of nbws: this application has none')
+    app.broker = broker
+    if app.loop is not None:
+        result_on(app.loop, app.share_rooms())
+
 def _is_main(calling: FrameType) -> bool:
     "Is the caller the program itself, or a function `main` that the program calls?"
     if calling.f_globals.get('__name__') == '__main__':

@@ -81,12 +81,13 @@ class Inbox(deque[Any]):
     Its transport pauses reading while that is too much: `INBOX` messages, or so many bytes as the transport's `quota`
     says. A message that is still on its way counts, too. On the server's loop only.
     """
-    __slots__ = ('conn', 'quota', 'size', 'partial', 'counted', 'busy', 'paused')
+    __slots__ = ('conn', 'quota', 'size', 'partial', 'expected', 'counted', 'busy', 'paused')
     __hash__, __eq__ = object.__hash__, object.__eq__  # type: ignore[assignment]
 
     def __init__(self, conn: Any = None) -> None:
         super().__init__()
         self.size = self.partial = self.counted = 0 # Bytes: of messages here, of one on its way, of both in the quota
+        self.expected = 0 # Bytes of a message that is not here, which may come as a whole; not in the quota
         self.busy, self.paused = True, False # The handler is at work; reading pauses
         self.attach(conn)
 
@@ -128,7 +129,7 @@ class Inbox(deque[Any]):
 
     def idle(self) -> None:
         "The handler waits for a message: however long, it may come."
-        self.busy = False
+        self.busy, self.expected = False, 0
         if self.paused:
             self.look()
 
@@ -138,13 +139,18 @@ class Inbox(deque[Any]):
         self.look()
         self.quota.go_on()
 
+    def expect(self, size: int) -> None:
+        "The next message may come as a whole, and be as long as this: while the handler is busy, none is to come then."
+        self.expected = size if self.busy else 0
+        self.look()
+
     def look(self) -> None:
         "Pause reading, or go on."
         quota, waits = self.quota, self.size + self.partial
         quota.count(self, waits if waits > SMALL else 0)
         crowded = waits > SMALL and quota.full
         share = 4 if self.paused else 1 # Reading goes on when a quarter is left
-        pause = crowded or len(self) >= INBOX // share or (self.busy and waits > quota.each // share)
+        pause = crowded or len(self) >= INBOX // share or (self.busy and waits + self.expected > quota.each // share)
         quota.wait(self, crowded)
         if pause is self.paused:
             return

@@ -9,16 +9,19 @@ import re
 import secrets
 import threading
 from collections import deque
-from collections.abc import Awaitable, Iterable, Iterator, MutableMapping, Sequence
+from collections.abc import Awaitable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from itertools import islice
 from typing import Any
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from ..core.binding import at_once
+from ..core.encoding import encodable
 from ..core.html import apart
 from ..core.messages import Payload
-from ..core.protocols import BroadcastGroup, grouped
+from ..core.protocols import BroadcastGroup, Broker, Published, grouped
 from ..core.request import Request
 from .outbox import DONE, to_payload
+from .completion import Completion
 from .websocket import WebSocket
 
 # %% auto #0
@@ -26,6 +29,10 @@ __all__ = ['Room']
 
 # %% ../../nbs/sockets/07_rooms.ipynb #eeafb3bd
 MARK = '\x1e' # The record separator: a position follows, to the message's end
+
+def mark(epoch: str, offset: int) -> Payload:
+    "A position, as sockets get it that resume."
+    return Payload(f'{MARK}{epoch}:{offset}')
 
 class KeptMessage(Payload):
     "A message of a room's history."
@@ -37,7 +44,7 @@ class KeptMessage(Payload):
 
     def mark(self) -> Payload:
         "Its position alone."
-        return Payload(f'{MARK}{self.epoch}:{self.offset}')
+        return mark(self.epoch, self.offset)
 
     def marked(self) -> tuple[Payload, ...]:
         "What sockets get that resume: a text with its position, bytes with the position behind them."
@@ -67,9 +74,24 @@ class History(deque[KeptMessage]):
         self.append(kept)
         return kept
 
+    @property
+    def length(self) -> int: "How many of the last messages newcomers get."; return self.maxlen or 0
+
     def resized(self, length: int) -> History:
         "One of another length, with the newest of these messages and the same positions."
         return History(length, self.epoch, self.offset, self)
+
+    def unseen(self, seen: Mapping[str, int], # The last offset by epoch
+               ) -> list[KeptMessage]:
+        "What follows what was seen; for a newcomer the last messages."
+        following = 0
+        for kept in reversed(self):
+            if seen.get(kept.epoch, 0) >= kept.offset:
+                break
+            following += 1
+        if following == len(self) and not any(kept.epoch in seen for kept in self):
+            following = min(following, self.length)
+        return list(islice(self, len(self) - following, None))
 
 # %% ../../nbs/sockets/07_rooms.ipynb #018679d0
 _SINCE = re.compile(rb'(?P<rest>.*)[?&]nbws-since=(?P<positions>(?:[0-9a-f]{8}:[0-9]{1,15}\.?){0,20})', re.S)
@@ -140,6 +162,12 @@ class Delivery:
         else:
             ws.call_soon(self._run)
 
+    def start_with_any(self) -> None:
+        "The same on the loop of one of the members, if there are any."
+        members = self.members
+        if members:
+            self.start(members[0])
+
     def _run(self) -> None:
         here = threading.get_ident()
         with self.lock:
@@ -165,6 +193,99 @@ class Delivery:
             else:
                 ws.call_soon(ws.outbox.push, part, self.overflow)
 
+# %% ../../nbs/sockets/07_rooms.ipynb #9ed90923
+WINDOW, WINDOW_SIZE = 2000, 2**20 # Messages and characters that a process keeps of a shared room, beyond its history
+
+class Window(History):
+    "The newest messages of a shared room. Changed under the lock of its room."
+    __slots__ = ('_length', '_size')
+
+    def __init__(self, length: int, epoch: str = '', offset: int = 0, kept: Iterable[KeptMessage] = ()) -> None:
+        super().__init__(2**31, epoch, offset, kept)
+        self._length, self._size = length, sum(len(k.data) for k in self)
+
+    @property
+    def length(self) -> int: "How many of the last messages newcomers get."; return self._length
+
+    def resized(self, length: int) -> Window:
+        "The same, with another number of messages for newcomers."
+        self._length = length
+        return self
+
+    def put(self, message: Published) -> Payload | None:
+        "What to send for a message that has its position already; None where it is here already."
+        if not message.kept:
+            return Payload(message.data)
+        if message.epoch == self.epoch and message.offset <= self.offset:
+            return None
+        self.epoch, self.offset = message.epoch, message.offset
+        kept = KeptMessage(message.data, message.epoch, message.offset)
+        self.append(kept)
+        self._size += len(kept.data)
+        while len(self) > self._length and (len(self) > WINDOW or self._size > WINDOW_SIZE):
+            self._size -= len(self.popleft().data)
+        return kept
+
+# %% ../../nbs/sockets/07_rooms.ipynb #369f4eb6
+class Sharing:
+    "A room's part in a broker, which calls it as a `Subscriber`. Its attributes change under the room's lock."
+    def __init__(self, room: Room, broker: Broker, key: str) -> None:
+        self.room, self.broker, self.key = room, broker, key
+        self.begun = False # The room hears what is said
+        self.waiting: dict[WebSocket, Mapping[str, int] | None] = dict.fromkeys(room) # Until then; what they have seen
+        self.ready = Completion() # It has begun
+        self._lock = threading.RLock() # One thread at a time turns to the broker
+        self._subscribed = self._stale = False
+
+    def rest(self) -> None:
+        "Nobody is here: who comes next waits. Under the room's lock."
+        self.begun, self.ready, self._stale = False, Completion(), True
+
+    def follow(self) -> None:
+        "Subscribe where somebody is in the room, and no longer where nobody is. From any thread, without its lock."
+        with self._lock:
+            wanted, before, again = len(self.room) > 0, self._subscribed, self._stale
+            self._subscribed, self._stale = wanted, False
+            if before and (again or not wanted):
+                self.broker.unsubscribe(self.key, self)
+            if wanted and (again or not before):
+                self.broker.subscribe(self.key, self, self.room.history.length)
+
+    def end(self) -> None:
+        "Unsubscribe for good."
+        with self._lock:
+            self.broker.unsubscribe(self.key, self)
+
+    def begin(self, epoch: str, offset: int, kept: Sequence[Published]) -> None:
+        "See `Subscriber`."
+        room, delivery = self.room, self.room._delivery
+        with delivery.lock:
+            self._add(kept, None)
+            room.history.epoch, room.history.offset = epoch, offset
+            for ws, seen in self.waiting.items():
+                room._greet(ws, seen)
+            self.waiting.clear()
+            self.begun = True
+        delivery.start_with_any()
+        self.ready.finish()
+
+    def deliver(self, message: Published, origin: Any) -> None:
+        "See `Subscriber`."
+        with self.room._delivery.lock:
+            self._add([message], origin)
+        self.room._delivery.start_with_any()
+
+    def _add(self, messages: Iterable[Published], origin: Any) -> None:
+        delivery, window = self.room._delivery, self.room.history
+        assert isinstance(window, Window)
+        members = delivery.members
+        if self.waiting: # They get all of it when the room has begun
+            members = tuple(ws for ws in members if ws not in self.waiting)
+        for message in messages:
+            payload = window.put(message)
+            if members and payload is not None:
+                delivery.queue.append((payload, members, origin))
+
 # %% ../../nbs/sockets/07_rooms.ipynb #ac0aa61d
 class Room:
     "A named group of sockets. Every method may be called from any thread."
@@ -176,8 +297,10 @@ class Room:
         self.name, self.history = name, History(history)
         self.registry: Rooms | None = None # Where it is found by its name
         self._members: dict[WebSocket, None] = {}
-        self._left: WeakKeyDictionary[WebSocket, int] = WeakKeyDictionary() # Who is moving to a handler's next version
+        # Who is moving to a handler's next version, and what he has seen
+        self._left: WeakKeyDictionary[WebSocket, dict[str, int]] = WeakKeyDictionary()
         self._delivery = Delivery(overflow)
+        self.sharing: Sharing | None = None # With other processes
 
     @property
     def epoch(self) -> str:
@@ -204,17 +327,36 @@ class Room:
 
     @at_once
     def join(self, ws: WebSocket, # A socket of any route, before or after its handshake is answered
-             ) -> None:
-        "Add `ws`, and send it what its page has not seen of the history. A socket leaves by itself when it ends."
+             ) -> Awaitable[None]:
+        """Add `ws`, and send it what its page has not seen of the history. A socket leaves by itself when it ends.
+
+        Awaited, it waits until the room hears what other processes say, where it is shared with them.
+        """
+        sharing, ready = self.sharing, None
         with self._delivery.lock:
             if ws in self._members or ws.code:
-                return
-            seen = max(self._left.pop(ws, 0), (ws.handshake.since or {}).get(self.epoch, 0))
-            self._delivery.queue.extend((kept, (ws,), None) for kept in self.history if kept.offset > seen)
+                return DONE
+            seen = {**(ws.handshake.since or {}), **self._left.pop(ws, {})}
             self._members[ws] = None
             ws.rooms = (*ws.rooms, self)
             self._delivery.change(self._members)
+            if sharing is not None and not sharing.begun:
+                sharing.waiting[ws], ready = seen, sharing.ready
+            else:
+                self._greet(ws, seen)
+        if sharing is not None:
+            sharing.follow()
         self._delivery.start(ws)
+        return ready or DONE
+
+    def _greet(self, ws: WebSocket, seen: Mapping[str, int] | None, # None: all so far
+               ) -> None:
+        "Send what was not seen. Under the lock."
+        unseen = () if seen is None else self.history.unseen(seen)
+        self._delivery.queue.extend((kept, (ws,), None) for kept in unseen)
+        if self.sharing is not None and not unseen and ws.handshake.since is not None:
+            # It may miss the first message that comes, and has to know what it has seen before
+            self._delivery.queue.append((mark(self.history.epoch, self.history.offset), (ws,), None))
 
     @at_once
     def leave(self, ws: WebSocket, # A member, or not
@@ -225,34 +367,46 @@ class Room:
                 return
             del self._members[ws]
             if ws.changing:
-                self._left[ws] = self.history.offset
+                self._left[ws] = {self.history.epoch: self.history.offset}
             ws.rooms = tuple(r for r in ws.rooms if r._delivery is not self._delivery) # See `take_over`
             self._delivery.change(self._members)
+            if self.sharing is not None:
+                self.sharing.waiting.pop(ws, None)
+                if not self._members:
+                    self.sharing.rest()
+        if self.sharing is not None and not self._members:
+            self.sharing.follow()
 
     def keep(self, history: int, # Messages; 0: none
              ) -> None:
         "Change how many of the last messages newcomers get."
         with self._delivery.lock:
-            if history != self.history.maxlen:
+            if history != self.history.length:
                 self.history = self.history.resized(history)
-            if self.registry is not None:
+            if self.registry is not None and self.sharing is None:
                 self.registry.hold(self, bool(self.history))
 
     def take_over(self, old: Room, # Of the app that this one's app takes over
                   ) -> None:
         "Be one room with `old` from now on, whoever holds which: with the members and the messages of both."
         mine, theirs = self._delivery, old._delivery
+        if self.sharing is not None:
+            self.sharing.end()
         with mine.lock, theirs.lock:
             theirs.overflow = mine.overflow or theirs.overflow
-            length = max(self.history.maxlen or 0, old.history.maxlen or 0)
+            length = max(self.history.length, old.history.length)
             old.keep(length)
-            for kept in self.history:
+            for kept in () if old.sharing is not None else self.history: # A broker has them
                 old.history.add(kept)
             old.keep(length) # It may have messages now: its registry holds it
             old._members.update(self._members)
+            if old.sharing is not None and not old.sharing.begun:
+                old.sharing.waiting.update(dict.fromkeys(self._members, None))
             theirs.change(old._members)
             theirs.queue.extend(mine.queue)
             self.__dict__ = old.__dict__ # Two objects, one room
+        if old.sharing is not None:
+            old.sharing.follow()
 
     def send(self, *content: Any, # Anything that a socket can send
              skip: WebSocket | None = None, # One who is not to get it: usually the sender
@@ -260,17 +414,25 @@ class Room:
              ) -> Awaitable[None]:
         """Send to everybody here: rendered once, framed once. May be awaited, and never waits for a slow member.
 
-        Raises `UnicodeEncodeError` for text with half a surrogate pair.
+        In a room that processes share, what is awaited is that the broker has taken it; raises `NbwsError` where it
+        does not. Raises `UnicodeEncodeError` for text with half a surrogate pair.
         """
         thing = content[0] if len(content) == 1 else content
         if (thing.__class__ is tuple or thing.__class__ is list) and (texts := apart(thing)):
+            if self.sharing is not None:
+                return [self.send(text, skip=skip, keep=keep) for text in texts][-1]
             with self._delivery.lock: # Nothing comes in between
                 for text in texts:
                     self.send(text, skip=skip, keep=keep)
             return DONE
         data = to_payload(thing)
-        if data is not None:
-            self._enqueue(data if isinstance(data, Payload) else Payload(data), skip, keep)
+        if data is None:
+            return DONE
+        if self.sharing is not None:
+            said = data.data if isinstance(data, Payload) else data
+            encodable(said)
+            return self.sharing.broker.publish(self.sharing.key, said, keep, self.history.length, skip)
+        self._enqueue(data if isinstance(data, Payload) else Payload(data), skip, keep)
         return DONE
 
     def _enqueue(self, payload: Payload, skip: WebSocket | None, keep: bool) -> None:
@@ -286,6 +448,21 @@ class Room:
             delivery.queue.append((payload, members, skip))
         delivery.start(members[0])
 
+    def share(self, broker: Broker, # That other processes have, too
+              key: str, # The same in all processes that have this room
+              ) -> None:
+        "Be one room with those that other processes have by the same key. Again with the same is harmless."
+        before = self.sharing
+        if before is not None and (before.broker, before.key) == (broker, key):
+            return
+        if before is not None:
+            before.end()
+        with self._delivery.lock:
+            self.sharing = Sharing(self, broker, key)
+            if not isinstance(self.history, Window):
+                self.history = Window(self.history.length, self.history.epoch, self.history.offset, self.history)
+        self.sharing.follow()
+
 # %% ../../nbs/sockets/07_rooms.ipynb #c32528c8
 class Rooms(MutableMapping[str, Room]):
     """The rooms of an app by name: those that somebody is in or refers to, that remember something for newcomers, and
@@ -295,6 +472,8 @@ class Rooms(MutableMapping[str, Room]):
         self._found: WeakValueDictionary[str, Room] = WeakValueDictionary()
         self._held: dict[Room, set[str]] = {} # Why it stays where nobody refers to it: 'history', 'program'
         self._lock = threading.RLock()
+        self.broker: Broker | None = None # By which other processes have the same rooms
+        self.prefix = '' # Of their keys there
 
     def __getitem__(self, name: str) -> Room: return self._found[name]
     def __iter__(self) -> Iterator[str]: return iter(list(self._found))
@@ -305,6 +484,7 @@ class Rooms(MutableMapping[str, Room]):
         with self._lock:
             room.registry, self._found[name] = self, room
             self.hold(room, True, 'program')
+        self._share(name, room)
 
     def __delitem__(self, name: str) -> None:
         with self._lock:
@@ -322,6 +502,19 @@ class Rooms(MutableMapping[str, Room]):
                 if not self._held[room]:
                     del self._held[room]
 
+    def share(self, broker: Broker, prefix: str, # What tells these rooms from those of other apps
+              ) -> None:
+        "Have all rooms, from now on, together with the processes that have the same broker and prefix."
+        with self._lock:
+            self.broker, self.prefix = broker, prefix
+            found = list(self._found.items())
+        for name, room in found:
+            self._share(name, room)
+
+    def _share(self, name: str, room: Room) -> None:
+        if self.broker is not None:
+            room.share(self.broker, f'{self.prefix}:{name}')
+
     def call(self, name: str, history: int | None, overflow: str | None,
              program: bool, # The program sets it up, not a visitor by his request
              ) -> Room:
@@ -330,6 +523,7 @@ class Rooms(MutableMapping[str, Room]):
             room = self._found.get(name)
             if made := room is None:
                 room = self._found[name] = Room(name, history or 0, overflow)
+                self._share(name, room)
             room.registry = self
             if program and (history or overflow):
                 self.hold(room, True, 'program')
@@ -343,6 +537,8 @@ class Rooms(MutableMapping[str, Room]):
             return
         with old._lock:
             theirs = [(name, room, set(old._held.get(room, ()))) for name, room in old._found.items()]
+        if self.broker is None and old.broker is not None:
+            self.share(old.broker, old.prefix)
         for name, room, reasons in theirs:
             with self._lock:
                 mine = self._found.get(name)
@@ -351,5 +547,6 @@ class Rooms(MutableMapping[str, Room]):
                     reasons |= self._held.get(mine, set())
                 for why in reasons:
                     self.hold(room, True, why)
+            self._share(name, room)
             if mine is not None:
                 mine.take_over(room)

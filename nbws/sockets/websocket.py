@@ -20,6 +20,7 @@ from ..core.messages import CloseCode, Payload, WebSocketDisconnect
 from ..core.protocols import Conn, Upgrade
 from ..core.request import Request
 from .dispatch import ASK, CONTROL, RUN, TOLD, Dispatcher, Endpoint, HandlerRun, HandOver, SocketApp
+from .inbox import Inbox
 from .outbox import DONE, HIGH_WATER, Outbox, to_payload
 from .workers import Workers
 
@@ -219,9 +220,17 @@ class AppSocket:
 
     def arriving(self, size: int) -> None:
         "So many bytes of a message have come, and it has not ended; 0: it has. Called from 64 KiB on."
+        self._inbox().arriving(size)
+
+    def expecting(self, size: int) -> None:
+        "The next message may come as a whole, and be as long as this."
+        self._inbox().expect(size)
+
+    def _inbox(self) -> Inbox:
         inbox = self.dispatcher.queue()
-        inbox.busy = bool(self.dispatcher.held) or (self.dispatcher.busy and self.waiter is None)
-        inbox.arriving(size)
+        waits = self.waiter is not None and not self.waiter.done()
+        inbox.busy = bool(self.dispatcher.held) or (self.dispatcher.busy and not waits)
+        return inbox
 
     def drained(self) -> None:
         "The transport has room again."

@@ -4,14 +4,18 @@
 (() => {
   const data = document.currentScript.dataset
   const CDN = 'https://cdn.jsdelivr.net/npm/'
-  const each = act => htmx.onLoad(root => {
-    const found = [...root.querySelectorAll(data.sel)]
-    if (root.matches?.(data.sel)) found.unshift(root)
-    found.filter(element => !element.dataset.enhanced).forEach((element, n) => {
-      element.dataset.enhanced = data.use
-      act(element, n)
-    })
-  })
+  const each = act => {
+    const take = root => {
+      const found = [...root.querySelectorAll(data.sel)]
+      if (root.matches?.(data.sel)) found.unshift(root)
+      found.filter(element => !element.dataset.enhanced).forEach((element, n) => {
+        element.dataset.enhanced = data.use
+        act(element, n)
+      })
+    }
+    htmx.onLoad(take)
+    take(document.body) // htmx has told of the page itself before the library came
+  }
   const fail = (element, error) => {
     console.error(`${data.use} failed`, error)
     element.title = `${data.use} failed: ${error.message}`

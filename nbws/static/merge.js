@@ -66,6 +66,11 @@
       return
     }
     if (fresh.nodeType !== Node.ELEMENT_NODE) return
+    const part = fresh.getAttribute('data-nbws-part')
+    if (part && part === now.getAttribute('data-nbws-part')) { // It hears of its content by itself: `parts.js`
+      fresh.replaceWith(now.cloneNode(true))
+      return
+    }
     if (fresh.localName === 'style') return // css-scope-inline scopes its text, and marks it, anew
     mergeAttributes(before, now, fresh)
     const children = [...now.childNodes]

@@ -131,9 +131,40 @@
       }
     for (const e of all('ws-send')) if (!e.closest('[ws-connect],[data-ws-connect]')) tell(e, 'ws-send', 'outside')
   }
-  addEventListener('load', () => {
+  // What scripts and styles count on: names, their file, and one that it puts on the window. See `nbws.web.pages`.
+  const BROUGHT = [
+    { file: 'surreal.js', sign: 'me',
+      names: 'me any createElement create_element rAF rIC tick sleep addOnload add_onload onloadAdd onload_add' },
+    { file: 'fasthtml.js', sign: 'proc_htmx', names: 'proc_htmx _$ _$$ $H $E domReadyExecute hx_multipart' },
+  ]
+  const whenLoaded = act => document.readyState === 'complete' ? act() : addEventListener('load', act)
+  const undefinedName = thrown => { // Each browser has its own words
+    const [, a, b] = String(thrown && thrown.message).match(/([\w$]+) is not defined|variable: ([\w$]+)/) || []
+    return a || b
+  }
+  const unloaded = thrown => {
+    const name = undefinedName(thrown)
+    const from = BROUGHT.find(({ names }) => names.split(' ').includes(name))
+    if (from) whenLoaded(() => from.sign in window || notice('file', { name: name + '()', file: from.file }))
+  }
+  addEventListener('error', e => unloaded(e.error))
+  addEventListener('unhandledrejection', e => unloaded(e.reason))
+  const SCOPED = /(^|[\s>+~,(])(me|this|self)(?![\w-])/ // As elements, which HTML has not
+  const rules = sheet => [...(sheet || {}).cssRules || []].flatMap(rule => [rule, ...rules(rule)])
+  const unscoped = () => { // Styles of one element, which nothing has made into such
+    if (window.cssScope) return
+    for (const { sheet } of document.body.querySelectorAll('style')) {
+      const [, , name] = rules(sheet).map(rule => SCOPED.exec(rule.selectorText)).find(Boolean) || []
+      if (name) notice('file', { name: name + ' {}', file: 'css-scope-inline.js' })
+    }
+  }
+  const lookOver = () => {
     unconnected()
-    document.addEventListener('htmx:load', () => setTimeout(unconnected))
+    unscoped()
+  }
+  addEventListener('load', () => {
+    lookOver()
+    document.addEventListener('htmx:load', () => setTimeout(lookOver))
   })
 
   // Some changes take effect only where a page is loaded again, perhaps at another address. What was typed stays.
@@ -229,7 +260,7 @@
       const { target } = e.detail
       if (target && target.id) nbws.swapped.add(target.id)
     })
-  const refresh = async ({ files } = {}) => { // `files`: what was saved, if only files were
+  const refresh = async ({ files, only } = {}) => { // `files`: what was saved, if only files were; `only`: an id
     noticed.clear()
     if (files && files.every(name => name.endsWith('.css'))) {
       restyle(files)
@@ -247,10 +278,40 @@
     Object.assign(nbws, { made: told.made || 0, since: told.at || nbws.since })
     document.title = fresh.title
     await merging()
-    become(fresh, fresh.body.cloneNode(true))
+    if (only) becomeIn(only, fresh); else become(fresh, fresh.body.cloneNode(true))
   }
   const merging = () =>
     Promise.all([nbws.merge || load('merge.js'), window.Idiomorph || load('idiomorph-ext.min.js')])
+  const isSamePart = (old, fresh) => old.hasAttribute('data-nbws-part') // `parts.js` looks after its content
+    && old.getAttribute('data-nbws-part') === fresh.getAttribute('data-nbws-part')
+  const stays = (old, fresh) => old.nodeType === Node.ELEMENT_NODE && (isDirty(old) || isSamePart(old, fresh))
+  const morph = (old, fresh) => { // Returns the elements that are there anew
+    const enhanced = [old, ...old.querySelectorAll('[data-enhanced]')].map(e => [e, e.innerHTML])
+    const added = []
+    Idiomorph.morph(old, fresh, { morphStyle: 'outerHTML', ignoreActiveValue: true, callbacks: {
+      beforeNodeMorphed: (node, next) => !stays(node, next),
+      afterNodeAdded: node => { if (node.nodeType === Node.ELEMENT_NODE) added.push(node) },
+    } })
+    for (const [element, html] of enhanced)
+      if (element.dataset.enhanced && element.innerHTML !== html) { // enhance.js had made something of it
+        delete element.dataset.enhanced
+        added.push(element)
+      }
+    return added
+  }
+  const activate = (root, added) => {
+    htmx.process(root)
+    for (const element of added) if (element.isConnected) htmx.trigger(element, 'htmx:load') // As for what it swaps in
+  }
+  const becomeIn = (id, fresh) => { // One element
+    const old = document.getElementById(id), now = fresh.getElementById(id)
+    if (!old || !now) return
+    const sent = nbws.sent.querySelector('#' + CSS.escape(id))
+    if (sent) sent.replaceWith(now.cloneNode(true))
+    const added = morph(old, now)
+    activate(document.getElementById(id), added)
+    measure()
+  }
   const displayScripts = () => // Of objects that bring HTML of their own: see `nbws.display`
     new Map([...document.querySelectorAll('nbws-display:not([data-draw]) script')].map(e => [e, e.textContent]))
   const runFresh = before => { // A script that a morph has put in, or changed, has not run
@@ -266,12 +327,11 @@
     const scripts = displayScripts()
     nbws.merge(nbws.sent, document.body, fresh.body)
     nbws.sent = told
-    Idiomorph.morph(document.body, fresh.body, { morphStyle: 'outerHTML', ignoreActiveValue: true,
-      callbacks: { beforeNodeMorphed: old => !(old.nodeType === Node.ELEMENT_NODE && isDirty(old)) } })
+    const added = morph(document.body, fresh.body)
     if (window.cssScope) // css-scope-inline looks at styles that are put in
       for (const style of document.body.querySelectorAll('style:not([ready])')) style.replaceWith(style.cloneNode(true))
     runFresh(scripts)
-    htmx.process(document.body)
+    activate(document.body, added)
     measure()
   }
 

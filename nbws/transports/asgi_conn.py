@@ -144,6 +144,8 @@ class ASGIConn:
                 self.send(PONG)
         elif self._queue.ended is None:
             self.receiver.received(data)
+            if len(data) > self.quota.each and (expecting := getattr(self.receiver, 'expecting', None)):
+                expecting(len(data)) # The server has another one by now, perhaps
 
     async def run(self) -> tuple[int, str]:
         "Read and write, until one ends. Returns the code and the reason."

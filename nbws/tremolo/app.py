@@ -164,7 +164,7 @@ class Tremolo(OccasionDecorators, RequestDecorators, App):
 
     async def answer(self, request: Request) -> Response:
         "The answer of the route that matches, with the hooks around it."
-        if request.path.startswith(ASSETS):
+        if request.path.startswith(ASSETS + '/'):
             return await super().answer(request)
         return await with_hooks(self, request, self._routed)
 

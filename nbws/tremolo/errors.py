@@ -100,7 +100,7 @@ class ErrorHandlers:
     def find(self, status: int) -> ErrorHandler | None:
         "The handler for a status, or that for 500."
         found = self.handlers.get(status)
-        return self.handlers.get(500) if not found and status > 400 and status not in (404, 405) else found
+        return self.handlers.get(500) if not found and 400 < status <= 511 and status not in (404, 405) else found
 
     async def answer(self, request: Request, error: BaseException) -> Response:
         "The answer to a request where something was raised. On the server's loop."

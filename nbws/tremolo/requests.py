@@ -204,13 +204,15 @@ class Incoming(TremoloRequest):
         return await self.read(size, timeout=timeout)
 
     def eof(self) -> bool:
-        "The body has been read to its end."
-        return self._ended and not self._rest
+        "The body has been read to its end, or is empty."
+        return (self._ended or self.content_length == 0) and not self._rest
 
     async def body(self, **options: Any) -> bytes:
         "The whole body."
         if self._chunks is None:
-            return await self.request.body()
+            found = await self.request.body()
+            self._ended = True
+            return found
         return b''.join([chunk async for chunk in self.stream(**options)])
 
     async def form(self, max_fields: int = 100, *, max_size: int = 8 * 2**20) -> dict[str, list[str]]:
@@ -226,7 +228,7 @@ class Incoming(TremoloRequest):
                     ) -> AsyncIterator[Part]:
         "The parts of a form while it comes; `eof` marks a part's last piece. Raises `BadRequest`."
         if self._parts is None:
-            if not self.has_body and self.request.raw_body == b'':
+            if self.eof():
                 return
             self._parts = PartReader(str(self.content_type), self.read)
         while max_files > 0 and (part := await self._parts.next(max_file_size)) is not None:

@@ -20,7 +20,7 @@ from ..core.binding import SPECIAL_TYPES
 from ..core.html import Safe
 from ..core.request import URL, Request
 from ..core.response import Response
-from ..core.protocols import Application, Environment, Upgrade
+from ..core.protocols import Application, Broker, Environment, Upgrade
 from ..core.routing import ANY, WEBSOCKET, Route, RouteTable
 from ..layers.origins import hidden, host_names, is_hidden, origin_names
 from ..sockets.rooms import Room, Rooms, take_since
@@ -28,7 +28,7 @@ from ..sockets.websocket import WebSocket
 from ..sockets.workers import is_ending
 from .answering import (Answer, around, decision, in_background, run_after, run_before, sockets_only, started,
                                 to_guard, unrouted)
-from .assets import ASSETS, asset
+from .assets import ASSETS, PARTS, asset
 from .endpoints import first_answer
 from .decorators import HookDecorators, RouteDecorators, VerbDecorators
 from .responses import USUAL, can_bring, to_response
@@ -43,6 +43,7 @@ from .mounts import Mount, Mounts
 from .options import check_keywords, many
 from .origin import origin_of
 from .pages import Pages
+from .room_broker import RoomBroker
 from .router import Router, routes_view, url_of
 from .session_data import Session
 from .sessions import ScopeSessions, Sessions
@@ -191,6 +192,7 @@ class WebApp(RouteChanges, RouteDecorators, VerbDecorators, HookDecorators, View
     environment: Environment = BaseEnvironment() # Of every app that has none of its own
     socket_class = WebSocket
     successor: WebApp | None = None # The app that has taken over, see `nbws.web.succession`
+    around_handler: Callable[[Request, Route], Awaitable[Any]] | None = None # Calls handlers where parts have a say
     title, hdrs, ftrs = of('pages', 'title'), of('pages', 'hdrs'), of('pages', 'ftrs')
     exts, htmx, default_hdrs = of('pages', 'exts'), of('pages', 'htmx'), of('pages', 'default_hdrs')
     htmlkw, bodykw, body_wrap = of('pages', 'htmlkw'), of('pages', 'bodykw'), of('pages', 'body_wrap')
@@ -201,6 +203,7 @@ class WebApp(RouteChanges, RouteDecorators, VerbDecorators, HookDecorators, View
     lineage: Lineage = of('lifespan', 'lineage')
     table: RouteTable = of('router', 'table')
     sockets: set[WebSocket] = of('router', 'sockets')
+    broker: Broker | None = of('room_broker', 'chosen')
 
     def __init__(self,
                  debug: bool | None = None, # Errors are shown, sockets outlive them; None: as the environment says
@@ -251,6 +254,7 @@ class WebApp(RouteChanges, RouteDecorators, VerbDecorators, HookDecorators, View
         loaded = [*many(exts), *['ws'] * ws_hdr, *['chunked-transfer'] * ct_hdr]
         self.pages = Pages(title, [*styles, *many(hdrs)], many(ftrs), loaded, htmx,
                            default_hdrs, body_wrap, htmlkw, {**(bodykw or {}), **attributes}, surreal, canonical, htmx4)
+        self.room_broker = RoomBroker()
         self.router, self.errors = Router(self), Errors(self, exception_handlers or {})
         self.cell_hooks = CellHooks(self)
         self.lifespan = Lifespan(self, many(on_startup), many(on_shutdown), lifespan, self.mounts)
@@ -333,7 +337,7 @@ class WebApp(RouteChanges, RouteDecorators, VerbDecorators, HookDecorators, View
         request.route = route
         if route.may_change and not request.vouched and is_hidden(request, self.allowed_hosts, self.allowed_origins):
             return hidden(request)
-        if self.before and (early := await run_before(self.before, request)) is not None:
+        if self.before and wanted != PARTS and (early := await run_before(self.before, request)) is not None:
             return await self.settle(early, request)
         if isinstance(route.endpoint, SocketEndpoint):
             return await self._upgrade(request, route.endpoint)
@@ -344,7 +348,8 @@ class WebApp(RouteChanges, RouteDecorators, VerbDecorators, HookDecorators, View
             return await self._handled(request, route)
 
     async def _handled(self, request: Request, route: Route) -> Response:
-        result = await route.endpoint.answer(request)
+        answered = self.around_handler
+        result = await (route.endpoint.answer(request) if answered is None else answered(request, route))
         if self.after:
             result = await run_after(self.after, request, result)
             if request.own_state and 'injects' in vars(request.own_state) and can_bring(result):
@@ -439,18 +444,29 @@ class WebApp(RouteChanges, RouteDecorators, VerbDecorators, HookDecorators, View
     async def startup(self) -> None:
         "Run the start-up hooks; called by the transport, on its loop, before it listens."
         self.router.claim()
-        await self.lifespan.startup()
+        await self.share_rooms()
+        try:
+            await self.lifespan.startup()
+        except BaseException:
+            await self.room_broker.end()
+            raise
+
+    async def share_rooms(self) -> None:
+        "Share rooms with other processes, if there is a broker. On the server's loop. Raises `StartError`."
+        await self.room_broker.begin(self.rooms, self.origin.salt(self, portable=True))
 
     async def shutdown(self) -> None:
         "Run the shut-down hooks; called by the transport when all sockets are closed."
         await self.lifespan.shutdown()
+        await self.room_broker.end()
 
-    def refresh(self) -> int:
+    def refresh(self, what: str = '', # '/path': pages at this path; 'name': the element of this id, in all of them
+                ) -> int:
         """Let open pages fetch themselves and take over what has changed; what was typed and sent into them stays.
 
-        Says how many pages: in a notebook and under `--reload`, for in production none listens. From any thread.
+        Says how many pages listen: in a notebook and under `--reload` all do. From any thread.
         """
-        return self.environment.refresh(self)
+        return self.environment.refresh(self, what)
 
     def setup_ws(self, f: Callable[..., Any] = lambda: None, # Answers a client's messages
                  path: str = '/ws', # Where clients connect

@@ -92,16 +92,20 @@ class ByHost:
         host = re.sub(r'\{.*?\}|[^{]+', lambda m: m[0] if m[0][0] == '{' else m[0].lower(), host)
         return cls({**{h: e for h, e in hosts.items() if h != host}, host: endpoint}, others)
 
-    async def answer(self, request: Request) -> Any:
-        "What the endpoint for the visitor's host answers. Raises `HTTPException` 404 where there is none."
+    def chosen(self, request: Request) -> Any:
+        "The endpoint for the visitor's host. Raises `HTTPException` 404 where there is none."
         name = '/' + re.sub(r':\d*$', '', request.host.lower())
         for pattern, endpoint in self.patterns:
             if (params := pattern.match(name)) is not None:
                 request.path_params |= params
-                return await endpoint.answer(request)
+                return endpoint
         if self.others is None:
             raise HTTPException(404)
-        return await self.others.answer(request)
+        return self.others
+
+    async def answer(self, request: Request) -> Any:
+        "What the endpoint for the visitor's host answers. Raises `HTTPException` 404 where there is none."
+        return await self.chosen(request).answer(request)
 
 # %% ../../nbs/web/22_decorators.ipynb #6ad5d3e9
 class HostRoute(NamedTuple):

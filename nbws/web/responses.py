@@ -17,6 +17,7 @@ from ..core.errors import Reported
 from ..core.html import FT, ROUTE_URL, HtmxResponseHeaders, HttpHeader, Safe, fragment, is_elements
 from ..core.request import Request
 from ..core.response import HTMLResponse, JSONResponse, RedirectResponse, Response
+from ..display.shown import showing
 from ..sockets.outbox import is_component, to_payload
 from ..sockets.workers import Workers, is_ending
 from .files import FileResponse
@@ -34,7 +35,7 @@ async def call(p: Plan, # The function and how to bind it
     if p.kind == 'async':
         result = await p.function(**arguments)
     elif p.kind == 'sync':
-        result = await Workers.here().threads.run(p.function, **arguments)
+        result = await Workers.here().threads.run(showing(p.function), **arguments)
     else:
         result = p.function(**arguments)
     return await result if is_awaitable(result) else result

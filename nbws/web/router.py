@@ -85,6 +85,7 @@ class Router:
     "The routes of an app. Every method may be called from any thread, but for `align`."
     def __init__(self, app: ReportingApp) -> None:
         self.app, self.table, self.sockets = app, RouteTable(), OpenSockets()
+        self.watchers: list[Callable[[], None]] = [] # Called when the table has changed; from any thread
 
     def route(self, path: str, methods: Iterable[str], endpoint: Any,
               function: Callable[..., Any], # Whose owner and name are the route's
@@ -122,6 +123,8 @@ class Router:
         "Tell the loops of open sockets that the table has changed."
         for ws in {s.loop: s for s in tuple(self.sockets)}.values():
             ws.call_soon(self.align)
+        for watcher in self.watchers:
+            watcher()
 
     def align(self) -> None:
         "Bring every open socket in line with the table. On the server's loop."

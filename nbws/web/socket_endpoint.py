@@ -17,6 +17,7 @@ from ..core.encoding import CROWD, DEPTH, from_json, is_deep, too_long, whole_pa
 from ..core.errors import BindError, SignatureError
 from ..core.messages import CloseCode, WebSocketDisconnect
 from ..core.routing import Route
+from ..display.shown import showing
 from ..sockets.dispatch import HandlerRun, HandOver
 from ..sockets.outbox import DONE
 from ..sockets.websocket import WebSocket
@@ -99,7 +100,7 @@ async def call_other(p: Plan, ws: WebSocket, arguments: dict[str, Any], stoppabl
         return p.function(**arguments)
     with HandlerRun(ws, stoppable):
         if p.kind == 'sync':
-            return await Workers.here().threads.run(ws.in_thread, p.function, arguments)
+            return await Workers.here().threads.run(ws.in_thread, showing(p.function), arguments)
         return await p.function(**arguments)
 
 # %% ../../nbs/web/11_socket_endpoint.ipynb #363fdfd0

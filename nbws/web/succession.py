@@ -21,6 +21,7 @@ def succeed(app: WebApp, # New, and not served yet
             ) -> None:
     "Begin with what is not of the cell that makes an app: rooms, state, and what other cells have added."
     app.rooms, app.state, app.log, app.lifespan.lineage = old.rooms, old.state, old.log, old.lifespan.lineage
+    app.broker = app.broker or old.broker
     app.router.table = app.router.table.add(*(r for r in old.router.table if theirs(r)))
     others = app.cell_hooks.take_over(old.cell_hooks, cell)
     for mine, before in ((app.startup_hooks, old.startup_hooks), (app.shutdown_hooks, old.shutdown_hooks),
@@ -39,6 +40,7 @@ def adopt(app: WebApp, # Which is served from now on
     app.sessions.adopt(old.sessions)
     app.origin, old.successor = app.origin.after(old.origin), app
     app.rooms.take_over(old.rooms)
+    app.room_broker.take_over(old.room_broker)
     for ws in tuple(old.router.sockets):
         old.router.sockets.discard(ws)
         app.router.sockets.add(ws)

@@ -1,17 +1,19 @@
 """Abuse, outside CI: what a few hostile visitors cost the server, and everybody else.
 
-    python -m tests.abuse [--only NAME,NAME] [--servers own;asgi;uvicorn;proxied;aiohttp;starlette]
+    python -m tests.abuse [--only NAME,NAME] [--servers own;wrapped;asgi;bounded;uvicorn;...]
 
-Each abuse runs for some seconds against the same small app: nbws on its own server, under uvicorn and in a kernel
-behind a real Jupyter server; as aiohttp and Starlette on uvicorn write it; and under uvicorn as an app that keeps
-nothing and does next to nothing. Meanwhile another visitor asks for a page on a new connection, again and again. The
-table tells how much memory an abuser took at the highest, how many descriptors the server had open, and how long the
-other visitor waited in the worst hundredth. A long wait counts for each who would have come while it lasted: else one
-that lasts for seconds is a single visit among the few that there was time for, and says nothing.
+Each abuse runs for some seconds against the same small app: nbws on its own server, there with ASGI middleware around
+it (`wrapped`), under uvicorn, under uvicorn with the options that SECURITY.md advises (`bounded`), and in a kernel
+behind a real Jupyter server; as aiohttp and Starlette on uvicorn write it; and, for what is not ours, under uvicorn as
+an app that keeps nothing and does next to nothing, and against a Jupyter server's own pages. Meanwhile another visitor
+asks for a page on a new connection, again and again. The table tells how much memory an abuser took at the highest, how
+many descriptors the server had open, and how long the other visitor waited in the worst hundredth. A long wait counts
+for each who would have come while it lasted: else one that lasts for seconds is a single visit among the few that there
+was time for, and says nothing.
 
 Ends with exit code 1 where nbws costs more than `MEMORY` or `WAIT`. What uvicorn takes under the app that does nothing,
-it takes under nbws, too: such a cell is marked, and fails where it is more than twice that of the same run. All traffic
-stays on 127.0.0.1; every abuse is bounded in connections and in time.
+and Jupyter for its own pages, it takes with nbws, too: such a cell is marked, and fails where it is more than twice
+that of the same run. All traffic stays on 127.0.0.1; every abuse is bounded in connections and in time.
 """
 
 from __future__ import annotations
@@ -62,6 +64,7 @@ class Target:
     processes: list[psutil.Process]
     base: str = ''  # Before each path
     cookie: str = ''  # What Jupyter wants to see
+    home: str = '/'  # What another visitor asks for
     held: list[socket.socket] = field(default_factory=list)  # Connections of abusers, to the end of the abuse
 
     def connect(self) -> socket.socket:
@@ -340,9 +343,10 @@ ABUSES = (inflated_messages, small_messages, fragments, refused_messages, many_f
           crowded_messages, escaped_forms, escaped_bodies, escaped_messages, small_chunks, trailers, unread_pongs,
           unread_echoes, unread_answers, pipelined_requests, ask_and_leave, slow_bodies, held_threads, hostile_paths,
           rooms)
-SERVERS = ('own', 'asgi', 'uvicorn', 'proxied', 'aiohttp', 'starlette')
-OURS = ('own', 'asgi', 'proxied')
-HERE_TOO = (*OURS, 'uvicorn')  # In the same environment, so that `asgi` and `uvicorn` are one uvicorn
+SERVERS = ('own', 'wrapped', 'asgi', 'bounded', 'uvicorn', 'proxied', 'jupyter', 'aiohttp', 'starlette')
+OURS = ('own', 'wrapped', 'asgi', 'proxied')
+BELOW = {'asgi': 'uvicorn', 'proxied': 'jupyter'}  # The server that is asked first
+HERE_TOO = (*OURS, 'bounded', *BELOW.values())  # In the same environment, so that `asgi` and `uvicorn` are one uvicorn
 PYTHONS: dict[str, str] = {}  # The peers have an environment of their own
 
 
@@ -357,8 +361,8 @@ def free_port() -> int:
 
 @contextmanager
 def running(name: str) -> Iterator[Target]:
-    if name == 'proxied':
-        with proxied() as target: yield target
+    if name in ('proxied', 'jupyter'):
+        with jupyters(name) as target: yield target
         return
     port = free_port()
     process = subprocess.Popen([PYTHONS[name], str(HERE/'servers.py'), name, str(port)], cwd=ROOT,
@@ -382,11 +386,15 @@ def wait_for(port: int) -> None:
 
 
 @contextmanager
-def proxied() -> Iterator[Target]:
-    "The app in a kernel, through the extension of a real Jupyter server."
+def jupyters(name: str) -> Iterator[Target]:
+    "The app in a kernel, through the extension of a real Jupyter server; or that server's own pages."
     with tempfile.TemporaryDirectory() as home:
         jupyter = Jupyter(Path(home), '/', '--ServerApp.jpserver_extensions=nbws.jupyter.extension=True')
         try:
+            if name == 'jupyter':
+                process = [psutil.Process(jupyter.process.pid)]
+                yield Target(jupyter.port, process, cookie=jupyter.log_in(), home='/api/status')
+                return
             kernel = Kernel(jupyter)
             kernel.run('from tests.abuse.servers import nbws_app\nfrom nbws.common import serve')
             kernel.run('app = nbws_app()\nserve()')
@@ -411,7 +419,7 @@ class Visitor:
             connection = http.client.HTTPConnection('127.0.0.1', self.target.port, timeout=20)
             try:
                 fields = {'Cookie': self.target.cookie} if self.target.cookie else {}
-                connection.request('GET', f'{self.target.base}/', headers=fields)
+                connection.request('GET', f'{self.target.base}{self.target.home}', headers=fields)
                 answer = connection.getresponse()
                 answer.read()
                 if answer.status != 200: self.failed += 1
@@ -461,7 +469,8 @@ def run(name: str, abuse: Callable[[Target, float], int]) -> Result:
         stack.callback(target.release)
         for _ in range(20):  # What the first requests cost is nobody's fault
             with closing(http.client.HTTPConnection("127.0.0.1", target.port, timeout=20)) as c:
-                c.request('GET', f'{target.base}/', headers={'Cookie': target.cookie} if target.cookie else {})
+                login = {'Cookie': target.cookie} if target.cookie else {}
+                c.request('GET', f'{target.base}{target.home}', headers=login)
                 c.getresponse().read()
         memory, descriptors = target.memory(), target.descriptors()
         visitor = Visitor(target)
@@ -490,11 +499,11 @@ def main() -> int:
             try: results[name] = run(name, abuse)
             except Exception as e: results[name] = e
         cells = [f'{r}' if isinstance(r, Result) else f'{type(r).__name__}: {r}' for r in results.values()]
-        below = results.get('uvicorn')
         for i, (name, r) in enumerate(results.items()):
             if name not in OURS or (isinstance(r, Result) and r.bearable): continue
-            if name == 'asgi' and isinstance(r, Result) and isinstance(below, Result) and r.comes_from(below):
-                cells[i] += " (uvicorn's)"
+            below = results.get(BELOW.get(name, ''))
+            if isinstance(r, Result) and isinstance(below, Result) and r.comes_from(below):
+                cells[i] += f" ({BELOW[name]}'s)"
             else: bad.append(f'{abuse.__name__}, {name}: {cells[i]}')
         print(f'| {(abuse.__doc__ or "").rstrip(".")} |', ' | '.join(cells), '|', flush=True)
     for line in bad: print('over the limit:', line)

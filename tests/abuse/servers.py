@@ -149,18 +149,31 @@ async def bare_socket(path: str, receive: Any, send: Any) -> None:
         if path == '/ws': await send({'type': 'websocket.send', 'text': message.get('text')})
 
 
+class Passes:
+    "ASGI middleware that lets everything pass."
+    def __init__(self, app: Any) -> None: self.app = app
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None: await self.app(scope, receive, send)
+
+
+# What SECURITY.md advises under uvicorn
+BOUNDED: dict[str, Any] = {'http': 'h11', 'ws': 'websockets', 'ws_per_message_deflate': False}
+
+
 def serve(name: str, port: int) -> None:
     "In a process of its own, until it is killed."
-    if name == 'own':
+    if name in ('own', 'wrapped'):
         from nbws.server.listener import Server
-        Server(nbws_app(), port=port).run()
+        app = nbws_app()
+        if name == 'wrapped': app.add_middleware(Passes)
+        Server(app, port=port).run()
     elif name == 'aiohttp':
         from aiohttp import web
         web.run_app(aiohttp_app(), host='127.0.0.1', port=port, access_log=None, print=None)
     else:
         import uvicorn
-        apps: dict[str, Any] = {'asgi': nbws_app, 'starlette': starlette_app, 'uvicorn': lambda: bare_app}
-        uvicorn.run(apps[name](), port=port, log_level='error')
+        apps: dict[str, Any] = {'asgi': nbws_app, 'bounded': nbws_app, 'starlette': starlette_app,
+                                'uvicorn': lambda: bare_app}
+        uvicorn.run(apps[name](), port=port, log_level='error', **(BOUNDED if name == 'bounded' else {}))
 
 
 if __name__ == '__main__': serve(sys.argv[1], int(sys.argv[2]))

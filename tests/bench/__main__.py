@@ -29,7 +29,7 @@ import psutil
 
 HERE, ROOT = Path(__file__).parent, Path(__file__).parents[2]
 PEERS = ('python-fasthtml', 'tremolo', 'starlette', 'uvicorn[standard]', 'aiohttp', 'websockets', 'picows', 'tornado',
-         'gradio', 'ipython')
+         'gradio', 'panel', 'marimo', 'matplotlib', 'ipython')
 MESSAGE = '{"msg": "hello, this is a message of some words"}'
 # FastHTML, Starlette (both on uvicorn) and Tremolo choose uvloop themselves, as nbws does. The others run on both
 # loops, and each figure of theirs is the better one's.

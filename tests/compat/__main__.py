@@ -1,11 +1,11 @@
-"""`make compat`: public FastHTML applications, under FastHTML and under nbws, and what differs.
+"""`make compat`: public FastHTML and Tremolo applications, under these and under nbws, and what differs.
 
     python tests/compat [--only TEXT] [--mirrors FOLDER] [--against PYTHON ...] [--jobs 2] [--show]
 
 applications.txt names them: a repository, a commit, and below it the files that hold an app; what stands behind a `|`
 differs on purpose. Repositories are brought by git, or from a folder of mirrors (NBWS_COMPAT_MIRRORS,
 `<owner>+<name>/repo` each), into a folder outside this one; nothing of them stays here. Under nbws a copy runs, where
-the name `fasthtml` is `nbws` wherever it is imported.
+the name `fasthtml` is `nbws` wherever it is imported, and `tremolo` is `nbws.tremolo`.
 Under FastHTML the first of `--against` that answers everything is taken: names that old applications use are gone from
 the newest version.
 """
@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from compare import differences
-from sources import Application, applications, bring, rename
+from sources import Application, applications, bring, is_tremolos, rename
 
 HERE = Path(__file__).parent
 NBWS = HERE.parents[1]
@@ -78,6 +78,7 @@ class Harness:
         "One run in a copy of the repository."
         source = bring(a.repository, a.commit, self.work, self.mirrors)
         assert source
+        if side != 'nbws' and is_tremolos((source / a.path).read_text()): side = 'tremolo'
         with tempfile.TemporaryDirectory(prefix='compat-', dir=self.work, ignore_cleanup_errors=True) as temp:
             root, home = Path(temp, 'app'), Path(temp, 'home')
             shutil.copytree(source, root, symlinks=True, ignore=shutil.ignore_patterns('.git', 'node_modules'))
@@ -129,9 +130,9 @@ class Harness:
         if not bring(a.repository, a.commit, self.work, self.mirrors):
             return Result(a, 'needs', 'the repository, which is not to be had here', [])
         wanted = self.wanted(a)
-        if 'failed' in wanted: return Result(a, 'needs', f'FastHTML does not start it: {wanted["failed"]}', [])
+        if 'failed' in wanted: return Result(a, 'needs', f'the original does not start it: {wanted["failed"]}', [])
         if not any(s['status'] < 400 and s['status'] for s in wanted['steps']):
-            return Result(a, 'needs', 'FastHTML answers nothing of it: ' + last(wanted['log']), [])
+            return Result(a, 'needs', 'the original answers nothing of it: ' + last(wanted['log']), [])
         ours = self.drive(self.ours, 'nbws', a, wanted.get('at_root', False), steps=wanted['steps'],
                           name=wanted['name'])
         notes = f' [stand-ins: {", ".join(wanted["missing"])}]' if wanted['missing'] else ''

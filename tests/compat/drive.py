@@ -86,7 +86,7 @@ class Answered:
             return {'status': r.status_code, 'type': kind, 'location': place.removeprefix(self.url),
                     'cookies': sorted(c.partition('=')[0] for c in r.headers.get_list('set-cookie')),
                     'hx_headers': sorted(f'{k}: {v}' for k, v in r.headers.items() if k.startswith('hx-')),
-                    'body': body.decode('utf-8', 'replace')}
+                    'body': body[:1 << 20].decode('utf-8', 'replace')}
 
     async def socket(self, s: Step) -> Step:
         "What a socket sends at its start and after two messages."
@@ -156,6 +156,7 @@ def actions(page: Step) -> list[Step]:
     found: list[Step] = []
 
     def add(method: str, url: Any, data: dict[str, str], files: list[str], hx: bool) -> None:
+        if method.lower() not in VERBS: return # A form of a dialog closes it
         parts = urlsplit(urljoin('http://here' + page['url'], str(url)))
         if parts.netloc != 'here' or parts.scheme != 'http' or SKIP.search(parts.path): return
         if method == 'GET': data = {**dict(parse_qsl(parts.query)), **data}; target = parts.path

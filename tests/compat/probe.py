@@ -6,6 +6,7 @@ installed is replaced by a stand-in, and the line names it.
 """
 from __future__ import annotations
 
+import asyncio
 import importlib.abc
 import importlib.machinery
 import importlib.util
@@ -13,6 +14,7 @@ import inspect
 import json
 import os
 import platform
+import re
 import socket
 import sys
 import traceback
@@ -29,7 +31,8 @@ KEYS = ('ANTHROPIC_API_KEY', 'OPENAI_API_KEY', 'GROQ_API_KEY', 'GEMINI_API_KEY',
 
 
 # What is imported before, so that it is not for each application.
-USUAL = {'fasthtml': ['fasthtml.common', 'fasthtml.oauth', 'monsterui.all', 'uvicorn', 'pandas',
+USUAL = {'tremolo': ['tremolo'],
+         'fasthtml': ['fasthtml.common', 'fasthtml.oauth', 'monsterui.all', 'uvicorn', 'pandas',
                       'starlette.testclient'],
          'nbws': ['nbws.common', 'nbws.adapters.detect', 'nbws.server.listener', 'fasthtml.common', 'monsterui.all',
                   'pandas', 'fastlite']}
@@ -66,7 +69,8 @@ class StandIns(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> importlib.machinery.ModuleSpec | None:
         top = name.partition('.')[0]
         local = any(Path(folder, top).with_suffix(s).exists() for folder in LOCAL for s in ('', '.py'))
-        if top in {'nbws', 'fasthtml', 'fastcore', 'starlette', *sys.stdlib_module_names} or local: return None
+        frameworks = {'nbws', 'fasthtml', 'tremolo', 'fastcore', 'starlette'}
+        if top in frameworks | sys.stdlib_module_names or local: return None
         if top != name and top not in self.names: return None # An installed package looks for a part that is optional
         frame: Any = sys._getframe(1)
         while frame and 'importlib' in frame.f_code.co_filename: frame = frame.f_back
@@ -131,6 +135,22 @@ def routes(app: Any, prefix: str = '') -> list[dict[str, Any]]:
     return found
 
 
+def tremolo_routes(app: Any) -> list[dict[str, Any]]:
+    "The paths of a Tremolo application that are no expressions, or the end of a path."
+    found: list[dict[str, Any]] = []
+    for routes in app.routes.values():
+        for pattern, function, *_ in routes:
+            text = getattr(pattern, 'pattern', pattern)
+            if not isinstance(text, bytes): continue # Of an error
+            plain = text.decode().removesuffix(r'(?:\?.*)?$').removesuffix('(?:/+)?')
+            path = '/' + plain.removeprefix('^/+').strip('^$/')
+            if re.search(r'[\\()*+?\[]', path): continue
+            found.append({'path': path, 'methods': ['GET', 'POST'], 'takes': []})
+            takes = inspect.signature(function).parameters
+            if 'websocket' in takes: found.append({'path': path, 'methods': ['WS'], 'takes': []})
+    return found
+
+
 def _socket(endpoint: Any) -> list[list[str]]:
     functions = [c.cell_contents for c in getattr(endpoint, '__closure__', None) or ()]
     names = [f for f in functions if inspect.isfunction(f)]
@@ -140,6 +160,7 @@ def _socket(endpoint: Any) -> list[list[str]]:
 def find(module: ModuleType, side: str, name: str) -> tuple[str, Any]:
     "The variable that holds the app, and it."
     if name: return name, getattr(module, name)
+    if side == 'tremolo': return 'app', module.app
     from starlette.applications import Starlette
     apps = {n: v for n, v in vars(module).items() if isinstance(v, Starlette)}
     for wanted in ('app', 'main_app', *apps):
@@ -151,7 +172,10 @@ def serve(app: Any, side: str, say: Any) -> None:
     "Serve until the process is killed."
     listener = socket.create_server(('127.0.0.1', 0))
     port = listener.getsockname()[1]
-    if side == 'fasthtml':
+    if side == 'tremolo':
+        say(port)
+        asyncio.run(app.serve('127.0.0.1', port, sock=listener, log_level='WARNING'))
+    elif side == 'fasthtml':
         import uvicorn
         config = uvicorn.Config(app, log_level='warning', lifespan='on', loop='asyncio')
         say(port)
@@ -176,7 +200,7 @@ def main(side: str, file: str, root: str, name: str, say_to: int) -> None:
     sys.addaudithook(guard)
     try:
         found, app = find(load(Path(file).resolve()), side, name)
-        told = routes(app) if side == 'fasthtml' else []
+        told = {'fasthtml': routes, 'tremolo': tremolo_routes}[side](app) if side != 'nbws' else []
     except BaseException as e:
         traceback.print_exc()
         where = [f for f in traceback.extract_tb(e.__traceback__) if f.filename.startswith(root)]

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import io
+import re
 import shutil
 import subprocess
 import tokenize
@@ -67,8 +68,16 @@ def bring(repository: str, commit: str, work: Path, mirrors: str) -> Path | None
     return to
 
 
+def is_tremolos(source: str) -> bool:
+    "Whether a module imports Tremolo."
+    return bool(re.search(r'^\s*(from|import) tremolo\b', source, re.M))
+
+
 def renamed(source: str, name: str = 'nbws') -> str:
-    "A module's source in which FastHTML has another name."
+    "A module's source in which FastHTML, or Tremolo, has another name."
+    if is_tremolos(source):
+        source = re.sub(r'^(\s*)import tremolo$', r'\1import nbws.tremolo as tremolo', source, flags=re.M)
+        return re.sub(r'^(\s*(?:from|import)) tremolo\b', r'\1 nbws.tremolo', source, flags=re.M)
     if 'fasthtml' not in source: return source
     try: tokens = list(tokenize.generate_tokens(io.StringIO(source).readline))
     except (tokenize.TokenError, SyntaxError, IndentationError): return source

@@ -14,8 +14,8 @@ import pytest
 from bound import BOUND
 
 from nbws import common
-from nbws.common import (Div, FastHTML, HtmxResponseHeaders, MarkdownJS, P, Title, add_toast, cookie, fast_app, serve,
-                         to_xml)
+from nbws.common import (Div, FastHTML, HtmxResponseHeaders, MarkdownJS, P, Safe, Script, Style, Title, add_toast,
+                         cookie, fast_app, serve, to_xml)
 from nbws.core.errors import OptionError, SignatureError
 from nbws.server.listener import Server
 from nbws.testing import Client
@@ -296,6 +296,39 @@ def test_a_setting_of_elements_is_warned_of() -> None:
 @row('lists among children')
 def test_a_list_is_its_elements() -> None:
     assert to_xml(Div('x', [P('a'), [P('b')]], [])) == '<div>x<p>a</p><p>b</p></div>'
+
+
+@row('end of a script')
+def test_a_text_does_not_end_its_script() -> None:
+    for make, tag in ((Style, 'style'), (Script, 'script')):
+        html = to_xml(make(f'a</{tag}><script>go()</script>'))
+        assert html.lower().count(f'</{tag}') == 1 and html.endswith(f'</{tag}>')
+    assert to_xml(Safe('<style>a</style><script>go()</script>')).count('</') == 2
+
+
+@row('title of a page')
+def test_a_page_without_a_title() -> None:
+    def page(**options: Any) -> str:
+        app = FastHTML(**options)
+        app.get('/')(lambda: P())
+        return text(app)[1]
+    assert '<title>nbws page</title>' in page() and '<title>FastHTML page</title>' in page(title='FastHTML page')
+
+
+@row('client of tests')
+def test_a_client_gets_what_a_visitor_gets(expect_log: Any) -> None:
+    expect_log('ValueError: inner', times=1)
+    app = FastHTML()
+    @app.get('/')
+    def get() -> Any: raise ValueError('inner')
+    reply = common.Client(app, 'http://localhost').get('/')
+    assert reply.status_code == 500 and 'inner' not in reply.text
+
+
+@row('dicts of attributes')
+def test_a_dict_of_an_attribute_is_json() -> None:
+    assert to_xml(Div(x_data={'open': False})) == """<div x-data='{"open": false}'></div>"""
+    assert to_xml(Div(hx_headers={'X-A': 1}, style={'a': 1})) == """<div hx-headers='{"X-A": 1}' style="a:1"></div>"""
 
 
 @row('toast kinds')

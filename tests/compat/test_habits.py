@@ -257,3 +257,21 @@ def test_address_of_a_page_and_an_htmx_of_tomorrow() -> None:
     assert [s for s in ('htmx.org@4', 'hx-ws.min.js', 'hx-multipart.min.js') if s not in both] == []
     assert '/_nbws/ws.js' not in both and 'sockets.js' not in both
     assert to_xml(*common.def_hdrs()).count('<script') == 4
+
+
+def test_a_part_of_a_path_may_be_empty(expect_log: Any) -> None:
+    expect_log('cannot be read as', times=1)
+    app = FastHTML()
+    app.get('/tasks')(lambda: 'all')
+    @app.get('/tasks/{kind}')
+    def tasks(kind: str) -> str: return f'<{kind}>'
+    @app.get('/days/{day}/notes')
+    def notes(day: str) -> str: return f'<{day}>'
+    @app.get('/n/{n}')
+    def number(n: int) -> Any: return n
+    @app.get('/f/{n:int}')
+    def typed(n: int) -> Any: return n
+    with Client(app) as client:
+        found = [client.get(p) for p in ('/tasks', '/tasks/', '/tasks/new', '/days//notes')]
+        assert [r.text for r in found] == ['all', '<>', '<new>', '<>']
+        assert [client.get(p).status for p in ('/n/', '/f/')] == [404, 404]

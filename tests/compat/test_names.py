@@ -97,7 +97,7 @@ def test_every_name_of_a_module_is_in_the_module_here(module: str) -> None:
 
 
 def test_the_modules_own_paths() -> None:
-    for module in ('core', 'components', 'fastapp', 'ft', 'starlette', 'basics', 'live_reload'):
+    for module in ('all', 'core', 'components', 'fastapp', 'ft', 'starlette', 'basics', 'live_reload'):
         names: dict[str, Any] = {}
         exec(f'from nbws.{module} import *\nfrom nbws.{module} import Div', names)
         assert names['Div'] is Div, module

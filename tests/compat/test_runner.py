@@ -59,6 +59,12 @@ def test_imports_are_renamed_and_texts_are_not() -> None:
     assert renamed('from fasthtml import (') == 'from fasthtml import ('
 
 
+def test_imports_of_tremolo_are_renamed() -> None:
+    source = 'from tremolo import Application # tremolo\n    import tremolo\nfrom tremolo.utils import html_escape\n'
+    assert renamed(source) == ('from nbws.tremolo import Application # tremolo\n    import nbws.tremolo as tremolo\n'
+                               'from nbws.tremolo.utils import html_escape\n')
+
+
 def test_the_list_is_pinned_and_names_files() -> None:
     found = applications()
     assert len(found) >= 137

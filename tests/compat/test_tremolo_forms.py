@@ -307,3 +307,16 @@ def test_tasks_of_a_connection_end_with_it() -> None:
         assert not ended.is_set()
         c.http.close()
         assert ended.wait(raw.BOUND)
+
+
+def test_a_request_without_a_form_has_no_parts_to_ask_for() -> None:
+    "400, as there; a body that was read before has no parts left."
+    app = Tremolo()
+    @app.route('/')
+    async def page(request):
+        if request.query_string == b'read': assert await request.body() == await request.body() == b'x'
+        return repr(([part['name'] async for part in request.files()], request.eof(), await request.read()))
+    with live(app) as c:
+        assert (c.get().status_code, c.get().text) == (400, 'missing boundary')
+        for path, content in (('/?read', b'x'), ('/', b'')):
+            assert c.post(path, content=content).text == "([], True, b'')"

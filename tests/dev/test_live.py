@@ -83,6 +83,8 @@ def test_code_that_is_replaced_in_place_and_wrapped_functions(cells: Any) -> Non
     ({'what': 'response', 'verb': 'POST', 'path': '/big', 'status': 413}, 'POST /big was answered with 413'),
     ({'what': 'connect', 'attribute': 'ws-connect', 'path': '/ws', 'reason': 'extension'}, "FastHTML(exts='ws')"),
     ({'what': 'connect', 'attribute': 'ws-send', 'reason': 'outside'}, 'ws-send does nothing: it needs'),
+    ({'what': 'file', 'name': 'me()', 'file': 'surreal.js'}, "into the page's head"),
+    ({'what': 'file'}, 'None does nothing'),
     ({'what': 'what', 'name': 'x' * 10**6}, 'htmx says xxx'), ({}, 'htmx says')])
 def test_what_a_page_has_noticed(facts: dict[str, Any], told: str, expect_log: Callable[..., None]) -> None:
     "It is told to the developer and to that page; what it says is bounded."
@@ -96,6 +98,22 @@ def test_what_a_page_has_noticed(facts: dict[str, Any], told: str, expect_log: C
     answer = live.noticed('/', facts)
     assert answer and told in answer['text'] and len(answer['text']) < 1000
     assert told in app.log[-1].text and app.log[-1].where == '/ (home)'
+
+
+@pytest.mark.parametrize(('options', 'file', 'way'), [
+    ({'surreal': False}, 'surreal.js', 'FastHTML(surreal=True)'),
+    ({'surreal': False, 'default_hdrs': False}, 'css-scope-inline.js', 'FastHTML(surreal=True, default_hdrs=True)'),
+    ({'htmx': False}, 'fasthtml.js', 'FastHTML(htmx=True)'),
+    ({}, 'fasthtml.js', "Script(src='/_nbws/fasthtml.js') into the page's head")])
+def test_a_file_that_a_page_lacks(options: Any, file: str, way: str, expect_log: Callable[..., None]) -> None:
+    "The app's parameter that leaves it out is named; that of a mounted app, where the page is its own."
+    expect_log('does nothing', times=2)
+    app, outer = App(**options), App()
+    app.get('/')(lambda: '')
+    outer.mount('/inner', app)
+    for live, page in ((LivePages(app), '/'), (LivePages(outer), '/inner/')):
+        answer = live.noticed(page, {'what': 'file', 'name': 'me()', 'file': file})
+        assert answer and way in answer['text'], answer
 
 
 def test_an_app_takes_over_rooms() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 from collections import UserDict
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -236,3 +237,39 @@ def test_the_json_of_a_figure_is_whole() -> None:
     html = str(shown(Many(bundle=PLOTLY)))
     text = html.partition('application/json">')[2].partition('</script>')[0]
     assert json.loads(text) == PLOTLY['application/vnd.plotly.v1+json']
+
+
+@pytest.mark.parametrize('made', [lambda g: g, lambda g: Div(P('x'), g), lambda g: [P(), (Div(g), 'text')]])
+def test_a_sync_handlers_objects_are_drawn_in_its_thread(made: Any) -> None:
+    "From the second one on: an app that shows none pays nothing."
+    threads: list[str] = []
+    class Slow:
+        def _repr_html_(self) -> str:
+            threads.append(threading.current_thread().name)
+            return '<i>slow</i>'
+    app = App()
+    app.get('/')(lambda: made(Slow()))
+    @app.ws('/ws')
+    def ws(msg: str) -> Any: return made(Slow())
+    shown(Slow())
+    threads.clear()
+    with Client(app) as c, c.ws('/ws') as s:
+        assert c.get('/').text.count('<i>slow</i>') == 1
+        s.send_json({'msg': ''})
+        assert str(s.receive()).count('<i>slow</i>') == 1
+    assert len(threads) == 2 and all(name.startswith('nbws-worker') for name in threads)
+
+
+def test_an_element_that_is_kept_is_drawn_anew_each_time() -> None:
+    class Count:
+        n = 0
+        def _repr_html_(self) -> str:
+            self.n += 1
+            return f'<i>{self.n}</i>'
+    page = Div(Count(), cls='kept', hx_get='/')
+    shown(Gauge())
+    app = App()
+    app.get('/')(lambda: page)
+    with Client(app) as c:
+        first, second = (c.get('/').text for _ in range(2))
+    assert '<div class="kept" hx-get="/"><i>1</i></div>' in first and '<i>2</i>' in second

@@ -81,7 +81,7 @@ def test_a_worker_that_hangs_keeps_nobody_waiting(process: Process) -> None:
 
 
 def test_what_a_dying_worker_has_not_accepted_is_served_by_others(process: Process) -> None:
-    children = psutil.Process(process.popen.pid).children()
+    children = process.workers()
     for child in children: child.suspend()
     with ThreadPoolExecutor(20) as pool:
         asked = [pool.submit(process.get, '/') for _ in range(20)]

@@ -303,6 +303,34 @@ def test_under_a_foreign_server_reading_stops_by_bytes(kind: Any) -> None:
     assert held.got == [600_000] * 10
 
 
+@pytest.mark.parametrize('kind', [push, pull, tremolo])
+def test_under_a_foreign_server_one_long_message_is_taken_at_a_time(kind: Any) -> None:
+    "A second one was taken while the handler was at work, and the server, or middleware, had a third one meanwhile."
+    held, taken = Held(), 0
+    async def run() -> None:
+        end = asyncio.Event()
+        async def receive() -> Any:
+            nonlocal taken
+            taken += 1
+            if taken == 1: return {'type': 'websocket.connect'}
+            if taken <= 5: return {'type': 'websocket.receive', 'bytes': bytes(2_000_000)}
+            await end.wait()
+            return {'type': 'websocket.disconnect', 'code': 1000}
+        async def send(message: Any) -> None: ...
+        scope = {'type': 'websocket', 'path': '/', 'headers': [(b'host', b'localhost')], 'query_string': b''}
+        serving = asyncio.ensure_future(served_by_asgi(kind(held), scope, receive, send))
+        while not held.got: await asyncio.sleep(.01)  # noqa: ASYNC110
+        for _ in range(100): await asyncio.sleep(0)
+        assert taken == 2 # The connect, and the one at work
+        held.go.set()
+        while len(held.got) < 4: await asyncio.sleep(.01)  # noqa: ASYNC110
+        end.set()
+        await asyncio.wait_for(serving, raw.TIMEOUT)
+        await Workers.here().close()
+    asyncio.run(run())
+    assert held.got == [2_000_000] * 4
+
+
 def test_a_tests_client_waits_for_a_busy_handler() -> None:
     held = Held()
     async def run() -> None:

@@ -184,3 +184,12 @@ def test_hooks_that_a_mounted_app_gets_later_run_too() -> None:
         c.wait(asyncio.sleep(0))
         assert c.get('/a/b/page?key').text == 'secret'
     assert seen == ['connected', *[(b'a', b'b')] * 2, 'started', (b'a', b'b')]
+
+
+def test_hooks_run_for_all_paths_but_those_of_nbws_itself() -> None:
+    app = Tremolo()
+    @app.on_request
+    async def guard(**server): raise Forbidden('no')
+    @app.get('/_nbwsadmin')
+    def page() -> str: return 'secret'
+    with live(app) as c: assert c.get('/_nbwsadmin').status_code == 403

