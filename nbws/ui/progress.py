@@ -122,7 +122,7 @@ def tqdm_class(to: Any = None, # As for `progress`
         raise NbwsError('tqdm is not installed: pip install tqdm, or loop over progress(items)') from None
     target = target_of(to)
 
-    class PageTqdm(tqdm): # type: ignore[misc]
+    class PageTqdm(tqdm):
         "A bar of `tqdm` in a page."
         monitor_interval = 0 # No thread that looks after slow loops
 

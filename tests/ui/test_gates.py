@@ -45,7 +45,7 @@ def test_nothing_without_a_password() -> None:
 def test_in_and_out() -> None:
     "Under a new session each time; the sockets of the login end with it."
     with live(guarded()) as c:
-        for wrong in ({'name': 'ada', 'password': 'x'}, {'name': 'eve', 'password': RIGHT['password']}, {'name': 'ada'}):
+        for wrong in ({'name': 'ada', 'password': 'x'}, {**RIGHT, 'name': 'eve'}, {'name': 'ada'}):
             answer = tried(c, **wrong)
             assert (answer.status_code, 'do not fit' in answer.text) == (401, True)
         first = tried(c, **RIGHT, next='/data')

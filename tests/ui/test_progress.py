@@ -111,7 +111,8 @@ def test_tqdm_in_a_page() -> None:
 
 @pytest.mark.parametrize(('data', 'name', 'kind', 'body'), [
     ('a,b\n', 'x.csv', 'text/csv; charset=utf-8', b'a,b\n'), (b'\1', 'x.bin', 'application/octet-stream', b'\1'),
-    ('hi', 'ü "b".txt', 'text/plain; charset=utf-8', b'hi'), ('x', '../../etc/passwd', 'text/plain; charset=utf-8', b'x'),
+    ('hi', 'ü "b".txt', 'text/plain; charset=utf-8', b'hi'),
+    ('x', '../../etc/passwd', 'text/plain; charset=utf-8', b'x'),
     ('x', 'a\r\nset-cookie: b=c', 'text/plain; charset=utf-8', b'x')])
 def test_files_to_keep(data: Any, name: str, kind: str, body: bytes) -> None:
     app = App()
