@@ -208,8 +208,12 @@ class Placed:
         return Fragment(*self._views)
 
     @property
-    def output(self) -> FT:
+    def output(self) -> PlacedOutput:
         "The element that shows it, without its inputs."
+        return PlacedOutput(self)
+
+    def element(self) -> FT:
+        "The same, with what it shows as far as that is known now."
         part, placing = self.part, self.placing
         request = placing.request if placing else None
         page = (request.method, request.target.decode('latin-1')) if request else ('', '')
@@ -226,8 +230,13 @@ class Placed:
         folder = f'{request.root_path if request else ""}{ASSETS}'
         return Fragment(Script(src=f'{folder}/parts.js', data_app=seal.name), el)
 
-    def __ft__(self) -> FT: return Fragment(*self._views, self.output)
+    def __ft__(self) -> FT: return Fragment(*self._views, self.element())
     def __repr__(self) -> str: return f'<{self.part.name} in its place>'
+
+class PlacedOutput:
+    "The element of a part without its inputs. It is made when the page is rendered: what it shows is known then."
+    def __init__(self, placed: Placed) -> None: self.placed = placed
+    def __ft__(self) -> FT: return self.placed.element()
 
 def _digest(arguments: dict[str, Any]) -> str:
     return f'{zlib.crc32(json.dumps(arguments).encode()):08x}'

@@ -20,6 +20,7 @@ __all__ = ['MemoryBroker']
 
 # %% ../../nbs/sockets/09_brokers.ipynb #d0eff4b5
 KEPT = 2000 # Messages that a broker keeps of a room at the least, for those who were away
+ROOMS = 1000 # That a `MemoryBroker` remembers though nobody is in them
 
 class Topic:
     "A room in memory. Under the broker's lock."
@@ -74,10 +75,14 @@ class MemoryBroker:
         with self._lock:
             topic = self._topic(room)
             topic.subscribers = [s for s in topic.subscribers if s is not subscriber]
-            if not topic.subscribers and not topic.kept:
-                del self._topics[room]
 
-    def _topic(self, room: str) -> Topic: return self._topics.setdefault(room, Topic())
+    def _topic(self, room: str) -> Topic:
+        topic = self._topics.get(room)
+        if topic is None:
+            topic = self._topics[room] = Topic()
+            if len(self._topics) > ROOMS: # Visitors may name them: the oldest one goes in which nobody is
+                del self._topics[next(name for name, t in self._topics.items() if not t.subscribers or t is topic)]
+        return topic
 
     def _call(self, topic: Topic) -> None:
         while True:

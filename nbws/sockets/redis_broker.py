@@ -66,9 +66,14 @@ return offset
 # %% ../../nbs/sockets/10_redis_broker.ipynb #fc14ac4c
 LOOK = """
 local meta, stream = unpack(KEYS)
-local fresh, known, since, least, size, seconds = unpack(ARGV)
+local fresh, known, since, by, least, size, seconds = unpack(ARGV)
 local epoch, offset = redis.call('HGET', meta, 'epoch'), tonumber(redis.call('HGET', meta, 'offset') or 0)
-if not epoch or (epoch == known and offset < tonumber(since)) then
+local fell = false
+if epoch == known and by ~= '' then
+  local there = redis.call('XRANGE', stream, since .. '-0', since .. '-0')[1]
+  fell = offset < tonumber(since) or (there and there[2][2] ~= by)
+end
+if not epoch or fell then
   if not epoch then redis.call('DEL', stream) end
   epoch = fresh
   redis.call('HSET', meta, 'epoch', epoch, 'offset', string.format('%d', offset))
@@ -257,6 +262,7 @@ class Heard:
     def __init__(self, room: str) -> None:
         self.room, self.history = room, 0
         self.epoch, self.offset = '', 0 # Of the last message
+        self.sender = '' # Of the last one that is kept
         self.subscribers: list[Subscriber] = []
         self.coming: list[Subscriber] = [] # Who waits for `begin`
         self.leaving: asyncio.TimerHandle | None = None
@@ -272,12 +278,18 @@ class Heard:
     def is_old(self, message: Published) -> bool:
         return message.epoch == self.epoch and message.kept and message.offset <= self.offset
 
+    def has_seen(self, sender: str) -> bool:
+        producer, _, count = sender.partition('.')
+        return int(count) <= self._seen.get(producer, 0)
+
     def take(self, message: Published, sender: str) -> bool:
         "Move on to a message. False where it was heard before."
         self.epoch, self.offset = message.epoch, message.offset
-        producer, _, count = sender.partition('.')
-        if int(count) <= self._seen.get(producer, 0):
+        if message.kept:
+            self.sender = sender
+        if self.has_seen(sender):
             return False
+        producer, _, count = sender.partition('.')
         self._seen.pop(producer, None)
         self._seen[producer] = int(count)
         if len(self._seen) > 1000:
@@ -428,6 +440,7 @@ class RoomReader:
                 await self._catch_up(room)
             elif kind == b'pong':
                 self._answers()
+            room = None # It may be forgotten while nothing comes
             self._heard = clock()
 
     def _answers(self) -> None:
@@ -440,7 +453,7 @@ class RoomReader:
         if not room.subscribers:
             return # What comes before `begin` is in what that brings
         if not room.is_next(message):
-            if room.is_old(message):
+            if room.is_old(message) and room.has_seen(sender):
                 return
             await self._catch_up(room) # It brings this one, too, unless Redis was emptied meanwhile
         self._hand_out(room, message, sender)
@@ -457,26 +470,26 @@ class RoomReader:
         "Bring a room up to date, and let those begin who wait for it."
         coming = tuple(room.coming)
         if room.subscribers:
-            await self._look(room, room.epoch, room.offset)
+            await self._look(room, room.epoch, room.offset, room.sender)
         if not coming:
             return
-        said = await self._look(room, '', 0)
+        said = await self._look(room)
         for subscriber in coming:
             if subscriber in room.coming: # It may have left meanwhile
                 room.coming.remove(subscriber)
                 room.subscribers.append(subscriber)
                 subscriber.begin(room.epoch, room.offset, said)
 
-    async def _look(self, room: Heard, epoch: str, offset: int) -> list[Published]:
-        "Hand out what follows a position."
-        now, last, found = await self.server.run(LOOK, *room.keys[:2], secrets.token_hex(4), epoch, offset,
+    async def _look(self, room: Heard, epoch: str = '', offset: int = 0, sender: str = '') -> list[Published]:
+        "Hand out what follows a position, and was not heard."
+        now, last, found = await self.server.run(LOOK, *room.keys[:2], secrets.token_hex(4), epoch, offset, sender,
                                                  room.history, LARGEST, FOR_OTHERS, keys=2)
         said = []
-        for name, (_, sender, _, kind, _, data) in reversed(found):
+        for name, (_, by, _, kind, _, data) in reversed(found):
             message = published(now, int(name.split(b'-')[0]), kind, data)
             said.append(message)
             if not room.is_old(message):
-                self._hand_out(room, message, sender.decode())
+                self._hand_out(room, message, by.decode())
         room.epoch, room.offset = now.decode(), int(last)
         return said
 

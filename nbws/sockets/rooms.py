@@ -537,8 +537,8 @@ class Rooms(MutableMapping[str, Room]):
             return
         with old._lock:
             theirs = [(name, room, set(old._held.get(room, ()))) for name, room in old._found.items()]
-        if self.broker is None and old.broker is not None:
-            self.share(old.broker, old.prefix)
+        if old.broker is not None and self.broker in (None, old.broker):
+            self.share(old.broker, old.prefix) # What other processes call them
         for name, room, reasons in theirs:
             with self._lock:
                 mine = self._found.get(name)

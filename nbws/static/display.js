@@ -29,6 +29,7 @@
     },
     async vega(place, spec) {
       const actions = { export: true, source: false, compiled: false, editor: false }
+      if (spec.width === 'container') place.style.width = '100%' // vega-embed makes it as wide as what is in it
       const { view, finalize } = await window.vegaEmbed(place, spec, { actions })
       return () => {
         finalize()

@@ -285,10 +285,12 @@
   const isSamePart = (old, fresh) => old.hasAttribute('data-nbws-part') // `parts.js` looks after its content
     && old.getAttribute('data-nbws-part') === fresh.getAttribute('data-nbws-part')
   const stays = (old, fresh) => old.nodeType === Node.ELEMENT_NODE && (isDirty(old) || isSamePart(old, fresh))
+  // Idiomorph's `ignoreActiveValue` leaves the children of a button as they are, too, when it has the focus
+  const isTyping = () => !!document.activeElement?.matches('input, select, textarea, [contenteditable]')
   const morph = (old, fresh) => { // Returns the elements that are there anew
     const enhanced = [old, ...old.querySelectorAll('[data-enhanced]')].map(e => [e, e.innerHTML])
     const added = []
-    Idiomorph.morph(old, fresh, { morphStyle: 'outerHTML', ignoreActiveValue: true, callbacks: {
+    Idiomorph.morph(old, fresh, { morphStyle: 'outerHTML', ignoreActiveValue: isTyping(), callbacks: {
       beforeNodeMorphed: (node, next) => !stays(node, next),
       afterNodeAdded: node => { if (node.nodeType === Node.ELEMENT_NODE) added.push(node) },
     } })

@@ -42,6 +42,8 @@
   })
   const isDirty = e => e.value !== undefined && (e.localName === 'textarea' || e.localName === 'input')
     && (e.value !== e.defaultValue || e.checked !== e.defaultChecked)
+  // Idiomorph's `ignoreActiveValue` leaves the children of a button as they are, too, when it has the focus
+  const isTyping = () => !!document.activeElement?.matches('input, select, textarea, [contenteditable]')
   const callbacks = {
     beforeNodeMorphed(old, fresh) {
       if (old.nodeType !== Node.ELEMENT_NODE) return true
@@ -72,7 +74,8 @@
     const template = document.createElement('template')
     template.innerHTML = html
     if (window.Idiomorph)
-      Idiomorph.morph(element, template.content, { morphStyle: 'innerHTML', ignoreActiveValue: true, callbacks })
+      Idiomorph.morph(element, template.content,
+        { morphStyle: 'innerHTML', ignoreActiveValue: isTyping(), callbacks })
     else element.replaceChildren(template.content)
     if (window.htmx) htmx.process(element)
     if (window.nbws && window.nbws.measure) window.nbws.measure()
@@ -242,7 +245,7 @@
       location.reload()
       return
     }
-    Idiomorph.morph(old, now, { morphStyle: 'outerHTML', ignoreActiveValue: true,
+    Idiomorph.morph(old, now, { morphStyle: 'outerHTML', ignoreActiveValue: isTyping(),
       callbacks: { beforeNodeMorphed: e => !(e.nodeType === Node.ELEMENT_NODE && (isDirty(e) || e.matches(PART))) } })
     if (window.htmx) htmx.process(id ? document.getElementById(id) : document.body)
   }

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing, suppress
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,8 +17,11 @@ from redises import RedisProcess, redis_server
 from test_brokers import Ear, soon
 
 from nbws.core.errors import NbwsError, StartError
+from nbws.core.request import Request
 from nbws.sockets import redis_broker
 from nbws.sockets.redis_broker import RedisBroker
+from nbws.sockets.rooms import Rooms
+from nbws.sockets.websocket import WebSocket
 
 
 @pytest.fixture
@@ -255,3 +259,67 @@ def test_the_rights_that_are_named_are_enough(server: RedisProcess) -> None:
 def test_one_that_is_too_old(server: RedisProcess, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redis_broker, 'OLDEST', (99, 0))
     assert 'rooms need 99.0 or newer' in wrong(server.url)
+
+
+def test_a_server_that_falls_back_behind_what_it_has_said(server: RedisProcess, expect_log: Any) -> None:
+    "As a replica that is promoted before it has heard everything: offsets come a second time, with other messages."
+    expect_log('rooms: the Redis at')
+    keys = [b'{tea}', b'{tea}:said', b'{tea}:by']
+    async def disturb() -> None:
+        for key in keys: server.says(b'COPY %s old%s\r\n' % (key, key))
+        await asyncio.sleep(.3) # They go on
+        for key in keys: server.says(b'RENAME old%s %s\r\n' % (key, key)) # While they speak
+        server.says(b'CLIENT KILL TYPE pubsub\r\n')
+    with_epochs = run(talked(server.url, disturb))
+    assert epochs(with_epochs) == 2
+
+
+def test_who_resumes_costs_redis_nothing(server: RedisProcess) -> None:
+    "A thousand pages whose sockets are cut and open again."
+    async def test() -> None:
+        broker, rooms = RedisBroker(server.url), Rooms()
+        await broker.start()
+        rooms.share(broker, 'nbws:me:chat')
+        room = rooms.call('tea', 5, None, True)
+        pages = [member({}) for _ in range(1000)]
+        await asyncio.gather(*(once(room.join(ws)) for ws in pages))
+        for n in range(20): await room.send(f'message {n}')
+        await soon(lambda: len(pages[-1].conn.sent) == 21)
+        before = await asyncio.to_thread(server.says, b'INFO commandstats\r\n')
+        epoch = room.epoch
+        for ws in pages: room.leave(ws)
+        again = [member({epoch: 1 + n % 20}) for n in range(1000)]
+        for ws in again: await room.join(ws)
+        for n, ws in enumerate(again):
+            seen = 1 + n % 20
+            expected = [f'message {m}\x1e{epoch}:{m + 1}' for m in range(seen, 20)] or [f'\x1e{epoch}:20']
+            assert ws.conn.sent == expected
+        assert commands(await asyncio.to_thread(server.says, b'INFO commandstats\r\n')) == commands(before)
+        await broker.stop()
+    run(test())
+
+
+def commands(stats: bytes) -> list[bytes]:
+    "How often each was called, but for what the client asks to keep its connection."
+    lines = [line.split(b',')[0] for line in stats.splitlines() if line.startswith(b'cmdstat')]
+    return sorted(line for line in lines if not line.startswith((b'cmdstat_info', b'cmdstat_ping')))
+
+
+async def once(awaitable: Awaitable[None]) -> None: await awaitable
+
+
+class Wire:
+    "A transport that keeps what was sent."
+    buffered = 0
+    def __init__(self) -> None: self.sent: list[Any] = []
+    def send(self, payload: Any) -> bool:
+        self.sent.append(payload.data)
+        return False
+
+
+def member(since: dict[str, int]) -> Any:
+    ws: Any = WebSocket(Request(upgrade=True), SimpleNamespace(table=None, sockets=set()), # type: ignore[arg-type]
+                        SimpleNamespace(overflow='wait'))
+    ws.handshake.since, ws.conn = since, Wire()
+    ws.outbox.attach(ws.conn)
+    return ws

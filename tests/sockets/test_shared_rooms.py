@@ -4,6 +4,8 @@ from __future__ import annotations
 import os
 import re
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
@@ -13,8 +15,8 @@ from typing import Any
 import psutil
 import pytest
 from bound import BOUND, until
-from processes import Process, nbws, running
-from redises import binary
+from processes import Process, asgi_server, nbws, running
+from redises import binary, redis_server
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection
 
@@ -170,6 +172,46 @@ def test_valkey_is_killed_while_people_talk(chat: Process) -> None:
         valkey.kill()
         chat.says('is started again')
     hears_all(chat, kill)
+
+
+@pytest.mark.parametrize('name', ['uvicorn', 'hypercorn', 'granian'])
+def test_servers_of_several_kinds_share_rooms(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    "One machine has uvicorn, another one our own server: `NBWS_REDIS` is all that they have in common."
+    pytest.importorskip(name)
+    (tmp_path/'chat.py').write_text(CHAT)
+    with redis_server() as redis:
+        monkeypatch.setenv('NBWS_REDIS', redis.url)
+        with asgi_server(name, 'chat:app', tmp_path) as one, asgi_server('nbws', 'chat:app', tmp_path) as two:
+            with one.ws('/ws') as there, two.ws('/ws') as here:
+                for ws in there, here: assert str(ws.recv(BOUND)).startswith('pid ')
+                say(there, 'from there')
+                assert [ws.recv(BOUND) for ws in (there, here)] == ['from there'] * 2
+                say(here, 'from here')
+                assert [ws.recv(BOUND) for ws in (there, here)] == ['from here'] * 2
+
+
+@pytest.mark.parametrize('more', [[], ['--workers', '2']])
+def test_a_redis_that_is_not_there_is_said_at_the_start(more: list[str], tmp_path: Path) -> None:
+    (tmp_path/'chat.py').write_text(CHAT)
+    url = f'unix://{tmp_path}/nobody'
+    run = subprocess.run(nbws('run', 'chat.py', '--port', '0', '--redis', url, *more), cwd=tmp_path, text=True,
+                         capture_output=True, timeout=BOUND)
+    assert run.returncode == 1
+    assert f'the Redis at {url} does not answer' in run.stderr
+    assert 'Traceback' not in run.stderr
+
+
+def test_a_broker_of_the_programs_own(tmp_path: Path) -> None:
+    "`serve(broker=...)` at the end of a script, which runs by itself and by `nbws run`."
+    with redis_server() as redis:
+        (tmp_path/'chat.py').write_text(CHAT + f'serve(port=0, broker=RedisBroker({redis.url!r}))')
+        one = [sys.executable, str(tmp_path/'chat.py')]
+        two = nbws('run', 'chat.py', '--port', '0')
+        with running(one, cwd=tmp_path) as script, running(two, cwd=tmp_path) as served:
+            with script.serves().ws('/ws') as there, served.serves().ws('/ws') as here:
+                for ws in there, here: ws.recv(BOUND)
+                say(there, 'from there')
+                assert [ws.recv(BOUND) for ws in (there, here)] == ['from there'] * 2
 
 
 def test_valkey_ends_with_its_supervisor(tmp_path: Path) -> None:
