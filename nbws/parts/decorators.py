@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ..core.errors import OptionError
 from .line import PartLine
 from .part import PagePart
 from .placement import Seal
@@ -69,6 +70,8 @@ class PartDecorators:
         Sync functions run in worker threads, async ones on the server's loop. It is never called twice at a time: what
         it has missed is left out. In a notebook it ends when its cell is run without it. Raises `OptionError`.
         """
+        if callable(seconds):
+            raise OptionError('every needs the time between two calls: @app.every(1), in seconds')
         def add(function: Callable[[], Any]) -> Timer:
             owner: Any = self
             timer = Timer(owner, function, seconds)

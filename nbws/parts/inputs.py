@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from ..core.errors import BindError, NbwsError
+from ..core.errors import BindError, NbwsError, OptionError
 from ..core.html import FT, Input, Label, Option, Output, find_inputs, ft, render
 
 # %% auto #0
@@ -22,6 +22,8 @@ def Slider(min: float = 0, # noqa: A002 # The least value
            **attrs: Any, # Others of the element
            ) -> FT:
     "`<input type=range>`: a number between two others, for a form or for a parameter of a part."
+    if isinstance(min, (int, float)) and isinstance(max, (int, float)) and min > max:
+        raise OptionError(f'Slider({min}, {max}): it goes from the least value to the greatest')
     return Input(type='range', min=min, max=max, step=step, value=value, **attrs)
 
 # %% ../../nbs/parts/00_inputs.ipynb #1bb61791
@@ -78,6 +80,9 @@ class BoundInput:
             low, high = 0 if low is None else low, 100 if high is None else high
         found = [number(v) for v in (self.field.value, default, low)]
         value = next((v for v in found if v is not None), None)
+        if value is not None: # As the browser does: what the field would not let pass is not shown
+            value = value if high is None or value < high else high
+            value = value if low is None or value > low else low
         self.field.attrs['value'] = value
         return {'value': value, 'kind': 'number', 'min': low, 'max': high}
 

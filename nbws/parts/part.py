@@ -21,6 +21,7 @@ from ..core.binding import Source, plan
 from ..core.errors import BindError, HTTPException, SignatureError
 from ..core.html import FT, ROUTE_URL, Fragment, Pre, Safe, Script, ft, render
 from ..core.request import Request
+from ..core.response import Response
 from ..core.routing import Route, parse_pattern
 from .inputs import BoundInput, is_input
 from .placement import Placement, Seal, as_json
@@ -74,7 +75,14 @@ def digest_of(text: str) -> str:
 def html_of(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
     "Call a function, and render what it returns; a coroutine is returned as it is."
     result = function(**arguments)
-    return result if inspect.isawaitable(result) else Safe(render(result))
+    return result if inspect.isawaitable(result) else rendered(result)
+
+def rendered(result: Any) -> Safe:
+    "What a part returned. Raises `TypeError` for the answer to a request: it is shown in a page."
+    if isinstance(result, Response) or hasattr(type(result), '__response__'):
+        raise TypeError(f'a part returned a {type(result).__name__}, which answers a request: return what the page '
+                        'shows')
+    return Safe(render(result))
 
 # %% ../../nbs/parts/03_part.ipynb #d4f6431b
 class AppWithParts(ReportingApp, Protocol):
@@ -102,6 +110,8 @@ class PagePart:
         self.name = str(getattr(function, '__name__', 'part'))
         self.plan, self.signature = plan(function), inspect.signature(function)
         update_wrapper(self, function)
+        if not self.name.isidentifier():
+            raise SignatureError(f'{self.name} has no name by which pages could ask for it: write the part as a `def`')
         if self.plan.kind in ('generator', 'asyncgen'):
             raise SignatureError(f'{self.name} yields: a part returns what it shows, and `refresh` lets it return anew')
         owner = app.environment.owner(function)
@@ -154,7 +164,7 @@ async def html(part: PagePart, arguments: dict[str, Any]) -> str:
             found = await Workers.here().threads.run(html_of, part.plan.function, arguments)
         else:
             found = html_of(part.plan.function, arguments)
-        return found if isinstance(found, str) else Safe(render(await found))
+        return found if isinstance(found, str) else rendered(await found)
 
 # %% ../../nbs/parts/03_part.ipynb #d55616cd
 class Placed:

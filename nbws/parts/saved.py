@@ -10,6 +10,7 @@ import json
 import os
 import sqlite3
 import threading
+import zlib
 from collections.abc import Iterable, Iterator, MutableMapping, MutableSequence
 from pathlib import Path
 from typing import Any
@@ -27,10 +28,28 @@ WAIT = 10.0 # Seconds that a change waits for another process's
 def text_of(value: Any) -> str:
     "A value as it is saved. Raises `NbwsError` for what JSON cannot say."
     try:
+        _look_at_keys(value)
         return json.dumps(value, allow_nan=False)
     except (TypeError, ValueError) as e:
         raise NbwsError(f'a {type(value).__name__} cannot be saved ({e}): text, numbers, True, False, None, and lists '
                         'and dicts of them can') from None
+
+def _look_at_keys(value: Any) -> None:
+    "JSON would make text of a number that is a key, without a word. Raises `TypeError`."
+    if isinstance(value, dict):
+        if wrong := [key for key in value if not isinstance(key, str)]:
+            raise TypeError(f'its key {wrong[0]!r} would come back as text')
+        value = value.values()
+    elif not isinstance(value, (list, tuple)):
+        return
+    for item in value:
+        _look_at_keys(item)
+
+def key_of(key: Any) -> str:
+    "The same for a key of a saved dict. Raises `NbwsError` for what is no text, number, True, False or None."
+    if not isinstance(key, (str, int, float, type(None))):
+        raise NbwsError(f'{key!r} cannot be a key of a saved dict: text, numbers, True, False and None can')
+    return text_of(key)
 
 # %% ../../nbs/parts/07_saved.ipynb #ebb2bbc0
 class SavedFile:
@@ -78,9 +97,24 @@ class SavedFile:
         try:
             self._depth -= 1
             if self._depth == 0:
-                self._opened().execute('COMMIT' if kind is None else 'ROLLBACK')
+                self._end_block(failed=kind is not None)
         finally:
             self.lock.release()
+
+    def _end_block(self, failed: bool) -> None:
+        connection = self._opened()
+        try:
+            if not failed:
+                connection.execute('COMMIT')
+        finally:
+            if connection.in_transaction: # Also where others kept it from being written, or the disk is full
+                connection.execute('ROLLBACK')
+
+    def reopen_if_gone(self) -> None:
+        "Begin a new file where somebody has deleted this one. From any thread."
+        with self.lock:
+            if self._depth == 0 and not self.path.exists():
+                self.close()
 
 _FILES: dict[Path, SavedFile] = {}
 
@@ -100,14 +134,15 @@ class Saved:
 
     def __init__(self, file: SavedFile, name: str) -> None:
         self.file, self.name = file, name
-        self.table = '"' + f'{type(self).__name__} {name}'.replace('"', '""') + '"'
+        self.known_as = f'{type(self).__name__} {name}'
+        if name != name.lower(): # SQLite takes names for one that differ in their capitals alone
+            self.known_as += f' ({zlib.crc32(name.encode()):08x})'
+        self.table = '"' + self.known_as.replace('"', '""') + '"'
 
     def begin(self, default: Any) -> Any:
         "Be what is saved, or the default where nothing is: also where it was emptied, nothing is added again."
         with self.file as file:
-            known = file.run("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", self.table[1:-1]
-                             .replace('""', '"'))
-            if not known:
+            if not file.run("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", self.known_as):
                 file.run(f'CREATE TABLE {self.table} ({self.columns})')
                 self.fill(default)
         return self
@@ -125,24 +160,25 @@ class Saved:
 
 # %% ../../nbs/parts/07_saved.ipynb #3ef96c4e
 class SavedDict(Saved, MutableMapping[Any, Any]):
-    """A dict that is saved: `scores['Ada'] = 3` is on the disk at once. Keys and values are what JSON can say; what is
-    changed inside a value has to be put in again. `with scores:` makes several steps one. From any thread."""
+    """A dict that is saved: `scores['Ada'] = 3` is on the disk at once. Keys are text, numbers, True, False or None,
+    values what JSON can say; what is changed inside a value has to be put in again. `with scores:` makes several steps
+    one. From any thread."""
     columns = 'key TEXT PRIMARY KEY, value TEXT NOT NULL'
     def fill(self, default: Any) -> None: self.update(default)
 
     def __getitem__(self, key: Any) -> Any:
-        found = self.run('SELECT value FROM TABLE WHERE key = ?', text_of(key))
+        found = self.run('SELECT value FROM TABLE WHERE key = ?', key_of(key))
         if not found:
             raise KeyError(key)
         return json.loads(found[0][0])
 
     def __setitem__(self, key: Any, value: Any) -> None:
         self.run('INSERT INTO TABLE VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value',
-                 text_of(key), text_of(value))
+                 key_of(key), text_of(value))
 
     def __delitem__(self, key: Any) -> None:
         with self.file.lock:
-            self.run('DELETE FROM TABLE WHERE key = ?', text_of(key))
+            self.run('DELETE FROM TABLE WHERE key = ?', key_of(key))
             if not self.run('SELECT changes()')[0][0]:
                 raise KeyError(key)
 
@@ -246,7 +282,11 @@ class SavedValue(Saved):
 def saved(path: Path, name: str, default: Any) -> Any:
     "What is saved at a path under a name, of the default's kind. Raises `NbwsError` where the file cannot be used."
     kind = SavedDict if isinstance(default, dict) else SavedList if isinstance(default, (list, tuple)) else SavedValue
+    if not isinstance(name, str) or not name.isprintable():
+        raise NbwsError(f'{name!r} is no name for what is saved: a name is text that can be printed')
     try:
-        return kind(file_of(Path(os.path.abspath(path))), name).begin(default)
+        file = file_of(Path(os.path.abspath(path)))
+        file.reopen_if_gone()
+        return kind(file, name).begin(default)
     except (OSError, sqlite3.Error) as e:
         raise NbwsError(f'{name!r} cannot be saved in {path}: {e}') from e

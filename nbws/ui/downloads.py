@@ -24,7 +24,8 @@ def Download(data: Any, # bytes, text, a `Path`, or a table with `to_csv` (panda
              media_type: str | None = None, # Content-Type; by default as the name says
              ) -> Response:
     "An answer that the browser keeps as a file. Raises `NbwsError` for what is none, `HTTPException` 404 for no file."
-    name = os.path.basename((filename or getattr(data, 'name', '') or 'download').replace('\\', '/'))
+    own = filename or getattr(data, 'name', '')
+    name = _file_name(own if isinstance(own, str) else '') or 'download' # A column's name may be a number
     if isinstance(data, Path):
         return FileResponse(data, filename=name, media_type=media_type)
     content, usual = _content(data)
@@ -33,14 +34,25 @@ def Download(data: Any, # bytes, text, a `Path`, or a table with `to_csv` (panda
     return Response(content, headers={'content-disposition': disposition, 'x-content-type-options': 'nosniff'},
                     media_type=kind)
 
+def _file_name(name: str) -> str:
+    "The name without folders, and without what cannot be sent."
+    name = os.path.basename(name.replace('\\', '/')).encode(errors='replace').decode()
+    return '' if name in ('.', '..') else name
+
+def _has_labels(table: Any) -> bool:
+    "Whether the rows of a pandas table have labels, which `groupby` makes, and not mere numbers."
+    index = getattr(table, 'index', None)
+    named = any(name is not None for name in getattr(index, 'names', ()))
+    return named or getattr(index, 'inferred_type', 'integer') != 'integer'
+
 def _content(data: Any) -> tuple[bytes, str]:
     if isinstance(data, (bytes, bytearray, memoryview)):
         return bytes(data), 'application/octet-stream'
     if hasattr(data, 'to_csv'):
-        data = data.to_csv(index=False)
+        data = data.to_csv(index=_has_labels(data))
     elif hasattr(data, 'write_csv'):
         data = data.write_csv()
     if not isinstance(data, str):
         raise NbwsError(f'a {type(data).__name__} is no file: give Download bytes, text, a Path, or a table with '
                         '`to_csv`')
-    return data.encode(), 'text/plain; charset=utf-8'
+    return data.encode(errors='replace'), 'text/plain; charset=utf-8'

@@ -16,8 +16,10 @@ from urllib.parse import quote
 
 from ..core.errors import HTTPException, NbwsError
 from ..core.html import FT, Button, Form, Hidden, Input, Label, P, Titled
+from ..core.protocols import Application, OpenSocket
 from ..core.request import Request
 from ..core.response import RedirectResponse
+from ..sockets.websocket import WebSocket
 from ..sockets.workers import Workers
 from .chat import files
 from ..web.answering import Beforeware
@@ -25,7 +27,7 @@ from ..web.app import WebApp
 from ..web.responses import FtResponse, Redirect
 
 # %% auto #0
-__all__ = ['ask_name', 'hash_password', 'login', 'LogoutButton']
+__all__ = ['ask_name', 'hash_password', 'sockets_of', 'opened_by', 'login', 'LogoutButton']
 
 # %% ../../nbs/ui/05_gates.ipynb #6811aea6
 def local_path(path: str, # What a visitor's address said
@@ -169,6 +171,16 @@ def checker(users: Any) -> Callable[[str, str], Any]:
     return lambda name, password: fits(users.get(name), password)
 
 # %% ../../nbs/ui/05_gates.ipynb #2bebeee1
+def sockets_of(app: Application) -> list[OpenSocket]:
+    "The open sockets of an app and of those that are mounted in it."
+    below = tuple(app.mounts.values()) if isinstance(app, WebApp) else ()
+    return [*app.sockets, *(ws for other in below for ws in sockets_of(other))]
+
+def opened_by(ws: OpenSocket) -> Any:
+    "The id of the session whose login let a socket in, or None."
+    request = ws.handshake if isinstance(ws, WebSocket) else getattr(ws, 'request', None) # Of an ASGI application
+    return getattr(request.state, 'auth_session', None) if isinstance(request, Request) else None
+
 def login(app: WebApp, # Of which nobody sees anything without a password
           users: Any, # Hashes by name, `{'ada': hash_password(...)}`; or a function of name and password, async too
           title: str = 'Log in', # The form's heading
@@ -177,11 +189,15 @@ def login(app: WebApp, # Of which nobody sees anything without a password
           skip: Iterable[str] = (), # Whole paths that everybody may see, as regular expressions
           ) -> None:
     "Let nobody in without a password; handlers have the name as `auth`. Raises `NbwsError`. From any thread."
-    right, attempts = checker(users), Attempts()
+    right, attempts, listed = checker(users), Attempts(), users if isinstance(users, Mapping) else None
 
     def known(request: Request, session: Any) -> Any:
-        request.state.auth = session.get('auth')
-        return None if request.state.auth else to_form(request, path)
+        name = session.get('auth')
+        request.state.auth = name if name and (listed is None or name in listed) else None # Who is taken out is out
+        if not request.state.auth:
+            return to_form(request, path)
+        request.state.auth_session = session.id # Known to mounted apps, too, which may have sessions of their own
+        return None
 
     def form(next: str = '/', wrong: str = '') -> Any: # noqa: A002 # The field's name
         name = Label('Name', Input(name='name', required=True, autofocus=True, autocomplete='username'))
@@ -202,8 +218,7 @@ def login(app: WebApp, # Of which nobody sees anything without a password
         return RedirectResponse(local_path(next), 303)
 
     def left(session: Any) -> Any:
-        gone = session.id
-        mine = [ws for ws in tuple(app.sockets) if (own := ws.handshake.begun_session) is not None and own.id == gone]
+        mine = [ws for ws in sockets_of(app) if opened_by(ws) == session.id]
         session.pop('auth', None)
         for ws in mine:
             ws.close(1008, 'logged out')

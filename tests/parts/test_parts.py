@@ -11,6 +11,7 @@ import pytest
 from bound import BOUND
 
 from nbws.common import App, Div, Input, P, Redirect, Request, Response, Select, Slider, Td, Tr
+from nbws.core.errors import OptionError, SignatureError
 from nbws.parts.part import digest_of
 from nbws.testing import Client, Socket
 
@@ -516,3 +517,30 @@ def test_a_part_that_changes_itself_leaves_time_to_others(app: App, client: Clie
     threading.Event().wait(0.2)
     assert counted.calls - before <= 40
     counted.value = 9
+
+
+def test_mistakes_are_told_where_they_are_made(app: App) -> None:
+    with pytest.raises(SignatureError, match='has no name'): app.part(lambda: P('x'))
+    with pytest.raises(OptionError, match=r'@app.every\(1\)'): app.every(lambda: None) # type: ignore[arg-type]
+    with pytest.raises(OptionError, match='least value'): Slider(9, 5)
+
+
+@pytest.mark.parametrize('answer', [Response(b'x'), Redirect('/x')])
+def test_an_answer_is_no_content_of_a_part(app: App, client: Client, answer: Any, expect_log: Any) -> None:
+    expect_log(f'a part returned a {type(answer).__name__}', times=1)
+    @app.part
+    def wrong(): return answer
+    @app.get('/')
+    def home(): return wrong()
+    assert 'object at' not in (text := client.get('/').text) and 'Response' not in text
+
+
+@pytest.mark.parametrize(('field', 'shown'), [(Slider(5, 9), 5), (Slider(0, 2), 2), (Input(type='number', min=5), 5)])
+def test_a_field_shows_what_its_part_shows(app: App, client: Client, field: Any, shown: int) -> None:
+    "A default out of its range is what the browser makes of it."
+    @app.part
+    def number(n: int = 3): return P(n)
+    @app.get('/')
+    def home(): return number(n=field)
+    text = client.get('/').text
+    assert f'<p>{shown}</p>' in text and f'value="{shown}"' in text

@@ -1,6 +1,7 @@
 "State that outlives its process: two processes at once, one that is killed, files that cannot be used."
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -81,3 +82,47 @@ def test_what_cannot_be_saved(tmp_path: Path) -> None:
     with pytest.raises(NbwsError, match='a float cannot be saved'): found['a'] = float('nan')
     assert dict(found) == {}
     found.file.close()
+
+
+def test_names_and_keys_that_look_alike(tmp_path: Path) -> None:
+    "What comes back is what was saved, or it is refused."
+    app, file = App(), tmp_path/'a.db'
+    names = ['scores', 'Scores', 'SCORES', 'ΣΑΣ', 'a"b; --', '', 'TABLE']
+    for n, name in enumerate(names): app.saved(name, {}, file)['n'] = n
+    assert [app.saved(name, {}, file)['n'] for name in names] == [*range(len(names))]
+    for name in ('a\0b', 'a\udcff', 'a\nb', 5):
+        with pytest.raises(NbwsError, match='is no name'): app.saved(name, {}, file) # type: ignore[arg-type]
+    found = app.saved('scores', {}, file)
+    with pytest.raises(NbwsError, match='cannot be a key'): found['a', 'b'] = 1
+    for wrong in ({1: 2}, [{'a': {None: 1}}]):
+        with pytest.raises(NbwsError, match='would come back as text'): found['x'] = wrong
+    found[1], found[None], found['1'] = 'a', 'b', 'c'
+    assert dict(found) == {'n': 0, 1: 'a', None: 'b', '1': 'c'}
+    found.file.close()
+
+
+def test_a_change_that_cannot_be_committed(tmp_path: Path) -> None:
+    "Another reader keeps it from the disk: it is taken back, and the next one goes."
+    rows = App().saved('rows', ['a'], tmp_path/'a.db')
+    rows.run('PRAGMA busy_timeout = 10')
+    other = sqlite3.connect(tmp_path/'a.db', isolation_level=None)
+    other.execute('BEGIN')
+    other.execute('SELECT count(*) FROM sqlite_master').fetchall()
+    with pytest.raises(sqlite3.OperationalError, match='locked'), rows: rows.append('lost')
+    other.execute('ROLLBACK')
+    other.close()
+    with rows: rows.append('b')
+    assert rows == ['a', 'b']
+    rows.file.close()
+
+
+def test_a_file_that_was_deleted(tmp_path: Path) -> None:
+    "The cell that is run again begins a new one."
+    app, file = App(), tmp_path/'a.db'
+    rows = app.saved('rows', [], file)
+    rows.append('old')
+    file.unlink()
+    again = app.saved('rows', [], file)
+    again.append('new')
+    assert (rows, again, file.exists()) == (['new'], ['new'], True)
+    rows.file.close()

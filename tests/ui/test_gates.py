@@ -62,6 +62,38 @@ def test_in_and_out() -> None:
         assert c.get('/data', headers={'cookie': cookie}).status_code == 303, 'the old cookie is worth nothing'
 
 
+async def echo(scope: Any, receive: Any, send: Any) -> None:
+    "An ASGI application that keeps its sockets open."
+    while (await receive())['type'] in ('websocket.connect', 'websocket.receive'):
+        await send({'type': 'websocket.accept'})
+
+
+def test_a_logout_reaches_mounted_apps() -> None:
+    "Also one that has sessions of its own: its sockets end with the login that they were opened by."
+    app, own = guarded(), App(secret_key='another', session_cookie='own')
+    for path, child in ('/kid', App()), ('/own', own):
+        @child.ws('/ws')
+        def said(text: str) -> str: return text
+        app.mount(path, child)
+    app.mount('/asgi', echo)
+    with live(app) as c:
+        tried(c, **RIGHT)
+        cookie = '; '.join(f'{k}={v}' for k, v in c.http.cookies.items())
+        opened = [c.ws(path, additional_headers={'cookie': cookie, 'origin': c.server.url})
+                  for path in ('/kid/ws', '/own/ws', '/asgi/ws')]
+        c.post('/logout')
+        assert [ended(ws) for ws in opened] == [(1008, 'logged out')] * 3
+
+
+def test_who_is_taken_out_is_out() -> None:
+    users = {'ada': HASH}
+    with live(guarded(users)) as c:
+        tried(c, **RIGHT)
+        assert c.get('/').text == 'hello ada'
+        del users['ada']
+        assert c.get('/').status_code == 303
+
+
 def test_a_login_renews_the_session() -> None:
     "Whoever knew the id from before has nothing of it."
     app = guarded()
