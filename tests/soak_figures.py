@@ -100,8 +100,8 @@ async def browse(port: int, pipe: Any, o: argparse.Namespace) -> list[str]:
             heap, nodes = metrics['JSHeapUsedSize'] / 2**20, metrics['Nodes']
             shown = counts[0] / max(1, made - before) / max(1, o.pages - 1)
             past = 60 * o.minutes - left
-            print(f'{past:4.0f} s: server {memory:.1f} MiB, {figures} figures open, page {heap:.1f} MiB, {nodes:.0f} nodes;'
-                  f' {made - before} changes, of which a page has shown {100 * shown:.0f} %', flush=True)
+            print(f'{past:4.0f} s: server {memory:.1f} MiB, {figures} figures open, page {heap:.1f} MiB, '
+                  f'{nodes:.0f} nodes; {made - before} changes, {100 * shown:.0f} % shown by each page', flush=True)
             if past >= 45 and first is None: first = memory, heap, nodes
             if figures > 2: # They are being drawn
                 faults.append(f'{figures} figures are open in pyplot')
