@@ -155,3 +155,94 @@ def test_a_field_of_lines_by_http(run_script: Run, page: Page, tmp_path: Path) -
     expect(field).to_have_value("no")
 
 
+
+
+WORK = """
+from nbws.common import *
+app, rt = fast_app(exts='ws', max_part_size=None)
+setup_toasts(app)
+login(app, {'ada': hash_password('correct horse')})
+@rt('/')
+def index(auth): return Titled(f'Hello {auth}',
+    Div(Button('Work', ws_send=True), StopButton(), hx_ext='ws', ws_connect='/ws'),
+    Form(Label('Picture', Input(name='picture', type='file')), UploadProgress(), Button('Upload'),
+         hx_post='/upload', hx_encoding='multipart/form-data', hx_target='#size', id='upload'),
+    P(id='size'), A('Scores', href='/scores'), LogoutButton())
+@app.ws('/ws', stoppable=True)
+async def work():
+    yield toast('Begun', 'success')
+    for n in progress(range(1_000_000), 'Working'): await asyncio.sleep(.05)
+@rt('/upload', methods='post')
+def upload(picture: UploadFile): return f'{picture.size} bytes' if picture.size < 2_000_000 else Response('no', 413)
+@rt('/scores')
+def scores(): return Download('name,n\\nada,3\\n', 'scores.csv')
+serve()
+"""
+
+
+def test_a_login_a_bar_a_toast_an_upload_and_a_file(run_script: Run, page: Page, tmp_path: Path) -> None:
+    """As a visitor meets them, one after the other."""
+    (tmp_path / "work.py").write_text(WORK)
+    url = run_script(tmp_path / "work.py").url
+    page.goto(f"{url}/?x=1")
+    for password in ("wrong", "correct horse"):
+        page.get_by_label("Name").fill("ada")
+        page.get_by_label("Password").fill(password)
+        page.get_by_role("button", name="Log in").click()
+        if password == "wrong":
+            expect(page.get_by_role("alert")).to_have_text("That name and password do not fit.")
+    expect(page.get_by_role("heading")).to_have_text("Hello ada")
+    expect(page).to_have_url(f"{url}/?x=1")
+    connected(page)
+    page.get_by_role("button", name="Work").click()
+    expect(page.get_by_text("Begun")).to_be_visible()
+    expect(page.get_by_role("progressbar", name="Working")).to_be_visible()
+    page.wait_for_function("() => document.querySelector('.progress-bar progress').value > 2")
+    page.get_by_role("button", name="Stop").click()
+    expect(page.locator(".progress-bar")).to_have_count(0)
+    for size, told in ((1_000_000, "1000000 bytes"), (3_000_000, "")):
+        file = {"name": "a.png", "mimeType": "image/png", "buffer": b"x" * size}
+        page.get_by_label("Picture").set_input_files([file])
+        page.get_by_role("button", name="Upload").click()
+        if told:
+            expect(page.locator("#size")).to_have_text(told)
+            expect(page.locator(".upload-progress")).to_be_hidden()
+        else:
+            expect(page.get_by_text("It is too large.")).to_be_visible()
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Scores").click()
+    assert download.value.suggested_filename == "scores.csv"
+    page.get_by_role("button", name="Log out").click()
+    expect(page.get_by_role("heading")).to_have_text("Log in")
+    page.goto(url)
+    expect(page.get_by_role("heading")).to_have_text("Log in")
+
+
+NAMES = """
+from nbws.common import *
+app, rt = fast_app(exts='ws')
+ask_name(app)
+room = app.room('talk')
+@rt('/')
+def index(session): return Titled(session['name'], ChatList(id='talk'), ChatInput('text'),
+    hx_ext='ws', ws_connect='/ws')
+@app.ws('/ws', conn=room.join)
+def said(text: str, session): room.send(ChatMessage(text, by=session['name'], to='talk'))
+serve()
+"""
+
+
+def test_a_name_in_a_cell(open_notebook: Open) -> None:
+    """Behind Jupyter's proxy; who is there is told in the next cell."""
+    nb = open_notebook([NAMES, "visitors()"])
+    nb.run(0)
+    frame = nb.frame(0)
+    frame.get_by_label("Name").fill("Zoë")
+    frame.get_by_role("button", name="Go on").click()
+    expect(frame.get_by_role("heading")).to_have_text("Zoë")
+    connected(frame)
+    frame.get_by_label("text").fill("hello")
+    frame.get_by_label("text").press("Enter")
+    expect(frame.locator(".chat-message")).to_contain_text("hello")
+    nb.run(1)
+    expect(nb.output(1)).to_contain_text("Zoë")

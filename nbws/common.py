@@ -62,6 +62,7 @@ from .fasthtml.pico import *
 from .fasthtml.toaster import *
 from .fasthtml.xtend import *
 from .notebook.serve import serve
+from .notebook.sharing import stop_sharing, visitors
 from .notebook.served import stop
 from .notebook.show import show
 from .parts.inputs import Slider
@@ -70,7 +71,11 @@ from .sockets.rooms import Room
 from .sockets.websocket import WebSocket
 from .transports.scope import Receive, Scope, Send
 from .ui.chat import ChatInput, ChatList, ChatMessage, StopButton
+from .ui.downloads import Download
+from .ui.gates import LogoutButton, ask_name, hash_password, login
 from .ui.markdown import Markdown, MarkdownStream, stream_markdown
+from .ui.progress import UploadProgress, progress, tqdm_class
+from .ui.toasts import toast
 
 FastHTML = App
 FastHTMLWithLiveReload = App # `nbws run --reload`, or a notebook, makes pages follow the code
@@ -189,8 +194,9 @@ __all__ = ['A', 'APIRouter', 'ASGIApp', 'AX', 'Abbr', 'Address', 'Any', 'AnyNow'
 
 # %% ../nbs/06_common.ipynb #7de835fa
 __all__ += ['IN_COLAB', 'IN_IPYTHON', 'IN_JUPYTER', *_LATER, *ERRORS]
-__all__ += ['ChatInput', 'ChatList', 'ChatMessage', 'Markdown', 'MarkdownStream', 'StopButton',
-            'stream_markdown'] # nbws.ui
+__all__ += ['ChatInput', 'ChatList', 'ChatMessage', 'Download', 'LogoutButton', 'Markdown', 'MarkdownStream',
+            'StopButton', 'UploadProgress', 'ask_name', 'hash_password', 'login', 'progress', 'stop_sharing',
+            'stream_markdown', 'toast', 'tqdm_class', 'visitors'] # nbws.ui, and of sharing
 
 # %% ../nbs/06_common.ipynb #151a308d
 hide(App, ('add', 'align', 'answer', 'answer_caught', 'answer_error', 'asgi_answer', 'cell_hooks', 'default_hdrs',

@@ -20,7 +20,7 @@ STATIC = {'nbws.js', 'height.js', 'merge.js', 'notebook.js', 'prefix.js', 'socke
           'pico.min.css', 'surreal.js', 'css-scope-inline.js', 'transfer-encoding-chunked.js', 'fasthtml.js',
           'around.js', 'enhance.js', 'sid.js', 'busy.js', 'toasts.js', 'toasts.css', 'head-support.min.js',
           'preload.min.js', 'class-tools.min.js', 'loading-states.min.js', 'multi-swap.min.js', 'path-deps.min.js',
-          'remove-me.min.js', 'streams.js', 'LICENSES.txt', 'LOCK', 'chat.js', 'ui.css'}
+          'remove-me.min.js', 'streams.js', 'LICENSES.txt', 'LOCK', 'chat.js', 'ui.css', 'upload.js'}
 CONFIG = 'etc/jupyter/jupyter_server_config.d/nbws.json'
 
 

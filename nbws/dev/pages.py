@@ -10,6 +10,7 @@ from typing import Any
 from ..core.protocols import Application
 from ..core.routing import Route
 from .changes import Same, made_of
+from ..web.answering import to_guard
 from ..web.app import WebApp
 from ..web.mounts import Mount
 
@@ -37,5 +38,5 @@ def handler_of(app: WebApp, page: str, # A path
     function = getattr(route.endpoint, 'function', None) if route else None
     if function is None or not isinstance(inner, WebApp):
         return None, {}
-    around = [plan.function for plan, *_ in inner.before] + [plan.function for plan in inner.after]
+    around = [to_guard(function)[0].function for function in (*inner.before, *inner.after)]
     return function, made_of(function, inner.body_wrap, *around)

@@ -28,6 +28,7 @@ from .ownership import Ownership, owns, taken_from
 from .patches import FIGURES, PATCHES, process_patches, shell_patches
 from .runs import Run, Runs, hold_messages
 from ..web.app import WebApp
+from ..web.assets import PARTS
 from ..web.environment import BaseEnvironment
 from ..web.succession import succeed
 from ..web.tracebacks import advise, error_text
@@ -127,7 +128,8 @@ class NotebookCells(BaseEnvironment):
             run.defined.update(route for route in routes if owns(run.cell, route))
         self.ownership.defined(self.runs.here(), routes, replaced)
         for old in taken_from(routes, replaced):
-            print(f'{old.path} is answered by this cell now, no longer by {old.owner.label if old.owner else ""}')
+            what = old.name if old.path.startswith(PARTS) else old.path
+            print(f'{what} is answered by this cell now, no longer by {old.owner.label if old.owner else ""}')
         if self.runs.now() is None and (pages := self._pages_of(app)):
             pages.check()
 

@@ -233,17 +233,20 @@ def is_elsewhere(server: Server, listen: ListenOptions) -> bool:
     return bool(port and (not direct or port != server.port))
 
 # %% ../../nbs/notebook/11_served.ipynb #05861189
-def move(served: ServedApp, listen: ListenOptions) -> None:
+def move(served: ServedApp, listen: ListenOptions,
+         alone: bool = False, # Where Jupyter forwards, by it only, and with a new secret
+         ) -> None:
     "Listen at another place: sockets are closed with 1012, and come back. Where that fails, all is as it was."
     old = served.server
     app, was = old.app, exposure_of(old)
     proxies, own_port = listen.forwarded_allow_ips, old.port if was.direct else None
-    port = listen.port if listen.port is not None else own_port
+    alone = alone and bool(was.segment)
+    port = None if alone else listen.port if listen.port is not None else own_port
     served.stop()
-    def start(listen: ListenOptions) -> None:
-        served.use(start_server(app, listen, served.name, served.cell, was.token))
+    def start(listen: ListenOptions, token: str = was.token) -> None:
+        served.use(start_server(app, listen, served.name, served.cell, token))
     try:
-        start(ListenOptions(listen.host or old.host, port, proxies))
+        start(ListenOptions(listen.host or old.host, port, proxies), '' if alone else was.token)
     except BaseException:
         start(ListenOptions(old.host, own_port, proxies))
         raise

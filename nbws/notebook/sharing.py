@@ -9,17 +9,20 @@ import html
 import socket
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..layers.gate import TOKEN
 from ..layers.origins import is_loopback
 from .exposure import exposure_of
+from .served import LOCAL, SERVED, ListenOptions, move
+from ..web.app import WebApp
+from ..web.log import TableView
 
 if TYPE_CHECKING:
     from nbws.server.listener import Server # Imported when something is served: it brings tornado
 
 # %% auto #0
-__all__ = []
+__all__ = ['Visitor', 'visitors', 'stop_sharing']
 
 # %% ../../nbs/notebook/13_sharing.ipynb #f0000007
 def network_addresses() -> list[str]:
@@ -49,7 +52,8 @@ class ShareLinks:
         if not self.urls:
             return 'This machine has no address on a network: others cannot reach the app.'
         who = 'whoever has this address' if self.secret else 'everybody'
-        return f'Open to the network: {who} can use this app, and with it what it can do here, until stop().'
+        return f'Open to the network: {who} can use this app, and with it what it can do here, '\
+               'until stop_sharing().'
 
     def __repr__(self) -> str: return '\n'.join([self.text, *self.urls])
 
@@ -77,3 +81,30 @@ def share_links(server: Server) -> ShareLinks | None:
     hosts = network_addresses() if server.host in ('', '0.0.0.0', '::') else [server.host]
     query = f'?{TOKEN}={exposure.token}' if exposure.token else ''
     return ShareLinks([f'{server.scheme}://{host}:{server.port}/{query}' for host in hosts], bool(query))
+
+# %% ../../nbs/notebook/13_sharing.ipynb #d6017da4
+class Visitor(NamedTuple):
+    "Somebody who has pages open that are connected."
+    name: str # As `ask_name` or `login` has it; '' where he has none
+    address: str # Of his machine, or of the proxy that it is behind
+    paths: tuple[str, ...] # Of his sockets
+
+def visitors(app: WebApp | None = None, # One app; every app that this kernel serves by default
+             ) -> list[Visitor]:
+    "Who has a page of an app open that is connected; as a table in a notebook. From any thread."
+    apps = [app] if app is not None else [served.app for served in SERVED if isinstance(served.app, WebApp)]
+    found: dict[Any, Visitor] = {}
+    for ws in [ws for a in apps for ws in tuple(a.sockets)]:
+        session, address = ws.handshake.begun_session, str(ws.handshake.peer[0])
+        known = session if session is not None and hasattr(session, 'id') else {}
+        name, who = str(known.get('auth') or known.get('name') or ''), getattr(session, 'id', address)
+        found[who] = Visitor(name, address, (*(found[who].paths if who in found else ()), ws.path))
+    return TableView(found.values(), ('name', 'address', 'sockets'), lambda v: (v.name, v.address, ', '.join(v.paths)))
+
+# %% ../../nbs/notebook/13_sharing.ipynb #faddb1be
+def stop_sharing(app: object = None, # One app; every app by default
+                 ) -> None:
+    "Serve apps for this machine only from now on: others cannot reach them any more. From any thread but the server's."
+    for served in SERVED:
+        if (app is None or served.app is app) and share_links(served.server) is not None:
+            move(served, ListenOptions(LOCAL), alone=True)

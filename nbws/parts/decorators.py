@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from .line import PartLine
 from .part import PagePart
 from .placement import Seal
+from .saved import saved, usual_file
 from .timers import Timer, Timers
 from ..web.app import WebApp
 
@@ -74,6 +76,19 @@ class PartDecorators:
             owner.add(timer.route)
             return timer
         return add
+
+    def saved(self, name: str, # The same name, the same state
+              default: Any, # What it is at first: a dict, a list, or a single value
+              file: Any = None, # A database file; by default one of this app's own in the user's data folder
+              ) -> Any:
+        """State that outlives the process: a `SavedDict` for a dict, a `SavedList` for a list, else a `SavedValue`.
+
+        Each change is on the disk when the call returns, in a file that only its owner may read; processes that use the
+        same file see each other's. The default file belongs to this notebook or module, by its place and the app's
+        name. Raises `NbwsError` for what cannot be saved, and where the file cannot be used.
+        """
+        owner: Any = self
+        return saved(Path(file) if file is not None else usual_file(owner.origin.salt(owner)), name, default)
 
     def refresh_part(self, name: str, # A part's
                      only: dict[str, Any], # Where it was placed with these arguments; {}: everywhere

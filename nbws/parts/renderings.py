@@ -41,7 +41,8 @@ def key_of(arguments: Mapping[str, Any]) -> Any:
     "Equal for arguments that are equal: what is rendered for one is right for the other."
     return tuple((name, _key(value)) for name, value in arguments.items())
 
-# %% ../../nbs/parts/04_renderings.ipynb #44c7af3c
+# %% ../../nbs/parts/04_renderings.ipynb #7ba00fa6
+LEAST = 0.01 # Seconds between two renderings of the same
 WINDOW = 2 # Renderings that a page may be sent before it has shown the first of them
 
 class Subscription:
@@ -98,6 +99,7 @@ class Rendering:
         self.error = ''
         self.payload: Payload | None = None # The newest
         self.changed = self.renders = False
+        self._begun = 0.0 # When it was rendered last, by the loop's clock
 
     def join(self, subscription: Subscription) -> None:
         "Let an element show it; `subscription.version` says whether its content is the newest already."
@@ -142,7 +144,9 @@ class Rendering:
     async def _render(self) -> None:
         try:
             while self.changed and any(s.ready for s in self.subscriptions):
-                self.changed, version = False, self.part.version
+                if (early := self._begun + LEAST - self.loop.time()) > 0:
+                    await asyncio.sleep(early) # A function that calls `refresh` itself does not keep the loop busy
+                self._begun, self.changed, version = self.loop.time(), False, self.part.version
                 text = await self._html()
                 if text is None:
                     continue # What is shown stays

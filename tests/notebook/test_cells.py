@@ -73,7 +73,7 @@ def test_serve_at_another_place(kernel: Kernel) -> None:
     kernel.run("import os; del os.environ['NBWS_ALLOWED_HOSTS']")  # that of these tests
     shared = kernel.run('serve(share=True)', 'again')
     assert kernel.port() == wish
-    assert 'until stop()' in shared.html or 'no address on a network' in shared.html
+    assert 'until stop_sharing()' in shared.html or 'no address on a network' in shared.html
     with urlopen(Request(f'http://127.0.0.1:{wish}/?{secret(wish)}', headers={'Host': '192.0.2.7'})) as answer:
         assert answer.read() == b'a page'
     with pytest.raises(HTTPError) as away: urlopen(Request(f'http://127.0.0.1:{wish}/', headers={'Host': '192.0.2.7'}))
@@ -83,6 +83,14 @@ def test_serve_at_another_place(kernel: Kernel) -> None:
         ws.send('{"n": 1}')
         assert json.loads(ws.recv(BOUND))['n'] == 1
         assert '127.0.0.1:' in kernel.run('print(app.conns._repr_html_())').stdout
+    with dial(wish):
+        assert "address='127.0.0.1'" in kernel.run('print(visitors())').stdout
+    kernel.run('stop_sharing()')
+    with pytest.raises(HTTPError) as away:
+        urlopen(Request(f'http://127.0.0.1:{wish}/?{secret(wish)}', headers={'Host': '192.0.2.7'}))
+    assert away.value.code == 403, 'for this machine only'
+    away.value.close()
+    assert page(wish) == 'a page'
     kernel.run('stop()')
     assert refused(wish)
 
