@@ -52,6 +52,7 @@ def test_rooms(open_notebook: Open) -> None:
     served = find(nb, "#| export\nserve(n=2)")
     ada, grace = nb.frames(served, count=2)
     for frame, name in ((ada, "Ada"), (grace, "Grace")):
+        expect(frame.get_by_role("heading")).to_have_text("What is your name?")
         say(frame, name)
         expect(frame.get_by_role("heading")).to_have_text("Lounge")
     connected(ada, grace)
@@ -145,7 +146,6 @@ def test_upload(open_notebook: Open) -> None:
     frame.get_by_role("button", name="Upload").click()
     expect(frame.locator("#gallery img")).to_have_count(6)
     expect(frame.locator("#gallery small")).to_have_text(["As it is", "Grey", "Negative", "Poster", "Edges", "Soft"])
-    assert frame.locator("form progress").evaluate("element => element.value") == 1
     picture(nb, served, "upload", 760)
     frame.locator("input[type=file]").set_input_files(
         [{"name": "letter.txt", "mimeType": "text/plain", "buffer": b"Dear Ada"}]

@@ -1047,7 +1047,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'nbws.examples.quiz.teacher': ('examples/quiz.html#teacher', 'nbws/examples/quiz.py'),
                                     'nbws.examples.quiz.vote': ('examples/quiz.html#vote', 'nbws/examples/quiz.py')},
             'nbws.examples.rooms': { 'nbws.examples.rooms.come': ('examples/rooms.html#come', 'nbws/examples/rooms.py'),
-                                     'nbws.examples.rooms.enter': ('examples/rooms.html#enter', 'nbws/examples/rooms.py'),
                                      'nbws.examples.rooms.index': ('examples/rooms.html#index', 'nbws/examples/rooms.py'),
                                      'nbws.examples.rooms.people': ('examples/rooms.html#people', 'nbws/examples/rooms.py'),
                                      'nbws.examples.rooms.say': ('examples/rooms.html#say', 'nbws/examples/rooms.py'),

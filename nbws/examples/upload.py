@@ -26,11 +26,10 @@ def gallery(session):
 @rt('/')
 def index(session):
     session.setdefault('me', unqid())
-    sent = {'hx-on:htmx:xhr:progress': "htmx.find(this, 'progress').value = event.detail.loaded / event.detail.total"}
     return Titled('Pictures', Style('.cards { display: grid; gap: 1rem; '
         'grid-template-columns: repeat(auto-fill, minmax(12rem, 1fr)) }'), Form(
         Group(Input(type='file', name='file', accept='image/*', required=True), Button('Upload')),
-        Progress(value=0), hx_post=upload, hx_encoding='multipart/form-data', **sent), gallery())
+        UploadProgress(), hx_post=upload, hx_encoding='multipart/form-data'), gallery())
 
 # %% ../../nbs/examples/05_upload.ipynb #a6fd339f
 @rt(methods=['post'])
