@@ -968,6 +968,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'nbws.display.known._SvgFile': ('display/known.html#_svgfile', 'nbws/display/known.py'),
                                     'nbws.display.known._SvgFile.write': ('display/known.html#_svgfile.write', 'nbws/display/known.py'),
                                     'nbws.display.known._close': ('display/known.html#_close', 'nbws/display/known.py'),
+                                    'nbws.display.known._for_a_page': ('display/known.html#_for_a_page', 'nbws/display/known.py'),
                                     'nbws.display.known._svg': ('display/known.html#_svg', 'nbws/display/known.py'),
                                     'nbws.display.known.altair_html': ('display/known.html#altair_html', 'nbws/display/known.py'),
                                     'nbws.display.known.axes_html': ('display/known.html#axes_html', 'nbws/display/known.py'),
