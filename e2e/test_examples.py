@@ -111,18 +111,3 @@ def test_hello(open_notebook: Open) -> None:
     say(frame, "nbws")
     expect(frame.locator("#notifications")).to_have_text("Hello nbws")
     picture(nb, app, "hello", above=-20)
-
-
-def test_llm(open_notebook: Open) -> None:
-    """Two questions, of which the second one's answer is on its way."""
-    nb = open_notebook(NOTEBOOKS / "examples/02_llm.ipynb")
-    nb.run_all()
-    served = find(nb, "serve(height=420)")
-    frame = nb.frame(served)
-    say(frame, "What is a socket?")
-    expect(frame.locator(".answer").nth(0)).to_contain_text("need not be asked first.")
-    say(frame, "And in a notebook?")
-    expect(frame.locator(".answer").nth(1)).to_contain_text("Change a function")
-    picture(nb, served, "llm", above=60)
-    expect(frame.locator(".answer").nth(1)).to_contain_text("with their next message.")
-    expect(frame.get_by_role("textbox")).to_have_value("")

@@ -56,7 +56,7 @@ def _svg(figure: Any) -> str:
         figure.savefig(file := _SvgFile(), format='svg', metadata={'Date': None})
     finally:
         settings['svg.hashsalt'] = salt
-    return file.getvalue()
+    return file.getvalue().replace('<svg ', '<svg fill="#000" ', 1) # Else a page's styles may colour its letters
 
 # %% ../../nbs/display/03_known.ipynb #9b1e54de
 def _close(figure: Any) -> None:
@@ -95,12 +95,16 @@ def frame_html(frame: Any) -> str | None:
     "A `DataFrame` as it is shown in a notebook."
     option = import_module('pandas').get_option
     if option('display.max_columns') != 0 or not option('display.notebook_repr_html'):
-        html: str | None = frame._repr_html_()
-        return html
+        html = frame._repr_html_()
+        return html and _for_a_page(html)
     most = option('display.max_rows')
     rows = most if not most or len(frame) <= most else option('display.min_rows') or most
-    return str(frame.to_html(max_rows=rows or None, max_cols=20, notebook=True,
-                             show_dimensions=option('display.show_dimensions')))
+    return _for_a_page(frame.to_html(max_rows=rows or None, max_cols=20, notebook=True,
+                                     show_dimensions=option('display.show_dimensions')))
+
+def _for_a_page(table: str) -> str:
+    "The page says how lines are drawn, and what is too wide scrolls in its place."
+    return table.replace('<div>', '<div style="overflow-x:auto">', 1).replace('<table border="1"', '<table', 1)
 
 def series_html(series: Any) -> str | None:
     "A `Series` or an index as a table of one column."
