@@ -914,6 +914,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'nbws.dev.live.LivePages._heard': ('dev/live.html#livepages._heard', 'nbws/dev/live.py'),
                                'nbws.dev.live.LivePages._joined': ('dev/live.html#livepages._joined', 'nbws/dev/live.py'),
                                'nbws.dev.live.LivePages._left': ('dev/live.html#livepages._left', 'nbws/dev/live.py'),
+                               'nbws.dev.live.LivePages._lets_in': ('dev/live.html#livepages._lets_in', 'nbws/dev/live.py'),
                                'nbws.dev.live.LivePages._look': ('dev/live.html#livepages._look', 'nbws/dev/live.py'),
                                'nbws.dev.live.LivePages.check': ('dev/live.html#livepages.check', 'nbws/dev/live.py'),
                                'nbws.dev.live.LivePages.noticed': ('dev/live.html#livepages.noticed', 'nbws/dev/live.py'),

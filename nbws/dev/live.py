@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from ..core.binding import plan
+from ..core.errors import HTTPException
 from ..core.html import Script, render
 from ..core.request import Request
 from ..core.routing import WEBSOCKET, Route, parse_pattern
@@ -21,8 +22,9 @@ from .notices import PageError, notice_text
 from .pages import handler_of, route_of
 from ..parts.part import PagePart
 from ..sockets.websocket import WebSocket
+from ..web.answering import run_before
 from ..web.app import WebApp
-from ..web.assets import ASSETS
+from ..web.assets import ASSETS, LIVE
 from ..web.tracebacks import error_text
 from ..web.socket_endpoint import SocketEndpoint
 
@@ -30,7 +32,6 @@ from ..web.socket_endpoint import SocketEndpoint
 __all__ = []
 
 # %% ../../nbs/dev/03_live.ipynb #bbd1eaa7
-PATH = ASSETS + '/live'
 BOOT = secrets.token_hex(8) # Tells a page that it talks to another process than the one that made it
 RETIRED: deque[int] = deque(maxlen=1000) # Serials of routes that are gone
 NOTICES = 50 # That are taken from one page
@@ -85,10 +86,15 @@ class LivePages:
     def _add_route(self) -> None:
         heard, joined, left = (plan(f, socket=True) for f in (self._heard, self._joined, self._left))
         endpoint = SocketEndpoint(self.app, heard, joined, left)
-        endpoint.route = Route(parse_pattern(PATH), frozenset([WEBSOCKET]), endpoint, 'live')
+        endpoint.route = Route(parse_pattern(LIVE), frozenset([WEBSOCKET]), endpoint, 'live')
         self.app.table = self.app.table.add(endpoint.route) # Not `app.add`: this is nobody's route
 
     async def _joined(self, ws: WebSocket, page: str = '/', made: int = 0, since: float = inf) -> None:
+        if not hasattr(ws.state, 'let_in'):
+            ws.state.let_in = await self._lets_in(ws)
+        if not ws.state.let_in: # A login page, for instance: it is connected, and hears nothing
+            ws.send({'type': 'hello', 'boot': self.boot, 'peer': self.peer})
+            return
         self.pages.add(ws)
         if not hasattr(ws.state, 'handler'):
             ws.state.handler, ws.state.made = handler_of(self.app, page), made
@@ -98,11 +104,18 @@ class LivePages:
         if missed := self.errors.missed(since):
             ws.send(missed)
 
+    async def _lets_in(self, ws: WebSocket) -> bool:
+        "Whether the app's `before` functions let this visitor pass."
+        try:
+            return await run_before(self.app.before, ws.handshake) is None
+        except HTTPException:
+            return False
+
     async def _left(self, ws: WebSocket) -> None: self.pages.discard(ws)
 
     async def _heard(self, ws: WebSocket, type: str, data: Any,  # noqa: A002 (the message's field)
                      ) -> dict[str, Any] | None:
-        if type != 'noticed':
+        if type != 'noticed' or not ws.state.let_in:
             return {'type': 'pong'}
         ws.state.noticed += 1
         return self.noticed(ws.query_params.get('page', '/'), data) if ws.state.noticed <= NOTICES else None

@@ -28,7 +28,7 @@ from ..sockets.websocket import WebSocket
 from ..sockets.workers import is_ending
 from .answering import (Answer, around, decision, in_background, run_after, run_before, sockets_only, started,
                                 to_guard, unrouted)
-from .assets import ASSETS, PARTS, asset
+from .assets import ASSETS, LIVE, PARTS, asset
 from .endpoints import first_answer
 from .decorators import HookDecorators, RouteDecorators, VerbDecorators
 from .responses import USUAL, can_bring, to_response
@@ -337,7 +337,8 @@ class WebApp(RouteChanges, RouteDecorators, VerbDecorators, HookDecorators, View
         request.route = route
         if route.may_change and not request.vouched and is_hidden(request, self.allowed_hosts, self.allowed_origins):
             return hidden(request)
-        if self.before and wanted != PARTS and (early := await run_before(self.before, request)) is not None:
+        guarded = self.before and wanted not in (LIVE, PARTS) # These ask themselves who may hear what
+        if guarded and (early := await run_before(self.before, request)) is not None:
             return await self.settle(early, request)
         if isinstance(route.endpoint, SocketEndpoint):
             return await self._upgrade(request, route.endpoint)

@@ -21,6 +21,7 @@ __all__ = ['log', 'asset', 'warn_of_cdn']
 # %% ../../nbs/web/03_assets.ipynb #54dcb5d1
 ASSETS = '/_nbws'
 PARTS = ASSETS + '/parts' # Where pages hear of their parts: see `nbws.parts`
+LIVE = ASSETS + '/live' # Where they hear of the code, in development: see `nbws.dev.live`
 NPM = 'https://cdn.jsdelivr.net/npm/'
 EXTENSIONS = {'ws': 'ws.js', 'sse': 'sse.js', 'morph': 'idiomorph-ext.min.js',
               **{name: f'{name}.min.js' for name in (

@@ -1,6 +1,7 @@
 "What open pages hear of: changes of what their handler is made of, and what only they can notice."
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
 from functools import lru_cache, partial
@@ -8,11 +9,14 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+from bound import BOUND
 
 from nbws.app import App
+from nbws.common import Redirect
 from nbws.dev.changes import made_of
 from nbws.dev.live import LivePages
 from nbws.sockets.rooms import Room
+from nbws.testing import Client
 
 FIRST = '''
 NAME = 'a'
@@ -127,3 +131,17 @@ def test_an_app_takes_over_rooms() -> None:
     assert [k.data for k in mine.history] == [k.data for k in theirs.history] == ['old', 'new']
     assert new.room('both').epoch == mine.epoch == theirs.epoch
     assert isinstance(new.rooms['both'], Room)
+
+
+def test_a_page_before_the_login_is_connected_and_hears_nothing() -> None:
+    "It does not say that it reconnects; errors of the code are for those whom the app lets in."
+    app = App(secret_key='key', before=lambda session: None if session.get('auth') else Redirect('/login'))
+    pages = LivePages(app)
+    with Client(app) as client, client.ws('/_nbws/live?page=/login') as stranger:
+        assert json.loads(stranger.receive(BOUND))['type'] == 'hello'
+        own = '; '.join(f'{k}={v}' for k, v in app.session_cookies(auth='ada').items())
+        with client.ws('/_nbws/live?page=/', headers={'cookie': own}) as known:
+            assert json.loads(known.receive(BOUND))['type'] == 'hello'
+            assert len(pages.pages) == 1
+        stranger.send('{"type": "noticed", "what": "error", "text": "made up"}')
+        assert json.loads(stranger.receive(BOUND)) == {'type': 'pong'}
