@@ -77,6 +77,8 @@ TROUBLE = re.compile(
 NOISE = re.compile(
     r"^\[E [^\n]*\] (?:Uncaught exception in (?:ZMQS|zmqs)tream callback|Exception in callback [^\n]*ZMQStream)[^\n]*\n"
     r" +Traceback(?:(?!^\[).)+?^ +tornado\.websocket\.WebSocketClosedError$"
+    r"|^Exception in callback BaseAsyncIOLoop\._handle_events[^\n]*\nhandle: [^\n]*\n"
+    r"Traceback(?:(?!^\[).)+?^tornado\.websocket\.WebSocketClosedError$"
     r"|^Task exception was never retrieved\n[^\n]*WebSocketProtocol13\.write_message[^\n]*\n"
     r"Traceback(?:(?!^\[).)+?^tornado\.websocket\.WebSocketClosedError$"
     r"|^\[IPKernelApp\] ERROR \| Exception in message handler:\n"
