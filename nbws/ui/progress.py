@@ -27,7 +27,7 @@ def target_of(to: Any) -> Any:
     run = RUN.get()
     if to is None and run is None:
         raise NbwsError('progress() does not know whose page to show itself in: give it a socket or a room, '
-                        'progress(items, to=ws); in a handler that yields, or is no `async def`, it knows')
+                        'progress(items, to=ws); in a handler of a socket that yields, or is no `async def`, it knows')
     return run.ws if to is None else to  # type: ignore[union-attr]
 
 # %% ../../nbs/ui/02_progress.ipynb #614b400c
