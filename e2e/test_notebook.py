@@ -112,23 +112,23 @@ def test_a_streamed_answer(open_notebook: Open) -> None:
     nb = open_notebook([f"{IMPORTS}\nfrom nbws.examples.llm import app\nserve(n=2)"])
     nb.run(0)
     one, two = nb.frames(0, count=2)
-    answers = one.locator(".answer")
+    answers = ".chat-message:not(.mine)"  # The first one is a greeting
     one.locator("#talk").evaluate("""talk => { window.lengths = new Set()
         new MutationObserver(() => {
-            const text = talk.querySelector('.answer')?.textContent
+            const text = talk.querySelectorAll('.chat-message:not(.mine)')[1]?.textContent
             if (text) window.lengths.add(text.length)
         }).observe(talk, {childList: true, subtree: true}) }""")
-    say(one, "What is a socket?")
+    say(one, "What is a table?")
     expect(one.get_by_role("textbox")).to_have_value("")
-    say(one, "And a notebook?")
+    say(one, "And code?")
     say(two, "You?")
-    expect(one.locator(".question")).to_have_text(["What is a socket?", "And a notebook?"])
-    expect(answers.nth(0)).to_contain_text("need not be asked first.")
-    expect(answers.nth(1)).to_contain_text("with their next message.")
+    expect(one.locator(".mine")).to_contain_text(["What is a table?", "And code?"])
+    expect(one.locator(answers).nth(1)).to_contain_text("both")
+    expect(one.locator(answers).nth(2)).to_contain_text("its page appears under it.")
     assert len(one.locator("body").evaluate("() => [...window.lengths]")) > 5
-    expect(two.locator(".question")).to_have_text(["You?"])
-    expect(two.locator(".answer")).to_contain_text("Ask me about one of them.")
-    assert answers.count() == 2
+    expect(two.locator(".mine")).to_contain_text(["You?"])
+    expect(two.locator(answers).nth(1)).to_contain_text("change the cell of model, and run it")
+    expect(one.locator(answers)).to_have_count(3)
 
 
 # What is shown

@@ -84,7 +84,7 @@
 
   // One app's socket
   const makeLine = folder => {
-    const shown = new Map() // By key: { ref, elements, inputs, number, html, drawing, moved }
+    const shown = new Map() // By key: { ref, elements, inputs, number, html, drawing, painted, told, resting }
     const byRef = new Map()
     let socket = null, tries = 0, refs = 0, heard = 0, timer = 0
     const say = message => {
@@ -94,28 +94,34 @@
     }
     const show = part => {
       const [element] = part.elements
+      const values = valuesFor(part.inputs)
       part.waiting = 0
+      part.told = JSON.stringify(values)
       say({
-        show: part.ref, part: tokenOf(element), values: valuesFor(part.inputs),
+        show: part.ref, part: tokenOf(element), values,
         version: element.getAttribute('data-nbws-version') || '',
       })
+    }
+    const paint = async part => {
+      const { html, version, waiting } = part
+      part.waiting = 0
+      part.drawing = false
+      part.painted = true
+      requestAnimationFrame(() => { part.painted = false })
+      try {
+        for (const element of part.elements) {
+          await put(element, html)
+          element.setAttribute('data-nbws-version', version)
+        }
+      } finally {
+        for (let n = 0; n < waiting; n++) say({ shown: part.ref })
+      }
     }
     const draw = part => { // Once a frame, and only while it is seen: until then nothing more is sent
       if (part.drawing) return
       part.drawing = true
-      requestAnimationFrame(async () => {
-        const { html, version, waiting } = part
-        part.waiting = 0
-        part.drawing = false
-        try {
-          for (const element of part.elements) {
-            await put(element, html)
-            element.setAttribute('data-nbws-version', version)
-          }
-        } finally {
-          for (let n = 0; n < waiting; n++) say({ shown: part.ref })
-        }
-      })
+      if (part.painted) requestAnimationFrame(() => paint(part))
+      else paint(part)
     }
     const receive = text => {
       heard = Date.now()
@@ -197,15 +203,19 @@
       }
       if (!socket && shown.size && !timer) open()
     }
-    const moved = id => { // Once a frame, too: the last value counts
-      for (const part of shown.values()) {
-        if (part.moved || !Object.values(part.inputs).includes(id)) continue
-        part.moved = true
-        setTimeout(() => {
-          part.moved = false
-          say({ set: part.ref, values: valuesFor(part.inputs) })
-        }, 16)
-      }
+    const tell = part => { // At once, then once a frame: the last value counts
+      const values = valuesFor(part.inputs), text = JSON.stringify(values)
+      if (text === part.told || !say({ set: part.ref, values })) return
+      part.told = text
+      part.resting = true
+      setTimeout(() => {
+        part.resting = false
+        tell(part)
+      }, 16)
+    }
+    const moved = id => {
+      for (const part of shown.values())
+        if (Object.values(part.inputs).includes(id) && !part.resting) tell(part)
     }
     return { scan, moved }
   }
