@@ -1,10 +1,8 @@
 """Where nbws differs from FastHTML on purpose: one test for each row of the table in nbs/coming_from.ipynb."""
 from __future__ import annotations
 
-import json
 import re
 import socket
-from collections.abc import Callable
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 from bound import BOUND
 
+from compat.rows import Rows
 from nbws import common
 from nbws.common import (Div, FastHTML, HtmxResponseHeaders, MarkdownJS, P, Safe, Script, Style, Title, add_toast,
                          cookie, fast_app, serve, to_xml)
@@ -20,16 +19,7 @@ from nbws.core.errors import OptionError, SignatureError
 from nbws.server.listener import Server
 from nbws.testing import Client
 
-ROOT = Path(__file__).resolve().parents[2]
-TESTS: dict[str, Callable[..., None]] = {}
-
-
-def row(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    "The test of a row of the table."
-    def keep(test: Callable[..., None]) -> Callable[..., None]:
-        TESTS[name] = test
-        return test
-    return keep
+row = Rows('Different on purpose')
 
 
 def text(app: Any, path: str = '/', **options: Any) -> tuple[int, str]:
@@ -40,10 +30,7 @@ def text(app: Any, path: str = '/', **options: Any) -> tuple[int, str]:
 
 
 def test_each_row_has_a_test() -> None:
-    cells = json.loads((ROOT/'nbs'/'coming_from.ipynb').read_text('utf-8'))['cells']
-    table = next(''.join(c['source']) for c in cells if 'Different on purpose' in ''.join(c['source']))
-    rows = re.findall(r'^\| ([^|]+?) \|', table, re.M)[1:]
-    assert rows == list(TESTS)
+    assert row.named() == list(row.tests)
 
 
 @row('last route')

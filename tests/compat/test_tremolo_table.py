@@ -2,9 +2,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +11,7 @@ from live import live
 from logs import ExpectLog
 from raw import Raw
 
+from compat.rows import Rows
 from compat.sources import on_purpose
 from nbws.core.errors import NbwsError, OptionError
 from nbws.server.limits import Limits
@@ -23,30 +21,18 @@ from nbws.tremolo.options import NO_EFFECT, settled
 from nbws.tremolo.responses import EARLY
 from nbws.tremolo.running import place, program_of
 
-ROOT = Path(__file__).resolve().parents[2]
-TESTS: dict[str, Callable[..., None]] = {}
-
-
-def row(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    "The test of a row of the table."
-    def keep(test: Callable[..., None]) -> Callable[..., None]:
-        TESTS[name] = test
-        return test
-    return keep
+row = Rows('test_tremolo_table')
 
 
 def test_each_row_has_a_test() -> None:
-    cells = json.loads((ROOT/'nbs'/'coming_from.ipynb').read_text('utf-8'))['cells']
-    table = next(''.join(c['source']) for c in cells if 'test_tremolo_table' in ''.join(c['source']))
-    rows = re.findall(r'^\| ([^|]+?) \|', table, re.M)[1:]
-    assert rows == list(TESTS)
+    assert row.named() == list(row.tests)
 
 
 @pytest.mark.parametrize('kind', ['raw', 'suite'])
 def test_what_make_compat_calls_on_purpose_has_a_row(kind: str) -> None:
     listed = on_purpose(kind)
     assert listed
-    for how in listed.values(): assert set(how.partition(' | ')[0].split('; ')) <= TESTS.keys(), how
+    for how in listed.values(): assert set(how.partition(' | ')[0].split('; ')) <= row.tests.keys(), how
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ import os
 import re
 import shutil
 import socket
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,6 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from programs import end, started
 from sources import NBWS, on_purpose
 
 HERE = Path(__file__).parent
@@ -285,23 +285,11 @@ def serving(python: str, module: str, folder: Path) -> Iterator[int]:
     with socket.socket() as s:
         s.bind(('127.0.0.1', 0))
         port = s.getsockname()[1]
-    env = {**os.environ, 'PYTHONPATH': str(NBWS) if module != 'tremolo' else '', 'PYTHONUNBUFFERED': '1'}
-    with (folder / f'{module}.log').open('w') as log:
-        p = subprocess.Popen([python, str(HERE / 'tremolo_app.py'), module, str(port), str(folder)], stdout=log,
-                             stderr=log, env=env, cwd=folder)
-    try:
-        until = time.monotonic() + 60
-        while True:
-            try: socket.create_connection(('127.0.0.1', port), 1).close(); break
-            except OSError:
-                if p.poll() is not None or time.monotonic() > until:
-                    sys.exit(f'{module} does not start: {(folder / f"{module}.log").read_text()}')
-                time.sleep(0.05)
-        yield port
-    finally:
-        p.terminate()
-        try: p.wait(10)
-        except subprocess.TimeoutExpired: p.kill(); p.wait(10)
+    env = {'PYTHONPATH': str(NBWS) if module != 'tremolo' else '', 'PYTHONUNBUFFERED': '1'}
+    command = [python, str(HERE / 'tremolo_app.py'), module, str(port), str(folder)]
+    process = started(command, port, folder / f'{module}.log', folder, env)
+    try: yield port
+    finally: end(process)
 
 
 def main() -> None:

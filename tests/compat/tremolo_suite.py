@@ -17,15 +17,14 @@ import os
 import re
 import shutil
 import socket
-import subprocess
 import sys
 import tempfile
-import time
 import unittest
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from programs import end, started
 from sources import NBWS, bring, on_purpose
 
 REPOSITORY, COMMIT = 'nggit/tremolo', '1ea8ec4c70898358deb66eb6623f4dc1ce0470fc' # 0.5.2
@@ -71,27 +70,14 @@ def free_ports() -> int:
 @contextlib.contextmanager
 def serving(folder: Path, port: int) -> Iterator[None]:
     "The tests' two servers."
-    env = {**os.environ, 'PYTHONPATH': os.pathsep.join((str(NBWS), str(folder)))}
+    env = {'PYTHONPATH': os.pathsep.join((str(NBWS), str(folder)))}
     servers = []
     try:
         for name, code, at in (('http', SERVE_HTTP, port), ('asgi', SERVE_ASGI, port + 10)):
-            with (folder / f'{name}.log').open('w') as log:
-                p = subprocess.Popen([sys.executable, '-c', code.replace('PORT', str(port))], cwd=folder, env=env,
-                                     stdout=log, stderr=log)
-            servers.append(p)
-            until = time.monotonic() + 60
-            while True:
-                try: socket.create_connection(('127.0.0.1', at), 1).close(); break
-                except OSError:
-                    if p.poll() is not None or time.monotonic() > until:
-                        sys.exit(f'it does not start: {(folder / f"{name}.log").read_text()}')
-                    time.sleep(0.05)
+            command = [sys.executable, '-c', code.replace('PORT', str(port))]
+            servers.append(started(command, at, folder / f'{name}.log', folder, env))
         yield
-    finally:
-        for p in servers: p.terminate()
-        for p in servers:
-            try: p.wait(10)
-            except subprocess.TimeoutExpired: p.kill(); p.wait(10)
+    finally: end(*servers)
 
 
 came: list[str] = [] # In place of what the test that runs wants
