@@ -79,6 +79,15 @@ def free_port() -> int:
     raise OSError('no port')
 
 
+def until_listening(process: subprocess.Popen[bytes], port: int, seconds: float) -> None:
+    "Wait until somebody listens at a port, the process has ended, or the time is over."
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and process.poll() is None:
+        with socket.socket() as s:
+            if not s.connect_ex(('127.0.0.1', port)): return
+        time.sleep(0.02)
+
+
 @contextmanager
 def server(command: list[str]) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
     "A process that listens on the port that is added to its command."
@@ -87,12 +96,8 @@ def server(command: list[str]) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
     try: process = subprocess.Popen([*command, str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     finally: os.sched_setaffinity(0, CORES)
     try:
-        deadline = time.monotonic() + 15
-        while time.monotonic() < deadline:
-            with socket.socket() as s:
-                if not s.connect_ex(('127.0.0.1', port)): break
-            if process.poll() is not None: raise OSError(f'{command} has ended')
-            time.sleep(0.05)
+        until_listening(process, port, 15)
+        if process.poll() is not None: raise OSError(f'{command} has ended')
         yield port, process
     finally:
         process.kill()

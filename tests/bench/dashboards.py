@@ -25,7 +25,7 @@ from statistics import median
 
 from playwright.sync_api import Page, sync_playwright
 
-from .__main__ import ROOT, free_port, pythons, table
+from .__main__ import ROOT, free_port, pythons, table, until_listening
 
 PAGES = Path(__file__).parent / 'pages'
 PEERS = ('nbws', 'gradio', 'panel', 'marimo')
@@ -107,11 +107,7 @@ def served(python: dict[str, str], peer: str, page: str) -> Iterator[Relay]:
     process = subprocess.Popen([python[peer], *(marimo if peer == 'marimo' else [str(file)])], env=env,
                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and process.poll() is None:
-            with socket.socket() as s:
-                if not s.connect_ex(('127.0.0.1', port)): break
-            time.sleep(0.02)
+        until_listening(process, port, 60)
         relay = Relay(port)
         yield relay
         relay.close()

@@ -16,12 +16,11 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .__main__ import MESSAGE, ROOT, free_port, table
+from .__main__ import MESSAGE, ROOT, free_port, table, until_listening
 
 ROUNDS = 320 # Messages that are counted
 UPGRADE = ('GET {} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n'
@@ -90,11 +89,7 @@ def counted(checkout: Path) -> Iterator[Counted]:
         process = subprocess.Popen([*valgrind, sys.executable, '-c', code], env=paths, cwd=folder,
                                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
-            deadline = time.monotonic() + 120
-            while time.monotonic() < deadline and process.poll() is None:
-                with socket.socket() as s:
-                    if not s.connect_ex(('127.0.0.1', port)): break
-                time.sleep(0.1)
+            until_listening(process, port, 120)
             if process.poll() is not None: sys.exit(f'the server of {checkout} has ended')
             yield Counted(process, port, Path(folder))
         finally:
