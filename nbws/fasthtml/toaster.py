@@ -21,6 +21,13 @@ tcid, sk = ID, KEY # FastHTML's names for them
 toast_css, js = ((STATIC/name).read_text('utf-8') for name in ('toasts.css', 'toasts.js'))
 KINDS = ('info', 'success', 'warning', 'error')
 
+# %% ../../nbs/fasthtml/04_toaster.ipynb #c4ec4e1d
+def check_kind(typ: str, # Of a message
+               ) -> None:
+    "Raises `ValueError` for one that is none of `KINDS`."
+    if typ not in KINDS:
+        raise ValueError(f'{typ!r} is no kind of a message: {", ".join(KINDS)} are')
+
 # %% ../../nbs/fasthtml/04_toaster.ipynb #108cc6e7
 def Toast(message: Any, # What it says
           typ: str = 'info', # info, success, warning, error
@@ -37,8 +44,7 @@ def add_toast(sess: Any, # The session
               dismiss: bool = False, # With a button that takes it away
               ) -> None:
     "Let the visitor's next answer bring a message. Raises `ValueError` for another kind."
-    if typ not in KINDS:
-        raise ValueError(f'{typ!r} is no kind of a message: {", ".join(KINDS)} are')
+    check_kind(typ)
     sess[KEY] = [*sess.get(KEY, ()), [message, typ, dismiss]]
 
 def render_toasts(sess: Any, # The session, which has none then

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..core.html import FT, Div
-from ..fasthtml.toaster import ID, KINDS, Toast
+from ..fasthtml.toaster import ID, Toast, check_kind
 
 # %% auto #0
 __all__ = ['toast']
@@ -20,6 +20,5 @@ def toast(message: Any, # What it says
           duration: int = 5000, # Milliseconds for which it stays
           ) -> FT:
     "A short message for a page of an app with `setup_toasts`. Raises `ValueError` for another kind."
-    if typ not in KINDS:
-        raise ValueError(f'{typ!r} is no kind of a message: {", ".join(KINDS)} are')
+    check_kind(typ)
     return Div(Toast(message, typ, dismiss, duration), hx_swap_oob=f'beforeend:#{ID}')
