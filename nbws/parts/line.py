@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
 from typing import Any
 
 from ..core.binding import plan
@@ -18,6 +17,7 @@ from .part import METHOD, PagePart, place
 from .placement import Seal
 from .renderings import Rendering, Subscription, key_of
 from ..sockets.websocket import WebSocket
+from ..sockets.workers import call_soon
 from ..web.app import WebApp
 from ..web.assets import PARTS
 from ..web.socket_endpoint import SocketEndpoint
@@ -152,7 +152,7 @@ class PartLine:
             asked = [r for r in found if r not in self._asked]
             self._asked.update(dict.fromkeys(asked))
         for loop in {r.loop for r in asked}:
-            _call_soon(loop, self._refresh)
+            call_soon(loop, self._refresh)
         return sum(len(r.subscriptions) for r in found)
 
     def _refresh(self) -> None:
@@ -167,7 +167,7 @@ class PartLine:
     def changed(self) -> None:
         "The table of routes has changed: parts may be others now. From any thread."
         for loop in {ws.loop for ws in tuple(self.pages)}:
-            _call_soon(loop, self._align)
+            call_soon(loop, self._align)
 
     def _align(self) -> None:
         here = asyncio.get_running_loop()
@@ -193,12 +193,6 @@ class PartLine:
         return len(pages)
 
 # %% ../../nbs/parts/05_line.ipynb #39ca3b49
-def _call_soon(loop: asyncio.AbstractEventLoop, function: Callable[[], None]) -> None:
-    try:
-        loop.call_soon_threadsafe(function)
-    except RuntimeError:
-        pass # The server has stopped
-
 def _number(ref: Any) -> int:
     if not isinstance(ref, int) or not 0 <= ref < 2**53:
         raise BindError('a page calls its elements by numbers')

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..core.errors import OptionError, SignatureError
 from ..core.routing import Route, parse_pattern
-from ..sockets.workers import Workers, is_ending
+from ..sockets.workers import Workers, call_soon, is_ending
 from ..web.app import WebApp
 from ..web.assets import PARTS
 from ..web.environment import ReportingApp
@@ -83,12 +83,8 @@ class Timers:
 
     def changed(self) -> None:
         "The table of routes has changed. From any thread."
-        loop = self.app.loop
-        try:
-            if loop is not None:
-                loop.call_soon_threadsafe(self.align)
-        except RuntimeError:
-            pass # The server has stopped
+        if (loop := self.app.loop) is not None:
+            call_soon(loop, self.align)
 
     def align(self) -> None:
         "Let those run that are in the table now, and no others."

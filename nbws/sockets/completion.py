@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Generator
-from contextlib import suppress
 
 from ..core.errors import NbwsError
+from .workers import call_soon
 
 # %% auto #0
 __all__ = []
@@ -33,8 +33,7 @@ class Completion:
             self.done, self.error = True, error
             waiters, self._waiters = self._waiters, []
         for waiter in waiters:
-            with suppress(RuntimeError): # Its loop is closed
-                waiter.get_loop().call_soon_threadsafe(_resolve, waiter)
+            call_soon(waiter.get_loop(), _resolve, waiter)
 
     def __await__(self) -> Generator[None, None, None]: return self._wait().__await__()
 

@@ -24,6 +24,7 @@ from ..core.errors import NbwsError, StartError
 from ..core.protocols import Published, Subscriber
 from .brokers import KEPT
 from .completion import Completion
+from .workers import call_soon
 
 # %% auto #0
 __all__ = ['log', 'RedisBroker', 'Probe']
@@ -635,8 +636,7 @@ class RedisBroker:
         loop = self._loop
         if loop is None:
             return self._early.append(call)
-        with suppress(RuntimeError): # The loop is closed
-            loop.call_soon_threadsafe(*call)
+        call_soon(loop, *call)
 
 class Probe:
     "Hears what a broker says to itself at its start."

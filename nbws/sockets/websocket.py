@@ -22,7 +22,7 @@ from ..core.request import Request
 from .dispatch import ASK, CONTROL, RUN, TOLD, Dispatcher, Endpoint, HandlerRun, HandOver, SocketApp
 from .inbox import Inbox
 from .outbox import DONE, HIGH_WATER, Outbox, to_payload
-from .workers import Workers
+from .workers import Workers, call_soon
 
 # %% auto #0
 __all__ = ['WebSocket']
@@ -263,10 +263,7 @@ class AppSocket:
 
     def call_soon(self, function: Callable[..., Any], *args: Any) -> None:
         "Call a function on the socket's loop, in order. From any thread; nothing where the loop is closed."
-        try:
-            self.loop.call_soon_threadsafe(function, *args)
-        except RuntimeError:
-            pass # The loop is closed, and with it the socket
+        call_soon(self.loop, function, *args)
 
     def pulled(self) -> asyncio.Future[Upgrade | None]:
         "Start the pull-style handler; the future tells its decision: an `Upgrade`, or None, ended without `accept`."

@@ -161,7 +161,7 @@ class Workers:
             if parked in self._parked:
                 self._parked.remove(parked)
         if parked.job:
-            await _guarded(parked.job)
+            await _called(_itself, parked.job)
 
     async def drain(self, timeout: float, # Seconds
                     ) -> None:
@@ -199,12 +199,6 @@ async def _called(function: Callable[[Any], Coroutine[Any, Any, Any] | None], it
     except BaseException as e:
         _escaped(e)
 
-async def _guarded(job: Coroutine[Any, Any, Any]) -> None:
-    try:
-        await job
-    except BaseException as e:
-        _escaped(e)
-
 def _escaped(error: BaseException) -> None:
     if is_ending(error):
         raise error
@@ -233,6 +227,14 @@ def is_ending(error: BaseException, # What a handler raised
     if isinstance(error, GeneratorExit):
         return False
     return not hasattr(task, 'cancelling') or task.cancelling() > 0
+
+# %% ../../nbs/sockets/02_workers.ipynb #ca115002
+def call_soon(loop: asyncio.AbstractEventLoop, function: Callable[..., Any], *args: Any) -> None:
+    "Call a function on a loop, in order; nothing where the loop is closed. From any thread."
+    try:
+        loop.call_soon_threadsafe(function, *args)
+    except RuntimeError:
+        pass # The loop is closed
 
 # %% ../../nbs/sockets/02_workers.ipynb #eb2a92a9
 class TimeLimitReached(Exception):
