@@ -3289,6 +3289,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'nbws.sockets.rooms.Room.send': ('sockets/rooms.html#room.send', 'nbws/sockets/rooms.py'),
                                     'nbws.sockets.rooms.Room.share': ('sockets/rooms.html#room.share', 'nbws/sockets/rooms.py'),
                                     'nbws.sockets.rooms.Room.take_over': ('sockets/rooms.html#room.take_over', 'nbws/sockets/rooms.py'),
+                                    'nbws.sockets.rooms.Room.take_up': ('sockets/rooms.html#room.take_up', 'nbws/sockets/rooms.py'),
                                     'nbws.sockets.rooms.Rooms': ('sockets/rooms.html#rooms', 'nbws/sockets/rooms.py'),
                                     'nbws.sockets.rooms.Rooms.__delitem__': ( 'sockets/rooms.html#rooms.__delitem__',
                                                                               'nbws/sockets/rooms.py'),

@@ -232,7 +232,7 @@ class Sharing:
     def __init__(self, room: Room, broker: Broker, key: str) -> None:
         self.room, self.broker, self.key = room, broker, key
         self.begun = False # The room hears what is said
-        self.waiting: dict[WebSocket, Mapping[str, int] | None] = dict.fromkeys(room) # Until then; what they have seen
+        self.waiting: dict[WebSocket, Mapping[str, int] | None] = {} # Until then; what they have seen, None: all so far
         self.ready = Completion() # It has begun
         self._lock = threading.RLock() # One thread at a time turns to the broker
         self._subscribed = self._stale = False
@@ -260,19 +260,25 @@ class Sharing:
         "See `Subscriber`."
         room, delivery = self.room, self.room._delivery
         with delivery.lock:
+            if room.coming is not self and room.sharing is not self:
+                return # Another broker has been named meanwhile
+            before = room.take_up(self) if room.coming is self else None
             self._add(kept, None)
             room.history.epoch, room.history.offset = epoch, offset
             for ws, seen in self.waiting.items():
                 room._greet(ws, seen)
             self.waiting.clear()
             self.begun = True
+        if before is not None:
+            before.end()
         delivery.start_with_any()
         self.ready.finish()
 
     def deliver(self, message: Published, origin: Any) -> None:
         "See `Subscriber`."
         with self.room._delivery.lock:
-            self._add([message], origin)
+            if self.room.sharing is self:
+                self._add([message], origin)
         self.room._delivery.start_with_any()
 
     def _add(self, messages: Iterable[Published], origin: Any) -> None:
@@ -301,6 +307,7 @@ class Room:
         self._left: WeakKeyDictionary[WebSocket, dict[str, int]] = WeakKeyDictionary()
         self._delivery = Delivery(overflow)
         self.sharing: Sharing | None = None # With other processes
+        self.coming: Sharing | None = None # The same, which has not begun: until then they talk as before
 
     @property
     def epoch(self) -> str:
@@ -372,8 +379,11 @@ class Room:
             self._delivery.change(self._members)
             if self.sharing is not None:
                 self.sharing.waiting.pop(ws, None)
-                if not self._members:
-                    self.sharing.rest()
+            before = self.take_up(self.coming) if self.coming is not None and not self._members else None
+            if self.sharing is not None and not self._members:
+                self.sharing.rest()
+        if before is not None:
+            before.end()
         if self.sharing is not None and not self._members:
             self.sharing.follow()
 
@@ -390,8 +400,9 @@ class Room:
                   ) -> None:
         "Be one room with `old` from now on, whoever holds which: with the members and the messages of both."
         mine, theirs = self._delivery, old._delivery
-        if self.sharing is not None:
-            self.sharing.end()
+        for sharing in (self.sharing, self.coming):
+            if sharing is not None:
+                sharing.end()
         with mine.lock, theirs.lock:
             theirs.overflow = mine.overflow or theirs.overflow
             length = max(self.history.length, old.history.length)
@@ -401,7 +412,7 @@ class Room:
             old.keep(length) # It may have messages now: its registry holds it
             old._members.update(self._members)
             if old.sharing is not None and not old.sharing.begun:
-                old.sharing.waiting.update(dict.fromkeys(self._members, None))
+                old.sharing.waiting.update((ws, {}) for ws in self._members)
             theirs.change(old._members)
             theirs.queue.extend(mine.queue)
             self.__dict__ = old.__dict__ # Two objects, one room
@@ -452,16 +463,25 @@ class Room:
               key: str, # The same in all processes that have this room
               ) -> None:
         "Be one room with those that other processes have by the same key. Again with the same is harmless."
-        before = self.sharing
+        before = self.coming or self.sharing
         if before is not None and (before.broker, before.key) == (broker, key):
             return
+        with self._delivery.lock:
+            before, self.coming = self.coming, Sharing(self, broker, key)
+            sharing = self.coming
+            if not self._members:
+                before = self.take_up(sharing) or before
         if before is not None:
             before.end()
-        with self._delivery.lock:
-            self.sharing = Sharing(self, broker, key)
-            if not isinstance(self.history, Window):
-                self.history = Window(self.history.length, self.history.epoch, self.history.offset, self.history)
-        self.sharing.follow()
+        sharing.follow()
+
+    def take_up(self, sharing: Sharing) -> Sharing | None:
+        "Talk with the others from now on. Under the lock. Returns what is to be ended."
+        before, self.sharing, self.coming = self.sharing, sharing, None
+        sharing.waiting = dict.fromkeys(self._members)
+        if not isinstance(self.history, Window):
+            self.history = Window(self.history.length, self.history.epoch, self.history.offset, self.history)
+        return before
 
 # %% ../../nbs/sockets/07_rooms.ipynb #c32528c8
 class Rooms(MutableMapping[str, Room]):
