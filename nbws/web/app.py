@@ -449,7 +449,7 @@ class WebApp(RouteChanges, RouteDecorators, VerbDecorators, HookDecorators, View
         try:
             await self.lifespan.startup()
         except BaseException:
-            await self.room_broker.end()
+            await self.room_broker.end(self.rooms)
             raise
 
     async def share_rooms(self) -> None:
@@ -459,7 +459,7 @@ class WebApp(RouteChanges, RouteDecorators, VerbDecorators, HookDecorators, View
     async def shutdown(self) -> None:
         "Run the shut-down hooks; called by the transport when all sockets are closed."
         await self.lifespan.shutdown()
-        await self.room_broker.end()
+        await self.room_broker.end(self.rooms)
 
     def refresh(self, what: str = '', # '/path': pages at this path; 'name': the element of this id, in all of them
                 ) -> int:
