@@ -233,7 +233,11 @@ class RedisServer:
         "A connection of its own, without a bound on silence. Raises what the client raises."
         pool = self.client.connection_pool
         connection = pool.connection_class(**{**pool.connection_kwargs, 'socket_timeout': None})
-        await asyncio.wait_for(connection.connect(), 2 * ANSWER)
+        try:
+            await asyncio.wait_for(connection.connect(), 2 * ANSWER)
+        except BaseException: # It may be open, and not be let in; or this is cancelled
+            await connection.disconnect(nowait=True)
+            raise
         return connection
 
     async def close(self) -> None:
