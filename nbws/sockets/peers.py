@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
+import threading
 import time
 from collections.abc import Awaitable, Sequence
 from contextlib import suppress
@@ -37,6 +38,8 @@ class PeerListener(Protocol):
 # %% ../../nbs/sockets/05_peers.ipynb #68598a09
 PULSE = 4.0 # Seconds between two signs of life
 MISSED = 3 # Own signs of life that come back, and none of another process: it has ended
+BEHIND = 1.0 # Seconds that somebody waits for what others have said
+TROUBLE = 5.0 # Seconds in which nobody waits, because the broker did not answer
 OLD = 15.0 # Seconds for which a sign of life counts that was given before this process began
 READY = 1.0 # Seconds that an app's start waits until other processes are heard
 
@@ -91,6 +94,10 @@ class Peers:
         self._loop: asyncio.AbstractEventLoop | None = None # Of the server
         self._timer: asyncio.TimerHandle | None = None
         self._turns = 0 # Since a sign of life is on its way
+        self._lock = threading.Lock()
+        self._at = '', 0 # The position of what was heard last
+        self._behind: list[tuple[int, asyncio.Future[None]]] = [] # Who waits for a position
+        self._trouble = 0.0 # Until when nobody waits, by the loop's clock
         self._owes = False # This process could not say all that holds in it
 
     def say(self, kind: str, said: Any, # What JSON can say
@@ -102,12 +109,13 @@ class Peers:
             return DONE
         return self.broker.publish(self._key, json.dumps([self.id, kind, said]), keep, 0)
 
-    def tell(self, kind: str, said: Any) -> None:
+    def tell(self, kind: str, said: Any) -> Awaitable[None]:
         "Say what belongs to this process's state: where that fails, all of it is said later. From any thread."
         try:
-            self.say(kind, said)
+            return self.say(kind, said)
         except NbwsError:
             self._owes = True # The queue is full
+            return DONE
 
     def announce(self) -> None:
         "Say all that holds in this process. From any thread."
@@ -166,6 +174,7 @@ class Peers:
                 self._take(process, kind, said)
         for process in self.lives.others() - self.lives.alive():
             self._gone(process, mine=False)
+        self._heard_up_to(epoch, offset)
         self.announce()
         self._ask()
         if self._loop is not None:
@@ -179,6 +188,31 @@ class Peers:
         self.lives.hear(process)
         self._take(process, kind, said)
         self._ask()
+        self._heard_up_to(message.epoch, message.offset)
+
+    def _heard_up_to(self, epoch: str, offset: int) -> None:
+        with self._lock:
+            self._at = epoch, offset
+            done = [future for at, future in self._behind if at <= offset]
+            self._behind = [(at, future) for at, future in self._behind if at > offset and not future.done()]
+        for future in done:
+            call_soon(future.get_loop(), _resolve, future)
+
+    async def caught_up(self) -> None:
+        """Wait until all is heard that has been said by now, at most `2 * BEHIND` seconds; not at all where the broker
+        does not answer. On the server's loop."""
+        loop, broker = asyncio.get_running_loop(), self.broker
+        if broker is None or loop.time() < self._trouble:
+            return
+        try:
+            epoch, offset = await asyncio.wait_for(broker.newest(self._key), BEHIND)
+            with self._lock:
+                if epoch != self._at[0] or offset <= self._at[1]:
+                    return
+                self._behind.append((offset, future := loop.create_future()))
+            await asyncio.wait_for(future, BEHIND)
+        except (NbwsError, asyncio.TimeoutError):
+            self._trouble = loop.time() + TROUBLE
 
     def _take(self, process: str, kind: str, said: Any) -> None:
         mine = process == self.id
@@ -237,6 +271,10 @@ class Peers:
         if self._turns in (1, 5): # The last one has come back, or seems to be lost
             self._turns = 1
             self.tell('pulse', time.time())
+
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
 
 STEPS = {'begin': Peers._begins, 'known': Peers._settled, 'ask': Peers._asked, 'gone': Peers._ended,
          'pulse': Peers._pulsed}

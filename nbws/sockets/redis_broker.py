@@ -636,6 +636,15 @@ class RedisBroker:
         "See `Broker`."
         self._call(self._reader.unsubscribe, room, subscriber)
 
+    async def newest(self, room: str, # Its key
+                     ) -> tuple[str, int]:
+        "See `Broker`. Raises `NbwsError` where Redis does not say it."
+        try:
+            epoch, offset = await self.server.client.hmget(keys_of(room)[0], 'epoch', 'offset')
+        except Exception as e:
+            raise NbwsError(f'the Redis at {self.server.where} does not answer: {e}') from None
+        return (epoch or b'').decode(), int(offset or 0)
+
     def _call(self, *call: Any) -> None:
         loop = self._loop
         if loop is None:
