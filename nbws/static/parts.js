@@ -82,9 +82,15 @@
     await runScripts(element)
   }
 
+  const withNumbers = (html, numbers) => { // What has changed: see `changed_numbers`
+    const each = numbers.split(',')
+    let n = 0
+    return html.replace(/-?[0-9]+(?:\.[0-9]+)?/g, old => each[n++] || old)
+  }
+
   // One app's socket
   const makeLine = folder => {
-    const shown = new Map() // By key: { ref, elements, inputs, number, html, drawing, painted, told, resting }
+    const shown = new Map() // By key: { ref, elements, inputs, number, html, digest, drawing, painted, told... }
     const byRef = new Map()
     let socket = null, tries = 0, refs = 0, heard = 0, timer = 0, opened = false
     const say = message => {
@@ -96,6 +102,7 @@
       const [element] = part.elements
       const values = valuesFor(part.inputs)
       part.waiting = 0
+      part.digest = ''
       part.told = JSON.stringify(values)
       say({
         show: part.ref, part: tokenOf(element), values,
@@ -131,11 +138,16 @@
         if (told.refresh !== undefined) refresh(told.refresh)
         return
       }
-      const end = text.indexOf('\n'), space = text.indexOf(' ')
-      const number = text.slice(0, space), version = text.slice(space + 1, end)
+      const end = text.indexOf('\n'), body = text.slice(end + 1)
+      const [number, version, digest, held] = text.slice(0, end).split(' ')
       for (const part of byRef.values()) {
         if (String(part.number) !== number) continue
-        Object.assign(part, { html: text.slice(end + 1), version, waiting: part.waiting + 1 })
+        if (held && part.digest !== held && part.digest !== digest) {
+          show(part) // What has changed is of no use to it
+          continue
+        }
+        if (part.digest !== digest) part.html = held ? withNumbers(part.html, body) : body
+        Object.assign(part, { digest, version: `${version} ${digest}`, waiting: part.waiting + 1 })
         draw(part)
       }
     }
@@ -198,7 +210,9 @@
           if (fresh) show(part) // It may have come with an older content
           continue
         }
-        const added = { ref: ++refs, elements: found, inputs: inputsOf(found[0]), number: 0, html: '', waiting: 0 }
+        const added = {
+          ref: ++refs, elements: found, inputs: inputsOf(found[0]), number: 0, html: '', digest: '', waiting: 0,
+        }
         shown.set(key, added)
         byRef.set(added.ref, added)
         show(added)
