@@ -26,9 +26,9 @@ import nbws
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT/'nbws'
 # From the ground up: folders, and the modules that stand beside them.
-FLOORS = ['core', 'display', 'sockets', 'layers', 'web', 'parts', 'server', 'transports', 'adapters', 'app', 'loading',
-          'testing', 'fixtures', 'supervisor', 'dev', 'jupyter', 'jpserver', 'notebook', 'check', 'cli', 'fasthtml',
-          'ui', 'common', 'tremolo', 'examples']
+FLOORS = ['core', 'display', 'sockets', 'lines', 'layers', 'web', 'parts', 'server', 'transports', 'adapters', 'app',
+          'loading', 'testing', 'fixtures', 'supervisor', 'dev', 'jupyter', 'jpserver', 'notebook', 'check', 'cli',
+          'fasthtml', 'ui', 'common', 'tremolo', 'examples']
 
 # Narrower than the floors: of nbws, these import nothing but ...
 ONLY = {
@@ -41,6 +41,7 @@ ONLY = {
     'sockets.threads': set(),
     'sockets.monitor': set(),
     'sockets.workers': {'sockets.threads', 'sockets.monitor'},
+    'lines.frames': {'core.messages'},
     'server.frames': {'core.messages'},
     'server.deflate': {'core.messages', 'server.frames'},
     'server.handshake': {'core.data', 'core.errors', 'core.request', 'server.frames', 'server.deflate'},

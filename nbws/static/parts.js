@@ -10,7 +10,7 @@
   }
   const PART = '[data-nbws-part]'
   const QUIET = 20000, PATIENCE = 10000 // Milliseconds: without a word, and for an answer
-  const Native = (window.nbwsSockets || {}).Native || window.WebSocket
+  const native = () => (window.nbwsSockets || {}).Native || window.WebSocket
   const lines = new Map() // By app
   const tokenOf = element => element.getAttribute('data-nbws-part')
   const inputsOf = element => JSON.parse(element.getAttribute('data-nbws-inputs') || '{}')
@@ -92,7 +92,7 @@
   const makeLine = folder => {
     const shown = new Map() // By key: { ref, elements, inputs, number, html, digest, drawing, painted, told... }
     const byRef = new Map()
-    let socket = null, tries = 0, refs = 0, heard = 0, timer = 0
+    let socket = null, tries = 0, refs = 0, heard = 0, timer = 0, opened = false
     const say = message => {
       if (!socket || socket.readyState !== 1) return false
       socket.send(JSON.stringify(message))
@@ -158,9 +158,10 @@
     const open = () => {
       timer = 0
       if (socket || !shown.size) return
-      const mine = socket = new Native(`${folder.replace(/^http/, 'ws')}parts?page=${encodeURIComponent(page())}`)
+      const mine = socket = new (native())(`${folder.replace(/^http/, 'ws')}parts?page=${encodeURIComponent(page())}`)
       mine.onopen = () => {
         tries = 0
+        opened = true
         heard = Date.now()
         for (const part of shown.values()) show(part)
       }
@@ -170,6 +171,7 @@
     const lost = mine => {
       if (socket !== mine) return
       socket = null
+      if (!opened && !window.nbwsSockets) load(base + 'sockets.js') // Which knows a way where no upgrades pass
       again()
     }
     const again = () => {
