@@ -77,7 +77,7 @@ import time:      1500 |  2000 |   nbws.core.html
 import time:       500 |   500 |     json.decoder
 import time:       250 |   250 | nbws
 '''
-    assert parts.imported(report) == {'nbws': 1.75, 'standard library': 0.5}
+    assert parts.imported(report) == {'nbws.core': 1.5, 'json': 0.5, 'nbws': 0.25}
     assert parts.start_parts(['imports 10.5', 'app 10.75'], 10, 11) == {'imports': 500, 'app': 250, 'first page': 250}
     assert parts.name_of('/a/nbws/nbws/server/conn.py') == 'nbws/server/conn.py'
     assert parts.name_of('/a/lib/python3.11/site-packages/tornado/web.py') == 'tornado'
