@@ -448,7 +448,7 @@ def _other_text(thing: Any) -> str:
     if hasattr(kind, '__ft__'):
         return _any_text(thing.__ft__())
     if (el := _own(thing)) is not None:
-        return _element_text(el)
+        return element_text(el)
     if hasattr(kind, '__html__') or (kind.__name__ == 'NotStr' and kind.__module__.startswith('fastcore.')):
         return str(thing.__html__() if hasattr(kind, '__html__') else thing)
     if isinstance(thing, (str, bytes, dict)):
@@ -466,7 +466,7 @@ def _other_text(thing: Any) -> str:
 OTHERS: list[Callable[[Any], str | None]] = [] # Make HTML of other objects, or None; asked in turn
 
 _RENDERER = speedups.Renderer(FT, Safe, _SHAPES, _KEYWORDS, _shape, _keyword_attribute, _opening, _lasting, _other_text)
-_element_text: Callable[[Any], str] = _RENDERER.element_text
+element_text: Callable[[Any], str] = _RENDERER.element_text
 _any_text: Callable[[Any], str] = _RENDERER.any_text
 
 # %% ../../nbs/core/06_html.ipynb #a6b3ccc9
@@ -540,7 +540,7 @@ def render(*things: Any, # Elements, text, or anything that can be a child
            ) -> str:
     "The HTML of `things`, one after the other; text among them is escaped. Raises `ValueError` for an impossible name."
     if len(things) == 1 and things[0].__class__ is FT:
-        return _element_text(things[0])
+        return element_text(things[0])
     return ''.join(map(_any_text, things))
 
 # %% ../../nbs/core/06_html.ipynb #2f192d56
@@ -1063,7 +1063,7 @@ def document(content: Any, # What a handler returned
         body.append(ftrs)
     html = ft('html', **htmlkw) if htmlkw else None
     start = _opening(html, '<html') if html else '<html>'
-    tail = _element_text(Body(*body, **bodykw) if bodykw else Body(*body))
+    tail = element_text(Body(*body, **bodykw) if bodykw else Body(*body))
     return ''.join([DOCTYPE, start, '<head>', *map(_any_text, head), _any_text(hdrs), '</head>', tail, '</html>'])
 
 # %% ../../nbs/core/06_html.ipynb #a21ac3bd
