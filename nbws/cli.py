@@ -24,6 +24,7 @@ import click
 from . import __version__
 from .notebook import served as notebook
 from .web.app import WebApp
+from .web.keys import key_for_children
 from .web.tracebacks import users_traceback
 from .sockets.valkey import PrivateValkey, valkey_binary
 from .sockets.workers import TimeLimitReached, time_limited
@@ -253,10 +254,14 @@ def _supervise(target: str, o: dict[str, Any]) -> int:
         folders = _folders(target) if o['reload'] else ()
         async def main() -> int:
             valkey = await _private_valkey() if o['workers'] > 1 and not o['redis'] else None
+            if key := key_for_children():
+                os.environ['NBWS_SECRET_KEY'] = key
             try:
                 children = Children(_arguments(o), server.sockets, o['shutdown_timeout'], o['workers'])
                 return await Supervisor(children, folders, lambda: _announce(server.url)).run()
             finally:
+                if key:
+                    del os.environ['NBWS_SECRET_KEY']
                 if valkey:
                     del os.environ['NBWS_REDIS']
                     await valkey.stop()

@@ -16,9 +16,13 @@ from dataclasses import dataclass
 
 import psutil
 import pytest
+from hypothesis import settings
 from logs import RECORDS, WATCHED, ExpectLog, text
 
 os.environ['NBWS_ALLOWED_HOSTS'] = 'x'  # what tests of the protocol call the host, instead of a loopback name
+
+settings.register_profile('nbws', deadline=None)  # A test may be slow on a machine that is busy
+settings.load_profile('nbws')
 
 GRACE = 20.0  # seconds in which what is on its way out may end: only what is left behind takes them
 
@@ -73,6 +77,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 @pytest.fixture(autouse=True, scope='module')
 def _no_process_left() -> Iterator[None]:
+    gc.collect()
+    gc.freeze()  # What the module before has imported stays, too
     before = children()
     yield
     left = ends(lambda: [str(p) for p in children() - before if p.is_running()])

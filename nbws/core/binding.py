@@ -276,6 +276,14 @@ def at_once(function: F, # Sync, and done in a moment
     function.at_once = True  # type: ignore[attr-defined]
     return function
 
+def unbound(*names: str, # Of parameters with a default
+            ) -> Callable[[F], F]:
+    "Mark parameters that are for code alone: as a handler's they keep their default, whatever a visitor sends."
+    def mark(function: F) -> F:
+        function.unbound = names  # type: ignore[attr-defined]
+        return function
+    return mark
+
 # %% ../../nbs/core/10_binding.ipynb #5e6d313d
 def kind_of(function: Callable[..., Any], # A handler
             ) -> str:
@@ -310,7 +318,9 @@ def _signature(function: Callable[..., Any], name: str) -> list[inspect.Paramete
         parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):
         raise SignatureError(f'the signature of {name} cannot be read') from None
-    unused = [p for p in parameters if p.kind is p.VAR_POSITIONAL and p.name.startswith('_')] # `*_` says so itself
+    for_code = getattr(_routine(function), 'unbound', ())
+    unused = [p for p in parameters if (p.kind is p.VAR_POSITIONAL and p.name.startswith('_')) # `*_` says so itself
+              or p.name in for_code]
     for p in parameters:
         if p not in unused:
             _check_kind(p, name)

@@ -186,3 +186,6 @@ class Broker(Protocol):
         "Call `begin`, soon, then `deliver` for each message. Any thread."
     def unsubscribe(self, room: str, subscriber: Subscriber) -> None:
         "Call it no more, soon; harmless where it is not subscribed. Any thread."
+    async def newest(self, room: str) -> tuple[str, int]:
+        "The epoch and offset of the last message that has its place now: who has heard it has heard all before it."
+        raise NotImplementedError

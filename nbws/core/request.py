@@ -152,7 +152,8 @@ class RequestHead:
     __slots__ = ('method', 'target', 'headers', 'peer', 'server', 'scheme', 'root_path', 'http_version', 'upgrade',
                  'app', 'route', 'path_params', 'asgi_scope', 'connection', 'since', 'answered', 'begun_session',
                  'max_form', 'raw_body', 'decoded_path', 'parsed_query', 'parsed_cookies', 'own_state',
-                 'added_headers', '_form', 'prefix', 'direct', 'vouched', 'asgi_receive')
+                 'added_headers', '_form', 'prefix', 'direct', 'vouched', 'asgi_receive', 'outbox')
+    outbox: Any # Of the socket that this handshake opens, once there is one
     max_form: int # Bytes of a form without its files, or of JSON; beyond it 413. Middleware may set another
     app: object # Which answers, an `Application`; it sets this and its route
     route: Any

@@ -44,7 +44,8 @@ def _of_jupyter(exposure: Exposure) -> list[str]:
     if exposure.why:
         return [exposure.why]
     if in_colab():
-        return ["This is Colab: pages come through Colab's own proxy, which passes no WebSockets on."]
+        return ["This is Colab: pages come through Colab's own proxy. It passes no upgrades on, so "
+                'sockets go by requests.']
     if jupyter_base():
         return ['The Jupyter server can forward to this kernel, but did not when serving began. '
                 'Call stop(), then serve() again.']

@@ -15,6 +15,7 @@ from ..layers.gate import TOKEN
 from ..layers.origins import is_loopback
 from .exposure import exposure_of
 from .served import LOCAL, SERVED, ListenOptions, move
+from ..sockets.people import name_of
 from ..web.app import WebApp
 from ..web.log import TableView
 
@@ -96,9 +97,9 @@ def visitors(app: WebApp | None = None, # One app; every app that this kernel se
     found: dict[Any, Visitor] = {}
     for ws in [ws for a in apps for ws in tuple(a.sockets)]:
         session, address = ws.handshake.begun_session, str(ws.handshake.peer[0])
-        known = session if session is not None and hasattr(session, 'id') else {}
-        name, who = str(known.get('auth') or known.get('name') or ''), getattr(session, 'id', address)
-        found[who] = Visitor(name, address, (*(found[who].paths if who in found else ()), ws.path))
+        who = getattr(session, 'id', address)
+        paths = found[who].paths if who in found else ()
+        found[who] = Visitor(name_of(ws.handshake), address, (*paths, ws.path))
     return TableView(found.values(), ('name', 'address', 'sockets'), lambda v: (v.name, v.address, ', '.join(v.paths)))
 
 # %% ../../nbs/notebook/13_sharing.ipynb #faddb1be

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import OptionError
+from .arrivals import ArrivalHook, Arrivals
 from .line import PartLine
 from .part import PagePart
 from .placement import Seal
@@ -41,6 +42,12 @@ class PartDecorators:
         "The timers that run."
         owner: Any = self
         return Timers(owner)
+
+    @cached_property
+    def arrivals(self) -> Arrivals:
+        "Calls functions when people come and leave."
+        owner: Any = self
+        return Arrivals(owner)
 
     def part(self, function: Callable[..., Any] | None = None, # For a bare `@app.part`
              *,
@@ -79,6 +86,26 @@ class PartDecorators:
             owner.add(timer.route)
             return timer
         return add
+
+    def on_join(self, function: Callable[..., Any], # Of `room` and `who`, or one of them, or nothing
+                ) -> ArrivalHook:
+        """Decorator: call a function when somebody has come into a room: the first socket of that name (`Room.join`).
+
+        Of all processes that share the room one calls it. Sync functions run in worker threads, async ones on the
+        server's loop, one at a time. In a notebook it ends when its cell is run without it. Raises `SignatureError`.
+        """
+        return self._arrival(function, came=True)
+
+    def on_leave(self, function: Callable[..., Any], # As of `on_join`
+                 ) -> ArrivalHook:
+        "Decorator: the same when somebody has left: the last socket of that name, or its process 15 s ago."
+        return self._arrival(function, came=False)
+
+    def _arrival(self, function: Callable[..., Any], came: bool) -> ArrivalHook:
+        owner: Any = self
+        hook = ArrivalHook(owner, function, came)
+        owner.add(hook.route)
+        return hook
 
     def saved(self, name: str, # The same name, the same state
               default: Any, # What it is at first: a dict, a list, or a single value
@@ -120,6 +147,7 @@ class PartDecorators:
 async def begin_parts(app: WebApp) -> None:
     "An app is being served: what of its table belonged to another app is its own now. On the server's loop."
     assert isinstance(app, PartDecorators)
+    app.rooms.people.told = app.arrivals.told
     found = [r.endpoint for r in app.router.table if isinstance(r.endpoint, (PagePart, Timer))]
     for part in found:
         if isinstance(part, PagePart):
@@ -133,3 +161,5 @@ async def end_parts(app: WebApp) -> None:
     "It is served no more. On the server's loop."
     if 'timers' in vars(app):
         await app.timers.stop()  # type: ignore[attr-defined]
+    if 'arrivals' in vars(app):
+        await app.arrivals.stop()  # type: ignore[attr-defined]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Callable, Mapping
 from datetime import date, datetime
 from enum import Enum
@@ -41,6 +42,17 @@ def key_of(arguments: Mapping[str, Any]) -> Any:
     "Equal for arguments that are equal: what is rendered for one is right for the other."
     return tuple((name, _key(value)) for name, value in arguments.items())
 
+# %% ../../nbs/parts/04_renderings.ipynb #5d01c8a2
+LARGEST = 2**16 # Characters of a rendering that is kept to be compared with the next one
+_NUMBER = re.compile(r'-?[0-9]+(?:\.[0-9]+)?') # As `parts.js` has it
+
+def changed_numbers(old: str, new: str) -> str | None:
+    "What makes `new` of `old`; None where more than numbers has changed."
+    if _NUMBER.sub('0', old) != _NUMBER.sub('0', new):
+        return None
+    pairs = zip(_NUMBER.findall(old), _NUMBER.findall(new), strict=True)
+    return ','.join('' if before == after else after for before, after in pairs)
+
 # %% ../../nbs/parts/04_renderings.ipynb #7ba00fa6
 LEAST = 0.01 # Seconds between two renderings of the same
 WINDOW = 2 # Renderings that a page may be sent before it has shown the first of them
@@ -59,6 +71,7 @@ class Subscription:
         self.request: Request | None = None # The page's, once it is known that the visitor may see it
         self.rendering: Rendering | None = None
         self.unshown = 0 # Renderings on their way
+        self.held = '', '' # The digest and text of what it was sent last, where that is kept
         self.moved = False # The visitor has set something else while this was rendered
 
     def set(self, values: Mapping[str, Any]) -> bool:
@@ -96,8 +109,9 @@ class Rendering:
         self.part, self.arguments, self.request, self.loop, self._follow = part, arguments, request, loop, follow
         self.number, self.version, self.digest = next(_NUMBERS), '', ''
         self.subscriptions: set[Subscription] = set()
-        self.error = ''
+        self.error = self.text = ''
         self.payload: Payload | None = None # The newest
+        self._shorter: dict[str, Payload | None] = {} # The same for those that have another one, by its digest
         self.changed = self.renders = False
         self._begun = 0.0 # When it was rendered last, by the loop's clock
 
@@ -125,7 +139,8 @@ class Rendering:
         self._offer(subscription)
         self._go_on()
 
-    def _offer(self, subscription: Subscription, told: bool = False) -> None:
+    def _offer(self, subscription: Subscription, told: set[Any] | None = None) -> None:
+        "Send the newest, if the page has not shown it, and `told` does not say that it has it from another element."
         if self.payload is None or not subscription.ready:
             return
         subscription.version, before = self.version, subscription.digest
@@ -133,8 +148,23 @@ class Rendering:
             return # It shows this already
         subscription.digest = self.digest
         subscription.unshown += 1
-        if not told:
-            subscription.ws.outbox.push(self.payload)
+        payload = self._for(*subscription.held)
+        subscription.held = (self.digest, self.text) if self.text else ('', '')
+        key = subscription.ws, id(payload)
+        if told is None or key not in told:
+            subscription.ws.outbox.push(payload)
+        if told is not None:
+            told.add(key)
+
+    def _for(self, digest: str, text: str) -> Payload:
+        "What makes the newest of a page that holds this text: only what has changed, or all of it."
+        assert self.payload is not None
+        if not (text and self.text):
+            return self.payload
+        if digest not in self._shorter:
+            numbers, head = changed_numbers(text, self.text), f'{self.number} {self.version} {self.digest} {digest}'
+            self._shorter[digest] = None if numbers is None else Payload(f'{head}\n{numbers}')
+        return self._shorter[digest] or self.payload
 
     def _go_on(self) -> None:
         if self.changed and not self.renders and any(s.ready for s in self.subscriptions):
@@ -153,11 +183,12 @@ class Rendering:
                 digest = digest_of(text)
                 if digest != self.digest:
                     self.digest, self.payload = digest, Payload(f'{self.number} {version} {digest}\n{text}')
+                    self.text = text if len(text) <= LARGEST else ''
+                    self._shorter.clear()
                 self.version = version
-                told: set[WebSocket] = set() # One message for all elements of a page
+                told: set[Any] = set() # One message for all elements of a page
                 for subscription in [s for s in self.subscriptions if s.ready]:
-                    self._offer(subscription, subscription.ws in told)
-                    told.add(subscription.ws)
+                    self._offer(subscription, told)
         finally:
             self.renders = False
             for subscription in [s for s in self.subscriptions if s.moved]:

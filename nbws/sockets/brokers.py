@@ -76,6 +76,13 @@ class MemoryBroker:
             topic = self._topic(room)
             topic.subscribers = [s for s in topic.subscribers if s is not subscriber]
 
+    async def newest(self, room: str, # Its key
+                     ) -> tuple[str, int]:
+        "See `Broker`."
+        with self._lock:
+            topic = self._topic(room)
+            return topic.epoch, topic.offset
+
     def _topic(self, room: str) -> Topic:
         topic = self._topics.get(room)
         if topic is None:

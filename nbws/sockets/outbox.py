@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Awaitable, Generator
+from contextlib import suppress
 from typing import Any, Protocol
 
 from ..core.encoding import encodable, to_json
+from ..core.errors import NbwsError
 from ..core.html import FT, element_text, is_element, render
 from ..core.messages import CloseCode, Payload
 from ..core.protocols import Conn
 from ..display.shown import can_show
+from .workers import call_soon
 
 # %% auto #0
 __all__ = []
@@ -65,6 +68,7 @@ def _says_something(content: Any) -> bool:
 HIGH_WATER = 64 * 1024 # Bytes unsent at which `await send` waits, and messages are kept in our own outbox
 OUTBOX = 1024 * 1024 # Bytes in the outbox at which the overflow policy acts
 OVERFLOW = ('wait', 'drop', 'close')
+HOLD = 1.0 # Seconds that messages wait at the most for what has to be done before
 
 class OutboxOwner(Protocol):
     "A socket, as its outbox sees it."
@@ -82,13 +86,16 @@ class _Done:
 
 DONE = _Done()
 
+async def _itself(awaitable: Awaitable[None]) -> None: await awaitable
+
 # %% ../../nbs/sockets/04_outbox.ipynb #0b026bff
 class Outbox:
     """The way to one client: messages go to the transport, or wait here while the client does not read.
 
     On the thread of the socket's loop only. Awaiting it waits until the client has read enough.
     """
-    __slots__ = ('owner', 'conn', 'open', 'overflow', 'unsent', 'lags', 'dropped', '_waiting', '_drained')
+    __slots__ = ('owner', 'conn', 'open', 'overflow', 'unsent', 'lags', 'dropped', 'holding', '_release',
+                 '_waiting', '_drained')
 
     def __init__(self,
                  owner: OutboxOwner, # The socket
@@ -98,6 +105,8 @@ class Outbox:
         self.conn: Conn | None = None # The transport's end, once the handshake is answered
         self.open = self.lags = False # Messages are taken; much was unsent in the transport after the last one
         self.unsent = self.dropped = 0 # Bytes that wait here; messages that were dropped
+        self.holding: Any = None # Messages wait until this is done, whether the client reads or not
+        self._release: asyncio.Task[None] | None = None # Waits for that
         self._waiting: deque[tuple[Any, int]] | None = None
         self._drained: asyncio.Future[None] | None = None
 
@@ -134,10 +143,41 @@ class Outbox:
         "The handshake is answered: messages go to `conn` from now on."
         self.conn, self.open = conn, True
 
+    def hold(self, done: Awaitable[None]) -> None:
+        "Let messages wait until something is done, `HOLD` seconds at the most. From any thread, in order with `push`."
+        if done is DONE:
+            return
+        try:
+            here = asyncio.get_running_loop() is self.owner.loop
+        except RuntimeError:
+            here = False
+        if here:
+            self._hold(done)
+        else:
+            call_soon(self.owner.loop, self._hold, done)
+
+    def _hold(self, done: Awaitable[None]) -> None:
+        if not self.open:
+            return
+        if self.holding is None:
+            self.unsent += 1 # So they are kept
+            self._release = asyncio.ensure_future(self._until_done())
+        self.holding = done
+
+    async def _until_done(self) -> None:
+        while (waits := self.holding) is not None:
+            with suppress(NbwsError, asyncio.TimeoutError): # What holds them is told elsewhere
+                await asyncio.wait_for(_itself(waits), HOLD)
+            if self.holding is waits:
+                self.holding = None
+                self.unsent -= 1
+                self.flush()
+                return
+
     def flush(self) -> None:
         "The transport has room again."
         self.lags = False
-        while self._waiting and self.conn and not self.lags:
+        while self._waiting and self.conn and not self.lags and self.holding is None:
             data, size = self._waiting.popleft()
             self.unsent -= size
             self.lags = self.conn.send(data)
@@ -146,8 +186,11 @@ class Outbox:
 
     def end(self) -> None:
         "The socket is closed: what waits is forgotten."
-        self.conn, self.open = None, False
+        self.conn, self.open, self.holding = None, False, None
         self._waiting, self.unsent = None, 0
+        if self._release is not None:
+            self._release.cancel()
+            self._release = None
         self._tell_drained()
 
     def _tell_drained(self) -> None:

@@ -233,7 +233,11 @@ class RedisServer:
         "A connection of its own, without a bound on silence. Raises what the client raises."
         pool = self.client.connection_pool
         connection = pool.connection_class(**{**pool.connection_kwargs, 'socket_timeout': None})
-        await asyncio.wait_for(connection.connect(), 2 * ANSWER)
+        try:
+            await asyncio.wait_for(connection.connect(), 2 * ANSWER)
+        except BaseException: # It may be open, and not be let in; or this is cancelled
+            await connection.disconnect(nowait=True)
+            raise
         return connection
 
     async def close(self) -> None:
@@ -631,6 +635,15 @@ class RedisBroker:
     def unsubscribe(self, room: str, subscriber: Subscriber) -> None:
         "See `Broker`."
         self._call(self._reader.unsubscribe, room, subscriber)
+
+    async def newest(self, room: str, # Its key
+                     ) -> tuple[str, int]:
+        "See `Broker`. Raises `NbwsError` where Redis does not say it."
+        try:
+            epoch, offset = await self.server.client.hmget(keys_of(room)[0], 'epoch', 'offset')
+        except Exception as e:
+            raise NbwsError(f'the Redis at {self.server.where} does not answer: {e}') from None
+        return (epoch or b'').decode(), int(offset or 0)
 
     def _call(self, *call: Any) -> None:
         loop = self._loop

@@ -5,16 +5,18 @@
 # %% ../../nbs/sockets/07_rooms.ipynb #8c8c56f2
 from __future__ import annotations
 
+import json
 import re
 import secrets
 import threading
 from collections import deque
 from collections.abc import Awaitable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from functools import partial
 from itertools import islice
 from typing import Any
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
-from ..core.binding import at_once
+from ..core.binding import at_once, unbound
 from ..core.encoding import encodable
 from ..core.html import apart
 from ..core.messages import Payload
@@ -22,6 +24,8 @@ from ..core.protocols import BroadcastGroup, Broker, Published, grouped
 from ..core.request import Request
 from .outbox import DONE, to_payload
 from .completion import Completion
+from .people import People, name_of, name_text
+from .peers import Peers
 from .websocket import WebSocket
 
 # %% auto #0
@@ -300,9 +304,10 @@ class Room:
                  history: int = 0, # How many of the last messages newcomers get
                  overflow: str | None = None, # For slow readers: wait, drop or close; None: as their route says
                  ) -> None:
-        self.name, self.history = name, History(history)
+        self.name, self.key, self.history = name, name, History(history)
         self.registry: Rooms | None = None # Where it is found by its name
         self._members: dict[WebSocket, None] = {}
+        self._names: dict[WebSocket, str] = {} # Who they are, of those who are somebody
         # Who is moving to a handler's next version, and what he has seen
         self._left: WeakKeyDictionary[WebSocket, dict[str, int]] = WeakKeyDictionary()
         self._delivery = Delivery(overflow)
@@ -332,16 +337,54 @@ class Room:
     def __contains__(self, ws: object) -> bool: return ws in self._members
     def __repr__(self) -> str: return f'<Room {self.name!r} with {len(self)} members>'
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        "The members' names, as `People` has them; of those who have one."
+        return tuple(self._names.values())
+
+    def people(self) -> list[Any]:
+        "Who is here, in every process that has this room: each once, as `join` was told. From any thread."
+        if self.registry is not None:
+            return self.registry.people.of(self.key)
+        return [json.loads(name) for name in dict.fromkeys(self.names)]
+
+    def count(self) -> int:
+        "How many members there are in all processes; `len` says it of this one. From any thread."
+        return len(self) if self.registry is None else self.registry.people.count(self.key)
+
+    def _call(self, ws: WebSocket, who: Any) -> bool:
+        "Let a member be somebody. Under the lock. Says whether others have to hear of it."
+        name = name_of(ws.handshake) if who is None else who
+        now = '' if name == '' else name_text(name)
+        before = self._names.pop(ws, '')
+        if now:
+            self._names[ws] = now
+        return now != before
+
+    def _changed(self, ws: WebSocket, named: bool) -> None:
+        "Members are others now, with names or without. Not under the lock."
+        registry = self.registry
+        if registry is not None and (named or registry.peers.broker is not None):
+            registry.people.changed(self.key, partial(ws.call_soon, ws.loop.call_later))
+
     @at_once
+    @unbound('as_')
     def join(self, ws: WebSocket, # A socket of any route, before or after its handshake is answered
+             as_: Any = None, # Who that is, for `people`: text, or JSON's values; None: as the session says; '': nobody
              ) -> Awaitable[None]:
         """Add `ws`, and send it what its page has not seen of the history. A socket leaves by itself when it ends.
 
-        Awaited, it waits until the room hears what other processes say, where it is shared with them.
+        Awaited, it waits until the room hears what other processes say, where it is shared with them. Again, with
+        another `as_`, it says who a member is now. The session's name is that of `ask_name` or `login`. Raises
+        `NbwsError` for what can be nobody's name.
         """
         sharing, ready = self.sharing, None
         with self._delivery.lock:
-            if ws in self._members or ws.code:
+            if ws.code:
+                return DONE
+            named = (as_ is not None or ws not in self._members) and self._call(ws, as_)
+            if ws in self._members:
+                self._changed(ws, named)
                 return DONE
             seen = {**(ws.handshake.since or {}), **self._left.pop(ws, {})}
             self._members[ws] = None
@@ -351,6 +394,7 @@ class Room:
                 sharing.waiting[ws], ready = seen, sharing.ready
             else:
                 self._greet(ws, seen)
+        self._changed(ws, named)
         if sharing is not None:
             sharing.follow()
         self._delivery.start(ws)
@@ -373,6 +417,7 @@ class Room:
             if ws not in self._members:
                 return
             del self._members[ws]
+            named = bool(self._names.pop(ws, ''))
             if ws.changing:
                 self._left[ws] = {self.history.epoch: self.history.offset}
             ws.rooms = tuple(r for r in ws.rooms if r._delivery is not self._delivery) # See `take_over`
@@ -382,6 +427,7 @@ class Room:
             before = self.take_up(self.coming) if self.coming is not None and not self._members else None
             if self.sharing is not None and not self._members:
                 self.sharing.rest()
+        self._changed(ws, named)
         if before is not None:
             before.end()
         if self.sharing is not None and not self._members:
@@ -411,6 +457,7 @@ class Room:
                 old.history.add(kept)
             old.keep(length) # It may have messages now: its registry holds it
             old._members.update(self._members)
+            old._names.update(self._names)
             if old.sharing is not None and not old.sharing.begun:
                 old.sharing.waiting.update((ws, {}) for ws in self._members)
             theirs.change(old._members)
@@ -475,7 +522,8 @@ class Room:
             before.end()
         sharing.follow()
 
-    def take_up(self, sharing: Sharing) -> Sharing | None:
+    def take_up(self, sharing: Sharing, # Which was coming
+                ) -> Sharing | None:
         "Talk with the others from now on. Under the lock. Returns what is to be ended."
         before, self.sharing, self.coming = self.sharing, sharing, None
         sharing.waiting = dict.fromkeys(self._members)
@@ -494,6 +542,8 @@ class Rooms(MutableMapping[str, Room]):
         self._lock = threading.RLock()
         self.broker: Broker | None = None # By which other processes have the same rooms
         self.prefix = '' # Of their keys there
+        self.peers = Peers() # These processes
+        self.people = People(self.peers, self)
 
     def __getitem__(self, name: str) -> Room: return self._found[name]
     def __iter__(self) -> Iterator[str]: return iter(list(self._found))
@@ -502,7 +552,7 @@ class Rooms(MutableMapping[str, Room]):
 
     def __setitem__(self, name: str, room: Room) -> None:
         with self._lock:
-            room.registry, self._found[name] = self, room
+            room.registry, room.key, self._found[name] = self, name, room
             self.hold(room, True, 'program')
         self._share(name, room)
 
@@ -559,6 +609,8 @@ class Rooms(MutableMapping[str, Room]):
             theirs = [(name, room, set(old._held.get(room, ()))) for name, room in old._found.items()]
         if old.broker is not None and self.broker in (None, old.broker):
             self.share(old.broker, old.prefix) # What other processes call them
+        if self.peers.broker is None:
+            self._go_on_with(old.peers, old.people)
         for name, room, reasons in theirs:
             with self._lock:
                 mine = self._found.get(name)
@@ -570,3 +622,10 @@ class Rooms(MutableMapping[str, Room]):
             self._share(name, room)
             if mine is not None:
                 mine.take_over(room)
+        self.people.look_again()
+
+    def _go_on_with(self, peers: Peers, people: People) -> None:
+        "What other processes say goes on, and who hears of it is as it was here."
+        peers.listeners |= {kind: heard for kind, heard in self.peers.listeners.items() if heard is not self.people}
+        people.rooms, people.told = self, self.people.told
+        self.peers, self.people = peers, people

@@ -10,7 +10,7 @@
   }
   const PART = '[data-nbws-part]'
   const QUIET = 20000, PATIENCE = 10000 // Milliseconds: without a word, and for an answer
-  const Native = (window.nbwsSockets || {}).Native || window.WebSocket
+  const native = () => (window.nbwsSockets || {}).Native || window.WebSocket
   const lines = new Map() // By app
   const tokenOf = element => element.getAttribute('data-nbws-part')
   const inputsOf = element => JSON.parse(element.getAttribute('data-nbws-inputs') || '{}')
@@ -82,11 +82,17 @@
     await runScripts(element)
   }
 
+  const withNumbers = (html, numbers) => { // What has changed: see `changed_numbers`
+    const each = numbers.split(',')
+    let n = 0
+    return html.replace(/-?[0-9]+(?:\.[0-9]+)?/g, old => each[n++] || old)
+  }
+
   // One app's socket
   const makeLine = folder => {
-    const shown = new Map() // By key: { ref, elements, inputs, number, html, drawing, painted, told, resting }
+    const shown = new Map() // By key: { ref, elements, inputs, number, html, digest, drawing, painted, told... }
     const byRef = new Map()
-    let socket = null, tries = 0, refs = 0, heard = 0, timer = 0
+    let socket = null, tries = 0, refs = 0, heard = 0, timer = 0, opened = false
     const say = message => {
       if (!socket || socket.readyState !== 1) return false
       socket.send(JSON.stringify(message))
@@ -96,6 +102,7 @@
       const [element] = part.elements
       const values = valuesFor(part.inputs)
       part.waiting = 0
+      part.digest = ''
       part.told = JSON.stringify(values)
       say({
         show: part.ref, part: tokenOf(element), values,
@@ -131,11 +138,16 @@
         if (told.refresh !== undefined) refresh(told.refresh)
         return
       }
-      const end = text.indexOf('\n'), space = text.indexOf(' ')
-      const number = text.slice(0, space), version = text.slice(space + 1, end)
+      const end = text.indexOf('\n'), body = text.slice(end + 1)
+      const [number, version, digest, held] = text.slice(0, end).split(' ')
       for (const part of byRef.values()) {
         if (String(part.number) !== number) continue
-        Object.assign(part, { html: text.slice(end + 1), version, waiting: part.waiting + 1 })
+        if (held && part.digest !== held && part.digest !== digest) {
+          show(part) // What has changed is of no use to it
+          continue
+        }
+        if (part.digest !== digest) part.html = held ? withNumbers(part.html, body) : body
+        Object.assign(part, { digest, version: `${version} ${digest}`, waiting: part.waiting + 1 })
         draw(part)
       }
     }
@@ -146,9 +158,10 @@
     const open = () => {
       timer = 0
       if (socket || !shown.size) return
-      const mine = socket = new Native(`${folder.replace(/^http/, 'ws')}parts?page=${encodeURIComponent(page())}`)
+      const mine = socket = new (native())(`${folder.replace(/^http/, 'ws')}parts?page=${encodeURIComponent(page())}`)
       mine.onopen = () => {
         tries = 0
+        opened = true
         heard = Date.now()
         for (const part of shown.values()) show(part)
       }
@@ -158,6 +171,7 @@
     const lost = mine => {
       if (socket !== mine) return
       socket = null
+      if (!opened && !window.nbwsSockets) load(base + 'sockets.js') // Which knows a way where no upgrades pass
       again()
     }
     const again = () => {
@@ -196,7 +210,9 @@
           if (fresh) show(part) // It may have come with an older content
           continue
         }
-        const added = { ref: ++refs, elements: found, inputs: inputsOf(found[0]), number: 0, html: '', waiting: 0 }
+        const added = {
+          ref: ++refs, elements: found, inputs: inputsOf(found[0]), number: 0, html: '', digest: '', waiting: 0,
+        }
         shown.set(key, added)
         byRef.set(added.ref, added)
         show(added)

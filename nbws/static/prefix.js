@@ -164,6 +164,17 @@
     }
   }).observe(document, { subtree: true, childList: true, attributes: true, attributeFilter: attributes })
 
+  // A script asks once, when it comes into the page: its address is mended as it is set
+  const { prototype: script } = window.HTMLScriptElement || {}
+  const source = script && Object.getOwnPropertyDescriptor(script, 'src')
+  if (source) {
+    const { setAttribute } = script, mended = url => typeof url === 'string' ? fix(url) : url
+    Object.defineProperty(script, 'src', { ...source, set(url) { source.set.call(this, mended(url)) } })
+    script.setAttribute = function (name, value) {
+      setAttribute.call(this, name, String(name).toLowerCase() === 'src' ? mended(value) : value)
+    }
+  }
+
   // What cannot be wrapped: `location = '/x'`. Browsers that have the Navigation API let us send it to the right place.
   if (window.navigation) navigation.addEventListener('navigate', e => {
     if (leaving || !e.cancelable || e.formData || e.downloadRequest !== null || e.navigationType === 'traverse') return

@@ -46,6 +46,7 @@ from .pages import Pages
 from .room_broker import RoomBroker
 from .router import Router, routes_view, url_of
 from .session_data import Session
+from .session_peers import SessionPeers
 from .sessions import ScopeSessions, Sessions
 from .tasks import LoopTask
 
@@ -300,6 +301,8 @@ class WebApp(RouteChanges, RouteDecorators, VerbDecorators, HookDecorators, View
         request.app = self
         if request.upgrade:
             take_since(request)
+        if self.rooms.peers.broker is not None and self.session_cookie in request.headers.get('cookie', ''):
+            await self.rooms.peers.caught_up() # A socket's handler on another worker may have written to it
         try:
             answer: Answer = self.answer
             for middleware in self.middlewares:
@@ -365,6 +368,9 @@ class WebApp(RouteChanges, RouteDecorators, VerbDecorators, HookDecorators, View
         if endpoint.before and (early := await first_answer(endpoint.before, request)) is not None:
             return await self.settle(early, request)
         ws = self.socket_class(request, self, endpoint)
+        request.outbox = ws.outbox
+        if request.begun_session is not None and self.rooms.peers.broker is not None:
+            request.begun_session.outbox = ws.outbox
         if endpoint.pull:
             decided = await decision(ws)
             if isinstance(decided, Upgrade):
@@ -449,17 +455,20 @@ class WebApp(RouteChanges, RouteDecorators, VerbDecorators, HookDecorators, View
         try:
             await self.lifespan.startup()
         except BaseException:
-            await self.room_broker.end()
+            await self.room_broker.end(self.rooms)
             raise
 
     async def share_rooms(self) -> None:
-        "Share rooms with other processes, if there is a broker. On the server's loop. Raises `StartError`."
+        "Share rooms and sessions with other processes, if there is a broker. On its loop. Raises `StartError`."
+        if self.sessions.peers is None: # Those of an app that is mounted may be the whole's, which has begun
+            self.sessions.peers = SessionPeers(lambda: self.sessions.store, lambda: self.rooms.peers)
+            self.rooms.peers.listeners['session'] = self.sessions.peers
         await self.room_broker.begin(self.rooms, self.origin.salt(self, portable=True))
 
     async def shutdown(self) -> None:
         "Run the shut-down hooks; called by the transport when all sockets are closed."
         await self.lifespan.shutdown()
-        await self.room_broker.end()
+        await self.room_broker.end(self.rooms)
 
     def refresh(self, what: str = '', # '/path': pages at this path; 'name': the element of this id, in all of them
                 ) -> int:

@@ -44,6 +44,20 @@ def secret_key(path: Path | None = None) -> str:
         return secrets.token_urlsafe(32)
     return _read_key(path)
 
+# %% ../../nbs/web/04_keys.ipynb #1cfd42f6
+def key_for_children() -> str:
+    "The key that the processes which this one starts need in $NBWS_SECRET_KEY; '' where a file keeps it."
+    if os.environ.get('NBWS_SECRET_KEY', '').strip():
+        return ''
+    path = data_dir() / 'session.key'
+    try:
+        if not path.exists():
+            _make_key(path)
+    except OSError as e:
+        log.warning('sessions last as long as this program: %s cannot be written (%s)', path, e.strerror or e)
+        return secrets.token_urlsafe(32)
+    return ''
+
 # %% ../../nbs/web/04_keys.ipynb #319de9dc
 def _make_key(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -29,26 +29,29 @@ class RoomBroker:
     "The broker of an app. On the server's loop."
     def __init__(self) -> None:
         self.chosen: Broker | None = None # For this app; None: by the environment
-        self._running: Broker | None = None
+        self.running: Broker | None = None
 
     async def begin(self, rooms: Rooms, app: str) -> None:
         "Share these rooms from now on. Raises `StartError`."
         broker = self.chosen or usual_broker()
-        if broker is None or broker is self._running:
+        if broker is None or broker is self.running:
             return
         await broker.start()
-        await self.end()
-        self._running = broker
-        rooms.share(broker, room_prefix(app))
+        await self.end(rooms)
+        self.running, prefix = broker, room_prefix(app)
+        rooms.share(broker, prefix)
+        await rooms.peers.start(broker, f'{prefix}\x1f') # No room is called that
 
-    async def end(self) -> None:
+    async def end(self, rooms: Rooms) -> None:
         "The app is not served any more."
-        broker, self._running = self._running, None
+        rooms.people.flush()
+        broker, self.running = self.running, None
         if broker is not None:
+            rooms.peers.stop(broker)
             await broker.stop()
 
     def take_over(self, old: RoomBroker) -> None:
         "Go on with the broker of another app, if there is none yet."
         self.chosen = self.chosen or old.chosen
-        if self._running is None:
-            self._running, old._running = old._running, None
+        if self.running is None:
+            self.running, old.running = old.running, None

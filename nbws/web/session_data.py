@@ -32,7 +32,7 @@ LOCK = threading.RLock() # Handlers on any thread write to sessions
 # %% ../../nbs/web/05_session_data.ipynb #3c66cee4
 class SharedSession:
     "What all who hold one session share: its id, and its data while nobody holds it."
-    __slots__ = ('id', 'data', 'version', 'holders', 'carried', 'peer', 'given', 'back', 'ended', 'touched',
+    __slots__ = ('id', 'data', 'version', 'holders', 'carried', 'peer', 'given', 'back', 'ended', 'touched', 'told',
                  '__weakref__')
 
     def __init__(self, data: dict[str, Any], sid: str = '', version: int = 0) -> None:
@@ -44,6 +44,7 @@ class SharedSession:
         self.given = self.back = False # A browser was given the id; and has come back with it
         self.ended = False # Its id was: nothing of it is kept
         self.touched = False # A socket relies on the id
+        self.told: dict[str, str] | None = None # What all processes know of it; None: what is carried
 
     def copies(self) -> Iterator[dict[str, Any]]:
         yield self.data
@@ -115,17 +116,19 @@ class SessionIds(Protocol):
     "Ends and changes the ids of an app's sessions: `nbws.web.sessions.Sessions`. Under the lock."
     def end(self, shared: SharedSession) -> None: "Let a session's id be dead: a cookie with it is no session any more."
     def rename(self, shared: SharedSession) -> None: "Let a session go on under a new id for all who hold it."
+    def wrote(self, session: Session, key: str | None) -> None: "What no answer will say has changed; None: all."
 
 # %% ../../nbs/web/05_session_data.ipynb #de9b0b24
 class Session(FromVisitor, WrittenByKey):
     "A visitor's data, as one request or socket holds it; values are what JSON can say. From any thread."
-    __slots__ = ('shared', '_sessions', 'cookie', 'saved', 'answered', '__weakref__')
+    __slots__ = ('shared', '_sessions', 'cookie', 'saved', 'answered', 'outbox', '__weakref__')
 
     def __init__(self, shared: SharedSession, sessions: SessionIds, cookie: str, saved: str = '',
                  answered: bool = False) -> None:
         super().__init__(shared.data)
         self._sessions, self.cookie, self.saved = sessions, cookie, saved # `saved`: what the browser's cookie says
         self.answered = answered # No cookie can be set any more: of a socket, or of an answer that has begun
+        self.outbox: Any = None # Of the socket that it is of
         self._hold(shared)
 
     def _hold(self, shared: SharedSession) -> None:
@@ -168,6 +171,7 @@ class Session(FromVisitor, WrittenByKey):
             self._before(key, value)
             for copy in self.shared.copies():
                 dict.__setitem__(copy, key, value)
+            self._after(key)
 
     def __delitem__(self, key: str) -> None:
         with LOCK:
@@ -176,6 +180,11 @@ class Session(FromVisitor, WrittenByKey):
             self._before(key, None)
             for copy in self.shared.copies():
                 dict.pop(copy, key, None)
+            self._after(key)
+
+    def _after(self, key: str | None) -> None:
+        if self.answered:
+            self._sessions.wrote(self, key)
 
     def clear(self) -> None:
         "Forget everything."
@@ -184,5 +193,6 @@ class Session(FromVisitor, WrittenByKey):
                 self._before(key, None)
             for copy in self.shared.copies():
                 dict.clear(copy)
+            self._after(None)
 
     def __reduce__(self) -> Any: return Fields, (dict(self),) # A copy is no session

@@ -10,9 +10,9 @@ import logging
 import secrets
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from ipaddress import IPv6Address
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import unquote
 
 from ..core.data import set_cookie
@@ -26,7 +26,7 @@ from .session_store import LARGEST, SessionStore
 log = logging.getLogger('nbws')
 
 # %% auto #0
-__all__ = ['log', 'Sessions']
+__all__ = ['log', 'PeerSessions', 'Sessions']
 
 # %% ../../nbs/web/07_sessions.ipynb #1be46f4e
 class SessionCookies:
@@ -103,6 +103,12 @@ FITS = 2900 # Characters that a cookie can hold, in base64 and signed
 LATE = 60.0 # Seconds in which requests with a dead id may come that a page sent before it heard of the new one
 
 # %% ../../nbs/web/07_sessions.ipynb #c679a4d0
+class PeerSessions(Protocol):
+    "Tells other processes of sessions: `nbws.web.session_peers`. Under the lock."
+    def wrote(self, shared: SharedSession, keys: Iterable[str] | None) -> Awaitable[None] | None:
+        "These keys have changed; None: any. To be awaited: others can know."
+    def ended(self, sid: str) -> None: "An id is dead."
+
 class Sessions:
     "Loads and saves the sessions of an app. On the server's loop."
     def __init__(self,
@@ -115,6 +121,7 @@ class Sessions:
                  ) -> None:
         self.cookies = SessionCookies(key, cookie, max_age, salt, options)
         self.store = SessionStore(live)
+        self.peers: PeerSessions | None = None # Tells other processes
         self._told = False # That a session is too large for a cookie
 
     @property
@@ -129,11 +136,15 @@ class Sessions:
             for name, saved in found:
                 said = parsed(saved)
                 if (ended := self.store.ended.get(said[0])) is None:
-                    return Session(self._found(saved, *said), self, name, saved, answered)
+                    return self._of(request, Session(self._found(saved, *said), self, name, saved, answered))
                 late |= time.monotonic() - ended < LATE
             shared = SharedSession({})
             shared.peer, shared.ended = _peer(request), late # Its answer must not take the new cookie's place
-            return Session(shared, self, free, '', answered)
+            return self._of(request, Session(shared, self, free, '', answered))
+
+    def _of(self, request: Request, session: Session) -> Session:
+        session.outbox = getattr(request, 'outbox', None)
+        return session
 
     def _found(self, saved: str, sid: str, version: int, data: dict[str, Any]) -> SharedSession:
         shared, store = self.store.find(sid), self.store
@@ -167,13 +178,27 @@ class Sessions:
     def end(self, shared: SharedSession) -> None:
         "Let a session's id be dead. Under the lock."
         shared.ended = True
-        self.store.end(shared.id)
+        self._end(shared.id)
+
+    def _end(self, sid: str) -> None:
+        self.store.end(sid)
+        if self.peers is not None:
+            self.peers.ended(sid)
+
+    def wrote(self, session: Session, key: str | None, # None: any
+              ) -> None:
+        """A socket's handler has changed a session: other processes hear of it, and its client hears nothing before
+        they have, lest it asks one of them too early. Under the lock."""
+        if self.peers is not None and not session.shared.ended:
+            told = self.peers.wrote(session.shared, None if key is None else [key])
+            if told is not None and session.outbox is not None:
+                session.outbox.hold(told)
 
     def rename(self, shared: SharedSession) -> None:
         "Let a session go on under a new id for all who hold it. Under the lock."
         if shared.ended:
             return
-        self.store.end(shared.id)
+        self._end(shared.id)
         shared.id = secrets.token_urlsafe(16)
         self.store.keep(shared)
 
@@ -192,6 +217,8 @@ class Sessions:
             text = shared.text()
             if changed := text != shared.carried:
                 shared.version += 1
+                if self.peers is not None:
+                    self.peers.wrote(shared, None)
                 text = shared.text()
             told, fits = text, len(text) < FITS
             if changed:

@@ -11,19 +11,23 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
+import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from selectors import EVENT_READ, DefaultSelector
 from statistics import median
 
 from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import TimeoutError as NeverCame
 
 from .__main__ import ROOT, free_port, pythons, table, until_listening
 
@@ -31,6 +35,8 @@ PAGES = Path(__file__).parent / 'pages'
 PEERS = ('nbws', 'gradio', 'panel', 'marimo')
 STEPS = 20 # Of the slider, and messages of the chat
 PUSHED = 5.0 # Seconds
+
+NOTE = 'textarea, input[type=text], input:not([type])'
 
 # In the page: elements in shadow roots are found, too
 FIND = '''
@@ -45,10 +51,19 @@ FIND = '''
   window.bench_look = () => [...window.bench_all(document)].filter(e => e.matches(FIGURES) && isLarge(e))
     .map(e => e.localName + (e.src || e.data || e.srcdoc || e.innerHTML)).join()
   window.bench_changed = () => { const now = window.bench_look(); return now && now !== window.bench_before }
-  window.bench_until = test => new Promise(done => {
-    const since = performance.now()
-    const look = () => test() || performance.now() - since > 20000 ? done() : requestAnimationFrame(look)
-    look()
+  window.bench_until = test => new Promise(done => { // As soon as the document has changed, not with the next frame
+    const seen = new Set()
+    const watch = () => {
+      for (const root of [document, ...[...window.bench_all(document)].map(e => e.shadowRoot)])
+        if (root && !seen.has(root)) {
+          seen.add(root)
+          observer.observe(root, { subtree: true, childList: true, characterData: true, attributes: true })
+        }
+    }
+    const end = () => { observer.disconnect(); clearTimeout(late); done() }
+    const observer = new MutationObserver(() => test() ? end() : watch())
+    const late = setTimeout(end, 20000)
+    if (test()) end(); else watch()
   })
 '''
 WAIT = '''() => {
@@ -97,15 +112,25 @@ class Relay:
     def close(self) -> None: self.listener.close()
 
 
+MARIMO = ['-m', 'marimo', '-q', 'run', '--headless', '--no-token', '-p', '{port}', '{file}']
+WATCHED = { # By each one's own way to follow a program while it is written
+    'nbws': ['-m', 'nbws', 'run', '--reload', '--port', '{port}', '{file}'],
+    'gradio': ['-m', 'gradio', '{file}'],
+    'panel': ['-m', 'panel', 'serve', '--dev', '--port', '{port}', '--allow-websocket-origin=*', '{file}'],
+    'marimo': [*MARIMO, '--watch']}
+
+
 @contextmanager
-def served(python: dict[str, str], peer: str, page: str) -> Iterator[Relay]:
+def served(python: dict[str, str], peer: str, file: Path, watched: bool = False) -> Iterator[Relay]:
     "A page's program."
-    port, file = free_port(), PAGES / f'{page}_{peer}.py'
-    marimo = ['-m', 'marimo', '-q', 'run', '--headless', '--no-token', '-p', str(port), str(file)]
+    port = free_port()
+    command = WATCHED[peer] if watched else MARIMO if peer == 'marimo' else ['{file}']
     env = {**os.environ, 'PORT': str(port), 'GRADIO_ANALYTICS_ENABLED': 'False', 'HF_HUB_OFFLINE': '1',
+           'GRADIO_SERVER_PORT': str(port),
            'PYTHONPATH': os.pathsep.join(map(str, (PAGES, *([ROOT] if peer == 'nbws' else []))))}
-    process = subprocess.Popen([python[peer], *(marimo if peer == 'marimo' else [str(file)])], env=env,
-                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen([python[peer], *(part.format(port=port, file=file) for part in command)], env=env,
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=file.parent,
+                               start_new_session=True)
     try:
         until_listening(process, port, 60)
         relay = Relay(port)
@@ -114,7 +139,15 @@ def served(python: dict[str, str], peer: str, page: str) -> Iterator[Relay]:
     finally:
         process.terminate()
         try: process.wait(10)
-        except subprocess.TimeoutExpired: process.kill()
+        except subprocess.TimeoutExpired: pass
+        with suppress(ProcessLookupError): os.killpg(process.pid, signal.SIGKILL) # Its children, too
+
+
+@contextmanager
+def program(peer: str, page: str) -> Iterator[Path]:
+    "A page's program: a copy, for one of them is changed."
+    with tempfile.TemporaryDirectory(prefix='nbws-bench-') as folder:
+        yield Path(shutil.copy(PAGES / f'{page}_{peer}.py', folder))
 
 
 def settled(page: Page, relay: Relay) -> None:
@@ -175,6 +208,30 @@ def chat(page: Page, relay: Relay, began: float) -> dict[str, float]:
             'answer in a chat, bytes': median(size for _, size in turns)}
 
 
+def changed(page: Page, file: Path) -> dict[str, float]:
+    "What is left of a visitor's page when its program is saved with another line."
+    page.wait_for_function('() => window.bench_shown("text", "before = 3")', timeout=60_000)
+    slider, note = page.locator('input[type=range], [role=slider]').first, page.locator(NOTE).first
+    slider.focus()
+    for n in range(4, 8):
+        page.keyboard.press('ArrowRight')
+        page.wait_for_function(f'() => window.bench_shown("text", "before = {n}")', timeout=20_000)
+    note.click()
+    page.keyboard.type('typed')
+    page.evaluate('() => { window.bench_mark = true }')
+    began = time.monotonic()
+    file.write_text(file.read_text().replace("'before'", "'after'"))
+    shown = '() => [...window.bench_all(document)].find(e => e.localName === "text" && /^after/.test(e.textContent))'
+    try: page.wait_for_function(shown, timeout=30_000)
+    except NeverCame: took = float('nan')
+    else: took = time.monotonic() - began
+    page.wait_for_timeout(2000) # A page that loads itself anew may do so later
+    text = page.evaluate(f'() => {{ const found = ({shown})(); return found ? found.textContent : "" }}')
+    same = page.evaluate('() => !!window.bench_mark')
+    return {'a changed line is shown, s': took, 'and the page is the same one': same,
+            'and its slider stays': text == 'after = 7', 'and what was typed stays': note.input_value() == 'typed'}
+
+
 def lines(peer: str) -> dict[str, float]:
     "Lines of code: none that is empty."
     return {f'lines, {page}': sum(bool(line.strip()) for line in (PAGES / f'{page}_{peer}.py').read_text().splitlines())
@@ -185,7 +242,7 @@ def main() -> None:
     options = argparse.ArgumentParser(prog='python -m tests.bench.dashboards', description=__doc__)
     options.add_argument('--rounds', type=int, default=3)
     options.add_argument('--peers', default=';'.join(PEERS), help='divided by semicolons')
-    options.add_argument('--pages', default='slider;plot;ticks;chat')
+    options.add_argument('--pages', default='slider;plot;ticks;chat;changed')
     options.add_argument('--json', type=Path, help='write the figures here')
     o = options.parse_args()
     python, peers = pythons(), o.peers.split(';')
@@ -197,11 +254,13 @@ def main() -> None:
                     browser = playwright.chromium.launch(executable_path='/usr/bin/chromium', args=['--no-sandbox'])
                     began = time.monotonic()
                     try:
-                        with served(python, peer, name) as relay:
+                        with program(peer, name) as file, served(python, peer, file, name == 'changed') as relay:
                             page = browser.new_page()
                             page.add_init_script(FIND)
-                            page.goto(f'http://127.0.0.1:{relay.port}/')
-                            for what, value in globals()[name](page, relay, began).items():
+                            at = f'http://127.0.0.1:{relay.port}/{"changed_panel" * (file.stem == "changed_panel")}'
+                            page.goto(at)
+                            for what, value in (changed(page, file) if name == 'changed' else
+                                                globals()[name](page, relay, began)).items():
                                 found[what][peer].append(value)
                     except Exception as e: print(f'{name} of {peer}: {str(e)[:200]}', file=sys.stderr)
                     finally: browser.close()
@@ -211,6 +270,7 @@ def main() -> None:
     medians = {what: {peer: median(values) for peer, values in by.items()} for what, by in found.items()}
     def cell(what: str, peer: str) -> str:
         value = medians[what].get(peer)
+        if what.startswith('and '): return '' if value is None else 'yes' if value == 1 else 'no'
         return '' if value is None else f'{value:,.1f}' if value < 10 and what[:5] != 'lines' else f'{value:,.0f}'
     print(table(['', *peers], [[what, *(cell(what, peer) for peer in peers)] for what in medians]))
     if o.json: o.json.write_text(json.dumps(medians, indent=1))

@@ -110,7 +110,7 @@ def random_ids(node: Any) -> bool:
 
 @given(NODES.filter(lambda node: not random_ids(node)))
 @example(('p', {'title': '"\'<>&'}, ['"\'<>&', '</p>']))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_what_is_said_is_what_a_browser_reads(node: Any) -> None:
     assert parse(render(build(node))) == joined(wanted(node))
 
@@ -118,7 +118,6 @@ def test_what_is_said_is_what_a_browser_reads(node: Any) -> None:
 @given(TEXT, st.sampled_from(['script', 'style']))
 @example('</script><img src=x>', 'script')
 @example('<!--<script>', 'script')
-@settings(deadline=None)
 def test_code_cannot_end_its_element(code: str, tag: str) -> None:
     events = parse(render(ft(tag, 'x = "', code, '"'), P('after')))
     assert [event for event in events if event[0] != '#'] == [(tag, {}), f'/{tag}', ('p', {}), '/p']

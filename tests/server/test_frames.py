@@ -133,28 +133,28 @@ def streams(draw: st.DrawFn, deflate: bool = False, controls: bool = True) -> by
     return out
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(streams(), PLACES)
 def test_what_keeps_the_rules(data: bytes, places: list[int]) -> None:
     pieces = cut(data, places)
     assert ours(pieces) == ours([data]) == theirs(pieces) == protos(pieces)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(streams(deflate=True), PLACES)
 def test_what_keeps_the_rules_compressed(data: bytes, places: list[int]) -> None:
     pieces = cut(data, places)
     assert ours(pieces, deflate=True) == ours([data], deflate=True) == theirs(pieces, deflate=True)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(streams(deflate=True, controls=False), PLACES)
 def test_wsproto_compressed(data: bytes, places: list[int]) -> None:
     "wsproto takes what follows a ping between two fragments for uncompressed, so without pings."
     assert ours(cut(data, places), deflate=True) == protos([data], deflate=True)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(streams(), PLACES, st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), min_size=1, max_size=3))
 def test_what_breaks_them(data: bytes, places: list[int], errors: list[tuple[int, int]]) -> None:
     "A few bytes are wrong: both decoders see the same events and give the same verdict."
@@ -164,7 +164,7 @@ def test_what_breaks_them(data: bytes, places: list[int], errors: list[tuple[int
     agree(ours(cut(bytes(broken), places)), theirs([bytes(broken)]))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=60), PLACES, st.booleans())
 def test_random_bytes(data: bytes, places: list[int], deflate: bool) -> None:
     found = ours(cut(data, places), deflate)
@@ -207,7 +207,7 @@ def client(deflate: bool = False) -> WebSocketsProtocol:
     return protocol
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.one_of(st.text(max_size=200), st.binary(max_size=200)), st.sampled_from([0, 125, 126, 65535, 65536, 70000]))
 def test_what_we_send_is_understood(message: str | bytes, more: int) -> None:
     message = message + 'x' * more if isinstance(message, str) else message + bytes(more)

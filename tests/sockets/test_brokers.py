@@ -142,6 +142,16 @@ def test_what_is_awaited_has_its_place(make: Make) -> None:
     with_brokers(make, test)
 
 
+def test_the_newest_position_is_known(make: Make) -> None:
+    async def test(one: Broker, two: Broker) -> None:
+        ear = await Ear().subscribed(one)
+        for n in range(3): await two.publish('tea', str(n), n < 2, 0)
+        assert await one.newest('tea') == (ear.begins[0][0], 2)
+        await ear.has(3)
+        assert await two.newest('tea') == ear.heard[-1][0][1:3]
+    with_brokers(make, test)
+
+
 def test_what_is_not_kept_is_heard_in_order_and_then_gone(make: Make) -> None:
     async def test(one: Broker, two: Broker) -> None:
         ear = await Ear().subscribed(two)

@@ -5,12 +5,14 @@ import asyncio
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from bound import BOUND
 from live import Live, live
 from logs import ExpectLog
+from processes import asgi_server
 
 from nbws.app import App
 from nbws.sockets.dispatch import ASK, STOP, TOLD
@@ -268,3 +270,37 @@ def test_a_socket_that_has_just_opened_has_nothing_to_stop() -> None:
                 await ws.send('{"q": "next"}')
                 assert await ws.receive() == 'next 0'
     asyncio.run(run())
+
+
+ELSEWHERE = """
+import asyncio
+from nbws import App
+app = App()
+
+@app.get('/')
+def home(): return 'here'
+
+@app.ws('/tokens')
+async def tokens(q: str):
+    for n in range(100_000):
+        yield f'{q} {n}'
+        await asyncio.sleep(.005)
+
+@app.ws('/waits', stoppable=True)
+async def waits(q: str, send):
+    await send(f'{q} 0')
+    if q == 'long': await asyncio.sleep(1000)
+"""
+
+
+@pytest.mark.parametrize('name', ['uvicorn', 'hypercorn', 'granian'])
+def test_under_other_servers(tmp_path: Path, name: str) -> None:
+    (tmp_path/'elsewhere.py').write_text(ELSEWHERE)
+    with asgi_server(name, 'elsewhere:app', tmp_path) as process:
+        for path in '/tokens', '/waits':
+            with process.ws(path) as ws:
+                ws.send('{"q": "long"}')
+                assert ws.recv(BOUND) == 'long 0'
+                ws.send(STOP)
+                goes_on(ws)
+        assert 'Traceback' not in process.output, process.output

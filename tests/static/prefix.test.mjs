@@ -60,6 +60,25 @@ test('sockets, XMLHttpRequest, beacons and the history', () => {
   assert.deepEqual([...new window.History().replaceState(null, '')], [null, ''])
 })
 
+test('a script that comes into the page later asks at the right place at once', () => {
+  class Script {
+    set src(url) { this.set = url }
+    get src() { return this.set }
+    setAttribute(name, value) { this.given = [name, value] }
+  }
+  behind({ HTMLScriptElement: Script })
+  const script = new Script()
+  script.src = '/x.js'
+  assert.equal(script.src, PREFIX + '/x.js')
+  script.setAttribute('SRC', '/y.js')
+  assert.deepEqual(script.given, ['SRC', PREFIX + '/y.js'])
+  script.setAttribute('type', '/module')
+  assert.deepEqual(script.given, ['type', '/module'])
+  const trusted = { toString: () => '/z.js' } // A TrustedScriptURL stays what it is
+  script.src = trusted
+  assert.equal(script.src, trusted)
+})
+
 test('what comes into the page later', () => {
   const page = behind()
   const element = (name, attributes, text = '') => ({
