@@ -46,7 +46,8 @@ def test_a_worker_is_killed_while_pages_talk(
     run_script: Callable[..., Script], new_context: Callable[..., BrowserContext], tmp_path: Path
 ) -> None:
     (tmp_path / "chat.py").write_text(APP)
-    script = run_script("nbws", "run", "chat.py", "--workers", "2", cwd=tmp_path, stderr_may="ended by itself", bound=60)
+    arguments = "run", "chat.py", "--workers", "2"
+    script = run_script("nbws", *arguments, cwd=tmp_path, stderr_may="ended by itself", bound=60)
     pages: dict[int, Page] = {}
     for _ in range(20):
         page = new_context().new_page()
@@ -57,13 +58,12 @@ def test_a_worker_is_killed_while_pages_talk(
         if len(pages) == 2:
             break
     (victim, one), (_, two) = pages.items()
-    said = []
-    for n in range(3):
-        for page in one, two:
-            said.append(f"message {len(said)}")
-            say(page, said[-1])
-            for each in one, two:
-                expect(each.locator("#talk li").last).to_have_text(said[-1])
+    said: list[str] = []
+    for page in (one, two) * 3:
+        said.append(f"message {len(said)}")
+        say(page, said[-1])
+        for each in one, two:
+            expect(each.locator("#talk li").last).to_have_text(said[-1])
     os.kill(victim, signal.SIGKILL)
     for _ in range(10):
         said.append(f"message {len(said)}")
