@@ -37,7 +37,8 @@ def test_both_say_the_same(seed: int) -> None:
 
 
 def test_one_runs_and_says_so() -> None:
-    assert engine() == ('Rendering is compiled.' if not WHY else f'Rendering runs in Python: {WHY}.')
+    says = f'Rendering and frames run in Python: {WHY}.' if WHY else 'Rendering and frames are compiled.'
+    assert engine() == says
 
 
 def test_other_source_is_not_run(monkeypatch: pytest.MonkeyPatch, expect_log) -> None:
@@ -62,4 +63,4 @@ def test_it_can_be_switched_off() -> None:
     code = 'from nbws.core.engine import engine; print(engine())'
     run = subprocess.run([sys.executable, '-c', code], env={**os.environ, 'NBWS_PURE': '1'}, capture_output=True,
                          text=True, timeout=BOUND, check=True)
-    assert run.stdout == 'Rendering runs in Python: NBWS_PURE=1.\n'
+    assert run.stdout == 'Rendering and frames run in Python: NBWS_PURE=1.\n'
