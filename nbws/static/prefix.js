@@ -172,30 +172,30 @@
   }).observe(document, { subtree: true, childList: true, attributes: true, attributeFilter: attributes })
 
   // What asks as soon as it has an address, in the page or not, and a script only once: it is mended as it is set
-  const ASKS = { Script: ['src'], Image: ['src', 'srcset'], Source: ['src', 'srcset'], Media: ['src'], Video: ['poster'],
-    Track: ['src'], IFrame: ['src'], Embed: ['src'], Object: ['data'], Link: ['href'] }
+  const ASKS = { Script: ['src'], Image: ['src', 'srcset'], Source: ['src', 'srcset'], Media: ['src'],
+    Video: ['poster'], Track: ['src'], IFrame: ['src'], Embed: ['src'], Object: ['data'], Link: ['href'] }
+  const prototypeOf = name => (window[name] || Object).prototype
   const mended = (name, url) => // A TrustedScriptURL stays what it is
     typeof url === 'string' || url instanceof URL ? (name === 'srcset' ? fixSet(String(url)) : fix(url)) : url
   for (const [kind, names] of Object.entries(ASKS)) {
-    const { prototype } = window[`HTML${kind}Element`] || {}
-    if (!prototype) continue
+    const prototype = prototypeOf(`HTML${kind}Element`), { setAttribute } = prototype
+    if (!setAttribute) continue
     for (const name of names) {
       const own = Object.getOwnPropertyDescriptor(prototype, name)
       if (own) Object.defineProperty(prototype, name, { ...own, set(url) { own.set.call(this, mended(name, url)) } })
     }
-    const { setAttribute } = prototype
     prototype.setAttribute = function (name, value) {
       const lower = String(name).toLowerCase()
       setAttribute.call(this, name, names.includes(lower) ? mended(lower, value) : value)
     }
   }
-  const { createContextualFragment } = window.Range?.prototype || {} // Scripts in it will run
+  const { createContextualFragment } = prototypeOf('Range') // Scripts in it will run
   if (createContextualFragment) Range.prototype.createContextualFragment = function (text) {
     const fragment = createContextualFragment.call(this, text)
     mendBelow(fragment)
     return fragment
   }
-  const { click } = window.HTMLElement?.prototype || {} // Of a link that need not be in the page: a download
+  const { click } = prototypeOf('HTMLElement') // Of a link that need not be in the page: a download
   if (click) HTMLElement.prototype.click = function () {
     if (this.localName === 'a') mend(this)
     click.call(this)
