@@ -326,16 +326,16 @@ def member(since: dict[str, int]) -> Any:
 
 
 def test_what_is_told_late_opens_no_connection(server: RedisProcess) -> None:
-    "The client's own connection would connect again; nobody would close it. findings/redis-connection-connects-again.sh"
+    "A lost connection would connect again, and nobody would close it: findings/redis-connection-connects-again.sh."
     async def late() -> None:
         broker = RedisBroker(server.url)
         await broker.start()
         reader = broker._reader
         lost = reader._connection
         reader._tell('UNSUBSCRIBE', 'tea')
-        reader._connection = None
-        await lost.disconnect()
-        while reader._sending: await asyncio.sleep(0)
+        reader._connection, telling = None, tuple(reader._sending)
+        await lost.disconnect(nowait=True)
+        await asyncio.gather(*telling)
         assert not lost.is_connected
         await broker.stop()
     run(late())
