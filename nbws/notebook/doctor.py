@@ -9,6 +9,7 @@ import html
 import os
 from typing import TYPE_CHECKING, Any
 
+from ..core.engine import engine
 from ..core.html import Div, Meta, Script, Style, Title, document
 from ..core.request import Request
 from ..core.response import PlainTextResponse
@@ -133,9 +134,8 @@ class Doctor:
 def doctor(app: object) -> Doctor:
     "`app.doctor()`: how this app is reached, and whether answers and sockets pass."
     served = served_as(app)
-    if served is None:
-        return Doctor(diagnosis(None))
-    if not isinstance(app, WebApp):
-        return Doctor(diagnosis(served.server))
+    lines = [*diagnosis(served.server if served else None), engine()]
+    if served is None or not isinstance(app, WebApp):
+        return Doctor(lines)
     add_doctors_routes(app)
-    return Doctor(diagnosis(served.server), Page(served, FrameOptions(f'{ASSETS}/doctor')))
+    return Doctor(lines, Page(served, FrameOptions(f'{ASSETS}/doctor')))
