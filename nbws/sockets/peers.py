@@ -57,8 +57,9 @@ class PeerLives:
     def begin(self, process: str) -> None: self._asked.add(process)
 
     def settle(self, process: str) -> None:
-        self._asked.discard(process)
-        self.known.add(process)
+        if process in self._asked: # Else the begin of it is not kept any more
+            self._asked.discard(process)
+            self.known.add(process)
 
     def unknown(self) -> list[str]:
         "Whom to ask for their state, each once."

@@ -626,6 +626,7 @@ class Rooms(MutableMapping[str, Room]):
 
     def _go_on_with(self, peers: Peers, people: People) -> None:
         "What other processes say goes on, and who hears of it is as it was here."
-        peers.listeners |= {kind: heard for kind, heard in self.peers.listeners.items() if heard is not self.people}
+        known = {'people', 'shared'} & peers.listeners.keys() # What the process knows stays
+        peers.listeners |= {kind: heard for kind, heard in self.peers.listeners.items() if kind not in known}
         people.rooms, people.told = self, self.people.told
         self.peers, self.people = peers, people
