@@ -110,7 +110,8 @@ class SharedDict(MutableMapping[Any, Any]):
     def begin(self, default: Any) -> SharedDict:
         "Be what is shared, and the default's keys where nobody has set them. Raises `NbwsError`."
         if not isinstance(default, dict):
-            raise NbwsError(f'what is shared is a dict, and not a {type(default).__name__}: app.shared({self.name!r}, {{}})')
+            kind = type(default).__name__
+            raise NbwsError(f'what is shared is a dict, not a {kind}: app.shared({self.name!r}, {{}})')
         self._values.begin(self.name, {key_of(key): text_of(value) for key, value in default.items()})
         return self
 
