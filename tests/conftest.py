@@ -77,6 +77,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 @pytest.fixture(autouse=True, scope='module')
 def _no_process_left() -> Iterator[None]:
+    gc.collect()
+    gc.freeze()  # What the module before has imported stays, too
     before = children()
     yield
     left = ends(lambda: [str(p) for p in children() - before if p.is_running()])

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tarfile
 import zipfile
 from pathlib import Path
@@ -15,12 +16,13 @@ from bound import BOUND
 from lowest import lowest
 
 ROOT = Path(__file__).resolve().parent.parent
-STATIC = {'nbws.js', 'height.js', 'merge.js', 'notebook.js', 'parts.js', 'prefix.js', 'sockets.js', 'iframes.js',
-          'display.js', 'doctor.js', 'waiting.js', 'nbws.css', 'htmx.min.js', 'ws.js', 'sse.js', 'idiomorph-ext.min.js',
-          'pico.min.css', 'surreal.js', 'css-scope-inline.js', 'transfer-encoding-chunked.js', 'fasthtml.js',
-          'around.js', 'enhance.js', 'sid.js', 'busy.js', 'toasts.js', 'toasts.css', 'head-support.min.js',
-          'preload.min.js', 'class-tools.min.js', 'loading-states.min.js', 'multi-swap.min.js', 'path-deps.min.js',
-          'remove-me.min.js', 'streams.js', 'LICENSES.txt', 'LOCK', 'chat.js', 'ui.css', 'upload.js'}
+STATIC = {'nbws.js', 'height.js', 'merge.js', 'notebook.js', 'parts.js', 'prefix.js', 'sockets.js', 'line.js',
+          'iframes.js', 'display.js', 'doctor.js', 'waiting.js', 'nbws.css', 'htmx.min.js', 'ws.js', 'sse.js',
+          'idiomorph-ext.min.js', 'pico.min.css', 'surreal.js', 'css-scope-inline.js', 'transfer-encoding-chunked.js',
+          'fasthtml.js', 'around.js', 'enhance.js', 'sid.js', 'busy.js', 'toasts.js', 'toasts.css',
+          'head-support.min.js', 'preload.min.js', 'class-tools.min.js', 'loading-states.min.js', 'multi-swap.min.js',
+          'path-deps.min.js', 'remove-me.min.js', 'streams.js', 'LICENSES.txt', 'LOCK', 'chat.js', 'ui.css',
+          'upload.js'}
 CONFIG = 'etc/jupyter/jupyter_server_config.d/nbws.json'
 
 
@@ -56,6 +58,62 @@ def wheel(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build(tree, '--wheel', PATH=str(tmp_path_factory.mktemp('empty')))
 
 
+@pytest.fixture(scope='module')
+def compiled_wheel(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    "The same on a machine with a C compiler."
+    if not (shutil.which('cc') and (Path(sysconfig.get_path('include'))/'Python.h').is_file()):
+        pytest.skip('there is no C compiler here, or no Python.h')
+    folder = tmp_path_factory.mktemp('compiled')
+    with tarfile.open(sdist) as archive: archive.extractall(folder, filter='data')
+    (tree,) = folder.iterdir()
+    return build(tree, '--wheel', NBWS_PURE='')
+
+
+def installed(wheel: Path, folder: Path) -> Path:
+    "Where pip puts it."
+    subprocess.run([sys.executable, '-m', 'pip', 'install', '-q', '--no-deps', '--no-index', '--no-compile',
+                    '--ignore-installed', '--prefix', str(folder), str(wheel)], check=True, timeout=3 * BOUND)
+    (site,) = folder.glob('**/site-packages')
+    return site
+
+
+def engine_of(site: Path, **environment: str) -> tuple[str, str]:
+    "Which engine an installed nbws runs, and what it logs."
+    code = (f'import sys; sys.path.insert(0, {str(site)!r}); from nbws.core.engine import engine; '
+            'from nbws.core.html import P, render; '
+            'assert render(P("a < b", id="x")) == \'<p id="x">a &lt; b</p>\'; print(engine())')
+    run = subprocess.run([sys.executable, '-P' if sys.version_info >= (3, 11) else '-I', '-c', code], cwd=site,
+                         env={**os.environ, 'NBWS_PURE': '', **environment}, check=True, capture_output=True,
+                         text=True, timeout=BOUND)
+    return run.stdout.strip(), run.stderr.strip()
+
+
+IN_PYTHON = 'Rendering and frames run in Python: nothing is compiled here.', ''
+
+
+def test_compiled(compiled_wheel: Path, tmp_path: Path) -> None:
+    "Compiled where it can be, unless that is not wanted, or the source is another one by now."
+    assert not compiled_wheel.name.endswith('-any.whl')
+    site = installed(compiled_wheel, tmp_path)
+    assert engine_of(site) == ('Rendering and frames are compiled.', '')
+    assert engine_of(site, NBWS_PURE='1') == ('Rendering and frames run in Python: NBWS_PURE=1.', '')
+    source = site/'nbws'/'core'/'speedups.py'
+    source.write_text(source.read_text() + '\n# Changed\n')
+    told, logged = engine_of(site)
+    assert told.startswith('Rendering and frames run in Python: it was compiled from other source')
+    assert 'it was compiled from other source' in logged
+
+
+def test_not_compiled(wheel: Path, sdist: Path, tmp_path: Path) -> None:
+    "Without a compiler the wheel is for every machine; with one that fails there is a wheel all the same."
+    assert wheel.name.endswith('-py3-none-any.whl')
+    assert engine_of(installed(wheel, tmp_path/'pure')) == IN_PYTHON
+    with tarfile.open(sdist) as archive: archive.extractall(tmp_path/'tree', filter='data')
+    (tree,) = (tmp_path/'tree').iterdir()
+    failing = build(tree, '--wheel', CC=str(shutil.which('false')), NBWS_PURE='')
+    assert engine_of(installed(failing, tmp_path/'failing')) == IN_PYTHON
+
+
 def test_wheel(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive: names = set(archive.namelist())
     assert {name.removeprefix('nbws/static/') for name in names if name.startswith('nbws/static/')} == STATIC
@@ -68,9 +126,7 @@ def test_wheel(wheel: Path) -> None:
 
 def test_installed(wheel: Path, tmp_path: Path) -> None:
     "Imported from where pip puts it, and the server's configuration beside it."
-    subprocess.run([sys.executable, '-m', 'pip', 'install', '-q', '--no-deps', '--no-index', '--no-compile',
-                    '--ignore-installed', '--prefix', str(tmp_path), str(wheel)], check=True, timeout=3 * BOUND)
-    (site,) = tmp_path.glob('**/site-packages')
+    site = installed(wheel, tmp_path)
     code = f'import sys; sys.path.insert(0, {str(site)!r}); import nbws; print(nbws.__version__, nbws.__file__)'
     run = subprocess.run([sys.executable, '-P' if sys.version_info >= (3, 11) else '-I', '-c', code], cwd=tmp_path,
                          check=True, capture_output=True, text=True, timeout=BOUND)

@@ -15,6 +15,7 @@ from operator import is_
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .data import FromVisitor
+from .engine import speedups
 
 # %% auto #0
 __all__ = ['NotStr', 'ft_hx', 'ft_html', 'Head', 'Title', 'Base', 'Link', 'Meta', 'Body', 'Article', 'Section', 'Nav', 'Aside',
@@ -33,8 +34,7 @@ __all__ = ['NotStr', 'ft_hx', 'ft_html', 'Head', 'Title', 'Base', 'Link', 'Meta'
            'HtmxResponseHeaders']
 
 # %% ../../nbs/core/06_html.ipynb #e49187bf
-def _escape(text: str) -> str:
-    return text.replace('&', '&amp;').replace('<', '&lt;').replace('>', '&gt;')
+_escape: Callable[[str], str] = speedups.escape
 
 # %% ../../nbs/core/06_html.ipynb #5bf06898
 class Safe(str):
@@ -151,48 +151,62 @@ def _text(value: Any) -> str:
     return str(to() if callable(to) else value)
 
 # %% ../../nbs/core/06_html.ipynb #f7856d17
-class _Unusual(Exception):
-    "This element's keywords have to be translated before they can be rendered."
+Unusual: type[Exception] = speedups.Unusual
 
-class _Values(dict[Any, str]):
-    "The rendered attributes of one name, by value."
-    __slots__ = ('name',)
+_VALUES: dict[str, dict[Any, str]] = {} # The rendered attributes by their HTML name, and by their value
+_KEYWORDS: dict[str, dict[Any, str]] = {} # The same by the keyword, for usual ones
+_USUAL: dict[str, str] = {} # The HTML name of usual keywords
 
-    def __init__(self, name: str) -> None: self.name = name
-
-    def __missing__(self, value: Any) -> str: # text, or True
-        if value is True and self.name == 'id':
-            raise _Unusual
-        html = _attribute(self.name, value)
-        if len(self) >= 256:
-            self.clear()
-        if value is True or len(value) <= 64:
-            self[value] = html
-        return html
+def _values(name: str) -> dict[Any, str]:
+    values = _VALUES.get(name)
+    if values is None:
+        _checked(name, name)
+        if len(_VALUES) >= 512:
+            _VALUES.clear()
+            _KEYWORDS.clear()
+        values = _VALUES[name] = {}
+    return values
 
 # %% ../../nbs/core/06_html.ipynb #9dccd96e
-class _Names(dict[str, _Values]):
-    "By the HTML name."
-    def __missing__(self, name: str) -> _Values:
-        values = _Values(_checked(name, name))
-        if len(self) >= 512:
-            self.clear()
-        self[name] = values
-        return values
+def _named_attribute(name: str, # As HTML has it
+                     value: Any) -> str:
+    "An attribute with the space before it."
+    values = _values(name)
+    if not (value.__class__ is str or value is True) or (value is True and name == 'id'):
+        return _attribute(name, value)
+    text = values.get(value)
+    if text is None:
+        text = _attribute(name, value)
+        if len(values) >= 256:
+            values.clear()
+        if value is True or len(value) <= 64:
+            values[value] = text
+    return text
 
 # %% ../../nbs/core/06_html.ipynb #c108ed58
-class _Keywords(dict[str, _Values]):
-    "By the keyword, as long as no other usual keyword has the same meaning."
-    def __missing__(self, key: str) -> _Values:
-        usual = key.isidentifier() and key == key.strip('_') and key not in _ALIASES and key not in ('class', 'for')
-        if not usual and key not in ('cls', '_for'):
-            raise _Unusual
-        if len(self) >= 512:
-            self.clear()
-        values = self[key] = _NAMES[attribute_name(key)]
-        return values
+def _usual_name(key: str) -> str:
+    "The HTML name of a keyword, as long as no other usual keyword has the same meaning. Raises `Unusual`."
+    usual = key.isidentifier() and key == key.strip('_') and key not in _ALIASES and key not in ('class', 'for')
+    if not usual and key not in ('cls', '_for'):
+        raise Unusual
+    if len(_USUAL) >= 512:
+        _USUAL.clear()
+        _KEYWORDS.clear()
+    name = _USUAL[key] = attribute_name(key)
+    return name
 
-_NAMES, _KEYWORDS = _Names(), _Keywords()
+def _keyword_attribute(key: str, value: Any) -> str:
+    "An attribute by its keyword, with the space before it. Raises `Unusual`."
+    name = _USUAL.get(key) or _usual_name(key)
+    if value is True and name == 'id':
+        raise Unusual # It asks for one
+    if value.__class__ is str or value is True:
+        if key not in _KEYWORDS:
+            _KEYWORDS[key] = _values(name)
+        return _named_attribute(name, value)
+    if isinstance(value, Iterator):
+        raise Unusual # It can be read once
+    return _attribute(name, value)
 
 # %% ../../nbs/core/06_html.ipynb #e57d4404
 class Attributes(dict[str, Any]):
@@ -396,62 +410,26 @@ _VOID = frozenset(
     'area base br col command embed hr img input keygen link meta param source track wbr !doctype'.split())
 _BAD_TAG = re.compile(r'[\s"\'<>/=\x00-\x1f\x7f]|^(?!!doctype$)[^A-Za-z]', re.IGNORECASE)
 
-class _Shapes(dict[str, tuple[str, str, str, Any]]):
-    "By tag: what opens it, the same with its bracket, what closes it, and the function for a tag with its own rules."
-    def __missing__(self, tag: str) -> tuple[str, str, str, Any]:
-        if _BAD_TAG.search(tag):
-            raise ValueError(f'{tag!r} cannot be a tag')
-        if len(self) >= 512:
-            self.clear()
-        lower = tag.lower()
-        closing = '' if lower in _VOID or not tag else f'</{tag}>'
-        shape = self[tag] = (f'<{tag}', f'<{tag}>', closing, _special(lower))
+_SHAPES: dict[str, tuple[str, str, str, Any]] = {} # By tag: what `_shape` makes
+
+def _shape(tag: str) -> tuple[str, str, str, Any]:
+    "What opens a tag, the same with its bracket, what closes it, and the function for a tag with its own rules."
+    if (shape := _SHAPES.get(tag)) is not None:
         return shape
-
-_SHAPES = _Shapes()
-
-# %% ../../nbs/core/06_html.ipynb #3668a442
-def _element_text(el: FT) -> str:
-    start, text, closing, special = _SHAPES[el.tag]
-    if special is not None:
-        return special(el)
-    attrs = el._raw
-    if attrs:
-        text = start
-        try:
-            for key, value in attrs.items():
-                if value.__class__ is str or value is True:
-                    text += _KEYWORDS[key][value]
-                elif value is not None:
-                    if isinstance(value, Iterator):
-                        raise _Unusual
-                    text += _attribute(_KEYWORDS[key].name, value)
-            text += '>'
-        except _Unusual:
-            text = _opening(el, start)
-    elif attrs is None:
-        text = _opening(el, start)
-    for child in el._children:
-        kind = child.__class__
-        if kind is str:
-            text += _escape(child) if '&' in child or '<' in child or '>' in child else child
-        elif kind is FT:
-            text += _element_text(child)
-        elif kind is Safe:
-            text += child
-        elif _lasting(child):
-            text += _any_text(child)
-        else: # to be read once, or attributes: settled first, then begun again
-            el._settle()
-            return _element_text(el)
-    return text + closing
+    if _BAD_TAG.search(tag):
+        raise ValueError(f'{tag!r} cannot be a tag')
+    if len(_SHAPES) >= 512:
+        _SHAPES.clear()
+    lower = tag.lower()
+    closing = '' if lower in _VOID or not tag else f'</{tag}>'
+    shape = _SHAPES[tag] = (f'<{tag}', f'<{tag}>', closing, _special(lower))
+    return shape
 
 # %% ../../nbs/core/06_html.ipynb #4c5ad1ff
 def _opening(el: FT, start: str) -> str:
     if not _ROUTED.keys().isdisjoint(el.attrs): # Put in by their short names
         el.attrs = {_ROUTED.get(k, k): _routed(v) if k in _ROUTED else v for k, v in el.attrs.items()}
-    return start + ''.join([_NAMES[k][v] if v.__class__ is str or v is True else _attribute(_NAMES[k].name, v)
-                            for k, v in el.attrs.items()]) + '>'
+    return start + ''.join([_named_attribute(k, v) for k, v in el.attrs.items()]) + '>'
 
 # %% ../../nbs/core/06_html.ipynb #cb879399
 _PLAIN = frozenset((int, float, bool, type(None), Safe))
@@ -464,28 +442,13 @@ def _lasting(child: Any) -> bool:
         return all(map(_lasting, child))
     return not (isinstance(child, Iterator) or _are_attributes(child))
 
-# %% ../../nbs/core/06_html.ipynb #162ebad1
-def _any_text(thing: Any) -> str:
-    kind = thing.__class__
-    if kind is str:
-        return _escape(thing)
-    if kind is FT:
-        return _element_text(thing)
-    if thing is None:
-        return ''
-    if kind is Safe:
-        return thing
-    if kind is int or kind is float or kind is bool:
-        return str(thing)
-    return ''.join(map(_any_text, thing)) if kind is list or kind is tuple else _other_text(thing)
-
 # %% ../../nbs/core/06_html.ipynb #b9dc7c5b
 def _other_text(thing: Any) -> str:
     kind = type(thing)
     if hasattr(kind, '__ft__'):
         return _any_text(thing.__ft__())
     if (el := _own(thing)) is not None:
-        return _element_text(el)
+        return element_text(el)
     if hasattr(kind, '__html__') or (kind.__name__ == 'NotStr' and kind.__module__.startswith('fastcore.')):
         return str(thing.__html__() if hasattr(kind, '__html__') else thing)
     if isinstance(thing, (str, bytes, dict)):
@@ -501,6 +464,10 @@ def _other_text(thing: Any) -> str:
     return f'<pre>{text}</pre>' if '\n' in text and kind.__module__ != 'builtins' else text
 
 OTHERS: list[Callable[[Any], str | None]] = [] # Make HTML of other objects, or None; asked in turn
+
+_RENDERER = speedups.Renderer(FT, Safe, _SHAPES, _KEYWORDS, _shape, _keyword_attribute, _opening, _lasting, _other_text)
+element_text: Callable[[Any], str] = _RENDERER.element_text
+_any_text: Callable[[Any], str] = _RENDERER.any_text
 
 # %% ../../nbs/core/06_html.ipynb #a6b3ccc9
 def replaced(thing: Any, # An element, a tuple or a list of them, or anything else
@@ -546,7 +513,7 @@ def _own(thing: Any) -> FT | None:
 def _fragment(el: FT) -> str: return render(*el.children)
 
 def _preformatted(el: FT) -> str:
-    start, _, closing, _ = _SHAPES[el.tag]
+    start, _, closing, _ = _shape(el.tag)
     text = render(*el.children)
     return _opening(el, start) + ('\n' if text[:1] == '\n' else '') + text + closing
 
@@ -554,7 +521,7 @@ def _preformatted(el: FT) -> str:
 _END = re.compile(r'</(?=script|style)', re.IGNORECASE)
 
 def _raw_text(el: FT) -> str:
-    start, _, closing, _ = _SHAPES[el.tag]
+    start, _, closing, _ = _shape(el.tag)
     text = ''
     for child in _flat(el.children):
         text += str(child.__html__()) if hasattr(type(child), '__html__') else _text(child)
@@ -573,7 +540,7 @@ def render(*things: Any, # Elements, text, or anything that can be a child
            ) -> str:
     "The HTML of `things`, one after the other; text among them is escaped. Raises `ValueError` for an impossible name."
     if len(things) == 1 and things[0].__class__ is FT:
-        return _element_text(things[0])
+        return element_text(things[0])
     return ''.join(map(_any_text, things))
 
 # %% ../../nbs/core/06_html.ipynb #2f192d56
@@ -594,7 +561,7 @@ def _lines(things: Iterable[Any], space: str) -> Iterator[str]:
         if el is None or not el.children or not all(getattr(c, 'tag', None) in _BLOCKS for c in el.children):
             yield space + render(thing)
         else:
-            start, _, closing, _ = _SHAPES[el.tag]
+            start, _, closing, _ = _shape(el.tag)
             yield space + _opening(el, start)
             yield from _lines(el.children, space + '  ')
             yield space + closing
@@ -1096,7 +1063,7 @@ def document(content: Any, # What a handler returned
         body.append(ftrs)
     html = ft('html', **htmlkw) if htmlkw else None
     start = _opening(html, '<html') if html else '<html>'
-    tail = _element_text(Body(*body, **bodykw) if bodykw else Body(*body))
+    tail = element_text(Body(*body, **bodykw) if bodykw else Body(*body))
     return ''.join([DOCTYPE, start, '<head>', *map(_any_text, head), _any_text(hdrs), '</head>', tail, '</html>'])
 
 # %% ../../nbs/core/06_html.ipynb #a21ac3bd

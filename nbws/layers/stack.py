@@ -15,6 +15,8 @@ from .gate import Gate, NotebookGate
 from .prefix import RootPath, root_path_of
 from .relocation import PrefixScript, Relocation
 from .visitors import Visitors
+from ..lines.http import PATH as LINE
+from ..lines.http import HttpLines
 
 # %% auto #0
 __all__ = []
@@ -39,12 +41,14 @@ class Stack:
     "The layers of a transport, as one. On the server's loop."
     def __init__(self, layers: Iterable[Layer], # The outermost first
                  own: Iterable[Layer] = (), # For requests below `OWN`; inside of all others, and without `leave`
+                 lines: HttpLines | None = None, # Sockets of pages behind a proxy that passes no upgrades
                  ) -> None:
         layers = list(layers)
         self._leave = leaving(layers) # What an app's answer goes through
         self._enters = [(layer.enter, leaving(layers[:n])) for n, layer in enumerate(layers)
                         if type(layer).enter is not Layer.enter]
         self._own = [layer.enter for layer in own]
+        self._lines = lines
 
     async def answer(self, app: Application, request: Request) -> Response:
         "What an app answers to a request through the layers, or a layer in its place. Raises what `app.http` does."
@@ -56,14 +60,22 @@ class Stack:
             for enter in self._own:
                 if (response := enter(request)) is not None:
                     return self._leave(request, response)
+            if self._lines and request.path == LINE:
+                return self._leave(request, await self._lines.answer(app, request))
         return self._leave(request, await app.http(request))
+
+    def stop(self) -> None:
+        "The transport stops: sockets that it does not know itself are closed with 1012. Again is harmless."
+        if self._lines:
+            self._lines.stop()
 
 # %% ../../nbs/layers/10_stack.ipynb #b27d82e5
 def usual_layers(gate: Gate, # The outermost layer
                  root_path: str = '', # The prefix under which a proxy publishes the server
+                 lines: HttpLines | None = None, # Of a server that has sockets
                  ) -> Stack:
     "The layers that every transport has. Raises `NbwsError` where `root_path` is no path."
     prefix = root_path_of(root_path)
     placed = [RootPath(prefix)] if prefix else []
     jupyter = isinstance(gate, NotebookGate) # Pages share the browser's connections with Jupyter
-    return Stack([gate, *placed, Relocation(jupyter)], [Visitors(), PrefixScript(), EventStreams()])
+    return Stack([gate, *placed, Relocation(jupyter)], [Visitors(), PrefixScript(), EventStreams()], lines)

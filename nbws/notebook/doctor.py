@@ -9,6 +9,7 @@ import html
 import os
 from typing import TYPE_CHECKING, Any
 
+from ..core.engine import engine
 from ..core.html import Div, Meta, Script, Style, Title, document
 from ..core.request import Request
 from ..core.response import PlainTextResponse
@@ -44,7 +45,8 @@ def _of_jupyter(exposure: Exposure) -> list[str]:
     if exposure.why:
         return [exposure.why]
     if in_colab():
-        return ["This is Colab: pages come through Colab's own proxy, which passes no WebSockets on."]
+        return ["This is Colab: pages come through Colab's own proxy. It passes no upgrades on, so "
+                'sockets go by requests.']
     if jupyter_base():
         return ['The Jupyter server can forward to this kernel, but did not when serving began. '
                 'Call stop(), then serve() again.']
@@ -133,13 +135,11 @@ class Doctor:
 def doctor(app: object) -> Doctor:
     "`app.doctor()`: how this app is reached, and whether answers and sockets pass."
     served = served_as(app)
-    if served is None:
-        return Doctor(diagnosis(None))
-    if not isinstance(app, WebApp):
-        return Doctor(diagnosis(served.server))
+    lines = [*diagnosis(served.server if served else None), engine()]
+    if served is None or not isinstance(app, WebApp):
+        return Doctor(lines)
     add_doctors_routes(app)
-    lines = [*diagnosis(served.server), *_of_rooms(app)]
-    return Doctor(lines, Page(served, FrameOptions(f'{ASSETS}/doctor')))
+    return Doctor([*lines, *_of_rooms(app)], Page(served, FrameOptions(f'{ASSETS}/doctor')))
 
 def _of_rooms(app: WebApp) -> list[str]:
     "With whom rooms are shared, and whether that works. It is asked on the server's loop, so not from there."

@@ -30,6 +30,7 @@ from ..layers.gate import Gate
 from ..layers.origins import is_loopback
 from ..layers.proxies import Proxies
 from ..layers.stack import usual_layers
+from ..lines.http import HttpLines
 from .balance import PAUSE, Balance
 from .binding import ListeningSockets
 from .connections import ENDING, ConnectionTable
@@ -263,7 +264,6 @@ class Server:
         self.listening = ListeningSockets(host, port, unix_socket, backlog, sockets or (), also)
         self._own_gate = gate is None # Made when it is known where we listen
         self.gate.proxies = trusted_proxies(forwarded_allow_ips, '' if self.gate.direct else '127.0.0.1')
-        self.layers = usual_layers(self.gate, root_path)
         self.ssl, self.limits = ssl, limits or Limits()
         self.sockets_enabled, self.context_takeover = websockets, context_takeover
         self.uvloop = uvloop
@@ -274,6 +274,8 @@ class Server:
         self.buffer = memoryview(bytearray(2**18))
         self.table = ConnectionTable(self.limits.max_connections)
         self.quota = InboxQuota(self.limits.max_waiting, self.limits.max_waiting_total)
+        self.layers = usual_layers(self.gate, root_path,
+                                   HttpLines(self.quota, self.limits.max_message) if websockets else None)
         self.date = formatdate(usegmt=True)
         self.running = self.stopping = self._foreground = False
         self.first = FIRST # Seconds that a new connection has for its first request when the server stops
@@ -401,6 +403,7 @@ class Server:
         if self.balance:
             self.balance.ends()
         self.unbind()
+        self.layers.stop()
         hint = '; Ctrl-C (or SIGTERM) again ends it now' if self._foreground else ''
         await self.table.end(self.limits.shutdown_timeout if timeout is None else timeout, lambda: self.first, hint)
         await self.workers.drain(ENDING) # The last `disconn` handlers

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from ..core.encoding import encodable, to_json
 from ..core.errors import NbwsError
-from ..core.html import FT, is_element, render
+from ..core.html import FT, element_text, is_element, render
 from ..core.messages import CloseCode, Payload
 from ..core.protocols import Conn
 from ..display.shown import can_show
@@ -39,7 +39,7 @@ def to_payload(content: Any, # What a handler returned, yielded or sent
     "The text or the bytes to send, or None where there is nothing to send."
     kind = content.__class__
     if kind is FT:
-        return render(content)
+        return element_text(content)
     if kind is str:
         return content or None
     if isinstance(content, Payload):

@@ -545,6 +545,8 @@ class RoomReader:
             task.add_done_callback(self._sending.discard)
 
     async def _send(self, connection: Any, command: str, name: str) -> None:
+        if connection is not self._connection or not connection.is_connected:
+            return # Told to send, it would connect again by itself, and nobody would close it
         with suppress(Exception): # The connection is lost: the next one begins with all rooms
             await connection.send_command(command, name, check_health=False)
 

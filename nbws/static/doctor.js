@@ -21,11 +21,19 @@
     } catch { return 'no answer. Jupyter, or the network in between, is away.' }
   }
 
+  const isColab = /googleusercontent|colab/.test(location.hostname)
+  const NGINX = '(nginx: proxy_http_version 1.1, and the headers Upgrade and Connection)'
+  const byRequests = () => { // What was taken in place of a socket that cannot be, and why
+    const way = ', by requests (' + (nbwsLine.streams ? 'a stream' : 'long polls') + '). '
+    if (hostSeen && hostSeen !== location.host)
+      return way + `A proxy changes the Host field, so upgrades look like another site's: the app sees ${hostSeen}.`
+    return way + (isColab ? 'Colab passes no upgrades on.' : 'A proxy between this browser and the app passes no '
+      + 'upgrades on. With them it would be faster ' + NGINX + '.')
+  }
   const refused = () => {
-    if (!hostSeen || hostSeen === location.host) return /googleusercontent|colab/.test(location.hostname)
+    if (!hostSeen || hostSeen === location.host) return isColab
       ? 'blocked. Colab passes no sockets on. Pages with htmx and fetch() work.'
-      : 'blocked. If HTTP answers, a proxy between this browser and Jupyter does not pass upgrades on '
-        + '(nginx: proxy_http_version 1.1, and the headers Upgrade and Connection).'
+      : 'blocked. If HTTP answers, a proxy between this browser and Jupyter does not pass upgrades on ' + NGINX + '.'
     const allow = jupyter ? `c.ServerApp.allow_origin = '${location.origin}' in Jupyter's configuration.`
       : `App(allowed_origins=['${location.origin}']).`
     return 'refused. A proxy between this browser and the app changes the Host field: the app '
@@ -34,7 +42,7 @@
   }
   const askBySocket = () => new Promise(done => {
     const start = performance.now(), socket = new WebSocket('ws://' + location.host + '/_nbws/echo')
-    const late = setTimeout(done, 5000, 'no answer within 5 s. If HTTP answers, a proxy between this browser and '
+    const late = setTimeout(done, 15000, 'no answer within 15 s. If HTTP answers, a proxy between this browser and '
       + 'Jupyter holds sockets back: it has to pass upgrades on, without buffering.')
     const end = text => {
       clearTimeout(late)
@@ -42,7 +50,8 @@
     }
     socket.onopen = () => socket.send('ping')
     socket.onmessage = () => {
-      end('answers, ' + since(start))
+      const carried = window.nbwsSockets && nbwsSockets.carried.has(socket)
+      end('answers, ' + since(start) + (carried ? byRequests() : ''))
       socket.close()
     }
     socket.onerror = () => end(refused())

@@ -78,7 +78,7 @@
     socket.addEventListener('open', () => { opened = true })
     socket.addEventListener('close', e => {
       watched.delete(socket)
-      if (e.isTrusted && !isOrdinary(e.code, opened))
+      if (!nbwsSockets.givenUp.has(e) && !isOrdinary(e.code, opened))
         notice('socket', { path: local(socket.url), opened, code: e.code, reason: e.reason })
       if (nbwsSockets.LOSSES.includes(e.code) && !htmxs.has(socket)) nbws.lost.push(socket)
     })

@@ -10,7 +10,7 @@
   }
   const PART = '[data-nbws-part]'
   const QUIET = 20000, PATIENCE = 10000 // Milliseconds: without a word, and for an answer
-  const Native = (window.nbwsSockets || {}).Native || window.WebSocket
+  const native = () => (window.nbwsSockets || {}).Native || window.WebSocket
   const lines = new Map() // By app
   const tokenOf = element => element.getAttribute('data-nbws-part')
   const inputsOf = element => JSON.parse(element.getAttribute('data-nbws-inputs') || '{}')
@@ -92,7 +92,7 @@
   const makeLine = folder => {
     const shown = new Map() // By key: { ref, elements, inputs, number, html, digest, drawing, painted, told... }
     const byRef = new Map()
-    let socket = null, tries = 0, refs = 0, heard = 0, timer = 0
+    let socket = null, tries = 0, refs = 0, heard = 0, timer = 0, opened = false
     const say = message => {
       if (!socket || socket.readyState !== 1) return false
       socket.send(JSON.stringify(message))
@@ -100,20 +100,19 @@
     }
     const show = part => {
       const [element] = part.elements
+      const versions = new Set(part.elements.map(e => e.getAttribute('data-nbws-version') || ''))
       const values = valuesFor(part.inputs)
       part.waiting = 0
       part.digest = ''
       part.told = JSON.stringify(values)
       say({
         show: part.ref, part: tokenOf(element), values,
-        version: element.getAttribute('data-nbws-version') || '',
+        version: versions.size === 1 ? [...versions][0] : '', // One of them may be older: all are to be the newest
       })
     }
-    const paint = async part => {
+    const paint = async part => { // One after the other: the scripts of the one before may take their time to load
       const { html, version, waiting } = part
-      part.waiting = 0
-      part.drawing = false
-      part.painted = true
+      Object.assign(part, { waiting: 0, drawing: false, painting: true, painted: true })
       requestAnimationFrame(() => { part.painted = false })
       try {
         for (const element of part.elements) {
@@ -121,14 +120,16 @@
           element.setAttribute('data-nbws-version', version)
         }
       } finally {
+        part.painting = false
         for (let n = 0; n < waiting; n++) say({ shown: part.ref })
+        if (part.drawing) next(part)
       }
     }
+    const next = part => part.painted ? requestAnimationFrame(() => paint(part)) : paint(part)
     const draw = part => { // Once a frame, and only while it is seen: until then nothing more is sent
       if (part.drawing) return
       part.drawing = true
-      if (part.painted) requestAnimationFrame(() => paint(part))
-      else paint(part)
+      if (!part.painting) next(part)
     }
     const receive = text => {
       heard = Date.now()
@@ -158,9 +159,10 @@
     const open = () => {
       timer = 0
       if (socket || !shown.size) return
-      const mine = socket = new Native(`${folder.replace(/^http/, 'ws')}parts?page=${encodeURIComponent(page())}`)
+      const mine = socket = new (native())(`${folder.replace(/^http/, 'ws')}parts?page=${encodeURIComponent(page())}`)
       mine.onopen = () => {
         tries = 0
+        opened = true
         heard = Date.now()
         for (const part of shown.values()) show(part)
       }
@@ -170,6 +172,7 @@
     const lost = mine => {
       if (socket !== mine) return
       socket = null
+      if (!opened && !window.nbwsSockets) load(base + 'sockets.js') // Which knows a way where no upgrades pass
       again()
     }
     const again = () => {

@@ -11,7 +11,7 @@
   const PATIENCE = 2000 // That it waits for an answer, to what it sent or asked
   const NEVER = 2 ** 31 - 1
   const LOSSES = [1001, 1006, 1011, 1012, 1013, 1014] // Codes with which nobody means a page to stay away
-  const Native = window.WebSocket
+  const Raw = window.WebSocket
   const states = new Map() // Of the sockets that are opening or open
   const htmxs = new WeakSet() // Those of the htmx extension on our own server
   const plain = new Set() // Addresses where somebody else answers, who does not know the subprotocol
@@ -33,6 +33,81 @@
   const isOurs = url => {
     try { return new URL(url, location.href).host === new URL(base).host } catch { return false }
   }
+
+  // Some proxies pass requests on and no upgrades. When a socket cannot be opened and none has been yet, the page asks
+  // whether upgrades pass at all. If not, its sockets go by requests (line.js), and its code does not notice.
+  let upgrades = null // Whether they pass; null: nobody knows
+  const carried = new WeakSet() // Sockets that go by requests
+  const load = name => new Promise((ok, no) => {
+    document.head.append(Object.assign(document.createElement('script'), {
+      src: base + '/_nbws/' + name, onload: ok, onerror: no,
+    }))
+  })
+  const tryUpgrade = () => new Promise(done => {
+    const socket = new Raw(base.replace(/^http/, 'ws') + '/_nbws/line'), late = setTimeout(done, PATIENCE, false)
+    const end = passes => {
+      clearTimeout(late)
+      done(passes)
+    }
+    socket.addEventListener('open', () => end(true))
+    socket.addEventListener('close', () => end(false))
+  })
+  const findOut = async () => {
+    if (upgrades !== null || !await reachable()) return
+    if (await tryUpgrade()) upgrades = true
+    else if (upgrades === null && await reachable()) { // It is not the server that has gone meanwhile
+      await load('line.js')
+      if (upgrades === null) upgrades = false // No other socket has been opened
+    }
+  }
+  let finding = null
+  const upgradesPass = async () => {
+    finding ||= findOut().catch(() => {}).finally(() => { finding = null })
+    await finding
+    return upgrades !== false
+  }
+  const attempt = (socket, args) => {
+    let carrier = null, left = false // The page has closed it
+    const carry = () => {
+      carried.add(socket)
+      carrier = window.nbwsLine.carry(socket, ...args)
+    }
+    const failed = async ({ code, reason, wasClean }) => {
+      Object.defineProperty(socket, 'readyState', { value: 0, configurable: true }) // Still connecting
+      if (!await upgradesPass() && !left) {
+        carry()
+        return
+      }
+      delete socket.readyState
+      socket.dispatchEvent(new Event('error'))
+      socket.dispatchEvent(new CloseEvent('close', { code, reason, wasClean }))
+    }
+    socket.send = data => carrier ? carrier.send(data) : Raw.prototype.send.call(socket, data)
+    socket.close = (...how) => {
+      if (carrier) {
+        carrier.close(...how)
+        return
+      }
+      left = true
+      Raw.prototype.close.apply(socket, how)
+    }
+    const hold = e => {
+      if (!e.isTrusted || (!carrier && (left || upgrades))) return
+      e.stopImmediatePropagation()
+      if (!carrier && e.type === 'close') failed(e)
+    }
+    socket.addEventListener('open', e => { if (e.isTrusted) upgrades = true })
+    socket.addEventListener('error', hold)
+    socket.addEventListener('close', hold)
+    if (upgrades !== false) return
+    Raw.prototype.close.call(socket)
+    carry()
+  }
+  const Native = new Proxy(Raw, { construct(target, args, self) {
+    const socket = Reflect.construct(target, args, self)
+    if (!upgrades && isOurs(args[0])) attempt(socket, args)
+    return socket
+  } })
   let making = false // The htmx extension is making one
   window.WebSocket = new Proxy(Native, { construct(target, args, self) {
     const [url, protocols] = args
@@ -60,9 +135,10 @@
     seen.push(entry)
     if (seen.length > 100) seen.shift()
     Object.defineProperty(socket, 'url', { value: socket.url.replace(/[?&]nbws-since=.*/, '') })
+    const close = socket.close.bind(socket)
     socket.close = (...how) => {
       if (seen.includes(entry)) seen.splice(seen.indexOf(entry), 1)
-      Native.prototype.close.apply(socket, how)
+      close(...how)
     }
     socket.addEventListener('message', e => {
       if (e.data === '\x1egap') {
@@ -104,9 +180,10 @@
       over: false, // The page has been told that it is closed
     }
     states.set(socket, state)
+    const send = socket.send.bind(socket)
     socket.send = data => {
       if (!state.sent) state.sent = Date.now()
-      Native.prototype.send.call(socket, data)
+      send(data)
     }
     const hear = () => Object.assign(state, { heard: Date.now(), sent: 0, asked: 0 })
     socket.addEventListener('open', () => {
@@ -146,11 +223,11 @@
     const state = states.get(socket)
     if (!state || !state.alive || state.paused || socket.readyState !== 1 || state.asked) return
     state.asked = Date.now() - PATIENCE + patience
-    Native.prototype.send.call(socket, 'nbws ping')
+    Raw.prototype.send.call(socket, 'nbws ping')
   }
   const doubt = async socket => {
     const state = states.get(socket)
-    if (!state || state.doubted) return
+    if (!state || state.doubted || carried.has(socket)) return // A line has bounds of its own
     const { heard } = state
     const silent = () => state.heard === heard && !state.over && !state.paused && socket.readyState < 2
     state.doubted = true
@@ -160,10 +237,14 @@
     }
     state.doubted = false
   }
+  const givenUp = new WeakSet() // Close events that no other end has caused
   const giveUp = (socket, state) => {
+    Raw.prototype.close.call(socket) // The browser waits for an answer to that, perhaps for a minute
+    if (!state.opened && upgrades === null) return // It has failed: see `attempt`
     state.over = true
-    Native.prototype.close.call(socket) // The browser waits for an answer to that, perhaps for a minute
-    socket.dispatchEvent(new CloseEvent('close', { code: 1006, reason: 'no answer' }))
+    const end = new CloseEvent('close', { code: 1006, reason: 'no answer' })
+    givenUp.add(end)
+    socket.dispatchEvent(end)
     for (const other of states.keys()) ask(other, 1000)
   }
   let looked = Date.now()
@@ -290,5 +371,7 @@
   if (document.readyState === 'loading') document.addEventListener('DOMContentLoaded', adopt); else adopt()
 
   // For `prefix.js`, whose event streams come over sockets, and for `nbws.js`
-  window.nbwsSockets = { Native, Socket: window.WebSocket, htmxs, LOSSES, reachable, ask, doubt, wake }
+  window.nbwsSockets = {
+    Native, Socket: window.WebSocket, htmxs, carried, givenUp, LOSSES, reachable, ask, doubt, wake,
+  }
 })()

@@ -20,6 +20,7 @@ from ..core.request import ALIVE, Request
 from ..core.response import PlainTextResponse, Response
 from ..layers.gate import Gate
 from ..layers.stack import Stack, usual_layers
+from ..lines.http import HttpLines
 from ..sockets.alive import stays_alive
 from ..sockets.inbox import InboxQuota
 from ..sockets.workers import Workers, is_ending
@@ -163,8 +164,12 @@ _QUOTAS: WeakKeyDictionary[Any, InboxQuota] = WeakKeyDictionary() # Of what may 
 Ask = Callable[[Request], Awaitable[Response]]
 
 def _ask(app: Application) -> Ask:
-    layers = _LAYERS.get(app) or _LAYERS.setdefault(app, usual_layers(Gate(any_host=True)))
+    layers = _LAYERS.get(app)
+    if layers is None:
+        layers = _LAYERS[app] = usual_layers(Gate(any_host=True), lines=HttpLines(_quota(app)))
     return partial(layers.answer, app)
+
+def _quota(app: Application) -> InboxQuota: return _QUOTAS.setdefault(app, InboxQuota())
 
 # %% ../../nbs/transports/02_asgi.ipynb #284ccc90
 async def answer_request(ask: Ask, # What answers it
@@ -228,6 +233,8 @@ async def _lifespan(app: Application, receive: Receive, send: Send) -> None:
         return await send({'type': 'lifespan.startup.failed', 'message': ''.join(users_traceback(e))})
     await send({'type': 'lifespan.startup.complete'})
     await receive()
+    if layers := _LAYERS.get(app):
+        layers.stop()
     ended = {'type': 'lifespan.shutdown.complete'}
     try:
         await app.shutdown()
@@ -282,4 +289,4 @@ async def asgi(app: Application, # An app of ours
     request = to_request(scope)
     if scope['type'] == 'http':
         return await answer_request(_ask(app), request, receive, send)
-    await answer_socket(_ask(app), request, scope, receive, send, _QUOTAS.setdefault(app, InboxQuota()))
+    await answer_socket(_ask(app), request, scope, receive, send, _quota(app))

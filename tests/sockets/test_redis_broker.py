@@ -323,3 +323,19 @@ def member(since: dict[str, int]) -> Any:
     ws.handshake.since, ws.conn = since, Wire()
     ws.outbox.attach(ws.conn)
     return ws
+
+
+def test_what_is_told_late_opens_no_connection(server: RedisProcess) -> None:
+    "A lost connection would connect again, and nobody would close it: findings/redis-connection-connects-again.sh."
+    async def late() -> None:
+        broker = RedisBroker(server.url)
+        await broker.start()
+        reader = broker._reader
+        lost = reader._connection
+        reader._tell('UNSUBSCRIBE', 'tea')
+        reader._connection, telling = None, tuple(reader._sending)
+        await lost.disconnect(nowait=True)
+        await asyncio.gather(*telling)
+        assert not lost.is_connected
+        await broker.stop()
+    run(late())

@@ -12,8 +12,8 @@ const examine = async ({ url = URL_OF_PAGE, fetch = pong, socket = () => {}, jup
   Object.assign(page.found, { '#http': [http], '#socket': [ws], 'script[type="application/json"]': [facts] })
   page.run('doctor.js')
   await page.pass(0)
-  socket(page.sockets[0])
-  await page.pass(5000)
+  socket(page.sockets[0], page)
+  await page.pass(15_000)
   return { page, http: http.textContent, socket: ws.textContent }
 }
 const pong = () => answer(200, { text: 'pong', headers: { 'x-nbws-host': 'app.example' } })
@@ -40,13 +40,29 @@ for (const [name, fetch, text] of [
   test('an answer: ' + name, async () => assert.match((await examine({ fetch })).http, text))
 
 test('a socket that is held back', async () => {
-  assert.match((await examine({})).socket, /^WebSocket: no answer within 5 s/)
+  assert.match((await examine({})).socket, /^WebSocket: no answer within 15 s/)
 })
 
 test('a socket that is blocked', async () => {
   assert.match((await examine({ socket: fails })).socket, /^WebSocket: blocked. If HTTP answers, a proxy/)
   const colab = 'https://5001-x.googleusercontent.com/_nbws/doctor', fetch = () => answer(200, { text: 'pong' })
   assert.match((await examine({ url: colab, fetch, socket: fails })).socket, /^WebSocket: blocked. Colab passes no/)
+})
+
+test('a socket that goes by requests', async () => {
+  const taken = async (options, streams) => {
+    const { socket } = await examine({ ...options, socket(ws, { window }) {
+      Object.assign(window, { nbwsSockets: { carried: new Set([ws]) }, nbwsLine: { streams } })
+      ws.opens()
+      ws.receives('ping')
+    } })
+    return socket
+  }
+  const colab = 'https://5001-x.googleusercontent.com/_nbws/doctor'
+  const seen = host => () => answer(200, { text: 'pong', headers: { 'x-nbws-host': host } })
+  assert.match(await taken({}, false), /answers, 0.0 ms, by requests \(long polls\). A proxy .*no upgrades.*nginx/)
+  assert.match(await taken({ url: colab, fetch: seen('') }, true), /by requests \(a stream\). Colab passes no upgrades/)
+  assert.match(await taken({ fetch: seen('10.0.0.7:5001') }, true), /changes the Host field.*sees 10.0.0.7:5001\.$/)
 })
 
 test('a proxy that changes the Host field', async () => {

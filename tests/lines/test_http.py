@@ -1,0 +1,376 @@
+"""Sockets by requests, over real connections: who may speak on a line, what it keeps, and what becomes of it."""
+from __future__ import annotations
+
+import asyncio
+import json
+import struct
+import threading
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import httpx
+import pytest
+from bound import BOUND, until
+from live import Live, live
+from processes import asgi_server
+from logs import ExpectLog
+
+from nbws import App
+from nbws.core.messages import WebSocketDisconnect
+from nbws.lines import sockets as line_sockets
+from nbws.lines.frames import BINARY, CLOSE, NOTHING, OPENED, PAUSE, PIECE, RESUME, TEXT, line_frame
+from nbws.server.limits import Limits
+from nbws.web.succession import adopt
+
+HEAD = 9
+
+
+class Told(NamedTuple):
+    kind: int
+    number: int
+    data: bytes
+
+
+def split(data: bytes) -> Iterator[Told]:
+    "The frames that came down."
+    at = 0
+    while at < len(data):
+        kind, number, size = struct.unpack_from('>BII', data, at)
+        yield Told(kind, number, data[at + HEAD:at + HEAD + size])
+        at += HEAD + size
+
+
+class Client:
+    "A page's end of a line, which polls."
+    def __init__(self, url: str, **headers: str) -> None:
+        self.http = httpx.Client(base_url=url, timeout=BOUND, trust_env=False, headers=headers)
+        self.sent = self.got = 0
+        self.waiting: list[Told] = []
+
+    def __enter__(self) -> Client:
+        self.name = self.post().json()['line']
+        return self
+
+    def __exit__(self, *error: object) -> None: self.http.close()
+
+    def post(self, query: str = '', body: bytes = b'', **headers: str) -> httpx.Response:
+        name = {'nbws-line': self.name} if hasattr(self, 'name') else {}
+        return self.http.post(f'/_nbws/line?{query}', content=body, headers={**name, **headers})
+
+    def open(self, number: int, path: str, protocols: str = '') -> int:
+        answer = self.post(f'open={number}&url={path}&protocols={protocols}')
+        return int(answer.json()['status']) if answer.is_success else -answer.status_code
+
+    def send(self, number: int, data: str | bytes | None = None, kind: int | None = None) -> int:
+        content = data.encode() if isinstance(data, str) else data or b''
+        if kind is None: kind = TEXT if isinstance(data, str) else BINARY
+        body = line_frame(kind, number, content)
+        status = self.post(f'up={self.sent}&down={self.got}', body).status_code
+        if status == 204: self.sent += len(body)
+        return status
+
+    def poll(self) -> list[Told]:
+        answer = self.post(f'down={self.got}')
+        assert answer.status_code == 200, answer.text
+        self.got += len(answer.content)
+        return [*split(answer.content)]
+
+    def next(self, *kinds: int) -> Told:
+        "The next frame that says something; or of these kinds."
+        while True:
+            while not self.waiting: self.waiting = [told for told in self.poll() if told.kind != NOTHING]
+            told = self.waiting.pop(0)
+            if not kinds or told.kind in kinds: return told
+
+
+def echo(**options: Any) -> App:
+    app = App(**options)
+
+    @app.get('/')
+    def home(session: Any) -> str:
+        session['name'] = 'ann'
+        return 'hello'
+
+    @app.ws('/echo')
+    async def talk(websocket: Any) -> None:
+        async for message in websocket: await websocket.send(message)
+
+    @app.ws('/who')
+    def who(msg: str, session: Any) -> str: return f'{session.get("name")} {msg}'
+
+    return app
+
+
+def held(server: Live) -> Any:
+    "The only line of a server."
+    (line,) = server.server.layers._lines._lines.values()
+    return line.line
+
+
+def test_messages_of_each_kind_and_size() -> None:
+    with live(echo(), limits=Limits(max_message=2**21)) as server, Client(server.server.url) as page:
+        assert page.open(1, '/echo') == 101
+        assert page.next() == (OPENED, 1, b'')
+        for n in range(100): assert page.send(1, str(n)) == 204
+        assert [page.next().data for _ in range(100)] == [str(n).encode() for n in range(100)]
+        large = bytes(range(256)) * 4096
+        for at in range(0, len(large), 2**18):
+            last = at + 2**18 == len(large)
+            assert page.send(1, large[at:at + 2**18], BINARY if last else PIECE) == 204
+        assert page.next(BINARY) == (BINARY, 1, large)
+        for _ in range(9): assert page.send(1, bytes(2**18), PIECE) == 204
+        assert page.next(CLOSE) == (CLOSE, 1, b'\x03\xf1' + b'a message has more than 2097152 bytes') # 1009
+        assert page.open(2, '/echo') == 101 and page.next() == (OPENED, 2, b'')
+        assert page.send(2, b'\xff', TEXT) == 204
+        assert page.next()[:2] == (CLOSE, 2)
+        assert page.open(3, '/nothing') == 404
+        assert page.open(4, '/who') == 101
+
+
+def test_nobody_else_speaks_on_a_line() -> None:
+    with live(echo()) as server, Client(server.server.url, origin=server.server.url) as page:
+        assert page.open(1, '/echo') == 101
+        page.next()
+        evil = {'origin': 'http://evil.example', 'sec-fetch-site': 'cross-site'}
+        for query in ('', 'open=2&url=/echo', 'up=0&down=0', 'down=0', 'down=0&stream=1', 'end'):
+            assert page.post(query, **evil).status_code == 403, query
+            assert page.post(query, host='rebound.example').status_code == 403, query
+        # The name alone is not enough: another browser has no such cookie, or another one
+        for cookies in ({}, {'nbws-line': 'x' * 32}):
+            with httpx.Client(base_url=server.server.url, trust_env=False, cookies=cookies) as other:
+                for query in ('open=2&url=/echo', 'up=0&down=0', 'down=0', 'end'):
+                    fields = {'nbws-line': page.name, 'origin': server.server.url}
+                    assert other.post(f'/_nbws/line?{query}', headers=fields).status_code == 404, query
+        assert page.post('down=0', **{'nbws-line': page.name[:-1]}).status_code == 404
+        assert page.http.get('/_nbws/line').status_code == 405
+        assert page.send(1, 'mine') == 204 and page.next() == (TEXT, 1, b'mine')
+
+
+def test_a_handshake_is_the_visitors() -> None:
+    "Its session, its cookies, the app's guards, and cookies that the answer sets."
+    def guard(request: Any, session: Any) -> str | None:
+        return 'no' if request.path == '/guarded' and not session.get('name') else None
+
+    app = echo(before=guard)
+
+    @app.ws('/guarded')
+    async def guarded(websocket: Any) -> None:
+        await websocket.accept(headers=[('set-cookie', 'seen=1')])
+        assert 'nbws-line' not in websocket.cookies and websocket.headers['origin'] == 'http://localhost'
+        async for message in websocket: await websocket.send(f'{message} {websocket.cookies.get("own")}')
+
+    with live(app) as server, Client(server.server.url, origin='http://localhost', host='localhost') as page:
+        assert page.open(1, '/guarded') == 200 # The guard's answer, which is no socket
+        page.http.get('/')
+        page.http.cookies.set('own', 'x')
+        assert page.open(2, '/guarded') == 101 and page.http.cookies['seen'] == '1'
+        assert page.next() == (OPENED, 2, b'')
+        page.send(2, 'hello')
+        assert page.next() == (TEXT, 2, b'hello x')
+        assert page.open(3, '/who') == 101 and page.next() == (OPENED, 3, b'')
+        page.send(3, json.dumps({'msg': 'there'}))
+        assert page.next() == (TEXT, 3, b'ann there')
+
+
+def test_a_page_that_does_not_read_holds_little() -> None:
+    "An endless sender waits; when the page reads again, nothing is missing."
+    app, sent = App(), [0]
+
+    @app.ws('/flood')
+    async def flood(websocket: Any) -> None:
+        async for _ in websocket:
+            for n in range(3000):
+                await websocket.send(n.to_bytes(4, 'big') * 512)
+                sent[0] = n + 1
+
+    with live(app) as server, Client(server.server.url) as page:
+        assert page.open(1, '/flood') == 101 and page.next() == (OPENED, 1, b'')
+        page.send(1, 'go')
+        until(lambda: sent[0] > 30)
+        conn = held(server).sockets[1]
+        for _ in range(50): server.wait(asyncio.sleep(0))
+        assert conn.buffered < 2**17 and sent[0] < 100
+        for n in range(3000):
+            frame = page.next()
+            assert frame.data == n.to_bytes(4, 'big') * 512
+            assert conn.buffered < 2**20
+
+
+def test_a_busy_handler_holds_little() -> None:
+    "The page is told to pause; one that goes on is refused, and nothing is lost or out of order."
+    app, go, seen = App(), threading.Event(), []
+
+    @app.ws('/slow')
+    def slow(data: bytes) -> None:
+        go.wait(BOUND)
+        seen.append(data[:4])
+
+    with live(app) as server, Client(server.server.url) as page:
+        assert page.open(1, '/slow') == 101 and page.next() == (OPENED, 1, b'')
+        sent, status = 0, 204
+        while status == 204 and sent < 200:
+            status = page.send(1, sent.to_bytes(4, 'big') * 2**14)
+            sent += status == 204
+        assert status == 503 and sent < 60
+        assert page.next() == (PAUSE, 1, b'')
+        assert held(server).held < 2**21
+        go.set()
+        assert page.next() == (RESUME, 1, b'')
+        until(lambda: page.send(1, b'last') == 204)
+        until(lambda: len(seen) == sent + 1)
+        assert seen == [*(n.to_bytes(4, 'big') for n in range(sent)), b'last']
+
+
+def test_an_answer_that_is_lost_is_asked_for_again() -> None:
+    with live(echo()) as server, Client(server.server.url) as page:
+        assert [page.open(1, '/echo') for _ in range(2)] == [101, 101]
+        up = line_frame(TEXT, 1, b'once')
+        assert [page.post('up=0&down=0', up).status_code for _ in range(2)] == [204, 204]
+        page.sent = len(up)
+        down = line_frame(OPENED, 1) + line_frame(TEXT, 1, b'once')
+        until(lambda: page.post('down=0').content == down)
+        assert page.post('down=5').content == down[5:]
+        assert page.send(1, 'again') == 204
+        page.got = len(down)
+        assert page.next() == (TEXT, 1, b'again')
+        assert page.post('down=3').status_code == 409 # It has said that it has this
+        assert page.send(1, 'x') == 404
+
+
+def test_a_handler_is_replaced_under_a_line() -> None:
+    app = App()
+
+    @app.ws('/')
+    async def first(msg: str) -> str: return f'first {msg}'
+
+    with live(app) as server, Client(server.server.url) as page:
+        assert page.open(1, '/') == 101 and page.next() == (OPENED, 1, b'')
+        page.send(1, '{"msg": "a"}')
+        assert page.next().data == b'first a'
+
+        @app.ws('/')
+        async def second(msg: str) -> str: return f'second {msg}'
+
+        page.send(1, '{"msg": "b"}')
+        assert page.next().data == b'second b'
+
+        new = App()
+
+        @new.ws('/')
+        async def third(msg: str) -> str: return f'third {msg}'
+
+        async def replace() -> None:
+            await new.startup()
+            server.server.app = new
+            adopt(new, app)
+            await app.shutdown()
+
+        server.wait(replace())
+        page.send(1, '{"msg": "c"}')
+        assert page.next().data == b'third c'
+
+
+def test_a_silent_page_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(line_sockets, 'SILENT', .2)
+    app, told = App(), []
+
+    @app.ws('/')
+    async def talk(websocket: Any) -> None:
+        try:
+            while True: await websocket.receive()
+        except WebSocketDisconnect as e: told.append(e.code)
+
+    with live(app) as server, Client(server.server.url) as page:
+        assert page.open(1, '/') == 101 and page.next() == (OPENED, 1, b'')
+        until(lambda: told)
+        assert told == [1006] and not server.app.sockets
+        assert page.post('down=0').status_code == 404
+        with Client(server.server.url) as other:
+            assert other.open(1, '/') == 101
+            other.post('end')
+            until(lambda: len(told) == 2)
+            assert told == [1006, 1001]
+
+
+@pytest.mark.parametrize('stream', [False, True])
+def test_a_server_that_stops_says_so(stream: bool) -> None:
+    with live(echo()) as server, Client(server.server.url) as page:
+        assert page.open(1, '/echo') == 101 and page.next() == (OPENED, 1, b'')
+        query = f'down={page.got}' + '&stream=1' * stream
+        fields = {'nbws-line': page.name}
+        streamed = page.http.stream('POST', f'/_nbws/line?{query}', headers=fields)
+        with streamed if stream else Polling(page, query) as answer:
+            pieces = answer.iter_raw()
+            if stream: assert next(pieces) == line_frame(NOTHING)
+            else: until(lambda: held(server).silence._present)
+            stopping = threading.Thread(target=server.server.stop)
+            stopping.start()
+            rest = b''.join(pieces)
+            stopping.join(BOUND)
+            assert rest == line_frame(CLOSE, 1, b'\x03\xf4the server stops') # 1012
+
+
+class Polling:
+    "A long poll that waits for its answer in another thread."
+    def __init__(self, page: Client, query: str) -> None:
+        def ask() -> None: self.content = page.post(query).content
+        self.thread = threading.Thread(target=ask)
+
+    def __enter__(self) -> Polling:
+        self.thread.start()
+        return self
+
+    def iter_raw(self) -> Iterator[bytes]:
+        self.thread.join(BOUND)
+        yield self.content
+
+    def __exit__(self, *error: object) -> None: self.thread.join(BOUND)
+
+
+def test_an_app_that_fails_is_told_as_ever(expect_log: ExpectLog) -> None:
+    expect_log('ZeroDivisionError', times=2)
+    expect_log('did not offer the subprotocol', times=1)
+    app = App(debug=False)
+
+    @app.ws('/fails')
+    async def fails(msg: str) -> float: return 1 / 0
+
+    @app.ws('/broken')
+    async def broken(websocket: Any) -> float: return 1 / 0
+
+    @app.ws('/chosen')
+    async def chosen(websocket: Any) -> None:
+        await websocket.accept('chat')
+        async for _ in websocket: ...
+
+    with live(app) as server, Client(server.server.url) as page:
+        assert page.open(1, '/broken') == 500 and page.open(2, '/chosen', 'x') == 500
+        assert page.open(3, '/fails') == 101 and page.next() == (OPENED, 3, b'')
+        page.send(3, '{"msg": "x"}')
+        assert page.next() == (CLOSE, 3, b'\x03\xf3') # 1011
+
+
+@pytest.mark.parametrize('server', ['nbws', 'uvicorn', 'hypercorn', 'granian'])
+def test_under_each_server(server: str, tmp_path: Any) -> None:
+    (tmp_path/'echo_app.py').write_text('''
+from nbws import App
+app = App()
+@app.ws('/echo')
+async def talk(websocket):
+    async for message in websocket: await websocket.send(message)
+''')
+    with asgi_server(server, 'echo_app:app', tmp_path) as process, Client(f'http://127.0.0.1:{process.port}') as page:
+        assert page.open(1, '/echo') == 101 and page.next() == (OPENED, 1, b'')
+        for text in ('one', 'two'):
+            page.send(1, text)
+            assert page.next() == (TEXT, 1, text.encode())
+        fields = {'nbws-line': page.name}
+        with page.http.stream('POST', f'/_nbws/line?down={page.got}&stream=1', headers=fields) as answer:
+            pieces = answer.iter_raw()
+            assert next(pieces) == line_frame(NOTHING)
+            with httpx.Client(base_url=page.http.base_url, cookies=page.http.cookies, timeout=BOUND,
+                              trust_env=False) as another:
+                body = line_frame(TEXT, 1, b'streamed')
+                another.post(f'/_nbws/line?up={page.sent}&down={page.got}', content=body, headers=fields)
+            assert next(pieces) == line_frame(TEXT, 1, b'streamed')
+        assert page.post('end').status_code == 204
