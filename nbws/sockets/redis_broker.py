@@ -218,7 +218,8 @@ class RedisServer:
                                             '@hash, @stream, @pubsub, DEL and EXPIRE')
         if isinstance(error, (errors.ConnectionError, errors.TimeoutError, OSError, asyncio.TimeoutError)):
             return StartError(errno.ECONNREFUSED, f'{what} does not answer ({str(error) or "in time"}). Is it '
-                                                  'running, and is the address right?')
+                                                  'running, and is the address right? One without a password usually '
+                                                  'lets nobody in from another machine (`protected-mode`)')
         return StartError(errno.EIO, f'{what} cannot keep rooms: {error}')
 
     async def run(self, script: str, *keys_and_arguments: Any, keys: int) -> Any:
