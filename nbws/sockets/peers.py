@@ -57,8 +57,9 @@ class PeerLives:
     def begin(self, process: str) -> None: self._asked.add(process)
 
     def settle(self, process: str) -> None:
-        self._asked.discard(process)
-        self.known.add(process)
+        if process in self._asked: # Else the begin of it is not kept any more
+            self._asked.discard(process)
+            self.known.add(process)
 
     def unknown(self) -> list[str]:
         "Whom to ask for their state, each once."
@@ -205,14 +206,25 @@ class Peers:
         if broker is None or loop.time() < self._trouble:
             return
         try:
-            epoch, offset = await asyncio.wait_for(broker.newest(self._key), BEHIND)
-            with self._lock:
-                if epoch != self._at[0] or offset <= self._at[1]:
-                    return
-                self._behind.append((offset, future := loop.create_future()))
-            await asyncio.wait_for(future, BEHIND)
+            position = await asyncio.wait_for(broker.newest(self._key), BEHIND)
+            await asyncio.wait_for(self._until_heard(*position), BEHIND)
         except (NbwsError, asyncio.TimeoutError):
             self._trouble = loop.time() + TROUBLE
+
+    async def _until_heard(self, epoch: str, offset: int) -> None:
+        with self._lock:
+            if epoch != self._at[0] or offset <= self._at[1]:
+                return
+            self._behind.append((offset, future := asyncio.get_running_loop().create_future()))
+        await future
+
+    async def round_trip(self) -> None:
+        """Say something, and wait until it is heard: nothing less proves that all is well. On the server's loop. Raises
+        `NbwsError` where the broker says why not; there is no bound."""
+        if self.broker is not None:
+            await self.broker.newest(self._key) # Which says at once what is wrong
+            await self.say('try', None)
+            await self._until_heard(*await self.broker.newest(self._key))
 
     def _take(self, process: str, kind: str, said: Any) -> None:
         mine = process == self.id
