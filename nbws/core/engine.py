@@ -12,14 +12,14 @@ from importlib.util import source_hash
 from pathlib import Path
 from types import ModuleType
 
-from . import speedups as interpreted
+from . import speedups
 
 # %% auto #0
-__all__ = ['log', 'COMPILED', 'speedups', 'WHY', 'source_id', 'choose', 'engine']
+__all__ = ['log', 'interpreted', 'COMPILED', 'speedups', 'WHY', 'source_id', 'choose', 'engine']
 
 # %% ../../nbs/core/05_engine.ipynb #bb3b492a
 log = logging.getLogger('nbws')
-COMPILED = 'nbws.core._speedups'
+interpreted, COMPILED = speedups, 'nbws.core._speedups'
 
 def source_id() -> str:
     "What the source of `speedups` is known by: it, and the types that it is compiled with. Raises `OSError`."
@@ -46,8 +46,8 @@ def choose(pure: str = '', # What `NBWS_PURE` says; '' and 0: nothing
     return interpreted, why
 
 # %% ../../nbs/core/05_engine.ipynb #5b783e76
-speedups, WHY = choose(os.environ.get('NBWS_PURE', ''))
+speedups, WHY = choose(os.environ.get('NBWS_PURE', '')) # Both have the same names and types
 
 def engine() -> str:
     "Which one runs, in a sentence."
-    return f'Rendering runs in Python: {WHY}.' if WHY else 'Rendering is compiled.'
+    return f'Rendering and frames run in Python: {WHY}.' if WHY else 'Rendering and frames are compiled.'

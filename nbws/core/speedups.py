@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 # %% auto #0
-__all__ = ['Shape', 'Values', 'escape', 'Unusual', 'Element', 'Renderer']
+__all__ = ['Shape', 'Values', 'Unmask', 'escape', 'Unusual', 'Element', 'Renderer', 'encode', 'frame', 'take_usual',
+           'ShortReader']
 
 # %% ../../nbs/core/04_speedups.ipynb #a1747dc4
 def escape(text: str, # Any text
@@ -31,7 +32,7 @@ class Element(Protocol):
 Shape = tuple[str, str, str, Any] # What opens a tag; the same with its bracket; what closes it; who renders it, or None
 Values = dict[Any, str] # Rendered attributes by their value: text, or True
 
-# %% ../../nbs/core/04_speedups.ipynb #6fe07f36
+# %% ../../nbs/core/04_speedups.ipynb #edc8c19f
 class Renderer:
     "Makes HTML of elements. The functions that it is given must be safe from any thread; then it is, too."
     __slots__ = ('element', 'safe', 'shapes', 'attributes', 'shape', 'attribute', 'opening', 'lasting', 'other')
@@ -42,7 +43,7 @@ class Renderer:
                  attributes: dict[str, Values], # By keyword
                  shape: Callable[[str], Shape], # For tags that are not in `shapes`
                  attribute: Callable[[str, Any], str], # For what is not in `attributes`; may raise `Unusual`
-                 opening: Callable[[Element, str], str], # The tag of an element whose attributes are unusual
+                 opening: Callable[[Any, str], str], # The tag of an element whose attributes are unusual
                  lasting: Callable[[Any], bool], # Can this be rendered twice, and is it a child?
                  other: Callable[[Any], str], # The HTML of what is no text, number, element or list
                  ) -> None:
@@ -139,3 +140,87 @@ def _lasts(to: Renderer, child: Any, depth: int) -> bool:
                 return False
         return True
     return to.lasting(child)
+
+# %% ../../nbs/core/04_speedups.ipynb #9547d46f
+def encode(opcode: int, # Of section 5.2: see `nbws.server.frames`
+           payload: bytes, # Of a control frame, at most 125 bytes
+           packed: bool = False, # Compressed: RSV1 is set (RFC 7692, section 6)
+           ) -> bytes:
+    "One whole frame, unmasked."
+    first, size = 0x80 | opcode | packed << 6, len(payload)
+    if size < 126:
+        return bytes((first, size)) + payload
+    if size < 65536:
+        return b'%c\x7e%b%b' % (first, size.to_bytes(2, 'big'), payload)
+    return b'%c\x7f%b%b' % (first, size.to_bytes(8, 'big'), payload)
+
+# %% ../../nbs/core/04_speedups.ipynb #e3065d30
+_TEXT_HEADS = [bytes((0x81, n)) for n in range(126)]
+_BINARY_HEADS = [bytes((0x82, n)) for n in range(126)]
+
+def frame(data: str | bytes, # A text or a binary message
+          ) -> bytes:
+    "The frame of a whole message. A `str` with lone surrogates raises `UnicodeEncodeError`: it has no UTF-8."
+    if isinstance(data, str):
+        payload = data.encode()
+        size = len(payload)
+        return _TEXT_HEADS[size] + payload if size < 126 else encode(1, payload)
+    return _BINARY_HEADS[len(data)] + data if len(data) < 126 else encode(2, bytes(data))
+
+# %% ../../nbs/core/04_speedups.ipynb #e0824345
+Unmask = Callable[[bytes, bytes], bytes] # Gets four bytes and the data
+
+def take_usual(data: bytes, # As it came
+               at: int, # Where a frame begins
+               events: list[Any], # Gets the messages
+               budget: int, # How long that may become
+               limit: int, # Bytes that a message may have
+               unmask: Unmask) -> int:
+    "The place behind the usual frames that stand here. Raises `UnicodeDecodeError`."
+    end = len(data)
+    while end - at > 5 and len(events) < budget:
+        first, size, start = data[at], data[at + 1] - 128, at + 6
+        if first != 0x81 and first != 0x82:
+            break
+        if size > 125:
+            start = at + 8
+            size = data[at + 2] << 8 | data[at + 3] if size == 126 and end >= start else 0
+            if size < 126:
+                break # Longer, or wrong
+        stop = start + size
+        if size < 0 or size > limit or stop > end:
+            break
+        payload = unmask(data[start - 4:start], data[start:stop])
+        events.append(payload.decode() if first == 0x81 else payload)
+        at = stop
+    return at
+
+# %% ../../nbs/core/04_speedups.ipynb #bc59f291
+class ShortReader:
+    "Decodes a read that is one short message; others are for `feed_others` of a class that derives from this one."
+    __slots__ = ('limit', 'idle', 'unmask')
+
+    def __init__(self, limit: int, # Bytes that a message may have, decompressed
+                 unmask: Unmask) -> None:
+        self.limit, self.unmask = limit, unmask
+        self.idle = True # Nothing is half received
+
+    def feed(self,
+             data: bytes, # As it came from the client, cut anywhere
+             budget: int = 64, # Events to return at the most
+             ) -> list[Any]:
+        "The events that are complete now, in order. After a `Close` or a `Failure` nothing is decoded any more."
+        size = len(data) - 6
+        if 0 <= size < 126 and self.idle and data[1] == size + 128 and size <= self.limit:
+            try:
+                if data[0] == 0x81:
+                    return [self.unmask(data[2:6], data[6:]).decode()]
+                if data[0] == 0x82:
+                    return [self.unmask(data[2:6], data[6:])]
+            except UnicodeDecodeError:
+                pass # Who decodes the rest says so
+        return self.feed_others(data, budget)
+
+    def feed_others(self, data: bytes, budget: int) -> list[Any]:
+        "The same for any other read."
+        raise NotImplementedError

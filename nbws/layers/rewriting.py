@@ -19,6 +19,7 @@ _LINK = re.compile(rb'''(\s(?:href|src|action|formaction|poster|data|srcset)\s*=
                    rb'''("[^"]*"|'[^']*'|[^\s"'>]+)''', re.I)
 _STYLE = re.compile(rb'''(\sstyle\s*=\s*)("[^"]*"|'[^']*')''', re.I)
 _STYLE_URL = re.compile(rb'''((?<![\w-])url\(\s*(?:["']|&quot;|&apos;|&#(?:0*3[49]|x0*2[27]);)?)([^)"'\s&]+)''', re.I)
+_OF_SET = re.compile(rb'([^\s,](?:\S*[^\s,])?)(\s[^,]*)?') # An address, which may hold commas, and a size
 _TAG_IN_SCRIPT = re.compile(rb'''<[a-zA-Z](?:[^<>"']|"[^"<]*"|'[^'<]*')*>''')
 
 # %% ../../nbs/layers/07_rewriting.ipynb #e83c88d8
@@ -50,7 +51,7 @@ class Links:
         quote = value[:1] if value[:1] in b'"\'' else b''
         text = value[1:-1] if quote else value
         several = b'srcset' in match[1].lower()
-        fixed = b', '.join(self._url(part.strip()) for part in text.split(b',')) if several else self._url(text)
+        fixed = _OF_SET.sub(lambda m: self._url(m[1]) + (m[2] or b''), text) if several else self._url(text)
         return match[1] + quote + fixed + quote
 
 # %% ../../nbs/layers/07_rewriting.ipynb #233cbcb4

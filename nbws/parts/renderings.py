@@ -15,6 +15,7 @@ from itertools import count
 from typing import Any
 
 from ..core.data import Fields
+from ..core.encoding import encodable
 from ..core.html import ROUTE_URL
 from ..core.messages import Payload
 from ..core.request import Request
@@ -44,6 +45,7 @@ def key_of(arguments: Mapping[str, Any]) -> Any:
 
 # %% ../../nbs/parts/04_renderings.ipynb #5d01c8a2
 LARGEST = 2**16 # Characters of a rendering that is kept to be compared with the next one
+SHORTER = 8 # Renderings before the newest, for which is kept what makes it of them
 _NUMBER = re.compile(r'-?[0-9]+(?:\.[0-9]+)?') # As `parts.js` has it
 
 def changed_numbers(old: str, new: str) -> str | None:
@@ -139,7 +141,7 @@ class Rendering:
         self._offer(subscription)
         self._go_on()
 
-    def _offer(self, subscription: Subscription, told: set[Any] | None = None) -> None:
+    def _offer(self, subscription: Subscription, told: set[tuple[WebSocket, Payload]] | None = None) -> None:
         "Send the newest, if the page has not shown it, and `told` does not say that it has it from another element."
         if self.payload is None or not subscription.ready:
             return
@@ -150,7 +152,7 @@ class Rendering:
         subscription.unshown += 1
         payload = self._for(*subscription.held)
         subscription.held = (self.digest, self.text) if self.text else ('', '')
-        key = subscription.ws, id(payload)
+        key = subscription.ws, payload
         if told is None or key not in told:
             subscription.ws.outbox.push(payload)
         if told is not None:
@@ -162,6 +164,8 @@ class Rendering:
         if not (text and self.text):
             return self.payload
         if digest not in self._shorter:
+            if len(self._shorter) == SHORTER:
+                self._shorter.clear() # What a visitor's slider has shown before is one each
             numbers, head = changed_numbers(text, self.text), f'{self.number} {self.version} {self.digest} {digest}'
             self._shorter[digest] = None if numbers is None else Payload(f'{head}\n{numbers}')
         return self._shorter[digest] or self.payload
@@ -186,7 +190,7 @@ class Rendering:
                     self.text = text if len(text) <= LARGEST else ''
                     self._shorter.clear()
                 self.version = version
-                told: set[Any] = set() # One message for all elements of a page
+                told: set[tuple[WebSocket, Payload]] = set() # One message for all elements of a page
                 for subscription in [s for s in self.subscriptions if s.ready]:
                     self._offer(subscription, told)
         finally:
@@ -199,6 +203,7 @@ class Rendering:
         naming = ROUTE_URL.set(self.request.url_of)
         try:
             found = await html(self.part, self.arguments)
+            encodable(found)
         except BaseException as e:
             if is_ending(e):
                 raise

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import Protocol
 
+from ..core.engine import speedups
 from ..core.messages import CloseCode
 
 # %% auto #0
@@ -29,30 +30,7 @@ except ImportError: # pragma: no cover
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 
 # %% ../../nbs/server/00_frames.ipynb #91c40b34
-def encode(opcode: int, # TEXT, BINARY, CLOSE, PING or PONG
-           payload: bytes, # Of a control frame, at most 125 bytes
-           packed: bool = False, # Compressed: RSV1 is set (RFC 7692, section 6)
-           ) -> bytes:
-    "One whole frame, unmasked."
-    first, size = 0x80 | opcode | packed << 6, len(payload)
-    if size < 126:
-        return bytes((first, size)) + payload
-    if size < 65536:
-        return b'%c\x7e%b%b' % (first, size.to_bytes(2, 'big'), payload)
-    return b'%c\x7f%b%b' % (first, size.to_bytes(8, 'big'), payload)
-
-# %% ../../nbs/server/00_frames.ipynb #b9d3d222
-_TEXT_HEADS = [bytes((0x81, n)) for n in range(126)]
-_BINARY_HEADS = [bytes((0x82, n)) for n in range(126)]
-
-def frame(data: str | bytes, # A text or a binary message
-          ) -> bytes:
-    "The frame of a whole message. A `str` with lone surrogates raises `UnicodeEncodeError`: it has no UTF-8."
-    if isinstance(data, str):
-        payload = data.encode()
-        size = len(payload)
-        return _TEXT_HEADS[size] + payload if size < 126 else encode(TEXT, payload)
-    return _BINARY_HEADS[len(data)] + data if len(data) < 126 else encode(BINARY, bytes(data))
+encode, frame = speedups.encode, speedups.frame
 
 # %% ../../nbs/server/00_frames.ipynb #08e161d2
 def sendable(code: int) -> bool:
@@ -440,19 +418,19 @@ class Assembler:
             events.append(message.end())
 
 # %% ../../nbs/server/00_frames.ipynb #8cb3bcc2
-class Decoder:
+class Decoder(speedups.ShortReader):
     "Turns what a client sends into events; keeps half-received frames and messages. Nothing is read or written here."
-    __slots__ = ('limit', 'more', 'partial', '_others', '_data', '_at', '_idle')
+    __slots__ = ('more', 'partial', '_others', '_data', '_at')
 
     def __init__(self,
                  limit: int = 10 * 2**20, # Bytes that a message may have, decompressed
                  inflater: Inflater | None = None, # Where permessage-deflate is agreed on
                  ) -> None:
-        self.limit, self._others = limit, Assembler(limit, inflater)
+        super().__init__(limit, websocket_mask)
+        self._others = Assembler(limit, inflater)
         self.more = False # The budget ran out, or enough was done at once: `feed(b'')` goes on
         self.partial = 0 # Bytes of memory that a message takes that has not ended
         self._data, self._at = b'', 0 # Not yet decoded, from here
-        self._idle = True # Nothing is half received
 
     @property
     def inflater(self) -> Inflater | None:
@@ -462,43 +440,18 @@ class Decoder:
     @property
     def undecoded(self) -> int: "Bytes held that are not decoded yet."; return len(self._data)
 
-    def feed(self,
-             data: bytes, # As it came from the client, cut anywhere
-             budget: int = 64, # Events to return at the most
-             ) -> list[Event]:
-        "The events that are complete now, in order. After a `Close` or a `Failure` nothing is decoded any more."
-        size = len(data) - 6
-        if 0 <= size < 126 and self._idle and data[1] == size + 128 and size <= self.limit: # A message, and no more
-            try:
-                if data[0] == 0x81:
-                    return [websocket_mask(data[2:6], data[6:]).decode()]
-                if data[0] == 0x82:
-                    return [websocket_mask(data[2:6], data[6:])]
-            except UnicodeDecodeError:
-                pass # `_feed` says so
-        return self._feed(data, budget)
-
-    def _feed(self, data: bytes, budget: int) -> list[Event]:
+    def feed_others(self, data: bytes, budget: int) -> list[Event]:
         events: list[Event] = []
-        data, at, others, limit = self._data + data, self._at, self._others, self.limit
+        data, at, others = self._data + data, self._at, self._others
         if others.ended:
             return events
         end = len(data)
         try:
             while at < end and len(events) < budget:
-                first = data[at]
-                if (first == 0x81 or first == 0x82) and end - at > 5 and not others.busy: # The usual frame
-                    size, start = data[at + 1] - 128, at + 6
-                    if size > 125:
-                        start = at + 8
-                        size = data[at + 2] << 8 | data[at + 3] if size == 126 and end >= start else 0
-                        if size < 126:
-                            size = -1 # Longer, or wrong: not for this branch
-                    if 0 <= size <= limit and (stop := start + size) <= end:
-                        payload = websocket_mask(data[start - 4:start], data[start:stop])
-                        at = stop
-                        events.append(payload.decode() if first == 0x81 else payload)
-                        continue
+                if not others.busy:
+                    at = speedups.take_usual(data, at, events, budget, self.limit, websocket_mask)
+                    if at == end or len(events) >= budget:
+                        break
                 at = others.take(data, at, events)
                 if others.stops:
                     break
@@ -506,14 +459,14 @@ class Decoder:
             events.append(others.fail(e))
         if at == end and not (others.busy or others.taken):
             self._data, self._at, self.more, self.partial = b'', 0, False, 0
-            self._idle = not others.ended
+            self.idle = not others.ended
         else:
             self._keep(data, at, len(events) >= budget)
         return events
 
     def _keep(self, data: bytes, at: int, full: bool) -> None:
         others = self._others
-        self._idle = False
+        self.idle = False
         self.more = at < len(data) and (full or others.spent) and not others.ended
         others.renew()
         if self.more:

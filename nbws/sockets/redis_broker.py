@@ -218,7 +218,8 @@ class RedisServer:
                                             '@hash, @stream, @pubsub, DEL and EXPIRE')
         if isinstance(error, (errors.ConnectionError, errors.TimeoutError, OSError, asyncio.TimeoutError)):
             return StartError(errno.ECONNREFUSED, f'{what} does not answer ({str(error) or "in time"}). Is it '
-                                                  'running, and is the address right?')
+                                                  'running, and is the address right? One without a password usually '
+                                                  'lets nobody in from another machine (`protected-mode`)')
         return StartError(errno.EIO, f'{what} cannot keep rooms: {error}')
 
     async def run(self, script: str, *keys_and_arguments: Any, keys: int) -> Any:
@@ -545,6 +546,8 @@ class RoomReader:
             task.add_done_callback(self._sending.discard)
 
     async def _send(self, connection: Any, command: str, name: str) -> None:
+        if connection is not self._connection or not connection.is_connected:
+            return # Told to send, it would connect again by itself, and nobody would close it
         with suppress(Exception): # The connection is lost: the next one begins with all rooms
             await connection.send_command(command, name, check_health=False)
 
@@ -564,6 +567,8 @@ class RedisBroker:
         self._tasks: list[asyncio.Task[None]] = []
 
     def __repr__(self) -> str: return f'<RedisBroker {self.server.where}>'
+    @property
+    def waiting(self) -> int: "How many messages wait for their place."; return len(self._queue)
 
     async def start(self) -> None:
         "See `Broker`. Says something to itself, for nothing less proves that what is said is heard."
@@ -638,11 +643,13 @@ class RedisBroker:
 
     async def newest(self, room: str, # Its key
                      ) -> tuple[str, int]:
-        "See `Broker`. Raises `NbwsError` where Redis does not say it."
+        "See `Broker`."
+        if self.server.client is None:
+            raise NbwsError(f'rooms are not shared by the Redis at {self.server.where} now: nothing is served')
         try:
             epoch, offset = await self.server.client.hmget(keys_of(room)[0], 'epoch', 'offset')
         except Exception as e:
-            raise NbwsError(f'the Redis at {self.server.where} does not answer: {e}') from None
+            raise NbwsError(self.server.trouble(e).strerror or str(e)) from None
         return (epoch or b'').decode(), int(offset or 0)
 
     def _call(self, *call: Any) -> None:

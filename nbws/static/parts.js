@@ -100,20 +100,19 @@
     }
     const show = part => {
       const [element] = part.elements
+      const versions = new Set(part.elements.map(e => e.getAttribute('data-nbws-version') || ''))
       const values = valuesFor(part.inputs)
       part.waiting = 0
       part.digest = ''
       part.told = JSON.stringify(values)
       say({
         show: part.ref, part: tokenOf(element), values,
-        version: element.getAttribute('data-nbws-version') || '',
+        version: versions.size === 1 ? [...versions][0] : '', // One of them may be older: all are to be the newest
       })
     }
-    const paint = async part => {
+    const paint = async part => { // One after the other: the scripts of the one before may take their time to load
       const { html, version, waiting } = part
-      part.waiting = 0
-      part.drawing = false
-      part.painted = true
+      Object.assign(part, { waiting: 0, drawing: false, painting: true, painted: true })
       requestAnimationFrame(() => { part.painted = false })
       try {
         for (const element of part.elements) {
@@ -121,14 +120,16 @@
           element.setAttribute('data-nbws-version', version)
         }
       } finally {
+        part.painting = false
         for (let n = 0; n < waiting; n++) say({ shown: part.ref })
+        if (part.drawing) next(part)
       }
     }
+    const next = part => part.painted ? requestAnimationFrame(() => paint(part)) : paint(part)
     const draw = part => { // Once a frame, and only while it is seen: until then nothing more is sent
       if (part.drawing) return
       part.drawing = true
-      if (part.painted) requestAnimationFrame(() => paint(part))
-      else paint(part)
+      if (!part.painting) next(part)
     }
     const receive = text => {
       heard = Date.now()

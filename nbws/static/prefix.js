@@ -24,6 +24,9 @@
     return u.href
   }
 
+  // The same for each image of a `srcset`: an address, which may hold commas, and after white space its size
+  const fixSet = text => text.replace(/([^\s,](?:\S*[^\s,])?)(\s[^,]*)?/g, (_, url, size = '') => fix(url) + size)
+
   // The way out, for `nbws.js`: what stands beside the prefix on the same Jupyter server
   let leaving = false
   window.nbwsOutside = { fetch: window.fetch.bind(window), leave(url) { leaving = true; location.replace(url) } }
@@ -114,7 +117,7 @@
   } })
 
   // What scripts ask for
-  for (const name of ['WebSocket', 'Worker', 'SharedWorker', 'Request']) {
+  for (const name of ['WebSocket', 'Worker', 'SharedWorker', 'Request', 'Audio']) {
     if (window[name]) window[name] = new Proxy(window[name], {
       construct: (target, [url, ...rest], self) =>
         Reflect.construct(target, [typeof url === 'string' || url instanceof URL ? fix(url) : url, ...rest], self) })
@@ -134,7 +137,8 @@
   wrap(History.prototype, 'replaceState', 2)
 
   // What stands in the page: the server has mended its answers, so this is for what comes by sockets and scripts
-  const attributes = ['href', 'src', 'action', 'formaction', 'poster', 'data']
+  const attributes = ['href', 'src', 'action', 'formaction', 'poster', 'data', 'srcset']
+  const ADDRESSED = attributes.map(name => `[${name}]`).join()
   const ADDRESS = /((?:^|[^\w-])url\(\s*["']?|@import\s*["'])([^"')\s]+)/gi // In CSS
   const styled = text => text.replace(ADDRESS, (_, begin, url) => begin + fix(url))
   const mendStyles = element => {
@@ -148,9 +152,13 @@
     for (const name of attributes) {
       const value = element.getAttribute(name)
       if (!value) continue
-      const fixed = fix(value)
+      const fixed = name === 'srcset' ? fixSet(value) : fix(value)
       if (fixed !== value) element.setAttribute(name, fixed)
     }
+  }
+  const mendBelow = node => {
+    for (const child of node.querySelectorAll(ADDRESSED)) mend(child)
+    for (const child of node.querySelectorAll('style,[style*="url("]')) mendStyles(child)
   }
   new MutationObserver(records => {
     for (const r of records) {
@@ -158,21 +166,39 @@
       else for (const node of r.addedNodes) if (node.nodeType === 1) {
         mend(node)
         mendStyles(node)
-        for (const child of node.querySelectorAll('[href],[src],[action],[formaction],[poster],[data]')) mend(child)
-        for (const child of node.querySelectorAll('style,[style*="url("]')) mendStyles(child)
+        mendBelow(node)
       }
     }
   }).observe(document, { subtree: true, childList: true, attributes: true, attributeFilter: attributes })
 
-  // A script asks once, when it comes into the page: its address is mended as it is set
-  const { prototype: script } = window.HTMLScriptElement || {}
-  const source = script && Object.getOwnPropertyDescriptor(script, 'src')
-  if (source) {
-    const { setAttribute } = script, mended = url => typeof url === 'string' ? fix(url) : url
-    Object.defineProperty(script, 'src', { ...source, set(url) { source.set.call(this, mended(url)) } })
-    script.setAttribute = function (name, value) {
-      setAttribute.call(this, name, String(name).toLowerCase() === 'src' ? mended(value) : value)
+  // What asks as soon as it has an address, in the page or not, and a script only once: it is mended as it is set
+  const ASKS = { Script: ['src'], Image: ['src', 'srcset'], Source: ['src', 'srcset'], Media: ['src'],
+    Video: ['poster'], Track: ['src'], IFrame: ['src'], Embed: ['src'], Object: ['data'], Link: ['href'] }
+  const prototypeOf = name => (window[name] || Object).prototype
+  const mended = (name, url) => // A TrustedScriptURL stays what it is
+    typeof url === 'string' || url instanceof URL ? (name === 'srcset' ? fixSet(String(url)) : fix(url)) : url
+  for (const [kind, names] of Object.entries(ASKS)) {
+    const prototype = prototypeOf(`HTML${kind}Element`), { setAttribute } = prototype
+    if (!setAttribute) continue
+    for (const name of names) {
+      const own = Object.getOwnPropertyDescriptor(prototype, name)
+      if (own) Object.defineProperty(prototype, name, { ...own, set(url) { own.set.call(this, mended(name, url)) } })
     }
+    prototype.setAttribute = function (name, value) {
+      const lower = String(name).toLowerCase()
+      setAttribute.call(this, name, names.includes(lower) ? mended(lower, value) : value)
+    }
+  }
+  const { createContextualFragment } = prototypeOf('Range') // Scripts in it will run
+  if (createContextualFragment) Range.prototype.createContextualFragment = function (text) {
+    const fragment = createContextualFragment.call(this, text)
+    mendBelow(fragment)
+    return fragment
+  }
+  const { click } = prototypeOf('HTMLElement') // Of a link that need not be in the page: a download
+  if (click) HTMLElement.prototype.click = function () {
+    if (this.localName === 'a') mend(this)
+    click.call(this)
   }
 
   // What cannot be wrapped: `location = '/x'`. Browsers that have the Navigation API let us send it to the right place.

@@ -4,11 +4,15 @@
  *   load fanout PORT PATH CLIENTS SECONDS WINDOW EVERY_MS MESSAGE   the first client sends, all of them receive
  *   load talk PORT PATH CLIENTS SECONDS WINDOW 0 MESSAGE            each client sends to all, again when it has a message from each
  *   load http PORT PATH CLIENTS SECONDS WINDOW EVERY_MS ""          GET on kept connections
+ *   load open PORT PATH CLIENTS SECONDS WINDOW RATE MESSAGE         RATE messages a second by the clock, answered or not
+ *   load openhttp PORT PATH CLIENTS SECONDS WINDOW RATE ""          the same with GET
  *   load idle PORT PATH CLIENTS                                     sockets that stay open until stdin ends
  *   load serve PORT                                                 an echo server: the most that this client can measure
  *
- * EVERY_MS > 0: one message at a time (WINDOW is 1), the next one so long after its answer. The result is a line of JSON:
- * answers a second (of a fan-out: deliveries), the client's own CPU in percent of one core, round trips in ms. */
+ * EVERY_MS > 0: one message at a time (WINDOW is 1), the next one so long after its answer. With RATE a round trip begins when
+ * its message was due, sent or not: more than WINDOW are not on the way in one socket, and those behind them wait in the client.
+ * Process ids behind the message are the server's. The result is a line of JSON: answers (of a fan-out: deliveries), how many
+ * a second, the client's own CPU in percent of one core, the CPU seconds of each of the server's processes, round trips in ms. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -17,17 +21,22 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { SAMPLES = 1 << 20, BUFFER = 1 << 18 };
-typedef struct { int fd, used, sent; long received; char *data; double begun; } Client;
+enum { SAMPLES = 1 << 22, BUFFER = 1 << 18, PROCESSES = 64 };
+typedef struct { int fd, used; long due, sent, received; char *data; double begun; } Client;
+static const double DRAIN = 5; /* seconds for the last answers of an open loop */
+typedef struct { double at, client, server[PROCESSES]; } Cost;
 
 static char out[1 << 16], buffer[BUFFER];
 static int out_size, http;
 static float samples[SAMPLES];
 static long n_samples;
+static clockid_t clocks[PROCESSES]; /* of the server's processes */
+static int n_clocks;
 
 static double now(void) {
     struct timespec t;
@@ -42,6 +51,18 @@ static double cpu(void) {
 }
 
 static void die(const char *what) { perror(what); exit(1); }
+
+static double spent(clockid_t clock) {
+    struct timespec t;
+    if (clock_gettime(clock, &t)) die("the CPU time of the server");
+    return t.tv_sec + t.tv_nsec / 1e9;
+}
+
+static Cost cost(void) {
+    Cost c = {.at = now(), .client = cpu()};
+    for (int i = 0; i < n_clocks; i++) c.server[i] = spent(clocks[i]);
+    return c;
+}
 
 static void send_all(int fd, const char *data, int size) {
     while (size > 0) {
@@ -126,6 +147,17 @@ static int by_size(const void *a, const void *b) {
     return x < y ? -1 : x > y;
 }
 
+static void tell(Cost since, long count) {
+    Cost c = cost();
+    double took = c.at - since.at;
+    qsort(samples, n_samples, sizeof *samples, by_size);
+    printf("{\"count\": %ld, \"rate\": %.1f, \"cpu\": %.1f, \"p50\": %.3f, \"p99\": %.3f, \"begin\": %.6f, \"end\": %.6f, \"server\": [",
+           count, count / took, (c.client - since.client) / took * 100, n_samples ? samples[n_samples / 2] : 0,
+           n_samples ? samples[(long)((n_samples - 1) * 0.99)] : 0, since.at, c.at);
+    for (int i = 0; i < n_clocks; i++) printf("%s%.6f", i ? ", " : "", c.server[i] - since.server[i]);
+    printf("]}\n");
+}
+
 static void sample(double since) { if (n_samples < SAMPLES) samples[n_samples++] = (now() - since) * 1e3; }
 
 static Client *open_all(int port, const char *path, int n, int epoll) {
@@ -138,21 +170,30 @@ static Client *open_all(int port, const char *path, int n, int epoll) {
     return clients;
 }
 
+/* Up to 1024 clients who have something to read, or none at `at`. */
+static int wait_until(int epoll, struct epoll_event *events, double at) {
+    double wait = at - now();
+    if (wait < 0) wait = 0;
+    struct timespec t = {(long)wait, (long)((wait - (long)wait) * 1e9)};
+    return epoll_pwait2(epoll, events, 1024, &t, NULL);
+}
+
+static void push(Client *c, int window) { while (c->sent < c->due && c->sent - c->received < window) post(c); }
+
 static void measure(int port, const char *path, int n, double seconds, int window, double every, int fanout, int talk) {
     int epoll = epoll_create1(0), ready;
     struct epoll_event events[1024];
     Client *clients = open_all(port, path, n, epoll);
-    int senders = fanout ? 1 : n;
+    int senders = fanout ? 1 : n, begun = 0;
     long received = 0, count = 0;
+    Cost since = {0};
     usleep(fanout || talk ? 200000 : 20000); /* they join the room */
     for (int i = 0; i < senders; i++) for (int k = 0; k < window; k++) post(&clients[i]);
-    double start = now(), begin = start + (every > 0 ? 0.1 : 0.3), end = begin + seconds, used = -1, due = 0, at;
-    while ((at = now()) < end) {
-        if (used < 0 && at > begin) { begin = at; used = cpu(); count = n_samples = 0; }
+    double begin = now() + (every > 0 ? 0.1 : 0.3), end = begin + seconds, due = 0, at;
+    while ((at = now()) < end || !begun) {
+        if (!begun && at > begin) { begun = 1; since = cost(); end = since.at + seconds; count = n_samples = 0; }
         if (due && at >= due) { for (int i = 0; i < senders; i++) post(&clients[i]); due = 0; }
-        double wait = (due ? due : end) - at;
-        struct timespec t = {(long)wait, (long)((wait - (long)wait) * 1e9)};
-        ready = epoll_pwait2(epoll, events, 1024, &t, NULL);
+        ready = wait_until(epoll, events, due ? due : end);
         for (int k = 0; k < ready; k++) {
             Client *c = events[k].data.ptr;
             int found = answers(c);
@@ -170,11 +211,39 @@ static void measure(int port, const char *path, int n, double seconds, int windo
             else if (!due) due = now() + every / 1e3;
         }
     }
-    double took = now() - begin;
-    qsort(samples, n_samples, sizeof *samples, by_size);
-    printf("{\"rate\": %.1f, \"cpu\": %.1f, \"p50\": %.3f, \"p99\": %.3f, \"n\": %ld, \"begin\": %.6f, \"end\": %.6f}\n", count / took,
-           used < 0 ? 0 : (cpu() - used) / took * 100, n_samples ? samples[n_samples / 2] : 0,
-           n_samples ? samples[(long)((n_samples - 1) * 0.99)] : 0, n_samples, begin, begin + took);
+    tell(since, count);
+}
+
+/* Message k of client i is due at `start` + (k n + i) / rate, whatever the server does. */
+static void measure_open(int port, const char *path, int n, double seconds, int window, double rate) {
+    int epoll = epoll_create1(0), ready, begun = 0;
+    struct epoll_event events[1024];
+    Client *clients = open_all(port, path, n, epoll);
+    long planned = 0, received = 0, count = 0;
+    Cost since = {0};
+    prctl(PR_SET_TIMERSLACK, 1); /* or a wait takes 50 us too long */
+    usleep(20000);
+    double start = now(), begin = start + 0.3, end = begin + seconds, at;
+    while ((at = now()) < end || !begun || (received < planned && at < end + DRAIN)) {
+        if (!begun && at > begin) { begun = 1; since = cost(); count = 0; }
+        for (; at < end && start + planned / rate <= at; planned++) {
+            Client *c = &clients[planned % n];
+            c->due++;
+            push(c, window);
+        }
+        ready = wait_until(epoll, events, at < end ? start + planned / rate : end + DRAIN);
+        for (int k = 0; k < ready; k++) {
+            Client *c = events[k].data.ptr;
+            for (int found = answers(c); found > 0; found--, c->received++, received++, count++) {
+                double was_due = start + (c->received * n + (c - clients)) / rate;
+                if (was_due >= begin) sample(was_due);
+            }
+            push(c, window);
+        }
+    }
+    for (int i = 0; i < n; i++) for (long k = clients[i].received; k < clients[i].due; k++) /* never answered: at least so long */
+        sample(start + (k * n + i) / rate);
+    tell(since, count);
 }
 
 /* Unmasks each frame in its place and sends it back; whatever it gets before the first frame is a handshake. */
@@ -226,10 +295,14 @@ int main(int argc, char **argv) {
         while (read(0, buffer, BUFFER) > 0);
         return 0;
     }
-    if (argc != 9) { fprintf(stderr, "see the top of load.c\n"); return 2; }
-    http = !strcmp(argv[1], "http");
-    make_message(atoi(argv[2]), argv[3], argv[8]);
-    measure(atoi(argv[2]), argv[3], atoi(argv[4]), atof(argv[5]), atoi(argv[6]), atof(argv[7]), !strcmp(argv[1], "fanout"),
-            !strcmp(argv[1], "talk"));
+    if (argc < 9 || argc > 9 + PROCESSES) { fprintf(stderr, "see the top of load.c\n"); return 2; }
+    for (int i = 9; i < argc; i++) if (clock_getcpuclockid(atoi(argv[i]), &clocks[n_clocks++])) die("no such process");
+    const char *mode = argv[1], *path = argv[3];
+    int port = atoi(argv[2]), clients = atoi(argv[4]), window = atoi(argv[6]), open_loop = !strncmp(mode, "open", 4);
+    double seconds = atof(argv[5]), rate_or_every = atof(argv[7]);
+    http = !strcmp(mode, "http") || !strcmp(mode, "openhttp");
+    make_message(port, path, argv[8]);
+    if (open_loop) measure_open(port, path, clients, seconds, window, rate_or_every);
+    else measure(port, path, clients, seconds, window, rate_or_every, !strcmp(mode, "fanout"), !strcmp(mode, "talk"));
     return 0;
 }

@@ -1,18 +1,25 @@
-"""What is measured: the same small app as each of the peers writes it. `python servers.py NAME PORT` serves it.
+"""What is measured: the same small app as each of the peers writes it. `python servers.py NAME PORT [WORKERS]` runs it.
 
 nbws and FastHTML run their full path, with bound parameters and rendered components; the others their plainest code.
+A peer that leaves the loop to its program runs on asyncio's, or on uvloop where NAME ends with ", uvloop". The others
+choose: uvicorn (and FastHTML and Starlette on it), granian and nbws take uvloop, socketify has one of its own in C.
 Paths: /echo, /echo_sync, /fanout, /dict (a fan-out over a dict of `send`s), and / for a page."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import Coroutine
+from typing import Any
 
 
-def ours(port: int) -> None:
-    from nbws.server.listener import Server
-    Server(components(), port=port).run()
+def ours(port: int, workers: int = 1) -> None:
+    if workers == 1:
+        from nbws.server.listener import Server
+        return Server(components(), port=port).run()
+    command = [sys.executable, '-m', 'nbws', 'run', 'app:app', '--port', str(port), '--workers', str(workers)]
+    os.execv(sys.executable, command)
 
 
 def components() -> object:
@@ -79,6 +86,68 @@ def starlette(port: int) -> None:
     async def index(request): return PlainTextResponse('Hello, world')
     routes = [Route('/', index), WebSocketRoute('/echo', echo), WebSocketRoute('/fanout', fanout)]
     uvicorn.run(Starlette(routes=routes), port=port, log_level='error')
+
+
+async def asgi(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    "Echo and page for servers without a framework."
+    if scope['type'] == 'lifespan':
+        while True:
+            asked = (await receive())['type']
+            await send({'type': f'{asked}.complete'})
+            if asked == 'lifespan.shutdown': return
+    if scope['type'] == 'http':
+        headers = [(b'content-type', b'text/plain; charset=utf-8'), (b'content-length', b'12')]
+        await send({'type': 'http.response.start', 'status': 200, 'headers': headers})
+        return await send({'type': 'http.response.body', 'body': b'Hello, world'})
+    await receive()
+    await send({'type': 'websocket.accept'})
+    while (event := await receive())['type'] == 'websocket.receive':
+        await send({'type': 'websocket.send', 'text': event['text']})
+
+
+async def rsgi(scope: Any, protocol: Any) -> None:
+    "The same for granian's own interface."
+    if scope.proto == 'http':
+        return protocol.response_str(200, [('content-type', 'text/plain; charset=utf-8')], 'Hello, world')
+    socket = await protocol.accept()
+    while True:
+        message = await socket.receive()
+        if message.kind == 0: break
+        await socket.send_str(message.data)
+    protocol.close()
+
+
+def uvicorn(port: int, workers: int = 1) -> None:
+    import uvicorn
+    uvicorn.run('servers:asgi', port=port, log_level='error', workers=workers)
+
+
+def hypercorn(port: int, uvloop: bool = False, workers: int = 1) -> None:
+    from hypercorn.config import Config
+    from hypercorn.run import run
+    config = Config()
+    config.application_path, config.bind, config.workers = 'servers:asgi', [f'127.0.0.1:{port}'], workers
+    config.worker_class = 'uvloop' if uvloop else 'asyncio'
+    run(config)
+
+
+def granian_asgi(port: int, workers: int = 1, interface: str = 'asgi') -> None:
+    from granian import Granian
+    Granian(f'servers:{interface}', port=port, interface=interface, workers=workers, log_enabled=False).serve()
+
+
+def granian_rsgi(port: int, workers: int = 1) -> None: granian_asgi(port, workers, 'rsgi')
+
+
+def socketify(port: int) -> None:
+    from socketify import App, AppListenOptions, CompressOptions
+    app, plain = App(), {'compression': CompressOptions.DISABLED}
+    app.get('/', lambda response, request: response.end('Hello, world'))
+    app.ws('/echo', {**plain, 'message': lambda ws, message, kind: ws.send(message, kind)})
+    app.ws('/fanout', {**plain, 'open': lambda ws: ws.subscribe('all'),
+                       'message': lambda ws, message, kind: app.publish('all', message, kind)})
+    app.listen(AppListenOptions(port=port, host='127.0.0.1'), None)
+    app.run()
 
 
 def aiohttp(port: int, uvloop: bool = False) -> None:
@@ -178,12 +247,12 @@ def tornado(port: int, uvloop: bool = False) -> None:
     _run(main(), uvloop)
 
 
-def tremolo(port: int) -> None:
+def tremolo(port: int, uvloop: bool = False) -> None:
     from tremolo import Application
     app, everybody = Application(), {}
 
     @app.route('/')
-    async def index(**server): return 'Hello, world'
+    async def index(response, **server): await response.end(b'Hello, world') # What it returns goes in chunks
 
     @app.route('/echo')
     async def echo(websocket, **server):
@@ -199,10 +268,13 @@ def tremolo(port: int) -> None:
                 text = await websocket.receive()
                 for other in tuple(everybody.values()): await other.send(text)
         finally: everybody.pop(id(websocket))
-    app.run('127.0.0.1', port, worker_num=1, log_level='CRITICAL')
+    app.run('127.0.0.1', port, worker_num=1, log_level='CRITICAL',
+            loop='uvloop' if uvloop else 'asyncio')
 
 
 if __name__ == '__main__':
     name, _, loop = sys.argv[1].partition(', ')
-    serve = ours if name == 'nbws' else globals()[name]
-    serve(int(sys.argv[2]), *([True] if loop else []))
+    serve = ours if name == 'nbws' else globals()[name.replace(' ', '_').lower()]
+    options: dict[str, Any] = {'uvloop': True} if loop else {}
+    if sys.argv[3:]: options['workers'] = int(sys.argv[3])
+    serve(int(sys.argv[2]), **options)

@@ -1,19 +1,27 @@
 """From nothing to the first page, as one writes it in a notebook's cell: `python start.py NAME PORT` serves one word.
 
-The server runs in the background, as under a cell, and the process ends when its standard input does."""
+The server runs in the background, as under a cell, and the process ends when its standard input does. Each line that
+it prints is a part that is done, and the time of the system's monotonic clock."""
 
 from __future__ import annotations
 
 import sys
+import time
+
+
+def done(part: str) -> None: print(part, time.monotonic(), flush=True)
 
 
 def nbws(port: int) -> None:
     from nbws.common import fast_app
     from nbws.notebook.serve import serve_cell
     from nbws.notebook.served import ListenOptions
+    done('imports')
     app, rt = fast_app()
     rt('/')(lambda: 'hello')
+    done('app')
     serve_cell(app, listen=ListenOptions(port=port))
+    done('serve()')
 
 
 def fasthtml(port: int) -> None:

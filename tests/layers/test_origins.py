@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import asyncio
 import http.client
-import os
 import select
 import shutil
 import socket
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from processes import nbws, running
+from processes import nbws, nginx_command, running
 from raw import TIMEOUT, Raw, handshake, text
 
 from nbws import App
@@ -362,8 +361,7 @@ http {{
 
 
 def test_nginx(certificate: Any) -> None:
-    nginx = shutil.which('nginx', path=f'{os.environ.get("PATH", "")}:/usr/sbin')
-    if not nginx: pytest.skip('there is no nginx')
+    nginx = nginx_command()
     folder = certificate[2]
     with served(ours()) as server:
         (folder/'nginx.conf').write_text(NGINX.format(here=folder, to=server.port))

@@ -1,6 +1,7 @@
 "Parts of pages: rendered once for all who see the same, bound and guarded as handlers are, the newest and no queue."
 from __future__ import annotations
 
+import gc
 import json
 import re
 import threading
@@ -12,7 +13,9 @@ from bound import BOUND
 
 from nbws.common import App, Div, Input, P, Redirect, Request, Response, Select, Slider, Td, Tr
 from nbws.core.errors import OptionError, SignatureError
+from nbws.core.messages import Payload
 from nbws.parts.part import digest_of
+from nbws.parts.renderings import SHORTER
 from nbws.testing import Client, Socket
 
 LINE = '/_nbws/parts'
@@ -192,6 +195,38 @@ def test_a_large_rendering_is_not_kept(app: App, client: Client, opened: Any) ->
     for counted.value in 1, 2:
         number.refresh()
         assert page.hear().startswith(f'<p>{counted.value} much') and len(page.wire) > 80_000
+
+
+def test_text_that_cannot_be_sent_is_told_and_the_next_one_is_shown(app: App, client: Client, opened: Any,
+                                                                    expect_log: Any) -> None:
+    expect_log('half a surrogate pair is no character', times=1)
+    counted = Counted()
+    @app.part
+    def number(): return P(counted(), '\ud800' if counted.value == 1 else '')
+    @app.get('/')
+    def home(): return number()
+    page = opened(client)
+    for counted.value in 1, 1, 2: # The same again is told once
+        number.refresh()
+        assert counted.value == 1 and page.is_quiet() or page.hear() == '<p>2</p>'
+
+
+def test_what_makes_the_newest_of_others_is_bounded(app: App, client: Client, opened: Any) -> None:
+    "A visitor comes to the same value from hundreds of others, where somebody else stays."
+    calls: list[int] = []
+    @app.part
+    def chart(n: int = 0):
+        calls.append(n)
+        return P(n, ' much' * 1000)
+    @app.get('/')
+    def home(): return chart(n=Slider(0, 1000))
+    stays, moves = opened(client), opened(client)
+    for n in range(1, 20):
+        for value in n, 0:
+            moves.say(set=0, values={'n': value})
+            assert moves.hear().startswith(f'<p>{value} much')
+    kept = [o for o in gc.get_objects() if isinstance(o, Payload) and str(o.data).endswith('\n0')]
+    assert len(kept) <= SHORTER + 1 and stays.is_quiet()
 
 
 def test_a_visitors_own(app: App) -> None:

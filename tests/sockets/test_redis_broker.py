@@ -235,6 +235,22 @@ def test_what_is_wrong_is_said_at_the_start(server: RedisProcess, monkeypatch: p
     assert "pip install 'nbws[share]'" in wrong(server.url)
 
 
+def test_one_that_lets_no_other_machine_in_is_hinted_at() -> None:
+    "`protected-mode`: it says so and closes, and its client sees mostly the end alone."
+    def answer() -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = listener.accept()
+                client.close()
+    with socket.create_server(('127.0.0.1', 0)) as listener:
+        thread = threading.Thread(target=answer)
+        thread.start()
+        told = wrong(f'redis://127.0.0.1:{listener.getsockname()[1]}')
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join(BOUND)
+    assert 'lets nobody in from another machine' in told
+
+
 def run_once(url: str) -> None:
     async def test() -> None:
         broker = RedisBroker(url)
@@ -323,3 +339,19 @@ def member(since: dict[str, int]) -> Any:
     ws.handshake.since, ws.conn = since, Wire()
     ws.outbox.attach(ws.conn)
     return ws
+
+
+def test_what_is_told_late_opens_no_connection(server: RedisProcess) -> None:
+    "A lost connection would connect again, and nobody would close it: findings/redis-connection-connects-again.sh."
+    async def late() -> None:
+        broker = RedisBroker(server.url)
+        await broker.start()
+        reader = broker._reader
+        lost = reader._connection
+        reader._tell('UNSUBSCRIBE', 'tea')
+        reader._connection, telling = None, tuple(reader._sending)
+        await lost.disconnect(nowait=True)
+        await asyncio.gather(*telling)
+        assert not lost.is_connected
+        await broker.stop()
+    run(late())

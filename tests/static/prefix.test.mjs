@@ -74,9 +74,55 @@ test('a script that comes into the page later asks at the right place at once', 
   assert.deepEqual(script.given, ['SRC', PREFIX + '/y.js'])
   script.setAttribute('type', '/module')
   assert.deepEqual(script.given, ['type', '/module'])
+  script.src = new URL('https://hub.example/u.js')
+  assert.equal(script.src, `https://hub.example${PREFIX}/u.js`)
   const trusted = { toString: () => '/z.js' } // A TrustedScriptURL stays what it is
   script.src = trusted
   assert.equal(script.src, trusted)
+})
+
+test('a picture, a frame or a sound asks at the right place at once, in the page or not', () => {
+  const made = names => {
+    class Made {
+      given = {}
+      setAttribute(name, value) { this.given[name] = value }
+    }
+    for (const name of names) Object.defineProperty(Made.prototype, name, {
+      configurable: true, get() { return this.given[name] }, set(value) { this.given[name] = value } })
+    return Made
+  }
+  const Picture = made(['src', 'srcset']), Frame = made(['src', 'srcdoc']), Link = made(['href'])
+  class Audio { constructor(url) { this.url = url } }
+  const { window } = behind({ HTMLImageElement: Picture, HTMLIFrameElement: Frame, HTMLLinkElement: Link, Audio })
+  const picture = new Picture(), frame = new Frame(), link = new Link()
+  picture.src = '/a.png'
+  picture.srcset = '/a.png, /b,c.png 2x,\n/d.png 3x, data:image/jpeg;base64,/9j/4A 4x, e.png'
+  assert.deepEqual(picture.given, { src: PREFIX + '/a.png', srcset: `${PREFIX}/a.png, ${PREFIX}/b,c.png 2x,
+${PREFIX}/d.png 3x, data:image/jpeg;base64,/9j/4A 4x, e.png` })
+  picture.setAttribute('srcset', '/a.png 1x')
+  picture.setAttribute('alt', '/a')
+  assert.deepEqual([picture.given.srcset, picture.given.alt], [PREFIX + '/a.png 1x', '/a'])
+  frame.src = '/page'
+  frame.srcdoc = '/text'
+  assert.deepEqual(frame.given, { src: PREFIX + '/page', srcdoc: '/text' })
+  link.href = '/x.css'
+  assert.equal(link.href, PREFIX + '/x.css')
+  assert.equal(new window.Audio('/a.mp3').url, PREFIX + '/a.mp3')
+})
+
+test('a script in a fragment, and a link that is clicked outside the page', () => {
+  const node = (localName, attributes, below = []) => ({
+    localName, attributes, namespaceURI: 'http://www.w3.org/1999/xhtml', getAttribute: a => attributes[a] ?? null,
+    setAttribute: (a, value) => { attributes[a] = value }, querySelectorAll: s => s.includes('[src]') ? below : [],
+  })
+  class Range { createContextualFragment(text) { return node('', {}, [node('script', { src: text })]) } }
+  class HTMLElement { click() { this.clicked = this.attributes.href } }
+  const { window } = behind({ Range, HTMLElement })
+  const fragment = new window.Range().createContextualFragment('/x.js')
+  assert.equal(fragment.querySelectorAll('[src]')[0].attributes.src, PREFIX + '/x.js')
+  const link = Object.assign(new HTMLElement(), node('a', { href: '/scores.csv' }))
+  link.click()
+  assert.equal(link.clicked, PREFIX + '/scores.csv')
 })
 
 test('what comes into the page later', () => {
@@ -88,10 +134,12 @@ test('what comes into the page later', () => {
   })
   const link = element('a', { href: '/x', style: 'background: url("/y.png")' })
   const style = element('style', {}, '@import "/z.css"; a { b: url(/c) } /* my-url(/d) */')
+  const image = element('img', { srcset: '/x 1x, /y 2x' })
   const drawing = Object.assign(element('a', { href: '/x' }), { namespaceURI: 'http://www.w3.org/2000/svg' })
-  page.mutate({ type: 'childList', addedNodes: [link, style, drawing, { nodeType: 3 }] })
+  page.mutate({ type: 'childList', addedNodes: [link, style, image, drawing, { nodeType: 3 }] })
   assert.deepEqual(link.attributes, { href: PREFIX + '/x', style: `background: url("${PREFIX}/y.png")` })
   assert.equal(style.textContent, `@import "${PREFIX}/z.css"; a { b: url(${PREFIX}/c) } /* my-url(/d) */`)
+  assert.equal(image.attributes.srcset, `${PREFIX}/x 1x, ${PREFIX}/y 2x`)
   assert.equal(drawing.attributes.href, '/x')
   link.attributes.href = '/n'
   page.mutate({ type: 'attributes', target: link })
