@@ -76,6 +76,7 @@ jupyter-conf: # Only once the extension exists: Jupyter Server logs an error for
 # What is compiled, where there is a C compiler; again when its source has changed (nbws/core/engine.py looks).
 $(VENV)/.speedups: nbws/core/speedups.py nbws/core/speedups.pxd setup.py | $(VENV)/.dev
 	@$(PY) setup.py -q build_ext --inplace > $(VENV)/speedups.log 2>&1 || cat $(VENV)/speedups.log
+	@grep '^warning: BuildSpeedups' $(VENV)/speedups.log || true # A compiler that fails is no error
 	@echo "==> $$($(PY) -c 'from nbws.core.engine import engine; print(engine())')"
 	@touch $@
 
@@ -180,6 +181,15 @@ PURE ?= tests/core tests/sockets tests/server/test_frames.py tests/server/test_c
 .PHONY: pure
 pure: $(VENV)/.dev ## the tests of what has a compiled form, with nothing compiled
 	NBWS_PURE=1 $(PY) -m pytest $(PURE) -n $(WORKERS) --dist loadfile -m 'not timed' $(PYTEST_FLAGS)
+
+# gcc's sanitizers end the process at the first read or write that is not allowed. What they need is taken away again.
+SANITIZE := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined
+.PHONY: sanitize
+sanitize: $(VENV)/.dev ## the tests of what is compiled, under the address and undefined-behaviour sanitizers; Linux with gcc
+	CFLAGS='$(SANITIZE)' LDFLAGS='$(SANITIZE)' $(PY) setup.py -q build_ext --inplace --force
+	LD_PRELOAD="$$(gcc -print-file-name=libasan.so)" ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc NBWS_PURE= \
+	  $(PY) -m pytest tests/core tests/server/test_frames.py tests/server/test_fuzz.py -m 'not timed' $(PYTEST_FLAGS); \
+	  code=$$?; rm -f nbws/core/_speedups* $(VENV)/.speedups; exit $$code
 
 PYTHONS ?= python3.10 python3.11 python3.12 python3.13 python3.14 $(wildcard $(HOME)/.pyenv/versions/3.1[0-9]*/bin/python3)
 .PHONY: pythons

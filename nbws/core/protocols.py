@@ -187,5 +187,8 @@ class Broker(Protocol):
     def unsubscribe(self, room: str, subscriber: Subscriber) -> None:
         "Call it no more, soon; harmless where it is not subscribed. Any thread."
     async def newest(self, room: str) -> tuple[str, int]:
-        "The epoch and offset of the last message that has its place now: who has heard it has heard all before it."
+        """The epoch and offset of the last message that has its place now: who has heard it has heard all before it.
+        Raises `NbwsError` with what is wrong and what to do."""
         raise NotImplementedError
+    @property
+    def waiting(self) -> int: "How many messages wait for their place."; return 0

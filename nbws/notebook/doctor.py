@@ -20,6 +20,7 @@ from .iframes import FrameOptions, Page, json_element
 from .served import served_as
 from ..web.app import WebApp
 from ..web.assets import ASSETS
+from ..web.room_broker import ANSWER
 from ..layers.visitors import VISITOR
 
 if TYPE_CHECKING:
@@ -138,4 +139,13 @@ def doctor(app: object) -> Doctor:
     if served is None or not isinstance(app, WebApp):
         return Doctor(lines)
     add_doctors_routes(app)
-    return Doctor(lines, Page(served, FrameOptions(f'{ASSETS}/doctor')))
+    return Doctor([*lines, *_of_rooms(app)], Page(served, FrameOptions(f'{ASSETS}/doctor')))
+
+def _of_rooms(app: WebApp) -> list[str]:
+    "With whom rooms are shared, and whether that works. It is asked on the server's loop, so not from there."
+    if app.loop is None or app.lifespan.on_loop():
+        return []
+    try:
+        return [str(app.run(app.room_broker.diagnosis(app.rooms)).result(2 * ANSWER))]
+    except TimeoutError:
+        return ['The server does not answer: a handler blocks its loop.']

@@ -32,6 +32,8 @@ class ArrivalHook:
     __name__: str
 
     def __init__(self, app: ReportingApp, function: Callable[..., Any], came: bool) -> None:
+        if isinstance(function, ArrivalHook): # `@app.on_join` above `@app.on_leave`
+            function = function.__wrapped__
         name = str(getattr(function, '__name__', 'arrival'))
         update_wrapper(self, function)
         self.wanted = frozenset(inspect.signature(function).parameters)

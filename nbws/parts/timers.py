@@ -13,6 +13,7 @@ from typing import Any
 
 from ..core.errors import OptionError, SignatureError
 from ..core.routing import Route, parse_pattern
+from .refreshes import EVERYWHERE
 from ..sockets.workers import Workers, call_soon, is_ending
 from ..web.app import WebApp
 from ..web.assets import PARTS
@@ -58,6 +59,7 @@ class Timer:
     async def _call(self, app: WebApp) -> None:
         with app.environment.enter(app, self.route):
             self.route.stats.hits += 1
+            EVERYWHERE.set(False) # In this task
             try:
                 await Workers.here().call(self.__wrapped__)
             except BaseException as e:

@@ -44,9 +44,13 @@ class Topic:
 # %% ../../nbs/sockets/09_brokers.ipynb #f14574b2
 class MemoryBroker:
     "Rooms that several apps of one process share: `serve(app, broker=broker)` for each. From any thread."
+    waiting = 0 # Messages without a place
+
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._topics: dict[str, Topic] = {}
+
+    def __repr__(self) -> str: return '<MemoryBroker>'
 
     async def start(self) -> None: "Nothing has to be done."
     async def stop(self) -> None: "Nothing has to be done."

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import secrets
 import threading
 import time
@@ -57,8 +58,9 @@ class PeerLives:
     def begin(self, process: str) -> None: self._asked.add(process)
 
     def settle(self, process: str) -> None:
-        self._asked.discard(process)
-        self.known.add(process)
+        if process in self._asked: # Else the begin of it is not kept any more
+            self._asked.discard(process)
+            self.known.add(process)
 
     def unknown(self) -> list[str]:
         "Whom to ask for their state, each once."
@@ -85,7 +87,7 @@ class Peers:
     """The processes that have an app together: what one says, all hear, itself too, in one order. Without a broker it
     is this process alone."""
     def __init__(self) -> None:
-        self.id = secrets.token_hex(6) # Of this process, among them
+        self.id, self._process = secrets.token_hex(6), os.getpid() # Of this process, among them
         self.broker: Broker | None = None
         self.listeners: dict[str, PeerListener] = {} # By the kind of what they hear
         self.ready = Completion() # It is heard what processes say
@@ -134,6 +136,9 @@ class Peers:
         if self.broker is not None and self.broker is not broker:
             self._end()
         self._starts += 1
+        if self._process != os.getpid(): # A server has forked after it had loaded the app
+            self.id, self._process = secrets.token_hex(6), os.getpid()
+            self.lives.own = self.id
         if self.broker is None:
             self.broker, self._key, self._loop = broker, key, asyncio.get_running_loop()
             broker.subscribe(key, self, 0)
@@ -205,14 +210,25 @@ class Peers:
         if broker is None or loop.time() < self._trouble:
             return
         try:
-            epoch, offset = await asyncio.wait_for(broker.newest(self._key), BEHIND)
-            with self._lock:
-                if epoch != self._at[0] or offset <= self._at[1]:
-                    return
-                self._behind.append((offset, future := loop.create_future()))
-            await asyncio.wait_for(future, BEHIND)
+            position = await asyncio.wait_for(broker.newest(self._key), BEHIND)
+            await asyncio.wait_for(self._until_heard(*position), BEHIND)
         except (NbwsError, asyncio.TimeoutError):
             self._trouble = loop.time() + TROUBLE
+
+    async def _until_heard(self, epoch: str, offset: int) -> None:
+        with self._lock:
+            if epoch != self._at[0] or offset <= self._at[1]:
+                return
+            self._behind.append((offset, future := asyncio.get_running_loop().create_future()))
+        await future
+
+    async def round_trip(self) -> None:
+        """Say something, and wait until it is heard: nothing less proves that all is well. On the server's loop. Raises
+        `NbwsError` where the broker says why not; there is no bound."""
+        if self.broker is not None:
+            await self.broker.newest(self._key) # Which says at once what is wrong
+            await self.say('try', None)
+            await self._until_heard(*await self.broker.newest(self._key))
 
     def _take(self, process: str, kind: str, said: Any) -> None:
         mine = process == self.id

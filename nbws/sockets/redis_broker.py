@@ -567,6 +567,8 @@ class RedisBroker:
         self._tasks: list[asyncio.Task[None]] = []
 
     def __repr__(self) -> str: return f'<RedisBroker {self.server.where}>'
+    @property
+    def waiting(self) -> int: "How many messages wait for their place."; return len(self._queue)
 
     async def start(self) -> None:
         "See `Broker`. Says something to itself, for nothing less proves that what is said is heard."
@@ -641,11 +643,13 @@ class RedisBroker:
 
     async def newest(self, room: str, # Its key
                      ) -> tuple[str, int]:
-        "See `Broker`. Raises `NbwsError` where Redis does not say it."
+        "See `Broker`."
+        if self.server.client is None:
+            raise NbwsError(f'rooms are not shared by the Redis at {self.server.where} now: nothing is served')
         try:
             epoch, offset = await self.server.client.hmget(keys_of(room)[0], 'epoch', 'offset')
         except Exception as e:
-            raise NbwsError(f'the Redis at {self.server.where} does not answer: {e}') from None
+            raise NbwsError(self.server.trouble(e).strerror or str(e)) from None
         return (epoch or b'').decode(), int(offset or 0)
 
     def _call(self, *call: Any) -> None:

@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from ..core.binding import at_once, unbound
 from ..core.encoding import encodable
-from ..core.html import apart
+from ..core.html import Table, Tbody, Td, Th, Thead, Tr, apart, render
 from ..core.messages import Payload
 from ..core.protocols import BroadcastGroup, Broker, Published, grouped
 from ..core.request import Request
@@ -33,6 +33,8 @@ __all__ = ['Room']
 
 # %% ../../nbs/sockets/07_rooms.ipynb #eeafb3bd
 MARK = '\x1e' # The record separator: a position follows, to the message's end
+
+GAP = Payload(f'{MARK}gap') # In place of what is not kept any more
 
 def mark(epoch: str, offset: int) -> Payload:
     "A position, as sockets get it that resume."
@@ -96,6 +98,17 @@ class History(deque[KeptMessage]):
         if following == len(self) and not any(kept.epoch in seen for kept in self):
             following = min(following, self.length)
         return list(islice(self, len(self) - following, None))
+
+    def lacks(self, seen: Mapping[str, int], # The last offset by epoch
+              ) -> bool:
+        "Whether something is not here any more that followed what was seen in one of these epochs."
+        if self.epoch in seen:
+            first = next((kept.offset for kept in self if kept.epoch == self.epoch), self.offset + 1)
+            return seen[self.epoch] < first - 1
+        last = next((kept for kept in reversed(self) if kept.epoch in seen), None)
+        if last is None:
+            return False # Of this room nothing was seen
+        return seen[last.epoch] < next(kept.offset for kept in self if kept.epoch == last.epoch) - 1
 
 # %% ../../nbs/sockets/07_rooms.ipynb #018679d0
 _SINCE = re.compile(rb'(?P<rest>.*)[?&]nbws-since=(?P<positions>(?:[0-9a-f]{8}:[0-9]{1,15}\.?){0,20})', re.S)
@@ -191,11 +204,14 @@ class Delivery:
                         self._push(skip, payload.mark(), here) # It has the message already, and needs the position
 
     def _push(self, ws: WebSocket, payload: Payload, here: int) -> None:
-        for part in parts_of(payload, ws.handshake.since is not None):
+        resumes = ws.handshake.since is not None
+        # A message that is dropped would be missing behind a position that says otherwise: it connects again instead
+        overflow = 'close' if resumes and isinstance(payload, KeptMessage) else self.overflow
+        for part in parts_of(payload, resumes):
             if ws.thread == here:
-                ws.outbox.push(part, self.overflow)
+                ws.outbox.push(part, overflow)
             else:
-                ws.call_soon(ws.outbox.push, part, self.overflow)
+                ws.call_soon(ws.outbox.push, part, overflow)
 
 # %% ../../nbs/sockets/07_rooms.ipynb #9ed90923
 WINDOW, WINDOW_SIZE = 2000, 2**20 # Messages and characters that a process keeps of a shared room, beyond its history
@@ -403,11 +419,21 @@ class Room:
     def _greet(self, ws: WebSocket, seen: Mapping[str, int] | None, # None: all so far
                ) -> None:
         "Send what was not seen. Under the lock."
+        if seen and ws.handshake.since and self._lacks(seen):
+            self._delivery.queue.append((GAP, (ws,), None))
         unseen = () if seen is None else self.history.unseen(seen)
         self._delivery.queue.extend((kept, (ws,), None) for kept in unseen)
         if self.sharing is not None and not unseen and ws.handshake.since is not None:
             # It may miss the first message that comes, and has to know what it has seen before
             self._delivery.queue.append((mark(self.history.epoch, self.history.offset), (ws,), None))
+
+    def _lacks(self, seen: Mapping[str, int]) -> bool:
+        "Whether a page cannot be brought up to date. Of a room that others keep, an epoch that nobody knows is lost."
+        if self.history.lacks(seen):
+            return True
+        if self.sharing is None or self.registry is None or any(kept.epoch in seen for kept in self.history):
+            return False
+        return not any(room.history.epoch in seen for room in list(self.registry.values()))
 
     @at_once
     def leave(self, ws: WebSocket, # A member, or not
@@ -532,6 +558,15 @@ class Room:
         return before
 
 # %% ../../nbs/sockets/07_rooms.ipynb #c32528c8
+FIGURES = ('name', 'members here', 'everywhere', 'people', 'offset', 'window', 'lag', 'dropped')
+
+def figures(room: Room) -> tuple[Any, ...]:
+    "What is to be seen of a room; `lag` is in bytes that members have not read, `dropped` in messages."
+    members = room.members
+    unread = sum(ws.outbox.unsent + (ws.conn.buffered if ws.conn is not None else 0) for ws in members)
+    return (room.key, len(members), room.count(), len(room.people()), room.history.offset, len(room.history), unread,
+            sum(ws.dropped for ws in members))
+
 class Rooms(MutableMapping[str, Room]):
     """The rooms of an app by name: those that somebody is in or refers to, that remember something for newcomers, and
     those that the program has set up. From any thread.
@@ -549,6 +584,10 @@ class Rooms(MutableMapping[str, Room]):
     def __iter__(self) -> Iterator[str]: return iter(list(self._found))
     def __len__(self) -> int: return len(self._found)
     def __repr__(self) -> str: return f'<Rooms {", ".join(self)}>'
+
+    def _repr_html_(self) -> str:
+        rows = [Tr(*map(Td, figures(room))) for room in list(self._found.values())]
+        return render(Table(Thead(Tr(*map(Th, FIGURES))), Tbody(*rows)))
 
     def __setitem__(self, name: str, room: Room) -> None:
         with self._lock:
@@ -626,6 +665,7 @@ class Rooms(MutableMapping[str, Room]):
 
     def _go_on_with(self, peers: Peers, people: People) -> None:
         "What other processes say goes on, and who hears of it is as it was here."
-        peers.listeners |= {kind: heard for kind, heard in self.peers.listeners.items() if heard is not self.people}
+        known = {'people', 'shared'} & peers.listeners.keys() # What the process knows stays
+        peers.listeners |= {kind: heard for kind, heard in self.peers.listeners.items() if kind not in known}
         people.rooms, people.told = self, self.people.told
         self.peers, self.people = peers, people

@@ -141,6 +141,11 @@
       close(...how)
     }
     socket.addEventListener('message', e => {
+      if (e.data === '\x1egap') {
+        e.stopImmediatePropagation()
+        miss(String(url))
+        return
+      }
       const found = typeof e.data === 'string' && /\x1e([0-9a-f]{8}):(\d+)$/.exec(e.data.slice(-40))
       if (!found) return
       last.delete(found[1])
@@ -150,6 +155,19 @@
       else e.stopImmediatePropagation()
     })
     return socket
+  }
+
+  // What this page has missed is not kept any more: it needs to be loaded anew, but nobody loses what he is typing.
+  const isTyped = () => [...document.querySelectorAll('input:not([type=hidden]), textarea')]
+    .some(e => e.value !== e.defaultValue)
+  let missing = false
+  const miss = url => {
+    const gap = new CustomEvent('nbws:gap', { detail: { url }, cancelable: true })
+    document.dispatchEvent(gap)
+    if (missing || gap.defaultPrevented) return
+    missing = true
+    const look = () => isTyped() ? setTimeout(look, 1000) : location.reload()
+    look()
   }
 
   const watch = (socket, url, offers) => {

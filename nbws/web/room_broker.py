@@ -5,9 +5,12 @@
 # %% ../../nbs/web/18_room_broker.ipynb #a19205a5
 from __future__ import annotations
 
+import asyncio
 import getpass
 import os
+import time
 
+from ..core.errors import NbwsError
 from ..core.protocols import Broker
 from ..sockets.redis_broker import usual_broker
 from ..sockets.rooms import Rooms
@@ -24,6 +27,8 @@ def room_prefix(app: str, # What tells the app from others
     except (KeyError, ImportError, OSError): # A container, whose user has no name
         user = str(os.getuid())
     return f'nbws:{user}:{app}'
+
+ANSWER = 5.0 # Seconds after which a broker that is asked for its health is said not to answer
 
 class RoomBroker:
     "The broker of an app. On the server's loop."
@@ -49,6 +54,23 @@ class RoomBroker:
         if broker is not None:
             rooms.peers.stop(broker)
             await broker.stop()
+
+    async def diagnosis(self, rooms: Rooms) -> str:
+        "Whether it answers, how long it takes, and what is wrong, for a person."
+        broker, begun = self.running, time.perf_counter()
+        if broker is None:
+            return ('Rooms, sessions and refreshes are this process\'s alone: neither NBWS_REDIS nor serve(broker=...) '
+                    'names a Redis by which others would share them.')
+        shared = f'Rooms are shared by {broker!r}'
+        try:
+            await asyncio.wait_for(rooms.peers.round_trip(), ANSWER)
+        except (NbwsError, asyncio.TimeoutError) as e:
+            why = str(e) or f'it does not answer within {ANSWER:g} s. Is it stopped, or the network cut?'
+            return (f'{shared}, but {why} Pages stay connected; {broker.waiting} messages wait, and are sent when it '
+                    'is back.')
+        took, others = 1000 * (time.perf_counter() - begun), len(rooms.peers.lives.others())
+        return (f'{shared}. What is said there is heard after {took:.1f} ms. '
+                f'Other processes that serve this app: {others}.')
 
     def take_over(self, old: RoomBroker) -> None:
         "Go on with the broker of another app, if there is none yet."

@@ -328,3 +328,14 @@ def test_a_worker_is_killed(tmp_path: Path) -> None:
 
 
 def pid_of(ws: ClientConnection) -> int: return int(str(ws.recv(BOUND)).split()[1])
+
+
+def test_a_server_that_forks_after_it_has_loaded_the_app() -> None:
+    "The processes have ids of their own all the same: else each would take what the others say for its own."
+    broker = MemoryBroker()
+    one, two = tea(broker), tea(broker)
+    two.rooms.peers.id = two.rooms.peers.lives.own = one.rooms.peers.id
+    two.rooms.peers._process = 0 # As in a child
+    with serving(one) as here, serving(two) as there, client(here, 'Ada'), client(there, 'Bob'):
+        assert one.rooms.peers.id != two.rooms.peers.id
+        for server in here, there: until(lambda server=server: people(server) == ['Ada', 'Bob'])

@@ -36,7 +36,7 @@ class Event {
   isTrusted = false
   constructor(type, init = {}) { Object.assign(this, { type }, init) }
   stopImmediatePropagation() { this.stopped = true }
-  preventDefault() { this.prevented = true }
+  preventDefault() { this.prevented = this.defaultPrevented = true }
 }
 
 export class Target {
@@ -164,7 +164,7 @@ export class Page {
       XMLHttpRequest: class { open(...args) { this.opened = args } },
       Navigator: class { sendBeacon(...args) { return args } },
       History: class { pushState(...args) { return args } replaceState(...args) { return args } },
-      Event, MessageEvent: Event, CloseEvent: Event, EventTarget: Target,
+      Event, MessageEvent: Event, CloseEvent: Event, CustomEvent: Event, EventTarget: Target,
       URL, URLSearchParams, TextDecoder, TextEncoder, AbortController, DOMException, Blob,
       queueMicrotask, CSS: { escape: text => text },
       Node: { ELEMENT_NODE: 1, TEXT_NODE: 3 },

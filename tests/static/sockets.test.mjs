@@ -132,6 +132,28 @@ test('rooms: a socket that opens again says what this page has seen', () => {
   assert.deepEqual(urls, [begins, begins, goesOn, begins, 'ws://elsewhere.example/ws'])
 })
 
+test('rooms: a page that was away for too long is loaded anew, once nothing is typed into it', async () => {
+  const page = open({ dataset: { rooms: '' } }), { socket, heard } = connected(page, '/ws'), told = []
+  const field = page.found['input:not([type=hidden]), textarea'] = [{ value: 'half a sen', defaultValue: '' }]
+  page.document.addEventListener('nbws:gap', e => told.push(e.detail.url))
+  socket.receives('\x1egap')
+  socket.receives('\x1egap')
+  socket.receives('one\x1eabcdef01:40')
+  await page.pass(5000)
+  assert.deepEqual([heard, told, page.went], [['one'], ['/ws', '/ws'], []])
+  field[0].value = ''
+  await page.pass(1000)
+  assert.deepEqual(page.went, [['reload']])
+})
+
+test('rooms: a page may look after a gap itself', async () => {
+  const page = open({ dataset: { rooms: '' } }), { socket } = connected(page, '/ws')
+  page.document.addEventListener('nbws:gap', e => e.preventDefault())
+  socket.receives('\x1egap')
+  await page.pass(5000)
+  assert.deepEqual(page.went, [])
+})
+
 // The htmx extension, as far as it matters: it makes a socket by `htmx.createWebSocket`, and keeps what has made it
 const withHtmx = ({ fetch = up } = {}) => {
   const page = open({ dataset: {}, fetch }), element = new Element(), { window } = page
