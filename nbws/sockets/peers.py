@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import secrets
 import threading
 import time
@@ -86,7 +87,7 @@ class Peers:
     """The processes that have an app together: what one says, all hear, itself too, in one order. Without a broker it
     is this process alone."""
     def __init__(self) -> None:
-        self.id = secrets.token_hex(6) # Of this process, among them
+        self.id, self._process = secrets.token_hex(6), os.getpid() # Of this process, among them
         self.broker: Broker | None = None
         self.listeners: dict[str, PeerListener] = {} # By the kind of what they hear
         self.ready = Completion() # It is heard what processes say
@@ -135,6 +136,9 @@ class Peers:
         if self.broker is not None and self.broker is not broker:
             self._end()
         self._starts += 1
+        if self._process != os.getpid(): # A server has forked after it had loaded the app
+            self.id, self._process = secrets.token_hex(6), os.getpid()
+            self.lives.own = self.id
         if self.broker is None:
             self.broker, self._key, self._loop = broker, key, asyncio.get_running_loop()
             broker.subscribe(key, self, 0)

@@ -100,8 +100,9 @@ class Bench:
 
     def env(self, name: str) -> dict[str, str]:
         checkout = self.before if name == 'before' else ROOT
-        offline = {'GRADIO_ANALYTICS_ENABLED': 'False', 'HF_HUB_OFFLINE': '1'}
-        return {**os.environ, **offline, **({'PYTHONPATH': str(checkout)} if name in OURS else {})}
+        env = {**os.environ, 'GRADIO_ANALYTICS_ENABLED': 'False', 'HF_HUB_OFFLINE': '1'}
+        env.pop('PYTHONDONTWRITEBYTECODE', None) # Or a checkout that has run nothing yet is compiled at each start
+        return {**env, 'PYTHONPATH': str(checkout)} if name in OURS else env
 
     def command(self, script: str, name: str, *arguments: object) -> list[str]:
         return [self.python(name), str(HERE / script), name.replace('before', 'nbws'), *map(str, arguments)]

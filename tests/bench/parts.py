@@ -36,30 +36,31 @@ def allocated() -> dict[str, int]:
     return dict(found)
 
 
-def imported(report: str) -> dict[str, float]:
-    "Milliseconds by package, of ours by folder, of what `python -X importtime` writes."
+def imported(report: str, bare: str) -> dict[str, float]:
+    "Milliseconds by package, of ours by folder, in what `python -X importtime` writes; less a bare interpreter's."
     found: Counter[str] = Counter()
+    has = {module for _, module in IMPORT.findall(bare)}
     for took, module in IMPORT.findall(report):
         names = module.split('.')
-        found['.'.join(names[:2 if names[0] == 'nbws' else 1])] += int(took)
+        if module not in has: found['.'.join(names[:2 if names[0] == 'nbws' else 1])] += int(took)
     return {name: took / 1e3 for name, took in found.items()}
 
 
 def import_parts(python: str, module: str, env: dict[str, str]) -> dict[str, float]:
-    "Those of the module above those of the bare interpreter."
-    def run(code: str) -> dict[str, float]:
+    def run(code: str) -> str:
         command = [python, '-X', 'importtime', '-c', code]
-        return imported(subprocess.run(command, check=True, capture_output=True, text=True, env=env).stderr)
-    bare = run('pass')
-    return {name: took - bare.get(name, 0) for name, took in run(f'import {module}').items()}
+        return subprocess.run(command, check=True, capture_output=True, text=True, env=env).stderr
+    return imported(run(f'import {module}'), run('pass'))
 
 
 def start_parts(lines: list[str], begun: float, ended: float) -> dict[str, float]:
-    "Milliseconds of each part, of what `start.py` prints, and of the first page behind them."
+    """Milliseconds of each part, of what `start.py` prints, and of the first page behind them. The page may come before
+    `serve()` has returned, and ends that."""
     found, at = {}, begun
     for line in [*lines, f'first page {ended}']:
         part, _, time = line.rpartition(' ')
-        found[part], at = (float(time) - at) * 1e3, float(time)
+        done = min(float(time), ended)
+        found[part], at = (done - at) * 1e3, done
     return found
 
 

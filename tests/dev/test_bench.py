@@ -72,13 +72,14 @@ def test_parts_that_have_changed_are_named() -> None:
 
 
 def test_the_parts_of_a_start() -> None:
-    report = '''import time: self [us] | cumulative | imported package
-import time:      1500 |  2000 |   nbws.core.html
+    bare = 'import time: self [us] | cumulative | imported package\nimport time:       100 |   100 | codecs\n'
+    report = f'''{bare}import time:      1500 |  2000 |   nbws.core.html
 import time:       500 |   500 |     json.decoder
 import time:       250 |   250 | nbws
 '''
-    assert parts.imported(report) == {'nbws.core': 1.5, 'json': 0.5, 'nbws': 0.25}
+    assert parts.imported(report, bare) == {'nbws.core': 1.5, 'json': 0.5, 'nbws': 0.25}
     assert parts.start_parts(['imports 10.5', 'app 10.75'], 10, 11) == {'imports': 500, 'app': 250, 'first page': 250}
+    assert parts.start_parts(['app 10.5', 'serve() 11.5'], 10, 11) == {'app': 500, 'serve()': 500, 'first page': 0}
     assert parts.name_of('/a/nbws/nbws/server/conn.py') == 'nbws/server/conn.py'
     assert parts.name_of('/a/lib/python3.11/site-packages/tornado/web.py') == 'tornado'
     assert parts.name_of('/usr/lib/python3.11/asyncio/events.py') == 'standard library'
