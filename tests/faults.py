@@ -266,8 +266,8 @@ FAULTS: dict[str, tuple[Callable[[Site], None], list[str]]] = {
     'clients away': (clients_away, []), 'redis killed, empty': (killed, []), 'redis killed, AOF': (killed, AOF),
     'redis stopped': (stopped, []), 'server killed': (server_killed, []), 'link swallows': (swallowed, []),
     'replica promoted': (promoted, ['--repl-diskless-sync-delay', '0']),
-    'replies lost': (replies_lost, []), 'too large': (too_large, []), 'flushall': (emptied, []), 'maxmemory': (full, []),
-    'clients dropped': (dropped, []),
+    'replies lost': (replies_lost, []), 'too large': (too_large, []), 'flushall': (emptied, []),
+    'maxmemory': (full, []), 'clients dropped': (dropped, []),
 }
 
 
