@@ -36,7 +36,7 @@
 
   // Some proxies pass requests on and no upgrades. When a socket cannot be opened and none has been yet, the page asks
   // whether upgrades pass at all. If not, its sockets go by requests (line.js), and its code does not notice.
-  let upgrades = null // Whether they pass; null: nobody knows
+  let upgrades = window.nbwsLine ? false : null // Whether they pass; null: nobody knows
   const carried = new WeakSet() // Sockets that go by requests
   const load = name => new Promise((ok, no) => {
     document.head.append(Object.assign(document.createElement('script'), {
@@ -65,6 +65,21 @@
     finding ||= findOut().catch(() => {}).finally(() => { finding = null })
     await finding
     return upgrades !== false
+  }
+  class Unconnected extends EventTarget { // In place of a `WebSocket` where no upgrade passes
+    binaryType = 'blob'
+    #handlers = {}
+    static {
+      for (const type of ['open', 'message', 'error', 'close']) Object.defineProperty(this.prototype, 'on' + type, {
+        get() { return this.#handlers[type] || null },
+        set(handler) {
+          if (!(type in this.#handlers)) this.addEventListener(type, e => {
+            if (typeof this.#handlers[type] === 'function') this.#handlers[type].call(this, e)
+          })
+          this.#handlers[type] = handler
+        } })
+      Object.setPrototypeOf(this.prototype, Raw.prototype)
+    }
   }
   const attempt = (socket, args) => {
     let carrier = null, left = false // The page has closed it
@@ -99,14 +114,12 @@
     socket.addEventListener('open', e => { if (e.isTrusted) upgrades = true })
     socket.addEventListener('error', hold)
     socket.addEventListener('close', hold)
-    if (upgrades !== false) return
-    Raw.prototype.close.call(socket)
-    carry()
+    if (upgrades === false) carry()
+    return socket
   }
   const Native = new Proxy(Raw, { construct(target, args, self) {
-    const socket = Reflect.construct(target, args, self)
-    if (!upgrades && isOurs(args[0])) attempt(socket, args)
-    return socket
+    if (upgrades || !isOurs(args[0])) return Reflect.construct(target, args, self)
+    return attempt(upgrades === false ? new Unconnected() : Reflect.construct(target, args, self), args)
   } })
   let making = false // The htmx extension is making one
   window.WebSocket = new Proxy(Native, { construct(target, args, self) {
