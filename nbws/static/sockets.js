@@ -209,8 +209,8 @@
     word = document.createElement('nbws-away')
     word.setAttribute('role', 'status')
     word.textContent = 'others are not reached now: what is sent waits '
-    word.style.cssText = 'all: initial; position: fixed; left: 8px; bottom: 8px; z-index: 2147483646; padding: 2px 10px;'
-      + 'border-radius: 10px; font: 12px system-ui, sans-serif; background: #555; color: #fff'
+    word.style.cssText = 'all: initial; position: fixed; left: 8px; bottom: 8px; z-index: 2147483646; '
+      + 'padding: 2px 10px; border-radius: 10px; font: 12px system-ui, sans-serif; background: #555; color: #fff'
     const onclick = ({ target }) => target.parentNode.remove()
     const button = Object.assign(document.createElement('button'), { textContent: 'Dismiss', onclick })
     button.style.cssText = 'all: revert; font: inherit; cursor: pointer'
