@@ -186,7 +186,8 @@ pure: $(VENV)/.dev ## the tests of what has a compiled form, with nothing compil
 SANITIZE := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined
 .PHONY: sanitize
 sanitize: $(VENV)/.dev ## the tests of what is compiled, under the address and undefined-behaviour sanitizers; Linux with gcc
-	CFLAGS='$(SANITIZE)' LDFLAGS='$(SANITIZE)' $(PY) setup.py -q build_ext --inplace --force
+	CFLAGS='$(SANITIZE)' LDFLAGS='$(SANITIZE)' $(PY) setup.py -q build_ext --inplace --force \
+	  --build-temp $(VENV)/sanitize --build-lib $(VENV)/sanitize
 	LD_PRELOAD="$$(gcc -print-file-name=libasan.so)" ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc NBWS_PURE= \
 	  $(PY) -m pytest tests/core tests/server/test_frames.py tests/server/test_fuzz.py -m 'not timed' $(PYTEST_FLAGS); \
 	  code=$$?; rm -f nbws/core/_speedups* $(VENV)/.speedups; exit $$code

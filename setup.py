@@ -113,18 +113,18 @@ def compiles() -> bool:
 class BuildSpeedups(build_ext):
     "Cython, then the C compiler. What comes out knows of which source it is."
     def build_extension(self, ext: Extension) -> None:
-        made = Path(self.get_ext_fullpath(ext.name))
-        sources = [SPEEDUPS, TYPES, ROOT/'setup.py']
-        if not self.force and made.exists() and made.stat().st_mtime > max(s.stat().st_mtime for s in sources): return
+        text, types, made = SPEEDUPS.read_bytes(), TYPES.read_bytes(), Path(self.get_ext_fullpath(ext.name))
+        source_id = source_hash(text + types).hex()
+        folder = Path(self.build_temp)/'speedups'  # Paths as they shall stand in tracebacks, below it
+        stamp = folder/'SOURCE'
+        if not self.force and made.is_file() and stamp.is_file() and stamp.read_text() == source_id: return
         try:
             from Cython.Build import cythonize
         except ImportError:
             raise CompileError('Cython is not installed') from None
-        folder = Path(self.build_temp)/'speedups'  # Paths as they shall stand in tracebacks, below it
         source = folder/'nbws'/'core'/'_speedups.py'
         source.parent.mkdir(parents=True, exist_ok=True)
-        text, types = SPEEDUPS.read_bytes(), TYPES.read_bytes()
-        source.write_bytes(text + f'\nSOURCE = {source_hash(text + types).hex()!r}\n'.encode())
+        source.write_bytes(text + f'\nSOURCE = {source_id!r}\n'.encode())
         source.with_suffix('.pxd').write_bytes(types)
         here = Path.cwd()
         try:
@@ -137,6 +137,7 @@ class BuildSpeedups(build_ext):
             os.chdir(here)
         ext.sources = [str(folder/name) for name in made_c.sources]
         super().build_extension(ext)
+        stamp.write_text(source_id)  # Last, and only where all went well
 
 
 def read_settings() -> dict[str, str]:

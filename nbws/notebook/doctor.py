@@ -81,7 +81,8 @@ def _of_port(server: Server, exposure: Exposure) -> str:
     if exposure.segment or in_colab():
         return text
     return (f'{text} A browser on another machine reaches it only if that port is forwarded '
-            '(VS Code: the Ports view; ssh -L).')
+            '(VS Code: the Ports view; ssh -L). Where it is not, JupyterLab and Notebook 7 show pages '
+            "over the kernel's own messages, which is slower.")
 
 # %% ../../nbs/notebook/15_doctor.ipynb #e5bf50bd
 def came_by(request: Request) -> str:
@@ -89,6 +90,8 @@ def came_by(request: Request) -> str:
     if JSP in request.headers:
         return f'through jupyter-server-proxy, at {request.headers[JSP]}/'
     prefix = request.root_path.partition(VISITOR)[0]
+    if '/nbws-kernel/' in prefix:
+        return "over the kernel's own messages: Jupyter does not forward, and no port was reached"
     if prefix and not prefix.startswith('/~'):
         return f'through the Jupyter server, at {prefix}/'
     return f'directly, at {request.host}'

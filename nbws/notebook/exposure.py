@@ -37,6 +37,11 @@ def connection_file() -> str:
         return ''
 
 # %% ../../nbs/notebook/10_exposure.ipynb #620f5e15
+def kernel_id() -> str:
+    "What a Jupyter server calls this kernel; '' where there is none."
+    stem = Path(connection_file()).stem
+    return stem.removeprefix('kernel-') if stem.startswith('kernel-') else ''
+
 def jupyters_tokens() -> list[str]:
     "The tokens of the Jupyter server that started this kernel, or of its hub, as far as they are known here."
     found = [os.environ.get('JUPYTERHUB_API_TOKEN', '')]

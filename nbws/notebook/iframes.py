@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..core.encoding import script_json
 from ..core.html import FT, Script, render, unqid
 from ..layers.gate import TOKEN
-from .exposure import exposure_of, url_of
+from .exposure import exposure_of, kernel_id, url_of
 from .kernel import shell
 from .served import ServedApp
 from ..web.assets import STATIC
@@ -46,7 +46,7 @@ def finder(server: Server, mark: str, path: str = '/', sandbox: bool = False,
     "The line and the script behind the iframes with this id: they get their address, or a person is told why not."
     e = exposure_of(server)
     facts = {'visitor': VISITOR, 'id': mark, 'segment': e.segment, 'port': e.port, 'token': e.token, 'parameter': TOKEN,
-             'path': path, 'sandbox': sandbox, 'maxHeight': max_height}
+             'path': path, 'sandbox': sandbox, 'maxHeight': max_height, 'kernel': kernel_id()}
     code = (STATIC/'iframes.js').read_text('utf-8')
     return LINE.format(id=mark) + render(json_element(facts, data_nbws_facts=True), Script(code))
 

@@ -16,6 +16,7 @@ from ..core.errors import NbwsError, StartError
 from ..core.protocols import Broker
 from ..loading import LOADING
 from .cells import install
+from .channel import offer_channel
 from .doctor import doctor
 from .exposure import Exposure, expose, url_of
 from .iframes import FrameOptions, Page, display
@@ -154,4 +155,5 @@ def serve_reloaded(name: str, listen: ListenOptions) -> None:
 WebApp.doctor = doctor  # type: ignore[attr-defined]
 
 if hasattr(shell(), 'kernel'):
+    offer_channel()
     install(shell()).events.after_hooks[:] = [follow_apps]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 from collections import deque
 from collections.abc import Callable
 from functools import update_wrapper
@@ -63,24 +64,35 @@ class ArrivalHook:
                 app.report(e, self.route)
 
 # %% ../../nbs/parts/06_arrivals.ipynb #1cc20352
+MOST = 10_000 # Comings and goings that wait for a slow function
+log = logging.getLogger('nbws')
+
 class Arrivals:
     "Calls an app's functions when people come and leave. On the server's loop, but where a method says otherwise."
     def __init__(self, app: WebApp) -> None:
         self.app = app
         self._news: deque[tuple[str, Any, bool]] = deque()
         self._task: asyncio.Task[None] | None = None
+        self._warned = False
 
     def told(self, room: str, who: Any, came: bool) -> None:
         "Somebody has come into a room, or has left it. From any thread."
-        if (loop := self.app.loop) is not None:
+        if (loop := self.app.loop) is None:
+            return
+        if len(self._news) < MOST:
             self._news.append((room, who, came))
             call_soon(loop, self._go_on)
+        elif not self._warned:
+            self._warned = True
+            log.warning('on_join, on_leave: %s people have come or gone and wait for these functions, which take too '
+                        'long: who comes or goes now is not told', MOST)
 
     def _go_on(self) -> None:
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def _run(self) -> None:
+        self._warned = False
         while self._news:
             room, who, came = self._news.popleft()
             hooks = [r.endpoint for r in self.app.router.table if METHODS[came] in r.methods]

@@ -25,6 +25,8 @@
   const NGINX = '(nginx: proxy_http_version 1.1, and the headers Upgrade and Connection)'
   const byRequests = () => { // What was taken in place of a socket that cannot be, and why
     const way = ', by requests (' + (nbwsLine.streams ? 'a stream' : 'long polls') + '). '
+    if (location.pathname.includes('/nbws-kernel/')) return way + "Jupyter's way to the kernel carries them. With "
+      + 'nbws in the environment that Jupyter runs in, too, it would be faster.'
     if (hostSeen && hostSeen !== location.host)
       return way + `A proxy changes the Host field, so upgrades look like another site's: the app sees ${hostSeen}.`
     return way + (isColab ? 'Colab passes no upgrades on.' : 'A proxy between this browser and the app passes no '

@@ -55,6 +55,11 @@
     if (!answer.ok) throw new Error('Jupyter issued no ticket (' + answer.status + ')')
     return ['proxied', at + '/' + (await answer.json()).path.slice(0, -1) + path]
   }
+  const toKernel = async (facts, base, path) => { // Where neither Jupyter nor its port leads there
+    if (!base || !facts.kernel || facts.sandbox) return null
+    const answer = await fetch(base + 'api/kernels/' + facts.kernel).catch(() => null)
+    return answer && answer.ok ? ['kernel', base + 'nbws-kernel/' + facts.kernel + path] : null
+  }
   const toPort = async (facts, base, path) => {
     const { port, token, parameter, sandbox } = facts
     if (!port) throw new Error('Run this cell in JupyterLab or Jupyter Notebook to see the page. '
@@ -66,10 +71,99 @@
     const colab = window.google && window.google.colab && window.google.colab.kernel
     if (colab) return ['colab', (await colab.proxyPort(port, { cache: true })).replace(/\/$/, '') + asked]
     const at = 'http://' + (location.hostname === 'localhost' ? 'localhost' : '127.0.0.1') + ':' + port
-    if (!await answers(at)) throw new Error('Run this cell to see the page: nothing answers at ' + at
+    if (await answers(at)) return ['direct', at + asked]
+    return await toKernel(facts, base, path) || noWay(at, port)
+  }
+  const noWay = (at, port) => {
+    throw new Error('Run this cell to see the page: nothing answers at ' + at
       + ' now. If it has just run, Jupyter is on another machine than this browser: install nbws beside Jupyter, '
       + 'or forward the port ' + port + '. app.doctor() tells more.')
-    return ['direct', at + asked]
+  }
+
+  // The kernel's own messages, over a connection like JupyterLab's: pages come by these where its port is out of reach.
+  // The comm's first message brings the script that shows a page (channel.js): it need not stand in each output.
+  const packed = (message, buffers) => { // As jupyter_server reads messages with buffers
+    if (!buffers.length) return JSON.stringify(message)
+    const parts = [new TextEncoder().encode(JSON.stringify(message)), ...buffers]
+    let at = 4 * (parts.length + 1)
+    const size = parts.reduce((sum, part) => sum + part.length, at)
+    const bytes = new Uint8Array(size), view = new DataView(bytes.buffer)
+    view.setUint32(0, parts.length)
+    for (const [i, part] of parts.entries()) {
+      view.setUint32(4 * (i + 1), at)
+      bytes.set(part, at)
+      at += part.length
+    }
+    return bytes
+  }
+  const unpacked = data => { // The same in the other direction
+    if (typeof data === 'string') return [JSON.parse(data), []]
+    const view = new DataView(data), count = view.getUint32(0)
+    const starts = Array.from({ length: count }, (_, i) => view.getUint32(4 * (i + 1)))
+    const parts = starts.map((start, i) => new Uint8Array(data, start, (starts[i + 1] ?? data.byteLength) - start))
+    return [JSON.parse(new TextDecoder().decode(parts[0])), parts.slice(1)]
+  }
+  const unique = () =>
+    Array.from(crypto.getRandomValues(new Uint8Array(16)), n => n.toString(16).padStart(2, '0')).join('')
+  const openComm = async (base, facts, data, heard, ended) => { // Resolves with `send(data, buffers)`
+    const session = unique(), comm = unique(), replies = new Map()
+    const url = new URL(base + 'api/kernels/' + facts.kernel + '/channels?session_id=' + session, location.href)
+    const socket = new WebSocket(url.href.replace(/^http/, 'ws'))
+    socket.binaryType = 'arraybuffer'
+    let subshell
+    const send = (channel, type, content, buffers = []) => {
+      const header = { msg_id: unique(), msg_type: type, session, username: '', version: '5.4',
+                       date: new Date().toISOString(), subshell_id: channel === 'shell' ? subshell : undefined }
+      socket.send(packed({ header, parent_header: {}, metadata: {}, content, channel, buffers: [] }, buffers))
+      return header.msg_id
+    }
+    const ask = (type, content) => new Promise(done => replies.set(send('control', type, content), done))
+    socket.onmessage = e => {
+      const [message, buffers] = unpacked(e.data), { content, header } = message
+      const reply = message.channel === 'control' && replies.get(message.parent_header.msg_id)
+      if (reply) reply(content)
+      const isNew = header.msg_type === 'status' && /starting/.test(content.execution_state) // The kernel
+      if (isNew) socket.close()
+      if (content.comm_id !== comm) return
+      if (header.msg_type === 'comm_msg') heard(content.data, buffers)
+      else if (header.msg_type === 'comm_close') ended(content.data.reason)
+    }
+    await new Promise((ok, no) => {
+      socket.onopen = ok
+      socket.onclose = () => {
+        no(new Error('Run this cell to see the page: its kernel has ended.'))
+        ended('')
+      }
+    })
+    const { supported_features: features = [] } = await ask('kernel_info_request', {})
+    if (features.includes('kernel subshells')) { // One for all that this tab shows
+      const kept = 'nbws subshell ' + facts.kernel, { subshell_id: known } = await ask('list_subshell_request', {})
+      subshell = known.includes(sessionStorage[kept]) ? sessionStorage[kept]
+        : sessionStorage[kept] = (await ask('create_subshell_request', {})).subshell_id
+    }
+    send('shell', 'comm_open', { comm_id: comm, target_name: 'nbws.http', data })
+    return {
+      send: (content, buffers) => send('shell', 'comm_msg', { comm_id: comm, data: content }, buffers),
+      close() {
+        send('shell', 'comm_close', { comm_id: comm, data: {} })
+        socket.close()
+      },
+    }
+  }
+  const throughKernel = async (facts, base, url, frame, say) => {
+    const prefix = base + 'nbws-kernel/' + facts.kernel
+    const late = setTimeout(say, 3000, 'Waiting for the kernel: before ipykernel 7 it answers between cells.')
+    const jar = sessionStorage['nbws jar'] ||= unique()
+    const data = { version: 1, token: facts.token, prefix, jar }
+    const connect = (heard, ended) => openComm(base, facts, data, heard, ended)
+    let first = null
+    const script = await new Promise((ok, no) => {
+      const ended = reason => no(new Error('Run this cell to see the page' + (reason ? ': ' + reason : '') + '.'))
+      connect(message => ok(message.script), ended).then(comm => { first = comm }, no)
+    }).finally(() => clearTimeout(late))
+    first.close()
+    document.head.append(Object.assign(document.createElement('script'), { textContent: script }))
+    await window.nbwsChannel.show(frame, url, prefix, connect)
   }
 
   const locate = async (facts, frames, say) => {
@@ -81,7 +175,8 @@
         if (proxied && !i) await refuseCopies(base + 'nbws/' + facts.segment, frame)
         const [way, url] = await (proxied ? throughJupyter : toPort)(facts, base, path)
         frame.dataset.way = way
-        frame.src = url
+        if (way === 'kernel') await throughKernel(facts, base, url, frame, say)
+        else frame.src = url
       }
       say('')
     } catch (e) {

@@ -18,7 +18,7 @@ import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -195,8 +195,7 @@ def running(command: list[str], env: dict[str, str], cores: list[int] | bool = F
         process.terminate()
         _, alive = psutil.wait_procs(started, timeout=3)
         for each in alive:
-            try: each.kill()
-            except psutil.NoSuchProcess: pass
+            with suppress(psutil.NoSuchProcess): each.kill()
         with process: pass # Closes the pipes
 
 
@@ -328,6 +327,8 @@ def first_page(bench: Bench, name: str) -> dict[str, float]:
                 else: break
             else: return {}
             ended = time.monotonic()
+            process.stdin.close() # It ends when `serve()` has returned
+            with suppress(subprocess.TimeoutExpired): process.wait(3)
         out.seek(0)
         said = [line for line in out if line.startswith(('imports ', 'app ', 'serve() '))]
     return start_parts(said, begun, ended)

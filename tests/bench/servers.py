@@ -128,6 +128,7 @@ def hypercorn(port: int, uvloop: bool = False, workers: int = 1) -> None:
     config = Config()
     config.application_path, config.bind, config.workers = 'servers:asgi', [f'127.0.0.1:{port}'], workers
     config.worker_class = 'uvloop' if uvloop else 'asyncio'
+    config.keep_alive_max_requests = sys.maxsize # Or it ends a connection after 1,000, and with it the load
     run(config)
 
 

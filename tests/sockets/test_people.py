@@ -4,6 +4,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -140,6 +141,36 @@ def test_an_error_in_on_join_is_told_and_the_next_one_is_called(expect_log: Any)
     with live(app) as served:
         with served.ws('/'): until(lambda: news == ['+Ada'])
         until(lambda: news[1:] == ['-Ada'])
+
+
+def test_slow_functions_keep_no_more_than_a_number_waiting(monkeypatch: pytest.MonkeyPatch, expect_log: Any) -> None:
+    expect_log('who comes or goes now is not told', times=1)
+    monkeypatch.setattr('nbws.parts.arrivals.MOST', 5)
+    news: list[str] = []
+    go_on, begun = threading.Event(), threading.Event()
+    app = App()
+    room = app.room('tea')
+
+    @app.ws('/', conn=lambda ws: room.join(ws, as_='0'))
+    def hear(msg: str, ws: Any) -> str:
+        room.join(ws, as_=msg)
+        app.rooms.people.flush()
+        return 'heard'
+
+    @app.on_join
+    def hello(who: str) -> None:
+        begun.set()
+        assert go_on.wait(BOUND)
+        news.append(who)
+    with live(app) as served, served.ws('/') as ws:
+        assert begun.wait(BOUND)
+        for n in range(1, 20):
+            ws.send(f'{{"msg": "{n}"}}')
+            ws.recv(BOUND)
+        go_on.set()
+        until(lambda: news == ['0', '1', '2', '3'])
+        ws.send('{"msg": "20"}')
+        until(lambda: news[4:] == ['20'])
 
 
 def test_several_processes(make: Make) -> None:

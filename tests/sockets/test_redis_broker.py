@@ -163,6 +163,32 @@ def test_what_waits_is_bounded(server: RedisProcess, monkeypatch: pytest.MonkeyP
     run(test())
 
 
+@pytest.mark.parametrize('how', ['killed', 'stopped', 'takes nothing'])
+def test_that_others_are_not_reached_is_told(server: RedisProcess, expect_log: Any, how: str) -> None:
+    async def test() -> None:
+        broker = RedisBroker(server.url)
+        await broker.start()
+        ear = await Ear().subscribed(broker)
+        if how == 'killed': server.kill()
+        elif how == 'stopped': server.pause()
+        else: # It was a replica's turn to be asked, or it still loads: who listens hears nothing of that
+            await asyncio.to_thread(server.says, b'REPLICAOF 127.0.0.1 1\r\n')
+            broker.publish('tea', 'waits', True, 0)
+        await soon(lambda: ear.reached == [False])
+        late = Ear()
+        broker.subscribe('tea', late, 0)
+        await soon(lambda: late.reached == [False])
+        if how == 'killed': await asyncio.to_thread(server.start)
+        elif how == 'stopped': server.resume()
+        else: await asyncio.to_thread(server.says, b'REPLICAOF NO ONE\r\n')
+        await soon(lambda: [ear.reached, late.reached] == [[False, True]] * 2)
+        await broker.publish('tea', 'again', True, 0)
+        await broker.stop()
+        assert ear.reached == [False, True]
+    expect_log('rooms: the Redis at', 0 if how == 'takes nothing' else 2)
+    run(test())
+
+
 def test_a_full_memory_is_told_to_who_waits(expect_log: Any) -> None:
     with redis_server('valkey', '--maxmemory', '4mb') as server:
         async def test() -> None:

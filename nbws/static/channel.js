@@ -1,0 +1,353 @@
+// Shows a page in an iframe of the notebook by requests over the kernel's own messages, where nothing else reaches
+// the kernel: nbws/notebook/channel.py describes them. The first message of a comm brings this script; iframes.js runs
+// it in the notebook's page. The iframe's document is written from here, and what it asks its own server for is asked
+// here.
+(() => {
+  const PIECE = 2 ** 20 // Bytes of a request's body in one message
+  const TAKEN = 2 ** 17 // Bytes of an answer after which the kernel is told
+  const NULL_BODY = [101, 204, 205, 304]
+
+  // Requests over one comm, which is opened again when it has ended
+  class Requests {
+    #connect
+    #comm = null // A promise of it
+    #last = 0
+    #waiting = new Map() // By number
+    constructor(connect) { this.#connect = connect }
+    async close() {
+      const comm = await this.#comm
+      if (comm) comm.close()
+    }
+    #open() {
+      this.#comm ||= this.#connect((message, buffers) => this.#heard(message, buffers), () => {
+        this.#comm = null
+        for (const exchange of [...this.#waiting.values()]) exchange.fail(new TypeError('the kernel is away'))
+        this.#waiting.clear()
+      }).catch(e => {
+        this.#comm = null
+        throw e
+      })
+      return this.#comm
+    }
+    #heard({ frames = [] }, buffers) {
+      let next = 0
+      for (const [kind, number, ...rest] of frames) {
+        const exchange = this.#waiting.get(number), buffer = kind === 'data' ? buffers[next++] : null
+        if (!exchange) continue
+        if (kind === 'head') exchange.head(...rest)
+        else if (kind === 'data') exchange.data(buffer)
+        else if (kind === 'end') {
+          this.#waiting.delete(number)
+          exchange.end(...rest)
+        }
+      }
+    }
+    // Resolves with the status, the fields and a stream of the body
+    async ask(method, target, fields, body = new Uint8Array(), signal = null) {
+      const comm = await this.#open(), number = ++this.#last
+      const say = (frames, buffers = []) => comm.send({ frames }, buffers)
+      const answer = new Promise((ok, no) => {
+        let stream = null, taken = 0
+        const took = size => {
+          taken += size
+          if (taken < TAKEN) return
+          say([['got', number, taken]])
+          taken = 0
+        }
+        const cancel = () => {
+          if (this.#waiting.delete(number)) say([['cancel', number]])
+        }
+        const source = new ReadableStream({ start: controller => { stream = controller }, cancel })
+        const fail = error => {
+          no(error)
+          try { stream.error(error) } catch { /* It has ended */ }
+        }
+        this.#waiting.set(number, {
+          fail,
+          head: (status, list) => ok({ status, fields: list, body: source }),
+          data: buffer => {
+            stream.enqueue(buffer.slice())
+            took(buffer.length)
+          },
+          end: broken => broken ? fail(new TypeError('the answer broke off')) : stream.close(),
+        })
+        if (signal) signal.addEventListener('abort', () => {
+          cancel()
+          fail(new DOMException('aborted', 'AbortError'))
+        })
+      })
+      for (let at = 0; at === 0 || at < body.length; at += PIECE) {
+        const piece = body.subarray(at, at + PIECE), more = at + PIECE < body.length
+        say([at ? ['body', number, more] : ['request', number, method, target, fields, more]], [piece])
+      }
+      return answer
+    }
+  }
+
+  // One iframe
+  class Shown {
+    #frame
+    #prefix
+    #requests
+    #blobs = []
+    #url = ''
+    constructor(frame, prefix, requests) {
+      this.#frame = frame
+      this.#prefix = prefix
+      this.#requests = requests
+      frame.addEventListener('load', e => { // The notebook has moved it: a browser loads it anew then
+        if (e.isTrusted && this.#url && !this.#window.document.body.childElementCount) this.go(this.#url)
+      })
+      const gone = setInterval(() => { // Its cell has run again, or its notebook is closed
+        if (frame.isConnected) return
+        clearInterval(gone)
+        requests.close()
+      }, 5000)
+      addEventListener('pagehide', () => requests.close())
+    }
+    get #window() { return this.#frame.contentWindow }
+    #isOurs(url) {
+      const { origin, pathname } = url
+      return origin === location.origin && (pathname === this.#prefix || pathname.startsWith(this.#prefix + '/'))
+    }
+    #absolute(url) { return new URL(url, this.#window.document.baseURI) }
+
+    async fetch(request) { // Follows redirects, as `fetch` does
+      const { Response, Headers } = this.#window
+      let { method } = request, url = new URL(request.url), redirected = false
+      let body = ['GET', 'HEAD'].includes(method) ? undefined : new Uint8Array(await request.arrayBuffer())
+      const fields = [...request.headers, ['host', location.host]]
+      for (let hops = 0; hops < 20; hops++) {
+        const target = url.pathname.slice(this.#prefix.length) + url.search
+        const { status, fields: told, body: stream } =
+          await this.#requests.ask(method, target || '/', fields, body, request.signal)
+        const to = [301, 302, 303, 307, 308].includes(status) && (told.find(([name]) => name === 'location') || [])[1]
+        if (!to || request.redirect === 'manual') {
+          const headers = new Headers(told), empty = NULL_BODY.includes(status) || method === 'HEAD'
+          const response = new Response(empty ? null : stream, { status, headers })
+          Object.defineProperty(response, 'url', { value: url.href })
+          Object.defineProperty(response, 'redirected', { value: redirected })
+          return response
+        }
+        url = new URL(to, url)
+        if (!this.#isOurs(url)) return this.#window.Response.error()
+        redirected = true
+        if (status === 303 || (status < 303 && method === 'POST')) [method, body] = ['GET', undefined]
+      }
+      throw new TypeError('too many redirects')
+    }
+
+    // A page
+    async go(url, init = {}) {
+      this.#url = ''
+      const headers = { accept: 'text/html', 'sec-fetch-dest': 'iframe', ...init.headers }
+      const answer = await this.fetch({
+        method: init.method || 'GET', url, headers: Object.entries(headers), arrayBuffer: async () => init.body,
+      })
+      const kind = answer.headers.get('content-type') || ''
+      if (/attachment/.test(answer.headers.get('content-disposition') || '')) {
+        this.#save(await answer.blob(), answer.url)
+        return
+      }
+      const text = /html/.test(kind) ? await answer.text() : null
+      const blob = text === null && new Blob([await answer.arrayBuffer()], { type: kind })
+      const html = text ?? `<!DOCTYPE html><iframe src="${this.#keep(blob)}" style="width:100%;height:95vh;border:0">`
+      await this.#clear()
+      const whole = await this.#prepare(html, answer.url)
+      this.#install()
+      const { document } = this.#window
+      document.open()
+      this.#window.history.replaceState(null, '', answer.url)
+      this.#watch()
+      document.write(whole)
+      document.close()
+      this.#url = answer.url
+      this.#frame.dispatchEvent(new Event('load'))
+    }
+    #save(blob, url) {
+      const name = decodeURIComponent(new URL(url).pathname.split('/').pop()) || 'download'
+      Object.assign(document.createElement('a'), { href: this.#keep(blob), download: name }).click()
+    }
+    #keep(blob) {
+      const url = URL.createObjectURL(blob)
+      this.#blobs.push(url)
+      return url
+    }
+    #clear() { // Another window for each page: scripts may declare their names once
+      for (const url of this.#blobs.splice(0)) URL.revokeObjectURL(url)
+      return new Promise(done => {
+        this.#frame.addEventListener('load', done, { once: true })
+        this.#frame.src = 'about:blank'
+      })
+    }
+    async #blobOf(url) {
+      const headers = [['accept', '*/*'], ['sec-fetch-dest', 'empty'], ['sec-fetch-site', 'same-origin']]
+      const answer = await this.fetch({ method: 'GET', url: url.href, headers })
+      if (!answer.ok) throw new TypeError(url.pathname + ': ' + answer.status)
+      return this.#keep(await answer.blob())
+    }
+    async #prepare(html, at) { // What it loads is loaded first
+      const page = new DOMParser().parseFromString(html, 'text/html')
+      const carrier = Object.assign(page.createElement('script'), { src: this.#prefix + '/_nbws/line.js' })
+      page.head.prepend(carrier)
+      const loading = page.querySelectorAll('script[src], link[rel~=stylesheet][href], img[src], link[rel~=icon][href]')
+      await Promise.all([...loading].map(async element => {
+        const name = element.localName === 'link' ? 'href' : 'src', url = new URL(element.getAttribute(name), at)
+        if (!this.#isOurs(url)) return
+        element.dataset.nbwsSrc = url.href
+        try { element.setAttribute(name, await this.#blobOf(url)) } catch { element.removeAttribute(name) }
+      }))
+      return '<!DOCTYPE html>' + page.documentElement.outerHTML
+    }
+
+    // What its scripts use
+    #install() {
+      const window = this.#window, native = window.fetch
+      window.fetch = async (input, init) => {
+        const request = new window.Request(input, init)
+        return this.#isOurs(new URL(request.url)) ? this.fetch(request) : native.call(window, request)
+      }
+      window.XMLHttpRequest = requestClass(window)
+      const { get } = Object.getOwnPropertyDescriptor(window.Document.prototype, 'currentScript')
+      Object.defineProperty(window.document, 'currentScript', { configurable: true, get() {
+        const script = get.call(this), from = script && script.dataset.nbwsSrc
+        if (from && !Object.hasOwn(script, 'src')) Object.defineProperty(script, 'src', { value: from })
+        return script
+      } })
+      for (const [kind, name] of [['Script', 'src'], ['Image', 'src'], ['Link', 'href']])
+        this.#mend(window[`HTML${kind}Element`].prototype, name, window)
+    }
+    #mend(prototype, name, window) { // What is given an address of ours gets that of a blob, a little later
+      const { get, set } = Object.getOwnPropertyDescriptor(prototype, name)
+      const give = (element, value, otherwise) => {
+        const url = this.#absolute(value)
+        if (!this.#isOurs(url)) {
+          otherwise()
+          return
+        }
+        element.dataset.nbwsSrc = url.href
+        this.#blobOf(url).then(at => set.call(element, at), () => element.dispatchEvent(new window.Event('error')))
+      }
+      Object.defineProperty(prototype, name, { configurable: true, enumerable: true, get() {
+        return this.dataset.nbwsSrc || get.call(this)
+      }, set(value) { give(this, value, () => set.call(this, value)) } })
+      const { setAttribute } = window.Element.prototype
+      prototype.setAttribute = function (key, value) {
+        if (key === name) give(this, value, () => setAttribute.call(this, key, value))
+        else setAttribute.call(this, key, value)
+      }
+    }
+    #watch() { // Links, forms, and what goes elsewhere by script
+      const window = this.#window
+      window.addEventListener('click', e => {
+        const link = e.target.closest && e.target.closest('a[href]')
+        const plain = !e.defaultPrevented && e.button === 0 && !(e.ctrlKey || e.metaKey || e.shiftKey)
+        if (!link || !plain || !this.#isOurs(new URL(link.href)) || /#/.test(link.getAttribute('href'))) return
+        e.preventDefault()
+        this.go(link.href)
+      })
+      window.addEventListener('submit', e => {
+        const form = e.target, told = name => e.submitter && e.submitter.getAttribute('form' + name)
+        const url = this.#absolute(told('action') || form.getAttribute('action') || window.location.href)
+        if (e.defaultPrevented || !this.#isOurs(url)) return
+        e.preventDefault()
+        const method = (told('method') || form.getAttribute('method') || 'get').toLowerCase()
+        this.#submit(form, e.submitter, url, method)
+      })
+      if (window.navigation) window.navigation.addEventListener('navigate', e => {
+        const url = new URL(e.destination.url)
+        if (!e.cancelable || e.hashChange || e.formData || !this.#isOurs(url)) return
+        if (e.navigationType !== 'reload' && e.destination.sameDocument) return
+        e.preventDefault()
+        this.go(url.href)
+      })
+    }
+    async #submit(form, submitter, url, method) {
+      const { FormData, Request, URLSearchParams } = this.#window, data = new FormData(form, submitter)
+      if (method !== 'post') {
+        url.search = new URLSearchParams(data)
+        await this.go(url.href)
+        return
+      }
+      const body = form.enctype === 'multipart/form-data' ? data : new URLSearchParams(data)
+      const request = new Request(url, { method: 'POST', body })
+      const headers = { 'content-type': request.headers.get('content-type'), 'sec-fetch-site': 'same-origin' }
+      await this.go(url.href, { method: 'POST', headers, body: new Uint8Array(await request.arrayBuffer()) })
+    }
+  }
+
+  // `XMLHttpRequest` over the page's `fetch`; htmx uses it
+  const requestClass = window => class XMLHttpRequest extends window.EventTarget {
+    static UNSENT = 0
+    static DONE = 4
+    readyState = 0
+    status = 0
+    statusText = ''
+    response = ''
+    responseText = ''
+    responseType = ''
+    responseURL = ''
+    timeout = 0
+    withCredentials = false
+    upload = new window.EventTarget()
+    #headers = []
+    #answer = null
+    #leaving = new window.AbortController()
+    open(method, url) {
+      Object.assign(this, { method, url: String(url) })
+      this.#move(1)
+    }
+    setRequestHeader(name, value) { this.#headers.push([name, String(value)]) }
+    overrideMimeType() { /* Text is UTF-8 here */ }
+    getResponseHeader(name) { return this.#answer ? this.#answer.headers.get(name) : null }
+    getAllResponseHeaders() {
+      return this.#answer ? [...this.#answer.headers].map(([name, value]) => `${name}: ${value}\r\n`).join('') : ''
+    }
+    abort() { this.#leaving.abort() }
+    #move(state) {
+      this.readyState = state
+      this.#tell('readystatechange')
+    }
+    #tell(type) {
+      const event = new window.ProgressEvent(type)
+      this.dispatchEvent(event)
+      if (typeof this['on' + type] === 'function') this['on' + type](event)
+    }
+    async send(body = null) {
+      const { signal } = this.#leaving, late = this.timeout && setTimeout(() => this.#end('timeout'), this.timeout)
+      this.#tell('loadstart')
+      try {
+        const bodied = !['GET', 'HEAD'].includes(this.method.toUpperCase())
+        const how = { method: this.method, headers: this.#headers, body: bodied ? body : undefined, signal }
+        const answer = this.#answer = await window.fetch(this.url, how)
+        Object.assign(this, { status: answer.status, responseURL: answer.url })
+        this.#move(2)
+        const bytes = await answer.arrayBuffer()
+        const text = ['', 'text', 'json', 'document'].includes(this.responseType) ? new TextDecoder().decode(bytes) : ''
+        this.responseText = this.responseType === '' || this.responseType === 'text' ? text : ''
+        this.response = this.#content(bytes, text)
+        this.#end('load')
+      } catch { this.#end(signal.aborted ? 'abort' : 'error') }
+      clearTimeout(late)
+    }
+    #content(bytes, text) {
+      if (this.responseType === 'arraybuffer') return bytes
+      const kind = this.getResponseHeader('content-type') || ''
+      if (this.responseType === 'blob') return new window.Blob([bytes], { type: kind })
+      if (this.responseType === 'json') return JSON.parse(text)
+      return this.responseType === 'document' ? new window.DOMParser().parseFromString(text, 'text/html') : text
+    }
+    #end(how) {
+      if (this.readyState === 4) return
+      if (how !== 'load') this.status = 0
+      this.#move(4)
+      this.#tell(how)
+      this.#tell('loadend')
+    }
+  }
+
+  window.nbwsChannel = {
+    show: (frame, url, prefix, connect) =>
+      new Shown(frame, prefix, new Requests(connect)).go(new URL(url, location.href).href),
+  }
+})()
