@@ -161,6 +161,9 @@ class Subscriber(Protocol):
                 origin: Any, # What this process has given `publish` with it; None for other processes' messages
                 ) -> None:
         "The next message, in the order that all processes see. Each comes once."
+    def reaches(self, others: bool) -> None:
+        """What is said here does not reach other processes now, and waits; or does again, which is so at first. Also
+        before `begin`. A broker that cannot tell never calls it."""
 
 class Broker(Protocol):
     """One order for the messages of rooms that several processes share. What was accepted by `publish` reaches every

@@ -195,6 +195,8 @@ class Peers:
         self._ask()
         self._heard_up_to(message.epoch, message.offset)
 
+    def reaches(self, others: bool) -> None: "See `Subscriber`. Pages are told by their rooms."
+
     def _heard_up_to(self, epoch: str, offset: int) -> None:
         with self._lock:
             self._at = epoch, offset

@@ -13,9 +13,10 @@ import os
 import secrets
 import threading
 from collections import deque
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
@@ -317,8 +318,10 @@ def published(epoch: bytes, offset: int, kind: bytes, data: bytes) -> Published:
 # %% ../../nbs/sockets/10_redis_broker.ipynb #a24c4113
 class Publisher:
     "Brings what waits to Redis. On the broker's loop."
-    def __init__(self, server: RedisServer, queue: PublishQueue, producer: str) -> None:
-        self.server, self.queue, self.producer = server, queue, producer
+    def __init__(self, server: RedisServer, queue: PublishQueue, producer: str,
+                 works: Callable[[bool], None], # Hears whether what is said reaches Redis
+                 ) -> None:
+        self.server, self.queue, self.producer, self.works = server, queue, producer, works
         self._wake: asyncio.Event | None = None # Of the loop on which it runs
 
     def wake(self) -> None:
@@ -337,6 +340,7 @@ class Publisher:
             pause = 0.02
             while batch:
                 batch = await self._publish(batch)
+                self.works(not batch)
                 if batch:
                     await asyncio.sleep(pause)
                     pause = min(2 * pause, 0.5)
@@ -386,6 +390,7 @@ class RoomReader:
         self.server, self.queue, self.producer = server, queue, producer
         self.rooms: dict[str, Heard] = {}
         self.trouble: Exception | None = None # Why nothing is heard
+        self._broken: set[str] = set() # Of 'hear' and 'say', what does not work
         self.tells = False # It is told in the log
         self._told = False
         self._connection: Any = None
@@ -402,6 +407,7 @@ class RoomReader:
                 if self.trouble is None:
                     pause = 0.02
                 self.trouble = e
+                self.works('hear', False)
                 if self.tells and not self._told:
                     self._told = True
                     log.warning('rooms: the Redis at %s does not answer (%s): what is said waits', self.server.where,
@@ -449,8 +455,18 @@ class RoomReader:
             room = None # It may be forgotten while nothing comes
             self._heard = clock()
 
+    def works(self, what: str, well: bool) -> None:
+        "Let subscribers know whether what is said reaches others, where that has changed."
+        before = bool(self._broken)
+        (self._broken.discard if well else self._broken.add)(what)
+        if bool(self._broken) != before:
+            for room in tuple(self.rooms.values()):
+                for subscriber in (*room.subscribers, *room.coming):
+                    subscriber.reaches(before)
+
     def _answers(self) -> None:
         self.trouble = None
+        self.works('hear', True)
         if self._told:
             self._told = False
             log.warning('rooms: the Redis at %s answers again', self.server.where)
@@ -511,6 +527,8 @@ class RoomReader:
         elif subscriber not in room.coming:
             room.coming.append(subscriber)
             self._tell('SUBSCRIBE', name)
+        if self._broken:
+            subscriber.reaches(False)
 
     def unsubscribe(self, name: str, subscriber: Subscriber) -> None:
         "See `Broker`."
@@ -559,8 +577,8 @@ class RedisBroker:
                  ) -> None:
         self.server, self._queue = RedisServer(url), PublishQueue()
         producer = secrets.token_hex(6)
-        self._publisher = Publisher(self.server, self._queue, producer)
         self._reader = RoomReader(self.server, self._queue, producer)
+        self._publisher = Publisher(self.server, self._queue, producer, partial(self._reader.works, 'say'))
         self._loop: asyncio.AbstractEventLoop | None = None
         self._early: deque[tuple[Any, ...]] = deque() # Calls before the start
         self._starts = 0
@@ -663,6 +681,7 @@ class Probe:
     def __init__(self) -> None: self.begun, self.heard = asyncio.Event(), asyncio.Event()
     def begin(self, epoch: str, offset: int, kept: Sequence[Published]) -> None: self.begun.set()
     def deliver(self, message: Published, origin: Any) -> None: self.heard.set()
+    def reaches(self, others: bool) -> None: "The start waits for what it says, and has a bound."
 
 # %% ../../nbs/sockets/10_redis_broker.ipynb #03f86a8e
 _USUAL: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, RedisBroker]] = WeakKeyDictionary()

@@ -35,6 +35,7 @@ __all__ = ['Room']
 MARK = '\x1e' # The record separator: a position follows, to the message's end
 
 GAP = Payload(f'{MARK}gap') # In place of what is not kept any more
+AWAY, BACK = Payload(f'{MARK}away'), Payload(f'{MARK}back') # Other processes are not reached; they are again
 
 def mark(epoch: str, offset: int) -> Payload:
     "A position, as sockets get it that resume."
@@ -254,12 +255,13 @@ class Sharing:
         self.begun = False # The room hears what is said
         self.waiting: dict[WebSocket, Mapping[str, int] | None] = {} # Until then; what they have seen, None: all so far
         self.ready = Completion() # It has begun
+        self.cut = False # What is said here does not reach other processes now
         self._lock = threading.RLock() # One thread at a time turns to the broker
         self._subscribed = self._stale = False
 
     def rest(self) -> None:
         "Nobody is here: who comes next waits. Under the room's lock."
-        self.begun, self.ready, self._stale = False, Completion(), True
+        self.begun, self.ready, self._stale, self.cut = False, Completion(), True, False
 
     def follow(self) -> None:
         "Subscribe where somebody is in the room, and no longer where nobody is. From any thread, without its lock."
@@ -300,6 +302,16 @@ class Sharing:
             if self.room.sharing is self:
                 self._add([message], origin)
         self.room._delivery.start_with_any()
+
+    def reaches(self, others: bool) -> None:
+        "See `Subscriber`."
+        room = self.room
+        with room._delivery.lock:
+            if self.cut == others:
+                self.cut = not others
+                if room.sharing is self:
+                    room._tell_reach(room.members)
+        room._delivery.start_with_any()
 
     def _add(self, messages: Iterable[Published], origin: Any) -> None:
         delivery, window = self.room._delivery, self.room.history
@@ -410,6 +422,8 @@ class Room:
                 sharing.waiting[ws], ready = seen, sharing.ready
             else:
                 self._greet(ws, seen)
+            if sharing is not None and sharing.cut:
+                self._tell_reach([ws])
         self._changed(ws, named)
         if sharing is not None:
             sharing.follow()
@@ -426,6 +440,13 @@ class Room:
         if self.sharing is not None and not unseen and ws.handshake.since is not None:
             # It may miss the first message that comes, and has to know what it has seen before
             self._delivery.queue.append((mark(self.history.epoch, self.history.offset), (ws,), None))
+
+    def _tell_reach(self, sockets: Iterable[WebSocket]) -> None:
+        "Tell those that resume whether others are reached, from all rooms in which they are. Under the lock."
+        for ws in sockets:
+            if ws.handshake.since is not None:
+                cut = any(room.sharing is not None and room.sharing.cut for room in ws.rooms)
+                self._delivery.queue.append((AWAY if cut else BACK, (ws,), None))
 
     def _lacks(self, seen: Mapping[str, int]) -> bool:
         "Whether a page cannot be brought up to date. Of a room that others keep, an epoch that nobody knows is lost."
@@ -451,8 +472,13 @@ class Room:
             if self.sharing is not None:
                 self.sharing.waiting.pop(ws, None)
             before = self.take_up(self.coming) if self.coming is not None and not self._members else None
+            cut = self.sharing is not None and self.sharing.cut and not ws.code
+            if cut:
+                self._tell_reach([ws])
             if self.sharing is not None and not self._members:
                 self.sharing.rest()
+        if cut:
+            self._delivery.start(ws)
         self._changed(ws, named)
         if before is not None:
             before.end()
@@ -552,6 +578,8 @@ class Room:
                 ) -> Sharing | None:
         "Talk with the others from now on. Under the lock. Returns what is to be ended."
         before, self.sharing, self.coming = self.sharing, sharing, None
+        if before is not None and before.cut:
+            self._tell_reach(self._members)
         sharing.waiting = dict.fromkeys(self._members)
         if not isinstance(self.history, Window):
             self.history = Window(self.history.length, self.history.epoch, self.history.offset, self.history)

@@ -153,10 +153,16 @@
       if (seen.includes(entry)) seen.splice(seen.indexOf(entry), 1)
       close(...how)
     }
+    socket.addEventListener('close', () => reach(socket, String(url), true))
     socket.addEventListener('message', e => {
       if (e.data === '\x1egap') {
         e.stopImmediatePropagation()
         miss(String(url))
+        return
+      }
+      if (e.data === '\x1eaway' || e.data === '\x1eback') {
+        e.stopImmediatePropagation()
+        reach(socket, String(url), e.data === '\x1eback')
         return
       }
       const found = typeof e.data === 'string' && /\x1e([0-9a-f]{8}):(\d+)$/.exec(e.data.slice(-40))
@@ -181,6 +187,35 @@
     missing = true
     const look = () => isTyped() ? setTimeout(look, 1000) : location.reload()
     look()
+  }
+
+  // What is said in a room may not reach the pages of other processes for a while: it waits, and its senders may think
+  // that nobody answers. The page says so after a second, unless a listener says it in its own words.
+  const cut = new Set() // Sockets in such rooms
+  let word = null, worded = 0 // The element that says it, and a timer
+  const reach = (socket, url, others) => {
+    const before = cut.size
+    if (others) cut.delete(socket); else cut.add(socket)
+    if (Boolean(cut.size) === Boolean(before)) return
+    clearTimeout(worded)
+    if (word) word.remove()
+    word = null
+    const name = cut.size ? 'nbws:away' : 'nbws:back'
+    const event = new CustomEvent(name, { detail: { url }, cancelable: true })
+    document.dispatchEvent(event)
+    if (cut.size && !event.defaultPrevented) worded = setTimeout(sayAway, 1000)
+  }
+  const sayAway = () => { // Outside the body, which pages style and swap
+    word = document.createElement('nbws-away')
+    word.setAttribute('role', 'status')
+    word.textContent = 'others are not reached now: what is sent waits '
+    word.style.cssText = 'all: initial; position: fixed; left: 8px; bottom: 8px; z-index: 2147483646; '
+      + 'padding: 2px 10px; border-radius: 10px; font: 12px system-ui, sans-serif; background: #555; color: #fff'
+    const onclick = ({ target }) => target.parentNode.remove()
+    const button = Object.assign(document.createElement('button'), { textContent: 'Dismiss', onclick })
+    button.style.cssText = 'all: revert; font: inherit; cursor: pointer'
+    word.append(button)
+    document.documentElement.append(word)
   }
 
   const watch = (socket, url, offers) => {

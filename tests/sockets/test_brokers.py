@@ -43,10 +43,12 @@ class Ear:
     def __init__(self) -> None:
         self.begins: list[tuple[str, int, list[Published]]] = []
         self.heard: list[tuple[Published, Any]] = []
+        self.reached: list[bool] = []
         self.thread = 0
 
     def begin(self, epoch: str, offset: int, kept: Any) -> None: self.begins.append((epoch, offset, list(kept)))
     def deliver(self, message: Published, origin: Any) -> None: self.heard.append((message, origin))
+    def reaches(self, others: bool) -> None: self.reached.append(others)
 
     @property
     def said(self) -> list[Any]: return [message.data for message, _ in self.heard]

@@ -12,6 +12,7 @@ from live import Live, live
 from redises import redis_server
 
 from nbws import App
+from nbws.core.errors import NbwsError
 from nbws.core.protocols import Broker
 from nbws.core.request import Request
 from nbws.sockets.brokers import MemoryBroker
@@ -154,6 +155,74 @@ def test_what_is_wrong_is_said(monkeypatch: pytest.MonkeyPatch, expect_log: Any)
         redis.start()
         until(lambda: not app.broker.waiting)
         assert 'is heard after' in served.wait(app.room_broker.diagnosis(app.rooms))
+
+
+def test_pages_hear_that_others_are_not_reached(expect_log: Any) -> None:
+    expect_log('does not answer .*: what is said waits', 1)
+    expect_log('answers again', 1)
+    with redis_server() as redis, live(chat(RedisBroker(redis.url))) as served:
+        app: Any = served.app
+        app.other = app.room('other')
+        app.ws('/both', conn=lambda ws: [app.all.join(ws), app.other.join(ws)])(lambda: app.other.leave(app.one))
+        page, plain = served.ws('/?nbws-since='), served.ws('/')
+        app.all.send('one')
+        assert [str(page.recv(BOUND))[:4], str(page.recv(BOUND))[:3], plain.recv(BOUND)][1:] == ['one', 'one']
+        redis.kill()
+        assert page.recv(BOUND) == '\x1eaway'
+        late, both = served.ws('/?nbws-since='), served.ws('/both?nbws-since=')
+        while late.recv(BOUND) != '\x1eaway': pass
+        until(lambda: len(app.other) == 1)
+        app.one = next(iter(app.other))
+        for _ in range(2): assert '\x1eaway' in [both.recv(BOUND), both.recv(BOUND)]
+        served.wait(on_loop(app.all.leave, app.one))
+        assert both.recv(BOUND) == '\x1eaway' # From the other room it is still cut off
+        served.wait(on_loop(app.other.leave, app.one))
+        assert both.recv(BOUND) == '\x1eback'
+        app.all.send('two')
+        redis.start()
+        for ws in page, late:
+            found = [str(ws.recv(BOUND)).partition('\x1e') for _ in range(2)]
+            assert ('', '\x1e', 'back') in found
+            assert 'two' in [text for text, _, _ in found]
+        assert plain.recv(BOUND) == 'two'
+
+
+async def on_loop(function: Any, *args: Any) -> None: function(*args)
+
+
+def test_who_speaks_hears_that_nothing_more_can_wait(monkeypatch: pytest.MonkeyPatch, expect_log: Any) -> None:
+    "In a handler, a thread and a cell, awaited or not; the sockets stay, and what was taken is sent."
+    monkeypatch.setattr('nbws.sockets.redis_broker.WAITING', 20)
+    expect_log('rooms: the Redis at', 2)
+    expect_log(r'(?s)/plain.*20 messages wait for Redis, which does not answer', 1)
+    word, heard = 'messages wait for Redis, which does not answer', []
+    with redis_server() as redis, live(chat(RedisBroker(redis.url))) as served:
+        app: Any = served.app
+        @app.ws('/plain')
+        def plain(msg: str): app.all.send(msg)
+        @app.ws('/awaited')
+        async def awaited(msg: str):
+            try: await app.all.send(msg)
+            except NbwsError as e: return str(e)
+        @app.ws('/thread')
+        async def thread(msg: str):
+            try: await asyncio.to_thread(app.all.send, msg)
+            except NbwsError as e: return str(e)
+        ear = served.ws('/')
+        redis.kill()
+        with pytest.raises(NbwsError, match=word): # As in a cell
+            for n in range(100):
+                app.all.send(str(n))
+                heard.append(str(n))
+        for path in '/awaited', '/thread':
+            ws = served.ws(path)
+            ws.send('{"msg": "x"}')
+            assert word in str(ws.recv(BOUND))
+        ws = served.ws('/plain')
+        ws.send('{"msg": "x"}')
+        assert ws.ping().wait(BOUND) # It is still open
+        redis.start()
+        assert [ear.recv(BOUND) for _ in heard] == heard
 
 
 def test_a_redis_that_hangs_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from bound import BOUND
-from redises import RedisProcess, redis_server
+from redises import RedisProcess, Relay, redis_server
 from test_brokers import Ear, soon
 
 from nbws.core.errors import NbwsError, StartError
@@ -131,48 +131,13 @@ def test_stopped_for_a_while(server: RedisProcess, expect_log: Any) -> None:
     assert epochs(run(talked(server.url, disturb))) == 1
 
 
-class Proxy:
-    "A way to the server that can swallow everything."
-    def __init__(self, server: RedisProcess) -> None:
-        self.server, self.path = server, str(server.folder/'p')
-        self.dead: set[socket.socket] = set() # Of these nothing is carried any more
-        self.listening = socket.socket(socket.AF_UNIX)
-        self.listening.bind(self.path)
-        self.listening.listen()
-        self.sockets: list[socket.socket] = []
-        self.threads = [threading.Thread(target=self._accept)]
-        self.threads[0].start()
-
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                near, far = self.listening.accept()[0], socket.socket(socket.AF_UNIX)
-                far.connect(str(self.server.path))
-                self.sockets += near, far
-                for a, b in ((near, far), (far, near)):
-                    self.threads.append(threading.Thread(target=self._carry, args=(a, b)))
-                    self.threads[-1].start()
-
-    def _carry(self, a: socket.socket, b: socket.socket) -> None:
-        with suppress(OSError):
-            while data := a.recv(65536):
-                if a not in self.dead: b.sendall(data)
-            b.shutdown(socket.SHUT_WR)
-
-    def close(self) -> None:
-        for s in (self.listening, *self.sockets):
-            with suppress(OSError): s.shutdown(socket.SHUT_RDWR)
-            s.close()
-        for thread in self.threads: thread.join(BOUND)
-
-
 def test_a_link_that_swallows_everything(server: RedisProcess, expect_log: Any) -> None:
     "Nobody says that it is broken: who listens asks, and who speaks waits for an answer, not for ever."
-    with closing(Proxy(server)) as proxy:
+    with closing(Relay(server)) as relay:
         async def disturb() -> None:
-            proxy.dead.update(proxy.sockets) # New connections work
+            relay.swallow() # New connections work
         expect_log('rooms: the Redis at')
-        assert epochs(run(talked(f'unix://{proxy.path}', disturb))) == 1
+        assert epochs(run(talked(f'unix://{relay.path}', disturb))) == 1
 
 
 def test_what_waits_is_bounded(server: RedisProcess, monkeypatch: pytest.MonkeyPatch,
@@ -195,6 +160,32 @@ def test_what_waits_is_bounded(server: RedisProcess, monkeypatch: pytest.MonkeyP
         with pytest.raises(NbwsError, match='too large'): broker.publish('tea', 'x' * (2**20 + 1), True, 0)
         await broker.stop()
     expect_log('rooms: the Redis at')
+    run(test())
+
+
+@pytest.mark.parametrize('how', ['killed', 'stopped', 'takes nothing'])
+def test_that_others_are_not_reached_is_told(server: RedisProcess, expect_log: Any, how: str) -> None:
+    async def test() -> None:
+        broker = RedisBroker(server.url)
+        await broker.start()
+        ear = await Ear().subscribed(broker)
+        if how == 'killed': server.kill()
+        elif how == 'stopped': server.pause()
+        else: # It was a replica's turn to be asked, or it still loads: who listens hears nothing of that
+            await asyncio.to_thread(server.says, b'REPLICAOF 127.0.0.1 1\r\n')
+            broker.publish('tea', 'waits', True, 0)
+        await soon(lambda: ear.reached == [False])
+        late = Ear()
+        broker.subscribe('tea', late, 0)
+        await soon(lambda: late.reached == [False])
+        if how == 'killed': await asyncio.to_thread(server.start)
+        elif how == 'stopped': server.resume()
+        else: await asyncio.to_thread(server.says, b'REPLICAOF NO ONE\r\n')
+        await soon(lambda: [ear.reached, late.reached] == [[False, True]] * 2)
+        await broker.publish('tea', 'again', True, 0)
+        await broker.stop()
+        assert ear.reached == [False, True]
+    expect_log('rooms: the Redis at', 0 if how == 'takes nothing' else 2)
     run(test())
 
 

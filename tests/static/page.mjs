@@ -89,6 +89,8 @@ export class Element extends Target { // In a page, as far as scripts ask
   appended = []
   append(...children) { this.appended.push(...children) }
   closest() { return null }
+  remove() { this.removed = true }
+  setAttribute(name, value) { this[name] = value }
 }
 
 export const answer = (status, { text = '', json, headers = {}, redirected = false, url = '' } = {}) => ({

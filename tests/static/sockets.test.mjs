@@ -154,6 +154,44 @@ test('rooms: a page may look after a gap itself', async () => {
   assert.deepEqual(page.went, [])
 })
 
+test('rooms: while others are not reached the page says so', async () => {
+  const page = open({ dataset: { rooms: '' } }), told = [], shown = page.document.documentElement.appended
+  const [one, two] = ['/ws', '/other'].map(url => connected(page, url))
+  for (const name of ['nbws:away', 'nbws:back'])
+    page.document.addEventListener(name, e => told.push(name + ' ' + e.detail.url))
+  one.socket.receives('\x1eaway')
+  await page.pass(500)
+  one.socket.receives('\x1eback')
+  await page.pass(5000)
+  assert.deepEqual(shown, [], 'a moment is not told')
+  one.socket.receives('\x1eaway')
+  two.socket.receives('\x1eaway')
+  one.socket.receives('\x1eaway')
+  await page.pass(1000)
+  const [word] = shown
+  assert.match(word.textContent, /others are not reached now/)
+  assert.equal(word.role, 'status')
+  one.socket.receives('\x1eback')
+  assert.ok(!word.removed)
+  two.socket.ends(1006)
+  assert.ok(word.removed)
+  assert.deepEqual(told, ['nbws:away /ws', 'nbws:back /ws', 'nbws:away /ws', 'nbws:back /other'])
+  one.socket.receives('\x1eaway')
+  await page.pass(1000)
+  assert.equal(shown.length, 2)
+  shown[1].appended[0].onclick({ target: { parentNode: shown[1] } })
+  assert.ok(shown[1].removed, 'dismissed')
+  assert.deepEqual([one.heard, two.heard], [[], [[1006, '']]], 'the page does not see what is said about it')
+})
+
+test('rooms: a page may say in its own words that others are not reached', async () => {
+  const page = open({ dataset: { rooms: '' } }), { socket } = connected(page, '/ws')
+  page.document.addEventListener('nbws:away', e => e.preventDefault())
+  socket.receives('\x1eaway')
+  await page.pass(5000)
+  assert.deepEqual(page.document.documentElement.appended, [])
+})
+
 // The htmx extension, as far as it matters: it makes a socket by `htmx.createWebSocket`, and keeps what has made it
 const withHtmx = ({ fetch = up } = {}) => {
   const page = open({ dataset: {}, fetch }), element = new Element(), { window } = page
