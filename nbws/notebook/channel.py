@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import time
 from collections import deque
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from ..core.data import Headers
@@ -17,6 +19,7 @@ from ..core.protocols import Upgrade
 from ..core.request import Body, Request
 from ..core.response import PlainTextResponse, Response
 from ..layers.gate import NotebookGate
+from ..layers.origins import split_host
 from ..layers.prefix import descend
 from ..layers.stack import usual_layers
 from ..lines.http import HttpLines
@@ -36,30 +39,56 @@ __all__ = ['log']
 
 # %% ../../nbs/notebook/15_channel.ipynb #527c853f
 JARS = 100 # Of one kernel; the one used longest ago goes first
-COOKIES, LONG = 50, 4096 # Of a jar, and bytes of one; what is more or longer is dropped, as browsers do
+COOKIES, LONG = 50, 4096 # Of a jar, and bytes of one; a longer one is dropped, and the oldest where there are more, as browsers do
 
 class Jar:
     "The cookies of one visitor. On the server's loop."
-    def __init__(self) -> None: self._cookies: dict[tuple[str, str], str] = {} # By path and name
+    def __init__(self) -> None:
+        self._cookies: dict[tuple[str, str], tuple[str, float]] = {} # Value and end in Unix time, by path and name
 
     def keep(self, fields: list[tuple[str, str]], # Of an answer
-             path: str, # Of its request, without the last part
+             path: str, # Of its request
+             host: str = '', # Of its request, without a port
              ) -> None:
         "Keep the cookies that an answer sets."
         for _, value in (f for f in fields if f[0].lower() == 'set-cookie'):
             pair, *rest = value.split(';')
-            name, _, text = pair.strip().partition('=')
+            name, equals, text = (part.strip() for part in pair.partition('='))
             told = {k.strip().lower(): v.strip() for k, _, v in (r.partition('=') for r in rest)}
-            key = (told.get('path') or path, name)
-            self._cookies.pop(key, None)
-            gone = told.get('max-age') in ('0', '-1') or '1970' in told.get('expires', '')
-            if not gone and len(pair) <= LONG and len(self._cookies) < COOKIES:
-                self._cookies[key] = text
+            at = told.get('path', '')
+            key = (at if at.startswith('/') else path[:path.rfind('/')] or '/', name)
+            domain = told.get('domain', '').lstrip('.').lower()
+            if not (equals and name) or len(pair) > LONG or (domain and not f'.{host.lower()}'.endswith(f'.{domain}')):
+                continue
+            end = _end(told)
+            if end <= time.time():
+                self._cookies.pop(key, None)
+            else:
+                self._cookies[key] = text, end # One that is there keeps its place (section 5.3, 11.3)
+        self._make_room()
+
+    def _make_room(self) -> None:
+        now = time.time()
+        for key in [key for key, (_, end) in self._cookies.items() if end <= now]:
+            del self._cookies[key]
+        while len(self._cookies) > COOKIES:
+            del self._cookies[next(iter(self._cookies))]
 
     def field(self, path: str) -> str:
         "The Cookie field for a request."
-        fitting = [(at, f'{name}={value}') for (at, name), value in self._cookies.items() if _is_below(path, at)]
+        self._make_room()
+        fitting = [(at, f'{name}={value}') for (at, name), (value, _) in self._cookies.items() if _is_below(path, at)]
         return '; '.join(pair for _, pair in sorted(fitting, key=lambda f: -len(f[0])))
+
+def _end(told: dict[str, str]) -> float:
+    "When a cookie with these attributes ends, in Unix time."
+    if re.fullmatch('-?[0-9]+', told.get('max-age', '')):
+        seconds = float(told['max-age'])
+        return time.time() + seconds if seconds > 0 else 0
+    try:
+        return parsedate_to_datetime(told['expires'].replace('-', ' ')).timestamp()
+    except (KeyError, ValueError, TypeError, OverflowError, IndexError):
+        return float('inf')
 
 def _is_below(path: str, at: str) -> bool: return path == at or path.startswith(at if at.endswith('/') else f'{at}/')
 
@@ -101,7 +130,7 @@ class ChannelExchange:
             if isinstance(response, Upgrade):
                 response = PlainTextResponse('426 sockets go by requests here\n', 426)
             fields = [(k.lower(), v) for k, v in response.headers]
-            channel.jar.keep(fields, request.root_path + '/')
+            channel.jar.keep(fields, request.root_path + request.path, split_host(request.host)[0])
             shown = [f for f in fields if f[0] != 'set-cookie']
             channel.send(['head', self.number, int(response.status_code), shown])
             await self._send(response.body)
@@ -150,6 +179,7 @@ class HttpChannel:
         self.exchanges: dict[int, ChannelExchange] = {}
         self._out: deque[tuple[list[Any], bytes | None]] = deque()
         self._timer: asyncio.TimerHandle | None = None
+        self.ended = False # Nothing is begun any more
 
     def send(self, frame: list[Any], buffer: bytes | None = None) -> None:
         "Send a frame, soon."
@@ -176,6 +206,8 @@ class HttpChannel:
         call_soon(self.server.loop, self._receive, data, [bytes(b) for b in buffers])
 
     def _receive(self, data: dict[str, Any], buffers: list[bytes]) -> None:
+        if self.ended:
+            return
         waiting = iter(buffers)
         try:
             for kind, number, *rest in data.get('frames', ()):
@@ -190,23 +222,25 @@ class HttpChannel:
                     exchange.got(int(rest[0]))
                 elif kind == 'cancel' and exchange.task:
                     exchange.task.cancel()
-        except (ValueError, TypeError, StopIteration, IndexError, KeyError):
+        except (ValueError, TypeError, StopIteration, IndexError, KeyError, AttributeError):
             log.exception('a page has sent what is no frame')
 
     def _begin(self, number: int, rest: list[Any], piece: bytes) -> None:
         method, target, fields, more = rest
-        exchange = self.exchanges[number] = ChannelExchange(self, number)
-        self._feed(exchange, piece, more)
+        if number in self.exchanges or not (str(method).isalpha() and str(target).startswith('/')):
+            raise ValueError('a request has a number of its own, a method and a path')
+        exchange = ChannelExchange(self, number)
         kept = [(k.lower(), v) for k, v in fields if k.lower() not in ('cookie', 'host', 'origin')]
         host = re.sub(r'[^\w.:\[\]-]', '', dict(fields).get('host', 'localhost'))
         cookies = self.jar.field(self._prefix + target.partition('?')[0])
         headers = [('host', host), *kept, *([('cookie', cookies)] if cookies else [])]
         request = Request(method, target.encode(), Headers(headers), exchange.body, peer=('127.0.0.1', 0),
                           server=('127.0.0.1', 80))
-        if len(self.exchanges) > EXCHANGES:
-            self.exchanges.pop(number)
+        if len(self.exchanges) >= EXCHANGES:
             self.send(['head', number, 503, []])
             return self.send(['end', number, False])
+        self.exchanges[number] = exchange
+        self._feed(exchange, piece, more)
         exchange.task = asyncio.ensure_future(exchange.answer(request))
 
     def _feed(self, exchange: ChannelExchange, piece: bytes, more: bool) -> None:
@@ -223,6 +257,7 @@ class HttpChannel:
         call_soon(self.server.loop, self._close)
 
     def _close(self) -> None:
+        self.ended = True
         self.stack.stop()
         for exchange in tuple(self.exchanges.values()):
             if exchange.task:
@@ -231,7 +266,7 @@ class HttpChannel:
 # %% ../../nbs/notebook/15_channel.ipynb #7b46333c
 TARGET = 'nbws.http'
 MOST = 200 # Comms of one kernel; the oldest is closed: a page that is left does not always say so
-CHANNELS: dict[str, HttpChannel] = {} # By the id of their comm
+CHANNELS: dict[str, tuple[HttpChannel, Any]] = {} # And their comms, by the id of these
 _JARS: dict[tuple[str, str], Jar] = {}
 
 def _jar(token: str, name: str) -> Jar:
@@ -264,9 +299,11 @@ def opened(comm: Any, message: dict[str, Any]) -> None:
     def closed(message: object = None) -> None:
         CHANNELS.pop(comm.comm_id, None)
         channel.close()
-    CHANNELS[comm.comm_id] = channel
+    CHANNELS[comm.comm_id] = channel, comm
     while len(CHANNELS) > MOST:
-        CHANNELS.pop(next(iter(CHANNELS))).close()
+        oldest, its_comm = CHANNELS.pop(next(iter(CHANNELS)))
+        oldest.close()
+        its_comm.close({'reason': 'there are too many pages'}) # A page that is still there opens another one
     comm.on_msg(told)
     comm.on_close(closed)
     publish({'type': 'open', 'script': (STATIC/'channel.js').read_text('utf-8')}, [])
