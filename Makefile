@@ -270,6 +270,10 @@ redis: $(VENV)/.dev
 bench: $(VENV)/.dev $(VENV)/.speedups ## nbws beside its peers, on Linux with gcc; options: make bench BENCH_FLAGS=--full
 	$(PY) -m tests.bench $(BENCH_FLAGS)
 
+.PHONY: faults
+faults: $(VENV)/.dev $(VENV)/.speedups chromium redis ## what is lost when Redis, a server or a link fails: make faults FAULTS_FLAGS='--only flushall'
+	$(PY) -m tests.faults $(FAULTS_FLAGS)
+
 # Other people's applications, so outside CI: they are fetched, or come from NBWS_COMPAT_MIRRORS (tests/compat/__main__.py).
 # Those of before FastHTML 0.13 use names that it has no more: each runs under the version that answers most of it.
 COMPAT := .venv-compat

@@ -9,13 +9,14 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from bound import until
+from bound import BOUND, until
 
 
 def binary(name: str) -> str | None:
@@ -74,3 +75,54 @@ def redis_server(name: str = 'valkey', *options: str, **more: Any) -> Iterator[R
         server = RedisProcess(name, Path(folder), *options)
         try: yield server.start()
         finally: server.kill()
+
+
+class Relay:
+    "A way to a server on which what passes can be lost."
+    def __init__(self, server: RedisProcess) -> None:
+        self.server, self.path = server, str(server.folder/'p') # Another one takes over: `server` is set
+        self.replies = 0 # Of so many of scripts, every other one is lost together with its connection
+        self.dead: set[socket.socket] = set() # Of these nothing is carried any more
+        self.listening = socket.socket(socket.AF_UNIX)
+        self.listening.bind(self.path)
+        self.listening.listen()
+        self.sockets: list[socket.socket] = []
+        self.threads = [threading.Thread(target=self._accept)]
+        self.threads[0].start()
+
+    def swallow(self) -> None:
+        "Let all that is open stay so, and carry nothing on it any more. New connections work."
+        self.dead.update(self.sockets)
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                near, far = self.listening.accept()[0], socket.socket(socket.AF_UNIX)
+                self.sockets += near, far
+                try: far.connect(str(self.server.path))
+                except OSError: # There is no server now
+                    near.close()
+                    far.close()
+                    continue
+                for a, b in ((near, far), (far, near)):
+                    self.threads.append(threading.Thread(target=self._carry, args=(a, b)))
+                    self.threads[-1].start()
+
+    def loses(self, data: bytes) -> bool:
+        if not self.replies or not data.startswith(b':'): return False # A number: only what publishes answers with one
+        self.replies -= 1
+        return self.replies % 2 == 1
+
+    def _carry(self, a: socket.socket, b: socket.socket) -> None:
+        with suppress(OSError):
+            while data := a.recv(65536):
+                if self.loses(data):
+                    for s in (a, b): s.shutdown(socket.SHUT_RDWR)
+                elif a not in self.dead: b.sendall(data)
+            b.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        for s in (self.listening, *self.sockets):
+            with suppress(OSError): s.shutdown(socket.SHUT_RDWR)
+            s.close()
+        for thread in self.threads: thread.join(BOUND)

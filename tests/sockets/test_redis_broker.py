@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from bound import BOUND
-from redises import RedisProcess, redis_server
+from redises import RedisProcess, Relay, redis_server
 from test_brokers import Ear, soon
 
 from nbws.core.errors import NbwsError, StartError
@@ -131,48 +131,13 @@ def test_stopped_for_a_while(server: RedisProcess, expect_log: Any) -> None:
     assert epochs(run(talked(server.url, disturb))) == 1
 
 
-class Proxy:
-    "A way to the server that can swallow everything."
-    def __init__(self, server: RedisProcess) -> None:
-        self.server, self.path = server, str(server.folder/'p')
-        self.dead: set[socket.socket] = set() # Of these nothing is carried any more
-        self.listening = socket.socket(socket.AF_UNIX)
-        self.listening.bind(self.path)
-        self.listening.listen()
-        self.sockets: list[socket.socket] = []
-        self.threads = [threading.Thread(target=self._accept)]
-        self.threads[0].start()
-
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                near, far = self.listening.accept()[0], socket.socket(socket.AF_UNIX)
-                far.connect(str(self.server.path))
-                self.sockets += near, far
-                for a, b in ((near, far), (far, near)):
-                    self.threads.append(threading.Thread(target=self._carry, args=(a, b)))
-                    self.threads[-1].start()
-
-    def _carry(self, a: socket.socket, b: socket.socket) -> None:
-        with suppress(OSError):
-            while data := a.recv(65536):
-                if a not in self.dead: b.sendall(data)
-            b.shutdown(socket.SHUT_WR)
-
-    def close(self) -> None:
-        for s in (self.listening, *self.sockets):
-            with suppress(OSError): s.shutdown(socket.SHUT_RDWR)
-            s.close()
-        for thread in self.threads: thread.join(BOUND)
-
-
 def test_a_link_that_swallows_everything(server: RedisProcess, expect_log: Any) -> None:
     "Nobody says that it is broken: who listens asks, and who speaks waits for an answer, not for ever."
-    with closing(Proxy(server)) as proxy:
+    with closing(Relay(server)) as relay:
         async def disturb() -> None:
-            proxy.dead.update(proxy.sockets) # New connections work
+            relay.swallow() # New connections work
         expect_log('rooms: the Redis at')
-        assert epochs(run(talked(f'unix://{proxy.path}', disturb))) == 1
+        assert epochs(run(talked(f'unix://{relay.path}', disturb))) == 1
 
 
 def test_what_waits_is_bounded(server: RedisProcess, monkeypatch: pytest.MonkeyPatch,

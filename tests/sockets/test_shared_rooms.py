@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from typing import Any
 import psutil
 import pytest
 from bound import BOUND, until
+from pages import Page
 from processes import Process, asgi_server, nbws, running
 from redises import binary, redis_server
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -75,37 +75,6 @@ def test_workers_share_rooms(chat: Process) -> None:
             assert [late.recv(BOUND) for _ in range(3)] == [*heard[0], 'not me', 'all'][-3:]
 
 
-class Page:
-    "A client that connects again when its socket ends, and says what it has seen."
-    def __init__(self, process: Process) -> None:
-        self.process, self.heard, self.pid = process, [], 0
-        self.seen: dict[str, str] = {}
-        self.ended = threading.Event()
-        self.thread = threading.Thread(target=self._run)
-        self.thread.start()
-    heard: list[str]
-
-    def _run(self) -> None:
-        while not self.ended.is_set():
-            since = '.'.join(f'{epoch}:{offset}' for epoch, offset in self.seen.items())
-            with suppress(OSError, ConnectionClosed, InvalidStatus, TimeoutError):
-                with self.process.ws(f'/ws?nbws-since={since}', compression=None) as ws: self._hear(ws)
-
-    def _hear(self, ws: ClientConnection) -> None:
-        while not self.ended.is_set():
-            with suppress(TimeoutError): self._heard(str(ws.recv(.1)))
-
-    def _heard(self, text: str) -> None:
-        if text.startswith('pid '): self.pid = int(text.split()[1])
-        elif found := re.fullmatch('(.*)\x1e([0-9a-f]{8}):([0-9]+)', text, re.S):
-            self.seen[found[2]] = found[3]
-            if found[1]: self.heard.append(found[1])
-
-    def end(self) -> None:
-        self.ended.set()
-        self.thread.join(BOUND)
-
-
 class Talker:
     "Says numbers, each until somebody has heard it: one that was not acknowledged is said again under a new name."
     def __init__(self, process: Process, name: str) -> None:
@@ -134,7 +103,7 @@ class Talker:
 
 def hears_all(process: Process, disturb: Any) -> None:
     "Two talk, four hear, on all workers; while something happens, nothing is lost, doubled, or in another order."
-    pages, talkers = [Page(process) for _ in range(4)], []
+    pages, talkers = [Page(process.port) for _ in range(4)], []
     try:
         until(lambda: all(page.seen for page in pages)) # They have begun
         talkers = [Talker(process, name) for name in 'ab']
