@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 
 from ..core.request import Request
 from ..core.response import Response
@@ -57,12 +58,23 @@ class Stack:
             if (response := enter(request)) is not None:
                 return leave(request, response)
         if request.target.startswith(OWN):
-            for enter in self._own:
-                if (response := enter(request)) is not None:
-                    return self._leave(request, response)
-            if self._lines and request.path == LINE:
-                return self._leave(request, await self._lines.answer(app, request))
+            return self._leave(request, await self._answer_own(app, request))
         return self._leave(request, await app.http(request))
+
+    async def _answer_own(self, app: Application, request: Request) -> Response:
+        for enter in self._own:
+            if (response := enter(request)) is not None:
+                return response
+        if self._lines and request.path == LINE:
+            return await self._lines.answer(partial(self._answer_carried, app), request)
+        return await app.http(request)
+
+    async def _answer_carried(self, app: Application, handshake: Request) -> Response:
+        "To a handshake that a line carries: what it came with has passed the other layers."
+        handshake.app = app
+        if handshake.target.startswith(OWN):
+            return await self._answer_own(app, handshake)
+        return await app.http(handshake)
 
     def stop(self) -> None:
         "The transport stops: sockets that it does not know itself are closed with 1012. Again is harmless."

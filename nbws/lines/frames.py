@@ -18,6 +18,7 @@ NOTHING, TEXT, BINARY, PIECE, OPENED, CLOSE, PAUSE, RESUME = range(8)
 UPWARD = frozenset((TEXT, BINARY, PIECE, CLOSE)) # The kinds that a page sends
 _HEAD = struct.Struct('>BII') # Kind, number of the socket, length of the data
 HEAD = _HEAD.size # Bytes
+FRAMES = 20_000 # In one body: others are not to wait for long while they are read
 
 class LineFrame(NamedTuple):
     "One frame, whole."
@@ -32,9 +33,12 @@ def line_frame(kind: int, number: int = 0, data: bytes = b'') -> bytes:
 
 def line_frames(body: bytes, # Whole frames, from a page
                 ) -> list[LineFrame]:
-    "The frames in a body. Raises `ValueError` for what is none."
-    found, at = [], 0
+    "The frames in a body, at most `FRAMES`. Raises `ValueError` for what is none."
+    found: list[LineFrame] = []
+    at = 0
     while at < len(body):
+        if len(found) == FRAMES:
+            raise ValueError(f'a body has more than {FRAMES} frames')
         if len(body) - at < HEAD:
             raise ValueError('a frame has no head')
         kind, number, length = _HEAD.unpack_from(body, at)

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import secrets
+import time
 from base64 import b64encode
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from hmac import compare_digest
 from typing import Any
 
 from ..core.data import set_cookie
 from ..core.errors import HTTPException
 from ..core.messages import CloseCode
-from ..core.protocols import Application, Conn, Upgrade
+from ..core.protocols import Conn, Upgrade
 from ..core.request import Request
 from ..core.response import PlainTextResponse, Response
 from .frames import NOTHING, line_frame, line_frames
@@ -33,20 +35,25 @@ PATH = '/_nbws/line'
 NAME = 'nbws-line' # The field with a line's name, and the cookie that tells one browser from another
 LINES = 1000 # Of one server
 SOCKETS, ALL_SOCKETS = 100, 5000 # Of one line, and of all of them
-UNREAD = 20_000 # Frames that a page has not confirmed; beyond it no socket is opened
+UNREAD, UNREAD_BYTES = 20_000, 2**20 # Frames, and their bytes, that a page has not confirmed; see `HttpLine.behind`
 ALL_HELD = 2**26 # Bytes that wait for paused sockets of all lines; beyond it those take no frames that hold `SMALL`
 BODY = 2**20 # Bytes of a request's body
 POLL, STREAM = 20.0, 25.0 # Seconds that an answer with what goes down may take
 
+Ask = Callable[[Request], Awaitable[Response]] # Answers a handshake as one that came as an upgrade
+
 # %% ../../nbs/lines/02_http.ipynb #c0c43667
+_TOKENS = re.compile(r"(?:[\w!#$%&'*+.^`|~-]+(?:, ?|$))*", re.ASCII) # RFC 9110, section 5.6.2
 _OWN = ('connection', 'content-length', 'content-type', 'accept', 'transfer-encoding', 'upgrade', 'priority', NAME)
 
 def carried_handshake(request: Request, # That asks for it
                       ) -> Request:
-    "The handshake that a request stands for. Raises `HTTPException` 400 where it has no path."
+    "The handshake that a request stands for. Raises `HTTPException` 400 for one that no browser makes."
     path, protocols = request.query_params.get('url', ''), request.query_params.get('protocols', '')
     if not path.startswith('/') or not path.isascii() or any(c <= ' ' for c in path):
         raise HTTPException(400, 'url has to be a path, percent-encoded')
+    if not _TOKENS.fullmatch(protocols):
+        raise HTTPException(400, 'protocols have to be tokens with commas between them')
     fields = [(k, _without_own(v) if k == 'cookie' else v) for k, v in request.headers.items()
               if k not in _OWN and not k.startswith(('sec-fetch-', 'sec-websocket-'))]
     fields += [('connection', 'Upgrade'), ('upgrade', 'websocket'), ('sec-websocket-version', '13'),
@@ -62,11 +69,14 @@ def _without_own(cookies: str) -> str:
     return '; '.join(c for c in cookies.split('; ') if not c.startswith(f'{NAME}='))
 
 # %% ../../nbs/lines/02_http.ipynb #36047d03
+_COOKIE = re.compile('[A-Za-z0-9_-]{32}') # As we make them
+
 class LineOwner:
     "The page that a line belongs to."
     def __init__(self, request: Request) -> None:
         self._place = request.root_path, request.headers.get('origin')
-        self.cookie = request.cookies.get(NAME) or secrets.token_urlsafe(24)
+        told = request.cookies.get(NAME, '')
+        self.cookie = told if _COOKIE.fullmatch(told) else secrets.token_urlsafe(24)
         self._keeps = False # The browser has sent the cookie back
 
     def sends(self, request: Request) -> bool:
@@ -116,13 +126,18 @@ class HttpLine:
         self.line, self.owner, self.lines = line, owner, lines
         self._opened: dict[int, int] = {} # What was answered for the sockets of these numbers; 0: nothing yet
 
-    async def answer(self, app: Application, request: Request) -> Response:
+    @property
+    def behind(self) -> bool:
+        "Whether so much waits to be confirmed by the page, also of sockets that have ended, that none is opened."
+        return self.line.down.count > UNREAD or self.line.down.size > UNREAD_BYTES
+
+    async def answer(self, ask: Ask, request: Request) -> Response:
         "The answer to a request of this line. Raises `HTTPException` for what does not belong here."
         self.line.silence.heard()
         query = request.query_params
         with self.line.silence.broken():
             if 'open' in query:
-                return await self._open(app, request)
+                return await self._open(ask, request)
             if 'up' in query:
                 return await self._up(request)
         if 'down' in query:
@@ -132,19 +147,19 @@ class HttpLine:
         self.line.end(CloseCode.GOING_AWAY)
         return _done()
 
-    async def _open(self, app: Application, request: Request) -> Response:
+    async def _open(self, ask: Ask, request: Request) -> Response:
         number = _place(request, 'open')
         if not 0 < number < 2**32:
             raise HTTPException(400, 'the number of a socket has four bytes')
         if (told := self._opened.get(number)) is not None:
             return _json({'status': told}) if told else PlainTextResponse('503 it is being opened\n', 503)
         opening = list(self._opened.values()).count(0)
-        if len(self.line.sockets) + opening >= SOCKETS or self.lines.crowded or self.line.down.count > UNREAD:
+        if len(self.line.sockets) + opening >= SOCKETS or self.lines.crowded or self.behind:
             return _json({'status': 503})
         handshake = carried_handshake(request)
         self._opened[number] = 0
         try:
-            response = await app.http(handshake)
+            response = await ask(handshake)
         except BaseException:
             del self._opened[number]
             raise
@@ -182,6 +197,8 @@ class HttpLine:
             return _done() # It has come already, and the answer was lost
         if place != self.line.received:
             raise HTTPException(409, 'bytes are missing')
+        if self.line.down.count > 2 * UNREAD:
+            return PlainTextResponse('503 what has come down is not confirmed\n', 503, {'retry-after': '1'})
         if self.line.held > HELD or (self.line.held > SMALL and self.lines.held > ALL_HELD):
             return PlainTextResponse('503 handlers cannot keep up\n', 503, {'retry-after': '1'})
         try:
@@ -198,7 +215,7 @@ class HttpLine:
             raise HTTPException(409, str(e)) from e
         if 'stream' not in request.query_params:
             seconds = _place(request, 'wait') if 'wait' in request.query_params else POLL
-            return Response(await self.line.next(listener, min(seconds, POLL)), 200, _FIELDS)
+            return Response(await self.line.next(listener, min(seconds, POLL, self.lines.longest)), 200, _FIELDS)
         if not self.line.down.waits:
             self.line.put(line_frame(NOTHING))
         response = Response(self._stream(listener), 200, _FIELDS)
@@ -206,7 +223,7 @@ class HttpLine:
         return response
 
     async def _stream(self, listener: object) -> AsyncIterator[bytes]:
-        until = self.line.loop.time() + STREAM
+        until = self.line.loop.time() + min(STREAM, self.lines.longest)
         while data := await self.line.next(listener, until - self.line.loop.time()):
             yield data
             if self.line.loop.time() > until:
@@ -217,11 +234,14 @@ class HttpLines:
     "The lines of one server. On its loop."
     def __init__(self, quota: InboxQuota, # Of what may wait at all sockets of the server
                  max_message: int = 10 * 2**20, # Bytes; beyond it a socket is closed with 1009
+                 max_sockets: int = ALL_SOCKETS,
+                 longest: float = STREAM, # Seconds that an answer may take
                  ) -> None:
-        self.max_message, self._quota = max_message, quota
+        self.max_message, self.max_sockets, self.longest, self._quota = max_message, max_sockets, longest, quota
         self._lines: dict[str, HttpLine] = {}
+        self._mark, self._began, self._warned = secrets.token_hex(4), time.time(), False
 
-    async def answer(self, app: Application, request: Request) -> Response:
+    async def answer(self, ask: Ask, request: Request) -> Response:
         "The answer to a request at `PATH` that the gate has let pass."
         if request.upgrade:
             return Upgrade(Probed())
@@ -231,10 +251,12 @@ class HttpLines:
         if name is None:
             return self._begin(request)
         found = self._lines.get(name)
+        if found is None:
+            self._look_whose(name)
         if found is None or not found.owner.sends(request):
             return PlainTextResponse('404 no such line\n', 404)
         try:
-            return await found.answer(app, request)
+            return await found.answer(ask, request)
         except HTTPException as e:
             found.line.end(CloseCode.PROTOCOL_ERROR, str(e.detail))
             return PlainTextResponse(f'{e.status_code} {e.detail}\n', e.status_code)
@@ -245,17 +267,28 @@ class HttpLines:
     @property
     def crowded(self) -> bool:
         "Whether there are as many sockets as there may be."
-        return sum(len(each.line.sockets) for each in self._lines.values()) >= ALL_SOCKETS
+        return sum(len(each.line.sockets) for each in self._lines.values()) >= self.max_sockets
 
     def _begin(self, request: Request) -> Response:
         if len(self._lines) >= LINES and not self._end_an_idle_one():
             return PlainTextResponse('503 there are too many lines\n', 503, {'retry-after': '10'})
-        name, owner = secrets.token_urlsafe(24), LineOwner(request)
+        name, owner = f'{self._mark}.{time.time():.0f}.{secrets.token_urlsafe(24)}', LineOwner(request)
         line = SocketLine(self._quota, self.max_message, lambda: self._lines.pop(name, None))
         self._lines[name] = HttpLine(line, owner, self)
         answer = _json({'line': name})
         answer.headers.append(owner.set_cookie(request))
         return answer
+
+    def _look_whose(self, name: str) -> None:
+        "A line is not known here. Say so where another process has begun it that runs beside this one."
+        mark, _, rest = name.partition('.')
+        born = rest.partition('.')[0]
+        beside = mark != self._mark and born.isascii() and born.isdigit() and int(born[:12]) > self._began + 1
+        if beside and not self._warned:
+            self._warned = True
+            log.warning('sockets fail: their pages are behind a proxy that passes no upgrades, and it sends the '
+                        'requests of one page to several processes. Let it pass upgrades, run one worker, or give each '
+                        'worker a port and send a browser to the same one always ("sticky sessions"; nginx: ip_hash)')
 
     def _end_an_idle_one(self) -> bool:
         "End the oldest line without a socket, if there is one."

@@ -15,7 +15,7 @@ from typing import Any
 from ..core.encoding import encodable
 from ..core.messages import CloseCode, Payload
 from ..core.protocols import Receiver
-from .frames import (BINARY, CLOSE, HEAD, OPENED, PAUSE, PIECE, RESUME, TEXT, LineFrame, close_data,
+from .frames import (BINARY, CLOSE, OPENED, PAUSE, PIECE, RESUME, TEXT, LineFrame, close_data,
                                closed_by_page, line_frame)
 from ..sockets.inbox import SMALL, InboxQuota
 from ..sockets.outbox import HIGH_WATER
@@ -34,9 +34,13 @@ class Downstream:
         self._begin = 0 # The place at which the first of these begins
         self._end = 0 # The place behind the last one that was sent
         self._skip = 0 # Bytes of the first fresh piece that the page has already
+        self.size = 0 # Bytes that are kept
 
     def put(self, piece: bytes, conn: LineConn | None = None, # Whose frame it is
-            ) -> None: "Add a frame."; self._fresh.append((piece, conn))
+            ) -> None:
+        "Add a frame."
+        self._fresh.append((piece, conn))
+        self.size += len(piece)
 
     @property
     def waits(self) -> bool: "Whether there is something to send."; return bool(self._fresh)
@@ -49,6 +53,7 @@ class Downstream:
         while self._sent and self._begin + len(self._sent[0][0]) <= place:
             piece, conn = self._sent.popleft()
             self._begin += len(piece)
+            self.size -= len(piece)
             if conn is not None:
                 yield conn, len(piece)
 
@@ -134,13 +139,14 @@ class LineConn:
             self.close(CloseCode.INTERNAL_ERROR)
 
 # %% ../../nbs/lines/01_sockets.ipynb #65ff7bf8
+KEPT = 200 # Bytes of memory that a frame takes which waits, beside its data
+
 class LineInput:
     "What comes up for one socket. On the server's loop."
     def __init__(self, conn: LineConn) -> None:
         self.conn, self.paused = conn, False
         self._held: deque[LineFrame] = deque() # Came while it was paused
-        self._pieces: list[bytes] = [] # Of a message that goes on
-        self._size = 0 # Of these
+        self._begun = bytearray() # Of a message that goes on
 
     def pause(self, paused: bool) -> None:
         "Hand nothing to the receiver, or go on."
@@ -155,20 +161,20 @@ class LineInput:
         "A frame has come."
         if self.paused or self._held:
             self._held.append(frame)
-            self.conn.line.held += len(frame.data) + HEAD
+            self.conn.line.held += len(frame.data) + KEPT
         elif not self.conn.ended:
             self._handle(frame)
 
     def drop(self) -> None:
         "The socket has ended."
-        self.conn.line.held -= sum(len(frame.data) + HEAD for frame in self._held)
+        self.conn.line.held -= sum(len(frame.data) + KEPT for frame in self._held)
         self._held.clear()
-        self._pieces.clear()
+        self._begun.clear()
 
     def _go_on(self) -> None:
         while self._held and not (self.paused or self.conn.ended):
             frame = self._held.popleft()
-            self.conn.line.held -= len(frame.data) + HEAD
+            self.conn.line.held -= len(frame.data) + KEPT
             self._handle(frame)
 
     def _handle(self, frame: LineFrame) -> None:
@@ -177,19 +183,18 @@ class LineInput:
             code, reason = closed_by_page(frame.data)
             conn.put(CLOSE, close_data(code)) # The page knows what it has said itself
             return conn.end(code, reason)
-        announced = self._size > SMALL
-        self._pieces.append(frame.data)
-        self._size += len(frame.data)
-        if self._size > conn.line.max_message:
+        size, announced = len(self._begun) + len(frame.data), len(self._begun) > SMALL
+        if size > conn.line.max_message:
             return conn.close(CloseCode.TOO_BIG, f'a message has more than {conn.line.max_message} bytes')
         if frame.kind != PIECE:
-            data, self._size = b''.join(self._pieces), 0
-            self._pieces.clear()
+            data = bytes(self._begun + frame.data) if self._begun else frame.data
+            self._begun.clear()
             if announced:
                 conn.tell(conn.receiver.arriving, 0)
-            self._receive(data, frame.kind)
-        elif self._size > SMALL:
-            conn.tell(conn.receiver.arriving, self._size)
+            return self._receive(data, frame.kind)
+        self._begun += frame.data
+        if size > SMALL:
+            conn.tell(conn.receiver.arriving, size)
 
     def _receive(self, data: bytes, kind: int) -> None:
         try:

@@ -30,7 +30,7 @@ from ..layers.gate import Gate
 from ..layers.origins import is_loopback
 from ..layers.proxies import Proxies
 from ..layers.stack import usual_layers
-from ..lines.http import HttpLines
+from ..lines.http import ALL_SOCKETS, HttpLines
 from .balance import PAUSE, Balance
 from .binding import ListeningSockets
 from .connections import ENDING, ConnectionTable
@@ -275,7 +275,8 @@ class Server:
         self.table = ConnectionTable(self.limits.max_connections)
         self.quota = InboxQuota(self.limits.max_waiting, self.limits.max_waiting_total)
         self.layers = usual_layers(self.gate, root_path,
-                                   HttpLines(self.quota, self.limits.max_message) if websockets else None)
+                                   HttpLines(self.quota, self.limits.max_message, min(ALL_SOCKETS, self.table.limit))
+                                   if websockets else None)
         self.date = formatdate(usegmt=True)
         self.running = self.stopping = self._foreground = False
         self.first = FIRST # Seconds that a new connection has for its first request when the server stops

@@ -8,6 +8,7 @@
   const [NOTHING, TEXT, BINARY, PIECE, OPENED, CLOSE, PAUSE] = [0, 1, 2, 3, 4, 5, 6]
   const HEAD = 9 // Bytes of a frame before its data
   const LONGEST = 2 ** 18 // Bytes of a frame, and of a request's body
+  const MANY = 10000 // Frames of a request's body
   const UNCONFIRMED = 2 ** 15 // Bytes that a stream has brought after which the other end is told
   const PROMPT = 1000 // Milliseconds in which the first byte of a stream arrives, unless a proxy buffers
   const LATE = 40000 // Milliseconds after which an answer does not come any more
@@ -115,11 +116,12 @@
       return answer
     }
     // Again and again: the other end knows what it has had already
+    // `query` is asked each time: what has come down meanwhile is confirmed even where nothing more goes up
     async #persist(query, body) {
       for (let wait = 50; ; wait = Math.min(wait * 2, 1000)) {
         let status = 0
         try {
-          const answer = await this.#post(query, body)
+          const answer = await this.#post(query(), body)
           if (answer.ok) {
             this.#failing = 0
             return await answer.arrayBuffer()
@@ -154,7 +156,7 @@
       this.#listen()
       const query = new URLSearchParams({ open: number, url: socket.path, protocols: socket.protocols.join(',') })
       try {
-        const { status } = JSON.parse(decoder.decode(await this.#persist(query)))
+        const { status } = JSON.parse(decoder.decode(await this.#persist(() => query)))
         if (status !== 101) {
           this.sockets.delete(number)
           socket.ended(1006, '')
@@ -190,10 +192,10 @@
         for (;;) {
           const body = await this.#nextBody()
           if (this.#lost || !(body.length || this.#got - this.#told > UNCONFIRMED)) break
-          const got = this.#got
-          await this.#persist(`up=${this.#sent}&down=${got}`, body)
+          let got = 0
+          await this.#persist(() => `up=${this.#sent}&down=${got = this.#got}`, body)
           this.#sent += body.length
-          this.#told = got
+          this.#told = Math.max(this.#told, got)
         }
       } catch { this.#lose() }
       this.#sending = false
@@ -202,7 +204,7 @@
       const pieces = []
       let size = 0
       for (const socket of this.sockets.values()) {
-        while (size < LONGEST && !socket.paused) {
+        while (size < LONGEST && pieces.length < MANY && !socket.paused) {
           const piece = await socket.nextFrame()
           if (!piece) break
           pieces.push(piece)

@@ -158,6 +158,7 @@ class AnswerSender:
         raise Reported(f'an answer broke off: {error!r}') from error # It must not end the server
 
 # %% ../../nbs/transports/02_asgi.ipynb #a5b3cbe8
+LONGEST = 5.0 # Seconds of an answer to a page whose sockets go by requests: a server that stops waits for it, untold
 _LAYERS: WeakKeyDictionary[Any, Stack] = WeakKeyDictionary()
 _QUOTAS: WeakKeyDictionary[Any, InboxQuota] = WeakKeyDictionary() # Of what may wait at an app's sockets
 
@@ -166,7 +167,7 @@ Ask = Callable[[Request], Awaitable[Response]]
 def _ask(app: Application) -> Ask:
     layers = _LAYERS.get(app)
     if layers is None:
-        layers = _LAYERS[app] = usual_layers(Gate(any_host=True), lines=HttpLines(_quota(app)))
+        layers = _LAYERS[app] = usual_layers(Gate(any_host=True), lines=HttpLines(_quota(app), longest=LONGEST))
     return partial(layers.answer, app)
 
 def _quota(app: Application) -> InboxQuota: return _QUOTAS.setdefault(app, InboxQuota())

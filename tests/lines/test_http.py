@@ -5,7 +5,9 @@ import asyncio
 import json
 import struct
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sized
+from functools import partial
 from typing import Any, NamedTuple
 
 import httpx
@@ -17,6 +19,7 @@ from logs import ExpectLog
 
 from nbws import App
 from nbws.core.messages import WebSocketDisconnect
+from nbws.core.response import Response
 from nbws.lines import sockets as line_sockets
 from nbws.lines.frames import BINARY, CLOSE, NOTHING, OPENED, PAUSE, PIECE, RESUME, TEXT, line_frame
 from nbws.server.limits import Limits
@@ -374,3 +377,130 @@ async def talk(websocket):
                 another.post(f'/_nbws/line?up={page.sent}&down={page.got}', content=body, headers=fields)
             assert next(pieces) == line_frame(TEXT, 1, b'streamed')
         assert page.post('end').status_code == 204
+
+
+def test_sockets_that_come_and_go_unread_are_bounded() -> None:
+    "What waits for a page that reads nothing stays, also of sockets that have ended: then no socket is opened."
+    app = App()
+
+    @app.ws('/greets')
+    async def greets(websocket: Any) -> None:
+        await websocket.accept()
+        await websocket.send(bytes(2**19))
+
+    with live(app) as server, Client(server.server.url) as page:
+        opened = 0
+        while page.open(opened + 1, '/greets') == 101 and opened < 30:
+            opened += 1
+            conn = held(server).sockets[opened]
+            until(partial(lambda conn: conn.buffered > 2**18, conn))
+            assert page.send(opened, b'', CLOSE) == 204 and not held(server).sockets
+        assert 1 < opened < 10 and held(server).down.size < 2**22
+        while sum(told.kind == CLOSE for told in page.waiting) < opened: page.waiting += page.poll()
+        page.post(f'up=0&down={page.got}')
+        assert held(server).down.size == 0 and page.open(99, '/greets') == 101
+
+
+def test_frames_without_data_cost_what_they_weigh() -> None:
+    app, go = App(), threading.Event()
+
+    @app.ws('/slow')
+    def slow(data: bytes) -> None: go.wait(BOUND)
+
+    with live(app) as server, Client(server.server.url) as page:
+        assert page.open(1, '/slow') == 101 and page.next() == (OPENED, 1, b'')
+        tiny = line_frame(BINARY, 1) * 10_000
+        assert page.post('up=0&down=0', tiny).status_code == 204
+        assert held(server).held > 10 * len(tiny)
+        assert page.post(f'up={len(tiny)}&down=0', tiny).status_code == 503
+        go.set()
+        page.post('end')
+        until(lambda: not server.app.sockets)
+    with live(echo()) as server, Client(server.server.url) as page:
+        assert page.open(1, '/echo') == 101 and page.next() == (OPENED, 1, b'')
+        empty = line_frame(PIECE, 1) * 10_000
+        for n in range(5): assert page.post(f'up={n * len(empty)}&down=0', empty).status_code == 204
+        kept = vars(held(server).sockets[1].input).values()
+        assert sum(len(each) for each in kept if isinstance(each, Sized)) < 100
+        page.sent = 5 * len(empty)
+        assert page.send(1, 'x') == 204 and page.next() == (TEXT, 1, b'x')
+
+
+def test_frames_of_one_body_are_few_enough_for_others_to_be_answered_soon() -> None:
+    app, counted = App(), []
+
+    @app.ws('/count')
+    async def count(data: bytes) -> None: counted.append(1)
+
+    with live(app) as server, Client(server.server.url) as page:
+        assert page.open(1, '/count') == 101 and page.next() == (OPENED, 1, b'')
+        many = line_frame(BINARY, 1) * 10_000
+        assert page.post('up=0&down=0', many).status_code == 204
+        until(lambda: len(counted) == 10_000)
+        assert page.post(f'up={len(many)}&down=0', many * 3).status_code == 400
+
+
+@pytest.mark.parametrize('query', ['url=/echo&protocols=a%0d%0ax-evil:%201', 'url=/echo&protocols=%E2%82%AC',
+                                   'url=/echo&protocols=a%20b', 'url=/a%0d%0ab', 'url=/%E2%82%AC', 'url=http://x/'])
+def test_a_handshake_that_no_browser_makes(query: str) -> None:
+    with live(echo()) as server, Client(server.server.url) as page:
+        assert page.post(f'open=1&{query}').status_code == 400
+
+
+def test_a_browsers_cookie_is_believed_only_where_it_can_be_ours() -> None:
+    with live(echo()) as server:
+        for cookie in ('"\\015\\012x"', '\xe9', 'x' * 4000, ''):
+            fields = [(b'cookie', f'nbws-line={cookie}'.encode('latin-1'))]
+            answer = httpx.post(f'{server.server.url}/_nbws/line', headers=fields, trust_env=False)
+            assert answer.status_code == 200
+            assert len(answer.headers['set-cookie']) < 200
+
+
+def test_as_many_sockets_as_a_server_may_have() -> None:
+    with live(echo(), limits=Limits(max_connections=8)) as server, Client(server.server.url) as page:
+        assert [page.open(n, '/echo') for n in range(1, 11)] == [101] * 8 + [503] * 2
+
+
+def test_an_event_stream_over_a_line() -> None:
+    "What the layers answer to a handshake, they answer here."
+    app = App()
+
+    @app.get('/events')
+    async def events() -> Any:
+        async def said() -> Any: yield 'data: x\n\n'
+        return Response(said(), headers={'content-type': 'text/event-stream'})
+
+    with live(app) as server, Client(server.server.url) as page:
+        with server.ws('/_nbws/events?url=/events') as ws: assert ws.recv(BOUND) == 'open'
+        assert page.open(1, '/_nbws/events?url=/events') == 101
+        assert page.next() == (OPENED, 1, b'') and page.next() == (TEXT, 1, b'open')
+
+
+def test_several_workers_without_sticky_sessions_are_told(expect_log: ExpectLog) -> None:
+    expect_log('sticky sessions', times=2) # One of each server
+    with live(echo()) as one, live(echo()) as other:
+        for each in (one, other): each.server.layers._lines._began -= 10
+        for began, asked in ((one, other), (other, one)):
+            with Client(began.server.url) as page:
+                page.http.base_url = asked.server.url
+                assert page.post('down=0').status_code == 404
+        with Client(one.server.url) as page: # Ended here: that is nobody's fault
+            page.post('end')
+            assert page.post('down=0').status_code == 404
+
+
+@pytest.mark.parametrize('stream', [False, True])
+def test_another_server_that_stops_waits_for_no_page(stream: bool, tmp_path: Any) -> None:
+    "uvicorn waits for answers before it tells the app that it stops; the pages' are short under it."
+    (tmp_path/'quiet_app.py').write_text('from nbws import App\napp = App()\n@app.ws("/")\nasync def talk(websocket):\n'
+                                         '    async for message in websocket: ...\n')
+    with asgi_server('uvicorn', 'quiet_app:app', tmp_path) as process, \
+            Client(f'http://127.0.0.1:{process.port}') as page:
+        assert page.open(1, '/') == 101 and page.next() == (OPENED, 1, b'')
+        query, fields = f'down={page.got}' + '&stream=1' * stream, {'nbws-line': page.name}
+        began = time.monotonic()
+        if stream:
+            with page.http.stream('POST', f'/_nbws/line?{query}', headers=fields) as answer:
+                assert b''.join(answer.iter_raw()) == line_frame(NOTHING)
+        else: assert page.post(query).content == b''
+        assert time.monotonic() - began < 15 # Not 20, and 25
