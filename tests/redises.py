@@ -119,7 +119,7 @@ class Relay:
                 if self.loses(data):
                     for s in (a, b): s.shutdown(socket.SHUT_RDWR)
                 elif a not in self.dead: b.sendall(data)
-            b.shutdown(socket.SHUT_WR)
+        with suppress(OSError): b.shutdown(socket.SHUT_WR) # Also where `a` was reset
 
     def close(self) -> None:
         for s in (self.listening, *self.sockets):

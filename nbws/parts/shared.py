@@ -30,13 +30,18 @@ class SharedValues:
         self.peers = peers
         self.lock = threading.RLock()
         self._found: dict[str, dict[str, tuple[str | None, Version]]] = {} # None: it was deleted
-        self._size = 0
+        self._size = self._clock = 0 # Characters; the greatest number of a version that was seen here
         peers.listeners['shared'] = self
 
     def get(self, name: str) -> dict[str, str]:
         "Keys and values of a dict, as JSON."
         with self.lock:
             return {key: text for key, (text, _) in self._found.get(name, {}).items() if text is not None}
+
+    def text(self, name: str, key: str) -> str | None:
+        "One of them."
+        with self.lock:
+            return self._found.get(name, {}).get(key, (None, UNSET))[0]
 
     def begin(self, name: str, values: dict[str, str]) -> None:
         "What holds where nobody has set or deleted a key: the same in all processes, which run one program."
@@ -56,12 +61,13 @@ class SharedValues:
                 self._forget_deleted()
             if text is not None and self._size + more > MOST:
                 raise NbwsError(f'the shared values of an app take {MOST} characters at the most: delete some')
-            version = max(before[1][0], 0) + 1, self.peers.id
+            version = self._clock + 1, self.peers.id # Also later than one that is forgotten here
             self._put(name, key, text, version)
             self.peers.tell('shared', [name, key, text, version])
 
     def _put(self, name: str, key: str, text: str | None, version: Version) -> None:
         found = self._found.setdefault(name, {})
+        self._clock = max(self._clock, version[0])
         old, known = found.get(key, (None, UNSET))
         if version <= known:
             return
@@ -116,7 +122,7 @@ class SharedDict(MutableMapping[Any, Any]):
         return self
 
     def __getitem__(self, key: Any) -> Any:
-        text = self._values.get(self.name).get(key_of(key))
+        text = self._values.text(self.name, key_of(key))
         if text is None:
             raise KeyError(key)
         return json.loads(text)
@@ -131,4 +137,10 @@ class SharedDict(MutableMapping[Any, Any]):
 
     def __iter__(self) -> Iterator[Any]: return iter([json.loads(key) for key in self._values.get(self.name)])
     def __len__(self) -> int: return len(self._values.get(self.name))
-    def __repr__(self) -> str: return repr(dict(self))
+    def __repr__(self) -> str: return repr(dict(self.items()))
+
+    def items(self) -> Any:
+        "Keys and values, as they are now."
+        return {json.loads(key): json.loads(text) for key, text in self._values.get(self.name).items()}.items()
+
+    def values(self) -> Any: "The values, as they are now."; return [value for _, value in self.items()]

@@ -522,6 +522,7 @@ class RoomReader:
         if room.leaving is not None:
             room.leaving.cancel()
             room.leaving = None
+            room.subscribers = [s for s in room.subscribers if s is subscriber] # Another one has left
         if subscriber in room.subscribers: # It has not been away for long
             subscriber.begin(room.epoch, room.offset, ())
         elif subscriber not in room.coming:
@@ -537,10 +538,10 @@ class RoomReader:
             return
         if subscriber in room.coming:
             room.coming.remove(subscriber)
-        if room.leaving is None and len(room.subscribers) + len(room.coming) < 2:
+        if any(s is not subscriber for s in (*room.subscribers, *room.coming)):
+            room.subscribers = [s for s in room.subscribers if s is not subscriber]
+        elif room.leaving is None:
             room.leaving = asyncio.get_running_loop().call_later(LINGER, self._leave, room)
-        elif subscriber in room.subscribers and len(room.subscribers) > 1:
-            room.subscribers.remove(subscriber)
 
     def forget(self, name: str) -> None:
         "Hear a room no longer."

@@ -18,13 +18,14 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from ..core.binding import at_once, unbound
 from ..core.encoding import encodable
+from ..core.errors import NbwsError
 from ..core.html import Table, Tbody, Td, Th, Thead, Tr, apart, render
 from ..core.messages import Payload
 from ..core.protocols import BroadcastGroup, Broker, Published, grouped
 from ..core.request import Request
 from .outbox import DONE, to_payload
 from .completion import Completion
-from .people import People, name_of, name_text
+from .people import LONGEST, People, name_of, name_text
 from .peers import Peers
 from .websocket import WebSocket
 
@@ -650,12 +651,15 @@ class Rooms(MutableMapping[str, Room]):
 
     def _share(self, name: str, room: Room) -> None:
         if self.broker is not None:
-            room.share(self.broker, f'{self.prefix}:{name}')
+            said = name.encode(errors='backslashreplace').decode() # Half a surrogate pair is in no UTF-8
+            room.share(self.broker, f'{self.prefix}:{said}')
 
     def call(self, name: str, history: int | None, overflow: str | None,
              program: bool, # The program sets it up, not a visitor by his request
              ) -> Room:
-        "The room of this name, made if it is not there."
+        "The room of this name, made if it is not there. Raises `NbwsError`."
+        if len(name) > LONGEST:
+            raise NbwsError(f'the name of a room takes {LONGEST} characters at the most, not {len(name)}')
         with self._lock:
             room = self._found.get(name)
             if made := room is None:

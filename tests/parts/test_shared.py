@@ -93,6 +93,34 @@ def test_an_app_that_takes_another_ones_place(make: Make) -> None:
         until(lambda: two.app.quiz == {'question': 6}) # type: ignore[attr-defined]
 
 
+def test_a_process_that_has_forgotten_what_was_deleted_agrees(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    with live(quiz(make())) as one, live(quiz(make())) as two:
+        dicts: list[Any] = [one.app.quiz, two.app.quiz] # type: ignore[attr-defined]
+        for n in range(5): dicts[0]['x'] = n
+        del dicts[0]['x']
+        dicts[0]['sign'] = 1
+        until(lambda: 'sign' in dicts[1])
+        dicts[0]._values._forget_deleted()
+        dicts[0]['x'] = 'back'
+        dicts[0]['sign'] = 2
+        until(lambda: dicts[1]['sign'] == 2)
+        assert dicts[1].get('x') == 'back'
+
+
+def test_it_is_read_while_another_thread_changes_it() -> None:
+    app = quiz()
+    app.quiz.update({str(n): n for n in range(300)})
+    changes = threading.Thread(target=lambda: [app.quiz.pop(str(n)) for n in range(300)])
+    iterators: list[Any] = [iter(app.quiz), iter(app.quiz.items()), iter(app.quiz.values())]
+    for iterator in iterators: next(iterator)
+    changes.start()
+    while changes.is_alive(): assert 'question' in repr(app.quiz)
+    changes.join()
+    assert [len(list(iterator)) for iterator in iterators] == [300] * 3
+    app.quiz.clear()
+    assert app.quiz == {}
+
+
 def test_what_it_takes_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shared, 'MOST', 1000)
     app = quiz()

@@ -199,6 +199,36 @@ def test_rooms_are_apart_and_left(make: Make) -> None:
     with_brokers(make, test)
 
 
+def test_others_hear_on_when_one_leaves(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    "One who was never there, who waits for its begin, or was the last one before somebody else came."
+    monkeypatch.setattr('nbws.sockets.redis_broker.LINGER', 0)
+    async def test(one: Broker, two: Broker) -> None:
+        ear, brief = await Ear().subscribed(one), Ear()
+        one.unsubscribe('tea', Ear())
+        one.subscribe('tea', brief, 0)
+        one.unsubscribe('tea', brief)
+        await Ear().subscribed(one, 'milk') # By now all of that was done
+        await two.publish('tea', 'on', True, 0)
+        await ear.has(1)
+    with_brokers(make, test)
+
+
+def test_who_has_left_hears_nothing_when_another_one_comes(make: Make) -> None:
+    async def test(one: Broker, two: Broker) -> None:
+        before = await Ear().subscribed(one)
+        one.unsubscribe('tea', before)
+        ear = await Ear().subscribed(one)
+        await two.publish('tea', 'on', True, 0)
+        await ear.has(1)
+        assert before.said == []
+        one.subscribe('tea', before, 0)
+        await soon(lambda: len(before.begins) > 1)
+        await two.publish('tea', 'more', True, 0)
+        for each in before, ear: await soon(lambda each=each: 'more' in each.said)
+        assert before.said == ['more']
+    with_brokers(make, test)
+
+
 def test_a_subscriber_that_comes_back_misses_nothing(make: Make) -> None:
     async def test(one: Broker, two: Broker) -> None:
         ear = await Ear().subscribed(one)

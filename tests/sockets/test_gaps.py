@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -223,6 +224,29 @@ def test_who_speaks_hears_that_nothing_more_can_wait(monkeypatch: pytest.MonkeyP
         assert ws.ping().wait(BOUND) # It is still open
         redis.start()
         assert [ear.recv(BOUND) for _ in heard] == heard
+
+
+def test_rooms_that_visitors_name(broker: Broker) -> None:
+    "Half a surrogate pair, as JSON's text may have it, is in no UTF-8: such a room is one, too, and others go on."
+    app = chat(broker)
+    @app.ws('/named')
+    def named(room: str, ws: Any) -> Any: app.room(json.loads(f'"{room}"')).join(ws)
+    @app.ws('/say')
+    def say(room: str): app.room(json.loads(f'"{room}"')).send('hello')
+    with live(app) as served:
+        odd = ['\\ud800', '\\u0000', 'a}b{c', '\\u001e1:2', ' ', '*', '\\ud83d\\ude00']
+        for name in odd:
+            ws, other = served.ws('/named'), served.ws('/say')
+            ws.send(json.dumps({'room': name}))
+            until(lambda: any(len(room) for room in app.rooms.values()))
+            other.send(json.dumps({'room': name}))
+            assert ws.recv(BOUND) == 'hello'
+            ws.close()
+            until(lambda: not any(len(room) for room in app.rooms.values()))
+        ear = served.ws('/')
+        app.all.send('on')
+        assert ear.recv(BOUND) == 'on'
+        with pytest.raises(NbwsError, match='1000 characters'): app.room('x' * 1001)
 
 
 def test_a_redis_that_hangs_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
