@@ -98,6 +98,11 @@ def test_through_the_kernel(open_notebook: Callable[..., Notebook], jupyter: Jup
         [4001, "enough", True],
         [3001, "", True],
     )
+    many = """() => {
+      const { nbwsSrc } = document.querySelector('script[data-nbws-src]').dataset
+      return Promise.all(Array.from({ length: 300 }, () => fetch(nbwsSrc).then(a => a.status)))
+    }"""
+    assert page.locator("body").evaluate(many) == [200] * 300  # More than the kernel takes at a time
     nb.start(4)
     says(page, "two")
     shows(page, ["first one", "first two"])

@@ -5,6 +5,7 @@
 (() => {
   const PIECE = 2 ** 20 // Bytes of a request's body in one message
   const TAKEN = 2 ** 17 // Bytes of an answer after which the kernel is told
+  const AT_ONCE = 60 // Requests; others wait until one of them has ended. The kernel refuses more than 100
   const NULL_BODY = [101, 204, 205, 304]
 
   // Requests over one comm, which is opened again when it has ended
@@ -13,6 +14,7 @@
     #comm = null // A promise of it
     #last = 0
     #waiting = new Map() // By number
+    #queue = [] // Those that wait until others have ended
     constructor(connect) { this.#connect = connect }
     async close() {
       const comm = await this.#comm
@@ -23,6 +25,7 @@
         this.#comm = null
         for (const exchange of [...this.#waiting.values()]) exchange.fail(new TypeError('the kernel is away'))
         this.#waiting.clear()
+        for (const go of this.#queue.splice(0)) go()
       }).catch(e => {
         this.#comm = null
         throw e
@@ -37,14 +40,24 @@
         if (kind === 'head') exchange.head(...rest)
         else if (kind === 'data') exchange.data(buffer)
         else if (kind === 'end') {
-          this.#waiting.delete(number)
+          this.#leave(number)
           exchange.end(...rest)
         }
       }
     }
+    #leave(number) {
+      const left = this.#waiting.delete(number)
+      if (left && this.#queue.length) this.#queue.shift()()
+      return left
+    }
     // Resolves with the status, the fields and a stream of the body
     async ask(method, target, fields, body = new Uint8Array(), signal = null) {
-      const comm = await this.#open(), number = ++this.#last
+      let comm = await this.#open()
+      while (this.#waiting.size >= AT_ONCE) {
+        await new Promise(go => this.#queue.push(go))
+        comm = await this.#open()
+      }
+      const number = ++this.#last
       const say = (frames, buffers = []) => comm.send({ frames }, buffers)
       const answer = new Promise((ok, no) => {
         let stream = null, taken = 0
@@ -55,7 +68,7 @@
           taken = 0
         }
         const cancel = () => {
-          if (this.#waiting.delete(number)) say([['cancel', number]])
+          if (this.#leave(number)) say([['cancel', number]])
         }
         const source = new ReadableStream({ start: controller => { stream = controller }, cancel })
         const fail = error => {
@@ -71,11 +84,14 @@
           },
           end: broken => broken ? fail(new TypeError('the answer broke off')) : stream.close(),
         })
-        if (signal) signal.addEventListener('abort', () => {
+        const abort = () => {
           cancel()
           fail(new DOMException('aborted', 'AbortError'))
-        })
+        }
+        if (signal && signal.aborted) abort() // While it has waited
+        else if (signal) signal.addEventListener('abort', abort)
       })
+      if (!this.#waiting.has(number)) return answer
       for (let at = 0; at === 0 || at < body.length; at += PIECE) {
         const piece = body.subarray(at, at + PIECE), more = at + PIECE < body.length
         say([at ? ['body', number, more] : ['request', number, method, target, fields, more]], [piece])
