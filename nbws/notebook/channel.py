@@ -39,7 +39,7 @@ __all__ = ['log']
 
 # %% ../../nbs/notebook/15_channel.ipynb #527c853f
 JARS = 100 # Of one kernel; the one used longest ago goes first
-COOKIES, LONG = 50, 4096 # Of a jar, and bytes of one; longer ones are dropped, and the oldest of too many, as in browsers
+COOKIES, LONG = 50, 4096 # Of a jar, and bytes of one; longer ones are dropped, the oldest goes where there are more
 
 class Jar:
     "The cookies of one visitor. On the server's loop."
