@@ -147,7 +147,7 @@ notebooks: $(VENV)/.dev $(VENV)/.speedups ## the notebooks' own tests; one of th
 	  [ $$code = 0 ] && [ "$$(cat $(VENV)/.notebooks)" = Success. ] || { echo "the notebooks failed, or printed more than Success."; exit 1; }
 
 .PHONY: unit
-unit: $(VENV)/.dev $(VENV)/.speedups jupyter-conf ## tests/: real sockets, a real kernel, the rules
+unit: $(VENV)/.dev $(VENV)/.speedups jupyter-conf nginx redis ## tests/: real sockets, a real kernel, the rules
 	@echo "==> pytest tests"
 	$(PY) -m pytest tests -n $(WORKERS) --dist loadfile -m 'not timed' $(PYTEST_FLAGS)
 	$(PY) -m pytest tests -m timed $(PYTEST_FLAGS) || [ $$? = 5 ] # With `-k` there may be none

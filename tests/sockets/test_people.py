@@ -313,6 +313,11 @@ def test_a_worker_is_killed(tmp_path: Path) -> None:
     (tmp_path/'chat.py').write_text(CHAT)
     with running(nbws('run', 'chat.py', '--port', '0', '--workers', '2'), cwd=tmp_path) as process:
         process.serves()
+        ready: set[int] = set() # The second one begins to serve after the first
+        def both_serve() -> bool:
+            with process.ws('/ws?who=') as ws: ready.add(pid_of(ws))
+            return len(ready) == 2
+        until(both_serve)
         with ExitStack() as stack:
             pids = {who: pid_of(stack.enter_context(process.ws(f'/ws?who={who}'))) for who in 'abcdefgh'}
             killed = pids['a']
