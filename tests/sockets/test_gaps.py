@@ -230,7 +230,9 @@ def test_rooms_that_visitors_name(broker: Broker) -> None:
     "Half a surrogate pair, as JSON's text may have it, is in no UTF-8: such a room is one, too, and others go on."
     app = chat(broker)
     @app.ws('/named')
-    def named(room: str, ws: Any) -> Any: app.room(json.loads(f'"{room}"')).join(ws)
+    async def named(room: str, ws: Any) -> str:
+        await app.room(json.loads(f'"{room}"')).join(ws)
+        return 'here'
     @app.ws('/say')
     def say(room: str): app.room(json.loads(f'"{room}"')).send('hello')
     with live(app) as served:
@@ -238,7 +240,7 @@ def test_rooms_that_visitors_name(broker: Broker) -> None:
         for name in odd:
             ws, other = served.ws('/named'), served.ws('/say')
             ws.send(json.dumps({'room': name}))
-            until(lambda: any(len(room) for room in app.rooms.values()))
+            assert ws.recv(BOUND) == 'here'
             other.send(json.dumps({'room': name}))
             assert ws.recv(BOUND) == 'hello'
             ws.close()
