@@ -13,11 +13,17 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import psutil
 import pytest
 from hypothesis import settings
 from logs import RECORDS, WATCHED, ExpectLog, text
+
+if TYPE_CHECKING:
+    from redises import Make
+
+    from nbws.core.protocols import Broker
 
 os.environ['NBWS_ALLOWED_HOSTS'] = 'x'  # what tests of the protocol call the host, instead of a loopback name
 
@@ -92,6 +98,24 @@ def clients_loop() -> Iterator[None]:
     loop = ensure_event_loop()
     yield
     loop.close()
+
+
+@pytest.fixture(params=['memory', 'redis'])
+def make(request: pytest.FixtureRequest) -> Iterator[Make]:
+    "Each call makes another process' broker of the same rooms."
+    from redises import redis_server
+
+    from nbws.sockets.brokers import MemoryBroker
+    from nbws.sockets.redis_broker import RedisBroker
+    if request.param == 'memory':
+        broker = MemoryBroker()
+        yield lambda: broker
+    else:
+        with redis_server() as server: yield lambda: RedisBroker(server.url)
+
+
+@pytest.fixture
+def broker(make: Make) -> Broker: return make()
 
 
 @dataclass

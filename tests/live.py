@@ -13,6 +13,21 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from nbws.server.listener import Server
+from nbws.web.succession import adopt
+
+
+def on(server: Server, coroutine: Any) -> Any:
+    "Run a coroutine on the server's loop."
+    return asyncio.run_coroutine_threadsafe(coroutine, server.loop).result(BOUND)
+
+
+async def replace(server: Server, new: Any) -> None:
+    "What `serve` does in a notebook, when the cell that makes the app is run again. On the server's loop."
+    old: Any = server.app
+    await new.startup()
+    server.app = new
+    adopt(new, old)
+    await old.shutdown()
 
 
 class Live:
@@ -30,7 +45,7 @@ class Live:
 
     def wait(self, coroutine: Any) -> Any:
         "Run a coroutine on the server's loop."
-        return asyncio.run_coroutine_threadsafe(coroutine, self.server.loop).result(BOUND)
+        return on(self.server, coroutine)
 
 
 @contextmanager

@@ -10,13 +10,17 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from bound import BOUND, until
+
+from nbws.core.protocols import Broker
+
+Make = Callable[[], Broker] # Another process' broker of the same rooms
 
 
 def binary(name: str) -> str | None:

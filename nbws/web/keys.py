@@ -36,27 +36,25 @@ def secret_key(path: Path | None = None) -> str:
     if key := os.environ.get('NBWS_SECRET_KEY', '').strip():
         return key
     path = path or data_dir() / 'session.key'
+    return _read_key(path) if _keeps(path, 'process') else secrets.token_urlsafe(32)
+
+def _keeps(path: Path, user: str, # Who has another key each time it starts, where no file keeps one
+           ) -> bool:
+    "Whether a file keeps the key, which is made where it is missing; if not, that is told."
     try:
         if not path.exists():
             _make_key(path)
     except OSError as e:
-        log.warning('sessions last as long as this process: %s cannot be written (%s)', path, e.strerror or e)
-        return secrets.token_urlsafe(32)
-    return _read_key(path)
+        log.warning('sessions last as long as this %s: %s cannot be written (%s)', user, path, e.strerror or e)
+        return False
+    return True
 
 # %% ../../nbs/web/04_keys.ipynb #1cfd42f6
 def key_for_children() -> str:
     "The key that the processes which this one starts need in $NBWS_SECRET_KEY; '' where a file keeps it."
     if os.environ.get('NBWS_SECRET_KEY', '').strip():
         return ''
-    path = data_dir() / 'session.key'
-    try:
-        if not path.exists():
-            _make_key(path)
-    except OSError as e:
-        log.warning('sessions last as long as this program: %s cannot be written (%s)', path, e.strerror or e)
-        return secrets.token_urlsafe(32)
-    return ''
+    return '' if _keeps(data_dir() / 'session.key', 'program') else secrets.token_urlsafe(32)
 
 # %% ../../nbs/web/04_keys.ipynb #319de9dc
 def _make_key(path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 from bound import BOUND, until
-from live import Live, live
+from live import Live, live, replace
 from processes import asgi_server
 from logs import ExpectLog
 
@@ -23,7 +23,6 @@ from nbws.core.response import Response
 from nbws.lines import sockets as line_sockets
 from nbws.lines.frames import BINARY, CLOSE, NOTHING, OPENED, PAUSE, PIECE, RESUME, TEXT, line_frame
 from nbws.server.limits import Limits
-from nbws.web.succession import adopt
 
 HEAD = 9
 
@@ -262,13 +261,7 @@ def test_a_handler_is_replaced_under_a_line() -> None:
         @new.ws('/')
         async def third(msg: str) -> str: return f'third {msg}'
 
-        async def replace() -> None:
-            await new.startup()
-            server.server.app = new
-            adopt(new, app)
-            await app.shutdown()
-
-        server.wait(replace())
+        server.wait(replace(server.server, new))
         page.send(1, '{"msg": "c"}')
         assert page.next().data == b'third c'
 

@@ -3,30 +3,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
 from typing import Any
 
-import pytest
 from bound import BOUND, until
 from live import Live, live
-from redises import redis_server
+from redises import Make
 
 from nbws.common import App, Div, P
 from nbws.core.protocols import Broker
-from nbws.sockets.brokers import MemoryBroker
-from nbws.sockets.redis_broker import RedisBroker
 
-Make = Callable[[], Broker]
 STATE = {'value': 0}
-
-
-@pytest.fixture(params=['memory', 'redis'])
-def make(request: pytest.FixtureRequest) -> Iterator[Make]:
-    if request.param == 'memory':
-        broker = MemoryBroker()
-        yield lambda: broker
-    else:
-        with redis_server() as server: yield lambda: RedisBroker(server.url)
 
 
 def board(broker: Broker) -> Any:

@@ -2,32 +2,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from bound import until
-from live import live
-from redises import redis_server
+from live import live, replace
+from redises import Make, redis_server
 
 from nbws import App
 from nbws.core.errors import NbwsError
 from nbws.core.protocols import Broker
 from nbws.parts import shared
-from nbws.sockets.brokers import MemoryBroker
 from nbws.sockets.redis_broker import RedisBroker
-from nbws.web.succession import adopt
-
-Make = Callable[[], Broker]
-
-
-@pytest.fixture(params=['memory', 'redis'])
-def make(request: pytest.FixtureRequest) -> Iterator[Make]:
-    if request.param == 'memory':
-        broker = MemoryBroker()
-        yield lambda: broker
-    else:
-        with redis_server() as server: yield lambda: RedisBroker(server.url)
 
 
 def quiz(broker: Broker | None = None, number: int = 1) -> Any:
@@ -80,14 +66,8 @@ def test_a_redis_that_was_emptied(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_app_that_takes_another_ones_place(make: Make) -> None:
     with live(quiz(make())) as one, live(quiz(make())) as two:
         one.app.quiz['question'] = 5 # type: ignore[attr-defined]
-        new, old = quiz(), one.app
-
-        async def replace() -> None:
-            await new.startup()
-            one.server.app = new
-            adopt(new, old) # type: ignore[arg-type]
-            await old.shutdown()
-        one.wait(replace())
+        new = quiz()
+        one.wait(replace(one.server, new))
         assert new.quiz == {'question': 5}
         new.quiz['question'] = 6
         until(lambda: two.app.quiz == {'question': 6}) # type: ignore[attr-defined]

@@ -9,13 +9,11 @@ from typing import Any
 
 import pytest
 from bound import BOUND
-from redises import redis_server
+from redises import Make, redis_server
 
 from nbws.core.protocols import Broker, Published
 from nbws.sockets.brokers import MemoryBroker
 from nbws.sockets.redis_broker import RedisBroker
-
-Make = Callable[[], Broker] # Another process' broker of the same rooms
 
 
 def memory(stack: ExitStack) -> Make:

@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -117,13 +116,6 @@ def test_one_that_does_not_read_comes_again() -> None:
         assert figures(room)[-1] == plain.dropped
         for _ in range(60): room.send('x' * 30_000, keep=False) # It has no position
     asyncio.run(run())
-
-
-@pytest.fixture(params=['memory', 'redis'])
-def broker(request: pytest.FixtureRequest) -> Iterator[Broker]:
-    if request.param == 'memory': yield MemoryBroker()
-    else:
-        with redis_server() as server: yield RedisBroker(server.url)
 
 
 def test_what_is_to_be_seen(broker: Broker) -> None:

@@ -1,21 +1,19 @@
 """Who is in a room: one process, several with a broker, and processes that are killed or cut off for a while."""
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 from bound import BOUND, until
-from live import live
+from live import live, on, replace
 from processes import nbws, running
 from raw import serving
-from redises import redis_server
+from redises import Make, redis_server
 from websockets.sync.client import ClientConnection, connect
 
 from nbws import App
@@ -24,18 +22,6 @@ from nbws.core.protocols import Broker
 from nbws.server.listener import Server
 from nbws.sockets.brokers import MemoryBroker
 from nbws.sockets.redis_broker import RedisBroker
-from nbws.web.succession import adopt
-
-Make = Callable[[], Broker] # Another process' broker of the same rooms
-
-
-@pytest.fixture(params=['memory', 'redis'])
-def make(request: pytest.FixtureRequest) -> Iterator[Make]:
-    if request.param == 'memory':
-        broker = MemoryBroker()
-        yield lambda: broker
-    else:
-        with redis_server() as server: yield lambda: RedisBroker(server.url)
 
 
 def tea(broker: Broker | None = None, number: int = 1, news: list[str] | None = None) -> App:
@@ -57,8 +43,6 @@ def tea(broker: Broker | None = None, number: int = 1, news: list[str] | None = 
 
 
 def client(server: Server, who: str) -> ClientConnection: return connect(f'ws://127.0.0.1:{server.port}/?who={who}')
-def on(server: Server, coroutine: Any) -> Any:
-    return asyncio.run_coroutine_threadsafe(coroutine, server.loop).result(BOUND)
 def people(server: Server) -> list[Any]:
     app: Any = server.app
     return sorted(app.room('tea').people())
@@ -245,13 +229,6 @@ def test_a_redis_that_was_emptied(monkeypatch: pytest.MonkeyPatch, expect_log: A
 def test_an_app_that_takes_another_ones_place(make: Make) -> None:
     "Nobody leaves or comes."
     news: list[str] = []
-
-    async def replace(server: Server, new: App) -> None:
-        old: Any = server.app
-        await new.startup()
-        server.app = new
-        adopt(new, old)
-        await old.shutdown()
     with serving(tea(make(), news=news)) as one, client(one, 'Ada'):
         until(lambda: news == ['+Ada'])
         with serving(tea(make(), news=news)) as two:

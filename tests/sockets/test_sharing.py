@@ -1,31 +1,20 @@
 """Rooms with a broker in one process: several apps, apps that take another one's place, a broker that comes late."""
 from __future__ import annotations
 
-import asyncio
 import gc
-from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
 import pytest
 from bound import BOUND, until
+from live import on, replace
 from raw import serving
-from redises import redis_server
 from websockets.sync.client import ClientConnection, connect
 
 from nbws import App
 from nbws.core.protocols import Broker, Subscriber
 from nbws.server.listener import Server
 from nbws.sockets.brokers import MemoryBroker
-from nbws.sockets.redis_broker import RedisBroker
-from nbws.web.succession import adopt
-
-
-@pytest.fixture(params=['memory', 'redis'])
-def broker(request: pytest.FixtureRequest) -> Iterator[Broker]:
-    if request.param == 'memory': yield MemoryBroker()
-    else:
-        with redis_server() as server: yield RedisBroker(server.url)
 
 
 def chat(broker: Broker | None = None, number: int = 1) -> App:
@@ -40,17 +29,6 @@ def chat(broker: Broker | None = None, number: int = 1) -> App:
 
 def client(server: Server, query: str = '') -> Any: return connect(f'ws://127.0.0.1:{server.port}/{query}')
 def say(ws: ClientConnection, text: str) -> None: ws.send(f'{{"msg": "{text}"}}')
-def on(server: Server, coroutine: Any) -> Any:
-    return asyncio.run_coroutine_threadsafe(coroutine, server.loop).result(BOUND)
-
-
-async def replace(server: Server, new: App) -> None:
-    "What `serve` does in a notebook, when the cell that makes the app is run again."
-    old: Any = server.app
-    await new.startup()
-    server.app = new
-    adopt(new, old)
-    await old.shutdown()
 
 
 def test_apps_of_one_process_share_rooms_and_others_do_not() -> None:

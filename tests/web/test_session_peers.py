@@ -4,7 +4,6 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -13,23 +12,11 @@ import pytest
 from bound import BOUND
 from live import Live, live
 from processes import nbws, running
-from redises import redis_server
+from redises import Make, redis_server
 
 from nbws import App
 from nbws.core.protocols import Broker
-from nbws.sockets.brokers import MemoryBroker
 from nbws.sockets.redis_broker import RedisBroker
-
-Make = Callable[[], Broker]
-
-
-@pytest.fixture(params=['memory', 'redis'])
-def make(request: pytest.FixtureRequest) -> Iterator[Make]:
-    if request.param == 'memory':
-        broker = MemoryBroker()
-        yield lambda: broker
-    else:
-        with redis_server() as server: yield lambda: RedisBroker(server.url)
 
 
 def shop(broker: Broker) -> App:
