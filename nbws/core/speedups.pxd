@@ -4,7 +4,8 @@ cimport cython
 cpdef str escape(str text)
 
 cdef class Renderer:
-    cdef object element, safe, shape, attribute, opening, lasting, other
+    cdef readonly object element
+    cdef object safe, shape, attribute, opening, lasting, other
     cdef dict shapes, attributes
 
     @cython.locals(parts=list)
@@ -37,3 +38,53 @@ cdef class ShortReader:
 
     @cython.locals(size=Py_ssize_t)
     cpdef list feed(self, bytes data, Py_ssize_t budget=*)
+
+from cpython.object cimport PyObject
+
+cdef extern from "Python.h":
+    ctypedef enum PySendResult:
+        PYGEN_RETURN, PYGEN_ERROR, PYGEN_NEXT
+    PySendResult PyIter_Send(PyObject* iterator, PyObject* value, PyObject** result) except PYGEN_ERROR
+    void Py_DECREF(PyObject* thing)
+
+cdef inline object first_step(object coroutine, object waits):
+    cdef PyObject* found = NULL
+    cdef bint ended = PyIter_Send(<PyObject*>coroutine, <PyObject*>None, &found) == PYGEN_RETURN
+    result = <object>found
+    Py_DECREF(found) # It was ours, and `result` has one of its own
+    return result if ended else waits(result)
+
+cdef class BoundFrom:
+    cdef public object request, data, headers, ws, message, extra
+
+cpdef object by_name(values, name)
+
+cpdef object find_value(BoundFrom s, name, field)
+
+@cython.locals(found=dict)
+cpdef dict bind_all(tuple parameters, rest, BoundFrom source)
+
+@cython.locals(text=str, size=Py_ssize_t)
+cpdef object usual_fields(data, scan, longest, Py_ssize_t depth)
+
+@cython.locals(found=dict)
+cpdef dict take_header(fields)
+
+cdef class Waits:
+    cdef public object on
+
+cdef class MessageRunner:
+    cdef public object function, others, scan, crowd, empty
+    cdef public tuple parameters
+    cdef public bint direct, needs_fields
+    cdef public Py_ssize_t depth
+    cdef public Renderer renderer
+
+    @cython.locals(arguments=dict)
+    cpdef object run(self, ws, data)
+
+    @cython.locals(source=BoundFrom)
+    cpdef dict arguments(self, ws, data)
+
+    @cython.locals(text=str)
+    cpdef object say(self, ws, result)

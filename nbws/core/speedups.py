@@ -5,12 +5,14 @@
 # %% ../../nbs/core/04_speedups.ipynb #3c383c3b
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Mapping
+from types import CoroutineType
 from typing import Any, Protocol
 
 # %% auto #0
-__all__ = ['Shape', 'Values', 'Unmask', 'escape', 'Unusual', 'Element', 'Renderer', 'encode', 'frame', 'take_usual',
-           'ShortReader']
+__all__ = ['Shape', 'Values', 'Unmask', 'Parameters', 'escape', 'Unusual', 'Element', 'Renderer', 'encode', 'frame', 'take_usual',
+           'ShortReader', 'BoundFrom', 'by_name', 'find_value', 'named', 'bind_all', 'usual_fields', 'take_header',
+           'Waits', 'MessageRunner']
 
 # %% ../../nbs/core/04_speedups.ipynb #a1747dc4
 def escape(text: str, # Any text
@@ -224,3 +226,231 @@ class ShortReader:
     def feed_others(self, data: bytes, budget: int) -> list[Any]:
         "The same for any other read."
         raise NotImplementedError
+
+# %% ../../nbs/core/04_speedups.ipynb #f9d5c63f
+class BoundFrom:
+    "What the parameters of one call are bound from; `nbws.core.binding.Source`."
+    __slots__ = ('request', 'data', 'headers', 'ws', 'message', 'extra')
+
+    def __init__(self,
+                 request: Any, # The request, or a socket's handshake
+                 data: Mapping[str, Any], # The form, the JSON body or the socket's message
+                 headers: Mapping[str, Any] | None = None, # The message's own, names in lower case; else the request's
+                 ws: Any = None, # The socket
+                 message: str | bytes | None = None, # The message as it came
+                 extra: Mapping[str, Any] | None = None, # Special names that only this call has, such as `resp`
+                 ) -> None:
+        self.request, self.data, self.ws, self.message, self.extra = request, data, ws, message, extra
+        self.headers: Mapping[str, Any] = request.headers if headers is None else headers
+
+# %% ../../nbs/core/04_speedups.ipynb #20ab0082
+def by_name(values: Mapping[str, Any], name: str) -> Any:
+    "A value by its name; `first_name` also finds `first-name`."
+    value = values.get(name)
+    if value is not None or '_' not in name:
+        return value
+    for key, value in values.items():
+        if '-' in key and key.replace('-', '_') == name:
+            return value
+    return None
+
+# %% ../../nbs/core/04_speedups.ipynb #3f725db2
+def find_value(s: BoundFrom, name: str, # Of a parameter
+               field: str, # The name of a header field
+               ) -> Any:
+    "The value of a parameter, or None."
+    r, data = s.request, s.data
+    if r.path_params and (value := r.path_params.get(name)) is not None:
+        return value
+    cookies = r.parsed_cookies
+    if cookies is None:
+        cookies = r.cookies # A property is a call
+    if cookies and (value := cookies.get(name)) is not None:
+        return value
+    if s.headers and (value := s.headers.get(field)) is not None:
+        return value
+    if s.ws is not None and (value := data.get(name)) is not None:
+        return value # The handshake's query is the same for each message
+    query = r.parsed_query
+    if query is None:
+        query = r.query_params
+    if query and (value := by_name(query, name)) is not None:
+        return value
+    if (value := by_name(data, name)) is not None:
+        return value
+    nested = data.get('values')
+    return by_name(nested, name) if isinstance(nested, dict) else None
+
+# %% ../../nbs/core/04_speedups.ipynb #e08c3413
+def named(name: str, # Of the parameter
+          field: str, # The name of a header field
+          as_it_is: Any, # The type whose values need no cast; None: there is no such type
+          other: Callable[[Any, Any], Any], # Gets the source, and what was found or None
+          ) -> Callable[[Any], Any]:
+    "The function that binds a parameter."
+    def bind(s: BoundFrom) -> Any:
+        value = find_value(s, name, field)
+        return value if type(value) is as_it_is else other(s, value)
+    return bind
+
+Parameters = tuple[tuple[str, Callable[[Any], Any]], ...] # Names, and the functions that bind them
+
+def bind_all(parameters: Parameters,
+             rest: Callable[[Any], Mapping[str, Any]] | None, # What a `**` parameter collects
+             source: BoundFrom) -> dict[str, Any]:
+    "The arguments for one call. Raises what these functions raise."
+    found: dict[str, Any] = {}
+    for name, get in parameters:
+        found[name] = get(source)
+    if rest is not None:
+        for name, value in rest(source).items():
+            found.setdefault(name, value)
+    return found
+
+# %% ../../nbs/core/04_speedups.ipynb #05b6b881
+def usual_fields(data: Any, # A message
+                 scan: Callable[[str, int], tuple[Any, int]], # The scanner of a `json.JSONDecoder`
+                 longest: int, # Characters that it may have
+                 depth: int, # Levels of lists and objects that it may have
+                 ) -> dict[str, Any] | None:
+    "The fields of a message, with its header among them; None where it is of no usual kind."
+    if type(data) is not str:
+        return None
+    text, size = data, len(data)
+    if size > longest or (size > 2 * depth and text.count('[') + text.count('{') > depth) or '\\u' in text:
+        return None
+    try:
+        fields, end = scan(text, 0)
+    except (StopIteration, ValueError, RecursionError):
+        return None
+    return fields if end == size and isinstance(fields, dict) else None
+
+def take_header(fields: dict[str, Any], # Of a message
+                ) -> dict[str, Any]:
+    "Take out its header, which htmx calls `HEADERS` (2) or `headers` (4): the names in lower case."
+    found: dict[str, Any] = {}
+    if 'HEADERS' not in fields and 'headers' not in fields:
+        return found
+    header = fields.pop('HEADERS', None)
+    if not header and isinstance(fields.get('headers'), dict):
+        header = fields.pop('headers')
+    if isinstance(header, dict):
+        for name, value in header.items():
+            if value is not None:
+                found[name.lower()] = value
+    return found
+
+# %% ../../nbs/core/04_speedups.ipynb #293feaed
+class Waits:
+    "A coroutine has not ended in its first step."
+    __slots__ = ('on',)
+
+    def __init__(self, on: Any, # What that step yielded
+                 ) -> None:
+        self.on = on
+
+def _first_step(coroutine: Coroutine[Any, Any, Any], waits: Callable[[Any], Any]) -> Any:
+    "What it returns, or what `waits` makes of what it yields."
+    try:
+        return waits(coroutine.send(None))
+    except StopIteration as e:
+        return e.value
+
+globals().setdefault('first_step', _first_step)
+
+# %% ../../nbs/core/04_speedups.ipynb #ffcabc7d
+class MessageRunner:
+    "Runs a handler for each message of a socket, up to where it has to wait for something. On the server's loop."
+    __slots__ = ('function', 'parameters', 'others', 'direct', 'needs_fields', 'scan', 'crowd', 'depth', 'empty',
+                 'renderer')
+
+    def __init__(self, function: Callable[..., Any],
+                 parameters: Parameters,
+                 others: Callable[[Any], Mapping[str, Any]] | None, # What a `**` parameter collects
+                 direct: bool, # It is async, and nothing is around it
+                 needs_fields: bool, # The message is parsed
+                 scan: Callable[[str, int], tuple[Any, int]], # As of `usual_fields`
+                 crowd: int, # How many characters of a form one of a message counts for
+                 depth: int, # As of `usual_fields`
+                 empty: Mapping[str, Any], # What stands in the source when nothing is bound
+                 renderer: Renderer) -> None:
+        self.function, self.parameters, self.others = function, parameters, others
+        self.direct, self.needs_fields, self.scan, self.renderer = direct, needs_fields, scan, renderer
+        self.crowd, self.depth, self.empty = crowd, depth, empty
+
+    def run(self, ws: Any, data: str | bytes) -> Any:
+        "Handle one message. Returns what is left to be awaited, or None."
+        try:
+            arguments = self.arguments(ws, data)
+            if not self.direct:
+                return self.run_other(ws, arguments)
+            handling = self.function(**arguments)
+            if type(handling) is not CoroutineType:
+                return self.go_on(ws, handling)
+            result = first_step(handling, Waits) # type: ignore[name-defined]  # noqa: F821
+            if type(result) is Waits:
+                return self.step_on(ws, handling, result.on)
+            return None if result is None else self.say(ws, result)
+        except BaseException as e:
+            self.failed(ws, e)
+        return None
+
+    def arguments(self, ws: Any, data: str | bytes) -> dict[str, Any]:
+        "The arguments for a message. Raises what `parse` raises, and the functions that bind."
+        source = ws.source
+        if source is None:
+            source = ws.source = self.source_of(ws)
+        source.message = data
+        try:
+            if self.needs_fields:
+                longest = ws.handshake.max_form // self.crowd
+                fields = usual_fields(data, self.scan, longest, self.depth)
+                if fields is None:
+                    source.data, source.headers = self.parse(ws, data)
+                else:
+                    source.data, source.headers = fields, take_header(fields)
+            return bind_all(self.parameters, self.others, source)
+        finally:
+            source.data, source.headers, source.message = self.empty, self.empty, None
+
+    def say(self, ws: Any, result: Any) -> Any:
+        "Send what a handler has returned. Returns what is left to be awaited, or None."
+        kind = type(result)
+        if kind is self.renderer.element:
+            text = self.renderer.element_text(result)
+        elif kind is str:
+            text = result
+        else:
+            return self.say_other(ws, result)
+        outbox = ws.outbox
+        if text:
+            outbox.push(text)
+        return self.go_on(ws, outbox) if outbox.lags or outbox.unsent else None
+
+    def source_of(self, ws: Any) -> Any:
+        "What the messages of a socket are bound from."
+        raise NotImplementedError
+
+    def parse(self, ws: Any, data: str | bytes) -> tuple[dict[str, Any], dict[str, Any]]:
+        "The fields and the header of any message."
+        raise NotImplementedError
+
+    def run_other(self, ws: Any, arguments: dict[str, Any]) -> Any:
+        "The same as `run`, for a handler that is not `direct`."
+        raise NotImplementedError
+
+    def say_other(self, ws: Any, result: Any) -> Any:
+        "The same as `say`, for any other result."
+        raise NotImplementedError
+
+    def go_on(self, ws: Any, handling: Any) -> Any:
+        "A coroutine that awaits this and sends what it says."
+        raise NotImplementedError
+
+    def step_on(self, ws: Any, handling: Any, waits_for: Any) -> Any:
+        "The same, for a coroutine that has made its first step."
+        raise NotImplementedError
+
+    def failed(self, ws: Any, error: BaseException) -> None:
+        "The handler has raised, or could not be called. May raise that again."
+        raise error
