@@ -5,14 +5,17 @@
 # %% ../../nbs/core/04_speedups.ipynb #3c383c3b
 from __future__ import annotations
 
+from asyncio import CancelledError
+from asyncio.tasks import _enter_task, _leave_task
 from collections.abc import Callable, Coroutine, Mapping
 from types import CoroutineType
 from typing import Any, Protocol
 
 # %% auto #0
-__all__ = ['Shape', 'Values', 'Unmask', 'Parameters', 'escape', 'Unusual', 'Element', 'Renderer', 'encode', 'frame', 'take_usual',
-           'ShortReader', 'BoundFrom', 'by_name', 'find_value', 'named', 'bind_all', 'usual_fields', 'take_header',
-           'Waits', 'MessageRunner']
+__all__ = ['Shape', 'Values', 'Unmask', 'Parameters', 'LONG', 'escape', 'Unusual', 'Element', 'Renderer', 'encode', 'frame',
+           'take_usual', 'ShortReader', 'BoundFrom', 'by_name', 'find_value', 'named', 'bind_all', 'usual_fields',
+           'take_header', 'Waits', 'MessageRunner', 'UsualOutput', 'UsualConn', 'UsualInput', 'UsualSocket',
+           'UsualDispatcher', 'UsualParked', 'UsualWorkers', 'UsualOutbox']
 
 # %% ../../nbs/core/04_speedups.ipynb #a1747dc4
 def escape(text: str, # Any text
@@ -169,9 +172,18 @@ def frame(data: str | bytes, # A text or a binary message
         return _TEXT_HEADS[size] + payload if size < 126 else encode(1, payload)
     return _BINARY_HEADS[len(data)] + data if len(data) < 126 else encode(2, bytes(data))
 
-# %% ../../nbs/core/04_speedups.ipynb #e0824345
+# %% ../../nbs/core/04_speedups.ipynb #5c94b96e
 Unmask = Callable[[bytes, bytes], bytes] # Gets four bytes and the data
 
+def _unmasked(data: bytes, at: int, # Where the mask stands, before the payload
+              stop: int, # Where the payload ends
+              unmask: Unmask) -> bytes:
+    "The payload of a frame."
+    return unmask(data[at:at + 4], data[at + 4:stop])
+
+globals().setdefault('unmasked', _unmasked)
+
+# %% ../../nbs/core/04_speedups.ipynb #e0824345
 def take_usual(data: bytes, # As it came
                at: int, # Where a frame begins
                events: list[Any], # Gets the messages
@@ -192,7 +204,7 @@ def take_usual(data: bytes, # As it came
         stop = start + size
         if size < 0 or size > limit or stop > end:
             break
-        payload = unmask(data[start - 4:start], data[start:stop])
+        payload = unmasked(data, start - 4, stop, unmask) # type: ignore[name-defined]  # noqa: F821
         events.append(payload.decode() if first == 0x81 else payload)
         at = stop
     return at
@@ -200,12 +212,14 @@ def take_usual(data: bytes, # As it came
 # %% ../../nbs/core/04_speedups.ipynb #bc59f291
 class ShortReader:
     "Decodes a read that is one short message; others are for `feed_others` of a class that derives from this one."
-    __slots__ = ('limit', 'idle', 'unmask')
+    __slots__ = ('limit', 'idle', 'unmask', 'more', 'partial')
 
     def __init__(self, limit: int, # Bytes that a message may have, decompressed
                  unmask: Unmask) -> None:
         self.limit, self.unmask = limit, unmask
         self.idle = True # Nothing is half received
+        self.more = False # The budget ran out, or enough was done at once: `feed(b'')` goes on
+        self.partial = 0 # Bytes of memory that a message takes that has not ended
 
     def feed(self,
              data: bytes, # As it came from the client, cut anywhere
@@ -215,10 +229,9 @@ class ShortReader:
         size = len(data) - 6
         if 0 <= size < 126 and self.idle and data[1] == size + 128 and size <= self.limit:
             try:
-                if data[0] == 0x81:
-                    return [self.unmask(data[2:6], data[6:]).decode()]
-                if data[0] == 0x82:
-                    return [self.unmask(data[2:6], data[6:])]
+                if data[0] == 0x81 or data[0] == 0x82:
+                    payload = unmasked(data, 2, size + 6, self.unmask) # type: ignore[name-defined]  # noqa: F821
+                    return [payload.decode() if data[0] == 0x81 else payload]
             except UnicodeDecodeError:
                 pass # Who decodes the rest says so
         return self.feed_others(data, budget)
@@ -337,8 +350,15 @@ def take_header(fields: dict[str, Any], # Of a message
     if isinstance(header, dict):
         for name, value in header.items():
             if value is not None:
-                found[name.lower()] = value
+                low = _LOWER.get(name)
+                if low is None:
+                    low = name.lower()
+                    if len(_LOWER) < 64 and len(name) < 64: # A visitor may send any names
+                        _LOWER[name] = low
+                found[low] = value
     return found
+
+_LOWER: dict[str, str] = {} # The names that came first, in lower case: htmx has ten
 
 # %% ../../nbs/core/04_speedups.ipynb #293feaed
 class Waits:
@@ -361,10 +381,11 @@ globals().setdefault('first_step', _first_step)
 # %% ../../nbs/core/04_speedups.ipynb #ffcabc7d
 class MessageRunner:
     "Runs a handler for each message of a socket, up to where it has to wait for something. On the server's loop."
-    __slots__ = ('function', 'parameters', 'others', 'direct', 'needs_fields', 'scan', 'crowd', 'depth', 'empty',
-                 'renderer')
+    __slots__ = ('app', 'route', 'function', 'parameters', 'others', 'direct', 'needs_fields', 'scan', 'crowd', 'depth',
+                 'longest', 'empty', 'renderer')
 
-    def __init__(self, function: Callable[..., Any],
+    def __init__(self, app: Any,
+                 function: Callable[..., Any],
                  parameters: Parameters,
                  others: Callable[[Any], Mapping[str, Any]] | None, # What a `**` parameter collects
                  direct: bool, # It is async, and nothing is around it
@@ -372,14 +393,26 @@ class MessageRunner:
                  scan: Callable[[str, int], tuple[Any, int]], # As of `usual_fields`
                  crowd: int, # How many characters of a form one of a message counts for
                  depth: int, # As of `usual_fields`
+                 longest: int, # Characters of a message that is parsed at once
                  empty: Mapping[str, Any], # What stands in the source when nothing is bound
                  renderer: Renderer) -> None:
-        self.function, self.parameters, self.others = function, parameters, others
+        self.app, self.function, self.parameters, self.others = app, function, parameters, others
+        self.route: Any = None # Set once, by the app
         self.direct, self.needs_fields, self.scan, self.renderer = direct, needs_fields, scan, renderer
-        self.crowd, self.depth, self.empty = crowd, depth, empty
+        self.crowd, self.depth, self.longest, self.empty = crowd, depth, longest, empty
+
+    def message(self, ws: Any, data: str | bytes) -> Any:
+        "Handle one message, in a later turn if it is long. Returns what is left to be awaited, or None."
+        return self.in_turn(ws, data) if len(data) > self.longest and self.needs_fields else self.at_once(ws, data)
+
+    def at_once(self, ws: Any, data: str | bytes) -> Any:
+        "The same, in this turn."
+        if self.route is not None:
+            self.route.stats.hits += 1
+        return self.run_within(ws, data) if self.app.environment.captures_output else self.run(ws, data)
 
     def run(self, ws: Any, data: str | bytes) -> Any:
-        "Handle one message. Returns what is left to be awaited, or None."
+        "The same, where no output is captured."
         try:
             arguments = self.arguments(ws, data)
             if not self.direct:
@@ -427,6 +460,14 @@ class MessageRunner:
             outbox.push(text)
         return self.go_on(ws, outbox) if outbox.lags or outbox.unsent else None
 
+    def in_turn(self, ws: Any, data: str | bytes) -> Any:
+        "A coroutine that waits for its turn, and calls `at_once`."
+        raise NotImplementedError
+
+    def run_within(self, ws: Any, data: str | bytes) -> Any:
+        "The same as `run`, within what captures output."
+        raise NotImplementedError
+
     def source_of(self, ws: Any) -> Any:
         "What the messages of a socket are bound from."
         raise NotImplementedError
@@ -454,3 +495,290 @@ class MessageRunner:
     def failed(self, ws: Any, error: BaseException) -> None:
         "The handler has raised, or could not be called. May raise that again."
         raise error
+
+# %% ../../nbs/core/04_speedups.ipynb #0f2c55d0
+class UsualOutput:
+    "The outgoing side of a connection; `OutputBuffer` derives from it. On the server's loop only."
+    __slots__ = ('transport', 'queue', 'group', 'above', 'held')
+
+    def __init__(self, transport: Any, # An asyncio transport
+                 queue: Any, # The server's `WriteQueue`
+                 ) -> None:
+        self.transport, self.queue = transport, queue
+        self.group: Any = None # Whose broadcasts go to this transport, too
+        self.above = False # The transport's buffer is above its high-water mark
+        self.held: bytes | None = None # What is written collects here; None: it leaves at once
+
+    def write(self, data: bytes) -> None:
+        "Write, behind what was said before."
+        if self.group is not None and self.queue.broadcast is not None:
+            self.queue.flush()
+        held = self.held
+        if held is None:
+            if not self.transport.is_closing():
+                self.transport.write(data)
+            return
+        held += data
+        self.held = held
+        if len(held) > 65536:
+            self.flush()
+            self.held = b''
+        elif len(held) == len(data):
+            self.queue.later(self)
+
+    def collect(self) -> None:
+        "What is written from now on leaves together, until nothing was or the turn ends."
+        if self.held is None and not self.queue.batches:
+            self.held = b''
+
+    def flush(self) -> None:
+        "Write what was collected, and collect no more."
+        held, self.held = self.held, None
+        if held and not self.transport.is_closing():
+            self.transport.write(held)
+
+# %% ../../nbs/core/04_speedups.ipynb #86375a54
+class UsualConn:
+    "An open WebSocket as the app sees it; `SocketConn` derives from it. On the server's loop only."
+    __slots__ = ('state', 'waited', 'pinged', 'alive', 'out', 'deflater')
+
+    def __init__(self, out: UsualOutput,
+                 deflater: Any, # Where compression is agreed on
+                 alive: bool, # A page of ours that asks whether it lives: see `nbws.sockets.alive`
+                 ) -> None:
+        self.state, self.deflater, self.alive = 0, deflater, alive
+        self.out: Any = out
+        self.waited, self.pinged = 0.0, False # Seconds without a byte, or of closing
+
+    def send(self, data: Any) -> bool:
+        "Send a message; dropped once the socket closes. True: more than 64 KiB are unsent."
+        if self.state:
+            return False
+        if type(data) is str and self.deflater is None:
+            self.out.write(frame(data))
+        else:
+            self.write_other(data)
+        return self.out.above
+
+    def write_other(self, data: Any) -> None:
+        "Write any other message."
+        raise NotImplementedError
+
+# %% ../../nbs/core/04_speedups.ipynb #25bf491a
+class UsualInput:
+    "What comes in on a socket; `SocketInput` derives from it. On the server's loop only."
+    __slots__ = ('conn', 'decoder', 'receiver', 'reading', 'announced')
+
+    def __init__(self, conn: UsualConn, decoder: ShortReader, receiver: Any) -> None:
+        self.conn: Any = conn
+        self.decoder, self.receiver = decoder, receiver
+        self.reading: Any = None # When it is read from: a `ReadControl`
+        self.announced = False # The receiver knows of a message that has not ended
+
+    def receive(self, data: bytes) -> None:
+        "Handle what came from the client."
+        conn = self.conn
+        conn.pinged = False
+        if not conn.state:
+            conn.waited = 0.0
+        if conn.state < 2:
+            self.handle(self.decoder.feed(data))
+        if len(data) > LONG:
+            self.reading.let_others()
+
+    def handle(self, events: list[Any]) -> None:
+        "Hand messages to the receiver, and answer the rest."
+        conn, out, decoder = self.conn, self.conn.out, self.decoder
+        out.collect()
+        if self.announced and events:
+            self.announce(0)
+        for event in events:
+            if type(event) is not str and type(event) is not bytes:
+                self.control(event)
+            elif not conn.state: # We have closed: section 5.5.1 lets us ignore the rest
+                try:
+                    if conn.alive:
+                        self.answer(event)
+                    else:
+                        self.receiver.received(event)
+                except Exception:
+                    self.fault()
+        if conn.state > 1:
+            self.finish()
+            return
+        if not out.held:
+            out.held = None
+        if decoder.partial and not conn.state:
+            self.partly_here(decoder.partial)
+        if decoder.more or self.reading.unread:
+            self.reading.fall_behind()
+
+    def control(self, event: Any) -> None: "Answer what is no message."; raise NotImplementedError
+    def answer(self, data: str | bytes) -> None: "Take a message of such a page."; raise NotImplementedError
+    def announce(self, size: int) -> None: "So much has come of a message; 0: it has ended."; raise NotImplementedError
+    def partly_here(self, size: int) -> None: "So much has come of a message."; raise NotImplementedError
+    def finish(self) -> None: "No message comes any more."; raise NotImplementedError
+    def fault(self) -> None: "The receiver has raised."; raise NotImplementedError
+
+LONG = 2**17 # Bytes of a read behind which more may wait: uvloop would read 31 times more before others have their turn
+
+# %% ../../nbs/core/04_speedups.ipynb #754fbd76
+class UsualSocket:
+    "The app's end of an open socket; `AppSocket` derives from it. On the thread of its loop only."
+    __slots__ = ('handshake', 'app', 'endpoint', 'table', 'source', 'pull', 'outbox', 'dispatcher')
+    app: Any
+    table: Any # The app's, when the endpoint was looked up
+    pull: Any # Of a pull-style handler at work
+    dispatcher: Any
+
+    def received(self, data: str | bytes) -> None:
+        "A message has come."
+        if self.table is not self.app.table:
+            self.app.align()
+        if len(data) < 11 and type(data) is str and data[:5] == 'nbws ' and self.pull is None and self.steered(data):
+            return
+        dispatcher = self.dispatcher
+        if dispatcher.busy or dispatcher.held:
+            self.keep(data)
+        else:
+            dispatcher.start(data)
+
+    def steered(self, data: str) -> bool: "Whether a message is about the handler; then do it."; return False
+    def keep(self, data: str | bytes) -> None: "Let a message wait for its turn."; raise NotImplementedError
+
+# %% ../../nbs/core/04_speedups.ipynb #38380488
+class UsualDispatcher:
+    "Runs the messages of one socket and its steps, one at a time; `Dispatcher` derives from it. On its loop's thread."
+    __slots__ = ('socket', 'workers', 'inbox', 'busy', 'at_step', 'held', 'task')
+
+    def __init__(self, socket: Any, workers: UsualWorkers) -> None:
+        self.socket, self.workers = socket, workers
+        self.inbox: Any = None # Made when something has to wait
+        self.busy, self.held = False, 0 # Something runs; how many have called `hold` and not yet `release`
+        self.at_step = False # What runs is no message
+        self.task: Any = None # Of what runs, where it waits for something
+
+    def start(self, item: Any, # A message, or a coroutine function that takes the socket
+              ) -> None:
+        "Run this, and then what has come meanwhile. Nothing may be running."
+        self.busy = True
+        self.task = self.workers.begin(self.begin, item)
+
+    def begin(self, item: Any) -> Any:
+        "Run this within a task. Returns what is left to be awaited, or None."
+        try:
+            rest = self.run(item)
+        except BaseException:
+            self.over(True)
+            raise
+        if rest is not None:
+            return self.go_on(rest)
+        self.over()
+        return None
+
+    def run(self, item: Any) -> Any:
+        "Run this and what waits behind it, up to what has to wait itself: the rest of that is to be awaited."
+        socket = self.socket
+        while item is not None:
+            if type(item) is str or type(item) is bytes:
+                rest = socket.endpoint.message(socket, item)
+            else:
+                self.at_step = True
+                rest = item(socket)
+            if rest is not None:
+                return rest
+            item = self.next() if self.inbox else None
+        return None
+
+    def over(self, ended: bool = False, # The task was told to end: what waits goes on in another one
+             ) -> None:
+        "Nothing runs any more."
+        self.busy, self.at_step, self.task = False, False, None
+        if ended:
+            self.resume_later()
+        if self.inbox is not None and not self.held:
+            self.inbox.idle()
+
+    def next(self) -> Any: "What is to run next, or None. Something waits."; raise NotImplementedError
+    def resume_later(self) -> None: "Let what waits go on in another task."; raise NotImplementedError
+    def go_on(self, rest: Any) -> Any: "Await this, and run what waits behind it."; raise NotImplementedError
+
+# %% ../../nbs/core/04_speedups.ipynb #537089c5
+class UsualParked:
+    "A task that waits for a job; `ParkedTask` derives from it."
+    __slots__ = ('task', 'context', 'clean', 'job', 'cancelled')
+
+    def __init__(self) -> None:
+        self.task: Any = None
+        self.context: Any = None # The task's
+        self.clean: Any = None # A copy of it, made when no job had run
+        self.job: Any = None # What the task has to go on with
+        self.cancelled = False
+
+class UsualWorkers:
+    "Runs coroutines on one event loop, each at once up to its first real wait; `Workers` derives from it."
+    __slots__ = ('loop', 'parked', 'closing', 'budget')
+
+    def __init__(self, loop: Any) -> None:
+        self.loop, self.closing = loop, False
+        self.parked: list[UsualParked] = []
+        self.budget: Any = None # For a loop beside a thread that has more right to the CPU: a `CpuThrottle`
+
+    def begin(self, function: Callable[[Any], Any], # Returns what is left to be awaited
+              item: Any, # Its argument
+              ) -> Any:
+        "Call it now, as a task. Returns None if there is nothing left, else the task that goes on with that."
+        if self.budget is not None:
+            self.budget.spend()
+        if not self.parked:
+            return self.begin_later(function, item)
+        parked = self.parked.pop()
+        try:
+            _enter_task(self.loop, parked.task)
+        except RuntimeError: # Another task is running
+            self.parked.append(parked)
+            return self.begin_later(function, item)
+        try:
+            job = parked.context.run(function, item)
+            if job is not None:
+                parked.job = self.rest_of(job, parked.context.run(job.send, None))
+        except (StopIteration, CancelledError):
+            pass # It has ended
+        except BaseException as e:
+            self.escaped(e)
+        finally:
+            _leave_task(self.loop, parked.task)
+        if parked.job is None and parked.context == parked.clean and not (parked.cancelled or self.closing):
+            self.parked.append(parked)
+            return None
+        return self.unpark(parked)
+
+    def begin_later(self, function: Callable[[Any], Any], item: Any) -> Any:
+        "Call it in a task of its own."
+        raise NotImplementedError
+    def rest_of(self, job: Any, waits_for: Any) -> Any: "A coroutine for the rest of one."; raise NotImplementedError
+    def escaped(self, error: BaseException) -> None: "It has raised."; raise NotImplementedError
+    def unpark(self, parked: Any) -> Any: "Let the task go on, or end."; raise NotImplementedError
+
+# %% ../../nbs/core/04_speedups.ipynb #f15470f6
+class UsualOutbox:
+    "The way to one client; `Outbox` derives from it. On the thread of the socket's loop only."
+    __slots__ = ('conn', 'lags', 'unsent')
+
+    def __init__(self) -> None:
+        self.conn: Any = None # The transport's end, once the handshake is answered
+        self.lags = False # Much was unsent in the transport after the last message
+        self.unsent = 0 # Bytes that wait here
+
+    def push(self, data: Any, # What `to_payload` made
+             overflow: str | None = None, # A policy for this message; None: the socket's own
+             ) -> None:
+        "Send a message, now or as soon as the client has read; nothing where the socket is not open."
+        conn = self.conn
+        if conn is not None and not self.unsent and not (self.lags and self.behind_transport()):
+            self.lags = conn.send(data)
+        else:
+            self.keep(data, overflow)
+
+    def behind_transport(self) -> bool: "Much is unsent in the transport."; raise NotImplementedError
+    def keep(self, data: Any, overflow: str | None) -> None: "Let a message wait."; raise NotImplementedError

@@ -17,7 +17,6 @@ from ..core.encoding import CROWD, DEPTH, from_json, is_deep, too_long, whole_pa
 from ..core.errors import BindError, SignatureError
 from ..core.html import RENDERER
 from ..core.messages import CloseCode, WebSocketDisconnect
-from ..core.routing import Route
 from ..display.shown import showing
 from ..sockets.dispatch import HandlerRun, HandOver
 from ..sockets.outbox import DONE
@@ -117,7 +116,7 @@ async def serve_items(stream: Any, ws: WebSocket) -> Any:
 # %% ../../nbs/web/11_socket_endpoint.ipynb #b665a54a
 class SocketEndpoint(speedups.MessageRunner):
     "The handlers of a socket route: message, conn, disconn; or one that pulls."
-    __slots__ = ('app', 'route', 'plan', 'conn', 'disconn', 'pull', 'overflow', 'subprotocols', 'before',
+    __slots__ = ('plan', 'conn', 'disconn', 'pull', 'overflow', 'subprotocols', 'before',
                  'uses_session', 'stoppable')
 
     def __init__(self, app: ReportingApp,
@@ -129,13 +128,13 @@ class SocketEndpoint(speedups.MessageRunner):
                  stoppable: bool = False, # A page may cancel a handler of its messages where it waits
                  ) -> None:
         super().__init__(
-            p.function, p.parameters, p.rest,
+            app, p.function, p.parameters, p.rest,
             direct=p.kind == 'async' and not stoppable, # Awaited without anything around it
             needs_fields=p.wants_data or 'htmx' in p.names or not p.wants_raw,
-            scan=_scan_fields if p.takes_objects else _scan, crowd=CROWD, depth=DEPTH, empty=EMPTY, renderer=RENDERER)
-        self.app, self.plan, self.conn, self.disconn = app, p, conn, disconn
+            scan=_scan_fields if p.takes_objects else _scan, crowd=CROWD, depth=DEPTH, longest=STEP,
+            empty=EMPTY, renderer=RENDERER)
+        self.plan, self.conn, self.disconn = p, conn, disconn
         self.overflow, self.subprotocols, self.before = overflow, tuple(subprotocols), before
-        self.route: Route | None = None # Set once, by the app
         self.pull, self.stoppable = 'websocket' in p.names, stoppable
         self.uses_session = any(q and q.names & {'session', 'sess'} for q in (p, conn, disconn))
         if self.pull and p.kind in ('sync', 'generator'):
@@ -159,23 +158,15 @@ class SocketEndpoint(speedups.MessageRunner):
         "What has to run again for an open socket when it changes."
         return self.conn and self.conn.function, self.disconn and self.disconn.function
 
-    def message(self, ws: WebSocket, data: str | bytes) -> Coroutine[Any, Any, None] | None:
-        "Handle one message, up to where it has to wait for something. Returns what is left to be awaited."
-        return self._in_turn(ws, data) if len(data) > STEP and self.needs_fields else self._at_once(ws, data)
-
-    async def _in_turn(self, ws: WebSocket, data: str | bytes) -> None:
+    async def in_turn(self, ws: WebSocket, data: str | bytes) -> None:
         await turn()
-        rest = self._at_once(ws, data)
+        rest = self.at_once(ws, data)
         del data # It may be long, and so may the handler's work
         if rest is not None:
             await rest
 
-    def _at_once(self, ws: WebSocket, data: str | bytes) -> Coroutine[Any, Any, None] | None:
-        if self.route:
-            self.route.stats.hits += 1
+    def run_within(self, ws: WebSocket, data: str | bytes) -> Coroutine[Any, Any, None] | None:
         environment = self.app.environment
-        if not environment.captures_output:
-            return self.run(ws, data)
         within, rest = environment.enter(self.app, self.route), None
         within.__enter__()
         try:
@@ -202,7 +193,7 @@ class SocketEndpoint(speedups.MessageRunner):
         if p.kind in ('sync', 'async'):
             return self.go_on(ws, call_other(p, ws, arguments, self.stoppable))
         result = p.function(**arguments)
-        return None if result is None else self.say(ws, result)
+        return None if result is None else self.say_other(ws, result)
 
     def say_other(self, ws: WebSocket, result: Any) -> Coroutine[Any, Any, None] | None:
         sent = reply(ws, result, self.stoppable)

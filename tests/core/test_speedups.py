@@ -132,18 +132,20 @@ class AwaitedLater:
     def __init__(self, given: Any) -> None: self.given = given
 
 
-class Outbox:
-    def __init__(self) -> None: self.said, self.lags, self.unsent = [], False, 0
-    def push(self, data: Any) -> None:
-        if data == 'é': raise ValueError('cannot be sent')
-        self.said.append(data)
-        self.lags, self.unsent = len(self.said) % 7 == 0, 100 if len(self.said) % 5 == 0 else 0
-
-
 def handled(module: Any, seed: int) -> list[Any]:
     "What is done with some messages."
     r, done = random.Random(seed), []
+    class Outbox(module.UsualOutbox):
+        def __init__(self) -> None:
+            super().__init__()
+            self.said = []
+        def keep(self, data: Any, overflow: Any) -> None:
+            if data == 'é': raise ValueError('cannot be sent')
+            self.said.append(data)
+            self.lags, self.unsent = len(self.said) % 7 == 0, 100 if len(self.said) % 5 == 0 else 0
     class Runner(module.MessageRunner):
+        def in_turn(self, ws: Any, data: Any) -> Any: return 'in turn', self.at_once(ws, data)
+        def run_within(self, ws: Any, data: Any) -> Any: return 'within', self.run(ws, data)
         def source_of(self, ws: Any) -> Any: return module.BoundFrom(ws.handshake, {}, {}, ws)
         def parse(self, ws: Any, data: Any) -> Any:
             done.append('parse')
@@ -168,15 +170,17 @@ def handled(module: Any, seed: int) -> list[Any]:
         request = Request(target=r.choice(['/', '/?msg=query', '/?first-name=Ann']),
                           headers=r.choice([{}, {'cookie': 'msg=cookie'}, {'msg': 'header'}]))
         request.path_params, request.max_form = r.choice([{}, {}, {'msg': 'path'}]), r.choice([2**20, 2**20, 300])
-        ws, handler = SimpleNamespace(handshake=request, source=None, outbox=Outbox()), r.choice(HANDLERS)
+        app = SimpleNamespace(environment=SimpleNamespace(captures_output=r.random() < 0.2))
+        ws, handler = module.UsualSocket(), r.choice(HANDLERS)
+        ws.handshake, ws.source, ws.outbox = request, None, Outbox()
         names = r.choice([('msg',), ('msg', 'first_name'), ('msg', 'values', 'é')])
         kind = r.choice([str, str, int, None])
-        runner = Runner(handler, tuple((n, module.named(n, n, kind, missing)) for n in names),
+        runner = Runner(app, handler, tuple((n, module.named(n, n, kind, missing)) for n in names),
                         r.choice([None, lambda s: {'msg': 'rest', 'all': dict(s.data), 'header': dict(s.headers)}]),
                         handler is not not_async, r.random() < 0.9,
-                        json.JSONDecoder(object_hook=r.choice([None, Fields])).scan_once, 14, 100, {}, renderer)
+                        json.JSONDecoder(object_hook=r.choice([None, Fields])).scan_once, 14, 100, 250, {}, renderer)
         for _ in range(20):
-            result = runner.run(ws, message(r))
+            result = runner.message(ws, message(r))
             source = ws.source
             done.append((result, ws.outbox.said[-1:], source.data, source.headers, source.message, request.path_params))
     return done
