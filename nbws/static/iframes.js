@@ -3,7 +3,7 @@
 // with nothing behind it. So Python writes this code into each output, behind an element with what it has to know, in
 // JSON (nbws/notebook/iframes.py). Not every front end runs a script in its place: it looks for the element itself.
 (() => {
-  const { root = document, open = null } = window.nbwsWidget || {} // In a widget: where it stands, its way to the kernel
+  const { root = document, open = null } = window.nbwsWidget || {} // Of a widget: its element, its way to the kernel
   const sleep = ms => new Promise(done => setTimeout(done, ms))
   const take = selector => { // What another view of this output has taken stays as it is
     const found = [...root.querySelectorAll(selector)].filter(e => !('nbwsTaken' in e.dataset))
@@ -40,7 +40,7 @@
       return true
     } catch { return location.protocol === 'vscode-webview:' && await speaks(url, frame) }
   }
-  const speaks = (url, frame) => new Promise(done => { // In VS Code what can be fetched says nothing of what can be framed
+  const speaks = (url, frame) => new Promise(done => { // In VS Code more may be framed than fetched
     const late = setTimeout(() => {
       frame.removeAttribute('src')
       done(false)
