@@ -22,11 +22,11 @@ from ..core.errors import NbwsError
 from ..core.protocols import Published, Subscriber
 from .brokers import KEPT
 from .completion import Completion
-from .redis_places import ANSWER, RedisServer, may_pass, redis_server
+from .redis_places import ANSWER, RedisServer, may_pass, redis_servers, shard_of
 from .workers import call_soon
 
 # %% auto #0
-__all__ = ['log', 'RedisBroker', 'Probe']
+__all__ = ['log', 'RedisBroker']
 
 # %% ../../nbs/sockets/10_redis_broker.ipynb #dcbef76d
 log = logging.getLogger('nbws')
@@ -211,7 +211,7 @@ class Heard:
         return True
 
 def keys_of(room: str) -> tuple[str, str, str]:
-    "The keys of a room: where it stands, which is its channel too, what was said, by whom. A cluster has all at one node."
+    "The keys of a room: where it stands (its channel, too), what was said, by whom. In a cluster, all at one node."
     return f'{{{room}}}', f'{{{room}}}:said', f'{{{room}}}:by'
 
 def parsed(raw: bytes) -> tuple[Published, str]:
@@ -561,12 +561,10 @@ class RoomReader:
             room.listener.drop(room)
 
 # %% ../../nbs/sockets/10_redis_broker.ipynb #0748740a
-class RedisBroker:
-    """Rooms that all processes share which have the same Redis or Valkey. It belongs to one loop at a time, that of its
-    first `start`; `publish`, `subscribe` and `unsubscribe` from any thread."""
-    def __init__(self, url: str, # redis://[[user]:password@]host[:port][/db], redis+sentinel://host,host/service, ...
-                 ) -> None:
-        self.server, self._queue = redis_server(url), PublishQueue()
+class RedisShard:
+    "Rooms at one Redis, as `RedisBroker`."
+    def __init__(self, server: RedisServer) -> None:
+        self.server, self._queue = server, PublishQueue()
         producer = secrets.token_hex(6)
         self._reader = RoomReader(self.server, self._queue, producer)
         self._publisher = Publisher(self.server, self._queue, producer, partial(self._reader.works, 'say'))
@@ -575,9 +573,12 @@ class RedisBroker:
         self._starts = 0
         self._tasks: list[asyncio.Task[None]] = []
 
-    def __repr__(self) -> str: return f'<RedisBroker {self.server.where}>'
+    def __str__(self) -> str:
+        away = ', which does not answer' if self._loop is not None and self._reader.trouble else ''
+        return f'{self.server}{away}'
+
     @property
-    def waiting(self) -> int: "How many messages wait for their place."; return len(self._queue)
+    def waiting(self) -> int: "See `Broker`."; return len(self._queue)
 
     async def start(self) -> None:
         "See `Broker`. Says something to itself, for nothing less proves that what is said is heard."
@@ -676,6 +677,56 @@ class Probe:
     def begin(self, epoch: str, offset: int, kept: Sequence[Published]) -> None: self.begun.set()
     def deliver(self, message: Published, origin: Any) -> None: self.heard.set()
     def reaches(self, others: bool) -> None: "The start waits for what it says, and has a bound."
+
+# %% ../../nbs/sockets/10_redis_broker.ipynb #5ad20002
+class RedisBroker:
+    """Rooms that all processes share which have the same Redis or Valkey. It belongs to one loop at a time, that of its
+    first `start`; `publish`, `subscribe` and `unsubscribe` from any thread."""
+    def __init__(self, url: str, # redis://[[user]:password@]host[:port][/db], redis+sentinel://host,host/service, ...
+                 ) -> None:
+        self._shards = [RedisShard(server) for server in redis_servers(url)]
+
+    def __repr__(self) -> str:
+        several = f'{len(self._shards)} shards: ' if len(self._shards) > 1 else ''
+        return f'<RedisBroker {several}{", ".join(map(str, self._shards))}>'
+
+    def _shard(self, room: str) -> RedisShard:
+        return self._shards[shard_of(room, len(self._shards)) if len(self._shards) > 1 else 0]
+
+    @property
+    def waiting(self) -> int: "How many messages wait for their place."; return sum(s.waiting for s in self._shards)
+
+    async def start(self) -> None:
+        "See `Broker`."
+        begun: list[RedisShard] = []
+        try:
+            for shard in self._shards:
+                await shard.start()
+                begun.append(shard)
+        except BaseException:
+            await asyncio.gather(*(shard.stop() for shard in begun))
+            raise
+
+    async def stop(self) -> None:
+        "See `Broker`."
+        await asyncio.gather(*(shard.stop() for shard in self._shards))
+
+    def publish(self, room: str, data: str | bytes, keep: bool, history: int, origin: Any = None) -> Awaitable[None]:
+        "See `Broker`."
+        return self._shard(room).publish(room, data, keep, history, origin)
+
+    def subscribe(self, room: str, subscriber: Subscriber, history: int) -> None:
+        "See `Broker`."
+        self._shard(room).subscribe(room, subscriber, history)
+
+    def unsubscribe(self, room: str, subscriber: Subscriber) -> None:
+        "See `Broker`."
+        self._shard(room).unsubscribe(room, subscriber)
+
+    async def newest(self, room: str, # Its key
+                     ) -> tuple[str, int]:
+        "See `Broker`."
+        return await self._shard(room).newest(room)
 
 # %% ../../nbs/sockets/10_redis_broker.ipynb #03f86a8e
 _USUAL: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, RedisBroker]] = WeakKeyDictionary()
