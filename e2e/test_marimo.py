@@ -1,4 +1,4 @@
-"""Pages in a real marimo: at the kernel's port, and over widget messages where that is out of reach (played: refused)."""
+"""Pages in a real marimo: at the kernel's port, and over widget messages where the browser refuses that."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import re
 import traceback
+from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,6 +24,10 @@ log = logging.getLogger('nbws')
 __all__ = ['log']
 
 # %% ../../nbs/notebook/10_marimo.ipynb #eb58f6c2
+def marimos(module: str) -> Any:
+    "One of marimo's modules: it is no dependency, but what runs this notebook."
+    return import_module(f'marimo.{module}')
+
 class MarimoKernel:
     "A marimo notebook as a `Kernel`."
     def __init__(self, context: Any, # `marimo_context()`
@@ -48,14 +53,13 @@ class MarimoKernel:
         return [*self._requests].index(cell) + 1 if cell in self._requests else 0
 
     def send(self, kind: str, content: dict[str, Any], parent: Request) -> None:
-        from marimo._messaging.cell_output import CellChannel
-        from marimo._messaging.notification_utils import CellNotificationUtils
         text = text_of(kind, content)
         if not text:
             return
-        channel = CellChannel.STDOUT if content.get('name') == 'stdout' else CellChannel.STDERR
-        CellNotificationUtils.broadcast_console_output(channel, 'text/plain', text, cell_of(parent), # type: ignore
-                                                       status=None, stream=self.stream)
+        channels = marimos('_messaging.cell_output').CellChannel
+        marimos('_messaging.notification_utils').CellNotificationUtils.broadcast_console_output(
+            channels.STDOUT if content.get('name') == 'stdout' else channels.STDERR, 'text/plain', text,
+            cell_of(parent), status=None, stream=self.stream)
 
     def traceback(self, error: BaseException) -> list[str]:
         return traceback.format_exception(type(error), error, users_frames(error))
@@ -92,9 +96,9 @@ class MarimoCells:
 
     def watch(self, cell: Any) -> None:
         "Remove what a cell has defined when it is deleted."
-        from marimo._runtime.cell_lifecycle_item import CellLifecycleItem
         around = self
-        class Deleted(CellLifecycleItem):
+        item: Any = marimos('_runtime.cell_lifecycle_item').CellLifecycleItem
+        class Deleted(item): # type: ignore[misc]
             def create(self, context: Any) -> None: ...
             def dispose(self, context: Any, deletion: bool) -> bool:
                 if deletion:

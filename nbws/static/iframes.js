@@ -83,7 +83,8 @@
     const other = base + 'proxy/' + port
     if (base && !sandbox && await isOurs(other + '/')) return ['jupyter-server-proxy', other + asked]
     const colab = window.google && window.google.colab && window.google.colab.kernel
-    if (colab) return ['colab', (await colab.proxyPort(port, { cache: true })).replace(/\/$/, '') + asked]
+    if (colab && !colab.accessAllowed) throw new Error('Run this cell to see the page.') // It was saved by somebody
+    if (colab) return ['colab', (await colab.proxyPort(port, { cache: false })).replace(/\/$/, '') + asked]
     const at = 'http://' + (location.hostname === 'localhost' ? 'localhost' : '127.0.0.1') + ':' + port
     if (await answers(at, at + asked, frame)) return ['direct', at + asked]
     return await toKernel(facts, base, path) || noWay(at, port)
