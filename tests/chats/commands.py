@@ -34,6 +34,9 @@ class Chat:
     path: str
     says: str # A client's message, with {} for its text
 
+    @property
+    def is_socketio(self) -> bool: return self.path.startswith('/socket.io/')
+
     def start(self, port: int, redis: str) -> list[str]:
         return [word.replace('{port}', str(port)).replace('{redis}', redis) for word in self.command]
 
@@ -73,7 +76,7 @@ def versions(names: list[str]) -> str:
     if 'Socket.IO' in names:
         node = subprocess.run(['node', '--version'], capture_output=True, text=True, check=True).stdout.strip()
         wanted = json.loads((HERE / 'package.json').read_text())['dependencies']
-        found |= {'node': node.lstrip('v'), **wanted}
+        found |= {'node': node.lstrip('v'), **{f'{package} (npm)': wanted[package] for package in wanted}}
     for name in names:
         found |= dict(package.split('==') for package in PACKAGES[name] if '==' in package)
     return ', '.join(f'{package} {version}' for package, version in found.items())
