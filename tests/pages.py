@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from bound import BOUND
 from processes import ws
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.sync.client import ClientConnection
 
 
@@ -34,7 +34,7 @@ class Page:
         while not self.ended.is_set():
             self.here.wait()
             port, n = self.ports[n % len(self.ports)], n + 1
-            with suppress(OSError, ConnectionClosed, InvalidStatus, TimeoutError):
+            with suppress(OSError, ConnectionClosed, InvalidHandshake, TimeoutError):
                 with ws(port, self.path, compression=None) as self._ws: self._hear(self._ws)
             self._ws = None
 
