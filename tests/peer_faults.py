@@ -121,13 +121,14 @@ class PeerSite(Site):
 
 @contextmanager
 def site(chat: Chat, options: list[str], relayed: bool) -> Iterator[PeerSite]:
-    """Everything, and everybody has heard something. All of it is ended. A relay is between servers and Redis only where
-    the fault is its own: behind it, a Redis that is away takes connections and closes them, which ends node's client."""
+    """Everything, and everybody has heard something. All of it is ended. A relay is between servers and Redis where the
+    fault is its own only: with it, a Redis that is away takes connections and closes them, which ends node's server."""
     with ExitStack() as stack:
         port = free_port()
         redis = stack.enter_context(redis_server('valkey', '--bind', '127.0.0.1', '--port', str(port), *options))
         relay = stack.enter_context(closing(Relay(redis)))
-        servers: list[Any] = [PeerServer(chat, relay.path if relayed else str(redis.path), stack) for _ in range(2)]
+        path = relay.path if relayed else str(redis.path)
+        servers: list[Any] = [PeerServer(chat, path, stack) for _ in range(2)]
         ports = [server.port for server in servers]
         found = PeerSite(stack, 'valkey', port, redis, relay, servers, [], [], None)
         for n in range(CLIENTS):

@@ -1,8 +1,8 @@
 """A room that two server processes share by a Valkey, beside its peers, in one run: `python -m tests.bench.rooms`.
 
-200 members, half of them at each server. The load (`load.c`) speaks WebSocket to all, and Socket.IO's frames to whom
+200 members, half of them at each server. The load (`load.c`) speaks WebSocket to all, with Socket.IO's frames where
 these are due; a message is over when all have heard it. Two measures:
-- a flood: at each server one member keeps 16 messages on the way. Deliveries for each second of CPU time of all servers,
+- a flood: at each server one member keeps 32 messages on the way. Deliveries for a second of CPU time of all servers,
   and how many of a thousand were not the next one of who speaks: its handlers had overtaken each other;
 - a calm one: 20 messages a second by the clock, and the time from when each was due until each member has it: at the
   server of who speaks, and at the other one.
@@ -28,7 +28,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
 
@@ -39,12 +38,14 @@ sys.path.insert(0, str(ROOT / 'tests')) # As pytest has it
 
 from redises import RedisProcess, redis_server
 
-MEMBERS, WINDOW, RATE = 200, 64, 20
+MEMBERS, WINDOW, RATE = 200, 32, 20
 TEXT = '#00000000 this is a message of some words' # The load counts there
 PEERS = 'Socket.IO', 'python-socketio', 'channels'
 TARGETS = {'Socket.IO': 12, 'python-socketio': 50} # So many times the deliveries for a second of CPU time
-PAGES, MISSED = 1000, 20
+PAGES, MISSED = (10, 1000), 20
 ALONE, BEFORE = 'nbws, one process', 'before, one process'
+
+Found = dict[str, dict[int, dict[str, float]]] # By chat and round
 
 
 class Site:
@@ -91,12 +92,13 @@ def measure(bench: Bench, chat: Chat) -> dict[str, float]:
     return {'rate': flood['rate'], 'each': each(flood), 'calm each': each(calm), 'load': flood['cpu'],
             'disordered': flood['disordered'] / flood['count'] * 1e3,
             'redis each': flood['server'][-1] / flood['count'] * 1e6,
+            'whole each': sum(flood['server']) / flood['count'] * 1e6,
             **{name: calm[name] for name in (*here, *(far if servers > 1 else ()))}}
 
 
-def measure_all(bench: Bench, chats: list[Chat]) -> dict[str, dict[int, dict[str, float]]]:
-    "By chat, in interleaved rounds."
-    found: dict[str, dict[int, dict[str, float]]] = defaultdict(dict)
+def measure_all(bench: Bench, chats: list[Chat]) -> Found:
+    "In interleaved rounds."
+    found: Found = defaultdict(dict)
     for turn in range(bench.rounds):
         for chat in chats:
             try: found[chat.name][turn] = measure(bench, chat)
@@ -154,9 +156,9 @@ def commands(redis: RedisProcess) -> dict[str, int]:
     return {name: int(calls) for name, calls in re.findall(r'cmdstat_(\S+?):calls=(\d+)', said) if name not in asked}
 
 
-async def come_back(site: Site, chat: Chat) -> tuple[float, dict[str, int]]:
-    "Seconds until all have what they have missed, and the commands of Redis meanwhile."
-    speaker, *pages = [Visitor(chat, site.ports[n % 2]) for n in range(PAGES + 1)]
+async def come_back(site: Site, chat: Chat, count: int) -> tuple[float, dict[str, int]]:
+    "Seconds until so many pages have what they have missed, and the commands of Redis meanwhile."
+    speaker, *pages = [Visitor(chat, site.ports[n % 2]) for n in range(count + 1)]
     await asyncio.gather(*(v.come() for v in (speaker, *pages)))
     hearing = [asyncio.ensure_future(v.hear(1)) for v in (speaker, *pages)]
     await asyncio.sleep(3) # All are in the room
@@ -180,51 +182,56 @@ async def come_back(site: Site, chat: Chat) -> tuple[float, dict[str, int]]:
 # ---------------------------------------------------------------- what is told
 
 
-def tell(found: dict[str, dict[int, dict[str, float]]]) -> None:
-    def middle(name: str, what: str) -> float: return median(r.get(what, float('nan')) for r in found[name].values())
-    def ratio(name: str, other: str, what: str) -> float:
-        "Of `other` to `name`, within each round."
-        turns = found[name].keys() & found[other].keys()
-        return median([found[other][t][what] / found[name][t][what] for t in turns] or [float('nan')])
-    names = [name for name in found if found[name]]
-    head = ['', 'deliveries a second', 'each CPU-second of servers', 'nbws to it', 'Redis, µs each', 'calm: CPU-second',
-            'nbws to it', 'ms to those here: median', '99 %', 'to those there: median', '99 %', "load's CPU, %",
-            'of 1,000 out of order']
+def middle(found: Found, name: str, what: str) -> float: return median(r[what] for r in found[name].values())
+
+
+def times(found: Found, name: str, what: str, other: str, to: str = '') -> float:
+    "How many times a figure of `other` is that of `name`, within each round."
+    turns = found[name].keys() & found[other].keys()
+    return median([found[other][t][to or what] / found[name][t][what] for t in turns] or [float('nan')])
+
+
+def tell(found: Found) -> None:
     rows = []
-    for name in names:
-        times = [f'{middle(name, p):.2f}' for p in ('p50', 'p99', 'far p50', 'far p99')]
-        compared = [f'{ratio("nbws", name, what):.2f} x' for what in ('each', 'calm each')]
-        rows.append([name, f'{middle(name, "rate"):,.0f}', f'{1e6 / middle(name, "each"):,.0f}', compared[0],
-                     f'{middle(name, "redis each"):.3f}', f'{1e6 / middle(name, "calm each"):,.0f}', compared[1], *times,
-                     f'{middle(name, "load"):.0f}', f'{middle(name, "disordered"):.1f}'])
-    print('\n' + table(head, rows) + '\n', flush=True)
-    def row(what: str, wanted: str, is_: float, reached: bool) -> list[str]:
-        return [what, wanted, f'{is_:.2f}', 'yes' if reached else '**no**']
+    for name in found:
+        figures = [1e6 / middle(found, name, 'each'), middle(found, name, 'rate')]
+        rows.append([name, *(f'{x:,.0f}' for x in figures), f'{times(found, "nbws", "each", name):.2f} x',
+                     f'{middle(found, name, "redis each"):.3f}', f'{middle(found, name, "disordered"):.1f}',
+                     f'{middle(found, name, "load"):.0f}'])
+    head = ['flood', 'deliveries for a CPU-second', 'a second', 'nbws to it, by CPU', 'CPU of Redis, µs each',
+            'of 1,000 out of order', "load's CPU, %"]
+    print('\n' + table(head, rows), flush=True)
     rows = []
+    for name in found:
+        waits = ['p50', 'p99', *(['far p50', 'far p99'] if 'far p50' in next(iter(found[name].values())) else [])]
+        rows.append([name, f'{1e6 / middle(found, name, "calm each"):,.0f}',
+                     f'{times(found, "nbws", "calm each", name):.2f} x',
+                     *(f'{middle(found, name, p):.2f}' for p in waits), *[''] * (4 - len(waits))])
+    head = ['calm', 'deliveries for a CPU-second', 'nbws to it, by CPU', 'ms, same server: median', '99 %',
+            'the other server: median', '99 %']
+    print('\n' + table(head, rows), flush=True)
+    tell_targets(found)
+
+
+def tell_targets(found: Found) -> None:
+    rows = []
+    def target(what: str, is_: float, least: float = 0, most: float = float('inf')) -> None:
+        wanted = f'at least {least:g}' if least else f'at most {most:g}'
+        rows.append([what, wanted, f'{is_:.2f}', 'yes' if least <= is_ <= most else '**no**'])
     for peer, least in TARGETS.items():
-        if peer in names:
-            r = ratio('nbws', peer, 'each')
-            rows.append(row(f'deliveries for a CPU-second, to {peer}', f'at least {least} x', r, r >= least))
-    whole = {n: {t: {'cost': r['each'] + r['redis each'] * (n == 'nbws')} for t, r in found[n].items()}
-             for n in ('nbws', ALONE) if n in names}
-    if len(whole) == 2:
-        costs = median(whole['nbws'][t]['cost'] / whole[ALONE][t]['cost'] for t in whole['nbws'].keys() & whole[ALONE])
-        rows.append(row('CPU of both servers and Redis, to one process without', 'at most 2 x', costs, costs <= 2))
-        for p in ('p50', 'p99'):
-            r = median(a[f'far {p}'] / a[p] for a in found['nbws'].values())
-            rows.append(row(f'{p} across, to within one', 'at most 3 x', r, r <= 3))
-            r = 1 / ratio('nbws', ALONE, p) * middle('nbws', f'far {p}') / middle('nbws', p)
-            rows.append(row(f'{p} across, to one process without', 'at most 3 x', r, r <= 3))
-    for peer in PEERS:
-        if peer in names and 'nbws' in names:
-            for p in ('far p50', 'far p99'):
-                r = ratio('nbws', peer, p)
-                rows.append(row(f'{p} of {peer}, to ours', 'more than 1', r, r > 1))
-    if {BEFORE, ALONE} <= set(names):
-        for what, text in (('each', 'flood'), ('calm each', 'calm')):
-            r = ratio(ALONE, BEFORE, what)
-            rows.append(row(f'one process, to before, {text}', 'at least 0.98', r, r >= 0.98))
-    print(table(['target', 'wanted', 'is', 'reached'], rows) + '\n', flush=True)
+        if peer in found: target(f'deliveries for a CPU-second: to {peer}', times(found, 'nbws', 'each', peer), least)
+    cost = times(found, ALONE, 'each', 'nbws', 'whole each')
+    target('CPU of servers and Redis: to one process without', cost, most=2)
+    for p in ('p50', 'p99'):
+        far = f'far {p}'
+        target(f'{p} at the other server: to the same one', times(found, 'nbws', p, 'nbws', far), most=3)
+        target(f'{p} at the other server: to one process without', times(found, ALONE, p, 'nbws', far), most=3)
+        for peer in PEERS:
+            if peer in found: target(f'{p} at the other server: {peer} to it', times(found, 'nbws', far, peer), 1)
+    for what in ('each', 'calm each') if BEFORE in found else ():
+        name = 'flood' if what == 'each' else 'calm'
+        target(f'one process without: to the one before, {name}', times(found, ALONE, what, BEFORE), 0.98)
+    print('\n' + table(['target', 'wanted', 'is', 'reached'], rows) + '\n', flush=True)
 
 
 def main() -> None:
@@ -247,9 +254,12 @@ def main() -> None:
         if o.only == 'speed': return
         rows = []
         for chat in (shared, *(c for c in others if c.name == 'Socket.IO')): # The others do not resume
-            with served(bench, chat, 2) as site: took, done = asyncio.run(come_back(site, chat))
-            rows.append([chat.name, f'{took:.1f}', str(sum(done.values())), ', '.join(f'{n} {c}' for n, c in done.items())])
-        print(table([f'{PAGES:,} pages come back', 'seconds', "Redis' commands", 'which'], rows))
+            for count in PAGES:
+                with served(bench, chat, 2) as site: took, done = asyncio.run(come_back(site, chat, count))
+                which = ', '.join(f'{name} {calls}' for name, calls in done.items())
+                rows.append([f'{chat.name}, {count:,}', f'{took:.1f}', str(sum(done.values())), which])
+        print('Of nbws, Redis is told meanwhile how many members each server has now, at most 20 times a second.\n')
+        print(table(['pages that come back at once', 'seconds', "Redis' commands", 'which'], rows))
 
 
 if __name__ == '__main__': main()

@@ -20,4 +20,5 @@ class Chat(AsyncJsonWebsocketConsumer):
 
     async def said(self, event): await self.send(event['text'])
 
-uvicorn.run(ProtocolTypeRouter({'websocket': URLRouter([path('ws', Chat.as_asgi())])}), port=int(port), log_level='error')
+app = ProtocolTypeRouter({'websocket': URLRouter([path('ws', Chat.as_asgi())])})
+uvicorn.run(app, port=int(port), log_level='error')
