@@ -5,16 +5,19 @@
 # %% ../../nbs/sockets/07_rooms.ipynb #8c8c56f2
 from __future__ import annotations
 
+import asyncio
 import json
+import logging
 import re
 import secrets
 import threading
 from collections import deque
-from collections.abc import Awaitable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Awaitable, Generator, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from contextlib import suppress
 from functools import partial
 from itertools import islice
 from typing import Any
-from weakref import WeakKeyDictionary, WeakValueDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary, finalize
 
 from ..core.binding import at_once, unbound
 from ..core.encoding import encodable
@@ -27,10 +30,13 @@ from .outbox import DONE, to_payload
 from .completion import Completion
 from .people import LONGEST, People, name_of, name_text
 from .peers import Peers
+from .teams import Team, team_key
 from .websocket import WebSocket
 
+log = logging.getLogger('nbws')
+
 # %% auto #0
-__all__ = ['Room']
+__all__ = ['log', 'Room']
 
 # %% ../../nbs/sockets/07_rooms.ipynb #eeafb3bd
 MARK = '\x1e' # The record separator: a position follows, to the message's end
@@ -161,7 +167,7 @@ class FanOut:
 # %% ../../nbs/sockets/07_rooms.ipynb #a2ad71c8
 class Delivery:
     "The messages of a room on their way to its members, in one order. From any thread."
-    __slots__ = ('lock', 'members', 'overflow', 'queue', '_fan_out')
+    __slots__ = ('lock', 'members', 'overflow', 'queue', '_fan_out', '__weakref__')
 
     def __init__(self, overflow: str | None) -> None:
         self.lock = threading.RLock() # Held by whoever changes the room or the queue
@@ -249,6 +255,38 @@ class Window(History):
         return kept
 
 # %% ../../nbs/sockets/07_rooms.ipynb #369f4eb6
+HELD_SIZE = 2**20 # Characters of what is held in all rooms of the process
+
+class HeldMessage:
+    "What is said before a room has begun for all who are in it; to be awaited as what `Broker.publish` gives."
+    total, lock = 0, threading.Lock() # Characters of all of them
+
+    def __init__(self, *arguments: Any) -> None:
+        self.arguments, self.passed = arguments, Completion()
+        self.taken: Awaitable[None] = DONE
+
+    def __await__(self) -> Generator[Any, None, None]:
+        yield from self.passed.__await__()
+        yield from self.taken.__await__()
+
+    def fits(self) -> bool:
+        "Count it. False where there is no room for it."
+        with HeldMessage.lock:
+            fits = HeldMessage.total + len(self.arguments[1]) <= HELD_SIZE
+            HeldMessage.total += len(self.arguments[1]) if fits else 0
+        return fits
+
+    def publish(self, broker: Broker) -> None:
+        "Hand it over."
+        with HeldMessage.lock:
+            HeldMessage.total -= len(self.arguments[1])
+        try:
+            self.taken = broker.publish(*self.arguments)
+        except NbwsError as e:
+            log.error('room %r: %s', self.arguments[0], e)
+            self.passed.finish(str(e))
+        self.passed.finish(self.passed.error)
+
 class Sharing:
     "A room's part in a broker, which calls it as a `Subscriber`. Its attributes change under the room's lock."
     def __init__(self, room: Room, broker: Broker, key: str) -> None:
@@ -257,6 +295,9 @@ class Sharing:
         self.waiting: dict[WebSocket, Mapping[str, int] | None] = {} # Until then; what they have seen, None: all so far
         self.ready = Completion() # It has begun
         self.cut = False # What is said here does not reach other processes now
+        self.holds = False # What is said here waits, for those who wait have to hear it
+        self._held: list[HeldMessage] = []
+        self._saying = threading.RLock() # One thread at a time holds something, or lets go
         self._lock = threading.RLock() # One thread at a time turns to the broker
         self._subscribed = self._stale = False
 
@@ -276,8 +317,28 @@ class Sharing:
 
     def end(self) -> None:
         "Unsubscribe for good."
+        self.release()
         with self._lock:
             self.broker.unsubscribe(self.key, self)
+
+    def say(self, said: str | bytes, keep: bool, skip: WebSocket | None) -> Awaitable[None]:
+        "Publish it, when those have begun who have come before. Raises `NbwsError` as `Broker.publish`."
+        arguments = self.key, said, keep, self.room.history.length, skip
+        if self.holds:
+            with self._saying:
+                held = HeldMessage(*arguments)
+                if self.holds and held.fits():
+                    self._held.append(held)
+                    return held
+                self.release()
+        return self.broker.publish(*arguments)
+
+    def release(self) -> None:
+        "Nobody waits any more, or there is too much of it: publish what is held. Without the room's lock."
+        with self._saying:
+            while self._held:
+                self._held.pop(0).publish(self.broker)
+            self.holds = False
 
     def begin(self, epoch: str, offset: int, kept: Sequence[Published]) -> None:
         "See `Subscriber`."
@@ -295,6 +356,7 @@ class Sharing:
         if before is not None:
             before.end()
         delivery.start_with_any()
+        self.release()
         self.ready.finish()
 
     def deliver(self, message: Published, origin: Any) -> None:
@@ -340,6 +402,8 @@ class Room:
         # Who is moving to a handler's next version, and what he has seen
         self._left: WeakKeyDictionary[WebSocket, dict[str, int]] = WeakKeyDictionary()
         self._delivery = Delivery(overflow)
+        self.team: Team | None = None # Those who share it on purpose
+        self.shares: str | None = None # What the program has said of that
         self.sharing: Sharing | None = None # With other processes
         self.coming: Sharing | None = None # The same, which has not begun: until then they talk as before
 
@@ -364,22 +428,31 @@ class Room:
     def __len__(self) -> int: return len(self._delivery.members)
     def __iter__(self) -> Iterator[WebSocket]: return iter(self._delivery.members)
     def __contains__(self, ws: object) -> bool: return ws in self._members
-    def __repr__(self) -> str: return f'<Room {self.name!r} with {len(self)} members>'
+    def __repr__(self) -> str:
+        shared = '' if self.team is None else f', shared with {self.team.name!r}'
+        return f'<Room {self.name!r} with {len(self)} members{shared}>'
 
     @property
     def names(self) -> tuple[str, ...]:
         "The members' names, as `People` has them; of those who have one."
         return tuple(self._names.values())
 
+    @property
+    def crowd(self) -> People | None:
+        "Among whom it is told who is here: the processes of the app, or those who share the room."
+        if self.team is not None:
+            return self.team.people
+        return None if self.registry is None else self.registry.people
+
     def people(self) -> list[Any]:
         "Who is here, in every process that has this room: each once, as `join` was told. From any thread."
-        if self.registry is not None:
-            return self.registry.people.of(self.key)
+        if self.crowd is not None:
+            return self.crowd.of(self.key)
         return [json.loads(name) for name in dict.fromkeys(self.names)]
 
     def count(self) -> int:
         "How many members there are in all processes; `len` says it of this one. From any thread."
-        return len(self) if self.registry is None else self.registry.people.count(self.key)
+        return len(self) if self.crowd is None else self.crowd.count(self.key)
 
     def _call(self, ws: WebSocket, who: Any) -> bool:
         "Let a member be somebody. Under the lock. Says whether others have to hear of it."
@@ -392,9 +465,21 @@ class Room:
 
     def _changed(self, ws: WebSocket, named: bool) -> None:
         "Members are others now, with names or without. Not under the lock."
-        registry = self.registry
-        if registry is not None and (named or registry.peers.broker is not None):
-            registry.people.changed(self.key, partial(ws.call_soon, ws.loop.call_later))
+        crowd = self.crowd
+        if crowd is not None and (named or crowd.peers.broker is not None):
+            crowd.changed(self.key, partial(ws.call_soon, ws.loop.call_later))
+
+    def move(self, team: Team | None, # With whom it is shared on purpose from now on
+             ) -> None:
+        "Who is here goes with it."
+        before, crowds = self.team, [self.crowd]
+        self.team = team
+        for ws in self.members[:1]:
+            for crowd in (*crowds, self.crowd):
+                if crowd is not None:
+                    crowd.changed(self.key, partial(ws.call_soon, ws.loop.call_later))
+        if before is not None:
+            before.close()
 
     @at_once
     @unbound('as_')
@@ -420,7 +505,7 @@ class Room:
             ws.rooms = (*ws.rooms, self)
             self._delivery.change(self._members)
             if sharing is not None and not sharing.begun:
-                sharing.waiting[ws], ready = seen, sharing.ready
+                sharing.waiting[ws], ready, sharing.holds = seen, sharing.ready, True
             else:
                 self._greet(ws, seen)
             if sharing is not None and sharing.cut:
@@ -478,6 +563,9 @@ class Room:
                 self._tell_reach([ws])
             if self.sharing is not None and not self._members:
                 self.sharing.rest()
+            idle = self.sharing if self.sharing is not None and not self.sharing.waiting else None
+        if idle is not None and idle.holds:
+            idle.release()
         if cut:
             self._delivery.start(ws)
         self._changed(ws, named)
@@ -542,7 +630,7 @@ class Room:
         if self.sharing is not None:
             said = data.data if isinstance(data, Payload) else data
             encodable(said)
-            return self.sharing.broker.publish(self.sharing.key, said, keep, self.history.length, skip)
+            return self.sharing.say(said, keep, skip)
         self._enqueue(data if isinstance(data, Payload) else Payload(data), skip, keep)
         return DONE
 
@@ -561,6 +649,7 @@ class Room:
 
     def share(self, broker: Broker, # That other processes have, too
               key: str, # The same in all processes that have this room
+              at_once: bool = False, # With nobody else any more, also before it has begun
               ) -> None:
         "Be one room with those that other processes have by the same key. Again with the same is harmless."
         before = self.coming or self.sharing
@@ -569,7 +658,7 @@ class Room:
         with self._delivery.lock:
             before, self.coming = self.coming, Sharing(self, broker, key)
             sharing = self.coming
-            if not self._members:
+            if at_once or not self._members:
                 before = self.take_up(sharing) or before
         if before is not None:
             before.end()
@@ -582,6 +671,7 @@ class Room:
         if before is not None and before.cut:
             self._tell_reach(self._members)
         sharing.waiting = dict.fromkeys(self._members)
+        sharing.holds = bool(sharing.waiting)
         if not isinstance(self.history, Window):
             self.history = Window(self.history.length, self.history.epoch, self.history.offset, self.history)
         return before
@@ -590,11 +680,12 @@ class Room:
 FIGURES = ('name', 'members here', 'everywhere', 'people', 'offset', 'window', 'lag', 'dropped')
 
 def figures(room: Room) -> tuple[Any, ...]:
-    "What is to be seen of a room; `lag` is in bytes that members have not read, `dropped` in messages."
+    """What is to be seen of a room; `lag` is in bytes that members have not read, `dropped` in messages: that they were
+    not sent, or that another key has signed."""
     members = room.members
     unread = sum(ws.outbox.unsent + (ws.conn.buffered if ws.conn is not None else 0) for ws in members)
     return (room.key, len(members), room.count(), len(room.people()), room.history.offset, len(room.history), unread,
-            sum(ws.dropped for ws in members))
+            sum(ws.dropped for ws in members) + (room.team.dropped if room.team else 0))
 
 class Rooms(MutableMapping[str, Room]):
     """The rooms of an app by name: those that somebody is in or refers to, that remember something for newcomers, and
@@ -604,8 +695,10 @@ class Rooms(MutableMapping[str, Room]):
         self._found: WeakValueDictionary[str, Room] = WeakValueDictionary()
         self._held: dict[Room, set[str]] = {} # Why it stays where nobody refers to it: 'history', 'program'
         self._lock = threading.RLock()
+        self._teaming = threading.Lock() # One thread at a time says with whom a room is shared
         self.broker: Broker | None = None # By which other processes have the same rooms
         self.prefix = '' # Of their keys there
+        self._loop: asyncio.AbstractEventLoop | None = None # Of the server
         self.peers = Peers() # These processes
         self.people = People(self.peers, self)
 
@@ -643,31 +736,65 @@ class Rooms(MutableMapping[str, Room]):
     def share(self, broker: Broker, prefix: str, # What tells these rooms from those of other apps
               ) -> None:
         "Have all rooms, from now on, together with the processes that have the same broker and prefix."
+        with suppress(RuntimeError): # There is none
+            self._loop = asyncio.get_running_loop()
         with self._lock:
             self.broker, self.prefix = broker, prefix
             found = list(self._found.items())
         for name, room in found:
             self._share(name, room)
 
-    def _share(self, name: str, room: Room) -> None:
-        if self.broker is not None:
-            said = name.encode(errors='backslashreplace').decode() # Half a surrogate pair is in no UTF-8
-            room.share(self.broker, f'{self.prefix}:{said}')
+    def _share(self, name: str, room: Room, at_once: bool = False) -> None:
+        if self.broker is None:
+            return
+        if room.team is not None:
+            return room.share(room.team.open(self.broker, self._loop), room.team.topic(':'), at_once)
+        said = name.encode(errors='backslashreplace').decode() # Half a surrogate pair is in no UTF-8
+        room.share(self.broker, f'{self.prefix}:{said}', at_once)
+
+    @property
+    def teams(self) -> list[Team]:
+        "Of the rooms that are shared on purpose."
+        return [room.team for room in list(self._found.values()) if room.team is not None and room.registry is self]
+
+    def _with(self, room: Room, share: str, key: bytes) -> None:
+        "Share a room with these, and with nobody else any more."
+        before = room.team
+        if share and before is not None and before.name == share:
+            return before.rekey(key)
+        if share or before is not None:
+            room.move(Team(share, key, room.key, self, self._told) if share else None)
+            if room.team is not None:
+                finalize(room._delivery, room.team.end).atexit = False # Two objects may be this room, see `take_over`
+
+    def _told(self, room: str, who: Any, came: bool) -> None:
+        if self.people.told is not None:
+            self.people.told(room, who, came)
 
     def call(self, name: str, history: int | None, overflow: str | None,
              program: bool, # The program sets it up, not a visitor by his request
+             share: str | None = None, key: str | bytes | None = None, # As of `Views.room`
              ) -> Room:
         "The room of this name, made if it is not there. Raises `NbwsError`."
         if len(name) > LONGEST:
             raise NbwsError(f'the name of a room takes {LONGEST} characters at the most, not {len(name)}')
+        if share is None and key is not None:
+            raise NbwsError("key=... is for a room that is shared with others: share='team' says with whom")
+        secret = b'' if share is None else team_key(share, key)
         with self._lock:
             room = self._found.get(name)
             if made := room is None:
                 room = self._found[name] = Room(name, history or 0, overflow)
-                self._share(name, room)
+                if share is None:
+                    self._share(name, room)
             room.registry = self
-            if program and (history or overflow):
+            if program and (history or overflow or share):
                 self.hold(room, True, 'program')
+        if share is not None:
+            with self._teaming:
+                room.shares = share
+                self._with(room, share, secret)
+                self._share(name, room, at_once=True)
         if history is not None and not made:
             room.keep(history) # Without our lock: it takes its own, and then ours
         return room
@@ -690,9 +817,18 @@ class Rooms(MutableMapping[str, Room]):
                     reasons |= self._held.get(mine, set())
                 for why in reasons:
                     self.hold(room, True, why)
+            if room.team is not None:
+                room.team.people.rooms, room.team.people.told = self, self._told
+            if mine is not None and mine.shares is not None: # What the new program says
+                room.shares = mine.shares
+                self._with(room, mine.shares, mine.team.key if mine.team is not None else b'')
             self._share(name, room)
             if mine is not None:
+                if mine.team is not None:
+                    mine.team.close()
                 mine.take_over(room)
+            if room.team is not None:
+                room.team.people.look_again()
         self.people.look_again()
 
     def _go_on_with(self, peers: Peers, people: People) -> None:
