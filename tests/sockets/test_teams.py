@@ -44,7 +44,7 @@ def joined(room, who): print(f'{room.name}: {who} came')
 
 
 def named(redis: RedisProcess, user: str) -> str:
-    "The address for a user who may say what his own rooms and those of the team say, as the notebook on machines has it."
+    "The address for a user who may only write into his own rooms and the team's: the rights that the docs name."
     source = json.loads((Path(__file__).parents[2]/'nbs'/'many_machines.ipynb').read_text())['cells']
     [line] = [line for cell in source for line in cell['source'] if line.startswith('ACL SETUSER ann')]
     rights = line.replace('ann', user).replace('>...', '>secret').split()
