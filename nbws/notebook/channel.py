@@ -10,6 +10,7 @@ import logging
 import re
 import time
 from collections import deque
+from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
@@ -112,10 +113,26 @@ class ChannelExchange:
     "A request of a page, and its answer. On the server's loop."
     def __init__(self, channel: HttpChannel, number: int) -> None:
         self.channel, self.number = channel, number
-        self.body, self.size = Body(), 0 # `size`: bytes of the body so far
+        self.body, self.size, self._unread = Body(self._flow), 0, 0 # Bytes that came, and those that wait in the body
         self.untaken = 0 # Bytes of the answer
         self._room = asyncio.Event()
         self.task: asyncio.Task[None] | None = None
+
+    def feed(self, piece: bytes, more: bool) -> None:
+        "A piece of the request's body has come."
+        self.size += len(piece)
+        if self.size > self.channel.server.limits.max_body:
+            return self.body.end(HTTPException(413))
+        if piece:
+            self._unread += len(piece)
+            self.body.feed(piece)
+        if not more:
+            self.body.end()
+
+    def _flow(self, pause: bool) -> None: # The app has taken what has come: the page may send as much again
+        if self._unread and not pause:
+            self.channel.send(['took', self.number, self._unread])
+            self._unread = 0
 
     def got(self, size: int) -> None:
         "The page has taken so many bytes."
@@ -158,23 +175,29 @@ class ChannelExchange:
                 await chunks.aclose()
 
     async def _pieces(self, data: bytes) -> None:
-        for at in range(0, len(data), PIECE):
+        for at in range(0, len(data), self.channel.piece):
             while self.untaken > WINDOW:
                 self._room.clear()
                 await self._room.wait()
-            piece = data[at:at + PIECE]
+            piece = data[at:at + self.channel.piece]
             self.untaken += len(piece)
             self.channel.send(['data', self.number], piece)
 
 # %% ../../nbs/notebook/15_channel.ipynb #a692cff0
+Publish = Callable[[dict[str, Any], list[bytes]], None] # Sends a message with buffers to a page
+NOT_SERVED = 'its app is not being served now'
 APART = .005 # Seconds between two messages to a page: a Jupyter server drops what comes faster than 1,000 a second
 EXCHANGES = 100 # Requests of one page at a time
 
 class HttpChannel:
-    "The comm of one page. On the server's loop, but for `receive`."
-    def __init__(self, server: Server, publish: Any, # Sends a comm message: data, buffers. From any thread
-                 prefix: str, jar: Jar) -> None:
-        self.server, self.jar, self._publish, self._prefix = server, jar, publish, prefix
+    "The requests of one page. On the server's loop, but for `receive` and `close`."
+    def __init__(self, server: Server, publish: Publish, # From any thread
+                 prefix: str, jar: Jar,
+                 piece: int = PIECE, # Bytes of a body in one frame; a message has twice as many at the most
+                 end: Callable[[str], None] = lambda reason: None, # Tells the page that it is over, and why
+                 ) -> None:
+        self.server, self.jar, self.piece, self.end = server, jar, piece, end
+        self._publish, self._prefix = publish, prefix
         self.stack = usual_layers(ChannelGate(prefix), lines=HttpLines(server.quota, server.limits.max_message))
         self.exchanges: dict[int, ChannelExchange] = {}
         self._out: deque[tuple[list[Any], bytes | None]] = deque()
@@ -192,9 +215,10 @@ class HttpChannel:
         if not self._out:
             return
         frames, buffers, size = [], [], 0
-        while self._out and size < 2**20:
+        while self._out and size < self.piece:
             frame, buffer = self._out.popleft()
             frames.append(frame)
+            size += len(str(frame))
             if buffer is not None:
                 buffers.append(bytes(buffer))
                 size += len(buffer)
@@ -203,6 +227,9 @@ class HttpChannel:
 
     def receive(self, data: dict[str, Any], buffers: list[bytes]) -> None:
         "A message of the page has come. From any thread."
+        if not self.server.running:
+            self.end(NOT_SERVED)
+            return self.close()
         call_soon(self.server.loop, self._receive, data, [bytes(b) for b in buffers])
 
     def _receive(self, data: dict[str, Any], buffers: list[bytes]) -> None:
@@ -217,7 +244,7 @@ class HttpChannel:
                     if kind == 'body':
                         next(waiting)
                 elif kind == 'body':
-                    self._feed(exchange, next(waiting), bool(rest[0]))
+                    exchange.feed(next(waiting), bool(rest[0]))
                 elif kind == 'got':
                     exchange.got(int(rest[0]))
                 elif kind == 'cancel' and exchange.task:
@@ -240,17 +267,8 @@ class HttpChannel:
             self.send(['head', number, 503, []])
             return self.send(['end', number, False])
         self.exchanges[number] = exchange
-        self._feed(exchange, piece, more)
+        exchange.feed(piece, more)
         exchange.task = asyncio.ensure_future(exchange.answer(request))
-
-    def _feed(self, exchange: ChannelExchange, piece: bytes, more: bool) -> None:
-        exchange.size += len(piece)
-        if exchange.size > self.server.limits.max_body:
-            return exchange.body.end(HTTPException(413))
-        if piece:
-            exchange.body.feed(piece)
-        if not more:
-            exchange.body.end()
 
     def close(self) -> None:
         "The page is gone: its sockets end, and what it has asked for. From any thread."
@@ -265,8 +283,9 @@ class HttpChannel:
 
 # %% ../../nbs/notebook/15_channel.ipynb #7b46333c
 TARGET = 'nbws.http'
-MOST = 200 # Comms of one kernel; the oldest is closed: a page that is left does not always say so
-CHANNELS: dict[str, tuple[HttpChannel, Any]] = {} # And their comms, by the id of these
+VERSION = 1
+MOST = 200 # Pages of one kernel; the oldest is closed: a page that is left does not always say so
+CHANNELS: dict[str, HttpChannel] = {} # Of pages, by names that are theirs alone
 _JARS: dict[tuple[str, str], Jar] = {}
 
 def _jar(token: str, name: str) -> Jar:
@@ -280,33 +299,42 @@ def server_of(token: str) -> Server | None:
     "The server whose output has this token."
     return next((s.server for s in SERVED if token and exposure_of(s.server).token == token), None)
 
+def open_channel(name: str, # Of the page, its alone
+                 data: dict[str, Any], # With which it has asked
+                 publish: Publish, end: Callable[[str], None], piece: int = PIECE, # As `HttpChannel` has them
+                 ) -> HttpChannel | None:
+    "Let a page ask for things, and send it the script that does. None: it has been told why not. From any thread."
+    if data.get('version') != VERSION:
+        return end('this output was made by another version of nbws')
+    server = server_of(str(data.get('token', '')))
+    if server is None or not server.running:
+        return end(NOT_SERVED)
+    channel = HttpChannel(server, publish, str(data.get('prefix', '')), _jar(str(data['token']), str(data.get('jar'))),
+                          piece, end)
+    CHANNELS[name] = channel
+    while len(CHANNELS) > MOST:
+        oldest = CHANNELS.pop(next(iter(CHANNELS)))
+        oldest.close()
+        oldest.end('there are too many pages') # One that is still there asks again
+    publish({'type': 'open', 'script': (STATIC/'channel.js').read_text('utf-8')}, [])
+    return channel
+
+def close_channel(name: str) -> None:
+    "A page has gone. From any thread; again is harmless."
+    if channel := CHANNELS.pop(name, None):
+        channel.close()
+
+# %% ../../nbs/notebook/15_channel.ipynb #5c0e11a2
 def opened(comm: Any, message: dict[str, Any]) -> None:
     "A page has opened a comm. In the thread of its subshell."
-    data = message['content']['data']
-    server = server_of(str(data.get('token', '')))
-    if data.get('version') != 1 or server is None or not server.running:
-        return comm.close({'reason': 'version' if data.get('version') != 1 else 'not served'})
     kernel, ident = comm.kernel, comm.topic
     def publish(data: dict[str, Any], buffers: list[bytes]) -> None:
         content = {'comm_id': comm.comm_id, 'data': data}
         kernel.session.send(kernel.iopub_socket, 'comm_msg', content, parent={}, ident=ident, buffers=buffers)
-    channel = HttpChannel(server, publish, str(data.get('prefix', '')), _jar(str(data['token']), str(data.get('jar'))))
-    def told(message: dict[str, Any]) -> None:
-        if not server.running:
-            comm.close({'reason': 'not served'})
-            return closed()
-        channel.receive(message['content']['data'], message.get('buffers') or [])
-    def closed(message: object = None) -> None:
-        CHANNELS.pop(comm.comm_id, None)
-        channel.close()
-    CHANNELS[comm.comm_id] = channel, comm
-    while len(CHANNELS) > MOST:
-        oldest, its_comm = CHANNELS.pop(next(iter(CHANNELS)))
-        oldest.close()
-        its_comm.close({'reason': 'there are too many pages'}) # A page that is still there opens another one
-    comm.on_msg(told)
-    comm.on_close(closed)
-    publish({'type': 'open', 'script': (STATIC/'channel.js').read_text('utf-8')}, [])
+    def end(reason: str) -> None: comm.close({'reason': reason})
+    if channel := open_channel(comm.comm_id, message['content']['data'], publish, end):
+        comm.on_msg(lambda m: channel.receive(m['content']['data'], m.get('buffers') or []))
+        comm.on_close(lambda m=None: close_channel(comm.comm_id))
 
 def offer_channel() -> None:
     "Let pages open comms with this kernel. From the main thread; again is harmless."

@@ -287,6 +287,7 @@ class HeldMessage:
             self.passed.finish(str(e))
         self.passed.finish(self.passed.error)
 
+# %% ../../nbs/sockets/08_rooms.ipynb #d60aac5b
 class Sharing:
     "A room's part in a broker, which calls it as a `Subscriber`. Its attributes change under the room's lock."
     def __init__(self, room: Room, broker: Broker, key: str) -> None:
@@ -314,6 +315,13 @@ class Sharing:
                 self.broker.unsubscribe(self.key, self)
             if wanted and (again or not before):
                 self.broker.subscribe(self.key, self, self.room.history.length)
+
+    def settle(self) -> None:
+        "Somebody has left. Without the room's lock."
+        if self.holds and not self.waiting:
+            self.release()
+        if not len(self.room):
+            self.follow()
 
     def end(self) -> None:
         "Unsubscribe for good."
@@ -563,16 +571,13 @@ class Room:
                 self._tell_reach([ws])
             if self.sharing is not None and not self._members:
                 self.sharing.rest()
-            idle = self.sharing if self.sharing is not None and not self.sharing.waiting else None
-        if idle is not None and idle.holds:
-            idle.release()
         if cut:
             self._delivery.start(ws)
         self._changed(ws, named)
         if before is not None:
             before.end()
-        if self.sharing is not None and not self._members:
-            self.sharing.follow()
+        if self.sharing is not None:
+            self.sharing.settle()
 
     def keep(self, history: int, # Messages; 0: none
              ) -> None:
@@ -687,6 +692,7 @@ def figures(room: Room) -> tuple[Any, ...]:
     return (room.key, len(members), room.count(), len(room.people()), room.history.offset, len(room.history), unread,
             sum(ws.dropped for ws in members) + (room.team.dropped if room.team else 0))
 
+# %% ../../nbs/sockets/08_rooms.ipynb #0c797e04
 class Rooms(MutableMapping[str, Room]):
     """The rooms of an app by name: those that somebody is in or refers to, that remember something for newcomers, and
     those that the program has set up. From any thread.

@@ -35,8 +35,8 @@ CURE = ("secrets.token_urlsafe() makes a good one. All who share the room need t
 def team_key(share: Any, key: Any) -> bytes:
     "What signs the messages of a room. Raises `NbwsError` for a name or a key that cannot be used."
     if not isinstance(share, str) or len(share) > LONGEST_TEAM:
-        raise NbwsError(f"share={share!r} is no name of a team: text of {LONGEST_TEAM} characters at the most, the same "
-                        "for all who share the room, or '' to share it no longer")
+        raise NbwsError(f"share={share!r} is no name of a team: text of {LONGEST_TEAM} characters at the most, the "
+                        "same for all who share the room, or '' to share it no longer")
     if not share:
         return b''
     if key is None:
@@ -51,7 +51,7 @@ def team_key(share: Any, key: Any) -> bytes:
     return raw
 
 # %% ../../nbs/sockets/07_teams.ipynb #ea505ab7
-_SIGNED = (r'([0-9a-f]{64}):([0-9a-f]{12})\.([0-9]{1,15}):')
+_SIGNED = r'([0-9a-f]{64}):([0-9a-f]{12})\.([0-9]{1,15}):'
 _TEXT, _BYTES = re.compile(_SIGNED, re.ASCII), re.compile(_SIGNED.encode())
 
 def signature(key: bytes, room: str, sender: str, count: int, data: str | bytes, keep: bool) -> str:
@@ -60,6 +60,7 @@ def signature(key: bytes, room: str, sender: str, count: int, data: str | bytes,
     raw = data.encode() if isinstance(data, str) else data
     return hmac.digest(key, json.dumps([room, sender, count, kind, keep]).encode() + b'\n' + raw, 'sha256').hex()
 
+# %% ../../nbs/sockets/07_teams.ipynb #e5342e01
 def signed(key: bytes, room: str, sender: str, count: int, data: str | bytes, keep: bool) -> str | bytes:
     "A message with its signature before it."
     head = f'{signature(key, room, sender, count, data, keep)}:{sender}.{count}:'
@@ -79,6 +80,7 @@ def opened(key: bytes, room: str, message: Published) -> tuple[str | bytes, str,
 # %% ../../nbs/sockets/07_teams.ipynb #3c3457bb
 _EPOCH = re.compile('[0-9a-f]{8}', re.ASCII)
 
+# %% ../../nbs/sockets/07_teams.ipynb #ccc0c275
 class SignedSubscriber:
     "Lets a subscriber hear only what holders of the key have said. One call at a time."
     def __init__(self, broker: SignedBroker, room: str, subscriber: Subscriber) -> None:
@@ -111,6 +113,7 @@ class SignedSubscriber:
             del self._heard[next(iter(self._heard))] # The one that has been silent for longest
         return message._replace(data=said)
 
+# %% ../../nbs/sockets/07_teams.ipynb #c3024e7f
 class SignedBroker:
     "A broker by which only those hear each other who have the same key. From any thread."
     def __init__(self, broker: Broker, key: bytes,

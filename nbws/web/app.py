@@ -103,8 +103,8 @@ class Views:
     def room(self, name: str, # The same name, the same room
              history: int | None = None, # How many of the last messages newcomers get
              overflow: str | None = None, # For slow readers: wait, drop or close; None: as their route says
-             share: str | None = None, # With a team, by its name, in other people's apps too; None: as it is; '': no more
-             key: str | bytes | None = None, # Of the team: `secrets.token_urlsafe()`, the same for all who share the room
+             share: str | None = None, # With a team of this name: other people's apps; None: as it is; '': no more
+             key: str | bytes | None = None, # Of the team, the same for all: `secrets.token_urlsafe()` makes one
              ) -> Room:
         """The room called `name`, made at the first call. From any thread.
 

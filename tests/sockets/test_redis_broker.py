@@ -18,7 +18,7 @@ from test_brokers import Ear, soon
 
 from nbws.core.errors import NbwsError, StartError
 from nbws.core.request import Request
-from nbws.sockets import redis_broker
+from nbws.sockets import redis_broker, redis_places
 from nbws.sockets.redis_broker import RedisBroker
 from nbws.sockets.rooms import Rooms
 from nbws.sockets.websocket import WebSocket
@@ -32,7 +32,7 @@ def server() -> Iterator[RedisProcess]:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     "A second in place of four, and so on."
-    monkeypatch.setattr(redis_broker, 'ANSWER', 1.0)
+    for module in redis_broker, redis_places: monkeypatch.setattr(module, 'ANSWER', 1.0)
     monkeypatch.setattr(redis_broker, 'QUIET', .5)
     monkeypatch.setattr(redis_broker, 'DEAD', 1.5)
 
@@ -258,13 +258,13 @@ def test_missing_rights_are_said_at_the_start(server: RedisProcess, rights: str)
 
 
 def test_the_rights_that_are_named_are_enough(server: RedisProcess) -> None:
-    rights = b'~{nbws:* &nbws:* -@all +@connection +@scripting +@hash +@stream +@pubsub +del +expire +ping'
+    rights = b'~{nbws:* &{nbws:* -@all +@connection +@scripting +@hash +@stream +@pubsub +del +expire +ping'
     server.says(b'ACL SETUSER me on >secret resetkeys resetchannels ' + rights + b'\r\n')
     run_once(f'{server.url}?username=me&password=secret')
 
 
 def test_one_that_is_too_old(server: RedisProcess, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(redis_broker, 'OLDEST', (99, 0))
+    monkeypatch.setattr(redis_places, 'OLDEST', (99, 0))
     assert 'rooms need 99.0 or newer' in wrong(server.url)
 
 
@@ -337,10 +337,11 @@ def test_what_is_told_late_opens_no_connection(server: RedisProcess) -> None:
     async def late() -> None:
         broker = RedisBroker(server.url)
         await broker.start()
-        reader = broker._reader
-        lost = reader._connection
-        reader._tell('UNSUBSCRIBE', 'tea')
-        reader._connection, telling = None, tuple(reader._sending)
+        await Ear().subscribed(broker)
+        [listener] = broker._shards[0]._reader.listeners.values()
+        lost = listener._connection
+        listener._tell('UNSUBSCRIBE', b'{tea}')
+        listener._connection, telling = None, tuple(listener._sending)
         await lost.disconnect(nowait=True)
         await asyncio.gather(*telling)
         assert not lost.is_connected

@@ -70,8 +70,8 @@ def intrude(redis: RedisProcess, text: str, kept: bool = True) -> None:
         offset = redis.ask(b'HINCRBY', b'{' + room + b'}', b'offset', b'1')
         redis.ask(b'XADD', b'{' + room + b'}:said', offset + b'-0', b's', b'0123456789ab.1', b'k', b't', b'd',
                       text.encode())
-        redis.ask(b'PUBLISH', room, epoch + b':' + offset + b':0123456789ab.1:t:' + text.encode())
-    else: redis.ask(b'PUBLISH', room, text.encode())
+        redis.ask(b'PUBLISH', b'{' + room + b'}', epoch + b':' + offset + b':0123456789ab.1:t:' + text.encode())
+    else: redis.ask(b'PUBLISH', b'{' + room + b'}', text.encode())
 
 
 def say(ws: ClientConnection, text: str) -> None: ws.send(f'{{"msg": "{text}"}}')
