@@ -19,12 +19,13 @@ from .cells import install
 from .channel import offer_channel
 from .doctor import doctor
 from .exposure import Exposure, expose, url_of
-from .iframes import FrameOptions, Page, display
+from .iframes import FrameOptions, Output, Page, display
 from .kernel import cell_id, shell
 from .served import (LOCAL, SERVED, ListenOptions, ServedApp, as_served, find_app, follow_apps, is_elsewhere,
                                   move, result_on, served_for, start_server, usual_port)
 from .sharing import share_links
 from .show import caller
+from .widget import widget_view
 from ..web.app import WebApp
 
 if TYPE_CHECKING:
@@ -153,6 +154,7 @@ def serve_reloaded(name: str, listen: ListenOptions) -> None:
 
 # %% ../../nbs/notebook/16_serve.ipynb #c009b4f0
 WebApp.doctor = doctor  # type: ignore[attr-defined]
+Output.as_widget = widget_view  # type: ignore[method-assign, assignment]
 
 if hasattr(shell(), 'kernel'):
     offer_channel()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import secrets
 import threading
 from collections import deque
@@ -22,11 +23,11 @@ from ..core.errors import NbwsError
 from ..core.protocols import Published, Subscriber
 from .brokers import KEPT
 from .completion import Completion
-from .redis_places import ANSWER, RedisServer, may_pass, redis_server
+from .redis_places import ANSWER, RedisServer, may_pass, redis_servers, shard_of
 from .workers import call_soon
 
 # %% auto #0
-__all__ = ['log', 'RedisBroker', 'Probe']
+__all__ = ['log', 'RedisBroker']
 
 # %% ../../nbs/sockets/10_redis_broker.ipynb #dcbef76d
 log = logging.getLogger('nbws')
@@ -90,7 +91,7 @@ repeat
   local page = redis.call('XREVRANGE', stream, last, first, 'COUNT', 100)
   for _, entry in ipairs(page) do
     found[#found + 1] = entry
-    left = left - #entry[2][6]
+    left = left - #(entry[2][6] or '')
     last = '(' .. entry[1]
   end
 until #page < 100 or (not all and left < 0 and #found >= tonumber(least))
@@ -220,19 +221,39 @@ class Heard:
         return True
 
 def keys_of(room: str) -> tuple[str, str, str]:
-    "The keys of a room: where it stands, which is its channel too, what was said, by whom. A cluster has all at one node."
+    "The keys of a room: where it stands (its channel, too), what was said, by whom. In a cluster, all at one node."
     return f'{{{room}}}', f'{{{room}}}:said', f'{{{room}}}:by'
 
+_PRODUCER = re.compile(rb'\w+')
+_HEADS = re.compile(rb'(?:[0-9]{1,15}\.[tbTB]\.[0-9]{1,9}(?:,|\Z))+')
+
 def parsed(raw: bytes) -> list[tuple[Published, Sender]]:
-    "Messages and their senders, as they were published."
-    where, before, name, heads, said = raw.split(b':', 4)
-    epoch, offset, producer, at, found = where.decode(), int(before), name.decode(), 0, []
+    "Messages and their senders, as they were published; none of what somebody else has written there."
+    with suppress(ValueError):
+        epoch, before, producer, heads, said = raw.split(b':', 4)
+        if _PRODUCER.fullmatch(producer) and _HEADS.fullmatch(heads):
+            return apart(epoch.decode(), int(before), producer.decode(), heads, said)
+    return []
+
+def apart(epoch: str, offset: int, producer: str, heads: bytes, said: bytes) -> list[tuple[Published, Sender]]:
+    at, found = 0, []
     for head in heads.split(b','):
         seq, kind, size = head.split(b'.')
         data, at = said[at:at + int(size)], at + int(size)
         offset += kind in b'tb'
         found.append((published(epoch, offset, kind, data), Sender(producer, int(seq))))
-    return found
+    return found if at == len(said) else []
+
+_SENDER = re.compile(rb'(\w+)\.([0-9]{1,15})')
+
+def stored(epoch: str, name: bytes, fields: Sequence[bytes]) -> tuple[Published, Sender] | None:
+    "The same of a message that is kept."
+    with suppress(ValueError):
+        _, by, _, kind, _, data = fields
+        if sender := _SENDER.fullmatch(by):
+            message = published(epoch, int(name.split(b'-')[0]), kind, data)
+            return message, Sender(sender[1].decode(), int(sender[2]))
+    return None
 
 def published(epoch: str, offset: int, kind: bytes, data: bytes) -> Published:
     return Published(data.decode() if kind in b'tT' else data, epoch, offset, kind in b'tb')
@@ -531,12 +552,11 @@ class RoomReader:
         now, last, found = await self.server.run(LOOK, *room.keys[:2], secrets.token_hex(4), epoch, offset, str(sender),
                                                  room.history, LARGEST, FOR_OTHERS, keys=2)
         said, now = [], now.decode()
-        for name, (_, by, _, kind, _, data) in reversed(found):
-            message = published(now, int(name.split(b'-')[0]), kind, data)
-            said.append(message)
-            if not room.is_old(message):
-                producer, _, seq = by.decode().partition('.')
-                self._hand_out(room, message, Sender(producer, int(seq)))
+        for entry in reversed(found):
+            if (known := stored(now, *entry)) is not None:
+                said.append(known[0])
+                if not room.is_old(known[0]):
+                    self._hand_out(room, *known)
         room.epoch, room.offset = now, int(last)
         return said
 
@@ -578,12 +598,10 @@ class RoomReader:
             room.listener.drop(room)
 
 # %% ../../nbs/sockets/10_redis_broker.ipynb #0748740a
-class RedisBroker:
-    """Rooms that all processes share which have the same Redis or Valkey. It belongs to one loop at a time, that of its
-    first `start`; `publish`, `subscribe` and `unsubscribe` from any thread."""
-    def __init__(self, url: str, # redis://[[user]:password@]host[:port][/db], redis+sentinel://host,host/service, ...
-                 ) -> None:
-        self.server, self._queue = redis_server(url), PublishQueue()
+class RedisShard:
+    "Rooms at one Redis, as `RedisBroker`."
+    def __init__(self, server: RedisServer) -> None:
+        self.server, self._queue = server, PublishQueue()
         producer = secrets.token_hex(6)
         self._reader = RoomReader(self.server, self._queue, producer)
         self._publisher = Publisher(self.server, self._queue, producer, partial(self._reader.works, 'say'))
@@ -592,9 +610,12 @@ class RedisBroker:
         self._starts = 0
         self._tasks: list[asyncio.Task[None]] = []
 
-    def __repr__(self) -> str: return f'<RedisBroker {self.server.where}>'
+    def __str__(self) -> str:
+        away = ', which does not answer' if self._loop is not None and self._reader.trouble else ''
+        return f'{self.server}{away}'
+
     @property
-    def waiting(self) -> int: "How many messages wait for their place."; return len(self._queue)
+    def waiting(self) -> int: "See `Broker`."; return len(self._queue)
 
     async def start(self) -> None:
         "See `Broker`. Says something to itself, for nothing less proves that what is said is heard."
@@ -693,6 +714,56 @@ class Probe:
     def begin(self, epoch: str, offset: int, kept: Sequence[Published]) -> None: self.begun.set()
     def deliver(self, message: Published, origin: Any) -> None: self.heard.set()
     def reaches(self, others: bool) -> None: "The start waits for what it says, and has a bound."
+
+# %% ../../nbs/sockets/10_redis_broker.ipynb #5ad20002
+class RedisBroker:
+    """Rooms that all processes share which have the same Redis or Valkey. It belongs to one loop at a time, that of its
+    first `start`; `publish`, `subscribe` and `unsubscribe` from any thread."""
+    def __init__(self, url: str, # redis://[[user]:password@]host[:port][/db], redis+sentinel://host,host/service, ...
+                 ) -> None:
+        self._shards = [RedisShard(server) for server in redis_servers(url)]
+
+    def __repr__(self) -> str:
+        several = f'{len(self._shards)} shards: ' if len(self._shards) > 1 else ''
+        return f'<RedisBroker {several}{", ".join(map(str, self._shards))}>'
+
+    def _shard(self, room: str) -> RedisShard:
+        return self._shards[shard_of(room, len(self._shards)) if len(self._shards) > 1 else 0]
+
+    @property
+    def waiting(self) -> int: "How many messages wait for their place."; return sum(s.waiting for s in self._shards)
+
+    async def start(self) -> None:
+        "See `Broker`."
+        begun: list[RedisShard] = []
+        try:
+            for shard in self._shards:
+                await shard.start()
+                begun.append(shard)
+        except BaseException:
+            await asyncio.gather(*(shard.stop() for shard in begun))
+            raise
+
+    async def stop(self) -> None:
+        "See `Broker`."
+        await asyncio.gather(*(shard.stop() for shard in self._shards))
+
+    def publish(self, room: str, data: str | bytes, keep: bool, history: int, origin: Any = None) -> Awaitable[None]:
+        "See `Broker`."
+        return self._shard(room).publish(room, data, keep, history, origin)
+
+    def subscribe(self, room: str, subscriber: Subscriber, history: int) -> None:
+        "See `Broker`."
+        self._shard(room).subscribe(room, subscriber, history)
+
+    def unsubscribe(self, room: str, subscriber: Subscriber) -> None:
+        "See `Broker`."
+        self._shard(room).unsubscribe(room, subscriber)
+
+    async def newest(self, room: str, # Its key
+                     ) -> tuple[str, int]:
+        "See `Broker`."
+        return await self._shard(room).newest(room)
 
 # %% ../../nbs/sockets/10_redis_broker.ipynb #03f86a8e
 _USUAL: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, RedisBroker]] = WeakKeyDictionary()

@@ -3,7 +3,8 @@
 // it in the notebook's page. The iframe's document is written from here, and what it asks its own server for is asked
 // here.
 (() => {
-  const PIECE = 2 ** 20 // Bytes of a request's body in one message
+  const PIECE = 2 ** 18 // Bytes of a request's body in one message, where a front end takes so many
+  const UNREAD = 2 ** 20 // Bytes of a request's body that the app has not read; the rest waits
   const TAKEN = 2 ** 17 // Bytes of an answer after which the kernel is told
   const AT_ONCE = 60 // Requests; others wait until one of them has ended. The kernel refuses more than 100
   const NULL_BODY = [101, 204, 205, 304]
@@ -23,8 +24,9 @@
     #open() {
       this.#comm ||= this.#connect((message, buffers) => this.#heard(message, buffers), () => {
         this.#comm = null
-        for (const exchange of [...this.#waiting.values()]) exchange.fail(new TypeError('the kernel is away'))
+        const left = [...this.#waiting.values()]
         this.#waiting.clear()
+        for (const exchange of left) exchange.fail(new TypeError('the kernel is away'))
         for (const go of this.#queue.splice(0)) go()
       }).catch(e => {
         this.#comm = null
@@ -39,6 +41,7 @@
         if (!exchange) continue
         if (kind === 'head') exchange.head(...rest)
         else if (kind === 'data') exchange.data(buffer)
+        else if (kind === 'took') exchange.took(...rest)
         else if (kind === 'end') {
           this.#leave(number)
           exchange.end(...rest)
@@ -59,19 +62,22 @@
       }
       const number = ++this.#last
       const say = (frames, buffers = []) => comm.send({ frames }, buffers)
+      let unread = 0, goOn = () => {} // Bytes of its body
       const answer = new Promise((ok, no) => {
         let stream = null, taken = 0
-        const took = size => {
-          taken += size
-          if (taken < TAKEN) return
+        const tell = () => { // Once the page reads it
+          if (taken < TAKEN || stream.desiredSize <= 0) return
           say([['got', number, taken]])
           taken = 0
         }
         const cancel = () => {
           if (this.#leave(number)) say([['cancel', number]])
         }
-        const source = new ReadableStream({ start: controller => { stream = controller }, cancel })
+        const start = controller => { stream = controller }
+        const waits = new ByteLengthQueuingStrategy({ highWaterMark: TAKEN })
+        const source = new ReadableStream({ start, pull: tell, cancel }, waits)
         const fail = error => {
+          goOn()
           no(error)
           try { stream.error(error) } catch { /* It has ended */ }
         }
@@ -80,9 +86,21 @@
           head: (status, list) => ok({ status, fields: list, body: source }),
           data: buffer => {
             stream.enqueue(buffer.slice())
-            took(buffer.length)
+            taken += buffer.length
+            tell()
           },
-          end: broken => broken ? fail(new TypeError('the answer broke off')) : stream.close(),
+          took: size => {
+            unread -= size
+            goOn()
+          },
+          end: broken => {
+            if (broken) {
+              fail(new TypeError('the answer broke off'))
+              return
+            }
+            goOn()
+            stream.close()
+          },
         })
         const abort = () => {
           cancel()
@@ -91,11 +109,16 @@
         if (signal && signal.aborted) abort() // While it has waited
         else if (signal) signal.addEventListener('abort', abort)
       })
-      if (!this.#waiting.has(number)) return answer
-      for (let at = 0; at === 0 || at < body.length; at += PIECE) {
-        const piece = body.subarray(at, at + PIECE), more = at + PIECE < body.length
-        say([at ? ['body', number, more] : ['request', number, method, target, fields, more]], [piece])
+      const most = comm.piece || PIECE, sendBody = async () => {
+        for (let at = 0; at === 0 || at < body.length; at += most) {
+          while (unread >= UNREAD && this.#waiting.has(number)) await new Promise(ok => { goOn = ok })
+          if (!this.#waiting.has(number)) return // It has been answered without the rest
+          const piece = body.subarray(at, at + most), more = at + most < body.length
+          unread += piece.length
+          say([at ? ['body', number, more] : ['request', number, method, target, fields, more]], [piece])
+        }
       }
+      sendBody()
       return answer
     }
   }
@@ -107,6 +130,7 @@
     #requests
     #blobs = []
     #url = ''
+    #base = '' // The address of its relative links, where it cannot have its own
     constructor(frame, prefix, requests) {
       this.#frame = frame
       this.#prefix = prefix
@@ -173,9 +197,12 @@
       this.#install()
       const { document } = this.#window
       document.open()
-      this.#window.history.replaceState(null, '', answer.url)
+      this.#base = ''
+      try {
+        this.#window.history.replaceState(null, '', answer.url)
+      } catch { this.#base = answer.url } // As in VS Code, where the notebook's own address is not of the web
       this.#watch()
-      document.write(whole)
+      document.write(this.#base ? whole.replace(/<head[^>]*>/, tag => `${tag}<base href="${this.#base}">`) : whole)
       document.close()
       this.#url = answer.url
       this.#frame.dispatchEvent(new Event('load'))
@@ -258,8 +285,15 @@
       window.addEventListener('click', e => {
         const link = e.target.closest && e.target.closest('a[href]')
         const plain = !e.defaultPrevented && e.button === 0 && !(e.ctrlKey || e.metaKey || e.shiftKey)
-        if (!link || !plain || !this.#isOurs(new URL(link.href)) || /#/.test(link.getAttribute('href'))) return
+        if (!link || !plain || !this.#isOurs(new URL(link.href))) return
+        const [, fragment] = link.getAttribute('href').split('#')
+        if (fragment !== undefined && !this.#base) return
         e.preventDefault()
+        if (fragment !== undefined && link.href.split('#')[0] === this.#url.split('#')[0]) {
+          const target = window.document.getElementById(fragment)
+          if (target) target.scrollIntoView()
+          return
+        }
         this.go(link.href)
       })
       window.addEventListener('submit', e => {
@@ -363,6 +397,7 @@
   }
 
   window.nbwsChannel = {
+    Requests, // For tests
     show: (frame, url, prefix, connect) =>
       new Shown(frame, prefix, new Requests(connect)).go(new URL(url, location.href).href),
   }

@@ -28,7 +28,12 @@ def by_server(name: str) -> Callable[[ExitStack], Make]:
     return make
 
 
-BROKERS = {'memory': memory, 'valkey': by_server('valkey'), 'redis': by_server('redis')}
+def by_shards(stack: ExitStack) -> Make:
+    urls = ','.join(stack.enter_context(redis_server()).url for _ in range(2))
+    return lambda: RedisBroker(urls)
+
+
+BROKERS = {'memory': memory, 'valkey': by_server('valkey'), 'redis': by_server('redis'), 'shards': by_shards}
 
 
 @pytest.fixture(params=BROKERS)

@@ -357,7 +357,7 @@ def test_what_is_told_late_opens_no_connection(server: RedisProcess) -> None:
         broker = RedisBroker(server.url)
         await broker.start()
         await Ear().subscribed(broker)
-        [listener] = broker._reader.listeners.values()
+        [listener] = broker._shards[0]._reader.listeners.values()
         lost = listener._connection
         listener._tell('UNSUBSCRIBE', b'{tea}')
         listener._connection, telling = None, tuple(listener._sending)

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 from bound import until
-from redises import Watched, free_port, sentinel
+from redises import RedisProcess, Watched, free_port, redis_server, sentinel
 from test_brokers import Ear, soon
 from test_redis_broker import epochs, quick, run, run_once, talked, wrong  # noqa: F401
 
 from nbws.sockets.redis_broker import RedisBroker
+from nbws.sockets.redis_places import shard_of
 
 
 @pytest.fixture
@@ -74,10 +75,47 @@ def test_what_is_wrong_with_sentinels_is_said_at_the_start(watched: Watched) -> 
     assert "do not know the service 'talk'. Those that they know: chat" in wrong(f'{here}/talk')
     assert 'no Sentinel answers' in wrong(f'redis+sentinel://127.0.0.1:{free_port()}/chat')
     assert 'names a server that is no Sentinel' in wrong(f'redis+sentinel://127.0.0.1:{watched.master.port}/chat')
-    assert 'is a Sentinel: its address is written redis+sentinel://' in wrong(f'redis://127.0.0.1:{watched.sentinel.port}')
+    told = wrong(f'redis://127.0.0.1:{watched.sentinel.port}')
+    assert 'is a Sentinel: its address is written redis+sentinel://' in told
     assert 'is a replica, which takes nothing' in wrong(f'redis://127.0.0.1:{watched.replica.port}')
-    assert 'redis+sentinel://host:26379,host:26379/service' in wrong('redis+magic://127.0.0.1')
+    for url in 'redis+magic://127.0.0.1', 'redis://[::1':
+        assert 'redis+sentinel://host:26379,host:26379/service' in wrong(url)
     watched.replica.kill()
     watched.master.kill()
     until(lambda: b's_down' in watched.sentinel.says(b'SENTINEL MASTER chat\r\n'), 'down')
     assert 'has no master now' in wrong(watched.url)
+
+
+def test_of_two_shards_one_is_away(expect_log: Any) -> None:
+    "Rooms of the other one go on, also for who has waited for this one; who speaks here waits until it is back."
+    async def test(one: RedisProcess, two: RedisProcess) -> None:
+        url = f'{one.url}, {two.url}'
+        brokers = [RedisBroker(url) for _ in range(2)]
+        for broker in brokers: await broker.start()
+        rooms = [next(room for room in map(str, range(99)) if shard_of(room, 2) == n) for n in range(2)]
+        ears = [[await Ear().subscribed(broker, room) for broker in brokers] for room in rooms]
+        for room in rooms: await brokers[0].publish(room, 'before', True, 0)
+        for server, room in (one, rooms[0]), (two, rooms[1]):
+            assert f'{{{room}}}'.encode() in server.says(b'KEYS *\r\n')
+        one.kill()
+        await soon(lambda: [ear.reached for ear in ears[0]] == [[False]] * 2)
+        waits = brokers[0].publish(rooms[0], 'waits', True, 0)
+        for n in range(20): await brokers[n % 2].publish(rooms[1], f'goes on {n}', True, 0)
+        assert [broker.waiting for broker in brokers] == [1, 0]
+        told = f'2 shards: {one.url}, which does not answer, {two.url}>'
+        assert told in repr(brokers[1])
+        await asyncio.to_thread(one.start)
+        await waits
+        for ear in ears[0]: await ear.has(2)
+        for ear in ears[1]: await ear.has(21)
+        assert [ear.said for ear in ears[0]] == [['before', 'waits']] * 2
+        assert [ear.reached for ear in ears[1]] == [[], []]
+        await soon(lambda: 'answer' not in repr(brokers[1]))
+        for broker in brokers: await broker.stop()
+    expect_log('rooms: the Redis at')
+    with redis_server() as one, redis_server() as two: run(test(one, two))
+
+
+def test_a_shard_that_is_not_there_is_said_at_the_start() -> None:
+    with redis_server() as server:
+        assert f'the Redis at {server.url}x does not answer' in wrong(f'{server.url},{server.url}x')
