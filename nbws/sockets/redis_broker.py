@@ -252,6 +252,8 @@ class Publisher:
                     await asyncio.sleep(pause)
                     with suppress(Exception): # It is found out at the next try
                         await self.server.look()
+                    if len(batch) < BATCH: # It may be one node of several that is away
+                        batch += self.queue.take()
                     pause = min(2 * pause, 0.5)
 
     async def _publish(self, batch: list[Outgoing]) -> list[Outgoing]:
@@ -343,9 +345,15 @@ class NodeListener:
                 await connection.disconnect(nowait=True)
 
     async def _read(self, connection: Any) -> None:
+        import redis.exceptions as errors
         clock, subscribed = asyncio.get_running_loop().time, self.reader.server.subscribe.lower().encode()
         while True:
-            reply = await connection.read_response()
+            try:
+                reply = await connection.read_response()
+            except errors.MovedError as e: # Something was sent too late
+                await self.reader.server.learn(e)
+                self.reader.listen()
+                continue
             self._heard = clock()
             kind, channel, *rest = reply if isinstance(reply, list) else (b'pong', b'') # Said so where no room is heard
             room = self.rooms.get(channel)
@@ -356,6 +364,10 @@ class NodeListener:
                 pass
             elif kind == subscribed:
                 await self.reader.catch_up(room)
+            elif kind == b'sunsubscribe': # By the node, for its slot has left
+                del self.rooms[channel]
+                room.listener = None
+                self.reader.slot_left()
             elif kind in (b'message', b'smessage'):
                 await self.reader.message(room, *parsed(rest[0]))
             room = None # It may be forgotten while nothing comes
@@ -394,6 +406,7 @@ class RoomReader:
         self.tells = False # Trouble is told in the log
         self._told = False
         self._tasks: dict[NodeListener, asyncio.Task[None]] = {} # Also of those that end
+        self._settling: asyncio.Task[None] | None = None
         self._broken: set[object] = set() # What does not work: a listener, or 'say'
 
     @property
@@ -405,6 +418,11 @@ class RoomReader:
         "Hear the rooms that are known already."
         for room in tuple(self.rooms.values()):
             self._place(room)
+
+    def slot_left(self) -> None:
+        "A node has sent away a room; there may be more."
+        if self._settling is None or self._settling.done():
+            self._settling = asyncio.ensure_future(self.settle())
 
     async def watch(self) -> None:
         "Follow rooms that move to other nodes, for ever."
@@ -424,7 +442,7 @@ class RoomReader:
                 self._tasks[listener].cancel()
 
     def _place(self, room: Heard) -> None:
-        node = self.server.node(room.room)
+        node = self.server.node(room.keys[0])
         if room.listener is not None and room.listener.node == node:
             return
         if room.listener is not None:
@@ -439,7 +457,8 @@ class RoomReader:
 
     async def close(self) -> None:
         "Hear nothing more for now, and forget the rooms in which nobody is."
-        for task in (tasks := tuple(self._tasks.values())):
+        tasks = [*self._tasks.values(), *filter(None, [self._settling])]
+        for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self.tells = self._told = False
