@@ -130,7 +130,7 @@ def follow(replica: RedisProcess, master: RedisProcess) -> None:
 
 
 class Clustered:
-    "A Cluster, without replicas at first."
+    "A Cluster, without replicas at first. Of two masters one does not replace the other one."
     def __init__(self, name: str, stack: ExitStack, count: int = 2) -> None:
         self.nodes = [self._node(name, stack) for _ in range(count)]
         self.url = f'redis+cluster://127.0.0.1:{self.nodes[-1].port}'
