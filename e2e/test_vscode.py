@@ -1,6 +1,6 @@
 """Pages over widget messages, in a stand-in for VS Code: the kernel is real, the front end is `vscode.html`.
 
-That the kernel's port is out of reach, as on another machine, is played: what would ask there is refused in the browser.
+That the kernel's port is out of reach, as on another machine, is played: the browser refuses what would ask there.
 """
 
 from __future__ import annotations

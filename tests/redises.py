@@ -64,6 +64,13 @@ class RedisProcess:
             return s.recv(65536)
         return b''
 
+    def ask(self, *parts: bytes) -> bytes:
+        "Its answer to a command: a text or a number, as bytes."
+        raw = b''.join([b'*%d\r\n' % len(parts), *(b'$%d\r\n%b\r\n' % (len(p), p) for p in parts)])
+        kind, _, rest = self.says(raw).partition(b'\r\n')
+        assert kind[:1] in b'+:$', kind
+        return rest.removesuffix(b'\r\n') if kind.startswith(b'$') else kind[1:]
+
     def kill(self) -> None:
         if self.popen:
             self.popen.kill()

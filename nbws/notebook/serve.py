@@ -154,7 +154,7 @@ def serve_reloaded(name: str, listen: ListenOptions) -> None:
 
 # %% ../../nbs/notebook/16_serve.ipynb #c009b4f0
 WebApp.doctor = doctor  # type: ignore[attr-defined]
-Output.as_widget = widget_view  # type: ignore[method-assign]
+Output.as_widget = widget_view  # type: ignore[method-assign, assignment]
 
 if hasattr(shell(), 'kernel'):
     offer_channel()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import secrets
 import threading
 from collections import deque
@@ -86,7 +87,7 @@ repeat
   local page = redis.call('XREVRANGE', stream, last, first, 'COUNT', 100)
   for _, entry in ipairs(page) do
     found[#found + 1] = entry
-    left = left - #entry[2][6]
+    left = left - #(entry[2][6] or '')
     last = '(' .. entry[1]
   end
 until #page < 100 or (not all and left < 0 and #found >= tonumber(least))
@@ -214,10 +215,26 @@ def keys_of(room: str) -> tuple[str, str, str]:
     "The keys of a room: where it stands (its channel, too), what was said, by whom. In a cluster, all at one node."
     return f'{{{room}}}', f'{{{room}}}:said', f'{{{room}}}:by'
 
-def parsed(raw: bytes) -> tuple[Published, str]:
-    "A message and its sender, as they were published."
-    epoch, offset, sender, kind, data = raw.split(b':', 4)
-    return published(epoch, int(offset), kind, data), sender.decode()
+_SENDER = re.compile(rb'\w+\.[0-9]{1,15}')
+
+def parsed(raw: bytes) -> tuple[Published, str] | None:
+    "A message and its sender, as they were published; None of what somebody else has written there."
+    with suppress(ValueError):
+        epoch, offset, sender, kind, data = raw.split(b':', 4)
+        return read(epoch, int(offset), sender, kind, data)
+    return None
+
+def stored(epoch: bytes, name: bytes, fields: Sequence[bytes]) -> tuple[Published, str] | None:
+    "The same of a message that is kept."
+    with suppress(ValueError):
+        _, sender, _, kind, _, data = fields
+        return read(epoch, int(name.split(b'-')[0]), sender, kind, data)
+    return None
+
+def read(epoch: bytes, offset: int, sender: bytes, kind: bytes, data: bytes) -> tuple[Published, str]:
+    if not _SENDER.fullmatch(sender):
+        raise ValueError
+    return published(epoch, offset, kind, data), sender.decode()
 
 def published(epoch: bytes, offset: int, kind: bytes, data: bytes) -> Published:
     return Published(data.decode() if kind in b'tT' else data, epoch.decode(), offset, kind in b'tb')
@@ -369,7 +386,8 @@ class NodeListener:
                 room.listener = None
                 self.reader.slot_left()
             elif kind in (b'message', b'smessage'):
-                await self.reader.message(room, *parsed(rest[0]))
+                if (said := parsed(rest[0])) is not None:
+                    await self.reader.message(room, *said)
             room = None # It may be forgotten while nothing comes
             self._heard = clock()
 
@@ -534,11 +552,11 @@ class RoomReader:
         now, last, found = await self.server.run(LOOK, *room.keys[:2], secrets.token_hex(4), epoch, offset, sender,
                                                  room.history, LARGEST, FOR_OTHERS, keys=2)
         said = []
-        for name, (_, by, _, kind, _, data) in reversed(found):
-            message = published(now, int(name.split(b'-')[0]), kind, data)
-            said.append(message)
-            if not room.is_old(message):
-                self._hand_out(room, message, by.decode())
+        for entry in reversed(found):
+            if (known := stored(now, *entry)) is not None:
+                said.append(known[0])
+                if not room.is_old(known[0]):
+                    self._hand_out(room, *known)
         room.epoch, room.offset = now.decode(), int(last)
         return said
 
