@@ -109,6 +109,7 @@ class Outgoing:
     history: int
     pending: Completion = field(default_factory=Completion)
 
+# %% ../../nbs/sockets/10_redis_broker.ipynb #9aaa5394
 class PublishQueue:
     "What waits to be published, in order. From any thread."
     def __init__(self) -> None:
@@ -211,6 +212,7 @@ class Heard:
             del self._seen[next(iter(self._seen))] # The one that has been silent for longest
         return True
 
+# %% ../../nbs/sockets/10_redis_broker.ipynb #65214df7
 def keys_of(room: str) -> tuple[str, str, str]:
     "The keys of a room: where it stands (its channel, too), what was said, by whom. In a cluster, all at one node."
     return f'{{{room}}}', f'{{{room}}}:said', f'{{{room}}}:by'
@@ -386,8 +388,7 @@ class NodeListener:
                 room.listener = None
                 self.reader.slot_left()
             elif kind in (b'message', b'smessage'):
-                if (said := parsed(rest[0])) is not None:
-                    await self.reader.message(room, *said)
+                await self.reader.message(room, *parsed(rest[0]))
             room = None # It may be forgotten while nothing comes
             self._heard = clock()
 
@@ -475,7 +476,7 @@ class RoomReader:
 
     async def close(self) -> None:
         "Hear nothing more for now, and forget the rooms in which nobody is."
-        tasks = [*self._tasks.values(), *filter(None, [self._settling])]
+        tasks = [*self._tasks.values(), *([self._settling] if self._settling else [])]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -552,11 +553,11 @@ class RoomReader:
         now, last, found = await self.server.run(LOOK, *room.keys[:2], secrets.token_hex(4), epoch, offset, sender,
                                                  room.history, LARGEST, FOR_OTHERS, keys=2)
         said = []
-        for entry in reversed(found):
-            if (known := stored(now, *entry)) is not None:
-                said.append(known[0])
-                if not room.is_old(known[0]):
-                    self._hand_out(room, *known)
+        for name, (_, by, _, kind, _, data) in reversed(found):
+            message = published(now, int(name.split(b'-')[0]), kind, data)
+            said.append(message)
+            if not room.is_old(message):
+                self._hand_out(room, message, by.decode())
         room.epoch, room.offset = now.decode(), int(last)
         return said
 
@@ -708,6 +709,7 @@ class RedisShard:
             return self._early.append(call)
         call_soon(loop, *call)
 
+# %% ../../nbs/sockets/10_redis_broker.ipynb #0748740b
 class Probe:
     "Hears what a broker says to itself at its start."
     def __init__(self) -> None: self.begun, self.heard = asyncio.Event(), asyncio.Event()

@@ -301,10 +301,9 @@ class ClusterRedis(RedisServer):
     def node(self, key: str) -> str:
         "See `RedisServer`."
         import redis.exceptions as errors
-        try:
+        with suppress(errors.SlotNotCoveredError):
             return str(self.client.get_node_from_key(key).name)
-        except errors.SlotNotCoveredError:
-            return ''
+        return ''
 
     async def look(self) -> None:
         "See `RedisServer`."
@@ -318,7 +317,7 @@ class ClusterRedis(RedisServer):
         "See `RedisServer`."
         import redis.exceptions as errors
         there = self.client.get_node(node_name=node)
-        if there is None:
+        if not there:
             raise errors.ConnectionError('the Cluster does not have it any more')
         return await connected(there.connection_class(**{**there.connection_kwargs, **usual(), 'socket_timeout': None}))
 
@@ -327,8 +326,7 @@ class ClusterRedis(RedisServer):
         if self.client is not None:
             nodes = self.client.nodes_manager
             await super().close()
-            for which in 'nodes_cache', 'startup_nodes':
-                await nodes.aclose(which)
+            await asyncio.gather(*(nodes.aclose(which) for which in ('nodes_cache', 'startup_nodes')))
 
 # %% ../../nbs/sockets/09_redis_places.ipynb #f821d52f
 def redis_servers(urls: str) -> list[RedisServer]:
