@@ -388,7 +388,8 @@ class NodeListener:
                 room.listener = None
                 self.reader.slot_left()
             elif kind in (b'message', b'smessage'):
-                await self.reader.message(room, *parsed(rest[0]))
+                if (said := parsed(rest[0])) is not None:
+                    await self.reader.message(room, *said)
             room = None # It may be forgotten while nothing comes
             self._heard = clock()
 
@@ -553,11 +554,11 @@ class RoomReader:
         now, last, found = await self.server.run(LOOK, *room.keys[:2], secrets.token_hex(4), epoch, offset, sender,
                                                  room.history, LARGEST, FOR_OTHERS, keys=2)
         said = []
-        for name, (_, by, _, kind, _, data) in reversed(found):
-            message = published(now, int(name.split(b'-')[0]), kind, data)
-            said.append(message)
-            if not room.is_old(message):
-                self._hand_out(room, message, by.decode())
+        for entry in reversed(found):
+            if (known := stored(now, *entry)) is not None:
+                said.append(known[0])
+                if not room.is_old(known[0]):
+                    self._hand_out(room, *known)
         room.epoch, room.offset = now.decode(), int(last)
         return said
 
