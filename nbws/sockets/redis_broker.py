@@ -109,6 +109,7 @@ class Outgoing:
     history: int
     pending: Completion = field(default_factory=Completion)
 
+# %% ../../nbs/sockets/10_redis_broker.ipynb #9aaa5394
 class PublishQueue:
     "What waits to be published, in order. From any thread."
     def __init__(self) -> None:
@@ -211,6 +212,7 @@ class Heard:
             del self._seen[next(iter(self._seen))] # The one that has been silent for longest
         return True
 
+# %% ../../nbs/sockets/10_redis_broker.ipynb #65214df7
 def keys_of(room: str) -> tuple[str, str, str]:
     "The keys of a room: where it stands (its channel, too), what was said, by whom. In a cluster, all at one node."
     return f'{{{room}}}', f'{{{room}}}:said', f'{{{room}}}:by'
@@ -269,6 +271,8 @@ class Publisher:
                     await asyncio.sleep(pause)
                     with suppress(Exception): # It is found out at the next try
                         await self.server.look()
+                    if len(batch) < BATCH: # It may be one node of several that is away
+                        batch += self.queue.take()
                     pause = min(2 * pause, 0.5)
 
     async def _publish(self, batch: list[Outgoing]) -> list[Outgoing]:
@@ -360,9 +364,15 @@ class NodeListener:
                 await connection.disconnect(nowait=True)
 
     async def _read(self, connection: Any) -> None:
+        import redis.exceptions as errors
         clock, subscribed = asyncio.get_running_loop().time, self.reader.server.subscribe.lower().encode()
         while True:
-            reply = await connection.read_response()
+            try:
+                reply = await connection.read_response()
+            except errors.MovedError as e: # Something was sent too late
+                await self.reader.server.learn(e)
+                self.reader.listen()
+                continue
             self._heard = clock()
             kind, channel, *rest = reply if isinstance(reply, list) else (b'pong', b'') # Said so where no room is heard
             room = self.rooms.get(channel)
@@ -373,9 +383,12 @@ class NodeListener:
                 pass
             elif kind == subscribed:
                 await self.reader.catch_up(room)
+            elif kind == b'sunsubscribe': # By the node, for its slot has left
+                del self.rooms[channel]
+                room.listener = None
+                self.reader.slot_left()
             elif kind in (b'message', b'smessage'):
-                if (said := parsed(rest[0])) is not None:
-                    await self.reader.message(room, *said)
+                await self.reader.message(room, *parsed(rest[0]))
             room = None # It may be forgotten while nothing comes
             self._heard = clock()
 
@@ -412,6 +425,7 @@ class RoomReader:
         self.tells = False # Trouble is told in the log
         self._told = False
         self._tasks: dict[NodeListener, asyncio.Task[None]] = {} # Also of those that end
+        self._settling: asyncio.Task[None] | None = None
         self._broken: set[object] = set() # What does not work: a listener, or 'say'
 
     @property
@@ -423,6 +437,11 @@ class RoomReader:
         "Hear the rooms that are known already."
         for room in tuple(self.rooms.values()):
             self._place(room)
+
+    def slot_left(self) -> None:
+        "A node has sent away a room; there may be more."
+        if self._settling is None or self._settling.done():
+            self._settling = asyncio.ensure_future(self.settle())
 
     async def watch(self) -> None:
         "Follow rooms that move to other nodes, for ever."
@@ -442,7 +461,7 @@ class RoomReader:
                 self._tasks[listener].cancel()
 
     def _place(self, room: Heard) -> None:
-        node = self.server.node(room.room)
+        node = self.server.node(room.keys[0])
         if room.listener is not None and room.listener.node == node:
             return
         if room.listener is not None:
@@ -457,7 +476,8 @@ class RoomReader:
 
     async def close(self) -> None:
         "Hear nothing more for now, and forget the rooms in which nobody is."
-        for task in (tasks := tuple(self._tasks.values())):
+        tasks = [*self._tasks.values(), *([self._settling] if self._settling else [])]
+        for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self.tells = self._told = False
@@ -533,11 +553,11 @@ class RoomReader:
         now, last, found = await self.server.run(LOOK, *room.keys[:2], secrets.token_hex(4), epoch, offset, sender,
                                                  room.history, LARGEST, FOR_OTHERS, keys=2)
         said = []
-        for entry in reversed(found):
-            if (known := stored(now, *entry)) is not None:
-                said.append(known[0])
-                if not room.is_old(known[0]):
-                    self._hand_out(room, *known)
+        for name, (_, by, _, kind, _, data) in reversed(found):
+            message = published(now, int(name.split(b'-')[0]), kind, data)
+            said.append(message)
+            if not room.is_old(message):
+                self._hand_out(room, message, by.decode())
         room.epoch, room.offset = now.decode(), int(last)
         return said
 
@@ -689,6 +709,7 @@ class RedisShard:
             return self._early.append(call)
         call_soon(loop, *call)
 
+# %% ../../nbs/sockets/10_redis_broker.ipynb #0748740b
 class Probe:
     "Hears what a broker says to itself at its start."
     def __init__(self) -> None: self.begun, self.heard = asyncio.Event(), asyncio.Event()

@@ -264,7 +264,7 @@ def test_the_rights_that_are_named_are_enough(server: RedisProcess) -> None:
 
 
 def test_one_that_is_too_old(server: RedisProcess, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(redis_places, 'OLDEST', (99, 0))
+    monkeypatch.setattr(redis_places.RedisServer, 'oldest', (99, 0))
     assert 'rooms need 99.0 or newer' in wrong(server.url)
 
 
