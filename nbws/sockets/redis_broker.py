@@ -394,7 +394,7 @@ class NodeListener:
                 self.reader.listen()
                 continue
             self._heard = clock()
-            kind, channel, *rest = reply if isinstance(reply, list) else (b'pong', b'') # Said so where no room is heard
+            kind, channel, *rest = reply if isinstance(reply, list) else [b'pong', b''] # Said so where no room is heard
             room = self.rooms.get(channel)
             if kind == b'pong':
                 self.trouble = None
