@@ -239,7 +239,7 @@ async def _private_valkey() -> PrivateValkey | None:
         await valkey.start()
     except NbwsError as e:
         raise click.ClickException(str(e)) from None
-    os.environ['NBWS_REDIS'] = valkey.url
+    os.environ['NBWS_REDIS'] = os.environ['NBWS_PRIVATE_REDIS'] = valkey.url
     return valkey
 
 def _supervise(target: str, o: dict[str, Any]) -> int:
@@ -263,7 +263,7 @@ def _supervise(target: str, o: dict[str, Any]) -> int:
                 if key:
                     del os.environ['NBWS_SECRET_KEY']
                 if valkey:
-                    del os.environ['NBWS_REDIS']
+                    del os.environ['NBWS_REDIS'], os.environ['NBWS_PRIVATE_REDIS']
                     await valkey.stop()
         return asyncio.run(main())
     finally:

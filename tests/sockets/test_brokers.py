@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from bound import BOUND
-from redises import Make, redis_server
+from redises import Clustered, Make, redis_server
 
 from nbws.core.protocols import Broker, Published
 from nbws.sockets.brokers import MemoryBroker
@@ -33,7 +33,13 @@ def by_shards(stack: ExitStack) -> Make:
     return lambda: RedisBroker(urls)
 
 
-BROKERS = {'memory': memory, 'valkey': by_server('valkey'), 'redis': by_server('redis'), 'shards': by_shards}
+def by_cluster(stack: ExitStack) -> Make:
+    clustered = Clustered('valkey', stack)
+    return lambda: RedisBroker(clustered.url)
+
+
+BROKERS = {'memory': memory, 'valkey': by_server('valkey'), 'redis': by_server('redis'), 'shards': by_shards,
+           'cluster': by_cluster}
 
 
 @pytest.fixture(params=BROKERS)
