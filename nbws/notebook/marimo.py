@@ -98,7 +98,7 @@ class MarimoCells:
         "Remove what a cell has defined when it is deleted."
         around = self
         item: Any = marimos('_runtime.cell_lifecycle_item').CellLifecycleItem
-        class Deleted(item): # type: ignore[misc]
+        class Deleted(item):
             def create(self, context: Any) -> None: ...
             def dispose(self, context: Any, deletion: bool) -> bool:
                 if deletion:
