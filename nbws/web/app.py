@@ -46,7 +46,7 @@ from .pages import Pages
 from .room_broker import RoomBroker
 from .router import Router, routes_view, url_of
 from .session_data import Session
-from .session_peers import SessionPeers
+from .session_peers import SessionKeys, SessionPeers
 from .sessions import ScopeSessions, Sessions
 from .tasks import LoopTask
 
@@ -471,6 +471,8 @@ class WebApp(RouteChanges, RouteDecorators, VerbDecorators, HookDecorators, View
         if self.sessions.peers is None: # Those of an app that is mounted may be the whole's, which has begun
             self.sessions.peers = SessionPeers(lambda: self.sessions.store, lambda: self.rooms.peers)
             self.rooms.peers.listeners['session'] = self.sessions.peers
+            keys = SessionKeys(lambda: self.sessions.cookies, lambda: self.rooms.peers)
+            self.rooms.peers.listeners['key'], self.sessions.cookies.used = keys, keys.announce
         await self.room_broker.begin(self.rooms, self.origin.salt(self, portable=True))
 
     async def shutdown(self) -> None:

@@ -16,6 +16,7 @@ from ..core.protocols import Broker
 from ..sockets.redis_broker import usual_broker
 from ..sockets.rooms import Rooms
 from ..sockets.teams import Team
+from .session_peers import SessionKeys
 
 # %% auto #0
 __all__ = []
@@ -85,8 +86,10 @@ class RoomBroker:
             return (f'{shared}, but {why} Pages stay connected; {broker.waiting} messages wait, and are sent when it '
                     'is back.')
         took, others = 1000 * (time.perf_counter() - begun), len(rooms.peers.lives.others())
+        keys = rooms.peers.listeners.get('key')
+        trouble = f' But {keys.trouble}.' if isinstance(keys, SessionKeys) and keys.trouble else ''
         return (f'{shared}. What is said there is heard after {took:.1f} ms. '
-                f'Other processes that serve this app: {others}.{"".join(map(_with_team, rooms.teams))}')
+                f'Other processes that serve this app: {others}.{trouble}{"".join(map(_with_team, rooms.teams))}')
 
     def take_over(self, old: RoomBroker) -> None:
         "Go on with the broker of another app, if there is none yet."
