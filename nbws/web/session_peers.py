@@ -53,8 +53,8 @@ class SessionPeers:
 
     def wrote(self, shared: SharedSession, keys: Iterable[str] | None, # None: any
               ) -> Awaitable[None] | None:
-        """A session has changed. To be awaited: it has its place in the order of what processes say. Raises `NbwsError`
-        where it is too large to be said."""
+        """A session has changed. To be awaited: it has its place in the order of what processes say. Raises
+        `NbwsError` where it is too large to be said."""
         if self.peers().broker is None:
             return None
         told, now = known_of(shared), texts_of(shared.data)
