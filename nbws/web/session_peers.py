@@ -64,8 +64,8 @@ class SessionPeers:
         shared.version += 1
         said = [shared.id, shared.version, shared.text(), shared.peer, differ]
         if is_too_large(said):
-            raise NbwsError(f'a session of {len(shared.text())} characters is too large for other workers to hear of it '
-                            '(a MiB as JSON in JSON): keep what is large in a file or a database, and its key here')
+            raise NbwsError(f'a session of {len(shared.text())} characters is too large for other workers to hear of '
+                            'it (a MiB as JSON in JSON): keep what is large in a file or a database, and its key here')
         note(told, differ, now)
         return self.peers().tell('session', said)
 
