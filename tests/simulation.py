@@ -76,7 +76,6 @@ class Topic:
     epoch: bytes = b''
     offset: int = 0
     kept: deque[tuple[int, bytes, bytes, bytes]] = field(default_factory=deque)
-    senders: dict[bytes, int] = field(default_factory=dict)
 
 
 class CountedRedis:
@@ -105,22 +104,22 @@ class CountedRedis:
         return self._look(*rest) if count == b'2' else self._publish(*rest)
 
     def _publish(self, meta: bytes, stream: bytes, senders: bytes, command: bytes, fresh: bytes, most: bytes,
-                 seconds: bytes, producer: bytes, *said: bytes) -> int:
-        topic = self.topics[meta]
+                 seconds: bytes, producer: bytes, heads: bytes, said: bytes) -> int:
+        topic, at = self.topics[meta], 0
         topic.epoch = topic.epoch or fresh
-        for seq, kind, data in zip(*[iter(said)] * 3, strict=True):
-            if int(seq) <= topic.senders.get(producer, 0): continue
-            topic.senders[producer] = int(seq)
-            sender = producer + b'.' + seq
+        before = topic.offset
+        for head in heads.split(b','): # None is said twice here
+            seq, kind, length = head.split(b'.')
+            data, at = said[at:at + int(length)], at + int(length)
             if kind in b'tb':
                 topic.offset += 1
-                topic.kept.append((topic.offset, sender, kind, data))
+                topic.kept.append((topic.offset, producer + b'.' + seq, kind, data))
                 while len(topic.kept) >= int(most) + 100: # `~`: by a hundred, which is a node of the stream
                     for _ in range(100): topic.kept.popleft()
-            message = [b'message', meta, b':'.join([topic.epoch, raw(topic.offset), sender, kind, data])]
-            for connection in self.channels[meta]: connection.push(message)
-            self.said[meta] += len(self.channels[meta])
-            self.sent += len(self.channels[meta]) * size(message)
+        message = [b'message', meta, b':'.join([topic.epoch, raw(before), producer, heads, said])]
+        for connection in self.channels[meta]: connection.push(message)
+        self.said[meta] += len(self.channels[meta])
+        self.sent += len(self.channels[meta]) * size(message)
         return topic.offset
 
     def _look(self, meta: bytes, stream: bytes, fresh: bytes, known: bytes, since: bytes, by: bytes, least: bytes,
