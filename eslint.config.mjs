@@ -40,5 +40,6 @@ export default [
       },
     },
   },
+  { files: ['nbws/static/widget.js'], languageOptions: { sourceType: 'module' } }, // As anywidget's front end wants it
   { files: ['**/*.mjs'], languageOptions: { sourceType: 'module', globals: globals.node } },
 ]

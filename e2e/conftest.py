@@ -167,7 +167,11 @@ def recorder(output_path: str, tmp_path_factory: pytest.TempPathFactory, request
 
 @pytest.fixture
 def new_context(
-    browser: Browser, browser_context_args: dict[str, Any], watch: BrowserWatch, recorder: Recorder
+    browser: Browser,
+    browser_context_args: dict[str, Any],
+    watch: BrowserWatch,
+    recorder: Recorder,
+    request: pytest.FixtureRequest,
 ) -> Iterator[Callable[..., BrowserContext]]:
     """Make a browser context: a person with cookies of their own. `page` and `context` come from here as well."""
     contexts: list[BrowserContext] = []
@@ -181,7 +185,7 @@ def new_context(
 
     yield make
     for context in contexts:
-        recorder.stop(context)
+        recorder.stop(context, failed(request.node))
         watch.detach(context)
         context.close()
 
@@ -258,7 +262,7 @@ def lab(
         taken.load()
         yield taken
     finally:
-        recorder.stop(taken.context)
+        recorder.stop(taken.context, failed(request.node))
         watch.detach(taken.context)
         labs.give_back(taken)
 

@@ -34,9 +34,13 @@ class Recorder:
         if self._tracing != "off":
             context.tracing.start_chunk(title=self._title)
 
-    def stop(self, context: BrowserContext) -> None:
-        """The end of the test in this context, before it is cleared or closed."""
-        for page in context.pages:
+    def stop(self, context: BrowserContext, failed: bool) -> None:
+        """The end of the test in this context, before it is cleared or closed.
+
+        Pictures are for a test that has failed by now: taken of all, they cost more than the trace, which is taken of
+        all for what only goes wrong while a test is cleared up after.
+        """
+        for page in context.pages if failed else ():
             picture = self._folder / f"{len(self._pictures) + 1}.png"
             try:
                 page.screenshot(path=picture, full_page=True, timeout=milliseconds(5))

@@ -10,6 +10,7 @@ from playwright.sync_api import FrameLocator, Page, expect
 
 from .notebook import Notebook
 from .scripts import Script
+from .timeouts import milliseconds
 
 Run = Callable[..., Script]
 Open = Callable[..., Notebook]
@@ -61,7 +62,7 @@ DRAWN = {"matplotlib": "svg use", "plotly": ".main-svg .bars path", "vega": "can
 def are_drawn(place: Page | FrameLocator) -> None:
     """All four."""
     for name, what in DRAWN.items():
-        expect(place.locator(f"#{name}").locator(what).first).to_be_attached(timeout=60_000)
+        expect(place.locator(f"#{name}").locator(what).first).to_be_attached(timeout=milliseconds(30))
 
 
 class Asked:
@@ -92,7 +93,7 @@ def test_figures_in_a_page_and_over_a_socket(run_script: Run, page: Page, tmp_pa
     (tmp_path / "figures.py").write_text(APP)
     url = run_script(tmp_path / "figures.py", bound=60).url
     asked = Asked(page)
-    page.goto(url)
+    page.goto(url, timeout=milliseconds(30))  # The server imports four libraries for it, and the page theirs
     are_drawn(page)
     expect(page.locator(".by-script")).to_have_text("ran")
     asked.check()
@@ -109,12 +110,12 @@ def test_figures_in_a_page_and_over_a_socket(run_script: Run, page: Page, tmp_pa
         push("plotly", n)
         push("bokeh", n)
         push("vega", 1 + n % 3)
-    expect(page.locator("#plotly .bars path")).to_have_count(8, timeout=60_000)
+    expect(page.locator("#plotly .bars path")).to_have_count(8, timeout=milliseconds(30))
     are_drawn(page)
     for name in ("plotly", "vega", "bokeh"):
         expect(page.locator(f"#{name} [data-nbws-drawn]")).to_have_count(1)
     page.get_by_role("button", name="Ask").click()
-    expect(page.locator("#piece .bars path")).to_have_count(5, timeout=60_000)
+    expect(page.locator("#piece .bars path")).to_have_count(5, timeout=milliseconds(30))
     asked.check()
 
 
@@ -122,8 +123,8 @@ def test_a_morph_draws_over_what_is_there(run_script: Run, page: Page, tmp_path:
     """The element stays, and so does what plotly has made in it: nothing flickers."""
     (tmp_path / "figures.py").write_text(APP.replace("exts='ws'", "exts=['ws', 'morph']"))
     url = run_script(tmp_path / "figures.py", bound=60).url
-    page.goto(f"{url}/piece")
-    expect(page.locator(".bars path")).to_have_count(5, timeout=60_000)
+    page.goto(f"{url}/piece", timeout=milliseconds(30))
+    expect(page.locator(".bars path")).to_have_count(5, timeout=milliseconds(30))
     page.evaluate("""async () => {
         window.first = document.querySelector('.main-svg')
         const display = document.querySelector('nbws-display'), fresh = display.cloneNode(true)
@@ -133,7 +134,7 @@ def test_a_morph_draws_over_what_is_there(run_script: Run, page: Page, tmp_path:
         script.textContent = JSON.stringify(spec)
         Idiomorph.morph(display, fresh)
     }""")
-    expect(page.locator(".bars path")).to_have_count(2, timeout=60_000)
+    expect(page.locator(".bars path")).to_have_count(2, timeout=milliseconds(30))
     assert page.evaluate("document.querySelectorAll('[data-nbws-drawn]').length") == 1
 
 
@@ -150,12 +151,12 @@ def test_figures_in_a_notebook(open_notebook: Open) -> None:
     are_drawn(frame)
     expect(frame.locator(".by-script")).to_have_text("2")
     nb.edit(1, home.replace("N", "3"))
-    expect(frame.locator("#plotly .bars path")).to_have_count(3, timeout=60_000)
+    expect(frame.locator("#plotly .bars path")).to_have_count(3, timeout=milliseconds(30))
     expect(frame.locator(".by-script")).to_have_text("3")
     are_drawn(frame)
     nb.run(3)
     socket = nb.frame(3)
     nb.loaded(3)
     nb.edit(4, "import asyncio\nwhile not app.to('/ws', Div(plotly(4), id='plotly')): await asyncio.sleep(.1)")
-    expect(socket.locator("#plotly .bars path")).to_have_count(4, timeout=60_000)
+    expect(socket.locator("#plotly .bars path")).to_have_count(4, timeout=milliseconds(30))
     assert nb.outputs(4) == []

@@ -243,7 +243,10 @@ def test_a_lab_is_cleared(open_notebook: Open, lab: Lab) -> None:
 
 
 def test_what_a_failed_test_leaves(browser: Browser, tmp_path: Path) -> None:
-    """A trace of its own steps for each context, and a picture of each page, also where a context goes on."""
+    """A trace of its own steps for each context, and a picture of each page, also where a context goes on.
+
+    One that has not failed before it is cleared up after leaves the trace alone.
+    """
     with browser.new_context() as context:
         Recorder.prepare(context, tracing="pages")
         context.new_page().set_content("<p>one</p>")
@@ -253,8 +256,9 @@ def test_what_a_failed_test_leaves(browser: Browser, tmp_path: Path) -> None:
             recorder.start(context)
             expect(context.pages[0].get_by_text("one")).to_be_visible()
             context.pages[0].locator("p").evaluate(f"() => {number!r}")
-            recorder.stop(context)
+            recorder.stop(context, failed=number == "second")
             recorder.keep(tmp_path / "kept" / number)
+    assert [path.name for path in (tmp_path / "kept" / "first").iterdir()] == ["trace.zip"]
     kept = tmp_path / "kept" / "second"
     assert sorted(path.name for path in kept.iterdir()) == ["test-failed-1.png", "trace.zip"]
     assert (kept / "test-failed-1.png").read_bytes().startswith(b"\x89PNG")

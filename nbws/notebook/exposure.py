@@ -18,6 +18,7 @@ from ..jupyter.cookies import JupyterCookies
 from ..jupyter.rendezvous import (SERVER_VARIABLE, KernelAddress, announce, new_address, private_address_file,
                                      read_address, socket_path, withdraw)
 from ..layers.gate import TOKEN, NotebookGate
+from .kernel import marimo_context
 
 if TYPE_CHECKING:
     from nbws.server.listener import Server # Imported when something is served: it brings tornado
@@ -65,6 +66,11 @@ def in_vscode(cell: str, # The running cell, as the front end names it
               ) -> bool:
     "Whether VS Code shows this notebook: its page knows nothing of a Jupyter server's address."
     return cell.startswith('vscode-') or 'VSCODE_PID' in os.environ
+
+def needs_widget(cell: str, # The running cell, as the front end names it
+                 ) -> bool:
+    "Whether an output here may reach its kernel by widget messages alone. From the main thread."
+    return cell.startswith('vscode-') or sys.platform == 'emscripten' or marimo_context() is not None
 
 # %% ../../nbs/notebook/10_exposure.ipynb #4bbf87e2
 @dataclass

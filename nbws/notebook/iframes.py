@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from ..core.encoding import script_json
 from ..core.html import FT, Script, render, unqid
 from ..layers.gate import TOKEN
-from .exposure import exposure_of, kernel_id, url_of
-from .kernel import shell
+from .exposure import exposure_of, kernel_id, needs_widget, url_of
+from .kernel import cell_id, marimo_context, shell
 from .served import ServedApp
 from ..web.assets import STATIC
 from ..layers.visitors import VISITOR
@@ -73,14 +73,24 @@ class FrameOptions:
         return f'{self.height}px' if isinstance(self.height, int) else str(self.height)
 
 # %% ../../nbs/notebook/12_iframes.ipynb #c92e47f1
-class Page:
-    "Iframes of a served app; a notebook shows them."
+class Output:
+    "HTML with iframes of a served app; a notebook shows it."
+    def html(self) -> str: "As a front end gets it that runs its scripts."; return ''
+    def as_widget(self) -> dict[str, Any]: "As one gets it that passes widget messages: a MIME bundle."; return {}
+
+    def _repr_html_(self) -> str | None: return None if marimo_context() else self.html()
+
+    def _repr_mimebundle_(self, **which: Any) -> dict[str, Any]:
+        return self.as_widget() if needs_widget(cell_id()) else {}
+
+class Page(Output):
+    "Iframes of a served app."
     def __init__(self, served: ServedApp, options: FrameOptions = FrameOptions()) -> None:
         self.served, self.options = served, options
 
     def __repr__(self) -> str: return url_of(self.served.server, self.options.path)
 
-    def _repr_html_(self) -> str:
+    def html(self) -> str:
         options, mark = self.options, unqid()
         frame = FRAME.format(attributes=attributes(mark, options.sandbox), height=html.escape(options.css_height))
         if options.n > 1:

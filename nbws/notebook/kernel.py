@@ -112,8 +112,15 @@ def shell() -> Any:
     ipython = sys.modules.get('IPython')
     return ipython.get_ipython() if ipython and hasattr(ipython, 'get_ipython') else None
 
+def marimo_context() -> Any:
+    "What marimo knows of the cell that runs, on the thread that runs its cells; None elsewhere."
+    runtime = sys.modules.get('marimo._runtime.context')
+    return runtime.safe_get_context() if runtime and hasattr(runtime, 'safe_get_context') else None
+
 def cell_id() -> str:
     "The cell that runs now, as the front end names it; '' where there is none."
+    if context := marimo_context():
+        return str(context.cell_id or '')
     ip = shell()
     if ip is None or not hasattr(ip, 'get_parent'):
         return ''

@@ -10,8 +10,9 @@ import json
 import os
 import sqlite3
 import threading
+import time
 import zlib
-from collections.abc import Iterable, Iterator, MutableMapping, MutableSequence
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, MutableSequence
 from pathlib import Path
 from typing import Any
 from weakref import finalize
@@ -158,42 +159,75 @@ class Saved:
 
     def __exit__(self, *error: Any) -> None: self.file.__exit__(*error)
 
+# %% ../../nbs/parts/07_saved.ipynb #fed85018
+NAMED = 2.0 # Seconds for which a key that was named has its value
+
+class NamedTexts(threading.local):
+    "Keys and values as JSON that a thread has asked for, and until when they count."
+    texts: Mapping[str, str] = {}
+    until = 0.0
+
+class JsonDict(MutableMapping[Any, Any]):
+    "A dict of what JSON can say. Others change it, too: `keys`, `items`, `dict(it)` are what it is at one moment."
+    _named: NamedTexts
+
+    def texts(self) -> dict[str, str]: "Keys and values as JSON, as they are now."; raise NotImplementedError
+    def text(self, key: str) -> str | None: "A value as JSON; None: there is none."; raise NotImplementedError
+
+    def forget_keys(self) -> None:
+        "This thread changes it."
+        vars(self).setdefault('_named', NamedTexts()).until = 0.0
+
+    def __getitem__(self, key: Any) -> Any:
+        wanted, named = key_of(key), vars(self).get('_named')
+        text = self.text(wanted)
+        if text is None and named is not None and time.monotonic() < named.until:
+            text = named.texts.get(wanted)
+        if text is None:
+            raise KeyError(key)
+        return json.loads(text)
+
+    def keys(self) -> Any:
+        "The keys, as they are now."
+        named = vars(self).setdefault('_named', NamedTexts())
+        named.texts, named.until = self.texts(), time.monotonic() + NAMED
+        return {json.loads(key): None for key in named.texts}.keys()
+
+    def items(self) -> Any:
+        "Keys and values, as they are now."
+        return {json.loads(key): json.loads(text) for key, text in self.texts().items()}.items()
+
+    def values(self) -> Any: "The values, as they are now."; return [value for _, value in self.items()]
+    def __contains__(self, key: object) -> bool: return self.text(key_of(key)) is not None
+    def __iter__(self) -> Iterator[Any]: return iter(self.keys())
+    def __repr__(self) -> str: return repr(dict(self.items()))
+
 # %% ../../nbs/parts/07_saved.ipynb #3ef96c4e
-class SavedDict(Saved, MutableMapping[Any, Any]):
+class SavedDict(Saved, JsonDict):
     """A dict that is saved: `scores['Ada'] = 3` is on the disk at once. Keys are text, numbers, True, False or None,
     values what JSON can say; what is changed inside a value has to be put in again. `with scores:` makes several steps
     one. From any thread."""
     columns = 'key TEXT PRIMARY KEY, value TEXT NOT NULL'
     def fill(self, default: Any) -> None: self.update(default)
 
-    def __getitem__(self, key: Any) -> Any:
-        found = self.run('SELECT value FROM TABLE WHERE key = ?', key_of(key))
-        if not found:
-            raise KeyError(key)
-        return json.loads(found[0][0])
+    def texts(self) -> dict[str, str]: return dict(self.run('SELECT key, value FROM TABLE ORDER BY rowid'))
+    def text(self, key: str) -> str | None:
+        found = self.run('SELECT value FROM TABLE WHERE key = ?', key)
+        return str(found[0][0]) if found else None
 
     def __setitem__(self, key: Any, value: Any) -> None:
+        self.forget_keys()
         self.run('INSERT INTO TABLE VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value',
                  key_of(key), text_of(value))
 
     def __delitem__(self, key: Any) -> None:
+        self.forget_keys()
         with self.file.lock:
             self.run('DELETE FROM TABLE WHERE key = ?', key_of(key))
             if not self.run('SELECT changes()')[0][0]:
                 raise KeyError(key)
 
-    def __iter__(self) -> Iterator[Any]:
-        return iter([json.loads(key) for key, in self.run('SELECT key FROM TABLE ORDER BY rowid')])
-
     def __len__(self) -> int: return int(self.run('SELECT count(*) FROM TABLE')[0][0])
-    def __repr__(self) -> str: return repr(dict(self.items()))
-
-    def items(self) -> Any:
-        "Keys and values, as they are now."
-        found = self.run('SELECT key, value FROM TABLE ORDER BY rowid')
-        return {json.loads(key): json.loads(value) for key, value in found}.items()
-
-    def values(self) -> Any: "The values, as they are now."; return [value for _, value in self.items()]
 
 # %% ../../nbs/parts/07_saved.ipynb #dca8e47b
 class SavedList(Saved, MutableSequence[Any]):

@@ -5,13 +5,12 @@
 # %% ../../nbs/parts/08_shared.ipynb #6c9543f5
 from __future__ import annotations
 
-import json
 import threading
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable
 from typing import Any
 
 from ..core.errors import NbwsError
-from .saved import key_of, text_of
+from .saved import JsonDict, key_of, text_of
 from ..sockets.peers import Peers
 
 # %% auto #0
@@ -101,7 +100,7 @@ class SharedValues:
             self._put(name, key, text, tuple(version))
 
 # %% ../../nbs/parts/08_shared.ipynb #719b5844
-class SharedDict(MutableMapping[Any, Any]):
+class SharedDict(JsonDict):
     """A dict that all processes of an app have together: `topic['now'] = 'tea'`. Keys and values are what JSON can say;
     what is changed inside a value has to be put in again. From any thread."""
     def __init__(self, peers: Callable[[], Peers], name: str) -> None: self._peers, self.name = peers, name
@@ -121,26 +120,18 @@ class SharedDict(MutableMapping[Any, Any]):
         self._values.begin(self.name, {key_of(key): text_of(value) for key, value in default.items()})
         return self
 
-    def __getitem__(self, key: Any) -> Any:
-        text = self._values.text(self.name, key_of(key))
-        if text is None:
-            raise KeyError(key)
-        return json.loads(text)
+    def texts(self) -> dict[str, str]: return self._values.get(self.name)
+    def text(self, key: str) -> str | None: return self._values.text(self.name, key)
 
-    def __setitem__(self, key: Any, value: Any) -> None: self._values.set(self.name, key_of(key), text_of(value))
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self.forget_keys()
+        self._values.set(self.name, key_of(key), text_of(value))
 
     def __delitem__(self, key: Any) -> None:
+        self.forget_keys()
         with self._values.lock:
             if key not in self:
                 raise KeyError(key)
             self._values.set(self.name, key_of(key), None)
 
-    def __iter__(self) -> Iterator[Any]: return iter([json.loads(key) for key in self._values.get(self.name)])
-    def __len__(self) -> int: return len(self._values.get(self.name))
-    def __repr__(self) -> str: return repr(dict(self.items()))
-
-    def items(self) -> Any:
-        "Keys and values, as they are now."
-        return {json.loads(key): json.loads(text) for key, text in self._values.get(self.name).items()}.items()
-
-    def values(self) -> Any: "The values, as they are now."; return [value for _, value in self.items()]
+    def __len__(self) -> int: return len(self.texts())

@@ -127,12 +127,11 @@ class Peers:
             listener.announce()
         self.tell('known', None)
 
-    # On the server's loop
-
-    async def start(self, broker: Broker, # Which has been started
-                    key: str, # Of the processes' room there, the same in all of them
-                    ) -> None:
-        "Speak with the processes that have the same key. Each start needs a `stop`."
+    def join(self, broker: Broker, # Which has been started
+             key: str, # Of the processes' room there, the same in all of them
+             loop: asyncio.AbstractEventLoop | None, # Of the server
+             ) -> None:
+        "Speak with the processes that have the same key. Each time needs a `stop`. From any thread."
         if self.broker is not None and self.broker is not broker:
             self._end()
         self._starts += 1
@@ -140,8 +139,14 @@ class Peers:
             self.id, self._process = secrets.token_hex(6), os.getpid()
             self.lives.own = self.id
         if self.broker is None:
-            self.broker, self._key, self._loop = broker, key, asyncio.get_running_loop()
+            self.broker, self._key, self._loop = broker, key, loop
             broker.subscribe(key, self, 0)
+
+    # On the server's loop
+
+    async def start(self, broker: Broker, key: str) -> None:
+        "`join`, and wait until others are heard, for a second at the most."
+        self.join(broker, key, asyncio.get_running_loop())
         with suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._until_ready(), READY)
 

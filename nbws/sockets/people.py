@@ -45,6 +45,8 @@ CHUNK = 100 # Names in one message: with `LONGEST` characters each it is still s
 class OccupiedRoom(Protocol):
     "A room of this process, as far as people are concerned."
     @property
+    def crowd(self) -> Any: "The `People` among whom it is told: those of the app, or of a team."
+    @property
     def names(self) -> Sequence[str]: "The names of its members, one for each who has one."
     def __len__(self) -> int: ...
 
@@ -110,7 +112,7 @@ class People:
 
     def _here(self, room: str) -> tuple[dict[str, None], int]:
         found = self.rooms.get(room)
-        return ({}, 0) if found is None else (dict.fromkeys(found.names), len(found))
+        return ({}, 0) if found is None or found.crowd is not self else (dict.fromkeys(found.names), len(found))
 
     def changed(self, room: str,
                 later: Callable[..., None], # Calls a function on a server's loop after some seconds

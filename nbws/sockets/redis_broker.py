@@ -6,10 +6,9 @@
 from __future__ import annotations
 
 import asyncio
-import errno
-import hashlib
 import logging
 import os
+import re
 import secrets
 import threading
 from collections import deque
@@ -17,18 +16,18 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
-from ..core.errors import NbwsError, StartError
+from ..core.errors import NbwsError
 from ..core.protocols import Published, Subscriber
 from .brokers import KEPT
 from .completion import Completion
+from .redis_places import ANSWER, RedisServer, may_pass, redis_servers, shard_of
 from .workers import call_soon
 
 # %% auto #0
-__all__ = ['log', 'RedisBroker', 'Probe']
+__all__ = ['log', 'RedisBroker']
 
 # %% ../../nbs/sockets/10_redis_broker.ipynb #dcbef76d
 log = logging.getLogger('nbws')
@@ -36,7 +35,7 @@ log = logging.getLogger('nbws')
 # %% ../../nbs/sockets/10_redis_broker.ipynb #d0e06175
 PUBLISH = """
 local meta, stream, senders = unpack(KEYS)
-local channel, fresh, most, seconds, producer = unpack(ARGV, 1, 5)
+local publish, fresh, most, seconds, producer, heads, said = unpack(ARGV)
 local epoch = redis.call('HGET', meta, 'epoch')
 if not epoch then
   epoch = fresh
@@ -45,18 +44,22 @@ if not epoch then
 end
 local offset = tonumber(redis.call('HGET', meta, 'offset'))
 local last = tonumber(redis.call('HGET', senders, producer) or 0)
-for i = 6, #ARGV, 3 do
-  local seq, kind, data = ARGV[i], ARGV[i + 1], ARGV[i + 2]
+local before, first, from, at = string.format('%d', offset), nil, nil, 1
+for here, seq, kind, size in string.gmatch(heads, '()(%d+)%.(%a)%.(%d+)') do
   if tonumber(seq) > last then
+    if not first then first, from = here, at end
     last = tonumber(seq)
-    local sender = producer .. '.' .. seq
     if kind == 't' or kind == 'b' then
       offset = offset + 1
-      local id = string.format('%d-0', offset)
-      redis.call('XADD', stream, 'MAXLEN', '~', most, id, 's', sender, 'k', kind, 'd', data)
+      local id, data = string.format('%d-0', offset), string.sub(said, at, at + size - 1)
+      redis.call('XADD', stream, 'MAXLEN', '~', most, id, 's', producer .. '.' .. seq, 'k', kind, 'd', data)
     end
-    redis.call('PUBLISH', channel, string.format('%s:%d:%s:%s:', epoch, offset, sender, kind) .. data)
   end
+  at = at + size
+end
+if first then
+  local message = {epoch, before, producer, string.sub(heads, first), string.sub(said, from)}
+  redis.call(publish, meta, table.concat(message, ':'))
 end
 redis.call('HSET', meta, 'offset', string.format('%d', offset))
 if redis.call('HLEN', senders) > 1000 then redis.call('DEL', senders) end
@@ -88,7 +91,7 @@ repeat
   local page = redis.call('XREVRANGE', stream, last, first, 'COUNT', 100)
   for _, entry in ipairs(page) do
     found[#found + 1] = entry
-    left = left - #entry[2][6]
+    left = left - #(entry[2][6] or '')
     last = '(' .. entry[1]
   end
 until #page < 100 or (not all and left < 0 and #found >= tonumber(least))
@@ -110,6 +113,7 @@ class Outgoing:
     history: int
     pending: Completion = field(default_factory=Completion)
 
+# %% ../../nbs/sockets/10_redis_broker.ipynb #9aaa5394
 class PublishQueue:
     "What waits to be published, in order. From any thread."
     def __init__(self) -> None:
@@ -118,8 +122,8 @@ class PublishQueue:
         self._count = self._size = self._seq = 0
         self._origins: dict[int, Any] = {} # What subscribers of this process get back, by `seq`
 
-    def add(self, room: str, data: str | bytes, keep: bool, history: int, origin: Any) -> Completion:
-        "Let a message wait. Raises `NbwsError`."
+    def add(self, room: str, data: str | bytes, keep: bool, history: int, origin: Any) -> tuple[Completion, bool]:
+        "Let a message wait; says whether it is the first one for the next `take`. Raises `NbwsError`."
         kind, raw = ('t', data.encode()) if isinstance(data, str) else ('b', data)
         if len(raw) > LARGEST:
             raise NbwsError(f'a message of {len(raw)} bytes is too large for a room that processes share: {LARGEST} '
@@ -128,6 +132,7 @@ class PublishQueue:
             if self._count >= WAITING or self._size + len(raw) > WAITING_SIZE:
                 raise NbwsError(f'{self._count} messages wait for Redis, which does not answer: this one is refused')
             self._seq += 1
+            first = not self._waiting
             message = Outgoing(room, self._seq, kind if keep else kind.upper(), raw, history)
             self._waiting.append(message)
             self._count += 1
@@ -136,7 +141,7 @@ class PublishQueue:
                 self._origins[self._seq] = origin
                 if len(self._origins) > 2 * WAITING: # Of rooms that nobody here hears
                     del self._origins[next(iter(self._origins))]
-        return message.pending
+        return message.pending, first
 
     def take(self) -> list[Outgoing]:
         "The next ones to publish. They count as waiting until they are `done`."
@@ -165,118 +170,34 @@ class PublishQueue:
 
     def __len__(self) -> int: return self._count
 
-# %% ../../nbs/sockets/10_redis_broker.ipynb #0f9aa73b
-ANSWER = 4.0 # Seconds that Redis has for an answer: less than `serve` waits for the start
-OLDEST = 6, 2 # Of Redis' versions: XREVRANGE takes open intervals from there on
-
-class RedisServer:
-    "A Redis by its URL: connections to it, and what is wrong with it. On the broker's loop."
-    def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        self.url = url
-        self.where = f'{parts.scheme}://{parts.netloc.rpartition("@")[2]}{parts.path}' # Without the password
-        self.client: Any = None
-
-    def open(self) -> None:
-        "Make the client. Raises `StartError`."
-        try:
-            import redis.asyncio as redis
-            from redis.asyncio.retry import Retry
-            from redis.backoff import NoBackoff
-        except ImportError:
-            raise StartError(errno.ENOENT, f"rooms by the Redis at {self.where} need redis: "
-                                           "pip install 'nbws[share]'") from None
-        try:
-            self.client = redis.from_url(self.url, socket_timeout=ANSWER, socket_connect_timeout=ANSWER, protocol=2,
-                                         retry=Retry(NoBackoff(), 0))
-        except ValueError as e:
-            raise StartError(errno.EINVAL, f'the address of Redis, {self.where}, cannot be used: {e}') from None
-
-    async def check(self) -> None:
-        "Raises `StartError` where it does not answer, or is too old."
-        import redis.exceptions as errors
-        try:
-            await self.client.ping()
-            about = await self.client.info('server')
-        except errors.NoPermissionError:
-            return # To ask for its version
-        except Exception as e:
-            raise self.trouble(e) from None
-        version = str(about.get('redis_version', '0'))
-        if tuple(int(n) for n in version.split('.')[:2]) < OLDEST:
-            raise StartError(errno.EINVAL, f'the Redis at {self.where} has version {version}, and rooms need '
-                                           f'{".".join(map(str, OLDEST))} or newer, or Valkey')
-
-    def trouble(self, error: Exception) -> StartError:
-        "An error at the start, with what to do."
-        import redis.exceptions as errors
-        what, cause = f'the Redis at {self.where}', error.__cause__ or error
-        if isinstance(cause, errors.AuthenticationError): # Which the client wraps in a `ConnectionError`
-            return StartError(errno.EACCES, f'{what} does not accept the user or password in its address: {error}')
-        if isinstance(cause, errors.NoPermissionError) or 'ACL failure' in str(error):
-            return StartError(errno.EACCES, f'{what} does not allow what rooms need: {error}. Its user needs the '
-                                            'keys nbws:*, the channels nbws:*, and the commands of @scripting, '
-                                            '@hash, @stream, @pubsub, DEL and EXPIRE')
-        if isinstance(error, (errors.ConnectionError, errors.TimeoutError, OSError, asyncio.TimeoutError)):
-            return StartError(errno.ECONNREFUSED, f'{what} does not answer ({str(error) or "in time"}). Is it '
-                                                  'running, and is the address right? One without a password usually '
-                                                  'lets nobody in from another machine (`protected-mode`)')
-        return StartError(errno.EIO, f'{what} cannot keep rooms: {error}')
-
-    async def run(self, script: str, *keys_and_arguments: Any, keys: int) -> Any:
-        "Run a script."
-        import redis.exceptions as errors
-        try:
-            return await self.client.evalsha(sha(script), keys, *keys_and_arguments)
-        except errors.NoScriptError:
-            return await self.client.eval(script, keys, *keys_and_arguments)
-
-    async def listening(self) -> Any:
-        "A connection of its own, without a bound on silence. Raises what the client raises."
-        pool = self.client.connection_pool
-        connection = pool.connection_class(**{**pool.connection_kwargs, 'socket_timeout': None})
-        try:
-            await asyncio.wait_for(connection.connect(), 2 * ANSWER)
-        except BaseException: # It may be open, and not be let in; or this is cancelled
-            await connection.disconnect(nowait=True)
-            raise
-        return connection
-
-    async def close(self) -> None:
-        "Close its connections."
-        if self.client is not None:
-            await self.client.aclose()
-            self.client = None
-
-# %% ../../nbs/sockets/10_redis_broker.ipynb #d0bc3297
-def sha(script: str) -> str:
-    "By which Redis knows a script."
-    return hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
-
-def may_pass(error: Exception) -> bool:
-    "Whether to try again: Redis is away, starts, or another one takes over."
-    import redis.exceptions as errors
-    passing = (errors.ConnectionError, errors.TimeoutError, errors.ReadOnlyError, errors.TryAgainError,
-               errors.ClusterDownError, errors.MasterDownError, OSError, asyncio.TimeoutError)
-    return isinstance(error, passing) or str(error).startswith(('BUSY', 'LOADING', 'NOREPLICAS', 'UNKILLABLE'))
-
 # %% ../../nbs/sockets/10_redis_broker.ipynb #65214df6
 FOR_HISTORY, FOR_OTHERS = 30 * 24 * 3600, 3600 # Seconds that Redis keeps a room in which nobody says anything
 LINGER = 30.0 # Seconds for which a room is heard after the last one has left: who resumes is likely to come
+
+class Sender(NamedTuple):
+    "Who has said a message, and his count."
+    producer: str
+    seq: int
+
+    def __str__(self) -> str: return f'{self.producer}.{self.seq}'
 
 class Heard:
     "A room to which this process listens. On the broker's loop."
     def __init__(self, room: str) -> None:
         self.room, self.history = room, 0
         self.epoch, self.offset = '', 0 # Of the last message
-        self.sender = '' # Of the last one that is kept
+        self.sender: Sender | str = '' # Of the last one that is kept
         self.subscribers: list[Subscriber] = []
         self.coming: list[Subscriber] = [] # Who waits for `begin`
         self.leaving: asyncio.TimerHandle | None = None
+        self.listener: NodeListener | None = None # Which hears it
+        self.lock = asyncio.Lock() # One at a time moves it on: it may be heard at two nodes while it moves
         self._seen: dict[str, int] = {} # The last count by producer
 
     @property
     def keys(self) -> tuple[str, str, str]: return keys_of(self.room)
+    @property
+    def channel(self) -> bytes: return self.keys[0].encode()
 
     def is_next(self, message: Published) -> bool:
         before = self.offset if message.epoch == self.epoch else 0
@@ -285,35 +206,59 @@ class Heard:
     def is_old(self, message: Published) -> bool:
         return message.epoch == self.epoch and message.kept and message.offset <= self.offset
 
-    def has_seen(self, sender: str) -> bool:
-        producer, _, count = sender.partition('.')
-        return int(count) <= self._seen.get(producer, 0)
+    def has_seen(self, sender: Sender) -> bool: return sender.seq <= self._seen.get(sender.producer, 0)
 
-    def take(self, message: Published, sender: str) -> bool:
+    def take(self, message: Published, sender: Sender) -> bool:
         "Move on to a message. False where it was heard before."
         self.epoch, self.offset = message.epoch, message.offset
         if message.kept:
             self.sender = sender
         if self.has_seen(sender):
             return False
-        producer, _, count = sender.partition('.')
-        self._seen.pop(producer, None)
-        self._seen[producer] = int(count)
+        self._seen.pop(sender.producer, None)
+        self._seen[sender.producer] = sender.seq
         if len(self._seen) > 1000:
             del self._seen[next(iter(self._seen))] # The one that has been silent for longest
         return True
 
+# %% ../../nbs/sockets/10_redis_broker.ipynb #65214df7
 def keys_of(room: str) -> tuple[str, str, str]:
-    "The keys of a room: where it stands, what was said, by whom. In a cluster, all on one node."
+    "The keys of a room: where it stands (its channel, too), what was said, by whom. In a cluster, all at one node."
     return f'{{{room}}}', f'{{{room}}}:said', f'{{{room}}}:by'
 
-def parsed(raw: bytes) -> tuple[Published, str]:
-    "A message and its sender, as they were published."
-    epoch, offset, sender, kind, data = raw.split(b':', 4)
-    return published(epoch, int(offset), kind, data), sender.decode()
+_PRODUCER = re.compile(rb'\w+')
+_HEADS = re.compile(rb'(?:[0-9]{1,15}\.[tbTB]\.[0-9]{1,9}(?:,|\Z))+')
 
-def published(epoch: bytes, offset: int, kind: bytes, data: bytes) -> Published:
-    return Published(data.decode() if kind in b'tT' else data, epoch.decode(), offset, kind in b'tb')
+def parsed(raw: bytes) -> list[tuple[Published, Sender]]:
+    "Messages and their senders, as they were published; none of what somebody else has written there."
+    with suppress(ValueError):
+        epoch, before, producer, heads, said = raw.split(b':', 4)
+        if _PRODUCER.fullmatch(producer) and _HEADS.fullmatch(heads):
+            return apart(epoch.decode(), int(before), producer.decode(), heads, said)
+    return []
+
+def apart(epoch: str, offset: int, producer: str, heads: bytes, said: bytes) -> list[tuple[Published, Sender]]:
+    at, found = 0, []
+    for head in heads.split(b','):
+        seq, kind, size = head.split(b'.')
+        data, at = said[at:at + int(size)], at + int(size)
+        offset += kind in b'tb'
+        found.append((published(epoch, offset, kind, data), Sender(producer, int(seq))))
+    return found if at == len(said) else []
+
+_SENDER = re.compile(rb'(\w+)\.([0-9]{1,15})')
+
+def stored(epoch: str, name: bytes, fields: Sequence[bytes]) -> tuple[Published, Sender] | None:
+    "The same of a message that is kept."
+    with suppress(ValueError):
+        _, by, _, kind, _, data = fields
+        if sender := _SENDER.fullmatch(by):
+            message = published(epoch, int(name.split(b'-')[0]), kind, data)
+            return message, Sender(sender[1].decode(), int(sender[2]))
+    return None
+
+def published(epoch: str, offset: int, kind: bytes, data: bytes) -> Published:
+    return Published(data.decode() if kind in b'tT' else data, epoch, offset, kind in b'tb')
 
 # %% ../../nbs/sockets/10_redis_broker.ipynb #a24c4113
 class Publisher:
@@ -343,6 +288,10 @@ class Publisher:
                 self.works(not batch)
                 if batch:
                     await asyncio.sleep(pause)
+                    with suppress(Exception): # It is found out at the next try
+                        await self.server.look()
+                    if len(batch) < BATCH: # It may be one node of several that is away
+                        batch += self.queue.take()
                     pause = min(2 * pause, 0.5)
 
     async def _publish(self, batch: list[Outgoing]) -> list[Outgoing]:
@@ -352,7 +301,7 @@ class Publisher:
             rooms.setdefault(message.room, []).append(message)
         pipeline = self.server.client.pipeline(transaction=False)
         for room, messages in rooms.items():
-            pipeline.eval(PUBLISH, 3, *keys_of(room), *self._arguments(room, messages))
+            pipeline.eval(PUBLISH, 3, *keys_of(room), *self._arguments(messages))
         try:
             answers = await pipeline.execute(raise_on_error=False)
         except Exception as e:
@@ -370,29 +319,27 @@ class Publisher:
                 self._refuse(messages, answer)
         return sorted(again, key=lambda m: m.seq)
 
-    def _arguments(self, room: str, messages: Sequence[Outgoing]) -> list[Any]:
+    def _arguments(self, messages: Sequence[Outgoing]) -> list[Any]:
         history = max(m.history for m in messages)
         seconds = FOR_HISTORY if history else FOR_OTHERS
-        said = [x for m in messages for x in (m.seq, m.kind, m.data)]
-        return [room, secrets.token_hex(4), max(history, KEPT), seconds, self.producer, *said]
+        heads = ','.join(f'{m.seq}.{m.kind}.{len(m.data)}' for m in messages)
+        said = b''.join([m.data for m in messages])
+        return [self.server.publish, secrets.token_hex(4), max(history, KEPT), seconds, self.producer, heads, said]
 
     def _refuse(self, messages: Sequence[Outgoing], error: Exception) -> None:
-        why = f'the Redis at {self.server.where} refuses what is said in a room: {error}'
+        why = f'{self.server.name} refuses what is said in a room: {error}'
         log.error('%s', why)
         self.queue.done(messages, why)
 
 # %% ../../nbs/sockets/10_redis_broker.ipynb #e0142774
 QUIET, DEAD = 2.0, 5.0 # Seconds of silence after which the connection is asked, and is given up
 
-class RoomReader:
-    "Hears what is said in rooms. On the broker's loop."
-    def __init__(self, server: RedisServer, queue: PublishQueue, producer: str) -> None:
-        self.server, self.queue, self.producer = server, queue, producer
-        self.rooms: dict[str, Heard] = {}
+class NodeListener:
+    "Hears rooms at one node. On the broker's loop."
+    def __init__(self, reader: RoomReader, node: str) -> None:
+        self.reader, self.node = reader, node
+        self.rooms: dict[bytes, Heard] = {} # By channel
         self.trouble: Exception | None = None # Why nothing is heard
-        self._broken: set[str] = set() # Of 'hear' and 'say', what does not work
-        self.tells = False # It is told in the log
-        self._told = False
         self._connection: Any = None
         self._heard = 0.0 # When something was
         self._sending: set[asyncio.Task[None]] = set()
@@ -407,22 +354,19 @@ class RoomReader:
                 if self.trouble is None:
                     pause = 0.02
                 self.trouble = e
-                self.works('hear', False)
-                if self.tells and not self._told:
-                    self._told = True
-                    log.warning('rooms: the Redis at %s does not answer (%s): what is said waits', self.server.where,
-                                str(e) or 'in time')
+                self.reader.lost(self, e)
             await asyncio.sleep(pause)
             pause = min(2 * pause, 0.5)
+            await self.reader.settle() # The rooms may be elsewhere by now, and this ends
 
     async def _connected(self) -> None:
-        connection = await self.server.listening()
+        connection = await self.reader.server.listening(self.node)
         reading = asyncio.ensure_future(self._read(connection))
         loop = asyncio.get_running_loop()
         try:
             self._connection, self._heard = connection, loop.time()
-            for room in tuple(self.rooms):
-                await connection.send_command('SUBSCRIBE', room, check_health=False)
+            for channel in tuple(self.rooms):
+                await connection.send_command(self.reader.server.subscribe, channel, check_health=False)
             await connection.send_command('PING', check_health=False)
             while not reading.done():
                 await asyncio.wait({reading}, timeout=QUIET / 2)
@@ -440,56 +384,178 @@ class RoomReader:
                 await connection.disconnect(nowait=True)
 
     async def _read(self, connection: Any) -> None:
-        clock = asyncio.get_running_loop().time
+        import redis.exceptions as errors
+        clock, subscribed = asyncio.get_running_loop().time, self.reader.server.subscribe.lower().encode()
         while True:
-            kind, *rest = await connection.read_response()
+            try:
+                reply = await connection.read_response()
+            except errors.MovedError as e: # Something was sent too late
+                await self.reader.server.learn(e)
+                self.reader.listen()
+                continue
             self._heard = clock()
-            if kind == b'message':
-                room = self.rooms.get(rest[0].decode())
-                if room is not None:
-                    await self._message(room, *parsed(rest[1]))
-            elif kind == b'subscribe' and (room := self.rooms.get(rest[0].decode())):
-                await self._catch_up(room)
-            elif kind == b'pong':
-                self._answers()
+            kind, channel, *rest = reply if isinstance(reply, list) else [b'pong', b''] # Said so where no room is heard
+            room = self.rooms.get(channel)
+            if kind == b'pong':
+                self.trouble = None
+                self.reader.works(self, True)
+            elif room is None: # It has been left
+                pass
+            elif kind == subscribed:
+                await self.reader.catch_up(room)
+            elif kind == b'sunsubscribe': # By the node, for its slot has left
+                del self.rooms[channel]
+                room.listener = None
+                self.reader.slot_left()
+            elif kind in (b'message', b'smessage'):
+                await self.reader.hear(room, parsed(rest[0]))
             room = None # It may be forgotten while nothing comes
             self._heard = clock()
 
-    def works(self, what: str, well: bool) -> None:
-        "Let subscribers know whether what is said reaches others, where that has changed."
+    def add(self, room: Heard) -> None:
+        "Hear a room."
+        self.rooms[room.channel] = room
+        room.listener = self
+        self._tell(self.reader.server.subscribe, room.channel)
+
+    def drop(self, room: Heard) -> None:
+        "Hear it no longer."
+        del self.rooms[room.channel]
+        room.listener = None
+        self._tell(self.reader.server.unsubscribe, room.channel)
+
+    def _tell(self, command: str, channel: bytes) -> None:
+        if self._connection is not None:
+            self._sending.add(task := asyncio.ensure_future(self._send(self._connection, command, channel)))
+            task.add_done_callback(self._sending.discard)
+
+    async def _send(self, connection: Any, command: str, channel: bytes) -> None:
+        if connection is not self._connection or not connection.is_connected:
+            return # Told to send, it would connect again by itself, and nobody would close it
+        with suppress(Exception): # The connection is lost: the next one begins with all rooms
+            await connection.send_command(command, channel, check_health=False)
+
+# %% ../../nbs/sockets/10_redis_broker.ipynb #b7d1c402
+class RoomReader:
+    "Hears what is said in rooms, wherever they are. On the broker's loop."
+    def __init__(self, server: RedisServer, queue: PublishQueue, producer: str) -> None:
+        self.server, self.queue, self.producer = server, queue, producer
+        self.rooms: dict[str, Heard] = {}
+        self.listeners: dict[str, NodeListener] = {} # By node
+        self.tells = False # Trouble is told in the log
+        self._told = False
+        self._tasks: dict[NodeListener, asyncio.Task[None]] = {} # Also of those that end
+        self._settling: asyncio.Task[None] | None = None
+        self._broken: set[object] = set() # What does not work: a listener, or 'say'
+
+    @property
+    def trouble(self) -> Exception | None:
+        "Why something is not heard."
+        return next((listener.trouble for listener in self.listeners.values() if listener.trouble is not None), None)
+
+    def listen(self) -> None:
+        "Hear the rooms that are known already."
+        for room in tuple(self.rooms.values()):
+            self._place(room)
+
+    def slot_left(self) -> None:
+        "A node has sent away a room; there may be more."
+        if self._settling is None or self._settling.done():
+            self._settling = asyncio.ensure_future(self.settle())
+
+    async def watch(self) -> None:
+        "Follow rooms that move to other nodes, for ever."
+        while True:
+            await asyncio.sleep(QUIET)
+            await self.settle()
+
+    async def settle(self) -> None:
+        "Listen where the rooms are now."
+        with suppress(Exception): # It is away, or those who know: what was known holds
+            await self.server.look()
+        self.listen()
+        for listener in tuple(self.listeners.values()):
+            if not listener.rooms:
+                del self.listeners[listener.node]
+                self.works(listener, True)
+                self._tasks[listener].cancel()
+
+    def _place(self, room: Heard) -> None:
+        node = self.server.node(room.keys[0])
+        if room.listener is not None and room.listener.node == node:
+            return
+        if room.listener is not None:
+            room.listener.drop(room)
+        if node not in self.listeners:
+            listener = self.listeners[node] = NodeListener(self, node)
+            task = self._tasks[listener] = asyncio.ensure_future(listener.run())
+            task.add_done_callback(lambda task: self._tasks.pop(listener))
+            if self._broken: # Until it is heard there
+                self._broken.add(listener)
+        self.listeners[node].add(room)
+
+    async def close(self) -> None:
+        "Hear nothing more for now, and forget the rooms in which nobody is."
+        tasks = [*self._tasks.values(), *([self._settling] if self._settling else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self.tells = self._told = False
+        for listener in self.listeners.values():
+            self.works(listener, True)
+        self.listeners = {}
+        for room in tuple(self.rooms.values()):
+            room.listener, room.lock = None, asyncio.Lock() # The next loop may be another one
+            if room.leaving is not None:
+                room.leaving.cancel()
+                del self.rooms[room.room]
+
+    def lost(self, listener: NodeListener, error: Exception) -> None:
+        "It hears nothing now."
+        self.works(listener, False)
+        if self.tells and not self._told:
+            self._told = True
+            log.warning('rooms: %s does not answer (%s): what is said waits', self.server.name_of(listener.node),
+                        str(error) or 'in time')
+
+    def works(self, what: object, well: bool) -> None:
+        "Let people know whether what is said reaches others, where that has changed."
         before = bool(self._broken)
         (self._broken.discard if well else self._broken.add)(what)
-        if bool(self._broken) != before:
-            for room in tuple(self.rooms.values()):
-                for subscriber in (*room.subscribers, *room.coming):
-                    subscriber.reaches(before)
-
-    def _answers(self) -> None:
-        self.trouble = None
-        self.works('hear', True)
-        if self._told:
+        if bool(self._broken) == before:
+            return
+        for room in tuple(self.rooms.values()):
+            for subscriber in (*room.subscribers, *room.coming):
+                subscriber.reaches(before)
+        if before and self._told:
             self._told = False
-            log.warning('rooms: the Redis at %s answers again', self.server.where)
+            log.warning('rooms: %s answers again', self.server.name)
 
-    async def _message(self, room: Heard, message: Published, sender: str) -> None:
-        if not room.subscribers:
-            return # What comes before `begin` is in what that brings
-        if not room.is_next(message):
-            if room.is_old(message) and room.has_seen(sender):
-                return
-            await self._catch_up(room) # It brings this one, too, unless Redis was emptied meanwhile
-        self._hand_out(room, message, sender)
+    async def hear(self, room: Heard, messages: Sequence[tuple[Published, Sender]]) -> None:
+        "They were said."
+        async with room.lock:
+            if not room.subscribers:
+                return # What comes before `begin` is in what that brings
+            for message, sender in messages:
+                if not room.is_next(message):
+                    if room.is_old(message) and room.has_seen(sender):
+                        continue
+                    await self._catch_up(room) # It brings this one, too, unless Redis was emptied meanwhile
+                self._hand_out(room, message, sender)
 
-    def _hand_out(self, room: Heard, message: Published, sender: str) -> None:
+    def _hand_out(self, room: Heard, message: Published, sender: Sender) -> None:
         if not room.take(message, sender):
             return
-        producer, _, count = sender.partition('.')
-        origin = self.queue.origin(int(count)) if producer == self.producer else None
+        origin = self.queue.origin(sender.seq) if sender.producer == self.producer else None
         for subscriber in room.subscribers:
             subscriber.deliver(message, origin)
 
-    async def _catch_up(self, room: Heard) -> None:
+    async def catch_up(self, room: Heard) -> None:
         "Bring a room up to date, and let those begin who wait for it."
+        async with room.lock:
+            await self._catch_up(room)
+
+    async def _catch_up(self, room: Heard) -> None:
         coming = tuple(room.coming)
         if room.subscribers:
             await self._look(room, room.epoch, room.offset, room.sender)
@@ -502,17 +568,17 @@ class RoomReader:
                 room.subscribers.append(subscriber)
                 subscriber.begin(room.epoch, room.offset, said)
 
-    async def _look(self, room: Heard, epoch: str = '', offset: int = 0, sender: str = '') -> list[Published]:
+    async def _look(self, room: Heard, epoch: str = '', offset: int = 0, sender: Sender | str = '') -> list[Published]:
         "Hand out what follows a position, and was not heard."
-        now, last, found = await self.server.run(LOOK, *room.keys[:2], secrets.token_hex(4), epoch, offset, sender,
+        now, last, found = await self.server.run(LOOK, *room.keys[:2], secrets.token_hex(4), epoch, offset, str(sender),
                                                  room.history, LARGEST, FOR_OTHERS, keys=2)
-        said = []
-        for name, (_, by, _, kind, _, data) in reversed(found):
-            message = published(now, int(name.split(b'-')[0]), kind, data)
-            said.append(message)
-            if not room.is_old(message):
-                self._hand_out(room, message, by.decode())
-        room.epoch, room.offset = now.decode(), int(last)
+        said, now = [], now.decode()
+        for entry in reversed(found):
+            if (known := stored(now, *entry)) is not None:
+                said.append(known[0])
+                if not room.is_old(known[0]):
+                    self._hand_out(room, *known)
+        room.epoch, room.offset = now, int(last)
         return said
 
     def subscribe(self, name: str, subscriber: Subscriber, history: int) -> None:
@@ -527,7 +593,10 @@ class RoomReader:
             subscriber.begin(room.epoch, room.offset, ())
         elif subscriber not in room.coming:
             room.coming.append(subscriber)
-            self._tell('SUBSCRIBE', name)
+            if room.listener is None:
+                self._place(room)
+            else:
+                room.listener.add(room) # Subscribed once more, it is caught up with
         if self._broken:
             subscriber.reaches(False)
 
@@ -541,42 +610,19 @@ class RoomReader:
         if any(s is not subscriber for s in (*room.subscribers, *room.coming)):
             room.subscribers = [s for s in room.subscribers if s is not subscriber]
         elif room.leaving is None:
-            room.leaving = asyncio.get_running_loop().call_later(LINGER, self._leave, room)
+            room.leaving = asyncio.get_running_loop().call_later(LINGER, self.forget, name)
 
     def forget(self, name: str) -> None:
         "Hear a room no longer."
-        if name in self.rooms:
-            self._leave(self.rooms[name])
-
-    def rest(self) -> None:
-        "Nothing is heard for now: forget the rooms in which nobody is."
-        for room in tuple(self.rooms.values()):
-            if room.leaving is not None:
-                room.leaving.cancel()
-                del self.rooms[room.room]
-
-    def _leave(self, room: Heard) -> None:
-        del self.rooms[room.room]
-        self._tell('UNSUBSCRIBE', room.room)
-
-    def _tell(self, command: str, name: str) -> None:
-        if self._connection is not None:
-            self._sending.add(task := asyncio.ensure_future(self._send(self._connection, command, name)))
-            task.add_done_callback(self._sending.discard)
-
-    async def _send(self, connection: Any, command: str, name: str) -> None:
-        if connection is not self._connection or not connection.is_connected:
-            return # Told to send, it would connect again by itself, and nobody would close it
-        with suppress(Exception): # The connection is lost: the next one begins with all rooms
-            await connection.send_command(command, name, check_health=False)
+        room = self.rooms.pop(name, None)
+        if room is not None and room.listener is not None:
+            room.listener.drop(room)
 
 # %% ../../nbs/sockets/10_redis_broker.ipynb #0748740a
-class RedisBroker:
-    """Rooms that all processes share which have the same Redis or Valkey. It belongs to one loop at a time, that of its
-    first `start`; `publish`, `subscribe` and `unsubscribe` from any thread."""
-    def __init__(self, url: str, # redis://[[user]:password@]host[:port][/db], rediss://..., unix:///path
-                 ) -> None:
-        self.server, self._queue = RedisServer(url), PublishQueue()
+class RedisShard:
+    "Rooms at one Redis, as `RedisBroker`."
+    def __init__(self, server: RedisServer) -> None:
+        self.server, self._queue = server, PublishQueue()
         producer = secrets.token_hex(6)
         self._reader = RoomReader(self.server, self._queue, producer)
         self._publisher = Publisher(self.server, self._queue, producer, partial(self._reader.works, 'say'))
@@ -585,9 +631,12 @@ class RedisBroker:
         self._starts = 0
         self._tasks: list[asyncio.Task[None]] = []
 
-    def __repr__(self) -> str: return f'<RedisBroker {self.server.where}>'
+    def __str__(self) -> str:
+        away = ', which does not answer' if self._loop is not None and self._reader.trouble else ''
+        return f'{self.server}{away}'
+
     @property
-    def waiting(self) -> int: "How many messages wait for their place."; return len(self._queue)
+    def waiting(self) -> int: "See `Broker`."; return len(self._queue)
 
     async def start(self) -> None:
         "See `Broker`. Says something to itself, for nothing less proves that what is said is heard."
@@ -601,7 +650,10 @@ class RedisBroker:
             while self._early:
                 function, *args = self._early.popleft()
                 function(*args)
-            self._tasks = [loop.create_task(self._publisher.run()), loop.create_task(self._reader.run())]
+            self._reader.listen()
+            self._tasks = [loop.create_task(self._publisher.run())]
+            if self.server.moves:
+                self._tasks.append(loop.create_task(self._reader.watch()))
             await self._try()
             self._reader.tells = True
         except BaseException:
@@ -613,7 +665,7 @@ class RedisBroker:
         room, probe, server = f'nbws:try:{secrets.token_hex(6)}', Probe(), self.server
         self._reader.subscribe(room, probe, 0)
         try:
-            said = (room, secrets.token_hex(4), 1, 60, 'try', 1, 't', 'heard?')
+            said = (server.publish, secrets.token_hex(4), 1, 60, 'try', '1.t.6', 'heard?')
             await asyncio.wait_for(probe.begun.wait(), 2 * ANSWER)
             await server.run(PUBLISH, *keys_of(room), *said, keys=3)
             await asyncio.wait_for(probe.heard.wait(), 2 * ANSWER)
@@ -633,22 +685,22 @@ class RedisBroker:
                 break
             await asyncio.sleep(0.02)
         else:
-            log.error('rooms: %d messages never reached the Redis at %s', len(self._queue), self.server.where)
+            log.error('rooms: %d messages never reached %s', len(self._queue), self.server.name)
         await self._end()
 
     async def _end(self) -> None:
-        self._loop, self._reader.tells = None, False
+        self._loop = None
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks = []
-        self._reader.rest()
+        await self._reader.close()
         await self.server.close()
 
     def publish(self, room: str, data: str | bytes, keep: bool, history: int, origin: Any = None) -> Awaitable[None]:
         "See `Broker`."
-        pending = self._queue.add(room, data, keep, history, origin)
-        if self._loop is not None:
+        pending, first = self._queue.add(room, data, keep, history, origin)
+        if first and self._loop is not None:
             self._call(self._publisher.wake)
         return pending
 
@@ -664,7 +716,7 @@ class RedisBroker:
                      ) -> tuple[str, int]:
         "See `Broker`."
         if self.server.client is None:
-            raise NbwsError(f'rooms are not shared by the Redis at {self.server.where} now: nothing is served')
+            raise NbwsError(f'rooms are not shared by {self.server.name} now: nothing is served')
         try:
             epoch, offset = await self.server.client.hmget(keys_of(room)[0], 'epoch', 'offset')
         except Exception as e:
@@ -677,12 +729,63 @@ class RedisBroker:
             return self._early.append(call)
         call_soon(loop, *call)
 
+# %% ../../nbs/sockets/10_redis_broker.ipynb #0748740b
 class Probe:
     "Hears what a broker says to itself at its start."
     def __init__(self) -> None: self.begun, self.heard = asyncio.Event(), asyncio.Event()
     def begin(self, epoch: str, offset: int, kept: Sequence[Published]) -> None: self.begun.set()
     def deliver(self, message: Published, origin: Any) -> None: self.heard.set()
     def reaches(self, others: bool) -> None: "The start waits for what it says, and has a bound."
+
+# %% ../../nbs/sockets/10_redis_broker.ipynb #5ad20002
+class RedisBroker:
+    """Rooms that all processes share which have the same Redis or Valkey. It belongs to one loop at a time, that of its
+    first `start`; `publish`, `subscribe` and `unsubscribe` from any thread."""
+    def __init__(self, url: str, # redis://[[user]:password@]host[:port][/db], redis+sentinel://host,host/service, ...
+                 ) -> None:
+        self._shards = [RedisShard(server) for server in redis_servers(url)]
+
+    def __repr__(self) -> str:
+        several = f'{len(self._shards)} shards: ' if len(self._shards) > 1 else ''
+        return f'<RedisBroker {several}{", ".join(map(str, self._shards))}>'
+
+    def _shard(self, room: str) -> RedisShard:
+        return self._shards[shard_of(room, len(self._shards)) if len(self._shards) > 1 else 0]
+
+    @property
+    def waiting(self) -> int: "How many messages wait for their place."; return sum(s.waiting for s in self._shards)
+
+    async def start(self) -> None:
+        "See `Broker`."
+        begun: list[RedisShard] = []
+        try:
+            for shard in self._shards:
+                await shard.start()
+                begun.append(shard)
+        except BaseException:
+            await asyncio.gather(*(shard.stop() for shard in begun))
+            raise
+
+    async def stop(self) -> None:
+        "See `Broker`."
+        await asyncio.gather(*(shard.stop() for shard in self._shards))
+
+    def publish(self, room: str, data: str | bytes, keep: bool, history: int, origin: Any = None) -> Awaitable[None]:
+        "See `Broker`."
+        return self._shard(room).publish(room, data, keep, history, origin)
+
+    def subscribe(self, room: str, subscriber: Subscriber, history: int) -> None:
+        "See `Broker`."
+        self._shard(room).subscribe(room, subscriber, history)
+
+    def unsubscribe(self, room: str, subscriber: Subscriber) -> None:
+        "See `Broker`."
+        self._shard(room).unsubscribe(room, subscriber)
+
+    async def newest(self, room: str, # Its key
+                     ) -> tuple[str, int]:
+        "See `Broker`."
+        return await self._shard(room).newest(room)
 
 # %% ../../nbs/sockets/10_redis_broker.ipynb #03f86a8e
 _USUAL: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, RedisBroker]] = WeakKeyDictionary()

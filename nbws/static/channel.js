@@ -3,10 +3,13 @@
 // it in the notebook's page. The iframe's document is written from here, and what it asks its own server for is asked
 // here.
 (() => {
-  const PIECE = 2 ** 20 // Bytes of a request's body in one message
+  const PIECE = 2 ** 18 // Bytes of a request's body in one message, where a front end takes so many
+  const UNREAD = 2 ** 20 // Bytes of a request's body that the app has not read; the rest waits
   const TAKEN = 2 ** 17 // Bytes of an answer after which the kernel is told
   const AT_ONCE = 60 // Requests; others wait until one of them has ended. The kernel refuses more than 100
   const NULL_BODY = [101, 204, 205, 304]
+  const FETCHED = [['accept', '*/*'], ['sec-fetch-dest', 'empty'], ['sec-fetch-site', 'same-origin']]
+  const IMPORTED = /(\b(?:from|import)\s*\(?\s*)(["'])([^"'\n]+)\2/g // What a module names
 
   // Requests over one comm, which is opened again when it has ended
   class Requests {
@@ -23,8 +26,9 @@
     #open() {
       this.#comm ||= this.#connect((message, buffers) => this.#heard(message, buffers), () => {
         this.#comm = null
-        for (const exchange of [...this.#waiting.values()]) exchange.fail(new TypeError('the kernel is away'))
+        const left = [...this.#waiting.values()]
         this.#waiting.clear()
+        for (const exchange of left) exchange.fail(new TypeError('the kernel is away'))
         for (const go of this.#queue.splice(0)) go()
       }).catch(e => {
         this.#comm = null
@@ -39,6 +43,7 @@
         if (!exchange) continue
         if (kind === 'head') exchange.head(...rest)
         else if (kind === 'data') exchange.data(buffer)
+        else if (kind === 'took') exchange.took(...rest)
         else if (kind === 'end') {
           this.#leave(number)
           exchange.end(...rest)
@@ -59,19 +64,22 @@
       }
       const number = ++this.#last
       const say = (frames, buffers = []) => comm.send({ frames }, buffers)
+      let unread = 0, goOn = () => {} // Bytes of its body
       const answer = new Promise((ok, no) => {
         let stream = null, taken = 0
-        const took = size => {
-          taken += size
-          if (taken < TAKEN) return
+        const tell = () => { // Once the page reads it
+          if (taken < TAKEN || stream.desiredSize <= 0) return
           say([['got', number, taken]])
           taken = 0
         }
         const cancel = () => {
           if (this.#leave(number)) say([['cancel', number]])
         }
-        const source = new ReadableStream({ start: controller => { stream = controller }, cancel })
+        const start = controller => { stream = controller }
+        const waits = new ByteLengthQueuingStrategy({ highWaterMark: TAKEN })
+        const source = new ReadableStream({ start, pull: tell, cancel }, waits)
         const fail = error => {
+          goOn()
           no(error)
           try { stream.error(error) } catch { /* It has ended */ }
         }
@@ -80,9 +88,21 @@
           head: (status, list) => ok({ status, fields: list, body: source }),
           data: buffer => {
             stream.enqueue(buffer.slice())
-            took(buffer.length)
+            taken += buffer.length
+            tell()
           },
-          end: broken => broken ? fail(new TypeError('the answer broke off')) : stream.close(),
+          took: size => {
+            unread -= size
+            goOn()
+          },
+          end: broken => {
+            if (broken) {
+              fail(new TypeError('the answer broke off'))
+              return
+            }
+            goOn()
+            stream.close()
+          },
         })
         const abort = () => {
           cancel()
@@ -91,11 +111,16 @@
         if (signal && signal.aborted) abort() // While it has waited
         else if (signal) signal.addEventListener('abort', abort)
       })
-      if (!this.#waiting.has(number)) return answer
-      for (let at = 0; at === 0 || at < body.length; at += PIECE) {
-        const piece = body.subarray(at, at + PIECE), more = at + PIECE < body.length
-        say([at ? ['body', number, more] : ['request', number, method, target, fields, more]], [piece])
+      const most = comm.piece || PIECE, sendBody = async () => {
+        for (let at = 0; at === 0 || at < body.length; at += most) {
+          while (unread >= UNREAD && this.#waiting.has(number)) await new Promise(ok => { goOn = ok })
+          if (!this.#waiting.has(number)) return // It has been answered without the rest
+          const piece = body.subarray(at, at + most), more = at + most < body.length
+          unread += piece.length
+          say([at ? ['body', number, more] : ['request', number, method, target, fields, more]], [piece])
+        }
       }
+      sendBody()
       return answer
     }
   }
@@ -107,13 +132,13 @@
     #requests
     #blobs = []
     #url = ''
+    #written = null // The document that has the page
+    #base = '' // The address of its relative links, where it cannot have its own
     constructor(frame, prefix, requests) {
       this.#frame = frame
       this.#prefix = prefix
       this.#requests = requests
-      frame.addEventListener('load', e => { // The notebook has moved it: a browser loads it anew then
-        if (e.isTrusted && this.#url && !this.#window.document.body.childElementCount) this.go(this.#url)
-      })
+      frame.addEventListener('load', e => { if (e.isTrusted && this.#url) this.#restore() })
       const gone = setInterval(() => { // Its cell has run again, or its notebook is closed
         if (frame.isConnected) return
         clearInterval(gone)
@@ -122,6 +147,14 @@
       addEventListener('pagehide', () => requests.close())
     }
     get #window() { return this.#frame.contentWindow }
+    #restore() { // Back, forward, or the notebook has moved the frame: the browser has loaded it anew
+      let at = null
+      try {
+        if (this.#window.document === this.#written) return
+        at = new URL(this.#window.location.href)
+      } catch { /* A page of the browser's own: nothing answers there */ }
+      this.go(at && this.#isOurs(at) ? at.href : this.#url, { again: true })
+    }
     #isOurs(url) {
       const { origin, pathname } = url
       return origin === location.origin && (pathname === this.#prefix || pathname.startsWith(this.#prefix + '/'))
@@ -168,14 +201,17 @@
       const text = /html/.test(kind) ? await answer.text() : null
       const blob = text === null && new Blob([await answer.arrayBuffer()], { type: kind })
       const html = text ?? `<!DOCTYPE html><iframe src="${this.#keep(blob)}" style="width:100%;height:95vh;border:0">`
-      await this.#clear()
+      await this.#clear(init.again)
       const whole = await this.#prepare(html, answer.url)
       this.#install()
-      const { document } = this.#window
+      const document = this.#written = this.#window.document
       document.open()
-      this.#window.history.replaceState(null, '', answer.url)
+      this.#base = ''
+      try {
+        this.#window.history.replaceState(null, '', answer.url)
+      } catch { this.#base = answer.url } // As in VS Code, where the notebook's own address is not of the web
       this.#watch()
-      document.write(whole)
+      document.write(this.#base ? whole.replace(/<head[^>]*>/, tag => `${tag}<base href="${this.#base}">`) : whole)
       document.close()
       this.#url = answer.url
       this.#frame.dispatchEvent(new Event('load'))
@@ -189,22 +225,61 @@
       this.#blobs.push(url)
       return url
     }
-    #clear() { // Another window for each page: scripts may declare their names once
+    // Another window for each page: scripts may declare their names once. `again`: in the same place of its history
+    #clear(again) {
       for (const url of this.#blobs.splice(0)) URL.revokeObjectURL(url)
       return new Promise(done => {
         this.#frame.addEventListener('load', done, { once: true })
-        this.#frame.src = 'about:blank'
+        if (again) this.#window.location.replace('about:blank')
+        else this.#frame.src = 'about:blank'
       })
     }
     async #blobOf(url) {
-      const headers = [['accept', '*/*'], ['sec-fetch-dest', 'empty'], ['sec-fetch-site', 'same-origin']]
-      const answer = await this.fetch({ method: 'GET', url: url.href, headers })
+      const answer = await this.fetch({ method: 'GET', url: url.href, headers: FETCHED })
       if (!answer.ok) throw new TypeError(url.pathname + ': ' + answer.status)
       return this.#keep(await answer.blob())
+    }
+    // A page's modules, and what they import: each from a blob, and found there under its address by the import map.
+    // What is imported by a name that is made while it runs is not known here.
+    async #modules(page, at) {
+      const scripts = [...page.querySelectorAll('script[type=module]')]
+      const loaded = new Map() // Promises of blobs' addresses, by the modules' own
+      if (!scripts.length) return
+      const element = page.querySelector('script[type=importmap]') || page.createElement('script')
+      const map = { imports: {}, ...JSON.parse(element.textContent || '{}') }
+      const resolve = (name, from) => {
+        if (name in map.imports) return new URL(map.imports[name], at)
+        if (/^\/(?!\/)/.test(name) && !name.startsWith(this.#prefix + '/')) return new URL(this.#prefix + name, at)
+        return /^(\.|\/|https?:)/.test(name) ? new URL(name, from) : null
+      }
+      const named = (text, from) => text.replace(IMPORTED, (whole, before, quote, name) => {
+        const url = resolve(name, from)
+        return url && this.#isOurs(url) ? before + quote + load(url) + quote : whole
+      })
+      const module = async url => {
+        const answer = await this.fetch({ method: 'GET', url: url.href, headers: FETCHED })
+        return this.#keep(new Blob([answer.ok ? named(await answer.text(), url) : ''], { type: 'text/javascript' }))
+      }
+      const load = url => {
+        if (!loaded.has(url.href)) loaded.set(url.href, module(url))
+        return url.href
+      }
+      for (const script of scripts) {
+        const src = script.getAttribute('src'), url = src && resolve(src.replace(/^(?![./]|\w+:)/, './'), at)
+        if (!src) script.textContent = named(script.textContent, at)
+        else if (this.#isOurs(url)) {
+          script.removeAttribute('src')
+          script.textContent = `import '${load(url)}'`
+        }
+      }
+      for (const [url, blob] of loaded) map.imports[url] = await blob // And those that it has added
+      Object.assign(element, { type: 'importmap', textContent: JSON.stringify(map) })
+      if (!element.isConnected) page.head.prepend(element)
     }
     async #prepare(html, at) { // What it loads is loaded first
       const page = new DOMParser().parseFromString(html, 'text/html')
       const carrier = Object.assign(page.createElement('script'), { src: this.#prefix + '/_nbws/line.js' })
+      await this.#modules(page, at)
       page.head.prepend(carrier)
       const loading = page.querySelectorAll('script[src], link[rel~=stylesheet][href], img[src], link[rel~=icon][href]')
       await Promise.all([...loading].map(async element => {
@@ -258,8 +333,15 @@
       window.addEventListener('click', e => {
         const link = e.target.closest && e.target.closest('a[href]')
         const plain = !e.defaultPrevented && e.button === 0 && !(e.ctrlKey || e.metaKey || e.shiftKey)
-        if (!link || !plain || !this.#isOurs(new URL(link.href)) || /#/.test(link.getAttribute('href'))) return
+        if (!link || !plain || !this.#isOurs(new URL(link.href))) return
+        const [, fragment] = link.getAttribute('href').split('#')
+        if (fragment !== undefined && !this.#base) return
         e.preventDefault()
+        if (fragment !== undefined && link.href.split('#')[0] === this.#url.split('#')[0]) {
+          const target = window.document.getElementById(fragment)
+          if (target) target.scrollIntoView()
+          return
+        }
         this.go(link.href)
       })
       window.addEventListener('submit', e => {
@@ -363,6 +445,7 @@
   }
 
   window.nbwsChannel = {
+    Requests, // For tests
     show: (frame, url, prefix, connect) =>
       new Shown(frame, prefix, new Requests(connect)).go(new URL(url, location.href).href),
   }

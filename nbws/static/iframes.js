@@ -3,9 +3,10 @@
 // with nothing behind it. So Python writes this code into each output, behind an element with what it has to know, in
 // JSON (nbws/notebook/iframes.py). Not every front end runs a script in its place: it looks for the element itself.
 (() => {
+  const { root = document, open = null } = window.nbwsWidget || {} // Of a widget: its element, its way to the kernel
   const sleep = ms => new Promise(done => setTimeout(done, ms))
   const take = selector => { // What another view of this output has taken stays as it is
-    const found = [...document.querySelectorAll(selector)].filter(e => !('nbwsTaken' in e.dataset))
+    const found = [...root.querySelectorAll(selector)].filter(e => !('nbwsTaken' in e.dataset))
     for (const e of found) e.dataset.nbwsTaken = ''
     return found
   }
@@ -33,12 +34,24 @@
   const isOurs = async url => {
     try { return (await fetch(url)).headers.has('x-nbws') } catch { return false }
   }
-  const answers = async url => {
+  const answers = async (at, url, frame) => {
     try {
-      await fetch(url + '/_nbws/nbws.js', { mode: 'no-cors' })
+      await fetch(at + '/_nbws/nbws.js', { mode: 'no-cors' })
       return true
-    } catch { return location.protocol === 'vscode-webview:' } // There it says nothing about what may be framed
+    } catch { return location.protocol === 'vscode-webview:' && await speaks(url, frame) }
   }
+  const speaks = (url, frame) => new Promise(done => { // In VS Code more may be framed than fetched
+    const late = setTimeout(() => {
+      frame.removeAttribute('src')
+      done(false)
+    }, 5000)
+    addEventListener('message', ({ source, data }) => {
+      if (source !== frame.contentWindow || !data || data.nbws !== 'height') return
+      clearTimeout(late)
+      done(true)
+    })
+    frame.src = url
+  })
   const refuseCopies = async (at, frame) => { // The copy of a notebook shows what was saved: the app of the original
     const mine = await shownNotebook(frame), answer = mine && await fetch(at + '/~notebook').catch(() => null)
     const theirs = answer && answer.ok && (await answer.json().catch(() => ({}))).notebook || ''
@@ -56,11 +69,16 @@
     return ['proxied', at + '/' + (await answer.json()).path.slice(0, -1) + path]
   }
   const toKernel = async (facts, base, path) => { // Where neither Jupyter nor its port leads there
-    if (!base || !facts.kernel || facts.sandbox) return null
-    const answer = await fetch(base + 'api/kernels/' + facts.kernel).catch(() => null)
-    return answer && answer.ok ? ['kernel', base + 'nbws-kernel/' + facts.kernel + path] : null
+    const url = (base || '/') + 'nbws-kernel/' + (facts.kernel || 'page') + path
+    if (facts.sandbox) return null
+    const answer = base && facts.kernel && await fetch(base + 'api/kernels/' + facts.kernel).catch(() => null)
+    return answer && answer.ok ? ['kernel', url] : open && ['widget', url]
   }
-  const toPort = async (facts, base, path) => {
+  const throughColab = async (colab, port, asked) => {
+    if (!colab.accessAllowed) throw new Error('Run this cell to see the page.') // The output was saved, maybe by others
+    return ['colab', (await colab.proxyPort(port, { cache: false })).replace(/\/$/, '') + asked]
+  }
+  const toPort = async (facts, base, path, frame) => {
     const { port, token, parameter, sandbox } = facts
     if (!port) throw new Error('Run this cell in JupyterLab or Jupyter Notebook to see the page. '
       + 'For other front ends, serve(port=0) gives the page an address of its own.')
@@ -69,9 +87,9 @@
     const other = base + 'proxy/' + port
     if (base && !sandbox && await isOurs(other + '/')) return ['jupyter-server-proxy', other + asked]
     const colab = window.google && window.google.colab && window.google.colab.kernel
-    if (colab) return ['colab', (await colab.proxyPort(port, { cache: true })).replace(/\/$/, '') + asked]
+    if (colab) return throughColab(colab, port, asked)
     const at = 'http://' + (location.hostname === 'localhost' ? 'localhost' : '127.0.0.1') + ':' + port
-    if (await answers(at)) return ['direct', at + asked]
+    if (await answers(at, at + asked, frame)) return ['direct', at + asked]
     return await toKernel(facts, base, path) || noWay(at, port)
   }
   const noWay = (at, port) => {
@@ -150,12 +168,11 @@
       },
     }
   }
-  const throughKernel = async (facts, base, url, frame, say) => {
-    const prefix = base + 'nbws-kernel/' + facts.kernel
+  const throughKernel = async (facts, url, prefix, frame, say, begin) => {
     const late = setTimeout(say, 3000, 'Waiting for the kernel: before ipykernel 7 it answers between cells.')
     const jar = sessionStorage['nbws jar'] ||= unique()
     const data = { version: 1, token: facts.token, prefix, jar }
-    const connect = (heard, ended) => openComm(base, facts, data, heard, ended)
+    const connect = (heard, ended) => begin(data, heard, ended)
     let first = null
     const script = await new Promise((ok, no) => {
       const ended = reason => no(new Error('Run this cell to see the page' + (reason ? ': ' + reason : '') + '.'))
@@ -173,10 +190,11 @@
         const path = (i ? facts.visitor + (i + 1) : '') + facts.path
         const proxied = base && facts.segment
         if (proxied && !i) await refuseCopies(base + 'nbws/' + facts.segment, frame)
-        const [way, url] = await (proxied ? throughJupyter : toPort)(facts, base, path)
+        const [way, url] = await (proxied ? throughJupyter : toPort)(facts, base, path, frame)
         frame.dataset.way = way
-        if (way === 'kernel') await throughKernel(facts, base, url, frame, say)
-        else frame.src = url
+        const begin = { kernel: (...how) => openComm(base, facts, ...how), widget: open }[way]
+        if (begin) await throughKernel(facts, url, url.slice(0, -path.length), frame, say, begin)
+        else if (frame.src !== url) frame.src = url
       }
       say('')
     } catch (e) {

@@ -6,7 +6,8 @@
   const me = document.currentScript
   const prefix = window.nbwsPrefix = new URL(me.src).pathname.replace(/\/_nbws\/prefix\.js$/, '')
   const hosts = new Set([location.host, me.dataset.host || location.host]) // What the server thinks it is called, too
-  const web = { 'http:': 'http:', 'https:': 'https:', 'ws:': 'http:', 'wss:': 'https:' }
+  const scheme = location.protocol // Over a widget's messages it may be the front end's own
+  const web = { 'http:': 'http:', 'https:': 'https:', 'ws:': 'http:', 'wss:': 'https:', [scheme]: scheme }
 
   // The URL under the prefix; what is somebody else's, relative or there already stays as it is.
   const fix = url => {

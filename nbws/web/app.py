@@ -46,7 +46,7 @@ from .pages import Pages
 from .room_broker import RoomBroker
 from .router import Router, routes_view, url_of
 from .session_data import Session
-from .session_peers import SessionPeers
+from .session_peers import SessionKeys, SessionPeers
 from .sessions import ScopeSessions, Sessions
 from .tasks import LoopTask
 
@@ -61,6 +61,7 @@ class Views:
     lifespan: Lifespan
     environment: Environment
     pages: Pages
+    room_broker: RoomBroker
 
     @property
     def routes(self) -> TableView:
@@ -102,12 +103,19 @@ class Views:
     def room(self, name: str, # The same name, the same room
              history: int | None = None, # How many of the last messages newcomers get
              overflow: str | None = None, # For slow readers: wait, drop or close; None: as their route says
+             share: str | None = None, # With a team of this name: other people's apps; None: as it is; '': no more
+             key: str | bytes | None = None, # Of the team, the same for all: `secrets.token_urlsafe()` makes one
              ) -> Room:
         """The room called `name`, made at the first call. From any thread.
 
-        One that a handler made is forgotten when nobody is in it, nothing refers to it and it has no history.
+        One that a handler made is forgotten when nobody is in it, nothing refers to it and it has no history. With
+        `share` it is one room with those of all apps that have the same Redis, name of the room, `share` and `key`,
+        whoever runs them: they hear what is said in it, and who is there. What another key has signed is dropped.
+        Another key counts at once. Raises `NbwsError` for what cannot be a key, and where no Redis is named.
         """
-        return self.rooms.call(name, history, overflow, program=not self._handles())
+        if share and self.lifespan.loop is not None:
+            self.room_broker.check(name, share)
+        return self.rooms.call(name, history, overflow, not self._handles(), share, key)
 
     def _handles(self) -> bool:
         "Is this a handler's call: on the server's loop, or in a worker's thread? Else it is a cell or a module."
@@ -463,6 +471,8 @@ class WebApp(RouteChanges, RouteDecorators, VerbDecorators, HookDecorators, View
         if self.sessions.peers is None: # Those of an app that is mounted may be the whole's, which has begun
             self.sessions.peers = SessionPeers(lambda: self.sessions.store, lambda: self.rooms.peers)
             self.rooms.peers.listeners['session'] = self.sessions.peers
+            keys = SessionKeys(lambda: self.sessions.cookies, lambda: self.rooms.peers)
+            self.rooms.peers.listeners['key'], self.sessions.cookies.used = keys, keys.announce
         await self.room_broker.begin(self.rooms, self.origin.salt(self, portable=True))
 
     async def shutdown(self) -> None:

@@ -6,14 +6,17 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import getpass
 import os
 import time
 
-from ..core.errors import NbwsError
+from ..core.errors import NbwsError, StartError
 from ..core.protocols import Broker
 from ..sockets.redis_broker import usual_broker
 from ..sockets.rooms import Rooms
+from ..sockets.teams import Team
+from .session_peers import SessionKeys
 
 # %% auto #0
 __all__ = []
@@ -39,6 +42,8 @@ class RoomBroker:
     async def begin(self, rooms: Rooms, app: str) -> None:
         "Share these rooms from now on. Raises `StartError`."
         broker = self.chosen or usual_broker()
+        for team in rooms.teams:
+            self.check(team.room, team.name)
         if broker is None or broker is self.running:
             return
         await broker.start()
@@ -47,12 +52,24 @@ class RoomBroker:
         rooms.share(broker, prefix)
         await rooms.peers.start(broker, f'{prefix}\x1f') # No room is called that
 
+    def check(self, room: str, team: str) -> None:
+        "Raises `StartError` where nobody else can hear what is said in a room that is to be shared. From any thread."
+        url = os.environ.get('NBWS_REDIS', '').strip()
+        if self.chosen is not None or url and url != os.environ.get('NBWS_PRIVATE_REDIS'):
+            return
+        why = 'the Redis of these workers is theirs alone' if url else 'no Redis is named by which others would hear it'
+        raise StartError(errno.EINVAL, f'the room {room!r} cannot be shared with {team!r}, for {why}: '
+                                       "NBWS_REDIS=redis://..., or serve(broker=RedisBroker('redis://...'))")
+
     async def end(self, rooms: Rooms) -> None:
         "The app is not served any more."
         rooms.people.flush()
         broker, self.running = self.running, None
         if broker is not None:
             rooms.peers.stop(broker)
+            if rooms.peers.broker is None: # No other app goes on with these rooms
+                for team in rooms.teams:
+                    team.close()
             await broker.stop()
 
     async def diagnosis(self, rooms: Rooms) -> str:
@@ -69,11 +86,19 @@ class RoomBroker:
             return (f'{shared}, but {why} Pages stay connected; {broker.waiting} messages wait, and are sent when it '
                     'is back.')
         took, others = 1000 * (time.perf_counter() - begun), len(rooms.peers.lives.others())
+        keys = rooms.peers.listeners.get('key')
+        trouble = f' But {keys.trouble}.' if isinstance(keys, SessionKeys) and keys.trouble else ''
         return (f'{shared}. What is said there is heard after {took:.1f} ms. '
-                f'Other processes that serve this app: {others}.')
+                f'Other processes that serve this app: {others}.{trouble}{"".join(map(_with_team, rooms.teams))}')
 
     def take_over(self, old: RoomBroker) -> None:
         "Go on with the broker of another app, if there is none yet."
         self.chosen = self.chosen or old.chosen
         if self.running is None:
             self.running, old.running = old.running, None
+
+def _with_team(team: Team) -> str:
+    others = len(team.people.peers.lives.others())
+    said = f' The room {team.room!r} is shared with {team.name!r}; others who share it now: {others}.'
+    return f'{said} But {team.trouble}' if team.trouble else said
+

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from weakref import ref
 
 from ..core.data import Fields, FromVisitor
+from ..core.errors import NbwsError
 
 # %% auto #0
 __all__ = ['LOGIN', 'Session']
@@ -169,17 +170,27 @@ class Session(FromVisitor, WrittenByKey):
     def __setitem__(self, key: str, value: Any) -> None:
         with LOCK:
             self._before(key, value)
-            for copy in self.shared.copies():
+            had, old = key in self, self.get(key)
+            self._put(key, value)
+            try:
+                self._after(key)
+            except NbwsError: # Nobody else would hear of it
+                self._put(key, old, had)
+                raise
+
+    def _put(self, key: str, value: Any, there: bool = True) -> None:
+        for copy in self.shared.copies():
+            if there:
                 dict.__setitem__(copy, key, value)
-            self._after(key)
+            else:
+                dict.pop(copy, key, None)
 
     def __delitem__(self, key: str) -> None:
         with LOCK:
             if key not in self:
                 raise KeyError(key)
             self._before(key, None)
-            for copy in self.shared.copies():
-                dict.pop(copy, key, None)
+            self._put(key, None, there=False)
             self._after(key)
 
     def _after(self, key: str | None) -> None:

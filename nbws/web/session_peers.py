@@ -5,15 +5,23 @@
 # %% ../../nbs/web/08_session_peers.ipynb #578d31ec
 from __future__ import annotations
 
+import json
+import logging
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
+from ..core.errors import NbwsError
+
 from ..sockets.peers import Peers
+from ..sockets.redis_broker import LARGEST
 from .session_data import LOCK, LOGIN, SharedSession, parsed, session_text
 from .session_store import SessionStore
+from .sessions import SessionCookies
+
+log = logging.getLogger('nbws')
 
 # %% auto #0
-__all__ = []
+__all__ = ['log']
 
 # %% ../../nbs/web/08_session_peers.ipynb #728ad3b3
 def texts_of(data: dict[str, Any]) -> dict[str, str]:
@@ -34,6 +42,10 @@ def note(told: dict[str, str], keys: Iterable[str], now: dict[str, str]) -> None
         else:
             told.pop(key, None)
 
+def is_too_large(said: list[Any]) -> bool:
+    "Whether no broker takes it. A character of a text in a text takes 14 at the most, so mostly none is counted."
+    return len(said[2]) > LARGEST // 16 and len(json.dumps(said)) + 100 > LARGEST
+
 class SessionPeers:
     "Tells other processes of the sessions that change here, and hears of theirs. Under the lock."
     def __init__(self, store: Callable[[], SessionStore], peers: Callable[[], Peers]) -> None:
@@ -41,16 +53,21 @@ class SessionPeers:
 
     def wrote(self, shared: SharedSession, keys: Iterable[str] | None, # None: any
               ) -> Awaitable[None] | None:
-        "A session has changed. To be awaited: it has its place in the order of what processes say."
+        """A session has changed. To be awaited: it has its place in the order of what processes say. Raises
+        `NbwsError` where it is too large to be said."""
         if self.peers().broker is None:
             return None
         told, now = known_of(shared), texts_of(shared.data)
         differ = [key for key in (keys or {**told, **now}) if told.get(key) != now.get(key)]
         if not differ:
             return None
-        note(told, differ, now)
         shared.version += 1
-        return self.peers().tell('session', [shared.id, shared.version, shared.text(), shared.peer, differ])
+        said = [shared.id, shared.version, shared.text(), shared.peer, differ]
+        if is_too_large(said):
+            raise NbwsError(f'a session of {len(shared.text())} characters is too large for other workers to hear of '
+                            'it (a MiB as JSON in JSON): keep what is large in a file or a database, and its key here')
+        note(told, differ, now)
+        return self.peers().tell('session', said)
 
     def ended(self, sid: str) -> None:
         "An id is dead."
@@ -96,3 +113,42 @@ class SessionPeers:
                 for key in LOGIN:
                     dict.pop(copy, key, None)
         self.store().end(sid)
+
+# %% ../../nbs/web/08_session_peers.ipynb #7978b3aa
+class SessionKeys:
+    "Whether all processes that serve an app sign its sessions alike. One call at a time, as of `PeerListener`."
+    def __init__(self, cookies: Callable[[], SessionCookies], peers: Callable[[], Peers]) -> None:
+        self.cookies, self.peers = cookies, peers
+        self.found: dict[str, str] = {} # The signature by process
+        self._doubt: set[str] = set()
+        self._told = False
+
+    @property
+    def trouble(self) -> str:
+        "What is wrong, for a person; '' where nothing is."
+        own = self.cookies().fingerprint()
+        if not own or all(found == own for found in tuple(self.found.values())):
+            return ''
+        return ('another process that serves this app signs sessions by another key, or has the program in another '
+                'place: visitors lose their sessions when they come to it. Give all of them the same NBWS_SECRET_KEY, '
+                'and the program the same path')
+
+    def announce(self) -> None:
+        "See `PeerListener`."
+        if own := self.cookies().fingerprint():
+            self.peers().tell('key', own)
+
+    def mark(self, process: str) -> None: self._doubt.add(process)
+    def sweep(self, process: str, mine: bool) -> None:
+        "See `PeerListener`."
+        if process in self._doubt:
+            self._doubt.discard(process)
+            self.found.pop(process, None)
+
+    def heard(self, process: str, said: Any, mine: bool) -> None:
+        "See `PeerListener`."
+        self._doubt.discard(process)
+        self.found[process] = said
+        if not self._told and (trouble := self.trouble):
+            self._told = True
+            log.warning('%s', trouble)

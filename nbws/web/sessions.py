@@ -39,6 +39,7 @@ class SessionCookies:
                  ) -> None:
         self.key, self.name, self.max_age, self.salt, self.options = key, name, max_age, salt, options
         self._signer: Any = None
+        self.used: Callable[[], None] | None = None # Hears that there is a signer now
 
     def signer(self) -> Any:
         "The signer, made at the first use: `itsdangerous` and the key's file are only touched where sessions are used."
@@ -48,7 +49,13 @@ class SessionCookies:
             from itsdangerous import TimestampSigner
             salt = f'nbws.session {self.name} {self.salt()}'
             self._signer = TimestampSigner(self.key or secret_key(), salt=salt, digest_method=hashlib.sha256)
+            if self.used is not None:
+                self.used()
         return self._signer
+
+    def fingerprint(self) -> str:
+        "What tells whether two processes sign alike, and says nothing of the key; '' where nothing was signed yet."
+        return '' if self._signer is None else self._signer.get_signature(b'Do we sign alike?').decode()
 
     def read(self, request: Request) -> tuple[list[tuple[str, str]], str]:
         "The cookies of a request that are rightly signed and fresh, as name and text; and a new one's name."
@@ -106,7 +113,7 @@ LATE = 60.0 # Seconds in which requests with a dead id may come that a page sent
 class PeerSessions(Protocol):
     "Tells other processes of sessions: `nbws.web.session_peers`. Under the lock."
     def wrote(self, shared: SharedSession, keys: Iterable[str] | None) -> Awaitable[None] | None:
-        "These keys have changed; None: any. To be awaited: others can know."
+        "These keys have changed; None: any. To be awaited: others can know. Raises `NbwsError` where they cannot."
     def ended(self, sid: str) -> None: "An id is dead."
 
 class Sessions:
@@ -188,7 +195,7 @@ class Sessions:
     def wrote(self, session: Session, key: str | None, # None: any
               ) -> None:
         """A socket's handler has changed a session: other processes hear of it, and its client hears nothing before
-        they have, lest it asks one of them too early. Under the lock."""
+        they have, lest it asks one of them too early. Under the lock. Raises `NbwsError` where they cannot."""
         if self.peers is not None and not session.shared.ended:
             told = self.peers.wrote(session.shared, None if key is None else [key])
             if told is not None and session.outbox is not None:
@@ -218,7 +225,10 @@ class Sessions:
             if changed := text != shared.carried:
                 shared.version += 1
                 if self.peers is not None:
-                    self.peers.wrote(shared, None)
+                    try:
+                        self.peers.wrote(shared, None)
+                    except NbwsError as e: # The answer has been made
+                        log.error('%s', e)
                 text = shared.text()
             told, fits = text, len(text) < FITS
             if changed:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -111,3 +112,29 @@ def test_what_it_takes_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         for n in range(200): app.quiz[f'visitor {n}'] = 'here'
     assert 30 < len(app.quiz) < 100
     app.quiz['question'] = 1
+
+
+@pytest.mark.parametrize('kind', ['shared', 'saved'])
+def test_a_copy_is_what_was_there_at_one_moment(kind: str, tmp_path: Path) -> None:
+    "Also where another thread deletes meanwhile, between the keys and their values."
+    app: Any = App()
+    found = app.shared('quiz', {}) if kind == 'shared' else app.saved('quiz', {}, tmp_path/'quiz.db')
+    both = {str(n): n for n in range(5)}
+    found.update(both)
+    keys = type(found).keys
+
+    def named(self: Any) -> Any:
+        "Somebody empties it when the keys are known."
+        known = keys(self)
+        thread = threading.Thread(target=lambda: [self.__delitem__(key) for key in known])
+        thread.start()
+        thread.join()
+        return known
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(found), 'keys', named)
+        assert dict(found) == both
+    assert (dict(found), '1' in found, len(found)) == ({}, False, 0)
+    found['1'] = 1
+    found.keys()
+    del found['1']
+    with pytest.raises(KeyError): found['1']

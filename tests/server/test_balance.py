@@ -50,6 +50,7 @@ def even(workers: list[int], of: int) -> bool:
     return len(counts) == of and all(abs(n - len(workers) / of) <= len(workers) / of / 4 for n in counts.values())
 
 
+@pytest.mark.timed # A worker leaves a connection to others for 50 ms, in which they must come to run
 def test_sockets_are_spread_over_workers(process: Process) -> None:
     with ExitStack() as stack:
         few = opened(process, stack, 24)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from bound import BOUND
-from redises import Make, redis_server
+from redises import Clustered, Make, redis_server
 
 from nbws.core.protocols import Broker, Published
 from nbws.sockets.brokers import MemoryBroker
@@ -28,7 +28,18 @@ def by_server(name: str) -> Callable[[ExitStack], Make]:
     return make
 
 
-BROKERS = {'memory': memory, 'valkey': by_server('valkey'), 'redis': by_server('redis')}
+def by_shards(stack: ExitStack) -> Make:
+    urls = ','.join(stack.enter_context(redis_server()).url for _ in range(2))
+    return lambda: RedisBroker(urls)
+
+
+def by_cluster(stack: ExitStack) -> Make:
+    clustered = Clustered('valkey', stack)
+    return lambda: RedisBroker(clustered.url)
+
+
+BROKERS = {'memory': memory, 'valkey': by_server('valkey'), 'redis': by_server('redis'), 'shards': by_shards,
+           'cluster': by_cluster}
 
 
 @pytest.fixture(params=BROKERS)

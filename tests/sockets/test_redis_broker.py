@@ -18,8 +18,8 @@ from test_brokers import Ear, soon
 
 from nbws.core.errors import NbwsError, StartError
 from nbws.core.request import Request
-from nbws.sockets import redis_broker
-from nbws.sockets.redis_broker import RedisBroker
+from nbws.sockets import redis_broker, redis_places
+from nbws.sockets.redis_broker import PUBLISH, RedisBroker, RedisShard, keys_of
 from nbws.sockets.rooms import Rooms
 from nbws.sockets.websocket import WebSocket
 
@@ -32,7 +32,7 @@ def server() -> Iterator[RedisProcess]:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     "A second in place of four, and so on."
-    monkeypatch.setattr(redis_broker, 'ANSWER', 1.0)
+    for module in redis_broker, redis_places: monkeypatch.setattr(module, 'ANSWER', 1.0)
     monkeypatch.setattr(redis_broker, 'QUIET', .5)
     monkeypatch.setattr(redis_broker, 'DEAD', 1.5)
 
@@ -119,6 +119,25 @@ def test_connections_are_cut_again_and_again(server: RedisProcess, kind: str, ex
             await asyncio.sleep(random.random() * .03)
     if kind == 'pubsub': expect_log('rooms: the Redis at')
     assert epochs(run(talked(server.url, disturb, rounds=150))) == 1
+
+
+def test_what_redis_has_of_a_batch_is_left_out(server: RedisProcess) -> None:
+    async def main() -> None:
+        broker = RedisShard(redis_places.redis_servers(server.url)[0])
+        await broker.start()
+        try:
+            ear = await Ear().subscribed(broker)
+            async def say(heads: str, said: str) -> None:
+                about = 'PUBLISH', 'ffffffff', 2000, 60, 'me'
+                await broker.server.run(PUBLISH, *keys_of('tea'), *about, heads, said, keys=3)
+            await say('1.t.3,2.T.4', 'one, tw')
+            await say('1.t.3,2.T.4', 'one, tw')
+            await say('1.t.3,2.T.4,3.b.0,4.T.1,5.t.6', 'one, two;: fiv')
+            await ear.has(5)
+            found = [(message.data, message.offset, message.kept) for message, _ in ear.heard]
+            assert found == [('one', 1, True), (', tw', 1, False), (b'', 2, True), ('o', 2, False), (';: fiv', 3, True)]
+        finally: await broker.stop()
+    run(main())
 
 
 def test_stopped_for_a_while(server: RedisProcess, expect_log: Any) -> None:
@@ -258,13 +277,13 @@ def test_missing_rights_are_said_at_the_start(server: RedisProcess, rights: str)
 
 
 def test_the_rights_that_are_named_are_enough(server: RedisProcess) -> None:
-    rights = b'~{nbws:* &nbws:* -@all +@connection +@scripting +@hash +@stream +@pubsub +del +expire +ping'
+    rights = b'~{nbws:* &{nbws:* -@all +@connection +@scripting +@hash +@stream +@pubsub +del +expire +ping'
     server.says(b'ACL SETUSER me on >secret resetkeys resetchannels ' + rights + b'\r\n')
     run_once(f'{server.url}?username=me&password=secret')
 
 
 def test_one_that_is_too_old(server: RedisProcess, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(redis_broker, 'OLDEST', (99, 0))
+    monkeypatch.setattr(redis_places.RedisServer, 'oldest', (99, 0))
     assert 'rooms need 99.0 or newer' in wrong(server.url)
 
 
@@ -337,10 +356,11 @@ def test_what_is_told_late_opens_no_connection(server: RedisProcess) -> None:
     async def late() -> None:
         broker = RedisBroker(server.url)
         await broker.start()
-        reader = broker._reader
-        lost = reader._connection
-        reader._tell('UNSUBSCRIBE', 'tea')
-        reader._connection, telling = None, tuple(reader._sending)
+        await Ear().subscribed(broker)
+        [listener] = broker._shards[0]._reader.listeners.values()
+        lost = listener._connection
+        listener._tell('UNSUBSCRIBE', b'{tea}')
+        listener._connection, telling = None, tuple(listener._sending)
         await lost.disconnect(nowait=True)
         await asyncio.gather(*telling)
         assert not lost.is_connected

@@ -155,3 +155,42 @@ def test_rooms_that_nobody_is_in_are_forgotten(broker: Broker, monkeypatch: pyte
         for n in range(5):
             with connect(f'ws://127.0.0.1:{server.port}/room{n}'): assert f'room{n}' in app.rooms
         until(lambda: gc.collect() >= 0 and list(app.rooms) == ['all'])
+
+
+def test_who_came_hears_what_is_said_then(broker: Broker) -> None:
+    "In a room without a history, also where nobody waits for his coming."
+    app, done = App(), []
+    app.broker = broker
+
+    async def conn(ws: Any) -> None:
+        room = app.room(str(ws.query_params['room']))
+        room.join(ws)
+        for n in range(3): said = room.send(str(n), keep=n != 1)
+        await said
+        done.append(room.name)
+
+    app.ws('/', conn=conn)(lambda: None)
+    with serving(app) as server:
+        for name in 'abc':
+            with client(server, f'?room={name}') as one: assert [one.recv(BOUND) for _ in range(3)] == list('012')
+        until(lambda: done == list('abc'))
+
+
+def test_what_is_held_for_newcomers_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    "Then it is published at once, in order: the broker has a bound, too."
+    from nbws.sockets import rooms
+    monkeypatch.setattr(rooms, 'HELD_SIZE', 10)
+    app, broker = App(), SlowBroker()
+    app.broker = broker
+    room = app.room('tea', history=5)
+    app.ws('/', conn=lambda ws: (room.join(ws), None)[1])(lambda: None)
+    with serving(app) as server, client(server) as one:
+        until(lambda: len(room))
+        for text in 'four', 'more', 'and more': room.send(text)
+        with serving(chat(broker)): # It has been handed over, though the room has not begun
+            topic = next(t for key, t in broker._topics.items() if key.endswith(':tea'))
+            assert [m.data for m in topic.kept] == ['four', 'more', 'and more']
+        room.send('five')
+        broker.begin()
+        assert one.recv(BOUND) == 'four'
+        assert rooms.HeldMessage.total == 0

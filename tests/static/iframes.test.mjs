@@ -11,7 +11,9 @@ const FACTS = {
 const LAB = 'https://hub.example/user/a/lab'
 
 // An output with so many iframes in a page; `jupyter`: the base URL that it names
-const shown = async ({ url = LAB, jupyter = '', frames: n = 1, facts = {}, cookie = '', ...globals }) => {
+const shown = async ({
+  url = LAB, jupyter = '', frames: n = 1, facts = {}, cookie = '', time = 5000, open, ...globals
+}) => {
   const page = new Page(url, globals)
   page.document.cookie = cookie
   const element = Object.assign(new Element(), { textContent: JSON.stringify({ ...FACTS, ...facts }) })
@@ -20,8 +22,9 @@ const shown = async ({ url = LAB, jupyter = '', frames: n = 1, facts = {}, cooki
   const config = Object.assign(new Element(), { textContent: JSON.stringify({ baseUrl: jupyter }) })
   Object.assign(page.found, { 'script[data-nbws-facts]': [element], 'iframe[data-nbws="x"]': frames,
     '[data-nbws-line="x"]': [line], '#jupyter-config-data': jupyter ? [config] : [] })
+  if (open) page.window.nbwsWidget = { root: page.document, open }
   page.run('iframes.js')
-  await page.pass(5000)
+  await page.pass(time)
   return { page, frames, line, frame: frames[0] }
 }
 const is = (frame, way, src) => assert.deepEqual([frame.dataset.way, frame.src], [way, src])
@@ -70,9 +73,11 @@ test('jupyter-server-proxy, where it answers', async () => {
 
 test('Colab', async () => {
   const proxyPort = async (port, { cache }) => `https://${port}-${cache}.colab.example/`
-  const google = { colab: { kernel: { proxyPort } } }
-  const { frame } = await shown({ url: 'https://output.example/', google, facts: { port: 5001 } })
-  is(frame, 'colab', 'https://5001-true.colab.example/a?b=1')
+  const google = accessAllowed => ({ colab: { kernel: { accessAllowed, proxyPort } } })
+  const output = { url: 'https://output.example/', facts: { port: 5001 } }
+  const { frame } = await shown({ ...output, google: google(true) })
+  is(frame, 'colab', 'https://5001-false.colab.example/a?b=1')
+  refused(await shown({ ...output, google: google(false) }), /^Run this cell to see the page\.$/)
 })
 
 test('directly', async () => {
@@ -86,9 +91,94 @@ test('directly', async () => {
   is(sandboxed.frame, 'direct', 'http://127.0.0.1:5001/~s3/a?b=1')
 })
 
-test('VS Code: what may be fetched there says nothing', async () => {
-  const { frame } = await shown({ fetch: nothing, url: 'vscode-webview://abc/index.html', facts: { port: 5001 } })
+test('VS Code: what may be fetched there says nothing, a page that tells its height does', async () => {
+  const vscode = { fetch: nothing, url: 'vscode-webview://abc/index.html', facts: { port: 5001 } }
+  const { frame, page } = await shown({ ...vscode, time: 1000 })
+  assert.equal(frame.src, 'http://127.0.0.1:5001/a?b=1')
+  page.window.fire('message', { source: {}, data: { nbws: 'height', height: 5 } }) // Somebody else's
+  await page.pass(1000)
+  assert.equal(frame.dataset.way, undefined)
+  page.window.fire('message', { source: frame.contentWindow, data: { nbws: 'height', height: 5 } })
+  await page.pass(0)
   is(frame, 'direct', 'http://127.0.0.1:5001/a?b=1')
+  refused(await shown({ ...vscode, time: 6000 }), /nothing answers at http:\/\/127.0.0.1:5001 now/)
+})
+
+// A page that asks the kernel, whose messages the test answers
+const KERNEL = { jupyter: '/', facts: { port: 5001, token: 't0', kernel: 'k1' }, crypto: globalThis.crypto, Date }
+const asking = async (features = []) => {
+  const fetch = url => url === '/api/kernels/k1' ? answer(200) : nothing()
+  const parts = await shown({ ...KERNEL, fetch, time: 0 }), socket = parts.page.sockets[0]
+  const told = () => JSON.parse(socket.sent.at(-1))
+  const says = (channel, type, content, parent = {}) => socket.receives(JSON.stringify(
+    { channel, header: { msg_type: type }, parent_header: parent, content }))
+  const reply = async content => {
+    says('control', 'reply', content, told().header)
+    await parts.page.pass(0)
+  }
+  socket.opens()
+  await parts.page.pass(0)
+  assert.equal(told().header.msg_type, 'kernel_info_request')
+  await reply({ supported_features: features })
+  return { ...parts, socket, told, says, reply }
+}
+
+test('the kernel: by a subshell of this tab, and a word where it refuses', async () => {
+  const { frame, line, page, told, says, reply } = await asking(['kernel subshells'])
+  assert.equal(frame.dataset.way, 'kernel')
+  assert.equal(told().header.msg_type, 'list_subshell_request')
+  await reply({ subshell_id: [] })
+  assert.equal(told().header.msg_type, 'create_subshell_request')
+  await reply({ subshell_id: 's1' })
+  const { header, content, channel } = told()
+  assert.deepEqual([channel, header.msg_type, header.subshell_id], ['shell', 'comm_open', 's1'])
+  const { version, token, prefix } = content.data
+  assert.deepEqual([content.target_name, version, token, prefix], ['nbws.http', 1, 't0', '/nbws-kernel/k1'])
+  const reason = 'this output was made by another version of nbws'
+  says('iopub', 'comm_close', { comm_id: content.comm_id, data: { reason } })
+  await page.pass(0)
+  assert.equal(line.textContent, `Run this cell to see the page: ${reason}.`)
+})
+
+test('a kernel that answers between cells only: a word after 3 s, until the page comes', async () => {
+  const { line, page, told, says } = await asking()
+  assert.deepEqual([told().header.msg_type, told().header.subshell_id], ['comm_open', undefined])
+  await page.pass(2900)
+  assert.equal(line.hidden, false)
+  assert.equal(line.textContent, '')
+  await page.pass(200)
+  assert.equal(line.textContent, 'Waiting for the kernel: before ipykernel 7 it answers between cells.')
+  page.document.head.append = ({ textContent }) => {
+    assert.equal(textContent, 'script')
+    page.window.nbwsChannel = { show: async () => {} }
+  }
+  says('iopub', 'comm_msg', { comm_id: told().content.comm_id, data: { type: 'open', script: 'script' } })
+  await page.pass(0)
+  assert.deepEqual([line.textContent, line.hidden], ['', true])
+})
+
+test('a kernel that starts again ends what it was asked', async () => {
+  const { line, page, says, socket } = await asking()
+  says('iopub', 'status', { execution_state: 'starting' })
+  assert.notEqual(socket.closedWith, undefined)
+  socket.ends(1000)
+  await page.pass(0)
+  assert.equal(line.textContent, 'Run this cell to see the page.')
+})
+
+test('widget messages, where nothing else leads to the kernel', async () => {
+  const opened = [], open = async (data, heard, ended) => {
+    opened.push(data.prefix, data.token)
+    setImmediate(ended, 'its app is not being served now')
+    return { send() {}, close() {} }
+  }
+  const page = facts => shown({ url: 'vscode-webview://abc/i.html', fetch: nothing, open, time: 6000, facts,
+    crypto: globalThis.crypto })
+  const { frame, line } = await page({ port: 5001, token: 't0' })
+  assert.equal(frame.dataset.way, 'widget')
+  assert.deepEqual(opened, ['/nbws-kernel/page', 't0'])
+  assert.match(line.textContent, /its app is not being served now/)
+  refused(await page({ port: 5001, token: 't0', sandbox: true }), /nothing answers/)
 })
 
 test('nothing answers, or there is no port', async () => {

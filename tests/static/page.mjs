@@ -90,6 +90,7 @@ export class Element extends Target { // In a page, as far as scripts ask
   append(...children) { this.appended.push(...children) }
   closest() { return null }
   remove() { this.removed = true }
+  removeAttribute(name) { delete this[name] }
   setAttribute(name, value) { this[name] = value }
 }
 

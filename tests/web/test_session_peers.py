@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bound import BOUND
+from bound import BOUND, until
 from live import Live, live
 from processes import nbws, running
 from redises import Make, redis_server
@@ -173,3 +173,51 @@ def test_workers_have_one_key_where_no_file_can_keep_it(tmp_path: Path, monkeypa
                 pages.add(pid)
         assert process.stop() == 0
     assert 'NBWS_SECRET_KEY' not in os.environ
+
+
+@pytest.mark.parametrize('text', ['x' * 2**20, '\U0001F600' * 80_000])
+def test_what_is_too_large_for_others_is_refused_where_it_is_written(text: str, make: Make, expect_log: Any) -> None:
+    "By a socket's handler; a page's answer has been made already, so the log says it."
+    from nbws.core.errors import NbwsError
+    app, refused = shop(make()), []
+
+    @app.ws('/large')
+    async def write(session: dict[str, Any]) -> dict[str, Any]:
+        try: session['name'] = text
+        except NbwsError as e: refused.append(str(e))
+        return {'session': {'name': session.get('name')}}
+
+    @app.get('/large')
+    def page(session: dict[str, Any]) -> str:
+        session['text'] = text
+        return 'done'
+
+    with live(app) as one, live(shop(make())) as two:
+        ada = Visitor(one, two)
+        ada.get(0, '/put/name/Ada')
+        ws = one.ws('/large', additional_headers={'cookie': '; '.join(f'{k}={v}' for k, v in ada.cookies.items())})
+        assert say(ws) == {'name': 'Ada'}
+        assert len(refused) == 1
+        assert 'too large for other workers to hear of it' in refused[0]
+        assert ada.get(1) == {'name': 'Ada'}
+        say(ada.socket(0), key='points', value=3)
+        assert ada.get(1) == {'name': 'Ada', 'points': 3}
+        expect_log('too large for other workers')
+        expect_log('a session of [0-9]+ characters')
+        assert ada.get(0, '/large') == 'done'
+
+
+def test_two_keys_are_told(make: Make, expect_log: Any) -> None:
+    "Not the keys: a signature of each."
+    expect_log('signs sessions by another key')
+    apps = [shop(make()), shop(make())]
+    apps[1].sessions.cookies.key = 'another one of sixteen characters'
+    with live(apps[0]) as one:
+        with live(apps[1]) as two:
+            def doctor(n: int) -> str:
+                server = (one, two)[n]
+                return str(server.wait(apps[n].room_broker.diagnosis(apps[n].rooms)))
+            assert 'another key' not in doctor(0) + doctor(1) # Nothing was signed yet
+            for n in range(2): Visitor(one, two).get(n, '/put/name/Ada')
+            for n in range(2): until(lambda n=n: 'signs sessions by another key' in doctor(n)) # type: ignore[misc]
+        until(lambda: 'another key' not in doctor(0))

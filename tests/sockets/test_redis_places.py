@@ -1,0 +1,180 @@
+"""Where Redis is: the master that Sentinels name, and what is wrong with an address."""
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+from bound import BOUND, until
+from redises import Clustered, RedisProcess, Watched, free_port, redis_server, sentinel
+from test_brokers import Ear, soon
+from test_redis_broker import epochs, quick, run, run_once, talked, wrong  # noqa: F401
+
+from nbws.sockets.redis_broker import RedisBroker
+from nbws.sockets.redis_places import ClusterRedis, shard_of
+
+
+@pytest.fixture
+def watched() -> Iterator[Watched]:
+    with ExitStack() as stack: yield Watched('valkey', stack)
+
+
+def test_sentinel_promotes_the_replica_of_a_master_that_is_killed(watched: Watched, expect_log: Any) -> None:
+    async def disturb() -> None:
+        watched.master.kill()
+        await asyncio.to_thread(watched.fails_over)
+    expect_log('rooms: the Redis by Sentinel at .* does not answer', 2)
+    expect_log('answers again')
+    run(talked(watched.url, disturb))
+
+
+def test_an_old_master_that_lives_is_listened_to_no_longer(watched: Watched) -> None:
+    """It goes on as a master, as behind a network that is cut: nobody ends our connections, and Sentinels name another
+    one. Who has listened to the old one must hear what is said at the new one."""
+    async def test() -> None:
+        brokers = [RedisBroker(watched.url) for _ in range(2)]
+        for broker in brokers: await broker.start()
+        ears = [await Ear().subscribed(broker) for broker in brokers]
+        await brokers[0].publish('tea', 'before', True, 0)
+        for ear in ears: await ear.has(1)
+        old, new = watched.servers
+        new.says(b'REPLICAOF NO ONE\r\n')
+        watched.sentinel.says(b'SENTINEL REMOVE chat\r\n')
+        watched.sentinel.says(f'SENTINEL MONITOR chat 127.0.0.1 {new.port} 1\r\n'.encode())
+        def listeners(server: Any) -> int: return server.says(b'PUBSUB NUMSUB {tea}\r\n').split()[-1]
+        await soon(lambda: [listeners(new), listeners(old)] == [b':2', b':0'])
+        await brokers[1].publish('tea', 'after', True, 0)
+        for ear in ears: await ear.has(2)
+        assert [ear.said for ear in ears] == [['before', 'after']] * 2
+        for broker in brokers: await broker.stop()
+    run(test())
+
+
+def test_one_sentinel_is_enough(watched: Watched) -> None:
+    run_once(watched.url.replace('//', f'//127.0.0.1:{free_port()},'))
+
+
+def test_password_of_redis_and_of_sentinel(watched: Watched) -> None:
+    for server in watched.servers: server.says(b'CONFIG SET requirepass secret masterauth secret\r\n')
+    watched.sentinel.says(b'SENTINEL SET chat auth-pass secret\r\n')
+    assert 'does not accept the user or password' in wrong(watched.url)
+    run_once(watched.url.replace('//', '//:secret@'))
+    assert 'secret' not in wrong(watched.url.replace('//', '//:secret@') + '/two')
+    with ExitStack() as stack:
+        url = f'redis+sentinel://127.0.0.1:{sentinel("valkey", stack, "requirepass other").port}/chat'
+        assert 'want another password than the one in ?sentinel_password=' in wrong(url)
+        assert 'Those that they know: none' in wrong(f'{url}?sentinel_password=other')
+
+
+def test_what_is_wrong_with_sentinels_is_said_at_the_start(watched: Watched) -> None:
+    here = f'redis+sentinel://127.0.0.1:{watched.sentinel.port}'
+    assert 'names no service' in wrong(here)
+    assert "'two' is no number" in wrong(f'{here}/chat/two')
+    assert "do not know the service 'talk'. Those that they know: chat" in wrong(f'{here}/talk')
+    assert 'no Sentinel answers' in wrong(f'redis+sentinel://127.0.0.1:{free_port()}/chat')
+    assert 'names a server that is no Sentinel' in wrong(f'redis+sentinel://127.0.0.1:{watched.master.port}/chat')
+    told = wrong(f'redis://127.0.0.1:{watched.sentinel.port}')
+    assert 'is a Sentinel: its address is written redis+sentinel://' in told
+    assert 'is a replica, which takes nothing' in wrong(f'redis://127.0.0.1:{watched.replica.port}')
+    for url in 'redis+magic://127.0.0.1', 'redis://[::1':
+        assert 'redis+sentinel://host:26379,host:26379/service' in wrong(url)
+    watched.replica.kill()
+    watched.master.kill()
+    until(lambda: b's_down' in watched.sentinel.says(b'SENTINEL MASTER chat\r\n'), 'down')
+    assert 'has no master now' in wrong(watched.url)
+
+
+@pytest.fixture
+def clustered() -> Iterator[Clustered]:
+    with ExitStack() as stack: yield Clustered('valkey', stack)
+
+
+@pytest.mark.parametrize('times', [1, 4])
+def test_a_slot_moves_while_people_talk(clustered: Clustered, times: int) -> None:
+    "Also there and back again, so that everybody has to ask more than once who has it."
+    async def disturb() -> None:
+        for _ in range(times): await asyncio.to_thread(clustered.move, '{tea}')
+    assert epochs(run(talked(clustered.url, disturb))) == 1
+
+
+def test_what_is_said_while_a_slot_is_on_its_way(clustered: Clustered) -> None:
+    "Its keys are at the new node, where nobody listens yet: it is heard when the slot has arrived."
+    async def test() -> None:
+        brokers = [RedisBroker(clustered.url) for _ in range(2)]
+        for broker in brokers: await broker.start()
+        ears = [await Ear().subscribed(broker) for broker in brokers]
+        await brokers[0].publish('tea', 'before', True, 0)
+        loop = asyncio.get_running_loop()
+        def say() -> None:
+            async def said() -> None: await brokers[0].publish('tea', 'between', True, 0)
+            asyncio.run_coroutine_threadsafe(said(), loop).result(BOUND)
+        await asyncio.to_thread(clustered.move, '{tea}', say)
+        for ear in ears: await ear.has(2)
+        await brokers[1].publish('tea', 'after', True, 0)
+        for ear in ears: await ear.has(3)
+        assert [ear.said for ear in ears] == [['before', 'between', 'after']] * 2
+        for broker in brokers: await broker.stop()
+    run(test())
+
+
+def test_a_node_is_killed_and_its_replica_takes_over(expect_log: Any) -> None:
+    expect_log('rooms: the Redis Cluster at .* does not answer', 2)
+    expect_log('answers again')
+    with ExitStack() as stack:
+        clustered = Clustered('valkey', stack, 3) # Most of the masters have to agree
+        _, owner = clustered.owner('{tea}')
+        clustered.replica_of('valkey', stack, owner)
+        async def disturb() -> None: owner.kill()
+        run(talked(clustered.url, disturb))
+
+
+def test_what_is_wrong_with_a_cluster_is_said_at_the_start(clustered: Clustered,
+                                                           monkeypatch: pytest.MonkeyPatch) -> None:
+    with redis_server(port=free_port()) as alone:
+        assert 'is no Cluster' in wrong(f'redis+cluster://127.0.0.1:{alone.port}')
+    assert 'is one node of a Cluster' in wrong(f'redis://127.0.0.1:{clustered.nodes[0].port}')
+    assert 'has no databases' in wrong(f'{clustered.url}/2')
+    assert 'does not answer' in wrong(f'redis+cluster://127.0.0.1:{free_port()}')
+    run_once(f'redis+cluster://127.0.0.1:{free_port()},127.0.0.1:{clustered.nodes[0].port}')
+    for node in clustered.nodes: clustered.ask(node, 'CONFIG SET requirepass secret')
+    assert 'does not accept the user or password' in wrong(clustered.url)
+    run_once(clustered.url.replace('//', '//:secret@'))
+    monkeypatch.setattr(ClusterRedis, 'oldest', (99, 0)) # Sharded channels came with 7.0
+    assert 'rooms need 99.0 or newer there' in wrong(clustered.url.replace('//', '//:secret@'))
+
+
+def test_of_two_shards_one_is_away(expect_log: Any) -> None:
+    "Rooms of the other one go on, also for who has waited for this one; who speaks here waits until it is back."
+    async def test(one: RedisProcess, two: RedisProcess) -> None:
+        url = f'{one.url}, {two.url}'
+        brokers = [RedisBroker(url) for _ in range(2)]
+        for broker in brokers: await broker.start()
+        rooms = [next(room for room in map(str, range(99)) if shard_of(room, 2) == n) for n in range(2)]
+        ears = [[await Ear().subscribed(broker, room) for broker in brokers] for room in rooms]
+        for room in rooms: await brokers[0].publish(room, 'before', True, 0)
+        for server, room in (one, rooms[0]), (two, rooms[1]):
+            assert f'{{{room}}}'.encode() in server.says(b'KEYS *\r\n')
+        one.kill()
+        await soon(lambda: [ear.reached for ear in ears[0]] == [[False]] * 2)
+        waits = brokers[0].publish(rooms[0], 'waits', True, 0)
+        for n in range(20): await brokers[n % 2].publish(rooms[1], f'goes on {n}', True, 0)
+        assert [broker.waiting for broker in brokers] == [1, 0]
+        told = f'2 shards: {one.url}, which does not answer, {two.url}>'
+        assert told in repr(brokers[1])
+        await asyncio.to_thread(one.start)
+        await waits
+        for ear in ears[0]: await ear.has(2)
+        for ear in ears[1]: await ear.has(21)
+        assert [ear.said for ear in ears[0]] == [['before', 'waits']] * 2
+        assert [ear.reached for ear in ears[1]] == [[], []]
+        await soon(lambda: 'answer' not in repr(brokers[1]))
+        for broker in brokers: await broker.stop()
+    expect_log('rooms: the Redis at')
+    with redis_server() as one, redis_server() as two: run(test(one, two))
+
+
+def test_a_shard_that_is_not_there_is_said_at_the_start() -> None:
+    with redis_server() as server:
+        assert f'the Redis at {server.url}x does not answer' in wrong(f'{server.url},{server.url}x')
