@@ -8,7 +8,7 @@ from contextlib import suppress
 
 from bound import BOUND
 from processes import ws
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.sync.client import ClientConnection
 
 
@@ -24,14 +24,18 @@ class Page:
         self.thread.start()
     heard: list[str]
 
+    @property
+    def path(self) -> str:
+        "Where it connects, with what it has seen."
+        return '/ws?nbws-since=' + '.'.join(f'{epoch}:{offset}' for epoch, offset in self.seen.items())
+
     def _run(self) -> None:
         n = 0
         while not self.ended.is_set():
             self.here.wait()
-            since = '.'.join(f'{epoch}:{offset}' for epoch, offset in self.seen.items())
             port, n = self.ports[n % len(self.ports)], n + 1
-            with suppress(OSError, ConnectionClosed, InvalidStatus, TimeoutError):
-                with ws(port, f'/ws?nbws-since={since}', compression=None) as self._ws: self._hear(self._ws)
+            with suppress(OSError, ConnectionClosed, InvalidHandshake, TimeoutError):
+                with ws(port, self.path, compression=None) as self._ws: self._hear(self._ws)
             self._ws = None
 
     def _hear(self, ws: ClientConnection) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from ..core.errors import NbwsError
@@ -35,7 +35,7 @@ log = logging.getLogger('nbws')
 # %% ../../nbs/sockets/10_redis_broker.ipynb #d0e06175
 PUBLISH = """
 local meta, stream, senders = unpack(KEYS)
-local publish, fresh, most, seconds, producer = unpack(ARGV, 1, 5)
+local publish, fresh, most, seconds, producer, heads, said = unpack(ARGV)
 local epoch = redis.call('HGET', meta, 'epoch')
 if not epoch then
   epoch = fresh
@@ -44,18 +44,22 @@ if not epoch then
 end
 local offset = tonumber(redis.call('HGET', meta, 'offset'))
 local last = tonumber(redis.call('HGET', senders, producer) or 0)
-for i = 6, #ARGV, 3 do
-  local seq, kind, data = ARGV[i], ARGV[i + 1], ARGV[i + 2]
+local before, first, from, at = string.format('%d', offset), nil, nil, 1
+for here, seq, kind, size in string.gmatch(heads, '()(%d+)%.(%a)%.(%d+)') do
   if tonumber(seq) > last then
+    if not first then first, from = here, at end
     last = tonumber(seq)
-    local sender = producer .. '.' .. seq
     if kind == 't' or kind == 'b' then
       offset = offset + 1
-      local id = string.format('%d-0', offset)
-      redis.call('XADD', stream, 'MAXLEN', '~', most, id, 's', sender, 'k', kind, 'd', data)
+      local id, data = string.format('%d-0', offset), string.sub(said, at, at + size - 1)
+      redis.call('XADD', stream, 'MAXLEN', '~', most, id, 's', producer .. '.' .. seq, 'k', kind, 'd', data)
     end
-    redis.call(publish, meta, string.format('%s:%d:%s:%s:', epoch, offset, sender, kind) .. data)
   end
+  at = at + size
+end
+if first then
+  local message = {epoch, before, producer, string.sub(heads, first), string.sub(said, from)}
+  redis.call(publish, meta, table.concat(message, ':'))
 end
 redis.call('HSET', meta, 'offset', string.format('%d', offset))
 if redis.call('HLEN', senders) > 1000 then redis.call('DEL', senders) end
@@ -118,8 +122,8 @@ class PublishQueue:
         self._count = self._size = self._seq = 0
         self._origins: dict[int, Any] = {} # What subscribers of this process get back, by `seq`
 
-    def add(self, room: str, data: str | bytes, keep: bool, history: int, origin: Any) -> Completion:
-        "Let a message wait. Raises `NbwsError`."
+    def add(self, room: str, data: str | bytes, keep: bool, history: int, origin: Any) -> tuple[Completion, bool]:
+        "Let a message wait; says whether it is the first one for the next `take`. Raises `NbwsError`."
         kind, raw = ('t', data.encode()) if isinstance(data, str) else ('b', data)
         if len(raw) > LARGEST:
             raise NbwsError(f'a message of {len(raw)} bytes is too large for a room that processes share: {LARGEST} '
@@ -128,6 +132,7 @@ class PublishQueue:
             if self._count >= WAITING or self._size + len(raw) > WAITING_SIZE:
                 raise NbwsError(f'{self._count} messages wait for Redis, which does not answer: this one is refused')
             self._seq += 1
+            first = not self._waiting
             message = Outgoing(room, self._seq, kind if keep else kind.upper(), raw, history)
             self._waiting.append(message)
             self._count += 1
@@ -136,7 +141,7 @@ class PublishQueue:
                 self._origins[self._seq] = origin
                 if len(self._origins) > 2 * WAITING: # Of rooms that nobody here hears
                     del self._origins[next(iter(self._origins))]
-        return message.pending
+        return message.pending, first
 
     def take(self) -> list[Outgoing]:
         "The next ones to publish. They count as waiting until they are `done`."
@@ -169,12 +174,19 @@ class PublishQueue:
 FOR_HISTORY, FOR_OTHERS = 30 * 24 * 3600, 3600 # Seconds that Redis keeps a room in which nobody says anything
 LINGER = 30.0 # Seconds for which a room is heard after the last one has left: who resumes is likely to come
 
+class Sender(NamedTuple):
+    "Who has said a message, and his count."
+    producer: str
+    seq: int
+
+    def __str__(self) -> str: return f'{self.producer}.{self.seq}'
+
 class Heard:
     "A room to which this process listens. On the broker's loop."
     def __init__(self, room: str) -> None:
         self.room, self.history = room, 0
         self.epoch, self.offset = '', 0 # Of the last message
-        self.sender = '' # Of the last one that is kept
+        self.sender: Sender | str = '' # Of the last one that is kept
         self.subscribers: list[Subscriber] = []
         self.coming: list[Subscriber] = [] # Who waits for `begin`
         self.leaving: asyncio.TimerHandle | None = None
@@ -194,20 +206,17 @@ class Heard:
     def is_old(self, message: Published) -> bool:
         return message.epoch == self.epoch and message.kept and message.offset <= self.offset
 
-    def has_seen(self, sender: str) -> bool:
-        producer, _, count = sender.partition('.')
-        return int(count) <= self._seen.get(producer, 0)
+    def has_seen(self, sender: Sender) -> bool: return sender.seq <= self._seen.get(sender.producer, 0)
 
-    def take(self, message: Published, sender: str) -> bool:
+    def take(self, message: Published, sender: Sender) -> bool:
         "Move on to a message. False where it was heard before."
         self.epoch, self.offset = message.epoch, message.offset
         if message.kept:
             self.sender = sender
         if self.has_seen(sender):
             return False
-        producer, _, count = sender.partition('.')
-        self._seen.pop(producer, None)
-        self._seen[producer] = int(count)
+        self._seen.pop(sender.producer, None)
+        self._seen[sender.producer] = sender.seq
         if len(self._seen) > 1000:
             del self._seen[next(iter(self._seen))] # The one that has been silent for longest
         return True
@@ -217,29 +226,39 @@ def keys_of(room: str) -> tuple[str, str, str]:
     "The keys of a room: where it stands (its channel, too), what was said, by whom. In a cluster, all at one node."
     return f'{{{room}}}', f'{{{room}}}:said', f'{{{room}}}:by'
 
-_SENDER = re.compile(rb'\w+\.[0-9]{1,15}')
+_PRODUCER = re.compile(rb'\w+')
+_HEADS = re.compile(rb'(?:[0-9]{1,15}\.[tbTB]\.[0-9]{1,9}(?:,|\Z))+')
 
-def parsed(raw: bytes) -> tuple[Published, str] | None:
-    "A message and its sender, as they were published; None of what somebody else has written there."
+def parsed(raw: bytes) -> list[tuple[Published, Sender]]:
+    "Messages and their senders, as they were published; none of what somebody else has written there."
     with suppress(ValueError):
-        epoch, offset, sender, kind, data = raw.split(b':', 4)
-        return read(epoch, int(offset), sender, kind, data)
-    return None
+        epoch, before, producer, heads, said = raw.split(b':', 4)
+        if _PRODUCER.fullmatch(producer) and _HEADS.fullmatch(heads):
+            return apart(epoch.decode(), int(before), producer.decode(), heads, said)
+    return []
 
-def stored(epoch: bytes, name: bytes, fields: Sequence[bytes]) -> tuple[Published, str] | None:
+def apart(epoch: str, offset: int, producer: str, heads: bytes, said: bytes) -> list[tuple[Published, Sender]]:
+    at, found = 0, []
+    for head in heads.split(b','):
+        seq, kind, size = head.split(b'.')
+        data, at = said[at:at + int(size)], at + int(size)
+        offset += kind in b'tb'
+        found.append((published(epoch, offset, kind, data), Sender(producer, int(seq))))
+    return found if at == len(said) else []
+
+_SENDER = re.compile(rb'(\w+)\.([0-9]{1,15})')
+
+def stored(epoch: str, name: bytes, fields: Sequence[bytes]) -> tuple[Published, Sender] | None:
     "The same of a message that is kept."
     with suppress(ValueError):
-        _, sender, _, kind, _, data = fields
-        return read(epoch, int(name.split(b'-')[0]), sender, kind, data)
+        _, by, _, kind, _, data = fields
+        if sender := _SENDER.fullmatch(by):
+            message = published(epoch, int(name.split(b'-')[0]), kind, data)
+            return message, Sender(sender[1].decode(), int(sender[2]))
     return None
 
-def read(epoch: bytes, offset: int, sender: bytes, kind: bytes, data: bytes) -> tuple[Published, str]:
-    if not _SENDER.fullmatch(sender):
-        raise ValueError
-    return published(epoch, offset, kind, data), sender.decode()
-
-def published(epoch: bytes, offset: int, kind: bytes, data: bytes) -> Published:
-    return Published(data.decode() if kind in b'tT' else data, epoch.decode(), offset, kind in b'tb')
+def published(epoch: str, offset: int, kind: bytes, data: bytes) -> Published:
+    return Published(data.decode() if kind in b'tT' else data, epoch, offset, kind in b'tb')
 
 # %% ../../nbs/sockets/10_redis_broker.ipynb #a24c4113
 class Publisher:
@@ -303,8 +322,9 @@ class Publisher:
     def _arguments(self, messages: Sequence[Outgoing]) -> list[Any]:
         history = max(m.history for m in messages)
         seconds = FOR_HISTORY if history else FOR_OTHERS
-        said = [x for m in messages for x in (m.seq, m.kind, m.data)]
-        return [self.server.publish, secrets.token_hex(4), max(history, KEPT), seconds, self.producer, *said]
+        heads = ','.join(f'{m.seq}.{m.kind}.{len(m.data)}' for m in messages)
+        said = b''.join([m.data for m in messages])
+        return [self.server.publish, secrets.token_hex(4), max(history, KEPT), seconds, self.producer, heads, said]
 
     def _refuse(self, messages: Sequence[Outgoing], error: Exception) -> None:
         why = f'{self.server.name} refuses what is said in a room: {error}'
@@ -388,8 +408,7 @@ class NodeListener:
                 room.listener = None
                 self.reader.slot_left()
             elif kind in (b'message', b'smessage'):
-                if (said := parsed(rest[0])) is not None:
-                    await self.reader.message(room, *said)
+                await self.reader.hear(room, parsed(rest[0]))
             room = None # It may be forgotten while nothing comes
             self._heard = clock()
 
@@ -512,22 +531,22 @@ class RoomReader:
             self._told = False
             log.warning('rooms: %s answers again', self.server.name)
 
-    async def message(self, room: Heard, message: Published, sender: str) -> None:
-        "It was heard."
+    async def hear(self, room: Heard, messages: Sequence[tuple[Published, Sender]]) -> None:
+        "They were said."
         async with room.lock:
             if not room.subscribers:
                 return # What comes before `begin` is in what that brings
-            if not room.is_next(message):
-                if room.is_old(message) and room.has_seen(sender):
-                    return
-                await self._catch_up(room) # It brings this one, too, unless Redis was emptied meanwhile
-            self._hand_out(room, message, sender)
+            for message, sender in messages:
+                if not room.is_next(message):
+                    if room.is_old(message) and room.has_seen(sender):
+                        continue
+                    await self._catch_up(room) # It brings this one, too, unless Redis was emptied meanwhile
+                self._hand_out(room, message, sender)
 
-    def _hand_out(self, room: Heard, message: Published, sender: str) -> None:
+    def _hand_out(self, room: Heard, message: Published, sender: Sender) -> None:
         if not room.take(message, sender):
             return
-        producer, _, count = sender.partition('.')
-        origin = self.queue.origin(int(count)) if producer == self.producer else None
+        origin = self.queue.origin(sender.seq) if sender.producer == self.producer else None
         for subscriber in room.subscribers:
             subscriber.deliver(message, origin)
 
@@ -549,17 +568,17 @@ class RoomReader:
                 room.subscribers.append(subscriber)
                 subscriber.begin(room.epoch, room.offset, said)
 
-    async def _look(self, room: Heard, epoch: str = '', offset: int = 0, sender: str = '') -> list[Published]:
+    async def _look(self, room: Heard, epoch: str = '', offset: int = 0, sender: Sender | str = '') -> list[Published]:
         "Hand out what follows a position, and was not heard."
-        now, last, found = await self.server.run(LOOK, *room.keys[:2], secrets.token_hex(4), epoch, offset, sender,
+        now, last, found = await self.server.run(LOOK, *room.keys[:2], secrets.token_hex(4), epoch, offset, str(sender),
                                                  room.history, LARGEST, FOR_OTHERS, keys=2)
-        said = []
+        said, now = [], now.decode()
         for entry in reversed(found):
             if (known := stored(now, *entry)) is not None:
                 said.append(known[0])
                 if not room.is_old(known[0]):
                     self._hand_out(room, *known)
-        room.epoch, room.offset = now.decode(), int(last)
+        room.epoch, room.offset = now, int(last)
         return said
 
     def subscribe(self, name: str, subscriber: Subscriber, history: int) -> None:
@@ -646,7 +665,7 @@ class RedisShard:
         room, probe, server = f'nbws:try:{secrets.token_hex(6)}', Probe(), self.server
         self._reader.subscribe(room, probe, 0)
         try:
-            said = (server.publish, secrets.token_hex(4), 1, 60, 'try', 1, 't', 'heard?')
+            said = (server.publish, secrets.token_hex(4), 1, 60, 'try', '1.t.6', 'heard?')
             await asyncio.wait_for(probe.begun.wait(), 2 * ANSWER)
             await server.run(PUBLISH, *keys_of(room), *said, keys=3)
             await asyncio.wait_for(probe.heard.wait(), 2 * ANSWER)
@@ -680,8 +699,8 @@ class RedisShard:
 
     def publish(self, room: str, data: str | bytes, keep: bool, history: int, origin: Any = None) -> Awaitable[None]:
         "See `Broker`."
-        pending = self._queue.add(room, data, keep, history, origin)
-        if self._loop is not None:
+        pending, first = self._queue.add(room, data, keep, history, origin)
+        if first and self._loop is not None:
             self._call(self._publisher.wake)
         return pending
 

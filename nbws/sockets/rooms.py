@@ -44,9 +44,9 @@ MARK = '\x1e' # The record separator: a position follows, to the message's end
 GAP = Payload(f'{MARK}gap') # In place of what is not kept any more
 AWAY, BACK = Payload(f'{MARK}away'), Payload(f'{MARK}back') # Other processes are not reached; they are again
 
-def mark(epoch: str, offset: int) -> Payload:
+def mark(epoch: str, offset: int) -> str:
     "A position, as sockets get it that resume."
-    return Payload(f'{MARK}{epoch}:{offset}')
+    return f'{MARK}{epoch}:{offset}'
 
 class KeptMessage(Payload):
     "A message of a room's history."
@@ -58,13 +58,13 @@ class KeptMessage(Payload):
 
     def mark(self) -> Payload:
         "Its position alone."
-        return mark(self.epoch, self.offset)
+        return Payload(mark(self.epoch, self.offset))
 
     def marked(self) -> tuple[Payload, ...]:
         "What sockets get that resume: a text with its position, bytes with the position behind them."
         if not self._marked:
-            mark = self.mark()
-            self._marked = (Payload(f'{self.data}{mark.data!s}'),) if isinstance(self.data, str) else (self, mark)
+            data, where = self.data, mark(self.epoch, self.offset)
+            self._marked = (Payload(data + where),) if isinstance(data, str) else (self, Payload(where))
         return self._marked
 
 # %% ../../nbs/sockets/08_rooms.ipynb #ebb72777
@@ -154,7 +154,12 @@ class FanOut:
 
     def holds(self, thread: int) -> bool:
         "Whether it is of this thread, and no group has changed since it was made."
-        return self.thread == thread and all(group.changes == changes for group, changes, _, _ in self.groups)
+        if self.thread != thread:
+            return False
+        for group, changes, _, _ in self.groups: # At each message: a generator would cost more than what it does
+            if group.changes != changes:
+                return False
+        return True
 
     def send(self, payload: Payload, skip: WebSocket | None) -> None:
         "Send to the groups, but not to `skip`."
@@ -533,7 +538,7 @@ class Room:
         self._delivery.queue.extend((kept, (ws,), None) for kept in unseen)
         if self.sharing is not None and not unseen and ws.handshake.since is not None:
             # It may miss the first message that comes, and has to know what it has seen before
-            self._delivery.queue.append((mark(self.history.epoch, self.history.offset), (ws,), None))
+            self._delivery.queue.append((Payload(mark(self.history.epoch, self.history.offset)), (ws,), None))
 
     def _tell_reach(self, sockets: Iterable[WebSocket]) -> None:
         "Tell those that resume whether others are reached, from all rooms in which they are. Under the lock."

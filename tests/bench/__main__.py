@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import pairwise
@@ -130,8 +130,8 @@ class Bench:
 # ---------------------------------------------------------------- processes
 
 
-def pythons() -> dict[str, str]:
-    """Our Python and the peers', in a venv that is made when it is missing, or gets what it has not yet.
+def peers_venv(packages: Sequence[str], perhaps: str = '') -> Path:
+    """The peers' venv, which is made when it is missing, and gets what it has not yet; `perhaps` where that works.
     `NBWS_BENCH_PEERS` names another one, which stays as it is."""
     named = os.environ.get('NBWS_BENCH_PEERS')
     venv = Path(named or ROOT / '.venv-bench')
@@ -139,11 +139,18 @@ def pythons() -> dict[str, str]:
         return subprocess.run([venv / 'bin/pip', *arguments], check=check, stdout=subprocess.PIPE, text=True).stdout
     if not named:
         if not (venv / 'bin/python').exists(): subprocess.run([sys.executable, '-m', 'venv', venv], check=True)
-        has = {line.partition('==')[0].lower() for line in pip('list', '--format=freeze').splitlines()}
-        if missing := [p for p in PEERS if p.partition('[')[0] not in has]:
+        lines = [line.lower().replace('_', '-') for line in pip('list', '--format=freeze').splitlines()]
+        has = {*lines, *(line.partition('==')[0] for line in lines)}
+        if missing := [p for p in dict.fromkeys(packages) if p.partition('[')[0] not in has]:
             print(f'installing into {venv.name}: {", ".join(missing)}', file=sys.stderr)
             pip('install', '-q', *missing)
-        if NOT_EVERYWHERE not in has: pip('install', '-q', NOT_EVERYWHERE, check=False)
+        if perhaps and perhaps not in has: pip('install', '-q', perhaps, check=False)
+    return venv
+
+
+def pythons() -> dict[str, str]:
+    "Our Python and the peers'."
+    venv = peers_venv(PEERS, NOT_EVERYWHERE)
     return defaultdict(lambda: str(venv / 'bin/python'), nbws=sys.executable)
 
 

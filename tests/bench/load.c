@@ -6,13 +6,17 @@
  *   load http PORT PATH CLIENTS SECONDS WINDOW EVERY_MS ""          GET on kept connections
  *   load open PORT PATH CLIENTS SECONDS WINDOW RATE MESSAGE         RATE messages a second by the clock, answered or not
  *   load openhttp PORT PATH CLIENTS SECONDS WINDOW RATE ""          the same with GET
+ *   load room PORT[,PORT] PATH CLIENTS SECONDS WINDOW RATE MESSAGE  members of a room, spread over servers; the first at each speaks
  *   load idle PORT PATH CLIENTS                                     sockets that stay open until stdin ends
  *   load serve PORT                                                 an echo server: the most that this client can measure
  *
  * EVERY_MS > 0: one message at a time (WINDOW is 1), the next one so long after its answer. With RATE a round trip begins when
  * its message was due, sent or not: more than WINDOW are not on the way in one socket, and those behind them wait in the client.
+ * In a room each who speaks keeps WINDOW messages on the way, or says RATE / 2 a second by the clock. MESSAGE has #00000000 in it,
+ * where its number is written; with 42 at its begin it is Socket.IO's. "disordered": how often a member has not heard the next one.
  * Process ids behind the message are the server's. The result is a line of JSON: answers (of a fan-out: deliveries), how many
- * a second, the client's own CPU in percent of one core, the CPU seconds of each of the server's processes, round trips in ms. */
+ * a second, the client's own CPU in percent of one core, the CPU seconds of each of the server's processes, round trips in ms;
+ * of a room from who speaks to each member, the "far" ones to those at the other server. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -26,15 +30,16 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { SAMPLES = 1 << 22, BUFFER = 1 << 18, PROCESSES = 64 };
-typedef struct { int fd, used; long due, sent, received; char *data; double begun; } Client;
+enum { SAMPLES = 1 << 22, BUFFER = 1 << 18, PROCESSES = 64, SPEAKERS = 2, ROOM_WINDOW = 1 << 16 };
+typedef struct { int fd, used, server; long due, sent, received, next[SPEAKERS]; char *data; double begun; } Client;
+typedef void Take(Client *c, const char *frame, int size);
 static const double DRAIN = 5; /* seconds for the last answers of an open loop */
 typedef struct { double at, client, server[PROCESSES]; } Cost;
 
 static char out[1 << 16], buffer[BUFFER];
 static int out_size, http;
-static float samples[SAMPLES];
-static long n_samples;
+static float samples[SAMPLES], far_samples[SAMPLES];
+static long n_samples, n_far, disordered;
 static clockid_t clocks[PROCESSES]; /* of the server's processes */
 static int n_clocks;
 
@@ -91,18 +96,20 @@ static int opened(int port, const char *path) {
     return fd;
 }
 
-static void make_message(int port, const char *path, const char *text) {
-    if (http) {
-        out_size = snprintf(out, sizeof out, "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n\r\n", path, port);
-        return;
-    }
+/* A client's frame with a text, at `to`; its size. */
+static int framed(char *to, const char *text) {
     int n = strlen(text), at = 0;
-    out[at++] = (char)0x81;
-    if (n < 126) out[at++] = (char)(0x80 | n);
-    else { out[at++] = (char)0xfe; out[at++] = n >> 8; out[at++] = n & 255; }
-    memcpy(out + at, "\1\2\3\4", 4); at += 4;
-    for (int i = 0; i < n; i++) out[at++] = text[i] ^ (i % 4 + 1);
-    out_size = at;
+    to[at++] = (char)0x81;
+    if (n < 126) to[at++] = (char)(0x80 | n);
+    else { to[at++] = (char)0xfe; to[at++] = n >> 8; to[at++] = n & 255; }
+    memcpy(to + at, "\1\2\3\4", 4); at += 4;
+    for (int i = 0; i < n; i++) to[at++] = text[i] ^ (i % 4 + 1);
+    return at;
+}
+
+static void make_message(int port, const char *path, const char *text) {
+    if (http) out_size = snprintf(out, sizeof out, "GET %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n\r\n", path, port);
+    else out_size = framed(out, text);
 }
 
 /* The size of the answer at `p`, of which there are `n` bytes; 0: there are not enough. Control frames count as nothing. */
@@ -127,14 +134,17 @@ static int answer(const char *p, int n, int *counts) {
     return head + size <= n ? head + size : 0;
 }
 
-static int answers(Client *c) {
+static int answers(Client *c, Take *take) {
     int found = 0, at = 0, size, counts;
     if (c->data) { memcpy(buffer, c->data, c->used); free(c->data); c->data = NULL; }
     int n = recv(c->fd, buffer + c->used, BUFFER - c->used - 1, MSG_DONTWAIT);
     if (n == 0 || (n < 0 && errno != EAGAIN)) { fprintf(stderr, "a connection has ended\n"); exit(1); }
     n = c->used + (n > 0 ? n : 0);
     buffer[n] = 0;
-    while ((size = answer(buffer + at, n - at, &counts))) { at += size; found += counts; }
+    for (; (size = answer(buffer + at, n - at, &counts)); at += size) {
+        found += counts;
+        if (take && counts) take(c, buffer + at, size);
+    }
     c->used = n - at;
     if (c->used) { c->data = malloc(c->used); memcpy(c->data, buffer + at, c->used); }
     return found;
@@ -147,13 +157,18 @@ static int by_size(const void *a, const void *b) {
     return x < y ? -1 : x > y;
 }
 
+static float share(float *sorted, long n, double part) { return n ? sorted[(long)((n - 1) * part)] : 0; }
+
 static void tell(Cost since, long count) {
     Cost c = cost();
     double took = c.at - since.at;
     qsort(samples, n_samples, sizeof *samples, by_size);
-    printf("{\"count\": %ld, \"rate\": %.1f, \"cpu\": %.1f, \"p50\": %.3f, \"p99\": %.3f, \"begin\": %.6f, \"end\": %.6f, \"server\": [",
-           count, count / took, (c.client - since.client) / took * 100, n_samples ? samples[n_samples / 2] : 0,
-           n_samples ? samples[(long)((n_samples - 1) * 0.99)] : 0, since.at, c.at);
+    qsort(far_samples, n_far, sizeof *far_samples, by_size);
+    printf("{\"count\": %ld, \"rate\": %.1f, \"cpu\": %.1f, \"begin\": %.6f, \"end\": %.6f, ",
+           count, count / took, (c.client - since.client) / took * 100, since.at, c.at);
+    printf("\"disordered\": %ld, \"p50\": %.3f, \"p99\": %.3f, \"far p50\": %.3f, \"far p99\": %.3f, \"server\": [",
+           disordered, share(samples, n_samples, 0.5), share(samples, n_samples, 0.99),
+           share(far_samples, n_far, 0.5), share(far_samples, n_far, 0.99));
     for (int i = 0; i < n_clocks; i++) printf("%s%.6f", i ? ", " : "", c.server[i] - since.server[i]);
     printf("]}\n");
 }
@@ -196,7 +211,7 @@ static void measure(int port, const char *path, int n, double seconds, int windo
         ready = wait_until(epoll, events, due ? due : end);
         for (int k = 0; k < ready; k++) {
             Client *c = events[k].data.ptr;
-            int found = answers(c);
+            int found = answers(c, NULL);
             count += found; received += found; c->received += found;
             if (talk) { for (; c->received >= (long)n * (c->sent - window + 1); post(c)) sample(c->begun); }
             else if (!fanout) for (; found > 0; found--) {
@@ -234,7 +249,7 @@ static void measure_open(int port, const char *path, int n, double seconds, int 
         ready = wait_until(epoll, events, at < end ? start + planned / rate : end + DRAIN);
         for (int k = 0; k < ready; k++) {
             Client *c = events[k].data.ptr;
-            for (int found = answers(c); found > 0; found--, c->received++, received++, count++) {
+            for (int found = answers(c, NULL); found > 0; found--, c->received++, received++, count++) {
                 double was_due = start + (c->received * n + (c - clients)) / rate;
                 if (was_due >= begin) sample(was_due);
             }
@@ -244,6 +259,73 @@ static void measure_open(int port, const char *path, int n, double seconds, int 
     for (int i = 0; i < n; i++) for (long k = clients[i].received; k < clients[i].due; k++) /* never answered: at least so long */
         sample(start + (k * n + i) / rate);
     tell(since, count);
+}
+
+/* Message `number` of speaker `s` is the number * n_ports + s: a member hears those of a speaker one after the other. */
+static Client *members;
+static int n_members, n_ports, digits_at; /* where the number is in the frame `out` */
+static double due_at[ROOM_WINDOW]; /* by the message's number, in a ring */
+static int heard_by[ROOM_WINDOW], window_left[SPEAKERS];
+static long room_count;
+
+static void speak(int s, double due) {
+    long id = members[s].sent++ * n_ports + s;
+    static const char hex[] = "0123456789abcdef";
+    for (int i = 0, at = digits_at; i < 8; i++, at++) {
+        int in_payload = at - (out_size > 131 ? 8 : 6);
+        out[at] = hex[id >> (28 - 4 * i) & 15] ^ (in_payload % 4 + 1);
+    }
+    due_at[id % ROOM_WINDOW] = due;
+    heard_by[id % ROOM_WINDOW] = 0;
+    send_all(members[s].fd, out, out_size);
+}
+
+static void take_said(Client *c, const char *frame, int size) {
+    static char pong[8];
+    if (size == 3 && frame[2] == '2') return send_all(c->fd, pong, framed(pong, "3")); /* Engine.IO's ping */
+    const char *found = memchr(frame, '#', size);
+    if (!found) return;
+    unsigned long id = 0;
+    for (int i = 1; i <= 8; i++) id = id << 4 | (found[i] <= '9' ? found[i] - '0' : found[i] - 'a' + 10);
+    int s = id % n_ports, here = c->server == s;
+    if ((long)id / n_ports != c->next[s]) disordered++;
+    c->next[s] = id / n_ports + 1;
+    room_count++;
+    float took = (now() - due_at[id % ROOM_WINDOW]) * 1e3;
+    if (here && n_samples < SAMPLES) samples[n_samples++] = took;
+    if (!here && n_far < SAMPLES) far_samples[n_far++] = took;
+    if (++heard_by[id % ROOM_WINDOW] == n_members) window_left[s]++;
+}
+
+static void measure_room(char *ports, const char *path, int n, double seconds, int window, double rate, const char *text) {
+    int epoll = epoll_create1(0), ready, begun = 0, port[SPEAKERS];
+    struct epoll_event events[1024];
+    for (char *at = strtok(ports, ","); at && n_ports < SPEAKERS; at = strtok(NULL, ",")) port[n_ports++] = atoi(at);
+    members = calloc(n_members = n, sizeof *members);
+    for (int i = 0; i < n; i++) {
+        struct epoll_event e = {.events = EPOLLIN, .data.ptr = &members[i]};
+        members[i].server = i % n_ports;
+        members[i].fd = opened(port[members[i].server], path);
+        if (!strncmp(text, "42", 2)) send_all(members[i].fd, out, framed(out, "40")); /* Socket.IO: the main namespace */
+        if (epoll_ctl(epoll, EPOLL_CTL_ADD, members[i].fd, &e)) die("epoll_ctl");
+    }
+    make_message(0, "", text);
+    digits_at = out_size - strlen(strchr(text, '#')) + 1;
+    Cost since = {0};
+    prctl(PR_SET_TIMERSLACK, 1);
+    usleep(1500000); /* they join the room */
+    double start = now(), begin = start + 0.5, end = begin + seconds, at, due;
+    long planned = 0;
+    for (int s = 0; s < n_ports; s++) window_left[s] = rate > 0 ? 0 : window;
+    while ((at = now()) < end || !begun) {
+        if (!begun && at > begin) { begun = 1; since = cost(); room_count = n_samples = n_far = 0; }
+        for (; rate > 0 && (due = start + planned / rate) <= at; planned++) speak(planned % n_ports, due);
+        for (int s = 0; rate <= 0 && s < n_ports; s++) for (; window_left[s] > 0; window_left[s]--) speak(s, at);
+        ready = wait_until(epoll, events, rate > 0 && start + planned / rate < end ? start + planned / rate : end);
+        for (int k = 0; k < ready; k++) answers(events[k].data.ptr, take_said);
+    }
+    if (!room_count) { fprintf(stderr, "nothing was heard\n"); exit(1); }
+    tell(since, room_count);
 }
 
 /* Unmasks each frame in its place and sends it back; whatever it gets before the first frame is a handshake. */
@@ -301,6 +383,10 @@ int main(int argc, char **argv) {
     int port = atoi(argv[2]), clients = atoi(argv[4]), window = atoi(argv[6]), open_loop = !strncmp(mode, "open", 4);
     double seconds = atof(argv[5]), rate_or_every = atof(argv[7]);
     http = !strcmp(mode, "http") || !strcmp(mode, "openhttp");
+    if (!strcmp(mode, "room")) {
+        measure_room(argv[2], path, clients, seconds, window, rate_or_every, argv[8]);
+        return 0;
+    }
     make_message(port, path, argv[8]);
     if (open_loop) measure_open(port, path, clients, seconds, window, rate_or_every);
     else measure(port, path, clients, seconds, window, rate_or_every, !strcmp(mode, "fanout"), !strcmp(mode, "talk"));

@@ -19,7 +19,7 @@ from test_brokers import Ear, soon
 from nbws.core.errors import NbwsError, StartError
 from nbws.core.request import Request
 from nbws.sockets import redis_broker, redis_places
-from nbws.sockets.redis_broker import RedisBroker
+from nbws.sockets.redis_broker import PUBLISH, RedisBroker, RedisShard, keys_of
 from nbws.sockets.rooms import Rooms
 from nbws.sockets.websocket import WebSocket
 
@@ -119,6 +119,25 @@ def test_connections_are_cut_again_and_again(server: RedisProcess, kind: str, ex
             await asyncio.sleep(random.random() * .03)
     if kind == 'pubsub': expect_log('rooms: the Redis at')
     assert epochs(run(talked(server.url, disturb, rounds=150))) == 1
+
+
+def test_what_redis_has_of_a_batch_is_left_out(server: RedisProcess) -> None:
+    async def main() -> None:
+        broker = RedisShard(redis_places.redis_servers(server.url)[0])
+        await broker.start()
+        try:
+            ear = await Ear().subscribed(broker)
+            async def say(heads: str, said: str) -> None:
+                about = 'PUBLISH', 'ffffffff', 2000, 60, 'me'
+                await broker.server.run(PUBLISH, *keys_of('tea'), *about, heads, said, keys=3)
+            await say('1.t.3,2.T.4', 'one, tw')
+            await say('1.t.3,2.T.4', 'one, tw')
+            await say('1.t.3,2.T.4,3.b.0,4.T.1,5.t.6', 'one, two;: fiv')
+            await ear.has(5)
+            found = [(message.data, message.offset, message.kept) for message, _ in ear.heard]
+            assert found == [('one', 1, True), (', tw', 1, False), (b'', 2, True), ('o', 2, False), (';: fiv', 3, True)]
+        finally: await broker.stop()
+    run(main())
 
 
 def test_stopped_for_a_while(server: RedisProcess, expect_log: Any) -> None:
