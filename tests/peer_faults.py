@@ -16,23 +16,24 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.sync.client import ClientConnection
 
 from .chats.commands import Chat, peers, versions
-from .faults import (AWAY, CLIENTS, FAULTS, PAUSE, WITHIN, Publisher, Result, Site, counted, free_port)
+from .faults import AWAY, CLIENTS, FAULTS, PAUSE, WITHIN, Alone, Place, Publisher, Result, Site, counted, three
 
 from bound import BOUND, until # faults.py has named the folder
 from pages import Page
 from processes import Process, running, ws
-from redises import Relay, redis_server
+from redises import Watched, free_port
 
 NAMES = 'Socket.IO', 'python-socketio', 'channels'
 ORDINARY = 'clients away', 'redis killed, empty', 'server killed', 'link swallows', 'clients dropped'
 RELAYED = 'link swallows', 'replies lost'
+ALONE = [name for name, (_, place) in FAULTS.items() if place not in (three, Watched)]
 
 
 class PeerServer:
@@ -120,17 +121,15 @@ class PeerSite(Site):
 
 
 @contextmanager
-def site(chat: Chat, options: list[str], relayed: bool) -> Iterator[PeerSite]:
+def site(chat: Chat, place: Place, relayed: bool) -> Iterator[PeerSite]:
     """Everything, and everybody has heard something. All of it is ended. A relay is between servers and Redis where the
     fault is its own only: with it, a Redis that is away takes connections and closes them, which ends node's server."""
     with ExitStack() as stack:
-        port = free_port()
-        redis = stack.enter_context(redis_server('valkey', '--bind', '127.0.0.1', '--port', str(port), *options))
-        relay = stack.enter_context(closing(Relay(redis)))
-        path = relay.path if relayed else str(redis.path)
+        there: Alone = place('valkey', stack)
+        path = there.relay.path if relayed else str(there.redis.path)
         servers: list[Any] = [PeerServer(chat, path, stack) for _ in range(2)]
         ports = [server.port for server in servers]
-        found = PeerSite(stack, 'valkey', port, redis, relay, servers, [], [], None)
+        found = PeerSite(stack, 'valkey', there, servers, [], [], None)
         for n in range(CLIENTS):
             found.pages.append(page := PeerPage(chat, *ports[n % 2:], *ports[:n % 2]))
             stack.callback(page.end)
@@ -143,9 +142,9 @@ def site(chat: Chat, options: list[str], relayed: bool) -> Iterator[PeerSite]:
 
 def happen(chat: Chat, name: str) -> Result:
     "Let a fault happen, and count."
-    fault, options = FAULTS[name]
+    fault, place = FAULTS[name]
     result = Result(chat.name, name)
-    with site(chat, options, name in RELAYED) as running:
+    with site(chat, place, name in RELAYED) as running:
         try:
             running.talks()
             for page in running.pages[:AWAY]: page.leave()
@@ -170,7 +169,7 @@ def happen(chat: Chat, name: str) -> Result:
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or '').splitlines()[0])
     parser.add_argument('--peers', nargs='+', choices=NAMES, default=list(NAMES))
-    parser.add_argument('--only', nargs='+', choices=FAULTS, default=list(ORDINARY))
+    parser.add_argument('--only', nargs='+', choices=ALONE, default=list(ORDINARY))
     options = parser.parse_args()
     chats = peers(options.peers)
     print(versions(options.peers), flush=True)

@@ -113,6 +113,10 @@ sentinel failover-timeout chat 10000
         until(lambda: self.sentinel_says_master() == self.replica.port, 'failover')
         self.master, self.replica = self.replica, self.master
 
+    def listen(self, server: RedisProcess) -> int:
+        "How many listen to `tea` there."
+        return int(server.says(b'PUBSUB NUMSUB {tea}\r\n').split()[-1][1:])
+
     def sentinel_says_master(self) -> int:
         return int(self.sentinel.says(b'SENTINEL GET-MASTER-ADDR-BY-NAME chat\r\n').split()[-1])
 
@@ -230,7 +234,7 @@ class Relay:
                     self.threads[-1].start()
 
     def loses(self, data: bytes) -> bool:
-        if not self.replies or not data.startswith(b':'): return False # A number: only what publishes answers with one
+        if not self.replies or not data.startswith(b'$8\r'): return False # Of what publishes alone
         self.replies -= 1
         return self.replies % 2 == 1
 
