@@ -131,7 +131,7 @@ def test_what_redis_has_of_a_batch_is_left_out(server: RedisProcess) -> None:
         try:
             ear = await Ear().subscribed(broker)
             async def say(heads: str, said: str) -> None:
-                about = 'PUBLISH', 'ffffffff', 2000, 60, 'me'
+                about = 'PUBLISH', 'ffffffff', 2000, 60, 'me', '', 0
                 await broker.server.run(PUBLISH, *keys_of('tea'), *about, heads, said, keys=3)
             await say('1.t.3,2.T.4', 'one, tw')
             await say('1.t.3,2.T.4', 'one, tw')
@@ -360,7 +360,8 @@ def test_what_is_told_late_opens_no_connection(server: RedisProcess) -> None:
         broker = RedisBroker(server.url)
         await broker.start()
         await Ear().subscribed(broker)
-        [listener] = broker._shards[0]._reader.listeners.values()
+        reader = broker._shards[0]._reader
+        reader.tells, [listener] = False, reader.listeners.values()
         lost = listener._connection
         listener._tell('UNSUBSCRIBE', b'{tea}')
         listener._connection, telling = None, tuple(listener._sending)
