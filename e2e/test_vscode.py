@@ -87,6 +87,60 @@ def test_over_widget_messages(notebook: VSCode, new_context: Callable[..., Brows
     expect(outer.get_by_text("Run this cell to see the page: nothing answers")).to_be_visible(timeout=milliseconds(20))
 
 
+MODULES = """from nbws.common import *
+app = App()
+def js(text): return Response(text, media_type='text/javascript')
+@app.get('/')
+def home():
+    told = "import { word } from 'words'; import('./js/late.js').then(m => m.say(word))"
+    names = Script('{"imports": {"words": "/js/words.js"}}', type='importmap')
+    return names, P('nothing', id='word'), P('nothing', id='early'), Script(told, type='module'), \\
+        Script(type='module', src='js/early.js')
+@app.get('/js/words.js')
+def words(): return js('import { half } from "./halves/half.js"\\nexport const word = half + " and half"')
+@app.get('/js/halves/half.js')
+def half(): return js('export { half } from "/js/deep.js"')
+@app.get('/js/deep.js')
+def deep(): return js('import "../js/words.js"\\nexport const half = "half"')
+@app.get('/js/late.js')
+def late(): return js('export const say = word => { document.getElementById("word").textContent = word }')
+@app.get('/js/early.js')
+def early(): return js('import { half } from "./deep.js"\\nearly.textContent = half')
+serve(app)"""
+
+
+def test_modules(notebook: VSCode, new_context: Callable[..., BrowserContext]) -> None:
+    """By names of an import map, relative, from the root, in a circle, and late."""
+    outer = open_page(notebook, new_context)
+    notebook.run(MODULES, 0)
+    page = outer.locator("iframe").content_frame
+    expect(page.locator("#word")).to_have_text("half and half", timeout=milliseconds(20))
+    expect(page.locator("#early")).to_have_text("half", timeout=milliseconds(20))
+
+
+def test_back_and_forward(notebook: VSCode, new_context: Callable[..., BrowserContext]) -> None:
+    """The browser's history has the pages that a visitor went through."""
+    outer = open_page(notebook, new_context)
+    for number, cell in enumerate(CELLS[:4]):
+        notebook.run(cell, number)
+    page = outer.locator("iframe").content_frame
+    expect(page.locator("#visit")).to_have_text("visit 1", timeout=milliseconds(20))
+    page.get_by_role("link", name="elsewhere").click()
+    expect(page.locator("#visit")).to_have_text("visit 2", timeout=milliseconds(20))
+    page.get_by_label("name").fill("ann")
+    page.get_by_role("button", name="greet").click()
+    expect(page.get_by_role("heading")).to_have_text("hello ann", timeout=milliseconds(20))
+    outer.evaluate("history.back()")
+    expect(page.locator("#visit")).to_have_text("visit 3", timeout=milliseconds(20))
+    outer.evaluate("history.back()")
+    expect(page.locator("#visit")).to_have_text("visit 4", timeout=milliseconds(20))
+    outer.evaluate("history.forward()")
+    expect(page.locator("#visit")).to_have_text("visit 5", timeout=milliseconds(20))
+    connected(page)
+    says(page, "one")
+    shows(page, ["first one"])
+
+
 def test_the_chat(notebook: VSCode, new_context: Callable[..., BrowserContext]) -> None:
     """The example as it stands."""
     outer = open_page(notebook, new_context)

@@ -8,7 +8,6 @@ that here. The kernel is real.
 from __future__ import annotations
 
 import json
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,13 +15,14 @@ from pathlib import Path
 from queue import Empty
 from typing import Any
 
-from jupyter_client import BlockingKernelClient, KernelManager
+from jupyter_client import BlockingKernelClient
 from jupyter_core.utils import ensure_event_loop
 from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 from websockets.sync.server import Server, ServerConnection, serve
 
+from .kernels import kernel
 from .timeouts import seconds
 
 MOST = 2**16  # Bytes
@@ -133,22 +133,9 @@ class VSCode:
 @contextmanager
 def vscode(folder: Path) -> Iterator[VSCode]:
     """A notebook in VS Code's stand-in, with a kernel that runs in this folder."""
-    manager = KernelManager(kernel_name="python3", transport="ipc", connection_file=str(folder / "kernel.json"))
-    manager.kernel_spec.argv[0] = sys.executable  # type: ignore[union-attr]
-    manager.start_kernel(cwd=str(folder))
-    clients = [manager.blocking_client() for _ in range(2)]
-    try:
-        for client in clients:
-            client.start_channels()
-            client.wait_for_ready(timeout=seconds(20))
+    with kernel(folder, clients=2) as clients:
         notebook = VSCode(*clients)
         try:
             yield notebook
         finally:
             notebook.close()
-    finally:
-        for client in clients:
-            client.stop_channels()
-        manager.shutdown_kernel(now=True)
-        manager.cleanup_resources()
-        manager.context.destroy(linger=0)

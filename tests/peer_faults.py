@@ -1,4 +1,5 @@
 """What peers lose when something goes wrong: `tests/faults.py` with their servers, and clients that do what theirs do.
+nbws is in the same run, with its own.
 
     python -m tests.peer_faults [--peers NAME ...] [--only FAULT ...]
 
@@ -16,12 +17,16 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from typing import Any
 
+from e2e.chromium import launch_arguments
+from playwright.sync_api import sync_playwright
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.sync.client import ClientConnection
 
+from . import faults
+from .bench.__main__ import table
 from .chats.commands import Chat, peers, versions
 from .faults import AWAY, CLIENTS, FAULTS, PAUSE, WITHIN, Alone, Place, Publisher, Result, Site, counted, three
 
@@ -31,7 +36,7 @@ from processes import Process, running, ws
 from redises import Watched, free_port
 
 NAMES = 'Socket.IO', 'python-socketio', 'channels'
-ORDINARY = 'clients away', 'redis killed, empty', 'server killed', 'link swallows', 'clients dropped'
+ORDINARY = 'clients away', 'redis killed, empty', 'server killed', 'link swallows'
 RELAYED = 'link swallows', 'replies lost'
 ALONE = [name for name, (_, place) in FAULTS.items() if place not in (three, Watched)]
 
@@ -161,9 +166,17 @@ def happen(chat: Chat, name: str) -> Result:
         counted(result, running.taken(), running.heard())
         taken = set(running.taken())
         losers = sum(bool(taken - set(texts)) for texts in running.heard())
-        if result.lost: result.trouble += f'lost by {losers} of {CLIENTS} clients, {result.lost / losers:.0f} by each'
+        if losers: result.trouble += f'{result.lost / losers:.0f} by each of {losers} clients'
     print(f'  {result}', flush=True)
     return result
+
+
+def told(result: Result) -> str:
+    "What a row says of one of them."
+    found = [result.trouble] if result.trouble else ['0']
+    if result.doubled: found.append(f'{result.doubled} doubled')
+    if result.disordered: found.append(f'{result.disordered} out of order')
+    return ', '.join(found)
 
 
 def main() -> int:
@@ -173,9 +186,15 @@ def main() -> int:
     options = parser.parse_args()
     chats = peers(options.peers)
     print(versions(options.peers), flush=True)
-    print(f'{"":15}  {"fault":20} acknowledged  lost doubled out of order seconds', flush=True)
-    for name in options.only:
-        for chat in chats: happen(chat, name)
+    rows = []
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium
+        with closing(chromium.launch(**launch_arguments(chromium.executable_path))) as browser:
+            for name in options.only:
+                ours = faults.happen('valkey', name, browser)
+                rows.append([str(FAULTS[name][0].__doc__), *map(told, [ours, *(happen(chat, name) for chat in chats)])])
+    print('\nLost of what was acknowledged, and by how many of the clients\n')
+    print(table(['', 'nbws', *options.peers], rows))
     return 0
 
 

@@ -234,7 +234,7 @@ class Relay:
                     self.threads[-1].start()
 
     def loses(self, data: bytes) -> bool:
-        if not self.replies or not data.startswith(b'$8\r'): return False # Of what publishes alone
+        if not self.replies or not data.startswith((b':', b'$8\r')): return False # What publishes answers so
         self.replies -= 1
         return self.replies % 2 == 1
 

@@ -152,7 +152,7 @@ class RequestHead:
     __slots__ = ('method', 'target', 'headers', 'peer', 'server', 'scheme', 'root_path', 'http_version', 'upgrade',
                  'app', 'route', 'path_params', 'asgi_scope', 'connection', 'since', 'answered', 'begun_session',
                  'max_form', 'raw_body', 'decoded_path', 'parsed_query', 'parsed_cookies', 'own_state',
-                 'added_headers', '_form', 'prefix', 'direct', 'vouched', 'asgi_receive', 'outbox')
+                 'added_headers', '_form', 'prefix', 'direct', 'framed', 'vouched', 'asgi_receive', 'outbox')
     outbox: Any # Of the socket that this handshake opens, once there is one
     max_form: int # Bytes of a form without its files, or of JSON; beyond it 413. Middleware may set another
     app: object # Which answers, an `Application`; it sets this and its route
@@ -166,6 +166,7 @@ class RequestHead:
     raw_body: bytes | AsyncIterable[bytes] # As the transport gives it
     prefix: str # What has to stand before the addresses in answers: of `root_path` all but what apps mount below
     direct: bool # It came to a notebook's own address
+    framed: bool # ... which a page of another site frames: cookies have to say so
     vouched: bool # It is settled that no other site's page is behind it: no layer asks again
     decoded_path: str | None # These five are None until somebody asks
     parsed_query: MultiDict | None
@@ -195,7 +196,8 @@ class RequestHead:
         self.headers = headers if isinstance(headers, Headers) else Headers(headers)
         self.peer, self.server, self.scheme, self.root_path = peer, server, scheme, root_path
         self.http_version, self.upgrade, self.raw_body = http_version, upgrade, body
-        self.path_params, self.max_form, self.vouched, self.direct, self.prefix = {}, MAX_FORM, False, False, root_path
+        self.path_params, self.max_form, self.prefix = {}, MAX_FORM, root_path
+        self.vouched = self.direct = self.framed = False
         self.app = self.route = self.asgi_scope = self.connection = self.answered = self.begun_session = None
         self.decoded_path = self.parsed_query = self.parsed_cookies = self.own_state = self.added_headers = None
         self._form = self.since = self.asgi_receive = None

@@ -105,6 +105,7 @@ class Gate(Layer):
 TOKEN = 'nbws_token' # The query parameter of a notebook's first address
 JSP = 'x-proxycontextpath' # In which jupyter-server-proxy tells its prefix
 FRAMED: dict[str, Any] = {'samesite': 'none', 'secure': True, 'partitioned': True} # A cookie, framed by another site
+IS_FRAMED = '-framed' # Behind the name of the secret's cookie of such a page
 FRAMES = ("frame-ancestors 'self' http://localhost:* http://127.0.0.1:* https://localhost:* https://127.0.0.1:* "
           'vscode-webview: https://*.googleusercontent.com https://colab.research.google.com') # The direct address
 _FIELDS = [('content-security-policy', FRAMES), ('x-content-type-options', 'nosniff'),
@@ -131,8 +132,10 @@ class DirectAddress(Layer):
         "None for a visitor who has the secret; a redirect that sets the cookie where it came by the address; else 403."
         if request.target.startswith(b'/~') and self._by_path(request):
             return None
-        if self._is(request.cookies.get(self.cookie(request), '')):
-            return self._known(request)
+        for kind in '', IS_FRAMED:
+            if self._is(request.cookies.get(self.cookie(request) + kind, '')):
+                request.framed = bool(kind)
+                return self._known(request)
         browser = 'sec-fetch-mode' in request.headers or 'origin' in request.headers
         right = self._is(request.query_params.get(TOKEN, ''))
         if not right or request.method != 'GET' or (request.upgrade and browser):
@@ -148,7 +151,8 @@ class DirectAddress(Layer):
             if name.lower() == 'set-cookie' and self.cookies:
                 self.cookies.note(value)
         response = copy.copy(response)
-        response.headers = FieldList([*response.headers, *_FIELDS])
+        fields = [as_framed(f) for f in response.headers] if request.framed else response.headers
+        response.headers = FieldList([*fields, *_FIELDS])
         return response
 
     def _is(self, given: str) -> bool: return compare_digest(given.encode(), self.token.encode())
@@ -185,7 +189,7 @@ class DirectAddress(Layer):
         hide_jupyters(request, self.cookies)
 
 # %% ../../nbs/layers/03_gate.ipynb #5ea66435
-_NOTEBOOKS = re.compile(r'nbws-\d+=') # The cookies of direct addresses: this one, and other notebooks'
+_NOTEBOOKS = re.compile(r'nbws-\d+(-framed)?=') # The cookies of direct addresses: this one, and other notebooks'
 
 # %% ../../nbs/layers/03_gate.ipynb #e7212b8e
 def hide_jupyters(request: Request, cookies: JupytersCookies | None) -> None:
@@ -224,10 +228,19 @@ def with_cookie(request: Request, name: str, token: str) -> Response:
     where = './' + path.rpartition('/')[2] + query # jupyter-server-proxy mends only some of what is not relative
     kind: dict[str, Any] = {'samesite': 'strict', 'secure': request.scheme == 'https'}
     if [request.headers.get(f'sec-fetch-{f}') for f in ('site', 'dest')] == ['cross-site', 'iframe']:
-        kind = FRAMED
+        name, kind = name + IS_FRAMED, FRAMED
     prefix = request.headers.get(JSP, '').rstrip('/')
     cookie = set_cookie(name, token, path=f'{prefix}/', **kind)
     return Response(b'', 303, [('location', where), ('cache-control', 'no-store'), ('set-cookie', cookie)])
+
+_SITES = re.compile(r';\s*(samesite=[^;]*|secure|partitioned)(?=;|$)', re.I)
+
+def as_framed(field: tuple[str, str]) -> tuple[str, str]:
+    "A header field for a page that another site frames: a browser keeps its cookies by these words alone."
+    name, value = field
+    if name.lower() != 'set-cookie':
+        return field
+    return name, f'{_SITES.sub("", value)}; SameSite=None; Secure; Partitioned'
 
 # %% ../../nbs/layers/03_gate.ipynb #5cf7be74
 OURS = {'x-nbws': 'closed'} # Tells the notebook's page that it has found the app, though it may not see it yet

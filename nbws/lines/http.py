@@ -11,6 +11,7 @@ import re
 import secrets
 import time
 from base64 import b64encode
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from hmac import compare_digest
 from typing import Any
@@ -75,6 +76,7 @@ class LineOwner:
     "The page that a line belongs to."
     def __init__(self, request: Request) -> None:
         self._place = request.root_path, request.headers.get('origin')
+        self.client = request.peer[0] # Its address
         told = request.cookies.get(NAME, '')
         self.cookie = told if _COOKIE.fullmatch(told) else secrets.token_urlsafe(24)
         self._keeps = False # The browser has sent the cookie back
@@ -154,7 +156,7 @@ class HttpLine:
         if (told := self._opened.get(number)) is not None:
             return _json({'status': told}) if told else PlainTextResponse('503 it is being opened\n', 503)
         opening = list(self._opened.values()).count(0)
-        if len(self.line.sockets) + opening >= SOCKETS or self.lines.crowded or self.behind:
+        if len(self.line.sockets) + opening >= SOCKETS or self.behind or not self.lines.room_for(self.owner.client):
             return _json({'status': 503})
         handshake = carried_handshake(request)
         self._opened[number] = 0
@@ -264,13 +266,14 @@ class HttpLines:
     @property
     def held(self) -> int: "Bytes that wait for paused sockets."; return sum(h.line.held for h in self._lines.values())
 
-    @property
-    def crowded(self) -> bool:
-        "Whether there are as many sockets as there may be."
-        return sum(len(each.line.sockets) for each in self._lines.values()) >= self.max_sockets
+    def room_for(self, client: str) -> bool:
+        "Whether a client may have another socket."
+        def sockets(each: HttpLine) -> int: return len(each.line.sockets)
+        return sum(map(sockets, self._lines.values())) < self.max_sockets or self._end_one_of_most(client, sockets)
 
     def _begin(self, request: Request) -> Response:
-        if len(self._lines) >= LINES and not self._end_an_idle_one():
+        full = len(self._lines) >= LINES
+        if full and not (self._end_an_idle_one() or self._end_one_of_most(request.peer[0], lambda each: 1)):
             return PlainTextResponse('503 there are too many lines\n', 503, {'retry-after': '10'})
         name, owner = f'{self._mark}.{time.time():.0f}.{secrets.token_urlsafe(24)}', LineOwner(request)
         line = SocketLine(self._quota, self.max_message, lambda: self._lines.pop(name, None))
@@ -296,6 +299,17 @@ class HttpLines:
         if idle is not None:
             idle.end(CloseCode.TRY_AGAIN_LATER)
         return idle is not None
+
+    def _end_one_of_most(self, client: str, size: Callable[[HttpLine], int]) -> bool:
+        "End the oldest line of the client that has most, if this one has less."
+        counts: Counter[str] = Counter()
+        for each in self._lines.values():
+            counts[each.owner.client] += size(each)
+        most = max(counts, key=counts.__getitem__)
+        if counts[most] <= counts[client] + 1:
+            return False
+        next(e.line for e in self._lines.values() if e.owner.client == most and size(e)).end(CloseCode.TRY_AGAIN_LATER)
+        return True
 
     def stop(self) -> None:
         "The server stops: close all sockets with 1012, and end what waits. Again is harmless."

@@ -20,7 +20,8 @@ from .channel import offer_channel
 from .doctor import doctor
 from .exposure import Exposure, expose, url_of
 from .iframes import FrameOptions, Output, Page, display
-from .kernel import cell_id, shell
+from .kernel import cell_id, marimo_context, shell
+from .marimo import install_marimo
 from .served import (LOCAL, SERVED, ListenOptions, ServedApp, as_served, find_app, follow_apps, is_elsewhere,
                                   move, result_on, served_for, start_server, usual_port)
 from .sharing import share_links
@@ -49,7 +50,7 @@ def serve(app: object = None, # The app, or its variable's name; by default the 
           appname: str | None = None, # FastHTML's, has no effect: the app is looked for in the module that calls
           reload_includes: object = None, # FastHTML's, has no effect: with `reload` every file is watched
           reload_excludes: object = None, # As well
-          ) -> None:
+          ) -> Page | None:
     """Serve an app: in the background and under the cell, or in the foreground of a script; not in an imported module.
 
     Raises `NbwsError` where there is no app, or several; and in a notebook `StartError` where it cannot listen, which
@@ -59,17 +60,20 @@ def serve(app: object = None, # The app, or its variable's name; by default the 
     if LOADING.active and broker is not None:
         use_broker(find_app(calling.f_globals, app)[0], broker)
     if LOADING.active or (named and not _is_main(calling)):
-        return
+        return None
     found, name = find_app(calling.f_globals, app)
     if broker is not None:
         use_broker(found, broker)
     listen = ListenOptions(host or ('0.0.0.0' if share else None), port, forwarded_allow_ips)
     if shell() is not None:
         serve_cell(found, name, listen, FrameOptions(path, height, n))
+    elif marimo_context():
+        return page_of(found, name, listen, FrameOptions(path, height, n))
     elif reload:
         serve_reloaded(name, listen)
     else:
         serve_script(found, listen, share)
+    return None
 
 # %% ../../nbs/notebook/16_serve.ipynb #a92d041b
 def use_broker(app: object, broker: Broker) -> None:
@@ -88,11 +92,11 @@ def _is_main(calling: FrameType) -> bool:
     return calling.f_code.co_name == 'main' and above is not None and above.f_globals.get('__name__') == '__main__'
 
 # %% ../../nbs/notebook/16_serve.ipynb #d2baa13a
-def serve_cell(app: object, name: str = '', # Its variable's, by which a cell that is run again finds what it has served
-               listen: ListenOptions | None = None, # By default where it listens already, or this machine only
-               frames: FrameOptions | None = None, # By default one, of `/`
-               ) -> None:
-    "Serve an app in the background and show it under the cell; what `serve` does in a notebook. Raises `StartError`."
+def page_of(app: object, name: str = '', # Its variable's, by which a cell that is run again finds what it has served
+            listen: ListenOptions | None = None, # By default where it listens already, or this machine only
+            frames: FrameOptions | None = None, # By default one, of `/`
+            ) -> Page:
+    "Serve an app in the background; what shows it under the cell. Raises `StartError`."
     listen, cell = listen or ListenOptions(), cell_id()
     served = served_for(app, name, cell)
     given = served.server.app if served else as_served(app)
@@ -107,7 +111,12 @@ def serve_cell(app: object, name: str = '', # Its variable's, by which a cell th
     served.name, served.cell = name, cell
     if links := share_links(served.server):
         display(links)
-    display(Page(served, frames or FrameOptions()))
+    return Page(served, frames or FrameOptions())
+
+def serve_cell(app: object, name: str = '', listen: ListenOptions | None = None, frames: FrameOptions | None = None,
+               ) -> None:
+    "Serve an app in the background and show it under the cell; what `serve` does in a notebook. Raises `StartError`."
+    display(page_of(app, name, listen, frames))
 
 # %% ../../nbs/notebook/16_serve.ipynb #657a972d
 def serve_script(app: object, listen: ListenOptions,
@@ -159,3 +168,5 @@ Output.as_widget = widget_view  # type: ignore[method-assign, assignment]
 if hasattr(shell(), 'kernel'):
     offer_channel()
     install(shell()).events.after_hooks[:] = [follow_apps]
+elif marimo_context():
+    install_marimo(marimo_context())

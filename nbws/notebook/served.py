@@ -19,7 +19,7 @@ from ..core.errors import NbwsError, StartError
 from ..core.protocols import Application
 from ..layers.origins import is_loopback
 from .exposure import choose_exposure, end_exposure, expose, exposure_of, url_of
-from .kernel import cell_id, shell
+from .kernel import cell_id, marimo_context, shell
 from .patches import PATCHES, SWITCHING
 from ..sockets.monitor import CpuThrottle, LoopWatchdog
 from ..web.app import WebApp
@@ -105,7 +105,7 @@ def start_server(app: Application, listen: ListenOptions,
     from nbws.server.listener import Server
     host = listen.host or LOCAL
     exposure = choose_exposure(name, listen.port is not None or not is_loopback(host), cell,
-                               hasattr(shell(), 'kernel'), token)
+                               hasattr(shell(), 'kernel') or bool(marimo_context()), token)
     options = exposure.options(any_host=exposure.direct and not is_loopback(host))
     options['forwarded_allow_ips'] = listen.forwarded_allow_ips
     if exposure.direct:

@@ -168,7 +168,7 @@ class NamedTexts(threading.local):
     until = 0.0
 
 class JsonDict(MutableMapping[Any, Any]):
-    "A dict of what JSON can say, which others change, too: `keys`, `items` and `dict(it)` are what it is at one moment."
+    "A dict of what JSON can say. Others change it, too: `keys`, `items`, `dict(it)` are what it is at one moment."
     _named: NamedTexts
 
     def texts(self) -> dict[str, str]: "Keys and values as JSON, as they are now."; raise NotImplementedError

@@ -74,6 +74,10 @@
     const answer = base && facts.kernel && await fetch(base + 'api/kernels/' + facts.kernel).catch(() => null)
     return answer && answer.ok ? ['kernel', url] : open && ['widget', url]
   }
+  const throughColab = async (colab, port, asked) => {
+    if (!colab.accessAllowed) throw new Error('Run this cell to see the page.') // The output was saved, maybe by others
+    return ['colab', (await colab.proxyPort(port, { cache: false })).replace(/\/$/, '') + asked]
+  }
   const toPort = async (facts, base, path, frame) => {
     const { port, token, parameter, sandbox } = facts
     if (!port) throw new Error('Run this cell in JupyterLab or Jupyter Notebook to see the page. '
@@ -83,7 +87,7 @@
     const other = base + 'proxy/' + port
     if (base && !sandbox && await isOurs(other + '/')) return ['jupyter-server-proxy', other + asked]
     const colab = window.google && window.google.colab && window.google.colab.kernel
-    if (colab) return ['colab', (await colab.proxyPort(port, { cache: true })).replace(/\/$/, '') + asked]
+    if (colab) return throughColab(colab, port, asked)
     const at = 'http://' + (location.hostname === 'localhost' ? 'localhost' : '127.0.0.1') + ':' + port
     if (await answers(at, at + asked, frame)) return ['direct', at + asked]
     return await toKernel(facts, base, path) || noWay(at, port)

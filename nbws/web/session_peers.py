@@ -53,8 +53,8 @@ class SessionPeers:
 
     def wrote(self, shared: SharedSession, keys: Iterable[str] | None, # None: any
               ) -> Awaitable[None] | None:
-        """A session has changed. To be awaited: it has its place in the order of what processes say. Raises `NbwsError`
-        where it is too large to be said."""
+        """A session has changed. To be awaited: it has its place in the order of what processes say. Raises
+        `NbwsError` where it is too large to be said."""
         if self.peers().broker is None:
             return None
         told, now = known_of(shared), texts_of(shared.data)
@@ -64,8 +64,8 @@ class SessionPeers:
         shared.version += 1
         said = [shared.id, shared.version, shared.text(), shared.peer, differ]
         if is_too_large(said):
-            raise NbwsError(f'a session of {len(shared.text())} characters is too large for other workers to hear of it '
-                            '(a MiB as JSON in JSON): keep what is large in a file or a database, and its key here')
+            raise NbwsError(f'a session of {len(shared.text())} characters is too large for other workers to hear of '
+                            'it (a MiB as JSON in JSON): keep what is large in a file or a database, and its key here')
         note(told, differ, now)
         return self.peers().tell('session', said)
 

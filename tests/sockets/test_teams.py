@@ -70,7 +70,8 @@ def intrude(redis: RedisProcess, text: str, kept: bool = True) -> None:
         offset = redis.ask(b'HINCRBY', b'{' + room + b'}', b'offset', b'1')
         redis.ask(b'XADD', b'{' + room + b'}:said', offset + b'-0', b's', b'0123456789ab.1', b'k', b't', b'd',
                       text.encode())
-        redis.ask(b'PUBLISH', b'{' + room + b'}', epoch + b':' + offset + b':0123456789ab.1:t:' + text.encode())
+        head = b':%d:0123456789ab:1.t.%d:' % (int(offset) - 1, len(text))
+        redis.ask(b'PUBLISH', b'{' + room + b'}', epoch + head + text.encode())
     else: redis.ask(b'PUBLISH', b'{' + room + b'}', text.encode())
 
 

@@ -73,9 +73,11 @@ test('jupyter-server-proxy, where it answers', async () => {
 
 test('Colab', async () => {
   const proxyPort = async (port, { cache }) => `https://${port}-${cache}.colab.example/`
-  const google = { colab: { kernel: { proxyPort } } }
-  const { frame } = await shown({ url: 'https://output.example/', google, facts: { port: 5001 } })
-  is(frame, 'colab', 'https://5001-true.colab.example/a?b=1')
+  const google = accessAllowed => ({ colab: { kernel: { accessAllowed, proxyPort } } })
+  const output = { url: 'https://output.example/', facts: { port: 5001 } }
+  const { frame } = await shown({ ...output, google: google(true) })
+  is(frame, 'colab', 'https://5001-false.colab.example/a?b=1')
+  refused(await shown({ ...output, google: google(false) }), /^Run this cell to see the page\.$/)
 })
 
 test('directly', async () => {

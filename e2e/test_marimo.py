@@ -1,0 +1,94 @@
+"""Pages in a real marimo: at the kernel's port, and over widget messages where the browser refuses that."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import BrowserContext, Page, Route, expect
+
+from .marimo import Marimo, marimo
+from .sockets import connected
+from .test_channel import says, shows
+from .timeouts import milliseconds, seconds, wait_until
+
+pytestmark = [
+    pytest.mark.timeout(seconds(180)),
+    pytest.mark.allow_page_error(".*"),  # marimo's own, as its fonts
+    pytest.mark.allow_external(".*"),
+]
+
+CELLS = [
+    (
+        "start",
+        """from nbws.common import Div, Form, Input, Li, P, Titled, Ul, fast_app, serve
+site, rt = fast_app(exts="ws")
+said = site.room("said", history=20)""",
+    ),
+    (
+        "pages",
+        """@rt("/")
+def home(session):
+    session["visits"] = session.get("visits", 0) + 1
+    talk = Form(Input(name="msg", id="msg", aria_label="message"), ws_send=True)
+    return Titled("first", P(f"visit {session['visits']}", id="visit"), Ul(id="said"), talk,
+                  hx_ext="ws", ws_connect="/ws")""",
+    ),
+    (
+        "sockets",
+        """@site.ws("/ws", conn=said.join)
+async def say(msg: str):
+    print("heard", msg)
+    said.send(Ul(Li("first " + msg), hx_swap_oob="beforeend:#said"))""",
+    ),
+    ("show", "serve(site)"),
+]
+
+
+def opened(notebook: Marimo, new_context: Callable[..., BrowserContext], way: str) -> Page:
+    """The notebook, in a browser that reaches the kernel's port or does not."""
+
+    def refuse(route: Route) -> None:
+        if way == "widget" and not route.request.url.startswith(notebook.url):
+            route.abort()
+        else:
+            route.continue_()
+
+    context = new_context()
+    context.route(re.compile(r"^http://127\.0\.0\.1:\d+/"), refuse)
+    page = context.new_page()
+    page.goto(notebook.url, wait_until="commit")
+    return page
+
+
+@pytest.mark.parametrize("way", ["direct", "widget"])
+def test_a_notebook(new_context: Callable[..., BrowserContext], tmp_path: Path, way: str) -> None:
+    """The chat; a cell is run again under its open socket, another one with all that follows from it, one goes."""
+    with marimo(tmp_path, CELLS) as notebook:
+        outer = opened(notebook, new_context, way)
+        frame = outer.locator("iframe[data-nbws]")
+        expect(frame).to_have_attribute("data-way", way, timeout=milliseconds(60))
+        page = frame.content_frame
+        expect(page.locator("#visit")).to_have_text("visit 1", timeout=milliseconds(20))
+        connected(page)
+        says(page, "one")
+        shows(page, ["first one"])
+        changed = [(name, code.replace('"first "', '"second "')) for name, code in CELLS]
+        notebook.write(changed)
+        expect(outer.get_by_text('"second "').first).to_be_visible(timeout=milliseconds(20))
+        says(page, "two")
+        expect(page.locator("#said li").nth(1)).to_have_text(re.compile("(first|second) two"), timeout=milliseconds(20))
+        says(page, "three")
+        shows(page, ["first one", page.locator("#said li").nth(1).inner_text(), "second three"])
+        expect(outer.get_by_text("heard three")).to_be_visible(timeout=milliseconds(20))  # Under its cell
+        anew = [(name, code.replace("history=20", "history=21")) for name, code in changed]
+        notebook.write(anew)
+        expect(page.locator("#visit")).to_have_text(re.compile("visit [2-9]"), timeout=milliseconds(30))
+        connected(page)
+        says(page, "four")
+        expect(page.locator("#said li").last).to_have_text("second four", timeout=milliseconds(20))
+        notebook.write([cell for cell in anew if cell[0] != "sockets"])
+        state = "element => element['htmx-internal-data']?.webSocket?.socket?.readyState ?? 3"
+        wait_until(lambda: page.locator("[ws-connect]").evaluate(state) != 1, "the end of the socket", 20)
