@@ -190,6 +190,7 @@ class Sender(NamedTuple):
 
     def __str__(self) -> str: return f'{self.producer}.{self.seq}'
 
+# %% ../../nbs/sockets/10_redis_broker.ipynb #65214df8
 class Heard:
     "A room to which this process listens. On the broker's loop."
     def __init__(self, room: str) -> None:
