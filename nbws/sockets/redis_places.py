@@ -132,7 +132,7 @@ class RedisServer:
         return ''
 
     async def look(self) -> None: "Ask where rooms are. Raises what the client raises."
-    async def learn(self, moved: Exception) -> None: "A node says that it does not have a room."; raise moved
+    def learn(self, moved: Any) -> None: "A node says that it does not have a room."; raise moved
 
     async def listening(self, node: str) -> Any:
         "A connection to a node, without a bound on silence. Raises what the client raises."
@@ -294,6 +294,7 @@ class ClusterRedis(RedisServer):
         from redis.asyncio.cluster import ClusterNode, RedisCluster
         if urlsplit(self.url).path.strip('/') not in ('', '0'):
             raise ValueError('a Cluster has no databases')
+        self._moved: dict[int, str] = {} # Nodes by slot, which the client does not know yet
         nodes = [ClusterNode(host, port) for host, port in hosts_of(self.url, 6379)]
         return RedisCluster(startup_nodes=nodes, **options_of(self.url, ''))
 
@@ -305,16 +306,17 @@ class ClusterRedis(RedisServer):
         "See `RedisServer`."
         import redis.exceptions as errors
         with suppress(errors.SlotNotCoveredError):
-            return str(self.client.get_node_from_key(key).name)
+            return self._moved.get(self.client.keyslot(key)) or str(self.client.get_node_from_key(key).name)
         return ''
 
     async def look(self) -> None:
         "See `RedisServer`."
         await self.client.nodes_manager.initialize()
+        self._moved.clear()
 
-    async def learn(self, moved: Exception) -> None:
+    def learn(self, moved: Any) -> None:
         "See `RedisServer`."
-        await self.client.nodes_manager.move_slot(moved)
+        self._moved[moved.slot_id] = f'{moved.host}:{moved.port}'
 
     async def listening(self, node: str) -> Any:
         "See `RedisServer`."
