@@ -287,9 +287,6 @@ class ClusterRedis(RedisServer):
     form, moves, oldest = 'the Redis Cluster at', True, (7, 0)
     publish, subscribe, unsubscribe = 'SPUBLISH', 'SSUBSCRIBE', 'SUNSUBSCRIBE'
 
-    def __str__(self) -> str:
-        return f'{self.where} ({len(self.client.get_primaries())} masters)' if self.client else self.where
-
     def _client(self) -> Any:
         from redis.asyncio.cluster import ClusterNode, RedisCluster
         if urlsplit(self.url).path.strip('/') not in ('', '0'):
@@ -320,10 +317,9 @@ class ClusterRedis(RedisServer):
 
     async def listening(self, node: str) -> Any:
         "See `RedisServer`."
-        import redis.exceptions as errors
         there = self.client.get_node(node_name=node)
         if not there:
-            raise errors.ConnectionError('the Cluster does not have it any more')
+            raise ConnectionError('the Cluster does not have it any more')
         return await connected(there.connection_class(**{**there.connection_kwargs, **usual(), 'socket_timeout': None}))
 
     async def close(self) -> None:
