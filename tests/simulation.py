@@ -107,7 +107,7 @@ class CountedRedis:
         return self._look(*rest) if count == b'2' else self._publish(*rest)
 
     def _publish(self, meta: bytes, stream: bytes, senders: bytes, command: bytes, fresh: bytes, most: bytes,
-                 seconds: bytes, producer: bytes, heads: bytes, said: bytes) -> int:
+                 seconds: bytes, producer: bytes, known: bytes, upto: bytes, heads: bytes, said: bytes) -> bytes:
         topic, at = self.topics[meta], 0
         topic.epoch = topic.epoch or fresh
         before = topic.offset
@@ -124,7 +124,7 @@ class CountedRedis:
         self.said[meta] += len(self.channels[meta])
         self.out[meta] += (length := len(self.channels[meta]) * size(message))
         self.sent += length
-        return topic.offset
+        return topic.epoch # Nothing is ever lost here
 
     def _look(self, meta: bytes, stream: bytes, fresh: bytes, known: bytes, since: bytes, by: bytes, least: bytes,
               most: bytes, seconds: bytes) -> Any:

@@ -14,8 +14,8 @@ from typing import Any, Protocol
 # %% auto #0
 __all__ = ['Shape', 'Values', 'Unmask', 'Parameters', 'LONG', 'escape', 'Unusual', 'Element', 'Renderer', 'encode', 'frame',
            'take_usual', 'ShortReader', 'BoundFrom', 'by_name', 'find_value', 'named', 'bind_all', 'usual_fields',
-           'take_header', 'Waits', 'MessageRunner', 'UsualOutput', 'UsualConn', 'UsualInput', 'UsualSocket',
-           'UsualDispatcher', 'UsualParked', 'UsualWorkers', 'UsualOutbox']
+           'take_header', 'Waits', 'CapturingApp', 'MessageRunner', 'UsualOutput', 'UsualConn', 'UsualInput',
+           'RoutedApp', 'UsualSocket', 'UsualDispatcher', 'UsualParked', 'UsualWorkers', 'UsualOutbox']
 
 # %% ../../nbs/core/04_speedups.ipynb #a1747dc4
 def escape(text: str, # Any text
@@ -379,12 +379,16 @@ def _first_step(coroutine: Coroutine[Any, Any, Any], waits: Callable[[Any], Any]
 globals().setdefault('first_step', _first_step)
 
 # %% ../../nbs/core/04_speedups.ipynb #ffcabc7d
+class CapturingApp(Protocol):
+    "The app, as who runs its handlers sees it: `nbws.web.environment.ReportingApp`."
+    environment: Any # Whether it captures output
+
 class MessageRunner:
     "Runs a handler for each message of a socket, up to where it has to wait for something. On the server's loop."
     __slots__ = ('app', 'route', 'function', 'parameters', 'others', 'direct', 'needs_fields', 'scan', 'crowd', 'depth',
                  'longest', 'empty', 'renderer')
 
-    def __init__(self, app: Any,
+    def __init__(self, app: CapturingApp,
                  function: Callable[..., Any],
                  parameters: Parameters,
                  others: Callable[[Any], Mapping[str, Any]] | None, # What a `**` parameter collects
@@ -623,10 +627,15 @@ class UsualInput:
 LONG = 2**17 # Bytes of a read behind which more may wait: uvloop would read 31 times more before others have their turn
 
 # %% ../../nbs/core/04_speedups.ipynb #754fbd76
+class RoutedApp(Protocol):
+    "The app, as its sockets see it: `nbws.sockets.dispatch.SocketApp`."
+    table: Any # Its routes; another object as soon as one of them has changed
+    def align(self) -> None: "Look up the endpoint of every open socket again."
+
 class UsualSocket:
     "The app's end of an open socket; `AppSocket` derives from it. On the thread of its loop only."
     __slots__ = ('handshake', 'app', 'endpoint', 'table', 'source', 'pull', 'outbox', 'dispatcher')
-    app: Any
+    app: RoutedApp
     table: Any # The app's, when the endpoint was looked up
     pull: Any # Of a pull-style handler at work
     dispatcher: Any

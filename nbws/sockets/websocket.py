@@ -130,6 +130,7 @@ class AppSocket(speedups.UsualSocket):
     "The app's end of an open socket, for its transport and its app. On the thread of its loop only."
     __slots__ = ('conn', 'rooms', 'code', 'reason', 'accepted', 'joined', 'change', 'answer', 'loop', 'thread',
                  'early', 'waiter', 'handler_thread', 'run', '__weakref__')
+    app: SocketApp
 
     def __init__(self,
                  request: Request, # The handshake

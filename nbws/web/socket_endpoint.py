@@ -118,6 +118,7 @@ class SocketEndpoint(speedups.MessageRunner):
     "The handlers of a socket route: message, conn, disconn; or one that pulls."
     __slots__ = ('plan', 'conn', 'disconn', 'pull', 'overflow', 'subprotocols', 'before',
                  'uses_session', 'stoppable')
+    app: ReportingApp
 
     def __init__(self, app: ReportingApp,
                  p: Plan, # Of the handler of messages, or of the one that pulls
