@@ -10,18 +10,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, Route, expect
+from playwright.sync_api import BrowserContext, FrameLocator, Page, Route, expect
 
 from nbws.loading import code_cells
 
 from .sockets import connected
+from .test_apps import expect_drawn
 from .test_channel import CELLS, says, shows
 from .test_http_line import TALK
 from .timeouts import milliseconds, seconds
 from .vscode import VSCode, vscode
 
 pytestmark = pytest.mark.timeout(seconds(120))
-CHAT = Path(__file__).parent.parent / "nbs/examples/00_chat.ipynb"
+EXAMPLES = Path(__file__).parent.parent / "nbs/examples"
 
 
 @pytest.fixture
@@ -87,10 +88,64 @@ def test_over_widget_messages(notebook: VSCode, new_context: Callable[..., Brows
     expect(outer.get_by_text("Run this cell to see the page: nothing answers")).to_be_visible(timeout=milliseconds(20))
 
 
+MODULES = """from nbws.common import *
+app = App()
+def js(text): return Response(text, media_type='text/javascript')
+@app.get('/')
+def home():
+    told = "import { word } from 'words'; import('./js/late.js').then(m => m.say(word))"
+    names = Script('{"imports": {"words": "/js/words.js"}}', type='importmap')
+    return names, P('nothing', id='word'), P('nothing', id='early'), Script(told, type='module'), \\
+        Script(type='module', src='js/early.js')
+@app.get('/js/words.js')
+def words(): return js('import { half } from "./halves/half.js"\\nexport const word = half + " and half"')
+@app.get('/js/halves/half.js')
+def half(): return js('export { half } from "/js/deep.js"')
+@app.get('/js/deep.js')
+def deep(): return js('import "../js/words.js"\\nexport const half = "half"')
+@app.get('/js/late.js')
+def late(): return js('export const say = word => { document.getElementById("word").textContent = word }')
+@app.get('/js/early.js')
+def early(): return js('import { half } from "./deep.js"\\nearly.textContent = half')
+serve(app)"""
+
+
+def test_modules(notebook: VSCode, new_context: Callable[..., BrowserContext]) -> None:
+    """By names of an import map, relative, from the root, in a circle, and late."""
+    outer = open_page(notebook, new_context)
+    notebook.run(MODULES, 0)
+    page = outer.locator("iframe").content_frame
+    expect(page.locator("#word")).to_have_text("half and half", timeout=milliseconds(20))
+    expect(page.locator("#early")).to_have_text("half", timeout=milliseconds(20))
+
+
+def test_back_and_forward(notebook: VSCode, new_context: Callable[..., BrowserContext]) -> None:
+    """The browser's history has the pages that a visitor went through."""
+    outer = open_page(notebook, new_context)
+    for number, cell in enumerate(CELLS[:4]):
+        notebook.run(cell, number)
+    page = outer.locator("iframe").content_frame
+    expect(page.locator("#visit")).to_have_text("visit 1", timeout=milliseconds(20))
+    page.get_by_role("link", name="elsewhere").click()
+    expect(page.locator("#visit")).to_have_text("visit 2", timeout=milliseconds(20))
+    page.get_by_label("name").fill("ann")
+    page.get_by_role("button", name="greet").click()
+    expect(page.get_by_role("heading")).to_have_text("hello ann", timeout=milliseconds(20))
+    outer.evaluate("history.back()")
+    expect(page.locator("#visit")).to_have_text("visit 3", timeout=milliseconds(20))
+    outer.evaluate("history.back()")
+    expect(page.locator("#visit")).to_have_text("visit 4", timeout=milliseconds(20))
+    outer.evaluate("history.forward()")
+    expect(page.locator("#visit")).to_have_text("visit 5", timeout=milliseconds(20))
+    connected(page)
+    says(page, "one")
+    shows(page, ["first one"])
+
+
 def test_the_chat(notebook: VSCode, new_context: Callable[..., BrowserContext]) -> None:
     """The example as it stands."""
     outer = open_page(notebook, new_context)
-    for number, cell in enumerate(code_cells(CHAT)):
+    for number, cell in enumerate(code_cells(EXAMPLES / "00_chat.ipynb")):
         notebook.run(cell, number)
     page = outer.locator("iframe").first.content_frame
     connected(page)
@@ -98,3 +153,37 @@ def test_the_chat(notebook: VSCode, new_context: Callable[..., BrowserContext]) 
     box.fill("hello")
     box.press("Enter")
     expect(page.locator("#msg-list li")).to_have_text(["a word from the notebook", "hello"], timeout=milliseconds(20))
+
+
+def talks_with_a_model(page: FrameLocator) -> None:
+    """The example: an answer comes in parts, and the next one is stopped."""
+    connected(page)
+    box, answers = page.get_by_role("textbox"), page.locator(".markdown")
+    for number, question in enumerate(["a table?", "what can I do?"]):
+        box.fill(question)
+        box.press("Enter")
+        expect(answers.nth(number)).to_contain_text(["HTTP", "While"][number], timeout=milliseconds(20))
+    expect(answers.first.locator("td").last).to_have_text("both")
+    page.get_by_role("button", name="Stop").click()
+    expect(page.get_by_role("button", name="Stop")).to_be_disabled(timeout=milliseconds(20))
+
+
+def moves_figures(page: FrameLocator) -> None:
+    """The example: figures of three libraries and a table, moved by a thread and a slider."""
+    for figure in ("#line svg path", "#histogram .main-svg", "#dots canvas, #dots svg", "#table tr"):
+        expect(page.locator(figure).first).to_be_attached(timeout=milliseconds(30))
+    last = page.locator("#table tr").last
+    expect(last).not_to_have_text(last.inner_text(), timeout=milliseconds(20))
+    page.get_by_label("Readings").fill("20")
+    expect_drawn(page, "#histogram .js-plotly-plot", "element._fullData[0].x.length === 20")
+
+
+@pytest.mark.parametrize(("name", "works"), [("02_llm", talks_with_a_model), ("04_dashboard", moves_figures)])
+def test_examples(
+    notebook: VSCode, new_context: Callable[..., BrowserContext], name: str, works: Callable[[FrameLocator], None]
+) -> None:
+    """As they stand."""
+    outer = open_page(notebook, new_context)
+    for number, cell in enumerate(code_cells(EXAMPLES / f"{name}.ipynb")):
+        notebook.run(cell, number)
+    works(outer.locator("iframe").content_frame)

@@ -207,7 +207,7 @@ hide(App, ('add', 'align', 'answer', 'answer_caught', 'answer_error', 'asgi_answ
 hide(WebSocket, ('accepted', 'answer', 'arriving', 'call_soon', 'change', 'changing', 'closed', 'conn', 'connect',
                  'dispatcher', 'drained', 'early', 'endpoint', 'expecting', 'hand_over', 'handler_thread', 'in_thread',
                  'joined', 'loop', 'opened', 'outbox', 'pull', 'pulled', 'received', 'run', 'say', 'shut', 'source',
-                 'table', 'target', 'thread', 'turn_to', 'waiter', 'wake'))
+                 'keep', 'steered', 'table', 'target', 'thread', 'turn_to', 'waiter', 'wake'))
 hide(Request, ('added_headers', 'answered', 'asgi_scope', 'connection', 'decoded_path', 'leave', 'offers_alive',
                'out_headers', 'own_state', 'parsed_cookies', 'parsed_query', 'peer', 'raw_body', 'replace_headers',
                'retarget', 'route', 'route_path', 'since', 'target', 'upgrade', 'vouched'))

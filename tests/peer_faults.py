@@ -1,4 +1,5 @@
 """What peers lose when something goes wrong: `tests/faults.py` with their servers, and clients that do what theirs do.
+nbws is in the same run, with its own.
 
     python -m tests.peer_faults [--peers NAME ...] [--only FAULT ...]
 
@@ -19,20 +20,25 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from typing import Any
 
+from e2e.chromium import launch_arguments
+from playwright.sync_api import sync_playwright
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.sync.client import ClientConnection
 
+from . import faults
+from .bench.__main__ import table
 from .chats.commands import Chat, peers, versions
-from .faults import (AWAY, CLIENTS, FAULTS, PAUSE, WITHIN, Publisher, Result, Site, counted, free_port)
+from .faults import AWAY, CLIENTS, FAULTS, PAUSE, WITHIN, Alone, Place, Publisher, Result, Site, counted, three
 
 from bound import BOUND, until # faults.py has named the folder
 from pages import Page
 from processes import Process, running, ws
-from redises import Relay, redis_server
+from redises import Watched, free_port
 
 NAMES = 'Socket.IO', 'python-socketio', 'channels'
-ORDINARY = 'clients away', 'redis killed, empty', 'server killed', 'link swallows', 'clients dropped'
+ORDINARY = 'clients away', 'redis killed, empty', 'server killed', 'link swallows'
 RELAYED = 'link swallows', 'replies lost'
+ALONE = [name for name, (_, place) in FAULTS.items() if place not in (three, Watched)]
 
 
 class PeerServer:
@@ -120,17 +126,15 @@ class PeerSite(Site):
 
 
 @contextmanager
-def site(chat: Chat, options: list[str], relayed: bool) -> Iterator[PeerSite]:
+def site(chat: Chat, place: Place, relayed: bool) -> Iterator[PeerSite]:
     """Everything, and everybody has heard something. All of it is ended. A relay is between servers and Redis where the
     fault is its own only: with it, a Redis that is away takes connections and closes them, which ends node's server."""
     with ExitStack() as stack:
-        port = free_port()
-        redis = stack.enter_context(redis_server('valkey', '--bind', '127.0.0.1', '--port', str(port), *options))
-        relay = stack.enter_context(closing(Relay(redis)))
-        path = relay.path if relayed else str(redis.path)
+        there: Alone = place('valkey', stack)
+        path = there.relay.path if relayed else str(there.redis.path)
         servers: list[Any] = [PeerServer(chat, path, stack) for _ in range(2)]
         ports = [server.port for server in servers]
-        found = PeerSite(stack, 'valkey', port, redis, relay, servers, [], [], None)
+        found = PeerSite(stack, 'valkey', there, servers, [], [], None)
         for n in range(CLIENTS):
             found.pages.append(page := PeerPage(chat, *ports[n % 2:], *ports[:n % 2]))
             stack.callback(page.end)
@@ -143,9 +147,9 @@ def site(chat: Chat, options: list[str], relayed: bool) -> Iterator[PeerSite]:
 
 def happen(chat: Chat, name: str) -> Result:
     "Let a fault happen, and count."
-    fault, options = FAULTS[name]
+    fault, place = FAULTS[name]
     result = Result(chat.name, name)
-    with site(chat, options, name in RELAYED) as running:
+    with site(chat, place, name in RELAYED) as running:
         try:
             running.talks()
             for page in running.pages[:AWAY]: page.leave()
@@ -162,21 +166,35 @@ def happen(chat: Chat, name: str) -> Result:
         counted(result, running.taken(), running.heard())
         taken = set(running.taken())
         losers = sum(bool(taken - set(texts)) for texts in running.heard())
-        if result.lost: result.trouble += f'lost by {losers} of {CLIENTS} clients, {result.lost / losers:.0f} by each'
+        if losers: result.trouble += f'{result.lost / losers:.0f} by each of {losers} clients'
     print(f'  {result}', flush=True)
     return result
+
+
+def told(result: Result) -> str:
+    "What a row says of one of them."
+    found = [result.trouble] if result.trouble else ['0']
+    if result.doubled: found.append(f'{result.doubled} doubled')
+    if result.disordered: found.append(f'{result.disordered} out of order')
+    return ', '.join(found)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or '').splitlines()[0])
     parser.add_argument('--peers', nargs='+', choices=NAMES, default=list(NAMES))
-    parser.add_argument('--only', nargs='+', choices=FAULTS, default=list(ORDINARY))
+    parser.add_argument('--only', nargs='+', choices=ALONE, default=list(ORDINARY))
     options = parser.parse_args()
     chats = peers(options.peers)
     print(versions(options.peers), flush=True)
-    print(f'{"":15}  {"fault":20} acknowledged  lost doubled out of order seconds', flush=True)
-    for name in options.only:
-        for chat in chats: happen(chat, name)
+    rows = []
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium
+        with closing(chromium.launch(**launch_arguments(chromium.executable_path))) as browser:
+            for name in options.only:
+                ours = faults.happen('valkey', name, browser)
+                rows.append([str(FAULTS[name][0].__doc__), *map(told, [ours, *(happen(chat, name) for chat in chats)])])
+    print('\nLost of what was acknowledged, and by how many of the clients\n')
+    print(table(['', 'nbws', *options.peers], rows))
     return 0
 
 

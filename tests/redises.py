@@ -99,7 +99,7 @@ class Watched:
     def __init__(self, name: str, stack: ExitStack) -> None:
         self.servers = [stack.enter_context(redis_server(name, *PROMPT, port=free_port())) for _ in range(2)]
         self.master, self.replica = self.servers
-        follow(self.replica, self.master)
+        follow(self.replica, self.master.port)
         self.sentinel = sentinel(name, stack, f"""sentinel monitor chat 127.0.0.1 {self.master.port} 1
 sentinel down-after-milliseconds chat 3000
 sentinel failover-timeout chat 10000
@@ -112,6 +112,10 @@ sentinel failover-timeout chat 10000
         if self.master.popen: until(lambda: self.sentinel.says(b'SENTINEL FAILOVER chat\r\n').startswith(b'+OK'))
         until(lambda: self.sentinel_says_master() == self.replica.port, 'failover')
         self.master, self.replica = self.replica, self.master
+
+    def listen(self, server: RedisProcess) -> int:
+        "How many listen to `tea` there."
+        return int(server.says(b'PUBSUB NUMSUB {tea}\r\n').split()[-1][1:])
 
     def sentinel_says_master(self) -> int:
         return int(self.sentinel.says(b'SENTINEL GET-MASTER-ADDR-BY-NAME chat\r\n').split()[-1])
@@ -130,9 +134,9 @@ def sentinel(name: str, stack: ExitStack, settings: str) -> RedisProcess:
 PROMPT = '--repl-diskless-sync-delay', '0' # A replica is there at once
 
 
-def follow(replica: RedisProcess, master: RedisProcess) -> None:
-    "Make it a replica, and wait until it is one."
-    replica.says(f'REPLICAOF 127.0.0.1 {master.port}\r\n'.encode())
+def follow(replica: RedisProcess, port: int) -> None:
+    "Make it a replica of the one at a port, and wait until it is."
+    replica.says(f'REPLICAOF 127.0.0.1 {port}\r\n'.encode())
     until(lambda: b'master_link_status:up' in replica.says(b'INFO replication\r\n'), 'replica')
 
 
@@ -177,8 +181,9 @@ class Clustered:
 
     def owner(self, key: str) -> tuple[int, RedisProcess]:
         "The slot of a key, and the node that has it."
-        slot = int(self.ask(self.nodes[0], f'CLUSTER KEYSLOT {key}')[1:])
-        return slot, next(n for n in self.nodes if not n.says(f'GET {key}:none\r\n'.encode()).startswith(b'-MOVED'))
+        slot = int(self.ask(self.nodes[0], f'CLUSTER KEYSLOT "{key}"')[1:])
+        moved = [node.says(f'GET "{key}:none"\r\n'.encode()).startswith(b'-MOVED') for node in self.nodes]
+        return slot, self.nodes[moved.index(False)]
 
     def move(self, key: str, meanwhile: Callable[[], None] = lambda: None) -> None:
         "Move the slot of a key to another node, as tools do; something happens when its keys are there already."
@@ -188,7 +193,8 @@ class Clustered:
         self.ask(new, f'CLUSTER SETSLOT {slot} IMPORTING {ids[0]}')
         self.ask(old, f'CLUSTER SETSLOT {slot} MIGRATING {ids[1]}')
         while keys := self.ask(old, f'CLUSTER GETKEYSINSLOT {slot} 100').splitlines()[2::2]:
-            self.ask(old, f'MIGRATE 127.0.0.1 {new.port} "" 0 5000 KEYS {" ".join(keys)}')
+            quoted = '" "'.join(keys)
+            self.ask(old, f'MIGRATE 127.0.0.1 {new.port} "" 0 5000 KEYS "{quoted}"')
         meanwhile()
         for node in new, old: self.ask(node, f'CLUSTER SETSLOT {slot} NODE {ids[1]}')
 
@@ -228,7 +234,7 @@ class Relay:
                     self.threads[-1].start()
 
     def loses(self, data: bytes) -> bool:
-        if not self.replies or not data.startswith(b':'): return False # A number: only what publishes answers with one
+        if not self.replies or not data.startswith((b':', b'$8\r')): return False # What publishes answers so
         self.replies -= 1
         return self.replies % 2 == 1
 

@@ -85,6 +85,8 @@ class CountedRedis:
         self.channels: dict[bytes, dict[Connection, None]] = defaultdict(dict)
         self.commands: Counter[str] = Counter()
         self.said: Counter[bytes] = Counter() # Copies of messages, by channel
+        self.into: Counter[bytes] = Counter() # Bytes of them that come, by channel
+        self.out: Counter[bytes] = Counter() # And that go
         self.received = self.sent = 0
 
     @property
@@ -93,7 +95,8 @@ class CountedRedis:
     def do(self, name: str, *arguments: Any, to: Connection | None = None) -> Any:
         "A command and its answer; both are counted."
         self.commands[name] += 1
-        self.received += size([name, *map(raw, arguments)])
+        self.received += (length := size([name, *map(raw, arguments)]))
+        if name == 'EVAL': self.into[raw(arguments[2])] += length
         answer = getattr(self, name.lower())(*map(raw, arguments), **({'to': to} if to else {}))
         self.sent += size(answer)
         return answer
@@ -104,7 +107,7 @@ class CountedRedis:
         return self._look(*rest) if count == b'2' else self._publish(*rest)
 
     def _publish(self, meta: bytes, stream: bytes, senders: bytes, command: bytes, fresh: bytes, most: bytes,
-                 seconds: bytes, producer: bytes, heads: bytes, said: bytes) -> int:
+                 seconds: bytes, producer: bytes, known: bytes, upto: bytes, heads: bytes, said: bytes) -> bytes:
         topic, at = self.topics[meta], 0
         topic.epoch = topic.epoch or fresh
         before = topic.offset
@@ -119,8 +122,9 @@ class CountedRedis:
         message = [b'message', meta, b':'.join([topic.epoch, raw(before), producer, heads, said])]
         for connection in self.channels[meta]: connection.push(message)
         self.said[meta] += len(self.channels[meta])
-        self.sent += len(self.channels[meta]) * size(message)
-        return topic.offset
+        self.out[meta] += (length := len(self.channels[meta]) * size(message))
+        self.sent += length
+        return topic.epoch # Nothing is ever lost here
 
     def _look(self, meta: bytes, stream: bytes, fresh: bytes, known: bytes, since: bytes, by: bytes, least: bytes,
               most: bytes, seconds: bytes) -> Any:
@@ -251,6 +255,8 @@ class Counted:
     deliveries: int # To members, by all nodes
     bytes: int # The same in bytes
     rooms: int # Copies of what was said in rooms, without what processes tell each other
+    into: int # Its bytes, to Redis
+    out: int # And from there
     busiest: float # The part of Redis' bytes that the busiest shard sends
 
 
@@ -263,15 +269,16 @@ class Simulation:
 
     def totals(self) -> list[float]:
         now, redises = asyncio.get_running_loop().time(), self.redises
-        own = sum(r.said[raw(f'{{{PREFIX}\x1f}}')] for r in redises)
+        def of_rooms(name: str) -> int:
+            return sum(n for r in redises for channel, n in getattr(r, name).items() if b'\x1f' not in channel)
         return [now, *(sum(getattr(r, name) for r in redises) for name in ('received', 'sent', 'copies')),
                 sum(r.commands.total() for r in redises), sum(n.deliveries for n in self.nodes),
-                sum(n.sent for n in self.nodes), sum(r.copies for r in redises) - own, *(r.sent for r in redises)]
+                sum(n.sent for n in self.nodes), *map(of_rooms, ('said', 'into', 'out')), *(r.sent for r in redises)]
 
     def since(self, before: list[float]) -> Counted:
         differences: list[Any] = [b - a for a, b in zip(before, self.totals(), strict=True)]
-        sent = differences[8:] # By each Redis
-        return Counted(*differences[:8], max(sent) / max(sum(sent), 1))
+        sent = differences[10:] # By each Redis
+        return Counted(*differences[:10], max(sent) / max(sum(sent), 1))
 
     async def begin(self) -> Counted:
         "All nodes start, and all members come."
@@ -344,8 +351,7 @@ async def counted(nodes: int, members: int, rooms: int, seconds: float, shards: 
     hot = await simulation.hot(100)
     back = await simulation.return_at_once()
     await simulation.end()
-    said, more = rooms * max(1, seconds // PAUSE), talk.seconds / quiet.seconds # `more` of what passes anyhow
-    received, sent = talk.received - more * quiet.received, talk.sent - more * quiet.sent
+    said = rooms * max(1, seconds // PAUSE)
     return [
         ('processes; members', f'{nodes}; {figure(members)}'),
         ('rooms; members of each, beside the hot one', f'{rooms}; {figure(members // rooms)}'),
@@ -353,12 +359,12 @@ async def counted(nodes: int, members: int, rooms: int, seconds: float, shards: 
         ('nobody says anything: Redis sends, a second', f'{figure(quiet.copies / quiet.seconds)} messages, '
                                                         f'{figure(quiet.sent / quiet.seconds, "B")}'),
         ('a message in a room: Redis receives; sends',
-         f'{figure(received / said, "B")}; {figure(talk.rooms / said)} copies, {figure(sent / said, "B")}'),
+         f'{figure(talk.into / said, "B")}; {figure(talk.rooms / said)} copies, {figure(talk.out / said, "B")}'),
         (f'each room says something every {PAUSE:g} s: Redis sends, a second',
          f'{figure(talk.copies / talk.seconds)} messages, {figure(talk.sent / talk.seconds, "B")}'),
         ('the same: a process hears; delivers, a second', f'{figure(talk.copies / talk.seconds / nodes)}; '
                                                           f'{figure(talk.deliveries / talk.seconds / nodes)}'),
-        ('a message to all: Redis sends', f'{figure(hot.rooms / 100)} copies, {figure(hot.sent / 100, "B")}'),
+        ('a message to all: Redis sends', f'{figure(hot.rooms / 100)} copies, {figure(hot.out / 100, "B")}'),
         ('the same: a process delivers', f'{figure(hot.deliveries / 100 / nodes)}, '
                                          f'{figure(hot.bytes / 100 / nodes, "B")}'),
         ('all sockets are cut and come back at once: commands to Redis', figure(back.commands)),

@@ -42,7 +42,7 @@ ONLY = {
     'core.protocols': {'core.messages', 'core.request', 'core.response', 'core.routing'},
     'sockets.threads': set(),
     'sockets.monitor': set(),
-    'sockets.workers': {'sockets.threads', 'sockets.monitor'},
+    'sockets.workers': {'core.engine', 'sockets.threads'},
     'lines.frames': {'core.messages'},
     'server.frames': {'core.engine', 'core.messages'},
     'server.deflate': {'core.messages', 'server.frames'},

@@ -25,6 +25,7 @@ THEIRS = {
     '_replace': "a named tuple's",
 }
 DEEPEST, DENSEST, MIDDLE, LONG = 4, 10.4, 12, 40
+COMPILED = ('nbws.core.speedups', 'nbws.core._speedups') # Parts of classes elsewhere, in a form that C can read
 # Where any application may come, ours or another's.
 ANY = {'app', 'server.listener'}
 
@@ -111,8 +112,9 @@ def test_a_second_meaning_is_found() -> None:
 
 
 def ladder(kind: type[Any], package: str = 'nbws') -> list[str]:
-    "The longest line of classes of ours from this one up."
-    above = [ladder(base, package) for base in kind.__bases__ if base.__module__.partition('.')[0] == package]
+    "The longest line of classes of ours from this one up, less what it has from its compiled part."
+    above = [ladder(base, package) for base in kind.__bases__
+             if base.__module__.partition('.')[0] == package and base.__module__ not in COMPILED]
     return [kind.__qualname__, *max(above, key=len, default=[])]
 
 

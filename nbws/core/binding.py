@@ -11,12 +11,14 @@ import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import date, datetime
+from functools import partial
 from reprlib import Repr
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
 from .casting import CASTS, REFUSALS, Cast, caster, itself
 from .data import FieldName, Fields, UploadFile
+from .engine import speedups
 from .html import HtmxHeaders
 from .errors import BindError, SignatureError
 from .request import Request
@@ -25,20 +27,9 @@ from .request import Request
 __all__ = []
 
 # %% ../../nbs/core/10_binding.ipynb #ba5573de
-class Source:
+class Source(speedups.BoundFrom):
     "What the parameters of one call are bound from."
-    __slots__ = ('request', 'data', 'headers', 'ws', 'message', 'extra')
-
-    def __init__(self,
-                 request: Request, # The request, or a socket's handshake
-                 data: Mapping[str, Any], # The form, the JSON body or the socket's message
-                 headers: Mapping[str, Any] | None = None, # The message's own, names in lower case; else the request's
-                 ws: Any = None, # The socket
-                 message: str | bytes | None = None, # The message as it came
-                 extra: Mapping[str, Any] | None = None, # Special names that only this call has, such as `resp`
-                 ) -> None:
-        self.request, self.data, self.ws, self.message, self.extra = request, data, ws, message, extra
-        self.headers: Mapping[str, Any] = request.headers if headers is None else headers
+    __slots__ = ()
 
     def merged(self) -> dict[str, Any]:
         "The message with the query's parameters: what `data` is."
@@ -82,36 +73,11 @@ SPECIAL_TYPES: list[tuple[type, Get]] = [
 
 # %% ../../nbs/core/10_binding.ipynb #f5779d7b
 _MISSING = object()
-
-def _named(values: Mapping[str, Any], name: str) -> Any:
-    "A value by its name; `first_name` also finds `first-name`."
-    value = values.get(name)
-    if value is not None or '_' not in name:
-        return value
-    return next((v for k, v in values.items() if '-' in k and k.replace('-', '_') == name), None)
+_named: Callable[[Mapping[str, Any], str], Any] = speedups.by_name # `first_name` also finds `first-name`
 
 # %% ../../nbs/core/10_binding.ipynb #27362e9e
-def _finder(name: str) -> Get:
-    field = name.replace('_', '-').lower()
-    def find(s: Source) -> Any:
-        r = s.request
-        if r.path_params and (value := r.path_params.get(name)) is not None:
-            return value
-        cookies = r.cookies if r.parsed_cookies is None else r.parsed_cookies # A property is a call
-        if cookies and (value := cookies.get(name)) is not None:
-            return value
-        if s.headers and (value := s.headers.get(field)) is not None:
-            return value
-        if s.ws is not None and (value := s.data.get(name)) is not None:
-            return value # The handshake's query is the same for each message
-        query = r.query_params if r.parsed_query is None else r.parsed_query
-        if query and (value := _named(query, name)) is not None:
-            return value
-        if (value := s.data.get(name)) is not None or (value := _named(s.data, name)) is not None:
-            return value
-        nested = s.data.get('values')
-        return _named(nested, name) if isinstance(nested, dict) else None
-    return find
+def _header_name(name: str) -> str: return name.replace('_', '-').lower()
+def _finder(name: str) -> Get: return partial(speedups.find_value, name=name, field=_header_name(name))
 
 # %% ../../nbs/core/10_binding.ipynb #62b9b392
 def _collect(s: Source, name: str) -> list[Any] | None:
@@ -139,15 +105,11 @@ def _missing(s: Source, name: str) -> BindError:
 
 # %% ../../nbs/core/10_binding.ipynb #d2a96736
 def _named_parameter(p: inspect.Parameter, annotation: Any, where: str) -> Get:
-    name, default, find = p.name, p.default, _finder(p.name)
+    name, default = p.name, p.default
     cast, many, nullable = caster(annotation, where)
     if default is p.empty and nullable:
         default = None
-    as_it_is = annotation if annotation in (str, int, float, bool) else None # Needs no cast
-    def bind(s: Source) -> Any:
-        value = _collect(s, name) if many else find(s)
-        if value.__class__ is as_it_is:
-            return value
+    def other(s: Source, value: Any) -> Any:
         if value is None:
             if default is not p.empty:
                 return default
@@ -163,6 +125,10 @@ def _named_parameter(p: inspect.Parameter, annotation: Any, where: str) -> Get:
                 return default # A field that nobody filled in
             raise BindError(f'{name}={_short(value)} cannot be read as {_type_name(annotation)}: {e}',
                             404 if name in s.request.path_params else 400) from None
+    if many:
+        return lambda s: other(s, _collect(s, name))
+    as_it_is = annotation if annotation in (str, int, float, bool) else None # Needs no cast
+    bind: Get = speedups.named(name, _header_name(name), as_it_is, other)
     return bind
 
 # %% ../../nbs/core/10_binding.ipynb #7cb6b996
@@ -259,12 +225,7 @@ class Plan:
 
     def bind(self, source: Source) -> dict[str, Any]:
         "The arguments for one call. Raises `BindError`."
-        found: dict[str, Any] = {}
-        for name, get in self.parameters:
-            found[name] = get(source) # Before 3.12 a comprehension is a call
-        if self.rest:
-            for name, value in self.rest(source).items():
-                found.setdefault(name, value)
+        found: dict[str, Any] = speedups.bind_all(self.parameters, self.rest, source)
         return found
 
 # %% ../../nbs/core/10_binding.ipynb #415e38ae

@@ -465,9 +465,9 @@ def _other_text(thing: Any) -> str:
 
 OTHERS: list[Callable[[Any], str | None]] = [] # Make HTML of other objects, or None; asked in turn
 
-_RENDERER = speedups.Renderer(FT, Safe, _SHAPES, _KEYWORDS, _shape, _keyword_attribute, _opening, _lasting, _other_text)
-element_text: Callable[[Any], str] = _RENDERER.element_text
-_any_text: Callable[[Any], str] = _RENDERER.any_text
+RENDERER = speedups.Renderer(FT, Safe, _SHAPES, _KEYWORDS, _shape, _keyword_attribute, _opening, _lasting, _other_text)
+element_text: Callable[[Any], str] = RENDERER.element_text
+_any_text: Callable[[Any], str] = RENDERER.any_text
 
 # %% ../../nbs/core/06_html.ipynb #a6b3ccc9
 def replaced(thing: Any, # An element, a tuple or a list of them, or anything else

@@ -1,10 +1,13 @@
 # What the variables of speedups.py are in C. Read by Cython when nbws is built (setup.py), and by nothing else.
 cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.object cimport PyObject
 
 cpdef str escape(str text)
 
 cdef class Renderer:
-    cdef object element, safe, shape, attribute, opening, lasting, other
+    cdef readonly object element
+    cdef object safe, shape, attribute, opening, lasting, other
     cdef dict shapes, attributes
 
     @cython.locals(parts=list)
@@ -29,11 +32,150 @@ cpdef bytes encode(int opcode, bytes payload, bint packed=*)
 @cython.locals(payload=bytes, size=Py_ssize_t)
 cpdef bytes frame(data)
 
+cdef inline bytes unmasked(bytes data, Py_ssize_t at, Py_ssize_t stop, unmask):
+    cdef Py_ssize_t size = stop - at - 4, n
+    if size > 255:
+        return unmask(data[at:at + 4], data[at + 4:stop])
+    cdef bytes made = PyBytes_FromStringAndSize(NULL, size)
+    cdef const unsigned char* masked = <const unsigned char*>PyBytes_AS_STRING(data) + at
+    cdef unsigned char* payload = <unsigned char*>PyBytes_AS_STRING(made)
+    for n in range(size):
+        payload[n] = masked[n + 4] ^ masked[n & 3]
+    return made
+
 @cython.locals(end=Py_ssize_t, start=Py_ssize_t, stop=Py_ssize_t, size=Py_ssize_t, first=int, payload=bytes)
 cpdef Py_ssize_t take_usual(bytes data, Py_ssize_t at, list events, Py_ssize_t budget, limit, unmask) except -1
 
 cdef class ShortReader:
     cdef public object limit, idle, unmask
+    cdef public bint more
+    cdef public Py_ssize_t partial
 
-    @cython.locals(size=Py_ssize_t)
+    @cython.locals(size=Py_ssize_t, payload=bytes)
     cpdef list feed(self, bytes data, Py_ssize_t budget=*)
+
+cdef extern from "Python.h":
+    ctypedef enum PySendResult:
+        PYGEN_RETURN, PYGEN_ERROR, PYGEN_NEXT
+    PySendResult PyIter_Send(PyObject* iterator, PyObject* value, PyObject** result) except PYGEN_ERROR
+    void Py_DECREF(PyObject* thing)
+
+cdef inline object first_step(object coroutine, object waits):
+    cdef PyObject* found = NULL
+    cdef bint ended = PyIter_Send(<PyObject*>coroutine, <PyObject*>None, &found) == PYGEN_RETURN
+    result = <object>found
+    Py_DECREF(found) # It was ours, and `result` has one of its own
+    return result if ended else waits(result)
+
+cdef class BoundFrom:
+    cdef public object request, data, headers, ws, message, extra
+
+cpdef object by_name(values, name)
+
+cpdef object find_value(BoundFrom s, name, field)
+
+@cython.locals(found=dict)
+cpdef dict bind_all(tuple parameters, rest, BoundFrom source)
+
+@cython.locals(text=str, size=Py_ssize_t)
+cpdef object usual_fields(data, scan, longest, Py_ssize_t depth)
+
+@cython.locals(found=dict)
+cpdef dict take_header(fields)
+
+cdef dict _LOWER
+
+cdef class Waits:
+    cdef public object on
+
+cdef class UsualOutput:
+    cdef public object transport, queue, group
+    cdef public bint above
+    cdef public bytes held
+
+    @cython.locals(held=bytes)
+    cpdef object write(self, bytes data)
+
+    cpdef object collect(self)
+
+    @cython.locals(held=bytes)
+    cpdef object flush(self)
+
+cdef class UsualConn:
+    cdef public int state
+    cdef public double waited
+    cdef public bint pinged, alive
+    cdef public UsualOutput out
+    cdef public object deflater
+
+    cpdef object send(self, data)
+
+cdef class UsualInput:
+    cdef public UsualConn conn
+    cdef public ShortReader decoder
+    cdef public object receiver, reading
+    cdef public bint announced
+
+    @cython.locals(conn=UsualConn)
+    cpdef object receive(self, bytes data)
+
+    @cython.locals(conn=UsualConn, out=UsualOutput, decoder=ShortReader)
+    cpdef object handle(self, list events)
+
+cdef class UsualOutbox:
+    cdef public object conn
+    cdef public bint lags
+    cdef public Py_ssize_t unsent
+
+    cpdef object push(self, data, overflow=*)
+
+cdef class UsualParked:
+    cdef public object task, context, clean, job
+    cdef public bint cancelled
+
+cdef class UsualWorkers:
+    cdef public object loop, budget
+    cdef public list parked
+    cdef public bint closing
+
+    @cython.locals(parked=UsualParked)
+    cpdef object begin(self, function, item)
+
+cdef class UsualDispatcher:
+    cdef public object socket, inbox, task
+    cdef public UsualWorkers workers
+    cdef public bint busy, at_step
+    cdef public int held
+
+    cpdef object start(self, item)
+    cpdef object begin(self, item)
+    cpdef object run(self, item)
+    cpdef object over(self, bint ended=*)
+
+cdef class UsualSocket:
+    cdef public object handshake, app, endpoint, table, source, pull
+    cdef public UsualOutbox outbox
+    cdef public UsualDispatcher dispatcher
+
+    @cython.locals(dispatcher=UsualDispatcher)
+    cpdef object received(self, data)
+
+cdef class MessageRunner:
+    cdef public object app, route, function, others, scan, crowd, empty
+    cdef public tuple parameters
+    cdef public bint direct, needs_fields
+    cdef public Py_ssize_t depth, longest
+    cdef public Renderer renderer
+
+    cpdef object message(self, UsualSocket ws, data)
+
+    cpdef object at_once(self, UsualSocket ws, data)
+
+    @cython.locals(arguments=dict)
+    cpdef object run(self, UsualSocket ws, data)
+
+    @cython.locals(source=BoundFrom)
+    cdef dict arguments(self, UsualSocket ws, data)
+
+    @cython.locals(text=str, outbox=UsualOutbox)
+    cdef object say(self, UsualSocket ws, result)

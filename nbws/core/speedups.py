@@ -5,12 +5,17 @@
 # %% ../../nbs/core/04_speedups.ipynb #3c383c3b
 from __future__ import annotations
 
-from collections.abc import Callable
+from asyncio import CancelledError
+from asyncio.tasks import _enter_task, _leave_task
+from collections.abc import Callable, Coroutine, Mapping
+from types import CoroutineType
 from typing import Any, Protocol
 
 # %% auto #0
-__all__ = ['Shape', 'Values', 'Unmask', 'escape', 'Unusual', 'Element', 'Renderer', 'encode', 'frame', 'take_usual',
-           'ShortReader']
+__all__ = ['Shape', 'Values', 'Unmask', 'Parameters', 'LONG', 'escape', 'Unusual', 'Element', 'Renderer', 'encode', 'frame',
+           'take_usual', 'ShortReader', 'BoundFrom', 'by_name', 'find_value', 'named', 'bind_all', 'usual_fields',
+           'take_header', 'Waits', 'CapturingApp', 'MessageRunner', 'UsualOutput', 'UsualConn', 'UsualInput',
+           'RoutedApp', 'UsualSocket', 'UsualDispatcher', 'UsualParked', 'UsualWorkers', 'UsualOutbox']
 
 # %% ../../nbs/core/04_speedups.ipynb #a1747dc4
 def escape(text: str, # Any text
@@ -167,9 +172,18 @@ def frame(data: str | bytes, # A text or a binary message
         return _TEXT_HEADS[size] + payload if size < 126 else encode(1, payload)
     return _BINARY_HEADS[len(data)] + data if len(data) < 126 else encode(2, bytes(data))
 
-# %% ../../nbs/core/04_speedups.ipynb #e0824345
+# %% ../../nbs/core/04_speedups.ipynb #5c94b96e
 Unmask = Callable[[bytes, bytes], bytes] # Gets four bytes and the data
 
+def _unmasked(data: bytes, at: int, # Where the mask stands, before the payload
+              stop: int, # Where the payload ends
+              unmask: Unmask) -> bytes:
+    "The payload of a frame."
+    return unmask(data[at:at + 4], data[at + 4:stop])
+
+globals().setdefault('unmasked', _unmasked)
+
+# %% ../../nbs/core/04_speedups.ipynb #e0824345
 def take_usual(data: bytes, # As it came
                at: int, # Where a frame begins
                events: list[Any], # Gets the messages
@@ -190,7 +204,7 @@ def take_usual(data: bytes, # As it came
         stop = start + size
         if size < 0 or size > limit or stop > end:
             break
-        payload = unmask(data[start - 4:start], data[start:stop])
+        payload = unmasked(data, start - 4, stop, unmask) # type: ignore[name-defined]  # noqa: F821
         events.append(payload.decode() if first == 0x81 else payload)
         at = stop
     return at
@@ -198,12 +212,14 @@ def take_usual(data: bytes, # As it came
 # %% ../../nbs/core/04_speedups.ipynb #bc59f291
 class ShortReader:
     "Decodes a read that is one short message; others are for `feed_others` of a class that derives from this one."
-    __slots__ = ('limit', 'idle', 'unmask')
+    __slots__ = ('limit', 'idle', 'unmask', 'more', 'partial')
 
     def __init__(self, limit: int, # Bytes that a message may have, decompressed
                  unmask: Unmask) -> None:
         self.limit, self.unmask = limit, unmask
         self.idle = True # Nothing is half received
+        self.more = False # The budget ran out, or enough was done at once: `feed(b'')` goes on
+        self.partial = 0 # Bytes of memory that a message takes that has not ended
 
     def feed(self,
              data: bytes, # As it came from the client, cut anywhere
@@ -213,10 +229,9 @@ class ShortReader:
         size = len(data) - 6
         if 0 <= size < 126 and self.idle and data[1] == size + 128 and size <= self.limit:
             try:
-                if data[0] == 0x81:
-                    return [self.unmask(data[2:6], data[6:]).decode()]
-                if data[0] == 0x82:
-                    return [self.unmask(data[2:6], data[6:])]
+                if data[0] == 0x81 or data[0] == 0x82:
+                    payload = unmasked(data, 2, size + 6, self.unmask) # type: ignore[name-defined]  # noqa: F821
+                    return [payload.decode() if data[0] == 0x81 else payload]
             except UnicodeDecodeError:
                 pass # Who decodes the rest says so
         return self.feed_others(data, budget)
@@ -224,3 +239,555 @@ class ShortReader:
     def feed_others(self, data: bytes, budget: int) -> list[Any]:
         "The same for any other read."
         raise NotImplementedError
+
+# %% ../../nbs/core/04_speedups.ipynb #f9d5c63f
+class BoundFrom:
+    "What the parameters of one call are bound from; `nbws.core.binding.Source`."
+    __slots__ = ('request', 'data', 'headers', 'ws', 'message', 'extra')
+
+    def __init__(self,
+                 request: Any, # The request, or a socket's handshake
+                 data: Mapping[str, Any], # The form, the JSON body or the socket's message
+                 headers: Mapping[str, Any] | None = None, # The message's own, names in lower case; else the request's
+                 ws: Any = None, # The socket
+                 message: str | bytes | None = None, # The message as it came
+                 extra: Mapping[str, Any] | None = None, # Special names that only this call has, such as `resp`
+                 ) -> None:
+        self.request, self.data, self.ws, self.message, self.extra = request, data, ws, message, extra
+        self.headers: Mapping[str, Any] = request.headers if headers is None else headers
+
+# %% ../../nbs/core/04_speedups.ipynb #20ab0082
+def by_name(values: Mapping[str, Any], name: str) -> Any:
+    "A value by its name; `first_name` also finds `first-name`."
+    value = values.get(name)
+    if value is not None or '_' not in name:
+        return value
+    for key, value in values.items():
+        if '-' in key and key.replace('-', '_') == name:
+            return value
+    return None
+
+# %% ../../nbs/core/04_speedups.ipynb #3f725db2
+def find_value(s: BoundFrom, name: str, # Of a parameter
+               field: str, # The name of a header field
+               ) -> Any:
+    "The value of a parameter, or None."
+    r, data = s.request, s.data
+    if r.path_params and (value := r.path_params.get(name)) is not None:
+        return value
+    cookies = r.parsed_cookies
+    if cookies is None:
+        cookies = r.cookies # A property is a call
+    if cookies and (value := cookies.get(name)) is not None:
+        return value
+    if s.headers and (value := s.headers.get(field)) is not None:
+        return value
+    if s.ws is not None and (value := data.get(name)) is not None:
+        return value # The handshake's query is the same for each message
+    query = r.parsed_query
+    if query is None:
+        query = r.query_params
+    if query and (value := by_name(query, name)) is not None:
+        return value
+    if (value := by_name(data, name)) is not None:
+        return value
+    nested = data.get('values')
+    return by_name(nested, name) if isinstance(nested, dict) else None
+
+# %% ../../nbs/core/04_speedups.ipynb #e08c3413
+def named(name: str, # Of the parameter
+          field: str, # The name of a header field
+          as_it_is: Any, # The type whose values need no cast; None: there is no such type
+          other: Callable[[Any, Any], Any], # Gets the source, and what was found or None
+          ) -> Callable[[Any], Any]:
+    "The function that binds a parameter."
+    def bind(s: BoundFrom) -> Any:
+        value = find_value(s, name, field)
+        return value if type(value) is as_it_is else other(s, value)
+    return bind
+
+Parameters = tuple[tuple[str, Callable[[Any], Any]], ...] # Names, and the functions that bind them
+
+def bind_all(parameters: Parameters,
+             rest: Callable[[Any], Mapping[str, Any]] | None, # What a `**` parameter collects
+             source: BoundFrom) -> dict[str, Any]:
+    "The arguments for one call. Raises what these functions raise."
+    found: dict[str, Any] = {}
+    for name, get in parameters:
+        found[name] = get(source)
+    if rest is not None:
+        for name, value in rest(source).items():
+            found.setdefault(name, value)
+    return found
+
+# %% ../../nbs/core/04_speedups.ipynb #05b6b881
+def usual_fields(data: Any, # A message
+                 scan: Callable[[str, int], tuple[Any, int]], # The scanner of a `json.JSONDecoder`
+                 longest: int, # Characters that it may have
+                 depth: int, # Levels of lists and objects that it may have
+                 ) -> dict[str, Any] | None:
+    "The fields of a message, with its header among them; None where it is of no usual kind."
+    if type(data) is not str:
+        return None
+    text, size = data, len(data)
+    if size > longest or (size > 2 * depth and text.count('[') + text.count('{') > depth) or '\\u' in text:
+        return None
+    try:
+        fields, end = scan(text, 0)
+    except (StopIteration, ValueError, RecursionError):
+        return None
+    return fields if end == size and isinstance(fields, dict) else None
+
+def take_header(fields: dict[str, Any], # Of a message
+                ) -> dict[str, Any]:
+    "Take out its header, which htmx calls `HEADERS` (2) or `headers` (4): the names in lower case."
+    found: dict[str, Any] = {}
+    if 'HEADERS' not in fields and 'headers' not in fields:
+        return found
+    header = fields.pop('HEADERS', None)
+    if not header and isinstance(fields.get('headers'), dict):
+        header = fields.pop('headers')
+    if isinstance(header, dict):
+        for name, value in header.items():
+            if value is not None:
+                low = _LOWER.get(name)
+                if low is None:
+                    low = name.lower()
+                    if len(_LOWER) < 64 and len(name) < 64: # A visitor may send any names
+                        _LOWER[name] = low
+                found[low] = value
+    return found
+
+_LOWER: dict[str, str] = {} # The names that came first, in lower case: htmx has ten
+
+# %% ../../nbs/core/04_speedups.ipynb #293feaed
+class Waits:
+    "A coroutine has not ended in its first step."
+    __slots__ = ('on',)
+
+    def __init__(self, on: Any, # What that step yielded
+                 ) -> None:
+        self.on = on
+
+def _first_step(coroutine: Coroutine[Any, Any, Any], waits: Callable[[Any], Any]) -> Any:
+    "What it returns, or what `waits` makes of what it yields."
+    try:
+        return waits(coroutine.send(None))
+    except StopIteration as e:
+        return e.value
+
+globals().setdefault('first_step', _first_step)
+
+# %% ../../nbs/core/04_speedups.ipynb #ffcabc7d
+class CapturingApp(Protocol):
+    "The app, as who runs its handlers sees it: `nbws.web.environment.ReportingApp`."
+    environment: Any # Whether it captures output
+
+class MessageRunner:
+    "Runs a handler for each message of a socket, up to where it has to wait for something. On the server's loop."
+    __slots__ = ('app', 'route', 'function', 'parameters', 'others', 'direct', 'needs_fields', 'scan', 'crowd', 'depth',
+                 'longest', 'empty', 'renderer')
+
+    def __init__(self, app: CapturingApp,
+                 function: Callable[..., Any],
+                 parameters: Parameters,
+                 others: Callable[[Any], Mapping[str, Any]] | None, # What a `**` parameter collects
+                 direct: bool, # It is async, and nothing is around it
+                 needs_fields: bool, # The message is parsed
+                 scan: Callable[[str, int], tuple[Any, int]], # As of `usual_fields`
+                 crowd: int, # How many characters of a form one of a message counts for
+                 depth: int, # As of `usual_fields`
+                 longest: int, # Characters of a message that is parsed at once
+                 empty: Mapping[str, Any], # What stands in the source when nothing is bound
+                 renderer: Renderer) -> None:
+        self.app, self.function, self.parameters, self.others = app, function, parameters, others
+        self.route: Any = None # Set once, by the app
+        self.direct, self.needs_fields, self.scan, self.renderer = direct, needs_fields, scan, renderer
+        self.crowd, self.depth, self.longest, self.empty = crowd, depth, longest, empty
+
+    def message(self, ws: Any, data: str | bytes) -> Any:
+        "Handle one message, in a later turn if it is long. Returns what is left to be awaited, or None."
+        return self.in_turn(ws, data) if len(data) > self.longest and self.needs_fields else self.at_once(ws, data)
+
+    def at_once(self, ws: Any, data: str | bytes) -> Any:
+        "The same, in this turn."
+        if self.route is not None:
+            self.route.stats.hits += 1
+        return self.run_within(ws, data) if self.app.environment.captures_output else self.run(ws, data)
+
+    def run(self, ws: Any, data: str | bytes) -> Any:
+        "The same, where no output is captured."
+        try:
+            arguments = self.arguments(ws, data)
+            if not self.direct:
+                return self.run_other(ws, arguments)
+            handling = self.function(**arguments)
+            if type(handling) is not CoroutineType:
+                return self.go_on(ws, handling)
+            result = first_step(handling, Waits) # type: ignore[name-defined]  # noqa: F821
+            if type(result) is Waits:
+                return self.step_on(ws, handling, result.on)
+            return None if result is None else self.say(ws, result)
+        except BaseException as e:
+            self.failed(ws, e)
+        return None
+
+    def arguments(self, ws: Any, data: str | bytes) -> dict[str, Any]:
+        "The arguments for a message. Raises what `parse` raises, and the functions that bind."
+        source = ws.source
+        if source is None:
+            source = ws.source = self.source_of(ws)
+        source.message = data
+        try:
+            if self.needs_fields:
+                longest = ws.handshake.max_form // self.crowd
+                fields = usual_fields(data, self.scan, longest, self.depth)
+                if fields is None:
+                    source.data, source.headers = self.parse(ws, data)
+                else:
+                    source.data, source.headers = fields, take_header(fields)
+            return bind_all(self.parameters, self.others, source)
+        finally:
+            source.data, source.headers, source.message = self.empty, self.empty, None
+
+    def say(self, ws: Any, result: Any) -> Any:
+        "Send what a handler has returned. Returns what is left to be awaited, or None."
+        kind = type(result)
+        if kind is self.renderer.element:
+            text = self.renderer.element_text(result)
+        elif kind is str:
+            text = result
+        else:
+            return self.say_other(ws, result)
+        outbox = ws.outbox
+        if text:
+            outbox.push(text)
+        return self.go_on(ws, outbox) if outbox.lags or outbox.unsent else None
+
+    def in_turn(self, ws: Any, data: str | bytes) -> Any:
+        "A coroutine that waits for its turn, and calls `at_once`."
+        raise NotImplementedError
+
+    def run_within(self, ws: Any, data: str | bytes) -> Any:
+        "The same as `run`, within what captures output."
+        raise NotImplementedError
+
+    def source_of(self, ws: Any) -> Any:
+        "What the messages of a socket are bound from."
+        raise NotImplementedError
+
+    def parse(self, ws: Any, data: str | bytes) -> tuple[dict[str, Any], dict[str, Any]]:
+        "The fields and the header of any message."
+        raise NotImplementedError
+
+    def run_other(self, ws: Any, arguments: dict[str, Any]) -> Any:
+        "The same as `run`, for a handler that is not `direct`."
+        raise NotImplementedError
+
+    def say_other(self, ws: Any, result: Any) -> Any:
+        "The same as `say`, for any other result."
+        raise NotImplementedError
+
+    def go_on(self, ws: Any, handling: Any) -> Any:
+        "A coroutine that awaits this and sends what it says."
+        raise NotImplementedError
+
+    def step_on(self, ws: Any, handling: Any, waits_for: Any) -> Any:
+        "The same, for a coroutine that has made its first step."
+        raise NotImplementedError
+
+    def failed(self, ws: Any, error: BaseException) -> None:
+        "The handler has raised, or could not be called. May raise that again."
+        raise error
+
+# %% ../../nbs/core/04_speedups.ipynb #0f2c55d0
+class UsualOutput:
+    "The outgoing side of a connection; `OutputBuffer` derives from it. On the server's loop only."
+    __slots__ = ('transport', 'queue', 'group', 'above', 'held')
+
+    def __init__(self, transport: Any, # An asyncio transport
+                 queue: Any, # The server's `WriteQueue`
+                 ) -> None:
+        self.transport, self.queue = transport, queue
+        self.group: Any = None # Whose broadcasts go to this transport, too
+        self.above = False # The transport's buffer is above its high-water mark
+        self.held: bytes | None = None # What is written collects here; None: it leaves at once
+
+    def write(self, data: bytes) -> None:
+        "Write, behind what was said before."
+        if self.group is not None and self.queue.broadcast is not None:
+            self.queue.flush()
+        held = self.held
+        if held is None:
+            if not self.transport.is_closing():
+                self.transport.write(data)
+            return
+        held += data
+        self.held = held
+        if len(held) > 65536:
+            self.flush()
+            self.held = b''
+        elif len(held) == len(data):
+            self.queue.later(self)
+
+    def collect(self) -> None:
+        "What is written from now on leaves together, until nothing was or the turn ends."
+        if self.held is None and not self.queue.batches:
+            self.held = b''
+
+    def flush(self) -> None:
+        "Write what was collected, and collect no more."
+        held, self.held = self.held, None
+        if held and not self.transport.is_closing():
+            self.transport.write(held)
+
+# %% ../../nbs/core/04_speedups.ipynb #86375a54
+class UsualConn:
+    "An open WebSocket as the app sees it; `SocketConn` derives from it. On the server's loop only."
+    __slots__ = ('state', 'waited', 'pinged', 'alive', 'out', 'deflater')
+
+    def __init__(self, out: UsualOutput,
+                 deflater: Any, # Where compression is agreed on
+                 alive: bool, # A page of ours that asks whether it lives: see `nbws.sockets.alive`
+                 ) -> None:
+        self.state, self.deflater, self.alive = 0, deflater, alive
+        self.out: Any = out
+        self.waited, self.pinged = 0.0, False # Seconds without a byte, or of closing
+
+    def send(self, data: Any) -> bool:
+        "Send a message; dropped once the socket closes. True: more than 64 KiB are unsent."
+        if self.state:
+            return False
+        if type(data) is str and self.deflater is None:
+            self.out.write(frame(data))
+        else:
+            self.write_other(data)
+        return self.out.above
+
+    def write_other(self, data: Any) -> None:
+        "Write any other message."
+        raise NotImplementedError
+
+# %% ../../nbs/core/04_speedups.ipynb #25bf491a
+class UsualInput:
+    "What comes in on a socket; `SocketInput` derives from it. On the server's loop only."
+    __slots__ = ('conn', 'decoder', 'receiver', 'reading', 'announced')
+
+    def __init__(self, conn: UsualConn, decoder: ShortReader, receiver: Any) -> None:
+        self.conn: Any = conn
+        self.decoder, self.receiver = decoder, receiver
+        self.reading: Any = None # When it is read from: a `ReadControl`
+        self.announced = False # The receiver knows of a message that has not ended
+
+    def receive(self, data: bytes) -> None:
+        "Handle what came from the client."
+        conn = self.conn
+        conn.pinged = False
+        if not conn.state:
+            conn.waited = 0.0
+        if conn.state < 2:
+            self.handle(self.decoder.feed(data))
+        if len(data) > LONG:
+            self.reading.let_others()
+
+    def handle(self, events: list[Any]) -> None:
+        "Hand messages to the receiver, and answer the rest."
+        conn, out, decoder = self.conn, self.conn.out, self.decoder
+        out.collect()
+        if self.announced and events:
+            self.announce(0)
+        for event in events:
+            if type(event) is not str and type(event) is not bytes:
+                self.control(event)
+            elif not conn.state: # We have closed: section 5.5.1 lets us ignore the rest
+                try:
+                    if conn.alive:
+                        self.answer(event)
+                    else:
+                        self.receiver.received(event)
+                except Exception:
+                    self.fault()
+        if conn.state > 1:
+            self.finish()
+            return
+        if not out.held:
+            out.held = None
+        if decoder.partial and not conn.state:
+            self.partly_here(decoder.partial)
+        if decoder.more or self.reading.unread:
+            self.reading.fall_behind()
+
+    def control(self, event: Any) -> None: "Answer what is no message."; raise NotImplementedError
+    def answer(self, data: str | bytes) -> None: "Take a message of such a page."; raise NotImplementedError
+    def announce(self, size: int) -> None: "So much has come of a message; 0: it has ended."; raise NotImplementedError
+    def partly_here(self, size: int) -> None: "So much has come of a message."; raise NotImplementedError
+    def finish(self) -> None: "No message comes any more."; raise NotImplementedError
+    def fault(self) -> None: "The receiver has raised."; raise NotImplementedError
+
+LONG = 2**17 # Bytes of a read behind which more may wait: uvloop would read 31 times more before others have their turn
+
+# %% ../../nbs/core/04_speedups.ipynb #754fbd76
+class RoutedApp(Protocol):
+    "The app, as its sockets see it: `nbws.sockets.dispatch.SocketApp`."
+    table: Any # Its routes; another object as soon as one of them has changed
+    def align(self) -> None: "Look up the endpoint of every open socket again."
+
+class UsualSocket:
+    "The app's end of an open socket; `AppSocket` derives from it. On the thread of its loop only."
+    __slots__ = ('handshake', 'app', 'endpoint', 'table', 'source', 'pull', 'outbox', 'dispatcher')
+    app: RoutedApp
+    table: Any # The app's, when the endpoint was looked up
+    pull: Any # Of a pull-style handler at work
+    dispatcher: Any
+
+    def received(self, data: str | bytes) -> None:
+        "A message has come."
+        if self.table is not self.app.table:
+            self.app.align()
+        if len(data) < 11 and type(data) is str and data[:5] == 'nbws ' and self.pull is None and self.steered(data):
+            return
+        dispatcher = self.dispatcher
+        if dispatcher.busy or dispatcher.held:
+            self.keep(data)
+        else:
+            dispatcher.start(data)
+
+    def steered(self, data: str) -> bool: "Whether a message is about the handler; then do it."; return False
+    def keep(self, data: str | bytes) -> None: "Let a message wait for its turn."; raise NotImplementedError
+
+# %% ../../nbs/core/04_speedups.ipynb #38380488
+class UsualDispatcher:
+    "Runs the messages of one socket and its steps, one at a time; `Dispatcher` derives from it. On its loop's thread."
+    __slots__ = ('socket', 'workers', 'inbox', 'busy', 'at_step', 'held', 'task')
+
+    def __init__(self, socket: Any, workers: UsualWorkers) -> None:
+        self.socket, self.workers = socket, workers
+        self.inbox: Any = None # Made when something has to wait
+        self.busy, self.held = False, 0 # Something runs; how many have called `hold` and not yet `release`
+        self.at_step = False # What runs is no message
+        self.task: Any = None # Of what runs, where it waits for something
+
+    def start(self, item: Any, # A message, or a coroutine function that takes the socket
+              ) -> None:
+        "Run this, and then what has come meanwhile. Nothing may be running."
+        self.busy = True
+        self.task = self.workers.begin(self.begin, item)
+
+    def begin(self, item: Any) -> Any:
+        "Run this within a task. Returns what is left to be awaited, or None."
+        try:
+            rest = self.run(item)
+        except BaseException:
+            self.over(True)
+            raise
+        if rest is not None:
+            return self.go_on(rest)
+        self.over()
+        return None
+
+    def run(self, item: Any) -> Any:
+        "Run this and what waits behind it, up to what has to wait itself: the rest of that is to be awaited."
+        socket = self.socket
+        while item is not None:
+            if type(item) is str or type(item) is bytes:
+                rest = socket.endpoint.message(socket, item)
+            else:
+                self.at_step = True
+                rest = item(socket)
+            if rest is not None:
+                return rest
+            item = self.next() if self.inbox else None
+        return None
+
+    def over(self, ended: bool = False, # The task was told to end: what waits goes on in another one
+             ) -> None:
+        "Nothing runs any more."
+        self.busy, self.at_step, self.task = False, False, None
+        if ended:
+            self.resume_later()
+        if self.inbox is not None and not self.held:
+            self.inbox.idle()
+
+    def next(self) -> Any: "What is to run next, or None. Something waits."; raise NotImplementedError
+    def resume_later(self) -> None: "Let what waits go on in another task."; raise NotImplementedError
+    def go_on(self, rest: Any) -> Any: "Await this, and run what waits behind it."; raise NotImplementedError
+
+# %% ../../nbs/core/04_speedups.ipynb #537089c5
+class UsualParked:
+    "A task that waits for a job; `ParkedTask` derives from it."
+    __slots__ = ('task', 'context', 'clean', 'job', 'cancelled')
+
+    def __init__(self) -> None:
+        self.task: Any = None
+        self.context: Any = None # The task's
+        self.clean: Any = None # A copy of it, made when no job had run
+        self.job: Any = None # What the task has to go on with
+        self.cancelled = False
+
+class UsualWorkers:
+    "Runs coroutines on one event loop, each at once up to its first real wait; `Workers` derives from it."
+    __slots__ = ('loop', 'parked', 'closing', 'budget')
+
+    def __init__(self, loop: Any) -> None:
+        self.loop, self.closing = loop, False
+        self.parked: list[UsualParked] = []
+        self.budget: Any = None # For a loop beside a thread that has more right to the CPU: a `CpuThrottle`
+
+    def begin(self, function: Callable[[Any], Any], # Returns what is left to be awaited
+              item: Any, # Its argument
+              ) -> Any:
+        "Call it now, as a task. Returns None if there is nothing left, else the task that goes on with that."
+        if self.budget is not None:
+            self.budget.spend()
+        if not self.parked:
+            return self.begin_later(function, item)
+        parked = self.parked.pop()
+        try:
+            _enter_task(self.loop, parked.task)
+        except RuntimeError: # Another task is running
+            self.parked.append(parked)
+            return self.begin_later(function, item)
+        try:
+            job = parked.context.run(function, item)
+            if job is not None:
+                parked.job = self.rest_of(job, parked.context.run(job.send, None))
+        except (StopIteration, CancelledError):
+            pass # It has ended
+        except BaseException as e:
+            self.escaped(e)
+        finally:
+            _leave_task(self.loop, parked.task)
+        if parked.job is None and parked.context == parked.clean and not (parked.cancelled or self.closing):
+            self.parked.append(parked)
+            return None
+        return self.unpark(parked)
+
+    def begin_later(self, function: Callable[[Any], Any], item: Any) -> Any:
+        "Call it in a task of its own."
+        raise NotImplementedError
+    def rest_of(self, job: Any, waits_for: Any) -> Any: "A coroutine for the rest of one."; raise NotImplementedError
+    def escaped(self, error: BaseException) -> None: "It has raised."; raise NotImplementedError
+    def unpark(self, parked: Any) -> Any: "Let the task go on, or end."; raise NotImplementedError
+
+# %% ../../nbs/core/04_speedups.ipynb #f15470f6
+class UsualOutbox:
+    "The way to one client; `Outbox` derives from it. On the thread of the socket's loop only."
+    __slots__ = ('conn', 'lags', 'unsent')
+
+    def __init__(self) -> None:
+        self.conn: Any = None # The transport's end, once the handshake is answered
+        self.lags = False # Much was unsent in the transport after the last message
+        self.unsent = 0 # Bytes that wait here
+
+    def push(self, data: Any, # What `to_payload` made
+             overflow: str | None = None, # A policy for this message; None: the socket's own
+             ) -> None:
+        "Send a message, now or as soon as the client has read; nothing where the socket is not open."
+        conn = self.conn
+        if conn is not None and not self.unsent and not (self.lags and self.behind_transport()):
+            self.lags = conn.send(data)
+        else:
+            self.keep(data, overflow)
+
+    def behind_transport(self) -> bool: "Much is unsent in the transport."; raise NotImplementedError
+    def keep(self, data: Any, overflow: str | None) -> None: "Let a message wait."; raise NotImplementedError

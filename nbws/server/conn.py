@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+from ..core.engine import speedups
 from ..core.messages import CloseCode, Payload
 from ..core.protocols import Conn, Receiver
 from .context import ServerContext
@@ -32,28 +33,24 @@ log = logging.getLogger('nbws')
 OPEN, CLOSING, LINGERING, CLOSED = range(4)
 
 # %% ../../nbs/server/06_conn.ipynb #a2246a14
-class SocketConn:
+class SocketConn(speedups.UsualConn):
     "An open WebSocket as the app sees it: our own server's `Conn`. On the server's loop only."
-    __slots__ = ('state', 'waited', 'pinged', 'out', 'quota', 'alive', 'reading', '_deflater')
+    __slots__ = ('quota', 'reading')
 
     def __init__(self, out: OutputBuffer,
                  quota: InboxQuota, # What may wait at all sockets of the server
                  deflater: Deflater | None = None, # Where compression is agreed on
                  alive: bool = False, # A page of ours that asks whether it lives: see `nbws.sockets.alive`
                  ) -> None:
-        self.state, self.out, self.quota, self.alive, self._deflater = OPEN, out, quota, alive, deflater
-        self.waited, self.pinged = 0.0, False # Seconds without a byte, or of closing
+        super().__init__(out, deflater, alive)
+        self.quota = quota
         self.reading: ReadControl | None = None # Of the connection, until it is closed
 
-    def send(self, data: str | bytes | Payload) -> bool:
-        "Send a message; dropped once the socket closes. True: more than 64 KiB are unsent."
-        if self.state:
-            return False
+    def write_other(self, data: str | bytes | Payload) -> None:
         if isinstance(data, Payload):
-            self.out.write(payload_frame(data, self._deflater))
+            self.out.write(payload_frame(data, self.deflater))
         else:
-            self.out.write(self._deflater.frame(data) if self._deflater else frame(data))
-        return self.out.above
+            self.out.write(self.deflater.frame(data) if self.deflater else frame(data))
 
     def ping(self, data: bytes = b'') -> None:
         "Send a ping with up to 125 bytes; none where much is unsent, behind which it would say nothing."
@@ -101,7 +98,7 @@ class SocketConn:
         "Take part in broadcasts, if that is possible now."
         out = self.out
         if not (out.group or self.state or out.above):
-            out.join(group_for(out.queue, self._deflater))
+            out.join(group_for(out.queue, self.deflater))
 
     def enter(self, state: int) -> None:
         "The state is another: its time begins, and broadcasts are for those that are open."
@@ -210,65 +207,27 @@ class Nobody:
 
 # %% ../../nbs/server/06_conn.ipynb #558bd3f0
 NOBODY = Nobody()
-LONG = 2**17 # Bytes of a read behind which more may wait: uvloop would read 31 times more before others have their turn
+LONG: int = speedups.LONG
 
 # %% ../../nbs/server/06_conn.ipynb #ae5536ea
-class SocketInput:
+class SocketInput(speedups.UsualInput):
     "What comes in on a socket. On the server's loop only."
-    __slots__ = ('conn', 'server', 'decoder', 'receiver', 'reading', '_announced')
+    __slots__ = ('server',)
 
     def __init__(self, conn: SocketConn, server: ServerContext, decoder: Decoder, receiver: Receiver) -> None:
-        self.conn, self.server, self.decoder, self.receiver = conn, server, decoder, receiver
+        super().__init__(conn, decoder, receiver)
+        self.server = server
         self.reading = conn.reading = ReadControl(conn.transport, decoder, server.loop, self.handle_more)
-        self._announced = False # The receiver knows of a message that has not ended
-
-    def receive(self, data: bytes) -> None:
-        "Handle what came from the client."
-        conn = self.conn
-        conn.pinged = False
-        if conn.state == OPEN:
-            conn.waited = 0.0
-        if conn.state < LINGERING:
-            self.handle(self.decoder.feed(data))
-        if len(data) > LONG:
-            self.reading.let_others()
 
     def handle_more(self) -> None: "Handle what is here already."; self.handle(self.decoder.feed(b''))
 
-    def handle(self, events: list[Event]) -> None:
-        "Hand messages to the receiver, and answer the rest."
-        conn, out = self.conn, self.conn.out
-        out.collect()
-        if self._announced and events:
-            self._announce(0)
-        received = self._answer if conn.alive else self.receiver.received
-        for event in events:
-            kind = event.__class__
-            if kind is str or kind is bytes:
-                if conn.state:
-                    continue # We have closed: section 5.5.1 lets us ignore the rest
-                try:
-                    received(event) # type: ignore[arg-type]
-                except Exception:
-                    self.fault()
-            else:
-                self._control(event)
-        if conn.state >= LINGERING:
-            return self._finish()
-        if not out.held:
-            out.held = None
-        if self.decoder.partial > SMALL and not conn.state:
-            self._announce(self.decoder.partial)
-        if self.decoder.more or self.reading.unread:
-            self.reading.fall_behind()
-
-    def _answer(self, data: str | bytes) -> None:
+    def answer(self, data: str | bytes) -> None:
         if data != ALIVE_PING:
             self.receiver.received(data)
         elif not self.conn.out.above:
             self.conn.out.write(frame(ALIVE_PONG))
 
-    def _control(self, event: Event) -> None:
+    def control(self, event: Event) -> None:
         conn = self.conn
         if isinstance(event, Ping):
             if conn.state:
@@ -282,9 +241,13 @@ class SocketInput:
                 conn.out.write(close_frame(event.code, said))
             self.end(event.code, event.reason)
 
-    def _announce(self, size: int) -> None:
+    def partly_here(self, size: int) -> None:
+        if size > SMALL:
+            self.announce(size)
+
+    def announce(self, size: int) -> None:
         "So many bytes of a message are here, which has not ended: the receiver may pause us."
-        self._announced = size > 0
+        self.announced = size > 0
         if (arriving := getattr(self.receiver, 'arriving', None)) is None:
             return # Not every receiver asks
         try:
@@ -313,7 +276,7 @@ class SocketInput:
         except Exception:
             log.exception('a receiver raised')
 
-    def _finish(self) -> None:
+    def finish(self) -> None:
         "Close our direction; the client closes its own, or `tick` ends the wait."
         self.conn.out.flush()
         if self.conn.out.end(half=not self.server.stopping):

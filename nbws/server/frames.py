@@ -420,7 +420,7 @@ class Assembler:
 # %% ../../nbs/server/00_frames.ipynb #8cb3bcc2
 class Decoder(speedups.ShortReader):
     "Turns what a client sends into events; keeps half-received frames and messages. Nothing is read or written here."
-    __slots__ = ('more', 'partial', '_others', '_data', '_at')
+    __slots__ = ('_others', '_data', '_at')
 
     def __init__(self,
                  limit: int = 10 * 2**20, # Bytes that a message may have, decompressed
@@ -428,8 +428,6 @@ class Decoder(speedups.ShortReader):
                  ) -> None:
         super().__init__(limit, websocket_mask)
         self._others = Assembler(limit, inflater)
-        self.more = False # The budget ran out, or enough was done at once: `feed(b'')` goes on
-        self.partial = 0 # Bytes of memory that a message takes that has not ended
         self._data, self._at = b'', 0 # Not yet decoded, from here
 
     @property

@@ -14,6 +14,7 @@ import struct
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from ..core.engine import speedups
 from ..core.messages import Payload
 from .deflate import WORTH_IT, Deflater
 from .frames import frame
@@ -60,44 +61,14 @@ class WriteQueue:
                 thing.abort()
 
 # %% ../../nbs/server/04_output.ipynb #6ef38fdf
-class OutputBuffer:
+class OutputBuffer(speedups.UsualOutput):
     "The outgoing side of a connection. On the server's loop only."
-    __slots__ = ('transport', 'queue', 'group', 'above', 'held', '_drain')
+    __slots__ = ('_drain',)
 
     def __init__(self, transport: Any, # An asyncio transport
                  queue: WriteQueue) -> None:
-        self.transport, self.queue = transport, queue
-        self.group: TransportGroup | None = None # Whose broadcasts go to this transport, too
-        self.above = False # The transport's buffer is above its high-water mark
-        self.held: bytes | None = None # What is written collects here; None: it leaves at once
+        super().__init__(transport, queue)
         self._drain: asyncio.Future[None] | None = None # Until the buffer is low again
-
-    def write(self, data: bytes) -> None:
-        "Write, behind what was said before."
-        if self.group is not None and self.queue.broadcast is not None:
-            self.queue.flush()
-        held = self.held
-        if held is None:
-            if not self.transport.is_closing():
-                self.transport.write(data)
-            return
-        self.held = held + data
-        if len(self.held) > 65536:
-            self.flush()
-            self.held = b''
-        elif not held:
-            self.queue.later(self)
-
-    def collect(self) -> None:
-        "What is written from now on leaves together, until nothing was or the turn ends."
-        if self.held is None and not self.queue.batches:
-            self.held = b''
-
-    def flush(self) -> None:
-        "Write what was collected, and collect no more."
-        held, self.held = self.held, None
-        if held and not self.transport.is_closing():
-            self.transport.write(held)
 
     @property
     def size(self) -> int: "Bytes collected that the transport does not have yet."; return len(self.held or b'')

@@ -11,6 +11,7 @@ from contextlib import suppress
 from contextvars import ContextVar, Token
 from typing import Any, Protocol
 
+from ..core.engine import speedups
 from .inbox import DATA, Inbox
 from .workers import Workers
 
@@ -96,22 +97,13 @@ class DispatchedSocket(Protocol):
     conn: Any # The transport's end, or None
 
 # %% ../../nbs/sockets/05_dispatch.ipynb #6970f6a4
-class Dispatcher:
+class Dispatcher(speedups.UsualDispatcher):
     "Runs the messages of one socket and its steps, one at a time. On the thread of the socket's loop only."
-    __slots__ = ('socket', 'workers', 'inbox', 'busy', 'at_step', 'held', 'task')
-
-    def __init__(self, socket: DispatchedSocket, workers: Workers) -> None:
-        self.socket, self.workers = socket, workers
-        self.inbox: Inbox | None = None # Made when something has to wait
-        self.busy, self.held = False, 0 # Something runs; how many have called `hold` and not yet `release`
-        self.at_step = False # What runs is no message
-        self.task: asyncio.Task[None] | None = None # Of what runs, where it waits for something
-
-    def start(self, item: Any, # A message, or a coroutine function that takes the socket
-              ) -> None:
-        "Run this, and then what has come meanwhile. Nothing may be running."
-        self.busy = True
-        self.task = self.workers.begin(self._begin, item)
+    __slots__ = ()
+    socket: DispatchedSocket
+    workers: Workers
+    inbox: Inbox | None
+    task: asyncio.Task[None] | None
 
     def enqueue(self, step: Any, first: bool = False) -> None:
         "Run a step as soon as its turn has come; with `first`, before the messages that wait."
@@ -149,52 +141,22 @@ class Dispatcher:
         else:
             self.inbox.idle()
 
-    def _begin(self, item: Any) -> Coroutine[Any, Any, None] | None:
-        try:
-            rest = self._run(item)
-        except BaseException:
-            self._over(True)
-            raise
-        if rest is not None:
-            return self._go_on(rest)
-        self._over()
-        return None
-
-    async def _go_on(self, rest: Coroutine[Any, Any, None] | None) -> None:
+    async def go_on(self, rest: Coroutine[Any, Any, None] | None) -> None:
         ended = True # Its task was told to end
         try:
             while rest is not None:
                 await rest
                 self.at_step = False
-                rest = self._run(self._next())
+                rest = self.run(self.next())
             ended = False
         finally:
-            self._over(ended)
+            self.over(ended)
 
-    def _run(self, item: Any) -> Coroutine[Any, Any, None] | None:
-        "Run this and what waits behind it, up to what has to wait itself: the rest of that is to be awaited."
-        socket = self.socket
-        while item is not None:
-            if item.__class__ in DATA:
-                rest = socket.endpoint.message(socket, item)
-            else:
-                self.at_step = True
-                rest = item(socket)
-            if rest is not None:
-                return rest
-            item = self._next()
-        return None
-
-    def _next(self) -> Any:
+    def next(self) -> Any:
         if not self.inbox:
             return None
         if self.socket.table is not self.socket.app.table:
             self.socket.app.align()
         return None if self.held else self.inbox.take()
 
-    def _over(self, ended: bool = False) -> None:
-        self.busy, self.at_step, self.task = False, False, None
-        if ended: # What waits goes on in another task
-            self.workers.loop.call_soon(self.resume)
-        if self.inbox is not None and not self.held:
-            self.inbox.idle()
+    def resume_later(self) -> None: self.workers.loop.call_soon(self.resume)

@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 from ..core.encoding import encodable, to_json
+from ..core.engine import speedups
 from ..core.errors import NbwsError
 from ..core.html import FT, element_text, is_element, render
 from ..core.messages import CloseCode, Payload
@@ -42,6 +43,8 @@ def to_payload(content: Any, # What a handler returned, yielded or sent
         return element_text(content)
     if kind is str:
         return content or None
+    if kind is dict:
+        return to_json(content) if content else None
     if isinstance(content, Payload):
         return content
     if isinstance(content, (bytes, bytearray, memoryview)):
@@ -89,40 +92,32 @@ DONE = _Done()
 async def _itself(awaitable: Awaitable[None]) -> None: await awaitable
 
 # %% ../../nbs/sockets/04_outbox.ipynb #0b026bff
-class Outbox:
+class Outbox(speedups.UsualOutbox):
     """The way to one client: messages go to the transport, or wait here while the client does not read.
 
     On the thread of the socket's loop only. Awaiting it waits until the client has read enough.
     """
-    __slots__ = ('owner', 'conn', 'open', 'overflow', 'unsent', 'lags', 'dropped', 'holding', '_release',
-                 '_waiting', '_drained')
+    __slots__ = ('owner', 'open', 'overflow', 'dropped', 'holding', '_release', '_waiting', '_drained')
 
     def __init__(self,
                  owner: OutboxOwner, # The socket
                  overflow: str, # What a full outbox does: one of `OVERFLOW`
                  ) -> None:
+        super().__init__()
         self.owner, self.overflow = owner, overflow
-        self.conn: Conn | None = None # The transport's end, once the handshake is answered
-        self.open = self.lags = False # Messages are taken; much was unsent in the transport after the last one
-        self.unsent = self.dropped = 0 # Bytes that wait here; messages that were dropped
+        self.open, self.dropped = False, 0 # Messages are taken; how many were dropped
         self.holding: Any = None # Messages wait until this is done, whether the client reads or not
         self._release: asyncio.Task[None] | None = None # Waits for that
         self._waiting: deque[tuple[Any, int]] | None = None
         self._drained: asyncio.Future[None] | None = None
 
-    def push(self,
-             data: str | bytes | Payload, # What `to_payload` made
-             overflow: str | None = None, # A policy for this message; None: the socket's own
-             ) -> None:
-        "Send a message, now or as soon as the client has read; nothing where the socket is not open."
-        conn = self.conn
-        if conn is None:
+    def behind_transport(self) -> bool: return bool(self.conn.buffered > HIGH_WATER)
+
+    def keep(self, data: str | bytes | Payload, overflow: str | None) -> None:
+        if self.conn is None:
             if not self.open:
                 return
             self.owner.wake() # The handshake need not wait for long any more
-        elif not self.unsent and not (self.lags and conn.buffered > HIGH_WATER):
-            self.lags = conn.send(data)
-            return
         self._keep(data, overflow or self.overflow)
 
     def _keep(self, data: str | bytes | Payload, overflow: str) -> None:

@@ -11,6 +11,7 @@ import os
 import re
 import secrets
 import threading
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -35,15 +36,16 @@ log = logging.getLogger('nbws')
 # %% ../../nbs/sockets/10_redis_broker.ipynb #d0e06175
 PUBLISH = """
 local meta, stream, senders = unpack(KEYS)
-local publish, fresh, most, seconds, producer, heads, said = unpack(ARGV)
-local epoch = redis.call('HGET', meta, 'epoch')
+local publish, fresh, most, seconds, producer, known, upto, heads, said = unpack(ARGV)
+local epoch, offset, born = unpack(redis.call('HMGET', meta, 'epoch', 'offset', 'born'))
 if not epoch then
-  epoch = fresh
+  epoch, offset, born = fresh, 0, fresh
   redis.call('DEL', stream, senders)
-  redis.call('HSET', meta, 'epoch', epoch, 'offset', 0)
+  redis.call('HSET', meta, 'epoch', epoch, 'offset', offset, 'born', born)
 end
-local offset = tonumber(redis.call('HGET', meta, 'offset'))
+offset = tonumber(offset)
 local last = tonumber(redis.call('HGET', senders, producer) or 0)
+if born == known and last < tonumber(upto) then return last end
 local before, first, from, at = string.format('%d', offset), nil, nil, 1
 for here, seq, kind, size in string.gmatch(heads, '()(%d+)%.(%a)%.(%d+)') do
   if tonumber(seq) > last then
@@ -62,10 +64,14 @@ if first then
   redis.call(publish, meta, table.concat(message, ':'))
 end
 redis.call('HSET', meta, 'offset', string.format('%d', offset))
-if redis.call('HLEN', senders) > 1000 then redis.call('DEL', senders) end
+if redis.call('HLEN', senders) > 1000 then
+  born = fresh
+  redis.call('DEL', senders)
+  redis.call('HSET', meta, 'born', born)
+end
 redis.call('HSET', senders, producer, string.format('%d', last))
 for _, key in ipairs(KEYS) do redis.call('EXPIRE', key, seconds) end
-return offset
+return born
 """
 
 # %% ../../nbs/sockets/10_redis_broker.ipynb #fc14ac4c
@@ -79,7 +85,10 @@ if epoch == known and by ~= '' then
   fell = offset < tonumber(since) or (there and there[2][2] ~= by)
 end
 if not epoch or fell then
-  if not epoch then redis.call('DEL', stream) end
+  if not epoch then
+    redis.call('DEL', stream)
+    redis.call('HSET', meta, 'born', fresh)
+  end
   epoch = fresh
   redis.call('HSET', meta, 'epoch', epoch, 'offset', string.format('%d', offset))
   redis.call('EXPIRE', meta, seconds)
@@ -181,6 +190,7 @@ class Sender(NamedTuple):
 
     def __str__(self) -> str: return f'{self.producer}.{self.seq}'
 
+# %% ../../nbs/sockets/10_redis_broker.ipynb #65214df8
 class Heard:
     "A room to which this process listens. On the broker's loop."
     def __init__(self, room: str) -> None:
@@ -260,6 +270,38 @@ def stored(epoch: str, name: bytes, fields: Sequence[bytes]) -> tuple[Published,
 def published(epoch: str, offset: int, kind: bytes, data: bytes) -> Published:
     return Published(data.decode() if kind in b'tT' else data, epoch, offset, kind in b'tb')
 
+# %% ../../nbs/sockets/10_redis_broker.ipynb #5a1d0001
+LATELY = 15.0 # Seconds: a Sentinel tells an old master after ten at the latest that it is one no longer
+
+class SaidLately:
+    "What Redis has acknowledged, while it may still be lost."
+    def __init__(self) -> None:
+        self._upto: dict[str, tuple[bytes, int]] = {} # By room: its life, and the last count
+        self._messages: deque[tuple[float, Outgoing]] = deque()
+        self._size = 0
+
+    def add(self, room: str, born: bytes, messages: Sequence[Outgoing]) -> None:
+        "A room has them."
+        before, now = self._upto.pop(room, (b'', 0)), time.monotonic()
+        self._upto[room] = born or b'', max(before[1], messages[-1].seq if messages else 0)
+        if len(self._upto) > WAITING:
+            del self._upto[next(iter(self._upto))]
+        for message in messages:
+            if message.kind in 'tb':
+                self._messages.append((now, message))
+                self._size += len(message.data)
+        while self._messages and (self._messages[0][0] < now - LATELY or len(self._messages) > WAITING
+                                  or self._size > WAITING_SIZE):
+            self._size -= len(self._messages.popleft()[1].data)
+
+    def upto(self, room: str) -> tuple[bytes, int]:
+        "Which life of a room was heard of last, and how far it had come."
+        return self._upto.get(room, (b'', 0))
+
+    def after(self, room: str, last: int) -> list[Outgoing]:
+        "What it has been told after a count."
+        return [m for _, m in self._messages if m.room == room and m.seq > last]
+
 # %% ../../nbs/sockets/10_redis_broker.ipynb #a24c4113
 class Publisher:
     "Brings what waits to Redis. On the broker's loop."
@@ -268,68 +310,105 @@ class Publisher:
                  ) -> None:
         self.server, self.queue, self.producer, self.works = server, queue, producer, works
         self._wake: asyncio.Event | None = None # Of the loop on which it runs
+        self._said = SaidLately()
+        self._doubtful: set[str] = set() # Rooms that may have lost something
 
     def wake(self) -> None:
         "Something waits."
         if self._wake is not None:
             self._wake.set()
 
+    def doubt(self, room: str) -> None:
+        "Redis may have lost what was said in a room."
+        if self._said.after(room, 0):
+            self._doubtful.add(room)
+            self.wake()
+
     async def run(self) -> None:
         "Publish, for ever."
-        wake = self._wake = asyncio.Event()
+        wake, batch, pause = asyncio.Event(), list[Outgoing](), 0.02
+        self._wake = wake
         while True:
             wake.clear()
-            batch = self.queue.take()
-            if not batch:
+            if len(batch) < BATCH: # Not all of it waits: it may be one node of several that is away
+                batch += self.queue.take()
+            if not batch and not self._doubtful:
                 await wake.wait()
-            pause = 0.02
-            while batch:
-                batch = await self._publish(batch)
-                self.works(not batch)
-                if batch:
-                    await asyncio.sleep(pause)
-                    with suppress(Exception): # It is found out at the next try
-                        await self.server.look()
-                    if len(batch) < BATCH: # It may be one node of several that is away
-                        batch += self.queue.take()
-                    pause = min(2 * pause, 0.5)
+                continue
+            batch = await self._publish(batch)
+            well = not batch and not self._doubtful
+            self.works(well)
+            if well:
+                pause = 0.02
+                continue
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, 0.5)
+            with suppress(Exception): # It is found out at the next try
+                await self.server.look()
 
     async def _publish(self, batch: list[Outgoing]) -> list[Outgoing]:
         "Publish a batch once. Returns what is to be tried again, in order."
-        rooms: dict[str, list[Outgoing]] = {}
+        rooms: dict[str, list[Outgoing]] = {room: [] for room in self._doubtful}
         for message in batch:
             rooms.setdefault(message.room, []).append(message)
         pipeline = self.server.client.pipeline(transaction=False)
         for room, messages in rooms.items():
-            pipeline.eval(PUBLISH, 3, *keys_of(room), *self._arguments(messages))
+            pipeline.eval(PUBLISH, 3, *keys_of(room), *self._arguments(messages, *self._said.upto(room)))
         try:
             answers = await pipeline.execute(raise_on_error=False)
         except Exception as e:
             if not may_pass(e):
+                self._doubtful.clear()
                 self._refuse(batch, e)
                 return []
             return batch
         again = []
-        for messages, answer in zip(rooms.values(), answers, strict=True):
-            if not isinstance(answer, Exception):
-                self.queue.done(messages)
-            elif may_pass(answer):
+        for (room, messages), answer in zip(rooms.items(), answers, strict=True):
+            if isinstance(answer, int):
+                answer = await self._say_again(room, answer, messages)
+            if isinstance(answer, Exception) and may_pass(answer):
                 again += messages
-            else:
+                continue
+            self._doubtful.discard(room)
+            if isinstance(answer, Exception):
                 self._refuse(messages, answer)
+            else:
+                self._said.add(room, answer, messages)
+                self.queue.done(messages)
         return sorted(again, key=lambda m: m.seq)
 
-    def _arguments(self, messages: Sequence[Outgoing]) -> list[Any]:
-        history = max(m.history for m in messages)
+    async def _say_again(self, room: str, last: int, messages: list[Outgoing]) -> Any:
+        "It has heard nothing that came after `last`. Returns its answer, or an error."
+        missing = [*self._said.after(room, last), *messages]
+        try:
+            return await self.server.run(PUBLISH, *keys_of(room), *self._arguments(missing), keys=3)
+        except Exception as e:
+            return e
+
+    def _arguments(self, messages: Sequence[Outgoing], born: bytes = b'', upto: int = 0) -> list[Any]:
+        history = max((m.history for m in messages), default=0)
         seconds = FOR_HISTORY if history else FOR_OTHERS
         heads = ','.join(f'{m.seq}.{m.kind}.{len(m.data)}' for m in messages)
         said = b''.join([m.data for m in messages])
-        return [self.server.publish, secrets.token_hex(4), max(history, KEPT), seconds, self.producer, heads, said]
+        most = max(history, KEPT)
+        return [self.server.publish, secrets.token_hex(4), most, seconds, self.producer, born, upto, heads, said]
 
     def _refuse(self, messages: Sequence[Outgoing], error: Exception) -> None:
         why = f'{self.server.name} refuses what is said in a room: {error}'
         log.error('%s', why)
         self.queue.done(messages, why)
+
+# %% ../../nbs/sockets/10_redis_broker.ipynb #5a1d0002
+async def ended(tasks: Sequence[asyncio.Task[None]]) -> None:
+    "Cancel tasks, until they have ended: `asyncio.wait_for` may take it for its own, up to Python 3.11."
+    left = set(tasks)
+    while left:
+        for task in left:
+            task.cancel()
+        done, left = await asyncio.wait(left, timeout=0.1)
+        for task in done:
+            if not task.cancelled():
+                task.exception() # It has been told
 
 # %% ../../nbs/sockets/10_redis_broker.ipynb #e0142774
 QUIET, DEAD = 2.0, 5.0 # Seconds of silence after which the connection is asked, and is given up
@@ -345,9 +424,9 @@ class NodeListener:
         self._sending: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
-        "Listen, for ever."
+        "Listen, as long as it is one of the reader's."
         pause = 0.02
-        while True:
+        while self.reader.listeners.get(self.node) is self:
             try:
                 await self._connected()
             except Exception as e:
@@ -368,18 +447,18 @@ class NodeListener:
             for channel in tuple(self.rooms):
                 await connection.send_command(self.reader.server.subscribe, channel, check_health=False)
             await connection.send_command('PING', check_health=False)
-            while not reading.done():
+            while not reading.done() and self.reader.listeners.get(self.node) is self:
                 await asyncio.wait({reading}, timeout=QUIET / 2)
                 silent = loop.time() - self._heard
                 if silent > DEAD:
                     raise asyncio.TimeoutError
                 if silent > QUIET:
                     await asyncio.wait_for(connection.send_command('PING', check_health=False), QUIET)
-            reading.result()
+            if reading.done():
+                reading.result()
         finally:
             self._connection = None
-            reading.cancel()
-            await asyncio.wait({reading})
+            await ended([reading])
             with suppress(Exception):
                 await connection.disconnect(nowait=True)
 
@@ -443,6 +522,7 @@ class RoomReader:
         self.rooms: dict[str, Heard] = {}
         self.listeners: dict[str, NodeListener] = {} # By node
         self.tells = False # Trouble is told in the log
+        self.doubt: Callable[[str], None] = lambda room: None # Hears of rooms that have another epoch
         self._told = False
         self._tasks: dict[NodeListener, asyncio.Task[None]] = {} # Also of those that end
         self._settling: asyncio.Task[None] | None = None
@@ -496,14 +576,10 @@ class RoomReader:
 
     async def close(self) -> None:
         "Hear nothing more for now, and forget the rooms in which nobody is."
-        tasks = [*self._tasks.values(), *([self._settling] if self._settling else [])]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        self.tells = self._told = False
-        for listener in self.listeners.values():
+        listeners, self.listeners, self.tells, self._told = self.listeners, {}, False, False
+        await ended([*self._tasks.values(), *([self._settling] if self._settling else [])])
+        for listener in listeners.values():
             self.works(listener, True)
-        self.listeners = {}
         for room in tuple(self.rooms.values()):
             room.listener, room.lock = None, asyncio.Lock() # The next loop may be another one
             if room.leaving is not None:
@@ -573,6 +649,8 @@ class RoomReader:
         now, last, found = await self.server.run(LOOK, *room.keys[:2], secrets.token_hex(4), epoch, offset, str(sender),
                                                  room.history, LARGEST, FOR_OTHERS, keys=2)
         said, now = [], now.decode()
+        if room.epoch and room.epoch != now:
+            self.doubt(room.room)
         for entry in reversed(found):
             if (known := stored(now, *entry)) is not None:
                 said.append(known[0])
@@ -626,6 +704,7 @@ class RedisShard:
         producer = secrets.token_hex(6)
         self._reader = RoomReader(self.server, self._queue, producer)
         self._publisher = Publisher(self.server, self._queue, producer, partial(self._reader.works, 'say'))
+        self._reader.doubt = self._publisher.doubt
         self._loop: asyncio.AbstractEventLoop | None = None
         self._early: deque[tuple[Any, ...]] = deque() # Calls before the start
         self._starts = 0
@@ -665,7 +744,7 @@ class RedisShard:
         room, probe, server = f'nbws:try:{secrets.token_hex(6)}', Probe(), self.server
         self._reader.subscribe(room, probe, 0)
         try:
-            said = (server.publish, secrets.token_hex(4), 1, 60, 'try', '1.t.6', 'heard?')
+            said = (server.publish, secrets.token_hex(4), 1, 60, 'try', '', 0, '1.t.6', 'heard?')
             await asyncio.wait_for(probe.begun.wait(), 2 * ANSWER)
             await server.run(PUBLISH, *keys_of(room), *said, keys=3)
             await asyncio.wait_for(probe.heard.wait(), 2 * ANSWER)
@@ -690,9 +769,7 @@ class RedisShard:
 
     async def _end(self) -> None:
         self._loop = None
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await ended(self._tasks)
         self._tasks = []
         await self._reader.close()
         await self.server.close()

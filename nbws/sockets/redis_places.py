@@ -251,7 +251,7 @@ class SentinelRedis(RedisServer):
         own |= {name: value for name, value in options.items() if name.startswith('ssl')}
         own |= usual() | {'socket_timeout': ANSWER / 2, 'socket_connect_timeout': ANSWER / 2} # Another one may answer
         self._sentinels = Sentinel(hosts_of(self.url, 26379), sentinel_kwargs=own, **options)
-        self._listens = {**options, 'socket_timeout': None}
+        self._listens, self._master = {**options, 'socket_timeout': None}, ''
         return self._sentinels.master_for(self._service)
 
     async def check(self) -> None:
@@ -273,16 +273,19 @@ class SentinelRedis(RedisServer):
                                                  'and are there enough of them to make a replica the master?') from None
         await super().check()
 
-    def __str__(self) -> str: return f'{self.where} (master {self.node("")})' if self.client else super().__str__()
+    def __str__(self) -> str: return f'{self.where} (master {self._master})' if self.client else super().__str__()
 
     def node(self, key: str) -> str:
         "See `RedisServer`."
-        host, port = self.client.connection_pool.master_address or ('', 0)
-        return f'{host}:{port}'
+        return self._master
 
     async def look(self) -> None:
-        "See `RedisServer`. The pool drops its connections to another master."
-        await self.client.connection_pool.get_master_address()
+        "See `RedisServer`."
+        pool = self.client.connection_pool
+        host, port = await pool.get_master_address()
+        if f'{host}:{port}' != self._master:
+            self._master = f'{host}:{port}'
+            await pool.disconnect() # The pool itself keeps a connection that is in use at this moment
 
     async def listening(self, node: str) -> Any:
         "See `RedisServer`."

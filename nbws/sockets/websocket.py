@@ -14,6 +14,7 @@ from typing import Any
 
 from ..core.data import STEP, turn
 from ..core.encoding import JSONTooLong, encodable, from_json, to_json
+from ..core.engine import speedups
 from ..core.errors import BindError, printable
 from ..core.html import apart
 from ..core.messages import CloseCode, Payload, WebSocketDisconnect
@@ -125,11 +126,11 @@ class EndpointChange:
         ws.change = None
 
 # %% ../../nbs/sockets/06_websocket.ipynb #2f027993
-class AppSocket:
+class AppSocket(speedups.UsualSocket):
     "The app's end of an open socket, for its transport and its app. On the thread of its loop only."
-    __slots__ = ('handshake', 'app', 'endpoint', 'table', 'conn', 'rooms', 'code', 'reason', 'accepted', 'joined',
-                 'change', 'answer', 'source', 'outbox', 'dispatcher', 'loop', 'thread', 'early', 'pull',
-                 'waiter', 'handler_thread', 'run', '__weakref__')
+    __slots__ = ('conn', 'rooms', 'code', 'reason', 'accepted', 'joined', 'change', 'answer', 'loop', 'thread',
+                 'early', 'waiter', 'handler_thread', 'run', '__weakref__')
+    app: SocketApp
 
     def __init__(self,
                  request: Request, # The handshake
@@ -194,21 +195,14 @@ class AppSocket:
             if close:
                 conn.close(*close)
 
-    def received(self, data: str | bytes) -> None:
-        "A message has come."
-        if self.table is not self.app.table:
-            self.app.align()
-        if len(data) < 11 and data in CONTROL and self.pull is None:
-            return self._steer(data)
-        dispatcher = self.dispatcher
-        if dispatcher.busy or dispatcher.held:
-            dispatcher.queue().put(data)
-            self.wake()
-        else:
-            dispatcher.start(data)
+    def keep(self, data: str | bytes) -> None:
+        self.dispatcher.queue().put(data)
+        self.wake()
 
-    def _steer(self, data: str | bytes) -> None:
-        "A message about the handler: see `nbws.sockets.dispatch`."
+    def steered(self, data: str) -> bool:
+        "Whether a message is about the handler, which is done then: see `nbws.sockets.dispatch`."
+        if data not in CONTROL:
+            return False
         if data == ASK:
             self.dispatcher.enqueue(tell_done)
             if self.dispatcher.busy or self.dispatcher.held:
@@ -217,6 +211,7 @@ class AppSocket:
             self.run.stop()
         elif self.dispatcher.busy and not self.dispatcher.at_step:
             self.endpoint.not_stopped(self)
+        return True
 
     def arriving(self, size: int) -> None:
         "So many bytes of a message have come, and it has not ended; 0: it has. Called from 64 KiB on."

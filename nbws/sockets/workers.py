@@ -15,24 +15,20 @@ from contextvars import Context, copy_context
 from types import coroutine
 from typing import Any
 
-from .monitor import CpuThrottle
+from ..core.engine import speedups
 from .threads import THREADS, Threads
 
 # %% auto #0
 __all__ = []
 
 # %% ../../nbs/sockets/02_workers.ipynb #de737f14
-class ParkedTask:
+class ParkedTask(speedups.UsualParked):
     "A task that waits for a job: it awaits this object, and `resume` steps it within the call."
-    __slots__ = ('loop', 'task', 'context', 'clean', 'job', 'cancelled', '_wake', '_asyncio_future_blocking')
+    __slots__ = ('loop', '_wake', '_asyncio_future_blocking')
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__()
         self.loop = loop
-        self.task: Any = None
-        self.context: Any = None # The task's
-        self.clean: Any = None # A copy of it, made when no job had run
-        self.job: Any = None # What the task has to go on with
-        self.cancelled = False
         self._wake: Callable[[Any], Any] | None = None
         self._asyncio_future_blocking = False
 
@@ -73,19 +69,18 @@ def rest_of(job: Coroutine[Any, Any, Any], waits_for: Any) -> Generator[Any, Any
             return e.value
 
 # %% ../../nbs/sockets/02_workers.ipynb #ffe9816e
-class Workers:
+class Workers(speedups.UsualWorkers):
     "Runs coroutines on one event loop, each at once up to its first real wait. On that loop's thread only."
     def __init__(self,
                  loop: asyncio.AbstractEventLoop, # The loop that runs the handlers
                  threads: int = THREADS, # Sync handlers that can compute at a time; see `Threads`
                  parked: int = 8, # Idle tasks to keep
                  ) -> None:
-        self.loop, self.limit = loop, parked
+        super().__init__(loop)
+        self.limit = parked
         self.threads = Threads(loop, threads)
-        self._parked: list[ParkedTask] = []
         self._tasks: set[asyncio.Task[None]] = set()
-        self.closing = self._parking = False
-        self.budget: CpuThrottle | None = None # For a loop beside a thread that has more right to the CPU
+        self._parking = False
 
     @staticmethod
     def here() -> Workers:
@@ -99,43 +94,28 @@ class Workers:
     def start(self, job: Coroutine[Any, Any, Any], # Raises nothing: what it does is reported as an error of nbws
               ) -> asyncio.Task[None] | None:
         "Run `job` now up to its first wait. Returns None if it has ended, else the task that goes on with it."
-        return self.begin(_itself, job)
+        begun: asyncio.Task[None] | None = self.begin(_itself, job)
+        return begun
 
-    def begin(self, function: Callable[[Any], Coroutine[Any, Any, Any] | None], # Returns what is left to be awaited
-              item: Any, # Its argument
-              ) -> asyncio.Task[None] | None:
-        "The same for a function, which is called now; a coroutine is made only where it has to wait."
-        if self.budget:
-            self.budget.spend()
-        if not self._parked:
-            if not (self._parking or self.closing):
-                self._parking = True # One at a time: it parks in the next turn
-                self._task(self._park(ParkedTask(self.loop)))
-            return self._task(_called(function, item))
-        parked = self._parked.pop()
-        try:
-            _enter_task(self.loop, parked.task)
-        except RuntimeError: # Another task is running
-            self._parked.append(parked)
-            return self._task(_called(function, item))
-        try:
-            if (job := parked.context.run(function, item)) is not None:
-                parked.job = rest_of(job, parked.context.run(job.send, None))
-        except (StopIteration, asyncio.CancelledError):
-            pass # It has ended
-        except BaseException as e:
-            _escaped(e)
-        finally:
-            _leave_task(self.loop, parked.task)
-        if parked.job is None and parked.context == parked.clean and not (parked.cancelled or self.closing):
-            self._parked.append(parked)
-            return None
+    def begin_later(self, function: Callable[[Any], Coroutine[Any, Any, Any] | None], item: Any) -> asyncio.Task[None]:
+        if not (self.parked or self._parking or self.closing):
+            self._parking = True # One at a time: it parks in the next turn
+            self._task(self._park(ParkedTask(self.loop)))
+        return self._task(_called(function, item))
+
+    def rest_of(self, job: Coroutine[Any, Any, Any], waits_for: Any) -> Coroutine[Any, Any, Any]:
+        return rest_of(job, waits_for)
+
+    def escaped(self, error: BaseException) -> None: _escaped(error)
+
+    def unpark(self, parked: ParkedTask) -> asyncio.Task[None] | None:
         parked.resume() # The task goes on, or ends
         if parked.job is None:
             return None
         if parked.cancelled:
             parked.task.cancel() # The job did that to itself in its first step
-        return parked.task
+        task: asyncio.Task[None] = parked.task
+        return task
 
     async def call(self, function: Callable[[], Any], # Of either kind
                    ) -> Any:
@@ -152,21 +132,21 @@ class Workers:
 
     async def _park(self, parked: ParkedTask) -> None:
         parked.task, parked.clean, self._parking = asyncio.current_task(), copy_context(), False
-        if self.closing or len(self._parked) >= self.limit:
+        if self.closing or len(self.parked) >= self.limit:
             return
-        self._parked.append(parked)
+        self.parked.append(parked)
         try:
             await parked
         finally:
-            if parked in self._parked:
-                self._parked.remove(parked)
+            if parked in self.parked:
+                self.parked.remove(parked)
         if parked.job:
             await _called(_itself, parked.job)
 
     async def drain(self, timeout: float, # Seconds
                     ) -> None:
         "Let what runs now come to its end by itself, for a bounded time."
-        idle = {parked.task for parked in self._parked} | {asyncio.current_task()}
+        idle = {parked.task for parked in self.parked} | {asyncio.current_task()}
         tasks = [t for t in self._tasks if t not in idle]
         if tasks:
             await asyncio.wait(tasks, timeout=timeout)
@@ -175,7 +155,7 @@ class Workers:
                     ) -> None:
         "Cancel what still runs, and end the threads."
         self.closing = True
-        self._parked.clear()
+        self.parked.clear()
         tasks = [t for t in self._tasks if t is not asyncio.current_task()]
         for t in tasks:
             t.cancel()

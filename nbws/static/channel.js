@@ -8,6 +8,8 @@
   const TAKEN = 2 ** 17 // Bytes of an answer after which the kernel is told
   const AT_ONCE = 60 // Requests; others wait until one of them has ended. The kernel refuses more than 100
   const NULL_BODY = [101, 204, 205, 304]
+  const FETCHED = [['accept', '*/*'], ['sec-fetch-dest', 'empty'], ['sec-fetch-site', 'same-origin']]
+  const IMPORTED = /(\b(?:from|import)\s*\(?\s*)(["'])([^"'\n]+)\2/g // What a module names
 
   // Requests over one comm, which is opened again when it has ended
   class Requests {
@@ -130,14 +132,13 @@
     #requests
     #blobs = []
     #url = ''
+    #written = null // The document that has the page
     #base = '' // The address of its relative links, where it cannot have its own
     constructor(frame, prefix, requests) {
       this.#frame = frame
       this.#prefix = prefix
       this.#requests = requests
-      frame.addEventListener('load', e => { // The notebook has moved it: a browser loads it anew then
-        if (e.isTrusted && this.#url && !this.#window.document.body.childElementCount) this.go(this.#url)
-      })
+      frame.addEventListener('load', e => { if (e.isTrusted && this.#url) this.#restore() })
       const gone = setInterval(() => { // Its cell has run again, or its notebook is closed
         if (frame.isConnected) return
         clearInterval(gone)
@@ -146,6 +147,14 @@
       addEventListener('pagehide', () => requests.close())
     }
     get #window() { return this.#frame.contentWindow }
+    #restore() { // Back, forward, or the notebook has moved the frame: the browser has loaded it anew
+      let at = null
+      try {
+        if (this.#window.document === this.#written) return
+        at = new URL(this.#window.location.href)
+      } catch { /* A page of the browser's own: nothing answers there */ }
+      this.go(at && this.#isOurs(at) ? at.href : this.#url, { again: true })
+    }
     #isOurs(url) {
       const { origin, pathname } = url
       return origin === location.origin && (pathname === this.#prefix || pathname.startsWith(this.#prefix + '/'))
@@ -192,10 +201,10 @@
       const text = /html/.test(kind) ? await answer.text() : null
       const blob = text === null && new Blob([await answer.arrayBuffer()], { type: kind })
       const html = text ?? `<!DOCTYPE html><iframe src="${this.#keep(blob)}" style="width:100%;height:95vh;border:0">`
-      await this.#clear()
+      await this.#clear(init.again)
       const whole = await this.#prepare(html, answer.url)
       this.#install()
-      const { document } = this.#window
+      const document = this.#written = this.#window.document
       document.open()
       this.#base = ''
       try {
@@ -216,22 +225,61 @@
       this.#blobs.push(url)
       return url
     }
-    #clear() { // Another window for each page: scripts may declare their names once
+    // Another window for each page: scripts may declare their names once. `again`: in the same place of its history
+    #clear(again) {
       for (const url of this.#blobs.splice(0)) URL.revokeObjectURL(url)
       return new Promise(done => {
         this.#frame.addEventListener('load', done, { once: true })
-        this.#frame.src = 'about:blank'
+        if (again) this.#window.location.replace('about:blank')
+        else this.#frame.src = 'about:blank'
       })
     }
     async #blobOf(url) {
-      const headers = [['accept', '*/*'], ['sec-fetch-dest', 'empty'], ['sec-fetch-site', 'same-origin']]
-      const answer = await this.fetch({ method: 'GET', url: url.href, headers })
+      const answer = await this.fetch({ method: 'GET', url: url.href, headers: FETCHED })
       if (!answer.ok) throw new TypeError(url.pathname + ': ' + answer.status)
       return this.#keep(await answer.blob())
+    }
+    // A page's modules, and what they import: each from a blob, and found there under its address by the import map.
+    // What is imported by a name that is made while it runs is not known here.
+    async #modules(page, at) {
+      const scripts = [...page.querySelectorAll('script[type=module]')]
+      const loaded = new Map() // Promises of blobs' addresses, by the modules' own
+      if (!scripts.length) return
+      const element = page.querySelector('script[type=importmap]') || page.createElement('script')
+      const map = { imports: {}, ...JSON.parse(element.textContent || '{}') }
+      const resolve = (name, from) => {
+        if (name in map.imports) return new URL(map.imports[name], at)
+        if (/^\/(?!\/)/.test(name) && !name.startsWith(this.#prefix + '/')) return new URL(this.#prefix + name, at)
+        return /^(\.|\/|https?:)/.test(name) ? new URL(name, from) : null
+      }
+      const named = (text, from) => text.replace(IMPORTED, (whole, before, quote, name) => {
+        const url = resolve(name, from)
+        return url && this.#isOurs(url) ? before + quote + load(url) + quote : whole
+      })
+      const module = async url => {
+        const answer = await this.fetch({ method: 'GET', url: url.href, headers: FETCHED })
+        return this.#keep(new Blob([answer.ok ? named(await answer.text(), url) : ''], { type: 'text/javascript' }))
+      }
+      const load = url => {
+        if (!loaded.has(url.href)) loaded.set(url.href, module(url))
+        return url.href
+      }
+      for (const script of scripts) {
+        const src = script.getAttribute('src'), url = src && resolve(src.replace(/^(?![./]|\w+:)/, './'), at)
+        if (!src) script.textContent = named(script.textContent, at)
+        else if (this.#isOurs(url)) {
+          script.removeAttribute('src')
+          script.textContent = `import '${load(url)}'`
+        }
+      }
+      for (const [url, blob] of loaded) map.imports[url] = await blob // And those that it has added
+      Object.assign(element, { type: 'importmap', textContent: JSON.stringify(map) })
+      if (!element.isConnected) page.head.prepend(element)
     }
     async #prepare(html, at) { // What it loads is loaded first
       const page = new DOMParser().parseFromString(html, 'text/html')
       const carrier = Object.assign(page.createElement('script'), { src: this.#prefix + '/_nbws/line.js' })
+      await this.#modules(page, at)
       page.head.prepend(carrier)
       const loading = page.querySelectorAll('script[src], link[rel~=stylesheet][href], img[src], link[rel~=icon][href]')
       await Promise.all([...loading].map(async element => {

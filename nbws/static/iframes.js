@@ -34,14 +34,16 @@
   const isOurs = async url => {
     try { return (await fetch(url)).headers.has('x-nbws') } catch { return false }
   }
+  let silent = false // In VS Code: one of the iframes has heard nothing from there
   const answers = async (at, url, frame) => {
     try {
       await fetch(at + '/_nbws/nbws.js', { mode: 'no-cors' })
       return true
-    } catch { return location.protocol === 'vscode-webview:' && await speaks(url, frame) }
+    } catch { return location.protocol === 'vscode-webview:' && !silent && await speaks(url, frame) }
   }
   const speaks = (url, frame) => new Promise(done => { // In VS Code more may be framed than fetched
     const late = setTimeout(() => {
+      silent = true
       frame.removeAttribute('src')
       done(false)
     }, 5000)

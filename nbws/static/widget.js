@@ -9,7 +9,7 @@ const bytesOf = buffer => Array.isArray(buffer) ? Uint8Array.from(buffer) // Som
 
 // Resolves with a way to send messages, which the kernel answers or ends
 const opener = model => async (data, heard, ended) => {
-  const page = crypto.randomUUID()
+  const page = [...crypto.getRandomValues(new Uint32Array(4))].join('-') // `randomUUID` wants https or localhost
   const listen = (message, buffers = []) => {
     if (message.page !== page) return
     if (message.ended === undefined) {

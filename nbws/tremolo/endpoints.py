@@ -172,9 +172,9 @@ class TremoloSocketEndpoint(SocketEndpoint):
             enter_handler(x, self.function, self.options)
         await super().serve(ws)
 
-    def _failed(self, ws: WebSocket, error: BaseException, ended: bool = False) -> None:
+    def failed(self, ws: WebSocket, error: BaseException, ended: bool = False) -> None:
         own = isinstance(error, WebSocketException) and error.code != 1011 and 1000 <= error.code < 5000
         if own:
             ws.close(error.code) # type: ignore[attr-defined]
         else:
-            super()._failed(ws, error, ended)
+            super().failed(ws, error, ended)

@@ -8,15 +8,15 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Coroutine, Iterable
 from contextlib import AbstractContextManager
-from types import CoroutineType
 from typing import Any
 
 from ..core.binding import Plan, Source, plan
 from ..core.data import MAX_FORM, STEP, Fields, turn
+from ..core.engine import speedups
 from ..core.encoding import CROWD, DEPTH, from_json, is_deep, too_long, whole_pairs
 from ..core.errors import BindError, SignatureError
+from ..core.html import RENDERER
 from ..core.messages import CloseCode, WebSocketDisconnect
-from ..core.routing import Route
 from ..display.shown import showing
 from ..sockets.dispatch import HandlerRun, HandOver
 from ..sockets.outbox import DONE
@@ -57,10 +57,7 @@ def parse_message(data: str | bytes, # As it came
     if not isinstance(fields, dict):
         raise BindError(f'the message is a JSON {type(fields).__name__}, '
                         f'but parameters are the fields of an object: {_short(data)}')
-    headers = fields.pop('HEADERS', None)
-    if not headers and isinstance(fields.get('headers'), dict):
-        headers = fields.pop('headers')
-    return fields, {k.lower(): v for k, v in headers.items() if v is not None} if isinstance(headers, dict) else {}
+    return fields, speedups.take_header(fields)
 
 # %% ../../nbs/web/11_socket_endpoint.ipynb #4b68b0fe
 _scan: Any = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
@@ -117,10 +114,11 @@ async def serve_items(stream: Any, ws: WebSocket) -> Any:
     return None
 
 # %% ../../nbs/web/11_socket_endpoint.ipynb #b665a54a
-class SocketEndpoint:
+class SocketEndpoint(speedups.MessageRunner):
     "The handlers of a socket route: message, conn, disconn; or one that pulls."
-    __slots__ = ('app', 'route', 'plan', 'function', 'conn', 'disconn', 'pull', 'overflow', 'subprotocols', 'before',
-                 'needs_fields', 'uses_session', 'stoppable', 'direct')
+    __slots__ = ('plan', 'conn', 'disconn', 'pull', 'overflow', 'subprotocols', 'before',
+                 'uses_session', 'stoppable')
+    app: ReportingApp
 
     def __init__(self, app: ReportingApp,
                  p: Plan, # Of the handler of messages, or of the one that pulls
@@ -130,13 +128,16 @@ class SocketEndpoint:
                  before: tuple[Plan, ...] = (), # Of what runs before a handshake is answered
                  stoppable: bool = False, # A page may cancel a handler of its messages where it waits
                  ) -> None:
-        self.app, self.plan, self.function, self.conn, self.disconn = app, p, p.function, conn, disconn
+        super().__init__(
+            app, p.function, p.parameters, p.rest,
+            direct=p.kind == 'async' and not stoppable, # Awaited without anything around it
+            needs_fields=p.wants_data or 'htmx' in p.names or not p.wants_raw,
+            scan=_scan_fields if p.takes_objects else _scan, crowd=CROWD, depth=DEPTH, longest=STEP,
+            empty=EMPTY, renderer=RENDERER)
+        self.plan, self.conn, self.disconn = p, conn, disconn
         self.overflow, self.subprotocols, self.before = overflow, tuple(subprotocols), before
-        self.route: Route | None = None # Set once, by the app
         self.pull, self.stoppable = 'websocket' in p.names, stoppable
-        self.direct = p.kind == 'async' and not stoppable # Awaited without anything around it
         self.uses_session = any(q and q.names & {'session', 'sess'} for q in (p, conn, disconn))
-        self.needs_fields = p.wants_data or 'htmx' in p.names or not p.wants_raw
         if self.pull and p.kind in ('sync', 'generator'):
             raise SignatureError(f'{p.function.__name__} takes `websocket`, so it has to be async: '
                                  'waiting for a message would block a thread for each client')
@@ -158,25 +159,19 @@ class SocketEndpoint:
         "What has to run again for an open socket when it changes."
         return self.conn and self.conn.function, self.disconn and self.disconn.function
 
-    def message(self, ws: WebSocket, data: str | bytes) -> Coroutine[Any, Any, None] | None:
-        "Handle one message, up to where it has to wait for something. Returns what is left to be awaited."
-        return self._in_turn(ws, data) if len(data) > STEP and self.needs_fields else self._at_once(ws, data)
-
-    async def _in_turn(self, ws: WebSocket, data: str | bytes) -> None:
+    async def in_turn(self, ws: WebSocket, data: str | bytes) -> None:
         await turn()
-        rest = self._at_once(ws, data)
+        rest = self.at_once(ws, data)
         del data # It may be long, and so may the handler's work
         if rest is not None:
             await rest
 
-    def _at_once(self, ws: WebSocket, data: str | bytes) -> Coroutine[Any, Any, None] | None:
+    def run_within(self, ws: WebSocket, data: str | bytes) -> Coroutine[Any, Any, None] | None:
         environment = self.app.environment
-        if not environment.captures_output:
-            return self._message(ws, data)
         within, rest = environment.enter(self.app, self.route), None
         within.__enter__()
         try:
-            rest = self._message(ws, data)
+            rest = self.run(ws, data)
         finally:
             if rest is None:
                 within.__exit__(None, None, None)
@@ -188,51 +183,33 @@ class SocketEndpoint:
         finally:
             within.__exit__(None, None, None)
 
-    def _message(self, ws: WebSocket, data: str | bytes) -> Coroutine[Any, Any, None] | None:
-        p = self.plan
-        if self.route:
-            self.route.stats.hits += 1
-        try:
-            arguments = self._arguments(ws, data)
-            if self.direct:
-                handling = p.function(**arguments)
-                if handling.__class__ is not CoroutineType:
-                    return self._rest(ws, handling)
-                try:
-                    waits_for = handling.send(None)
-                except StopIteration as e:
-                    result = e.value
-                else:
-                    return self._rest(ws, rest_of(handling, waits_for))
-            elif p.kind in ('sync', 'async'):
-                return self._rest(ws, call_other(p, ws, arguments, self.stoppable))
-            else:
-                result = p.function(**arguments)
-            if result is not None and (sent := reply(ws, result, self.stoppable)) is not DONE:
-                return self._rest(ws, sent)
-        except BaseException as e:
-            self._failed(ws, e)
-        return None
+    def source_of(self, ws: WebSocket) -> Source:
+        return Source(ws.handshake, EMPTY, {}, ws)
 
-    async def _rest(self, ws: WebSocket, handling: Awaitable[Any]) -> None:
+    def parse(self, ws: WebSocket, data: str | bytes) -> tuple[dict[str, Any], dict[str, Any]]:
+        return parse_message(data, ws.handshake.max_form, self.plan.takes_objects)
+
+    def run_other(self, ws: WebSocket, arguments: dict[str, Any]) -> Coroutine[Any, Any, None] | None:
+        p = self.plan
+        if p.kind in ('sync', 'async'):
+            return self.go_on(ws, call_other(p, ws, arguments, self.stoppable))
+        result = p.function(**arguments)
+        return None if result is None else self.say_other(ws, result)
+
+    def say_other(self, ws: WebSocket, result: Any) -> Coroutine[Any, Any, None] | None:
+        sent = reply(ws, result, self.stoppable)
+        return None if sent is DONE else self.go_on(ws, sent)
+
+    async def go_on(self, ws: WebSocket, handling: Awaitable[Any]) -> None:
         try:
             result = await handling
             if result is not None and (sent := reply(ws, result, self.stoppable)) is not DONE:
                 await sent
         except BaseException as e:
-            self._failed(ws, e)
+            self.failed(ws, e)
 
-    def _arguments(self, ws: WebSocket, data: str | bytes) -> dict[str, Any]:
-        source = ws.source # One for all messages, which are bound one at a time
-        if source is None:
-            source = ws.source = Source(ws.handshake, EMPTY, {}, ws)
-        source.message = data
-        try:
-            if self.needs_fields:
-                source.data, source.headers = parse_message(data, ws.handshake.max_form, self.plan.takes_objects)
-            return self.plan.bind(source)
-        finally:
-            source.data, source.headers, source.message = EMPTY, EMPTY, None # Nothing is kept for an idle socket
+    def step_on(self, ws: WebSocket, handling: Any, waits_for: Any) -> Coroutine[Any, Any, None]:
+        return self.go_on(ws, rest_of(handling, waits_for))
 
     async def opened(self, ws: WebSocket) -> None:
         "Run `conn`; its data is the query."
@@ -254,7 +231,7 @@ class SocketEndpoint:
                     await reply(ws, result)
             except BaseException as e:
                 if not quiet or is_ending(e):
-                    self._failed(ws, e)
+                    self.failed(ws, e)
 
     async def serve(self, ws: WebSocket) -> None:
         "Run the handler that pulls, to its end. What it returns or raises before `accept` is left in `ws.answer`."
@@ -276,7 +253,7 @@ class SocketEndpoint:
                 raise
             except BaseException as e:
                 if ws.accepted or is_ending(e):
-                    self._failed(ws, e, ended=True)
+                    self.failed(ws, e, ended=True)
                 else:
                     ws.answer = e
 
@@ -287,7 +264,7 @@ class SocketEndpoint:
             self.app.report(BindError(f'a page asked to stop {name}, which goes on: let it `yield`, or let it be '
                                       'cancelled where it waits, by @app.ws(..., stoppable=True)'), self.route, ws)
 
-    def _failed(self, ws: WebSocket, error: BaseException, ended: bool = False) -> None:
+    def failed(self, ws: WebSocket, error: BaseException, ended: bool = False) -> None:
         if isinstance(error, WebSocketDisconnect):
             return
         if is_ending(error):

@@ -17,7 +17,7 @@ from ..core.errors import BindError, printable
 __all__ = []
 
 # %% ../../nbs/web/00_tracebacks.ipynb #cf84ebbe
-_HERE = __path__[0]
+_HERE = __path__[0], 'nbws/core/_speedups', r'nbws\core\_speedups'
 _LIBRARIES = re.compile(rf'{re.escape(sysconfig.get_path("stdlib"))}[/\\]|.*[/\\](site|dist)-packages[/\\]|<frozen ')
 
 def is_ours(filename: str) -> bool:

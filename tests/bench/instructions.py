@@ -126,7 +126,7 @@ def main() -> None:
     for checkout in dict.fromkeys([ROOT, *(Path(a).resolve() for a in sys.argv[1:])]):
         with counted(checkout) as server:
             port = server.port
-            found = [server.each(turn) for turn in (echoes(port, 1), echoes(port, 64), pages(port))]
+            found = [server.each(echoes(port, 1)), server.each(echoes(port, 64)), server.each(pages(port))]
         rows.append([str(checkout), *(f'{n:,.0f}' for n in found)])
     print(table(['instructions', 'echo, 1 client', 'echo, 64 clients', 'page'], rows))
 

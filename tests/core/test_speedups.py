@@ -1,11 +1,14 @@
 """What is compiled does what the same source does in Python; and is used only where it is of that source."""
 from __future__ import annotations
 
+import asyncio
+import json
 import os
 import random
 import re
 import subprocess
 import sys
+import traceback
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +16,12 @@ from typing import Any
 import pytest
 from bound import BOUND
 
+from nbws.core.data import Fields
+from nbws.core.encoding import from_json
 from nbws.core.engine import WHY, choose, engine, interpreted, source_id, speedups
+from nbws.core.html import FT, RENDERER, Div, Safe
+from nbws.core.request import Request
+from nbws.web.tracebacks import is_users
 
 CASES = Path(__file__).with_name('speedups_cases.py')
 compiled = pytest.mark.skipif(bool(WHY), reason=f'in Python alone: {WHY}')
@@ -87,6 +95,113 @@ def test_frames_are_the_same() -> None:
         assert speedups.encode(1, b'b' * size, True) == interpreted.encode(1, b'b' * size, True)
     for module in speedups, interpreted:
         with pytest.raises(UnicodeEncodeError): module.frame('\ud83d')
+
+
+KEYS = ['msg', 'first_name', 'first-name', 'HEADERS', 'headers', 'values', 'é', '']
+HEADER = {'HX-Request': 'true', 'HX-Target': None, 'X': 1}
+
+
+def json_value(r: random.Random, depth: int = 2) -> Any:
+    if depth and r.random() < 0.4: return {r.choice(KEYS): json_value(r, depth - 1) for _ in range(r.randrange(4))}
+    return r.choice(['hi', '', 'grün', 'x' * 300, '"', '\n', '\ud83d', None, True, 1, -1.5, [], ['a', 1], HEADER, {}])
+
+
+def message(r: random.Random) -> Any:
+    "What a client sends: an object, mostly; one character of some is another."
+    thing = {r.choice(KEYS): json_value(r) for _ in range(r.randrange(4))} if r.random() < 0.9 else json_value(r)
+    text = json.dumps(thing, ensure_ascii=r.random() < 0.5, separators=r.choice([(',', ':'), (', ', ': ')]))
+    if r.random() < 0.2:
+        at = r.randrange(len(text))
+        text = text[:at] + r.choice('{}[]":, x\\\n') + text[at + 1:]
+    if r.random() < 0.05: text = r.choice([' ', '']) + text + r.choice([' ', '{}'])
+    if r.random() < 0.02: text = '[' * 150 + ']' * 150
+    return text.encode('utf-8', 'replace') if r.random() < 0.05 else text
+
+
+async def echo(**given: Any) -> Any: return given['msg']
+async def waiting(**given: Any) -> Any: return await asyncio.sleep(0, given)
+async def nothing(**given: Any) -> None: ...
+async def failing(**given: Any) -> None: raise ZeroDivisionError(given)
+async def component(**given: Any) -> Any: return Div(given['msg'], id='out')
+def not_async(**given: Any) -> Any: return given
+def awaitable(**given: Any) -> Any: return AwaitedLater(given)
+HANDLERS = [echo, waiting, nothing, failing, component, not_async, awaitable]
+
+
+class AwaitedLater:
+    def __init__(self, given: Any) -> None: self.given = given
+
+
+def handled(module: Any, seed: int) -> list[Any]:
+    "What is done with some messages."
+    r, done = random.Random(seed), []
+    class Outbox(module.UsualOutbox):
+        def __init__(self) -> None:
+            super().__init__()
+            self.said = []
+        def keep(self, data: Any, overflow: Any) -> None:
+            if data == 'é': raise ValueError('cannot be sent')
+            self.said.append(data)
+            self.lags, self.unsent = len(self.said) % 7 == 0, 100 if len(self.said) % 5 == 0 else 0
+    class Runner(module.MessageRunner):
+        def in_turn(self, ws: Any, data: Any) -> Any: return 'in turn', self.at_once(ws, data)
+        def run_within(self, ws: Any, data: Any) -> Any: return 'within', self.run(ws, data)
+        def source_of(self, ws: Any) -> Any: return module.BoundFrom(ws.handshake, {}, {}, ws)
+        def parse(self, ws: Any, data: Any) -> Any:
+            done.append('parse')
+            if isinstance(data, bytes): raise TypeError('binary')
+            fields = from_json(data)
+            if not isinstance(fields, dict): raise TypeError('no object')
+            return fields, {'parsed': True}
+        def run_other(self, ws: Any, arguments: Any) -> Any: return 'other', arguments
+        def say_other(self, ws: Any, result: Any) -> Any: return 'say', result
+        def go_on(self, ws: Any, handling: Any) -> Any: return 'go on', getattr(handling, 'given', None)
+        def step_on(self, ws: Any, handling: Any, waits_for: Any) -> Any:
+            handling.close()
+            return 'step on', waits_for
+        def failed(self, ws: Any, error: BaseException) -> None: done.append((type(error), str(error)))
+    def missing(s: Any, value: Any) -> Any:
+        if value is None: raise KeyError('missing')
+        return 'cast', value
+    def shape(tag: str) -> Any: return f'<{tag}', f'<{tag}>', f'</{tag}>', None
+    def attribute(name: str, value: Any) -> str: return f' {name}={value}'
+    renderer = module.Renderer(FT, Safe, {}, {}, shape, attribute, str, lambda child: True, repr)
+    for _ in range(60):
+        request = Request(target=r.choice(['/', '/?msg=query', '/?first-name=Ann']),
+                          headers=r.choice([{}, {'cookie': 'msg=cookie'}, {'msg': 'header'}]))
+        request.path_params, request.max_form = r.choice([{}, {}, {'msg': 'path'}]), r.choice([2**20, 2**20, 300])
+        app = SimpleNamespace(environment=SimpleNamespace(captures_output=r.random() < 0.2))
+        ws, handler = module.UsualSocket(), r.choice(HANDLERS)
+        ws.handshake, ws.source, ws.outbox = request, None, Outbox()
+        names = r.choice([('msg',), ('msg', 'first_name'), ('msg', 'values', 'é')])
+        kind = r.choice([str, str, int, None])
+        runner = Runner(app, handler, tuple((n, module.named(n, n, kind, missing)) for n in names),
+                        r.choice([None, lambda s: {'msg': 'rest', 'all': dict(s.data), 'header': dict(s.headers)}]),
+                        handler is not not_async, r.random() < 0.9,
+                        json.JSONDecoder(object_hook=r.choice([None, Fields])).scan_once, 14, 100, 250, {}, renderer)
+        for _ in range(20):
+            result = runner.message(ws, message(r))
+            source = ws.source
+            done.append((result, ws.outbox.said[-1:], source.data, source.headers, source.message, request.path_params))
+    return done
+
+
+@compiled
+def test_messages_are_handled_the_same() -> None:
+    for _ in range(5):
+        seed = random.randrange(10**9)
+        for a, b in zip(handled(speedups, seed), handled(interpreted, seed), strict=True):
+            assert repr(a) == repr(b), f'seed {seed}'
+
+
+def test_frames_that_are_compiled_are_ours() -> None:
+    "A developer reads a traceback from their own first frame on."
+    class Broken:
+        def __html__(self) -> str: raise ZeroDivisionError('broken')
+    with pytest.raises(ZeroDivisionError) as raised: RENDERER.element_text(Div(Div(Broken())))
+    files = [entry.filename for entry in traceback.extract_tb(raised.value.__traceback__)]
+    assert [is_users(file) for file in files] == [True] + [False] * (len(files) - 2) + [True]
+    assert len(files) > 4
 
 
 def test_one_runs_and_says_so() -> None:
