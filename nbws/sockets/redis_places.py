@@ -55,7 +55,7 @@ async def connected(connection: Any,
             with suppress(errors.NoPermissionError):
                 role, *_ = await asyncio.wait_for(connection.read_response(), ANSWER)
                 if role != b'master':
-                    raise errors.ConnectionError('it is a replica now')
+                    raise errors.ReadOnlyError('it is a replica now')
     except BaseException: # It may be open, and not be let in; or this is cancelled
         await connection.disconnect(nowait=True)
         raise
@@ -199,7 +199,7 @@ def reason(error: Exception) -> tuple[int, str]:
                               '{{nbws:*, and the commands of @scripting, @hash, @stream, @pubsub, DEL and EXPIRE')
     if isinstance(error, errors.ReadOnlyError):
         return errno.EROFS, ('is a replica, which takes nothing: name its master, or the Sentinels that know it '
-                             '(redis+sentinel://)')
+                             '(redis+sentinel://). Sentinels that still name it have to hear of the new one first')
     if isinstance(error, TypeError) and 'unexpected keyword argument' in str(error):
         option = str(error).rpartition(' ')[2]
         return errno.EINVAL, f'has an option in its address, behind the ?, that does not exist: {option}'
