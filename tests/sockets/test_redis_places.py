@@ -103,7 +103,8 @@ def test_a_server_that_is_no_sentinel_among_those_that_are(watched: Watched) -> 
     'redis://me:secret/@127.0.0.1', 'redis://me:secret?@127.0.0.1', 'redis://me:secret#@127.0.0.1', 'redis://me:secret',
     'redis://:a@secret/@127.0.0.1', 'redis://:secret[@127.0.0.1', 'redis://:secret\u2100@127.0.0.1',
     ':secret@127.0.0.1', 'redis:/me:secret@127.0.0.1', 'redis:me:secret@127.0.0.1',
-    'redis+cluster://me:secret/@127.0.0.1', 'redis+sentinel:/me:secret@127.0.0.1/chat', 'unix://:secret/@/path', 'redis://127.0.0.1?password=@secret'])
+    'redis+cluster://me:secret/@127.0.0.1', 'redis+sentinel:/me:secret@127.0.0.1/chat', 'unix://:secret/@/path',
+    'redis://127.0.0.1?password=@secret'])
 def test_a_password_in_an_address_that_cannot_be_read_is_not_shown(url: str) -> None:
     for one in url, f'redis://127.0.0.1,{url}', f'{url}, redis://127.0.0.1':
         assert 'secret' not in repr(RedisBroker(one))
