@@ -183,13 +183,15 @@ pure: $(VENV)/.dev ## the tests of what has a compiled form, with nothing compil
 	NBWS_PURE=1 $(PY) -m pytest $(PURE) -n $(WORKERS) --dist loadfile -m 'not timed' $(PYTEST_FLAGS)
 
 # gcc's sanitizers end the process at the first read or write that is not allowed. What they need is taken away again.
+SANITIZED ?= tests/core tests/server/test_frames.py tests/server/test_fuzz.py tests/server/test_conn.py \
+  tests/server/test_conformance.py tests/sockets/test_pull.py tests/sockets/test_stop.py tests/sockets/test_threads.py
 SANITIZE := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined
 .PHONY: sanitize
 sanitize: $(VENV)/.dev ## the tests of what is compiled, under the address and undefined-behaviour sanitizers; Linux with gcc
 	CFLAGS='$(SANITIZE)' LDFLAGS='$(SANITIZE)' $(PY) setup.py -q build_ext --inplace --force \
 	  --build-temp $(VENV)/sanitize --build-lib $(VENV)/sanitize
 	LD_PRELOAD="$$(gcc -print-file-name=libasan.so)" ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc NBWS_PURE= \
-	  $(PY) -m pytest tests/core tests/server/test_frames.py tests/server/test_fuzz.py -m 'not timed' $(PYTEST_FLAGS); \
+	  $(PY) -m pytest $(SANITIZED) -m 'not timed' $(PYTEST_FLAGS); \
 	  code=$$?; rm -f nbws/core/_speedups* $(VENV)/.speedups; exit $$code
 
 PYTHONS ?= python3.10 python3.11 python3.12 python3.13 python3.14 $(wildcard $(HOME)/.pyenv/versions/3.1[0-9]*/bin/python3)

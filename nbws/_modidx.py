@@ -3844,8 +3844,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                        'nbws/sockets/redis_broker.py')},
             'nbws.sockets.redis_places': { 'nbws.sockets.redis_places.ClusterRedis': ( 'sockets/redis_places.html#clusterredis',
                                                                                        'nbws/sockets/redis_places.py'),
-                                           'nbws.sockets.redis_places.ClusterRedis.__str__': ( 'sockets/redis_places.html#clusterredis.__str__',
-                                                                                               'nbws/sockets/redis_places.py'),
                                            'nbws.sockets.redis_places.ClusterRedis._about': ( 'sockets/redis_places.html#clusterredis._about',
                                                                                               'nbws/sockets/redis_places.py'),
                                            'nbws.sockets.redis_places.ClusterRedis._client': ( 'sockets/redis_places.html#clusterredis._client',

@@ -287,7 +287,7 @@ def with_file(server: str, stack: ExitStack) -> Alone:
 
 
 def prompt(server: str, stack: ExitStack) -> Alone: return Alone(server, stack, *PROMPT)
-def three(server: str, stack: ExitStack) -> Clustered: return Clustered(server, stack, 3)
+def three(server: str, stack: ExitStack) -> Clustered: return Clustered(server, stack, 3, 3000)
 
 
 Place = Callable[[str, ExitStack], Any]

@@ -101,7 +101,7 @@ class Watched:
         self.master, self.replica = self.servers
         follow(self.replica, self.master.port)
         self.sentinel = sentinel(name, stack, f"""sentinel monitor chat 127.0.0.1 {self.master.port} 1
-sentinel down-after-milliseconds chat 3000
+sentinel down-after-milliseconds chat 5000
 sentinel failover-timeout chat 10000
 """)
         self.url = f'redis+sentinel://127.0.0.1:{self.sentinel.port}/chat'
@@ -142,7 +142,10 @@ def follow(replica: RedisProcess, port: int) -> None:
 
 class Clustered:
     "A Cluster, without replicas at first. Of two masters one does not replace the other one."
-    def __init__(self, name: str, stack: ExitStack, count: int = 2) -> None:
+    def __init__(self, name: str, stack: ExitStack, count: int = 2,
+                 patience: int = 10_000, # Milliseconds after which a silent node is given up
+                 ) -> None:
+        self.patience = patience
         self.nodes = [self._node(name, stack) for _ in range(count)]
         self.url = f'redis+cluster://127.0.0.1:{self.nodes[-1].port}'
         for n, node in enumerate(self.nodes):
@@ -152,7 +155,8 @@ class Clustered:
         until(lambda: all(len(self.known(n)) == count for n in self.nodes), 'cluster')
 
     def _node(self, name: str, stack: ExitStack) -> RedisProcess:
-        options = '--cluster-enabled', 'yes', '--cluster-port', str(free_port()), '--cluster-node-timeout', '3000'
+        bus, patience = str(free_port()), str(self.patience)
+        options = '--cluster-enabled', 'yes', '--cluster-port', bus, '--cluster-node-timeout', patience
         return stack.enter_context(redis_server(name, *PROMPT, *options, port=free_port()))
 
     def _meet(self, node: RedisProcess) -> None:

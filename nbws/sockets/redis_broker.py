@@ -469,7 +469,7 @@ class NodeListener:
             try:
                 reply = await connection.read_response()
             except errors.MovedError as e: # Something was sent too late
-                await self.reader.server.learn(e)
+                self.reader.server.learn(e)
                 self.reader.listen()
                 continue
             self._heard = clock()

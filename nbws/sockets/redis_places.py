@@ -161,7 +161,7 @@ class RedisServer:
         return ''
 
     async def look(self) -> None: "Ask where rooms are. Raises what the client raises."
-    async def learn(self, moved: Exception) -> None: "A node says that it does not have a room."; raise moved
+    def learn(self, moved: Any) -> None: "A node says that it does not have a room."; raise moved
 
     async def listening(self, node: str) -> Any:
         "A connection to a node, without a bound on silence. Raises what the client raises."
@@ -320,13 +320,11 @@ class ClusterRedis(RedisServer):
     form, moves, oldest = 'the Redis Cluster at', True, (7, 0)
     publish, subscribe, unsubscribe = 'SPUBLISH', 'SSUBSCRIBE', 'SUNSUBSCRIBE'
 
-    def __str__(self) -> str:
-        return f'{self.where} ({len(self.client.get_primaries())} masters)' if self.client else super().__str__()
-
     def _client(self) -> Any:
         from redis.asyncio.cluster import ClusterNode, RedisCluster
         if urlsplit(self.url).path.strip('/') not in ('', '0'):
             raise ValueError('a Cluster has no databases')
+        self._moved: dict[int, str] = {} # Nodes by slot, which the client does not know yet
         nodes = [ClusterNode(host, port) for host, port in hosts_of(self.url, 6379)]
         return RedisCluster(startup_nodes=nodes, **options_of(self.url, ''))
 
@@ -338,23 +336,23 @@ class ClusterRedis(RedisServer):
         "See `RedisServer`."
         import redis.exceptions as errors
         with suppress(errors.SlotNotCoveredError):
-            return str(self.client.get_node_from_key(key).name)
+            return self._moved.get(self.client.keyslot(key)) or str(self.client.get_node_from_key(key).name)
         return ''
 
     async def look(self) -> None:
         "See `RedisServer`."
         await self.client.nodes_manager.initialize()
+        self._moved.clear()
 
-    async def learn(self, moved: Exception) -> None:
+    def learn(self, moved: Any) -> None:
         "See `RedisServer`."
-        await self.client.nodes_manager.move_slot(moved)
+        self._moved[moved.slot_id] = f'{moved.host}:{moved.port}'
 
     async def listening(self, node: str) -> Any:
         "See `RedisServer`."
-        import redis.exceptions as errors
         there = self.client.get_node(node_name=node)
         if not there:
-            raise errors.ConnectionError('the Cluster does not have it any more')
+            raise ConnectionError('the Cluster does not have it any more')
         return await connected(there.connection_class(**{**there.connection_kwargs, **usual(), 'socket_timeout': None}))
 
     async def close(self) -> None:

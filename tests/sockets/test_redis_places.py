@@ -167,7 +167,7 @@ def test_a_node_is_killed_and_its_replica_takes_over(expect_log: Any) -> None:
     expect_log('rooms: the Redis Cluster at .* does not answer', 2)
     expect_log('answers again')
     with ExitStack() as stack:
-        clustered = Clustered('valkey', stack, 3) # Most of the masters have to agree
+        clustered = Clustered('valkey', stack, 3, 3000) # Most of the masters have to agree
         _, owner = clustered.owner('{tea}')
         clustered.replica_of('valkey', stack, owner)
         async def disturb() -> None: owner.kill()
