@@ -6,15 +6,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextvars import Token
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from ..core.protocols import Application
 from ..core.routing import Owner, Route
 from .capture import CURRENT_HANDLER, HandlerContext, follow_tasks
-from .figures import adopt_figures, show_figures
+from .figures import adopt_figures, pyplot_holder, show_figures
 from .output import CellOutput, Outputs
 from .patches import FIGURES, PATCHES
 from .runs import Runs
@@ -34,8 +33,11 @@ class Handlers:
 
     def owner(self, app: Application, route: Route | None) -> Owner | None:
         "The cell that has defined a route; where none has, the one that serves the app."
-        owners = route.owner if route else None, self.served_by.get(app)
-        return next((o for o in owners if o and o.id in self.outputs.requests), None)
+        requests = self.outputs.requests
+        owner = route.owner if route else None
+        if owner is None or owner.id not in requests:
+            owner = self.served_by.get(app)
+        return owner if owner and owner.id in requests else None
 
     def output(self, app: Application, route: Route | None) -> CellOutput | None:
         "Where this handler's output goes; None where no cell is known."
@@ -47,20 +49,18 @@ class Handlers:
             follow_tasks(loop)
         return self.outputs.of(owner.id, loop, logged=isinstance(app, WebApp))
 
-    @contextmanager
-    def running(self, app: Application, route: Route | None, output: CellOutput) -> Iterator[None]:
+    def running(self, app: Application, route: Route | None, output: CellOutput) -> RunningHandler:
         "The context in which a handler runs."
-        context = HandlerContext(app, route, output)
-        token = CURRENT_HANDLER.set(context)
-        try:
-            yield
-        finally:
+        return RunningHandler(self, HandlerContext(app, route, output))
+
+    def ended(self, context: HandlerContext) -> None:
+        "A handler has run: show what it has left."
+        if context.partial_lines:
             context.flush()
-            if PATCHES.apply(FIGURES) and not self.runs:
-                adopt_figures(context) # It has imported pyplot
-            if context.figures:
-                self._show_figures(context)
-            CURRENT_HANDLER.reset(token)
+        if pyplot_holder() is not None and PATCHES.apply(FIGURES) and not self.runs:
+            adopt_figures(context) # It has imported pyplot
+        if context.figures:
+            self._show_figures(context)
 
     def _show_figures(self, context: HandlerContext) -> None:
         "Show what a handler has left open; in a thread, for it takes a while."
@@ -83,3 +83,18 @@ class Handlers:
             output.flush()
         else:
             self.outputs.send('stream', {'name': 'stderr', 'text': text}, self.outputs.requests[owner.id])
+
+# %% ../../nbs/notebook/08_handlers.ipynb #afeb4294
+class RunningHandler:
+    "The context in which a handler runs."
+    __slots__ = ('handlers', 'context', '_token')
+
+    def __init__(self, handlers: Handlers, context: HandlerContext) -> None:
+        self.handlers, self.context = handlers, context
+
+    def __enter__(self) -> None:
+        self._token: Token[HandlerContext | None] = CURRENT_HANDLER.set(self.context)
+
+    def __exit__(self, *error: object) -> None:
+        self.handlers.ended(self.context)
+        CURRENT_HANDLER.reset(self._token)
