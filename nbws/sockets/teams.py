@@ -36,8 +36,8 @@ CURE = ("secrets.token_urlsafe() makes a good one. All who share the room need t
 def team_key(share: Any, key: Any) -> bytes:
     "What signs the messages of a room. Raises `NbwsError` for a name or a key that cannot be used."
     if not isinstance(share, str) or len(share) > LONGEST_TEAM:
-        raise NbwsError(f"share={reprlib.repr(share)} is no name of a team: text of {LONGEST_TEAM} characters at the most, the "
-                        "same for all who share the room, or '' to share it no longer")
+        raise NbwsError(f"share={reprlib.repr(share)} is no name of a team: text of {LONGEST_TEAM} characters at the "
+                        "most, the same for all who share the room, or '' to share it no longer")
     if not share:
         return b''
     if key is None:
