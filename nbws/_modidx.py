@@ -3926,6 +3926,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                     'nbws/sockets/redis_places.py'),
                                            'nbws.sockets.redis_places.may_pass': ( 'sockets/redis_places.html#may_pass',
                                                                                    'nbws/sockets/redis_places.py'),
+                                           'nbws.sockets.redis_places.mistake': ( 'sockets/redis_places.html#mistake',
+                                                                                  'nbws/sockets/redis_places.py'),
                                            'nbws.sockets.redis_places.mode_of': ( 'sockets/redis_places.html#mode_of',
                                                                                   'nbws/sockets/redis_places.py'),
                                            'nbws.sockets.redis_places.options_of': ( 'sockets/redis_places.html#options_of',

@@ -304,7 +304,8 @@ def _option(*names: str, **settings: Any) -> Callable[[Any], Any]:
 @_option('--workers', '--worker-num', 'workers', type=SIZE, default=1,
          help="Processes. Each has its own variables; with nbws[share] they share rooms.")
 @click.option('--redis', envvar='NBWS_REDIS', show_envvar=True, metavar='URL',
-              help='A Redis or Valkey by which processes and machines share rooms: redis://..., unix:///...')
+              help='A Redis or Valkey by which processes and machines share rooms: redis://..., unix:///... '
+                   'As a variable its password stands in no list of processes.')
 @click.option('--ssl-cert', type=click.Path(), help='PEM file with the certificate: serve HTTPS.')
 @click.option('--ssl-key', type=click.Path(), help='PEM file with its key, if it is in another file.')
 @click.option('--ssl-password', envvar=TLS_PASSWORD, show_envvar=True,

@@ -55,11 +55,29 @@ async def connected(connection: Any,
             with suppress(errors.NoPermissionError):
                 role, *_ = await asyncio.wait_for(connection.read_response(), ANSWER)
                 if role != b'master':
-                    raise errors.ConnectionError('it is a replica now')
+                    raise errors.ReadOnlyError('it is a replica now')
     except BaseException: # It may be open, and not be let in; or this is cancelled
         await connection.disconnect(nowait=True)
         raise
     return connection
+
+# %% ../../nbs/sockets/09_redis_places.ipynb #4ec6ab58
+def mistake(url: str) -> str:
+    "Why an address cannot be read, without anything of it; '' where it can."
+    scheme, divider, rest = url.partition('://')
+    host, behind = re.fullmatch('([^/?#]*)(.*)', rest, re.S).groups() # type: ignore[union-attr]
+    if not divider:
+        return 'it has no ://'
+    if '@' in behind and (host or scheme.lower() != 'unix'): # A path may have one
+        return 'in a user or password / is written %2F, ? %3F, # %23 and @ %40'
+    try:
+        urlsplit(url)
+        for one in host.rpartition('@')[2].split(','):
+            urlsplit(f'//{one.strip()}').port # noqa: B018 - it raises
+    except ValueError:
+        return ('behind a host and : stands the number of its port, and in a user or password : is written %3A, '
+                '[ %5B and ] %5D')
+    return ''
 
 # %% ../../nbs/sockets/09_redis_places.ipynb #0331e4b8
 class RedisServer:
@@ -70,28 +88,39 @@ class RedisServer:
     publish, subscribe, unsubscribe = 'PUBLISH', 'SUBSCRIBE', 'UNSUBSCRIBE'
 
     def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        self.url = url
-        self.where = f'{parts.scheme}://{parts.netloc.rpartition("@")[2]}{parts.path}' # Without the password
+        self.url, self.mistake, self.where = url, mistake(url), '' # Where the password is, only who can read it knows
+        if not self.mistake:
+            parts = urlsplit(url)
+            self.where = f'{parts.scheme}://{parts.netloc.rpartition("@")[2]}{parts.path}'
         self.client: Any = None
 
     @property
     def name(self) -> str: return f'{self.form} {self.where}'
     def name_of(self, node: str) -> str: return f'{self.name}, at {node}' if node else self.name
-    def __str__(self) -> str: return self.where
+    def __str__(self) -> str: return self.where or '(an address that cannot be read)'
 
     def open(self) -> None:
         "Make the client. Raises `StartError`."
         try:
+            if self.mistake:
+                raise ValueError(self.mistake)
             self.client = self._client()
         except ImportError:
             raise StartError(errno.ENOENT, f"rooms by {self.name} need redis: pip install 'nbws[share]'") from None
         except ValueError as e:
-            raise StartError(errno.EINVAL, f'the address of Redis, {self.where}, cannot be used: {e}. It is written '
+            shown = f', {self.where},' if self.where else ''
+            raise StartError(errno.EINVAL, f'the address of Redis{shown} cannot be used: {e}. It is written '
                                            f'{WRITTEN}') from None
+        except TypeError as e:
+            raise self.trouble(e) from None
 
     def _client(self) -> Any:
         import redis.asyncio as redis
+        parts = urlsplit(self.url)
+        if (db := parts.path.strip('/')) and parts.scheme in ('redis', 'rediss') and not db.isdigit():
+            raise ValueError(f'{db!r} is no number of a database')
+        if ',' in parts.netloc.rpartition('@')[2]:
+            raise ValueError('several, as shards, have commas between and each its own redis://')
         return redis.from_url(self.url, **usual())
 
     async def check(self) -> None:
@@ -170,7 +199,10 @@ def reason(error: Exception) -> tuple[int, str]:
                               '{{nbws:*, and the commands of @scripting, @hash, @stream, @pubsub, DEL and EXPIRE')
     if isinstance(error, errors.ReadOnlyError):
         return errno.EROFS, ('is a replica, which takes nothing: name its master, or the Sentinels that know it '
-                             '(redis+sentinel://)')
+                             '(redis+sentinel://). Sentinels that still name it have to hear of the new one first')
+    if isinstance(error, TypeError) and 'unexpected keyword argument' in str(error):
+        option = str(error).rpartition(' ')[2]
+        return errno.EINVAL, f'has an option in its address, behind the ?, that does not exist: {option}'
     if 'Cluster mode is not enabled' in str(error): # Said by the client, whatever the node has answered
         return errno.EINVAL, ('is no Cluster, or does not let its user ask for CLUSTER SLOTS. One Redis is written '
                               'redis://host:6379')
@@ -227,8 +259,9 @@ class SentinelRedis(RedisServer):
         import redis.exceptions as errors
         asked = await asyncio.gather(*(s.sentinel_masters() for s in self._sentinels.sentinels), return_exceptions=True)
         known = [services for services in asked if isinstance(services, dict)]
-        if not known:
-            raise silent(self.where, [e for e in asked if isinstance(e, Exception)])
+        failed = [e for e in asked if isinstance(e, Exception)]
+        if not known or any(type(e) is errors.ResponseError for e in failed): # One that is none would be asked, too
+            raise silent(self.where, failed)
         if not any(self._service in services for services in known):
             there = ', '.join(sorted({name for services in known for name in services})) or 'none'
             raise StartError(errno.EINVAL, f'the Sentinels of {self.where} do not know the service {self._service!r}. '
@@ -240,7 +273,7 @@ class SentinelRedis(RedisServer):
                                                  'and are there enough of them to make a replica the master?') from None
         await super().check()
 
-    def __str__(self) -> str: return f'{self.where} (master {self._master})' if self.client else self.where
+    def __str__(self) -> str: return f'{self.where} (master {self._master})' if self.client else super().__str__()
 
     def node(self, key: str) -> str:
         "See `RedisServer`."
@@ -331,13 +364,10 @@ class ClusterRedis(RedisServer):
 
 # %% ../../nbs/sockets/09_redis_places.ipynb #f821d52f
 def redis_servers(urls: str) -> list[RedisServer]:
-    "What addresses mean, with commas between. Raises `StartError`."
+    "What addresses mean, with commas between."
     kinds = {'sentinel': SentinelRedis, 'cluster': ClusterRedis}
-    try:
-        return [kinds.get(urlsplit(url).scheme.partition('+')[2], RedisServer)(url)
-                for url in re.split(r'\s*,\s*(?=[\w+]+://)', urls.strip())]
-    except ValueError as e:
-        raise StartError(errno.EINVAL, f'an address of Redis cannot be used: {e}. It is written {WRITTEN}') from None
+    return [kinds.get(url.partition('://')[0].lower().partition('+')[2], RedisServer)(url)
+            for url in re.split(r'\s*,\s*(?=[\w+]+://)', urls.strip())]
 
 # %% ../../nbs/sockets/09_redis_places.ipynb #b5130f0b
 def jump_hash(key: int, # Of 64 bits

@@ -10,6 +10,7 @@ import hmac
 import json
 import logging
 import re
+import reprlib
 import secrets
 import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -35,15 +36,15 @@ CURE = ("secrets.token_urlsafe() makes a good one. All who share the room need t
 def team_key(share: Any, key: Any) -> bytes:
     "What signs the messages of a room. Raises `NbwsError` for a name or a key that cannot be used."
     if not isinstance(share, str) or len(share) > LONGEST_TEAM:
-        raise NbwsError(f"share={share!r} is no name of a team: text of {LONGEST_TEAM} characters at the most, the "
-                        "same for all who share the room, or '' to share it no longer")
+        raise NbwsError(f"share={reprlib.repr(share)} is no name of a team: text of {LONGEST_TEAM} characters at the "
+                        "most, the same for all who share the room, or '' to share it no longer")
     if not share:
         return b''
     if key is None:
         raise NbwsError(f'share={share!r} needs a key, or whoever has the Redis can script the pages of all: {CURE}')
     if not isinstance(key, (str, bytes)):
         raise NbwsError(f'the key of a shared room is text or bytes, not a {type(key).__name__}: {CURE}')
-    raw = key.strip().encode(errors='surrogatepass') if isinstance(key, str) else key
+    raw = (key.strip().encode(errors='surrogatepass') if isinstance(key, str) else key).strip() # A file's end of line
     if len(raw) < SHORTEST or len(set(raw)) < 5:
         what = 'empty' if not raw else 'too short' if len(raw) < SHORTEST else 'too simple'
         raise NbwsError(f'the key of a shared room is {what}: whoever has the Redis could guess it. It takes '

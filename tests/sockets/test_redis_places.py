@@ -94,6 +94,42 @@ def test_what_is_wrong_with_sentinels_is_said_at_the_start(watched: Watched) -> 
     assert 'has no master now' in wrong(watched.url)
 
 
+def test_a_server_that_is_no_sentinel_among_those_that_are(watched: Watched) -> None:
+    both = f'127.0.0.1:{watched.master.port},127.0.0.1:{watched.sentinel.port}'
+    assert 'names a server that is no Sentinel' in wrong(f'redis+sentinel://{both}/chat')
+
+
+@pytest.mark.parametrize('url', [
+    'redis://me:secret/@127.0.0.1', 'redis://me:secret?@127.0.0.1', 'redis://me:secret#@127.0.0.1', 'redis://me:secret',
+    'redis://:a@secret/@127.0.0.1', 'redis://:secret[@127.0.0.1', 'redis://:secret\u2100@127.0.0.1',
+    ':secret@127.0.0.1', 'redis:/me:secret@127.0.0.1', 'redis:me:secret@127.0.0.1',
+    'redis+cluster://me:secret/@127.0.0.1', 'redis+sentinel:/me:secret@127.0.0.1/chat', 'unix://:secret/@/path',
+    'redis://127.0.0.1?password=@secret'])
+def test_a_password_in_an_address_that_cannot_be_read_is_not_shown(url: str) -> None:
+    for one in url, f'redis://127.0.0.1,{url}', f'{url}, redis://127.0.0.1':
+        assert 'secret' not in repr(RedisBroker(one))
+        assert 'secret' not in wrong(one)
+    assert 'the address of Redis cannot be used: ' in wrong(url)
+
+
+@pytest.mark.parametrize(('url', 'says'), [
+    ('redis://127.0.0.1/x', "'x' is no number of a database"), ('redis://127.0.0.1/0/1', "'0/1' is no number"),
+    ('redis://127.0.0.1:1,127.0.0.1:2', 'each its own redis://'), ('redis://127.0.0.1:1,', 'each its own redis://'),
+    ('redis+cluster://127.0.0.1?passwd=secret', "that does not exist: 'passwd'")])
+def test_what_is_wrong_with_an_address_is_said_at_the_start(url: str, says: str) -> None: assert says in wrong(url)
+
+
+def test_a_sentinel_that_names_a_replica(watched: Watched) -> None:
+    with ExitStack() as stack:
+        stale = sentinel('valkey', stack, f'sentinel monitor chat 127.0.0.1 {watched.replica.port} 1')
+        told = wrong(f'redis+sentinel://127.0.0.1:{stale.port}/chat')
+        assert 'is a replica' in told and 'Sentinels that still name it' in told
+
+
+def test_an_option_that_does_not_exist(watched: Watched) -> None:
+    for url in watched.url, watched.master.url: assert "that does not exist: 'x'" in wrong(f'{url}?x=secret')
+
+
 @pytest.fixture
 def clustered() -> Iterator[Clustered]:
     with ExitStack() as stack: yield Clustered('valkey', stack)

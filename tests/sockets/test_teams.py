@@ -24,6 +24,7 @@ from nbws.core.protocols import Broker
 from nbws.server.listener import Server
 from nbws.sockets.brokers import MemoryBroker
 from nbws.sockets.rooms import FIGURES, figures
+from nbws.sockets.teams import team_key
 
 KEY, OTHER = 'one good key, made by chance', 'another good key, made by chance'
 QUIZ = """
@@ -203,6 +204,11 @@ def test_a_page_resumes(make: Make) -> None:
     (True, KEY, 'no name of a team'), ('t' * 101, KEY, 'no name of a team')])
 def test_what_cannot_be_a_key(share: Any, key: Any, says: str) -> None:
     with pytest.raises(NbwsError, match=says): App().room('quiz', share=share, key=key)
+
+
+def test_a_key_from_a_file_is_the_same_as_text_and_as_bytes() -> None:
+    assert len({team_key('team', key) for key in (KEY, f'{KEY}\n', KEY.encode(), f'{KEY}\r\n'.encode())}) == 1
+    with pytest.raises(NbwsError, match=r"^share='t.{,60} is no name of a team"): team_key('t' * 10000, KEY)
 
 
 def test_without_a_redis_nobody_would_hear_it(monkeypatch: pytest.MonkeyPatch) -> None:
