@@ -81,14 +81,14 @@ def output(server: Any, way: Exposure) -> str:
 
 @pytest.mark.allow_external("proxy.colab.example")
 def test_in_colab(page: Page) -> None:
-    """Colab's own page says where a port is reached."""
-    proxy = "{ proxyPort: async (port, options) => `https://${port}-${options.cache}.proxy.colab.example/` }"
-    page.add_init_script(f"window.google = {{ colab: {{ kernel: {proxy} }} }}")
+    """Colab's own page says where a port is reached, to an output that its reader has made."""
+    proxy = "proxyPort: async (port, options) => `https://${port}-${options.cache}.proxy.colab.example/`"
+    page.add_init_script(f"window.google = {{ colab: {{ kernel: {{ accessAllowed: true, {proxy} }} }} }}")
     page.goto("about:blank")
     page.set_content(output(object(), Exposure(token="secret", port=5001)))
     frame = page.locator("iframe")
     expect(frame).to_have_attribute("data-way", "colab")
-    expect(frame).to_have_attribute("src", "https://5001-true.proxy.colab.example/a?b=1&nbws_token=secret")
+    expect(frame).to_have_attribute("src", "https://5001-false.proxy.colab.example/a?b=1&nbws_token=secret")
 
 
 @pytest.mark.parametrize("way", ["direct", "jupyter"])
