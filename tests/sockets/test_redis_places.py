@@ -131,7 +131,8 @@ def test_an_option_that_does_not_exist(watched: Watched) -> None:
 
 
 @pytest.fixture
-def clustered() -> Iterator[Clustered]:
+def clustered(expect_log: Any) -> Iterator[Clustered]:
+    for told in 'does not answer', 'answers again': expect_log.may_come(f'rooms: the Redis Cluster at .* {told}')
     with ExitStack() as stack: yield Clustered('valkey', stack)
 
 
