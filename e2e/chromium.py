@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
+
+from playwright.sync_api import BrowserContext, Route
 
 # The same engine without a window's machinery: JupyterLab loads with a third less CPU time.
 SHELL = "chromium-headless-shell"
@@ -37,3 +40,15 @@ def launch_arguments(playwrights_own: str, headed: bool = False) -> dict[str, An
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         options["args"].append("--no-sandbox")  # Chromium refuses to run as root with its sandbox
     return options
+
+
+def reach_only(context: BrowserContext, url: str) -> None:
+    """Let pages reach no other port of this machine than what begins with `url`."""
+
+    def refuse(route: Route) -> None:
+        if route.request.url.startswith(url):
+            route.continue_()
+        else:
+            route.abort()
+
+    context.route(re.compile(r"^http://127\.0\.0\.1:\d+/"), refuse)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from playwright.sync_api import FrameLocator, Route, expect
@@ -65,6 +66,16 @@ def shows(page: FrameLocator, texts: list[str]) -> None:
     expect(page.locator("#said li")).to_have_text(texts, timeout=milliseconds(20))
 
 
+def first_visit(page: FrameLocator) -> dict[str, Any]:
+    """Someone says the first word, and the page's script opens a socket of its own; returns what `TALK` tells."""
+    expect(page.locator("#visit")).to_have_text("visit 1", timeout=milliseconds(20))
+    connected(page)
+    says(page, "one")
+    shows(page, ["first one"])
+    told: dict[str, Any] = page.locator("body").evaluate(f"(_, bound) => ({TALK})(bound)", milliseconds(30))
+    return told
+
+
 @pytest.mark.parametrize(
     "jupyter",
     [JupyterSettings(flags=BOTH_OFF), JupyterSettings("notebook", "/user/alice/", flags=BOTH_OFF)],
@@ -87,11 +98,7 @@ def test_through_the_kernel(open_notebook: Callable[..., Notebook], jupyter: Jup
         nb.run(index)
     expect(nb.output(3).locator("iframe")).to_have_attribute("data-way", "kernel", timeout=milliseconds(20))
     page = nb.frame(3)
-    expect(page.locator("#visit")).to_have_text("visit 1", timeout=milliseconds(20))
-    connected(page)
-    says(page, "one")
-    shows(page, ["first one"])
-    told = page.locator("body").evaluate(f"(_, bound) => ({TALK})(bound)", milliseconds(30))
+    told = first_visit(page)
     assert (told["inOrder"], told["isSame"], told["closed"], told["own"]) == (
         True,
         True,

@@ -15,9 +15,7 @@ from nbws.loading import code_cells
 
 from .colab import Colab
 from .kernels import kernel
-from .sockets import connected
-from .test_channel import CELLS, says, shows
-from .test_http_line import TALK
+from .test_channel import CELLS, first_visit, says, shows
 from .test_vscode import EXAMPLES, moves_figures, talks_with_a_model
 from .timeouts import milliseconds, seconds
 
@@ -66,12 +64,8 @@ def test_the_chat(colab: Colab, new_context: Callable[..., BrowserContext], tmp_
         frame = outer.locator("iframe")
         expect(frame).to_have_attribute("data-way", "colab", timeout=milliseconds(20))
         page = frame.content_frame
-        expect(page.locator("#visit")).to_have_text("visit 1", timeout=milliseconds(20))
-        connected(page)
-        says(page, "one")
-        shows(page, ["first one"])
+        told = first_visit(page)
         assert page.locator("body").evaluate("typeof nbwsLine") == "object"
-        told = page.locator("body").evaluate(f"(_, bound) => ({TALK})(bound)", milliseconds(30))
         assert (told["inOrder"], told["isSame"], told["closed"]) == (True, True, [4001, "enough", True])
         busy = client.execute(CELLS[4])
         says(page, "two")

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, Route, expect
+from playwright.sync_api import BrowserContext, Page, expect
 
+from .chromium import reach_only
 from .marimo import Marimo, marimo
 from .sockets import connected
 from .test_channel import says, shows
@@ -49,15 +50,9 @@ async def say(msg: str):
 
 def opened(notebook: Marimo, new_context: Callable[..., BrowserContext], way: str) -> Page:
     """The notebook, in a browser that reaches the kernel's port or does not."""
-
-    def refuse(route: Route) -> None:
-        if way == "widget" and not route.request.url.startswith(notebook.url):
-            route.abort()
-        else:
-            route.continue_()
-
     context = new_context()
-    context.route(re.compile(r"^http://127\.0\.0\.1:\d+/"), refuse)
+    if way == "widget":
+        reach_only(context, notebook.url)
     page = context.new_page()
     page.goto(notebook.url, wait_until="commit")
     return page

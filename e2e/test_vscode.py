@@ -5,19 +5,18 @@ That the kernel's port is out of reach, as on another machine, is played: the br
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import BrowserContext, FrameLocator, Page, Route, expect
+from playwright.sync_api import BrowserContext, FrameLocator, Page, expect
 
 from nbws.loading import code_cells
 
+from .chromium import reach_only
 from .sockets import connected
 from .test_apps import expect_drawn
-from .test_channel import CELLS, says, shows
-from .test_http_line import TALK
+from .test_channel import CELLS, first_visit, says, shows
 from .timeouts import milliseconds, seconds
 from .vscode import VSCode, vscode
 
@@ -35,15 +34,8 @@ def notebook(tmp_path: Path) -> Iterator[VSCode]:
 
 def open_page(notebook: VSCode, new_context: Callable[..., BrowserContext], query: str = "") -> Page:
     """The notebook's outputs, in a browser that does not reach the kernel's port."""
-
-    def refuse(route: Route) -> None:
-        if route.request.url.startswith(notebook.url):
-            route.continue_()
-        else:
-            route.abort()
-
     context = new_context()
-    context.route(re.compile(r"^http://127\.0\.0\.1:\d+/"), refuse)
+    reach_only(context, notebook.url)
     page = context.new_page()
     page.goto(notebook.url + query)
     return page
@@ -58,11 +50,7 @@ def test_over_widget_messages(notebook: VSCode, new_context: Callable[..., Brows
     frame = outer.locator("iframe")
     expect(frame).to_have_attribute("data-way", "widget", timeout=milliseconds(20))
     page = frame.content_frame
-    expect(page.locator("#visit")).to_have_text("visit 1", timeout=milliseconds(20))
-    connected(page)
-    says(page, "one")
-    shows(page, ["first one"])
-    told = page.locator("body").evaluate(f"(_, bound) => ({TALK})(bound)", milliseconds(30))
+    told = first_visit(page)
     assert (told["inOrder"], told["isSame"], told["closed"]) == (True, True, [4001, "enough", True])
     busy = notebook.start(CELLS[4], 4)
     says(page, "two")

@@ -146,6 +146,17 @@ class Site:
         before = [len(publisher.taken) for publisher in self.publishers]
         until(lambda: all(len(p.taken) >= n + more for p, n in zip(self.publishers, before, strict=True)), 'taken')
 
+    def goes_through(self, fault: Callable[[Site], None]) -> float:
+        "Let it happen while some are away; then all is said. Returns when the fault was over, by `time.monotonic`."
+        self.talks()
+        for page in self.pages[:AWAY]: page.leave()
+        fault(self)
+        for page in self.pages[:AWAY]: page.come()
+        over = time.monotonic()
+        self.talks()
+        for publisher in self.publishers: publisher.end()
+        return over
+
 
 class Alone:
     "One Redis, behind a relay."
@@ -348,13 +359,7 @@ def happen(server: str, name: str, browser: Any) -> Result:
     print(f'{server}: {name}: {fault.__doc__}', flush=True)
     with site(server, place, browser) as running:
         try:
-            running.talks()
-            for page in running.pages[:AWAY]: page.leave()
-            fault(running)
-            for page in running.pages[:AWAY]: page.come()
-            begun = time.monotonic()
-            running.talks()
-            for publisher in running.publishers: publisher.end()
+            begun = running.goes_through(fault)
             taken = set(running.taken())
             until(lambda: all(taken <= set(texts) for texts in running.heard()), 'heard', 60)
             result.seconds = time.monotonic() - begun

@@ -28,7 +28,7 @@ from websockets.sync.client import ClientConnection
 from . import faults
 from .bench.__main__ import table
 from .chats.commands import Chat, peers, versions
-from .faults import AWAY, CLIENTS, FAULTS, PAUSE, WITHIN, Alone, Place, Publisher, Result, Site, counted, three
+from .faults import CLIENTS, FAULTS, PAUSE, WITHIN, Alone, Place, Publisher, Result, Site, counted, three
 
 from bound import BOUND, until # faults.py has named the folder
 from pages import Page
@@ -151,13 +151,7 @@ def happen(chat: Chat, name: str) -> Result:
     result = Result(chat.name, name)
     with site(chat, place, name in RELAYED) as running:
         try:
-            running.talks()
-            for page in running.pages[:AWAY]: page.leave()
-            fault(running)
-            for page in running.pages[:AWAY]: page.come()
-            begun = time.monotonic()
-            running.talks()
-            for publisher in running.publishers: publisher.end()
+            begun = running.goes_through(fault)
             with suppress(AssertionError): # Lost
                 until(lambda: all(set(running.taken()) <= set(texts) for texts in running.heard()), 'heard', WITHIN)
             result.seconds = time.monotonic() - begun
