@@ -24,8 +24,8 @@ ANSWER = 4.0 # Seconds that Redis has for an answer: less than `serve` waits for
 WRITTEN = ('redis://host:6379, rediss://..., unix:///path, redis+sentinel://host:26379,host:26379/service or '
            'redis+cluster://host:6379,host:6379')
 
-def usual() -> dict[str, Any]:
-    "Options of each client."
+def client_options() -> dict[str, Any]:
+    "Options of each of redis-py's clients: bounds for its answers, and no tries of its own."
     from redis.asyncio.retry import Retry
     from redis.backoff import NoBackoff
     return {'socket_timeout': ANSWER, 'socket_connect_timeout': ANSWER, 'protocol': 2, 'retry': Retry(NoBackoff(), 0)}
@@ -121,7 +121,7 @@ class RedisServer:
             raise ValueError(f'{db!r} is no number of a database')
         if ',' in parts.netloc.rpartition('@')[2]:
             raise ValueError('several, as shards, have commas between and each its own redis://')
-        return redis.from_url(self.url, **usual())
+        return redis.from_url(self.url, **client_options())
 
     async def check(self) -> None:
         "Raises `StartError` where it does not answer, is too old, or is something else."
@@ -232,7 +232,7 @@ def options_of(url: str, db: str) -> dict[str, Any]:
     if options.pop('connection_class', None) is not None:
         options['ssl'] = True
     del options['host']
-    return {**options, **usual()}
+    return {**options, **client_options()}
 
 # %% ../../nbs/sockets/09_redis_places.ipynb #d28b4f3d
 class SentinelRedis(RedisServer):
@@ -249,7 +249,8 @@ class SentinelRedis(RedisServer):
         options = options_of(self.url, db)
         own = {'username': options.pop('sentinel_username', None), 'password': options.pop('sentinel_password', None)}
         own |= {name: value for name, value in options.items() if name.startswith('ssl')}
-        own |= usual() | {'socket_timeout': ANSWER / 2, 'socket_connect_timeout': ANSWER / 2} # Another one may answer
+        half = ANSWER / 2 # Another one may answer
+        own |= client_options() | {'socket_timeout': half, 'socket_connect_timeout': half}
         self._sentinels = Sentinel(hosts_of(self.url, 26379), sentinel_kwargs=own, **options)
         self._listens, self._master = {**options, 'socket_timeout': None}, ''
         return self._sentinels.master_for(self._service)
@@ -261,7 +262,7 @@ class SentinelRedis(RedisServer):
         known = [services for services in asked if isinstance(services, dict)]
         failed = [e for e in asked if isinstance(e, Exception)]
         if not known or any(type(e) is errors.ResponseError for e in failed): # One that is none would be asked, too
-            raise silent(self.where, failed)
+            raise sentinel_trouble(self.where, failed)
         if not any(self._service in services for services in known):
             there = ', '.join(sorted({name for services in known for name in services})) or 'none'
             raise StartError(errno.EINVAL, f'the Sentinels of {self.where} do not know the service {self._service!r}. '
@@ -302,8 +303,8 @@ class SentinelRedis(RedisServer):
         await super().close()
 
 # %% ../../nbs/sockets/09_redis_places.ipynb #afdddbbb
-def silent(where: str, why: Sequence[Exception]) -> StartError:
-    "No Sentinel has told anything."
+def sentinel_trouble(where: str, why: Sequence[Exception]) -> StartError:
+    "No Sentinel has answered: an error at the start, with what to do."
     import redis.exceptions as errors
     for error in why:
         if isinstance(error, errors.AuthenticationError):
@@ -353,7 +354,8 @@ class ClusterRedis(RedisServer):
         there = self.client.get_node(node_name=node)
         if not there:
             raise ConnectionError('the Cluster does not have it any more')
-        return await connected(there.connection_class(**{**there.connection_kwargs, **usual(), 'socket_timeout': None}))
+        options = {**there.connection_kwargs, **client_options(), 'socket_timeout': None}
+        return await connected(there.connection_class(**options))
 
     async def close(self) -> None:
         "See `RedisServer`. The client closes nothing where it was about to ask for the nodes anew."
