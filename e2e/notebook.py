@@ -17,8 +17,9 @@ PANEL = ".jp-NotebookPanel:not(.lm-mod-hidden)"
 FINISHED = re.compile(r"^\[\d+\]:$")
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
-# What every snippet of JavaScript below finds in scope, and its bound: `evaluate` alone would wait for ever.
-PRELUDE = """async ([path, argument, bound]) => {
+# What every snippet of JavaScript below finds in scope, and its bound: `evaluate` alone would wait for ever. The window
+# holds what has not ended: V8 may collect a promise that only its inspector waits for, and tells that as an error.
+PRELUDE = """([path, argument, bound]) => {
     const app = window.jupyterapp;
     const panel = () => [...app.shell.widgets('main')].find(widget => widget.context?.path === path);
     const cells = () => panel().content.widgets;
@@ -33,7 +34,10 @@ PRELUDE = """async ([path, argument, bound]) => {
     const late = new Promise((_, reject) => {
         timer = setTimeout(() => reject(new Error('not within ' + bound + ' ms')), bound);
     });
-    try { return await Promise.race([work(), late]); } finally { clearTimeout(timer); }
+    const calls = window.evaluated ??= new Set();
+    const call = Promise.race([work(), late]).finally(() => { clearTimeout(timer); calls.delete(call); });
+    calls.add(call);
+    return call;
 }"""
 
 READY = """

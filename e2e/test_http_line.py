@@ -148,6 +148,7 @@ def test_behind_a_proxy(
     ]
     assert direct.evaluate("typeof nbwsLine") == "undefined"
     says(page, "one")
+    shows([page, direct], ["one"])
     says(direct, "two")
     shows([page, direct], ["one", "two"])
     by_requests, natively = (each.evaluate(TALK, milliseconds(30)) for each in (page, direct))
@@ -168,6 +169,7 @@ def test_behind_a_proxy(
     }
     network.cut()
     says(direct, "three")
+    shows([direct], ["one", "two", "three"])
     says(page, "four")
     network.open = True
     shows([page, direct], ["one", "two", "three", "four"])
@@ -178,6 +180,7 @@ def test_behind_a_proxy(
     direct.goto(script.url)
     connected(page, direct)
     says(direct, "again")
+    shows([direct], ["again"])
     says(page, "and again")
     shows([direct], ["again", "and again"])
     shows([page], ["one", "two", "three", "four", "again", "and again"])
