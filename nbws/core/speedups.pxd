@@ -5,21 +5,42 @@ from cpython.object cimport PyObject
 
 cpdef str escape(str text)
 
+cdef class UsualElement:
+    cdef public object tag, _children, _attrs
+    cdef public dict _raw
+
+cdef extern from *:
+    """
+    #define MADE_BY_TYPE(kind, arguments) ((PyTypeObject*)(kind))->tp_new((PyTypeObject*)(kind), (arguments), NULL)
+    """
+    object MADE_BY_TYPE(object kind, object arguments)
+
+cdef inline UsualElement allocated(type kind):
+    return MADE_BY_TYPE(kind, ()) # By Cython: a class in Python has no other way
+
+@cython.locals(el=UsualElement)
+cpdef object new_element(kind, tag, tuple children, dict attrs)
+
+cpdef bint all_of(tuple things, kind)
+
 cdef class Renderer:
     cdef readonly object element
     cdef object safe, shape, attribute, opening, lasting, other
     cdef dict shapes, attributes
 
     @cython.locals(parts=list)
-    cpdef str element_text(self, el)
+    cpdef str element_text(self, UsualElement el)
 
     @cython.locals(parts=list)
     cpdef str any_text(self, thing)
 
+    @cython.locals(html=list, body=list)
+    cpdef str document_text(self, list parts, title, str opening, str hdrs, ftrs, dict attrs, frozenset in_head, tag_of)
+
 cdef dict _NO_VALUES
 
 @cython.locals(start=str, text=str, closing=str, begun=Py_ssize_t, attrs=dict, known=dict)
-cdef object _add(Renderer to, list parts, el, int depth)
+cdef object _add(Renderer to, list parts, UsualElement el, int depth)
 
 cdef object _add_any(Renderer to, list parts, thing, int depth)
 

@@ -12,10 +12,11 @@ from types import CoroutineType
 from typing import Any, Protocol
 
 # %% auto #0
-__all__ = ['Shape', 'Values', 'Unmask', 'Parameters', 'LONG', 'escape', 'Unusual', 'Element', 'Renderer', 'encode', 'frame',
-           'take_usual', 'ShortReader', 'BoundFrom', 'by_name', 'find_value', 'named', 'bind_all', 'usual_fields',
-           'take_header', 'Waits', 'CapturingApp', 'MessageRunner', 'UsualOutput', 'UsualConn', 'UsualInput',
-           'RoutedApp', 'UsualSocket', 'UsualDispatcher', 'UsualParked', 'UsualWorkers', 'UsualOutbox']
+__all__ = ['Shape', 'Values', 'Unmask', 'Parameters', 'LONG', 'escape', 'Unusual', 'UsualElement', 'new_element', 'all_of',
+           'tag_function', 'Renderer', 'encode', 'frame', 'take_usual', 'ShortReader', 'BoundFrom', 'by_name',
+           'find_value', 'named', 'bind_all', 'usual_fields', 'take_header', 'Waits', 'CapturingApp', 'MessageRunner',
+           'UsualOutput', 'UsualConn', 'UsualInput', 'RoutedApp', 'UsualSocket', 'UsualDispatcher', 'UsualParked',
+           'UsualWorkers', 'UsualOutbox']
 
 # %% ../../nbs/core/04_speedups.ipynb #a1747dc4
 def escape(text: str, # Any text
@@ -27,15 +28,53 @@ def escape(text: str, # Any text
 class Unusual(Exception):
     "The keywords of this element have to be translated before they can be rendered."
 
-class Element(Protocol):
-    "What is rendered: `nbws.core.html.FT`."
+class UsualElement:
+    "An element; `nbws.core.html.FT` derives from it. There is no __init__: a call of one is a third of making it."
+    __slots__ = ('tag', '_children', '_raw', '_attrs')
     tag: str
     _children: tuple[Any, ...] | list[Any]
-    _raw: dict[str, Any] | None # Its keywords; None: its attributes were changed since
-    def _settle(self) -> None: "Make a list of the children that can be read again and again, without attributes."
+    _raw: dict[str, Any] | None # Its keywords; None: its attributes were changed since, and stand in `_attrs`
+    _attrs: dict[str, Any]
+
+    def _settle(self) -> None:
+        "Make a list of the children that can be read again and again, without attributes."
+        raise NotImplementedError
 
 Shape = tuple[str, str, str, Any] # What opens a tag; the same with its bracket; what closes it; who renders it, or None
 Values = dict[Any, str] # Rendered attributes by their value: text, or True
+
+# %% ../../nbs/core/04_speedups.ipynb #dea9e216
+globals().setdefault('allocated', object.__new__)
+
+def new_element(kind: Any, # The class of elements
+                tag: str, children: tuple[Any, ...], attrs: dict[str, Any], # Keywords
+                ) -> Any:
+    "An element."
+    el = allocated(kind) # type: ignore[name-defined]  # noqa: F821
+    el.tag, el._children, el._raw = tag, children, attrs
+    return el
+
+def all_of(things: tuple[Any, ...], kind: type) -> bool:
+    "Whether each of them is of this very class."
+    for thing in things:
+        if type(thing) is not kind:
+            return False
+    return True
+
+def tag_function(kind: Any, # The class of elements
+                 tag: str,
+                 mend: Callable[[dict[str, Any]], None] | None, # Changes keywords that have an `id`
+                 ) -> Callable[..., Any]:
+    "The function for one tag."
+    def make(*children: Any, # Elements, text, or anything that can be shown
+             **attrs: Any, # Attributes: `cls` is class, `hx_get` is hx-get
+             ) -> Any:
+        if mend is not None and 'id' in attrs:
+            mend(attrs)
+        el = allocated(kind) # type: ignore[name-defined]  # noqa: F821
+        el.tag, el._children, el._raw = tag, children, attrs
+        return el
+    return make
 
 # %% ../../nbs/core/04_speedups.ipynb #edc8c19f
 class Renderer:
@@ -55,7 +94,7 @@ class Renderer:
         self.element, self.safe, self.shapes, self.attributes = element, safe, shapes, attributes
         self.shape, self.attribute, self.opening, self.lasting, self.other = shape, attribute, opening, lasting, other
 
-    def element_text(self, el: Element) -> str:
+    def element_text(self, el: UsualElement) -> str:
         "The HTML of an element. Raises `ValueError` for an impossible name, `RecursionError` beyond `DEEPEST`."
         parts: list[str] = []
         _add(self, parts, el, 0)
@@ -69,11 +108,42 @@ class Renderer:
         _add_any(self, parts, thing, 0)
         return ''.join(parts)
 
+    def document_text(self, parts: list[Any], # What is in a page: elements, text, anything
+                      title: Any, # Of a page that has none
+                      opening: str, # What begins it, up to its head
+                      hdrs: str, # HTML for its head
+                      ftrs: Any, # For the end of its body
+                      attrs: dict[str, Any], # Keywords of its body
+                      in_head: frozenset[str], # Tags that stand in a head
+                      tag_of: Callable[[Any], str], # The tag of any part, or ''
+                      ) -> str | None:
+        "The HTML of a whole page. None: it is one already, with an `html` element."
+        html, body = [opening], []
+        for part in parts:
+            tag = part.tag if type(part) is self.element else tag_of(part)
+            if tag == 'html':
+                return None
+            if tag == 'title':
+                title = None
+            if tag in in_head:
+                _add_any(self, html, part, 0)
+            else:
+                body.append(part)
+        if title:
+            _add(self, html, new_element(self.element, 'title', (title,), {}), 0)
+        html.append(hdrs)
+        html.append('</head>')
+        if ftrs:
+            body.append(ftrs)
+        _add(self, html, new_element(self.element, 'body', tuple(body), attrs), 0)
+        html.append('</html>')
+        return ''.join(html)
+
 # %% ../../nbs/core/04_speedups.ipynb #d97c7208
 DEEPEST = 1000 # Elements and lists within each other: about as many as Python goes down
 _NO_VALUES: Values = {}
 
-def _add(to: Renderer, parts: list[str], el: Element, depth: int) -> None:
+def _add(to: Renderer, parts: list[str], el: UsualElement, depth: int) -> None:
     if depth > DEEPEST:
         raise RecursionError(_TOO_DEEP)
     start, text, closing, special = to.shapes.get(el.tag) or to.shape(el.tag)
