@@ -1,5 +1,6 @@
 # What the variables of speedups.py are in C. Read by Cython when nbws is built (setup.py), and by nothing else.
 cimport cython
+from libc.string cimport memcmp
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.object cimport PyObject
 
@@ -15,7 +16,7 @@ cdef extern from *:
     """
     object MADE_BY_TYPE(object kind, object arguments)
 
-cdef inline UsualElement allocated(type kind):
+cdef inline object allocated(object kind):
     return MADE_BY_TYPE(kind, ()) # By Cython: a class in Python has no other way
 
 @cython.locals(el=UsualElement)
@@ -200,3 +201,54 @@ cdef class MessageRunner:
 
     @cython.locals(text=str, outbox=UsualOutbox)
     cdef object say(self, UsualSocket ws, result)
+
+@cython.locals(k=bytes)
+cpdef bint has_field(headers, bytes name) except -1
+
+cdef class UsualRequest:
+    cdef public object method, target, headers, peer, server, scheme, root_path, http_version, upgrade, app, route
+    cdef public object path_params, asgi_scope, connection, since, answered, begun_session, max_form, raw_body
+    cdef public object decoded_path, parsed_query, parsed_cookies, own_state, added_headers, _form, prefix, direct
+    cdef public object framed, vouched, asgi_receive, outbox
+
+    cpdef object _begin(self, method, target, headers, body, peer, server, scheme, root_path, http_version, upgrade,
+                        max_form)
+
+@cython.locals(target=bytes, raw=str)
+cpdef object path_of(UsualRequest request)
+
+cdef class UsualResponse:
+    cdef public object status_code, background, headers, body
+
+cdef class UsualExchange:
+    cdef public object request, chunks, body, refusal, agreed
+    cdef public bint keep, complete, deferred, expects, usual, plain
+    cdef public Py_ssize_t length, size
+    cdef public double seconds
+
+cdef inline bytes plain_target(bytes line):
+    cdef Py_ssize_t n, size = len(line) - 9
+    cdef const unsigned char* text = <const unsigned char*>PyBytes_AS_STRING(line)
+    if size < 5 or memcmp(text, b"GET /", 5) or memcmp(text + size, b" HTTP/1.1", 9):
+        return None
+    for n in range(5, size):
+        if text[n] != 33 and (text[n] < 36 or text[n] > 126):
+            return None
+    return line[4:size]
+
+cdef class UsualParser:
+    cdef public object server, peer, local, max_form
+    cdef public list queue
+    cdef public bytes line
+    cdef public tuple last, kinds
+
+    @cython.locals(target=bytes, request=UsualRequest, exchange=UsualExchange)
+    cpdef bint again(self, bytes data) except -1
+
+cdef class UsualWriter:
+    cdef public UsualOutput out
+    cdef public object server, task
+    cdef public bint lost, events
+
+    @cython.locals(text=bytes, body=object)
+    cpdef object send(self, UsualExchange exchange, response, last=*)
