@@ -252,3 +252,50 @@ cdef class UsualWriter:
 
     @cython.locals(text=bytes, body=object)
     cpdef object send(self, UsualExchange exchange, response, last=*)
+
+cdef class PageRunner:
+    cdef public object function, others, source, empty
+    cdef public tuple parameters
+    cdef public bint direct, reads
+
+    @cython.locals(source=BoundFrom)
+    cpdef object begin(self, UsualRequest request)
+
+cdef class RequestSteps:
+    cdef public object app, router
+    cdef public frozenset usual
+    cdef public str assets
+    cdef public bint overridden
+
+    @cython.locals(response=object)
+    cpdef object begin(self, UsualRequest request)
+
+    @cython.locals(target=bytes, path=str)
+    cpdef object answer(self, UsualRequest request)
+
+    cpdef object handle(self, UsualRequest request, route, params)
+
+    @cython.locals(endpoint=object)
+    cpdef object handled(self, UsualRequest request, route)
+
+    cpdef object finished(self, UsualRequest request, response)
+
+cdef class UsualStack:
+    cdef public list enters
+    cdef public object leaves
+    cdef public bytes own
+
+    @cython.locals(target=bytes)
+    cpdef object begin(self, app, UsualRequest request)
+
+cdef class UsualExchanges:
+    cdef public object server, input, parser, current, link
+    cdef public UsualOutput out
+    cdef public UsualWriter answers
+    cdef public bint served, lingering, advancing
+    cdef public double waited
+
+    @cython.locals(request=UsualRequest, answered=UsualResponse)
+    cpdef object begin_answer(self, UsualExchange exchange)
+
+    cpdef object done(self, UsualExchange exchange)

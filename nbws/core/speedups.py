@@ -9,6 +9,7 @@ import re
 from asyncio import CancelledError
 from asyncio.tasks import _enter_task, _leave_task
 from collections.abc import Callable, Coroutine, Mapping
+from inspect import isawaitable
 from types import CoroutineType
 from typing import Any, Protocol
 from urllib.parse import unquote
@@ -19,7 +20,8 @@ __all__ = ['Shape', 'Values', 'Unmask', 'Parameters', 'LONG', 'STATUS', 'FIELDS'
            'BoundFrom', 'by_name', 'find_value', 'named', 'bind_all', 'usual_fields', 'take_header', 'Waits',
            'CapturingApp', 'MessageRunner', 'UsualOutput', 'UsualConn', 'UsualInput', 'RoutedApp', 'UsualSocket',
            'UsualDispatcher', 'UsualParked', 'UsualWorkers', 'UsualOutbox', 'has_field', 'UsualRequest', 'path_of',
-           'UsualResponse', 'UsualExchange', 'is_plain', 'UsualParser', 'UsualWriter']
+           'UsualResponse', 'UsualExchange', 'is_plain', 'UsualParser', 'UsualWriter', 'PageRunner', 'RequestSteps',
+           'UsualStack', 'UsualExchanges']
 
 # %% ../../nbs/core/00_speedups.ipynb #a1747dc4
 def escape(text: str, # Any text
@@ -982,3 +984,200 @@ class UsualWriter:
             first, self.server.date.encode(), text, len(body), body))
 
     def send_other(self, exchange: Any, response: Any, last: bool) -> None: "Any."; raise NotImplementedError
+
+# %% ../../nbs/core/00_speedups.ipynb #fc747414
+class PageRunner:
+    "Runs a handler for each request; `HTTPEndpoint` derives from it. On the server's loop."
+    __slots__ = ('function', 'parameters', 'others', 'direct', 'reads', 'source', 'empty')
+
+    def __init__(self, function: Callable[..., Any],
+                 parameters: Parameters,
+                 others: Callable[[Any], Mapping[str, Any]] | None, # What a `**` parameter collects
+                 direct: bool, # It is async, and nothing is around it
+                 reads: bool, # It needs the body, where there is one
+                 source: Callable[..., Any], # Makes what parameters are bound from
+                 empty: Mapping[str, Any], # In place of a form
+                 ) -> None:
+        self.function, self.parameters, self.others, self.direct = function, parameters, others, direct
+        self.reads, self.source, self.empty = reads, source, empty
+
+    def begin(self, request: Any) -> Any:
+        "What the handler returns, or a coroutine for that. Raises what the handler raises."
+        if not self.direct or (self.reads and request.method != 'GET'):
+            return self.answer(request)
+        try:
+            source = self.source(request, self.empty)
+            handling = self.function(**bind_all(self.parameters, self.others, source))
+            if type(handling) is not CoroutineType:
+                return self.awaited(handling)
+            result = first_step(handling, Waits) # type: ignore[name-defined]  # noqa: F821
+        except Exception as e:
+            raise self.mended(e) # noqa: B904
+        return self.rest_of(handling, result.on) if type(result) is Waits else result
+
+    def answer(self, request: Any) -> Any: "A coroutine for the result, in any case."; raise NotImplementedError
+    def rest_of(self, handling: Any, waits_for: Any) -> Any: "A coroutine for the rest."; raise NotImplementedError
+    def awaited(self, handling: Any) -> Any: "A coroutine for what is awaited."; raise NotImplementedError
+    def mended(self, error: Exception) -> Exception: "What is raised for an error."; raise NotImplementedError
+
+# %% ../../nbs/core/00_speedups.ipynb #0a67ae38
+class RequestSteps:
+    """From a request to an answer, up to where something has to be waited for; `nbws.web.steps.Steps` derives from it.
+
+    On the server's loop."""
+    __slots__ = ('app', 'router', 'usual', 'assets', 'overridden')
+
+    def __init__(self, app: Any, router: Any, # The app's, which has the table
+                 usual: frozenset[type], # Of results that need not be waited for
+                 assets: str, # Where the library's own paths begin
+                 overridden: bool, # The app has an `answer` of its own
+                 ) -> None:
+        self.app, self.router, self.usual, self.assets, self.overridden = app, router, usual, assets, overridden
+
+    def begin(self, request: Any) -> Any:
+        "The answer, or a coroutine for it. Raises only what ends the task that calls it."
+        app = self.app
+        request.app = app
+        if request.upgrade or self.overridden or app.middlewares or app.rooms.peers.broker is not None:
+            return app.through(request)
+        try:
+            response = self.answer(request)
+            if not isinstance(response, UsualResponse):
+                return app.answered(request, response)
+        except BaseException as e:
+            return app.failed(request, e)
+        return self.finished(request, response)
+
+    def answer(self, request: Any) -> Any:
+        "The answer of the route that matches, or a coroutine for it. Raises what a handler raises."
+        app, target = self.app, request.target
+        path = request.route_path if b'%' in target else path_of(request)
+        if request.upgrade or app.before or path.startswith(self.assets):
+            return app.answer_other(request)
+        found = self.router.table.match(request.method, path, target)
+        if found is None or not isinstance(found[0].endpoint, PageRunner):
+            return app.answer_other(request)
+        route, params = found
+        if route.may_change and not request.vouched:
+            refusal = self.refusal(request)
+            if refusal is not None:
+                return refusal
+        return self.handle(request, route, params)
+
+    def handle(self, request: Any, route: Any, params: Any) -> Any:
+        "The same for the route, which answers."
+        request.route, request.path_params = route, params
+        route.stats.hits += 1
+        app = self.app
+        return app.handle_within(request, route) if app.environment.captures_output else self.handled(request, route)
+
+    def handled(self, request: Any, route: Any) -> Any:
+        "The same, where no output is captured."
+        app, endpoint = self.app, route.endpoint
+        if app.around_handler is not None:
+            return app.handled_later(request, app.around_handler(request, route))
+        if not isinstance(endpoint, PageRunner):
+            return app.handled_later(request, endpoint.answer(request))
+        result = endpoint.begin(request)
+        if type(result) not in self.usual:
+            if isawaitable(result):
+                return app.handled_later(request, result if type(result) is CoroutineType else endpoint.awaited(result))
+            return app.respond_later(request, result)
+        return app.respond_later(request, result) if app.after else app.respond(result, request)
+
+    def finished(self, request: Any, response: Any) -> Any:
+        "An answer with what the app adds to all of them."
+        app = self.app
+        request.answered = True
+        session = request.begun_session
+        if session is not None:
+            cookie = app.sessions.save(session, request.scheme == 'https')
+            if cookie:
+                response.headers.append(('set-cookie', cookie))
+        if request.added_headers:
+            response.headers += request.added_headers
+        response = app.environment.transform_response(request, response)
+        if type(response.body) is not bytes:
+            response.unbuffered()
+        if response.background is not None:
+            response.background = self.in_background(request, response.background)
+        return response
+
+    def refusal(self, request: Any) -> Any:
+        "The answer to a request that another site's page makes, of which its visitor knows nothing; None for others."
+        raise NotImplementedError
+
+    def in_background(self, request: Any, background: Any) -> Any:
+        "What is called when the answer has left."
+        raise NotImplementedError
+
+# %% ../../nbs/core/00_speedups.ipynb #60c740db
+class UsualStack:
+    "The layers of a transport; `Stack` derives from it. On the server's loop."
+    __slots__ = ('enters', 'leaves', 'own')
+
+    def __init__(self, enters: list[Any], # Of each layer its `enter`, and the `leave` of those around it
+                 leaves: Callable[[Any, Any], Any], # What an app's answer goes through
+                 own: bytes, # Where the library's own addresses begin
+                 ) -> None:
+        self.enters, self.leaves, self.own = enters, leaves, own
+
+    def begin(self, app: Any, request: Any) -> Any:
+        "What `answer` answers, or a coroutine for that."
+        request.app = app
+        for enter, leave in self.enters:
+            response = enter(request)
+            if response is not None:
+                return leave(request, response)
+        if request.target.startswith(self.own):
+            return self.answer_own(app, request)
+        steps = getattr(app.http, 'steps', None)
+        response = app.http(request) if steps is None else getattr(app, steps).begin(request)
+        return self.leaves(request, response) if isinstance(response, UsualResponse) else self.left(request, response)
+
+    def answer_own(self, app: Any, request: Any) -> Any:
+        "The answer to a request for such an address."
+        raise NotImplementedError
+
+    def left(self, request: Any, response: Any) -> Any:
+        "The same for an answer that has to be waited for."
+        raise NotImplementedError
+
+# %% ../../nbs/core/00_speedups.ipynb #06bda64c
+class UsualExchanges:
+    "The requests of one connection; `Exchanges` derives from it. On the server's loop only."
+    __slots__ = ('server', 'out', 'input', 'parser', 'answers', 'current', 'served', 'lingering', 'waited', 'link',
+                 'advancing')
+
+    def begin_answer(self, exchange: Any) -> Any:
+        "Answer a request. Returns what is left to be awaited, or None."
+        request = exchange.request
+        if request is None or exchange.refusal is not None or request.upgrade:
+            return self.answer(exchange)
+        request.connection, server = self.link, self.server
+        try:
+            response = server.layers.begin(server.app, request)
+        except BaseException as e:
+            return self.failed(exchange, e)
+        if not isinstance(response, UsualResponse) or type(response.body) is not bytes \
+                or response.background is not None or response.status_code < 200:
+            return self.answer(exchange, response)
+        self.answers.send(exchange, response, self.input.eof and self.input.empty)
+        self.done(exchange)
+        return None
+
+    def answer(self, exchange: Any, begun: Any = None) -> Any: "A coroutine that answers."; raise NotImplementedError
+    def failed(self, exchange: Any, error: BaseException) -> Any: "A layer has raised."; raise NotImplementedError
+
+    def done(self, exchange: Any) -> None:
+        "An answer is written."
+        self.answers.task = None # What comes behind the answer is not for the client
+        if self.answers.lost:
+            return
+        self.current, self.served, self.waited = None, True, 0.0
+        if not (exchange.keep and exchange.complete) or exchange.refusal is not None or self.server.stopping:
+            self.shut()
+        elif not self.advancing:
+            self.server.loop.call_soon(self.input.resume) # Later: we are within a step of its task
+
+    def shut(self) -> None: "Close our direction."; raise NotImplementedError
