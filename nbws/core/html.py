@@ -219,14 +219,9 @@ class Attributes(dict[str, Any]):
             self[name] = value
 
 # %% ../../nbs/core/06_html.ipynb #3a1152d1
-class FT:
+class FT(speedups.UsualElement):
     "An element: `tag`, `children`, `attrs`. Made by `Div`, `P` and the others, or by `ft` for any tag."
-    __slots__ = ('tag', '_children', '_raw', '_attrs')
-    # There is no __init__: calling one would be a third of the cost of making an element.
-    tag: str
-    _children: tuple[Any, ...] | list[Any]
-    _raw: dict[str, Any] | None
-    _attrs: dict[str, Any]
+    __slots__ = ()
 
     @property
     def attrs(self) -> dict[str, Any]:
@@ -586,10 +581,7 @@ def _name_field(attrs: dict[str, Any]) -> None:
 def _element(tag: str, children: tuple[Any, ...], attrs: dict[str, Any]) -> FT:
     if tag in _NAMED and 'id' in attrs:
         _name_field(attrs)
-    el = FT()
-    el.tag = tag
-    el._children = children
-    el._raw = attrs
+    el: FT = speedups.new_element(FT, tag, children, attrs)
     return el
 
 # %% ../../nbs/core/06_html.ipynb #6a36c63c
@@ -605,27 +597,8 @@ ft_hx = ft_html = ft
 # %% ../../nbs/core/06_html.ipynb #f9fd6a71
 def _tag(tag: str, doc: str) -> Tag:
     "The function for one tag."
-    def make(*children: Any, # Elements, text, or anything that can be shown
-             **attrs: Any, # Attributes: `cls` is class, `hx_get` is hx-get
-             ) -> FT:
-        el = FT()
-        el.tag = tag
-        el._children = children
-        el._raw = attrs
-        return el
-
-    def make_named(*children: Any, # Elements, text, or anything that can be shown
-                   **attrs: Any, # Attributes, as for others; its name is its id unless it is given
-                   ) -> FT:
-        if 'id' in attrs:
-            _name_field(attrs)
-        el = FT()
-        el.tag = tag
-        el._children = children
-        el._raw = attrs
-        return el
-
-    made = make_named if tag in _NAMED else make
+    made: Any = speedups.tag_function(FT, tag, _name_field if tag in _NAMED else None)
+    made.__module__ = __name__
     made.__name__ = made.__qualname__ = _TAGS[tag] = tag.capitalize()
     made.__doc__ = f'`<{tag}>`: {doc}'
     return made
@@ -968,12 +941,11 @@ def find_inputs(e: Any, # An element, or a list of them
 
 # %% ../../nbs/core/06_html.ipynb #12213dc5
 _HEAD_TAGS = frozenset(('title', 'meta', 'link', 'style', 'base'))
-_ELEMENTS = frozenset((FT,))
 
 def is_elements(content: Any, # What a handler returned
                 ) -> bool:
     "Is it one of our elements, or a tuple of them? That is what most handlers return."
-    return content.__class__ is FT or (content.__class__ is tuple and _ELEMENTS.issuperset(map(type, content)))
+    return content.__class__ is FT or (content.__class__ is tuple and speedups.all_of(content, FT))
 
 # %% ../../nbs/core/06_html.ipynb #8ddf283b
 def _parts(content: Any) -> list[Any]:
@@ -1048,23 +1020,12 @@ def document(content: Any, # What a handler returned
     "The HTML of a whole page with `content` in it; of `content` alone if it is a whole page already."
     if isinstance(content, (str, bytes)) and is_document(content):
         return fragment(content)
-    head: list[Any] = []
-    body: list[Any] = []
-    for part in (parts := _parts(content)):
-        tag = _tag_of(part)
-        if tag == 'html':
-            return render(*parts)
-        if tag == 'title':
-            title = ''
-        (head if tag in _HEAD_TAGS else body).append(part)
-    if title:
-        head.append(Title(title))
-    if ftrs:
-        body.append(ftrs)
+    parts = _parts(content)
     html = ft('html', **htmlkw) if htmlkw else None
-    start = _opening(html, '<html') if html else '<html>'
-    tail = element_text(Body(*body, **bodykw) if bodykw else Body(*body))
-    return ''.join([DOCTYPE, start, '<head>', *map(_any_text, head), _any_text(hdrs), '</head>', tail, '</html>'])
+    start = f'{DOCTYPE}{_opening(html, "<html") if html else "<html>"}<head>'
+    whole: str | None = RENDERER.document_text(
+        parts, title, start, _any_text(hdrs), ftrs, dict(bodykw or {}), _HEAD_TAGS, _tag_of)
+    return render(*parts) if whole is None else whole
 
 # %% ../../nbs/core/06_html.ipynb #a21ac3bd
 def sse_message(content: Any, # What to send

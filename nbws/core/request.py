@@ -15,6 +15,7 @@ from urllib.parse import quote, unquote, urlencode, urlsplit
 from .data import (MAX_FIELDS, MAX_FILES, MAX_FORM, STEP, FormError, Headers, MultiDict, parse_cookies,
                             parse_form, parse_query, set_cookie, turn)
 from .encoding import JSONTooLong, from_json
+from .engine import speedups
 from .errors import BindError, HTTPException, NbwsError, printable
 
 # %% auto #0
@@ -147,12 +148,9 @@ async def _received(receive: Any) -> AsyncIterator[bytes]:
         yield message.get('body') or b''
 
 # %% ../../nbs/core/03_request.ipynb #5feb8900
-class RequestHead:
+class RequestHead(speedups.UsualRequest):
     "What a transport knows of a request once its header fields are in."
-    __slots__ = ('method', 'target', 'headers', 'peer', 'server', 'scheme', 'root_path', 'http_version', 'upgrade',
-                 'app', 'route', 'path_params', 'asgi_scope', 'connection', 'since', 'answered', 'begun_session',
-                 'max_form', 'raw_body', 'decoded_path', 'parsed_query', 'parsed_cookies', 'own_state',
-                 'added_headers', '_form', 'prefix', 'direct', 'framed', 'vouched', 'asgi_receive', 'outbox')
+    __slots__ = ()
     outbox: Any # Of the socket that this handshake opens, once there is one
     max_form: int # Bytes of a form without its files, or of JSON; beyond it 413. Middleware may set another
     app: object # Which answers, an `Application`; it sets this and its route
@@ -191,16 +189,9 @@ class RequestHead:
                  ) -> None:
         if not isinstance(method, str):
             return self._take_scope(method, target)
-        self.method = method
-        self.target = target.encode() if isinstance(target, str) else target
-        self.headers = headers if isinstance(headers, Headers) else Headers(headers)
-        self.peer, self.server, self.scheme, self.root_path = peer, server, scheme, root_path
-        self.http_version, self.upgrade, self.raw_body = http_version, upgrade, body
-        self.path_params, self.max_form, self.prefix = {}, MAX_FORM, root_path
-        self.vouched = self.direct = self.framed = False
-        self.app = self.route = self.asgi_scope = self.connection = self.answered = self.begun_session = None
-        self.decoded_path = self.parsed_query = self.parsed_cookies = self.own_state = self.added_headers = None
-        self._form = self.since = self.asgi_receive = None
+        self._begin(method, target.encode() if isinstance(target, str) else target,
+                    headers if isinstance(headers, Headers) else Headers(headers), body, peer, server, scheme,
+                    root_path, http_version, upgrade, MAX_FORM)
 
     def __repr__(self) -> str:
         return f'<{type(self).__name__} {printable(self.method)} {printable(self.target.decode("latin-1"))}>'
@@ -281,10 +272,8 @@ class HTTPConnection(RequestHead):
     @property
     def path(self) -> str:
         "The path below `root_path`, percent-decoded."
-        if self.decoded_path is None:
-            raw = self.target.partition(b'?')[0].decode('latin-1')
-            self.decoded_path = unquote(raw) if '%' in raw else raw
-        return self.decoded_path
+        path: str = speedups.path_of(self)
+        return path
 
     @property
     def route_path(self) -> str:

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from .data import ascii_field, sendable_fields, set_cookie
 from .encoding import to_json
+from .engine import speedups
 
 # %% auto #0
 __all__ = ['FieldList', 'Response', 'HTMLResponse', 'PlainTextResponse', 'JSONResponse', 'RedirectResponse', 'StreamingResponse']
@@ -80,7 +81,7 @@ class FieldList(list[tuple[str, str]]):
         list.append(self, name if value is None else (name.lower(), ascii_field(name, str(value))))
 
 # %% ../../nbs/core/04_response.ipynb #01e4e1c6
-class Response:
+class Response(speedups.UsualResponse):
     "An HTTP answer: what `app.http` returns to a transport, and what a handler may return itself."
     media_type = ''
     scripts: tuple[Callable[[], str], ...] = () # Make elements that a page begins with: see `nbws.layers.relocation`

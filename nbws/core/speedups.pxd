@@ -1,9 +1,28 @@
 # What the variables of speedups.py are in C. Read by Cython when nbws is built (setup.py), and by nothing else.
 cimport cython
+from libc.string cimport memcmp
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.object cimport PyObject
 
 cpdef str escape(str text)
+
+cdef class UsualElement:
+    cdef public object tag, _children, _attrs
+    cdef public dict _raw
+
+cdef extern from *:
+    """
+    #define MADE_BY_TYPE(kind, arguments) ((PyTypeObject*)(kind))->tp_new((PyTypeObject*)(kind), (arguments), NULL)
+    """
+    object MADE_BY_TYPE(object kind, object arguments)
+
+cdef inline object allocated(object kind):
+    return MADE_BY_TYPE(kind, ()) # By Cython: a class in Python has no other way
+
+@cython.locals(el=UsualElement)
+cpdef object new_element(kind, tag, tuple children, dict attrs)
+
+cpdef bint all_of(tuple things, kind)
 
 cdef class Renderer:
     cdef readonly object element
@@ -11,15 +30,18 @@ cdef class Renderer:
     cdef dict shapes, attributes
 
     @cython.locals(parts=list)
-    cpdef str element_text(self, el)
+    cpdef str element_text(self, UsualElement el)
 
     @cython.locals(parts=list)
     cpdef str any_text(self, thing)
 
+    @cython.locals(html=list, body=list)
+    cpdef str document_text(self, list parts, title, str opening, str hdrs, ftrs, dict attrs, frozenset in_head, tag_of)
+
 cdef dict _NO_VALUES
 
 @cython.locals(start=str, text=str, closing=str, begun=Py_ssize_t, attrs=dict, known=dict)
-cdef object _add(Renderer to, list parts, el, int depth)
+cdef object _add(Renderer to, list parts, UsualElement el, int depth)
 
 cdef object _add_any(Renderer to, list parts, thing, int depth)
 
@@ -179,3 +201,101 @@ cdef class MessageRunner:
 
     @cython.locals(text=str, outbox=UsualOutbox)
     cdef object say(self, UsualSocket ws, result)
+
+@cython.locals(k=bytes)
+cpdef bint has_field(headers, bytes name) except -1
+
+cdef class UsualRequest:
+    cdef public object method, target, headers, peer, server, scheme, root_path, http_version, upgrade, app, route
+    cdef public object path_params, asgi_scope, connection, since, answered, begun_session, max_form, raw_body
+    cdef public object decoded_path, parsed_query, parsed_cookies, own_state, added_headers, _form, prefix, direct
+    cdef public object framed, vouched, asgi_receive, outbox
+
+    cpdef object _begin(self, method, target, headers, body, peer, server, scheme, root_path, http_version, upgrade,
+                        max_form)
+
+@cython.locals(target=bytes, raw=str)
+cpdef object path_of(UsualRequest request)
+
+cdef class UsualResponse:
+    cdef public object status_code, background, headers, body
+
+cdef class UsualExchange:
+    cdef public object request, chunks, body, refusal, agreed
+    cdef public bint keep, complete, deferred, expects, usual, plain
+    cdef public Py_ssize_t length, size
+    cdef public double seconds
+
+cdef inline bytes plain_target(bytes line):
+    cdef Py_ssize_t n, size = len(line) - 9
+    cdef const unsigned char* text = <const unsigned char*>PyBytes_AS_STRING(line)
+    if size < 5 or memcmp(text, b"GET /", 5) or memcmp(text + size, b" HTTP/1.1", 9):
+        return None
+    for n in range(5, size):
+        if text[n] != 33 and (text[n] < 36 or text[n] > 126):
+            return None
+    return line[4:size]
+
+cdef class UsualParser:
+    cdef public object server, peer, local, max_form
+    cdef public list queue
+    cdef public bytes line
+    cdef public tuple last, kinds
+
+    @cython.locals(target=bytes, request=UsualRequest, exchange=UsualExchange)
+    cpdef bint again(self, bytes data) except -1
+
+cdef class UsualWriter:
+    cdef public UsualOutput out
+    cdef public object server, task
+    cdef public bint lost, events
+
+    @cython.locals(text=bytes, body=object)
+    cpdef object send(self, UsualExchange exchange, response, last=*)
+
+cdef class PageRunner:
+    cdef public object function, others, source, empty
+    cdef public tuple parameters
+    cdef public bint direct, reads
+
+    @cython.locals(source=BoundFrom)
+    cpdef object begin(self, UsualRequest request)
+
+cdef class RequestSteps:
+    cdef public object app, router
+    cdef public frozenset usual
+    cdef public str assets
+    cdef public bint overridden
+
+    @cython.locals(response=object)
+    cpdef object begin(self, UsualRequest request)
+
+    @cython.locals(target=bytes, path=str)
+    cpdef object answer(self, UsualRequest request)
+
+    cpdef object handle(self, UsualRequest request, route, params)
+
+    @cython.locals(endpoint=object)
+    cpdef object handled(self, UsualRequest request, route)
+
+    cpdef object finished(self, UsualRequest request, response)
+
+cdef class UsualStack:
+    cdef public list enters
+    cdef public object leaves
+    cdef public bytes own
+
+    @cython.locals(target=bytes)
+    cpdef object begin(self, app, UsualRequest request)
+
+cdef class UsualExchanges:
+    cdef public object server, input, parser, current, link
+    cdef public UsualOutput out
+    cdef public UsualWriter answers
+    cdef public bint served, lingering, advancing
+    cdef public double waited
+
+    @cython.locals(request=UsualRequest, answered=UsualResponse)
+    cpdef object begin_answer(self, UsualExchange exchange)
+
+    cpdef object done(self, UsualExchange exchange)

@@ -5,9 +5,10 @@
 # %% ../../nbs/layers/10_stack.ipynb #44c0d697
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 
+from ..core.engine import speedups
 from ..core.request import Request
 from ..core.response import Response
 from ..core.protocols import Application, Layer
@@ -38,28 +39,32 @@ def leaving(layers: Iterable[Layer]) -> Leave:
     return leave
 
 # %% ../../nbs/layers/10_stack.ipynb #752b3121
-class Stack:
+class Stack(speedups.UsualStack):
     "The layers of a transport, as one. On the server's loop."
+    __slots__ = ('_own', '_lines')
+
     def __init__(self, layers: Iterable[Layer], # The outermost first
                  own: Iterable[Layer] = (), # For requests below `OWN`; inside of all others, and without `leave`
                  lines: HttpLines | None = None, # Sockets of pages behind a proxy that passes no upgrades
                  ) -> None:
         layers = list(layers)
-        self._leave = leaving(layers) # What an app's answer goes through
-        self._enters = [(layer.enter, leaving(layers[:n])) for n, layer in enumerate(layers)
-                        if type(layer).enter is not Layer.enter]
+        enters = [(layer.enter, leaving(layers[:n])) for n, layer in enumerate(layers)
+                  if type(layer).enter is not Layer.enter]
+        super().__init__(enters, leaving(layers), OWN)
         self._own = [layer.enter for layer in own]
         self._lines = lines
 
     async def answer(self, app: Application, request: Request) -> Response:
         "What an app answers to a request through the layers, or a layer in its place. Raises what `app.http` does."
-        request.app = app
-        for enter, leave in self._enters:
-            if (response := enter(request)) is not None:
-                return leave(request, response)
-        if request.target.startswith(OWN):
-            return self._leave(request, await self._answer_own(app, request))
-        return self._leave(request, await app.http(request))
+        begun = self.begin(app, request)
+        return begun if isinstance(begun, Response) else await begun
+
+    async def left(self, request: Request, response: Awaitable[Response]) -> Response:
+        left: Response = self.leaves(request, await response)
+        return left
+
+    def answer_own(self, app: Application, request: Request) -> Awaitable[Response]:
+        return self.left(request, self._answer_own(app, request))
 
     async def _answer_own(self, app: Application, request: Request) -> Response:
         for enter in self._own:

@@ -10,6 +10,7 @@ import logging
 from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any
 
+from ..core.engine import speedups
 from ..core.errors import Reported, reason
 from ..core.response import PlainTextResponse, Response
 from .context import ServerContext
@@ -77,9 +78,9 @@ async def close_body(body: Any) -> None:
         log.exception('an answer could not be closed')
 
 # %% ../../nbs/server/09_answers.ipynb #0d0d9817
-class AnswerWriter:
+class AnswerWriter(speedups.UsualWriter):
     "Writes the answers of one connection. On the server's loop only."
-    __slots__ = ('out', 'server', 'lost', 'task', 'events')
+    __slots__ = ()
 
     def __init__(self, out: OutputBuffer, server: ServerContext) -> None:
         self.out, self.server = out, server
@@ -87,10 +88,7 @@ class AnswerWriter:
         self.task: asyncio.Task[Any] | None = None # Makes the answer, or streams it
         self.events = False # It streams events
 
-    def send(self, exchange: Exchange, response: Response,
-             last: bool = False, # The client asks for no more
-             ) -> None:
-        "Write an answer that is complete; 500 for one that cannot be sent."
+    def send_other(self, exchange: Exchange, response: Response, last: bool) -> None:
         if self.lost:
             return
         body = response.body if isinstance(response.body, bytes) else b''

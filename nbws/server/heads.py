@@ -8,6 +8,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from ..core.data import sendable_fields
+from ..core.engine import speedups
 from ..core.errors import reason
 from ..core.protocols import Upgrade
 from ..core.request import ALIVE, Request
@@ -32,7 +33,12 @@ def split_fields(*headers: tuple[str, str]) -> tuple[str, dict[str, str]]:
             framing[low] = value
         else:
             lines.append(f'{name}: {value}\r\n')
-    return join_fields(lines), framing
+    text = join_fields(lines)
+    if not framing:
+        if len(speedups.FIELDS) >= 256:
+            speedups.FIELDS.clear()
+        speedups.FIELDS[headers] = text.encode('latin-1')
+    return text, framing
 
 # %% ../../nbs/server/08_heads.ipynb #2a6a1310
 def join_fields(lines: list[str]) -> str:
@@ -45,6 +51,7 @@ def join_fields(lines: list[str]) -> str:
 # %% ../../nbs/server/08_heads.ipynb #db62b975
 STATUS_LINES = {n: f'HTTP/1.1 {n} {reason(n)}\r\n' for n in range(100, 600)}
 _USUAL = frozenset(n for n in range(200, 600) if n not in (204, 304)) # With a body
+speedups.STATUS.update((n, STATUS_LINES[n].encode()) for n in _USUAL)
 
 # %% ../../nbs/server/08_heads.ipynb #0daf1042
 def answer_head(exchange: Exchange, # `keep` becomes false where the connection ends with the answer

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Coroutine
 from typing import Any
 
+from ..core.engine import speedups
 from ..core.errors import HTTPException, printable, reason
 from ..core.protocols import Upgrade
 from ..core.request import Request
@@ -187,10 +189,12 @@ def refusal_response(refusal: HTTPException | None, # None: 400
     return PlainTextResponse(f'{e.detail}\n', e.status_code, e.headers)
 
 # %% ../../nbs/server/10_http1.ipynb #b33c7607
-async def ask_app(server: ServerContext, request: Request) -> Response:
+async def ask_app(server: ServerContext, request: Request,
+                  begun: Awaitable[Response] | None = None, # It, where it is on its way
+                  ) -> Response:
     "The app's answer, or that of what surrounds it; 500 where that fails."
     try:
-        return await server.layers.answer(server.app, request)
+        return await (server.layers.answer(server.app, request) if begun is None else begun)
     except BaseException as e:
         if is_ending(e):
             raise
@@ -198,10 +202,12 @@ async def ask_app(server: ServerContext, request: Request) -> Response:
         return PlainTextResponse(reason(500), 500)
 
 # %% ../../nbs/server/10_http1.ipynb #1e815e53
-class Exchanges:
+async def _raised(error: BaseException) -> Response: raise error
+
+class Exchanges(speedups.UsualExchanges):
     "The requests of one connection and their answers, one at a time. On the server's loop only."
-    __slots__ = ('server', 'out', 'input', 'parser', 'answers', 'current', 'served', 'lingering', 'waited', 'link',
-                 '_advancing', '_sockets')
+    __slots__ = ('_sockets',)
+    current: Exchange | None
 
     def __init__(self, server: ServerContext, out: OutputBuffer,
                  sockets: type[SocketProtocol], # What a connection becomes when the app accepts a handshake
@@ -209,19 +215,19 @@ class Exchanges:
         self.server, self.out, self._sockets = server, out, sockets
         self.input = RequestInput(server, out, self)
         self.parser, self.answers = self.input.parser, AnswerWriter(out, server)
-        self.current: Exchange | None = None # Is being answered
-        self.served = self.lingering = self._advancing = False # It has had an answer; it is shut for writing
+        self.current = None # Is being answered
+        self.served = self.lingering = self.advancing = False # It has had an answer; it is shut for writing
         self.waited = 0.0 # Seconds, in steps of `tick`, since there was something to wait for
-        self.link: Any = None # What the app made of this connection
+        self.link = None # What the app made of this connection
 
     @property
     def idle(self) -> bool: "Whether nothing is being answered."; return not (self.current or self.parser.queue)
 
     def advance(self) -> None:
         "Answer what can be answered now."
-        if self._advancing:
+        if self.advancing:
             return
-        self._advancing, queue = True, self.parser.queue
+        self.advancing, queue = True, self.parser.queue
         while queue and self.current is None and not (self.out.above or self.input.yields or self.answers.lost or
                                                       self.lingering):
             exchange = queue[0]
@@ -230,13 +236,13 @@ class Exchanges:
             self.current = queue.pop(0)
             if not exchange.complete and not exchange.refusal:
                 self._open_body(exchange)
-            task = self.server.workers.start(self._answer(exchange))
+            task = self.server.workers.begin(self.begin_answer, exchange)
             if self.current is exchange:
                 self.answers.task = task
             self.parser.work += _REQUEST
             if self.parser.work > ENOUGH and queue:
                 self.input.let_others()
-        self._advancing = False
+        self.advancing = False
 
     def _open_body(self, exchange: Exchange) -> None:
         exchange.body = StreamedBody(self.input.flow, self._say_continue if exchange.expects else None)
@@ -250,14 +256,17 @@ class Exchanges:
         if self.current and not self.current.size and not self.answers.lost:
             self.out.write(b'HTTP/1.1 100 Continue\r\n\r\n')
 
-    async def _answer(self, exchange: Exchange) -> None:
+    def failed(self, exchange: Exchange, error: BaseException) -> Coroutine[Any, Any, None]:
+        return self.answer(exchange, _raised(error))
+
+    async def answer(self, exchange: Exchange, begun: Any = None) -> None:
         request = exchange.request
         if exchange.refusal or request is None:
             self.answers.send(exchange, refusal_response(exchange.refusal), self.input.eof and self.input.empty)
-            return self._done(exchange)
+            return self.done(exchange)
         request.connection = self.link
         try:
-            response = await ask_app(self.server, request)
+            response = begun if isinstance(begun, Response) else await ask_app(self.server, request, begun)
         except BaseException: # Nobody is going to answer: the client need not wait
             self.out.abort()
             raise
@@ -272,20 +281,10 @@ class Exchanges:
                 await close_body(response.body)
         else:
             await self.answers.stream(exchange, response, response.body, last)
-        self._done(exchange)
+        self.done(exchange)
         if response.background is not None:
             self.out.flush() # It begins when the answer has left
             await self.server.workers.call(response.background)
-
-    def _done(self, exchange: Exchange) -> None:
-        self.answers.task = None # What comes behind the answer is not for the client
-        if self.answers.lost:
-            return
-        self.current, self.served, self.waited = None, True, 0.0
-        if not (exchange.keep and exchange.complete) or exchange.refusal or self.server.stopping:
-            self.shut()
-        elif not self._advancing:
-            self.server.loop.call_soon(self.input.resume) # Later: we are within a step of its task
 
     def shut(self) -> None:
         "Close our direction, and read to the client's end before the connection is dropped."

@@ -12,7 +12,8 @@ from typing import Any
 from httptools import HttpRequestParser
 from httptools.parser.errors import HttpParserError, HttpParserInvalidMethodError, HttpParserUpgrade
 
-from ..core.data import Headers
+from ..core.data import MAX_FORM, Headers
+from ..core.engine import speedups
 from ..core.errors import HTTPException, reason
 from ..core.request import Body, Request
 from .context import ServerContext
@@ -24,22 +25,14 @@ from .limits import Limits
 __all__ = []
 
 # %% ../../nbs/server/07_parser.ipynb #90fa5ab0
-class Exchange:
+class Exchange(speedups.UsualExchange):
     "A request, and what its answer has to know."
-    complete = deferred = expects = False # All is here; a short body is awaited; 100 is awaited
-    usual = False # Nothing about it changes how an answer is framed
-    plain = False # Nor how it is framed itself
-    length = 0 # Of the body, as Content-Length says
-    size, seconds = 0, 0.0 # Of the body: bytes that came, and how long they took
-    chunks: list[bytes] | None = None # Of the body, until it is complete or streamed
-    body: Body | None = None # Where it is streamed
-    refusal: HTTPException | None = None # The answer, where there is no other
-    agreed: Agreement | None = None # For a handshake: on compression
-
-    def __init__(self, request: Request | None, # None: it could not be parsed
-                 keep: bool = False, # The connection goes on afterwards
-                 ) -> None:
-        self.request, self.keep = request, keep
+    __slots__ = ()
+    request: Request | None
+    chunks: list[bytes] | None
+    body: Body | None
+    refusal: HTTPException | None
+    agreed: Agreement | None
 
 # %% ../../nbs/server/07_parser.ipynb #de856e0b
 def refused(refusal: HTTPException) -> Exchange:
@@ -154,10 +147,10 @@ IDLE, HEAD, BODY, ENDED = range(4) # Where the parser is: between requests, in a
 _LINE = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+ [^\s]+ HTTP/[0-9]\.[0-9]\r\n") # RFC 9112, section 3
 
 # %% ../../nbs/server/07_parser.ipynb #8911dad1
-class RequestBuilder:
+class RequestBuilder(speedups.UsualParser):
     "Makes exchanges of what llhttp calls back for."
-    __slots__ = ('server', 'queue', 'incoming', 'stage', 'work', 'peer', 'local', 'refusal', 'llhttp', 'line', 'method',
-                 'target', 'fed', 'bare', 'upgrading', '_fields', '_pieces', '_known_host')
+    __slots__ = ('incoming', 'stage', 'work', 'refusal', 'llhttp', 'method', 'target', 'fed', 'bare', 'upgrading',
+                 '_fields', '_pieces', '_known_host')
 
     def __init__(self, server: ServerContext) -> None:
         self.server = server
@@ -315,39 +308,25 @@ def first_line(data: bytes) -> bytes:
     return data[:end] if end else data
 
 # %% ../../nbs/server/07_parser.ipynb #992b9e32
-_PLAIN = re.compile(rb'GET (/[!$-~]*) HTTP/1\.1')
 _EMPTY = re.compile(rb'\r?\n(?:\r\n)?') # The rest of an empty line, and perhaps of the line before it
 
 # %% ../../nbs/server/07_parser.ipynb #3ea47ab8
 class RequestParser(RequestBuilder):
     "Turns bytes into exchanges in a queue."
-    __slots__ = ('last',)
+    __slots__ = ()
 
     def __init__(self, server: ServerContext) -> None:
         super().__init__(server)
+        self.kinds, self.max_form = (Request, Headers, Exchange), MAX_FORM
         # Of the last plain GET: its fields as they came, and as they were parsed
         self.last: tuple[bytes, tuple[tuple[bytes, bytes], ...]] = b'', ()
-
-    def again(self, data: bytes) -> bool:
-        "Take a whole request that differs from the last plain one in its target only. False: it has to be parsed."
-        line, _, fields = data.partition(b'\r\n')
-        if not fields or fields != self.last[0] or self.line or not (plain := _PLAIN.fullmatch(line)):
-            return False
-        if len(plain[1]) > self.server.limits.max_line:
-            return False
-        request = Request('GET', plain[1], Headers.from_raw(list(self.last[1])), peer=self.peer, server=self.local,
-                          scheme=self.server.scheme)
-        exchange = Exchange(request, True)
-        exchange.usual = exchange.complete = True
-        self.queue.append(exchange)
-        return True
 
     def _note(self, data: bytes, exchange: Exchange) -> None:
         "Remember a plain GET."
         line, _, fields = data.partition(b'\r\n')
         if fields.find(b'\r\n\r\n') != len(fields) - 4:
             return # An empty line more, or less
-        if exchange.plain and exchange.keep and exchange.request and _PLAIN.fullmatch(line):
+        if exchange.plain and exchange.keep and exchange.request and speedups.is_plain(line):
             self.last = fields, tuple(exchange.request.headers.raw)
 
     def parse(self, data: bytes) -> int:

@@ -14,9 +14,11 @@ from inspect import signature
 from operator import attrgetter
 from pathlib import Path
 from types import SimpleNamespace
+from contextlib import AbstractContextManager
 from typing import Any
 
 from ..core.binding import SPECIAL_TYPES
+from ..core.engine import speedups
 from ..core.html import Safe
 from ..core.request import URL, Request
 from ..core.response import Response
@@ -51,7 +53,7 @@ from .sessions import ScopeSessions, Sessions
 from .tasks import LoopTask
 
 # %% auto #0
-__all__ = ['check_options']
+__all__ = ['Steps', 'check_options']
 
 # %% ../../nbs/web/23_app.ipynb #6f0fe1d0
 class Views:
@@ -135,6 +137,18 @@ class Views:
              ) -> Safe:
         "The rendered head of this app's pages, for those who write a whole document. From any thread."
         return self.pages.head(prefix)
+
+# %% ../../nbs/web/23_app.ipynb #b00c06ff
+class Steps(speedups.RequestSteps):
+    "From a request to an answer, as far as nothing has to be waited for. On the server's loop."
+    __slots__ = ()
+
+    def refusal(self, request: Request) -> Response | None:
+        app = self.app
+        return hidden(request) if is_hidden(request, app.allowed_hosts, app.allowed_origins) else None
+
+    def in_background(self, request: Request, background: Callable[[], Any]) -> Callable[[], Awaitable[None]]:
+        return in_background(self.app, request, background)
 
 # %% ../../nbs/web/23_app.ipynb #5214c085
 class RouteChanges:
@@ -266,6 +280,7 @@ class WebApp(RouteChanges, RouteDecorators, VerbDecorators, HookDecorators, View
         self.room_broker = RoomBroker()
         self.router, self.errors = Router(self), Errors(self, exception_handlers or {})
         self.cell_hooks = CellHooks(self)
+        self.steps = Steps(self, self.router, USUAL, ASSETS, overridden=type(self).answer is not WebApp.answer)
         self.lifespan = Lifespan(self, many(on_startup), many(on_shutdown), lifespan, self.mounts)
         self.before, self.after = many(before), many(after)
         for function in [*self.before, *self.after]:
@@ -306,7 +321,13 @@ class WebApp(RouteChanges, RouteDecorators, VerbDecorators, HookDecorators, View
 
     async def http(self, request: Request) -> Response:
         "Answer a request, or a handshake with an `Upgrade`. Raises nothing but what ends the task that calls it."
-        request.app = self
+        begun = self.steps.begin(request)
+        return begun if isinstance(begun, Response) else await begun
+
+    http.steps = 'steps' # type: ignore[attr-defined] # Where it can be begun without a coroutine, see `Stack.begin`
+
+    async def through(self, request: Request) -> Response:
+        "The same through middleware, for handshakes, and behind what other processes have to say."
         if request.upgrade:
             take_since(request)
         if self.rooms.peers.broker is not None and self.session_cookie in request.headers.get('cookie', ''):
@@ -317,26 +338,32 @@ class WebApp(RouteChanges, RouteDecorators, VerbDecorators, HookDecorators, View
                 answer = around(middleware, answer)
             response = await answer(request)
         except BaseException as e:
-            if is_ending(e):
-                raise
-            response = await self.answer_error(request, e)
+            return await self.failed(request, e)
         if request.upgrade:
             await connect(response)
-        request.answered = True
-        session, secure = request.begun_session, request.scheme == 'https'
-        if session is not None and (cookie := self.sessions.save(session, secure)):
-            response.headers.append(('set-cookie', cookie))
-        if request.added_headers:
-            response.headers += request.added_headers
-        response = self.environment.transform_response(request, response)
-        if response.body.__class__ is not bytes:
-            response.unbuffered()
-        if response.background is not None:
-            response.background = in_background(self, request, response.background)
-        return response
+        return self.steps.finished(request, response)
+
+    async def answered(self, request: Request, answer: Awaitable[Response]) -> Response:
+        "The same for an answer that has begun."
+        try:
+            response = await answer
+        except BaseException as e:
+            return await self.failed(request, e)
+        return self.steps.finished(request, response)
+
+    async def failed(self, request: Request, error: BaseException) -> Response:
+        "The same where something was raised."
+        if is_ending(error):
+            raise error
+        return self.steps.finished(request, await self.answer_error(request, error))
 
     async def answer(self, request: Request) -> Response:
         "The answer of the route that matches, without what is around it. Raises what a handler raises."
+        begun = self.steps.answer(request)
+        return begun if isinstance(begun, Response) else await begun
+
+    async def answer_other(self, request: Request) -> Response:
+        "The same for handshakes, where something runs before, and where no page is."
         wanted, table = request.route_path, self.router.table
         found = table.match(WEBSOCKET, wanted, request.target) if request.upgrade else None
         found = found or table.match(request.method, wanted, request.target)
@@ -346,22 +373,39 @@ class WebApp(RouteChanges, RouteDecorators, VerbDecorators, HookDecorators, View
             return await unrouted(request, table)
         route, request.path_params = found
         request.route = route
-        if route.may_change and not request.vouched and is_hidden(request, self.allowed_hosts, self.allowed_origins):
-            return hidden(request)
+        if route.may_change and not request.vouched and (refusal := self.steps.refusal(request)):
+            return refusal
         guarded = self.before and wanted not in (LIVE, PARTS) # These ask themselves who may hear what
         if guarded and (early := await run_before(self.before, request)) is not None:
             return await self.settle(early, request)
         if isinstance(route.endpoint, SocketEndpoint):
             return await self._upgrade(request, route.endpoint)
-        route.stats.hits += 1
-        if not self.environment.captures_output:
-            return await self._handled(request, route)
-        with self.environment.enter(self, route):
-            return await self._handled(request, route)
+        begun = self.steps.handle(request, route, request.path_params)
+        return begun if isinstance(begun, Response) else await begun
 
-    async def _handled(self, request: Request, route: Route) -> Response:
-        answered = self.around_handler
-        result = await (route.endpoint.answer(request) if answered is None else answered(request, route))
+    def handle_within(self, request: Request, route: Route) -> Response | Awaitable[Response]:
+        "What the route answers, where its output is captured."
+        within, begun = self.environment.enter(self, route), None
+        within.__enter__()
+        try:
+            begun = self.steps.handled(request, route)
+        finally:
+            if begun is None or isinstance(begun, Response):
+                within.__exit__(*sys.exc_info())
+        return begun if isinstance(begun, Response) else self._rest_within(within, begun)
+
+    async def _rest_within(self, within: AbstractContextManager[Any], begun: Awaitable[Response]) -> Response:
+        try:
+            return await begun
+        finally:
+            within.__exit__(*sys.exc_info())
+
+    async def handled_later(self, request: Request, handling: Awaitable[Any]) -> Response:
+        "The same for a handler that waits."
+        return await self.respond_later(request, await handling)
+
+    async def respond_later(self, request: Request, result: Any) -> Response:
+        "The answer for a handler's result where others change it, or it has to be waited for."
         if self.after:
             result = await run_after(self.after, request, result)
             if request.own_state and 'injects' in vars(request.own_state) and can_bring(result):

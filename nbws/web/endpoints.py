@@ -5,14 +5,15 @@
 # %% ../../nbs/web/10_endpoints.ipynb #914c8749
 from __future__ import annotations
 
-from inspect import isawaitable
 from typing import Any
 
 from ..core.binding import SPECIAL_NAMES, Plan, Source, plan
 from ..core.data import MultiDict
+from ..core.engine import speedups
 from ..core.errors import BindError, HTTPException
 from ..core.request import Request
-from .responses import USUAL, call
+from .responses import call, is_awaitable
+from ..sockets.workers import rest_of
 
 # %% auto #0
 __all__ = ['EMPTY', 'source_of', 'first_answer', 'HTTPEndpoint']
@@ -46,14 +47,16 @@ EMPTY = MultiDict()
 SPECIAL_NAMES['websocket'] = lambda s: s.ws
 
 # %% ../../nbs/web/10_endpoints.ipynb #02046de4
-class HTTPEndpoint:
+class HTTPEndpoint(speedups.PageRunner):
     "A handler of requests, and of sockets too when it takes `websocket` (a hybrid)."
-    __slots__ = ('plan', 'function', 'before', 'body_wrap')
+    __slots__ = ('plan', 'before', 'body_wrap')
 
     def __init__(self, p: Plan, before: tuple[Plan, ...] = (),
                  body_wrap: Any = None, # Wraps the content of its pages, in place of the app's
                  ) -> None:
-        self.plan, self.function, self.before, self.body_wrap = p, p.function, before, body_wrap
+        direct = type(self) is HTTPEndpoint and p.kind == 'async' and not (before or body_wrap)
+        super().__init__(p.function, p.parameters, p.rest, direct, p.wants_data or p.wants_raw, Source, EMPTY)
+        self.plan, self.before, self.body_wrap = p, before, body_wrap
 
     def renewed(self) -> HTTPEndpoint | None:
         "The endpoint with a fresh plan, if its function's code was replaced in place."
@@ -67,11 +70,22 @@ class HTTPEndpoint:
             if self.body_wrap:
                 request.state.body_wrap = self.body_wrap
             p = self.plan
-            if p.kind == 'async' and not (p.wants_data or p.wants_raw):
-                result = await p.function(**p.bind(Source(request, EMPTY)))
-                if result.__class__ in USUAL:
-                    return result
-                return await result if isawaitable(result) else result
             return await call(p, await source_of(p, request))
         except BindError as e:
             raise HTTPException(e.status, str(e)) from e
+
+    def mended(self, error: Exception) -> Exception:
+        if not isinstance(error, BindError):
+            return error
+        told = HTTPException(error.status, str(error))
+        told.__cause__ = error
+        return told
+
+    def rest_of(self, handling: Any, waits_for: Any) -> Any: return self.awaited(rest_of(handling, waits_for))
+
+    async def awaited(self, handling: Any) -> Any:
+        try:
+            result = await handling
+            return await result if is_awaitable(result) else result
+        except BindError as e:
+            raise self.mended(e) # noqa: B904 (it says so itself)
