@@ -27,11 +27,11 @@ __all__ = ['NotStr', 'ft_hx', 'ft_html', 'Head', 'Title', 'Base', 'Link', 'Meta'
            'Video', 'Audio', 'Track', 'Map', 'Area', 'Svg', 'Math', 'Canvas', 'Table', 'Caption', 'Colgroup', 'Col',
            'Thead', 'Tbody', 'Tfoot', 'Tr', 'Th', 'Td', 'Label', 'Input', 'Button', 'Select', 'Datalist', 'Optgroup',
            'Option', 'Textarea', 'Output', 'Progress', 'Meter', 'Fieldset', 'Legend', 'Details', 'Summary', 'Dialog',
-           'Noscript', 'Template', 'Slot', 'DOCTYPE', 'Safe', 'attribute_name', 'FT', 'unqid', 'render', 'to_xml',
-           'Tag', 'ft', 'A', 'AX', 'Form', 'Hidden', 'CheckboxX', 'Script', 'Style', 'Html', 'Titled', 'Fragment',
-           'Comment', 'Nbsp', 'Favicon', 'Card', 'Group', 'Grid', 'Container', 'fill_form', 'find_inputs',
-           'is_elements', 'is_document', 'fragment', 'document', 'sse_message', 'HtmxHeaders', 'HttpHeader',
-           'HtmxResponseHeaders']
+           'Noscript', 'Template', 'Slot', 'DOCTYPE', 'HEAD_TAGS', 'OPENING', 'Safe', 'attribute_name', 'FT', 'unqid',
+           'render', 'to_xml', 'Tag', 'ft', 'A', 'AX', 'Form', 'Hidden', 'CheckboxX', 'Script', 'Style', 'Html',
+           'Titled', 'Fragment', 'Comment', 'Nbsp', 'Favicon', 'Card', 'Group', 'Grid', 'Container', 'fill_form',
+           'find_inputs', 'is_elements', 'is_document', 'tag_of', 'fragment', 'document', 'sse_message', 'HtmxHeaders',
+           'HttpHeader', 'HtmxResponseHeaders']
 
 # %% ../../nbs/core/06_html.ipynb #e49187bf
 _escape: Callable[[str], str] = speedups.escape
@@ -940,12 +940,14 @@ def find_inputs(e: Any, # An element, or a list of them
     return found + find_inputs(e.children, tags, **attrs)
 
 # %% ../../nbs/core/06_html.ipynb #12213dc5
-_HEAD_TAGS = frozenset(('title', 'meta', 'link', 'style', 'base'))
+HEAD_TAGS = frozenset(('title', 'meta', 'link', 'style', 'base'))
+OPENING = f'{DOCTYPE}<html><head>' # Of a whole page
 
 def is_elements(content: Any, # What a handler returned
                 ) -> bool:
     "Is it one of our elements, or a tuple of them? That is what most handlers return."
-    return content.__class__ is FT or (content.__class__ is tuple and speedups.all_of(content, FT))
+    found: bool = speedups.is_elements(content, FT)
+    return found
 
 # %% ../../nbs/core/06_html.ipynb #8ddf283b
 def _parts(content: Any) -> list[Any]:
@@ -968,9 +970,9 @@ def is_document(content: Any, # What a handler returned
     "Is it a whole page already: has it an `html` element, or is it text that begins as a page does?"
     if isinstance(content, (str, bytes)):
         return _text(content[:100]).lstrip().lower().startswith(('<!doctype', '<html'))
-    return any(_tag_of(part) == 'html' for part in _parts(content))
+    return any(tag_of(part) == 'html' for part in _parts(content))
 
-def _tag_of(part: Any) -> str: return part.tag if is_element(part) else '' # A table may have a column of that name
+def tag_of(part: Any) -> str: return part.tag if is_element(part) else '' # A table may have a column of that name
 
 # %% ../../nbs/core/06_html.ipynb #f036c1fd
 _PLACES = {'tr': 'tr', 'td': 'td', 'th': 'td', 'col': 'col',
@@ -1022,9 +1024,9 @@ def document(content: Any, # What a handler returned
         return fragment(content)
     parts = _parts(content)
     html = ft('html', **htmlkw) if htmlkw else None
-    start = f'{DOCTYPE}{_opening(html, "<html") if html else "<html>"}<head>'
+    start = f'{DOCTYPE}{_opening(html, "<html")}<head>' if html else OPENING
     whole: str | None = RENDERER.document_text(
-        parts, title, start, _any_text(hdrs), ftrs, dict(bodykw or {}), _HEAD_TAGS, _tag_of)
+        parts, title, start, _any_text(hdrs), ftrs, dict(bodykw or {}), HEAD_TAGS, tag_of)
     return render(*parts) if whole is None else whole
 
 # %% ../../nbs/core/06_html.ipynb #a21ac3bd

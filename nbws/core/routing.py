@@ -299,11 +299,11 @@ def _with_slashes(params: dict[str, Any]) -> dict[str, Any]:
 
 class RouteTable:
     "An immutable set of routes. `add`, `remove` and `replace` return new tables; safe to read from any thread."
-    __slots__ = ('_entries', '_exact', '_patterns')
+    __slots__ = ('_entries', 'exact', '_patterns')
 
     def __init__(self, entries: dict[tuple[str, str], Route] | None = None) -> None:
         self._entries = entries or {}
-        self._exact = {(m, r.path): r for (m, _), r in self._entries.items() if r.pattern.regex is None}
+        self.exact = {(m, r.path): r for (m, _), r in self._entries.items() if r.pattern.regex is None}
         dynamic = [(m, r) for (m, _), r in self._entries.items() if r.pattern.regex is not None]
         self._patterns = sorted(dynamic, key=lambda e: e[1].pattern.rank)
 
@@ -332,7 +332,7 @@ class RouteTable:
               target: bytes = b'', # The same with its query, as it came
               ) -> tuple[Route, dict[str, Any]] | None:
         "The route that answers `method` on `path` and the path's parameters; HEAD is answered by GET."
-        found = self._exact.get((method, path)) or self._exact.get((ANY, path))
+        found = self.exact.get((method, path)) or self.exact.get((ANY, path))
         if found:
             return found, {}
         for m, route in self._patterns:
@@ -349,7 +349,7 @@ class RouteTable:
 
     def methods(self, path: str, target: bytes = b'') -> set[str]:
         "The methods that are answered on `path`: for 405 and OPTIONS (RFC 9110, sections 15.5.6 and 9.3.7)."
-        found = {method for method, p in self._exact if p == path}
+        found = {method for method, p in self.exact if p == path}
         for method, route in self._patterns:
             if route.pattern.match(path, target) is not None:
                 found.add(method)

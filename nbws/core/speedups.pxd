@@ -24,6 +24,8 @@ cpdef object new_element(kind, tag, tuple children, dict attrs)
 
 cpdef bint all_of(tuple things, kind)
 
+cpdef bint is_elements(thing, kind)
+
 cdef class Renderer:
     cdef readonly object element
     cdef object safe, shape, attribute, opening, lasting, other
@@ -237,7 +239,9 @@ cdef inline bytes plain_target(bytes line):
     return line[4:size]
 
 cdef class UsualParser:
-    cdef public object server, peer, local, max_form
+    cdef public object server, peer, local, max_form, incoming
+    cdef public int stage
+    cdef public Py_ssize_t work
     cdef public list queue
     cdef public bytes line
     cdef public tuple last, kinds
@@ -245,12 +249,42 @@ cdef class UsualParser:
     @cython.locals(target=bytes, request=UsualRequest, exchange=UsualExchange)
     cpdef bint again(self, bytes data) except -1
 
+cdef class UsualPages:
+    cdef public object title, hdrs, ftrs, htmlkw, bodykw, body_wrap, canonical, tag_of
+    cdef public dict heads
+    cdef public Renderer renderer
+    cdef public str opening
+    cdef public frozenset in_head
+
+    @cython.locals(kept=tuple)
+    cpdef object page(self, content, request)
+
+cdef class ElementAnswers:
+    cdef readonly object element
+    cdef object naming, fragment, kind, fields
+    cdef tuple usual
+
+    @cython.locals(response=UsualResponse, html=str)
+    cpdef object answer(self, content, request, page)
+
+cdef class UsualRelocation:
+    cdef public object events
+
+    cpdef object leave(self, UsualRequest request, response)
+
+cdef class UsualGate:
+    cdef public object any_host, proxies, secret, direct
+    cdef public set known
+    cdef public frozenset asked, safe
+
+    cpdef object enter(self, UsualRequest request)
+
 cdef class UsualWriter:
     cdef public UsualOutput out
     cdef public object server, task
     cdef public bint lost, events
 
-    @cython.locals(text=bytes, body=object)
+    @cython.locals(text=bytes, first=bytes, size=bytes)
     cpdef object send(self, UsualExchange exchange, response, last=*)
 
 cdef class PageRunner:
@@ -266,6 +300,7 @@ cdef class RequestSteps:
     cdef public frozenset usual
     cdef public str assets
     cdef public bint overridden
+    cdef public ElementAnswers answers
 
     @cython.locals(response=object)
     cpdef object begin(self, UsualRequest request)
@@ -288,14 +323,35 @@ cdef class UsualStack:
     @cython.locals(target=bytes)
     cpdef object begin(self, app, UsualRequest request)
 
+cdef int _IDLE, _HEAD, _BODY, _ENDED, _REQUEST
+
+cdef class UsualRequestInput:
+    cdef public object server
+    cdef public UsualOutput out
+    cdef public UsualExchanges exchanges
+    cdef public UsualParser parser
+    cdef public bytes rest
+    cdef public bint full, paused, yields, eof, ended, over
+
+    @cython.locals(of=UsualExchanges, parser=UsualParser, out=UsualOutput, stage=int)
+    cpdef object receive(self, bytes data)
+
 cdef class UsualExchanges:
-    cdef public object server, input, parser, current, link
+    cdef public object server, link
+    cdef public UsualRequestInput input
+    cdef public UsualParser parser
+    cdef public UsualExchange current
     cdef public UsualOutput out
     cdef public UsualWriter answers
     cdef public bint served, lingering, advancing
     cdef public double waited
 
-    @cython.locals(request=UsualRequest, answered=UsualResponse)
+    cdef bint current_complete(self)
+
+    @cython.locals(parser=UsualParser, queue=list, exchange=UsualExchange, workers=UsualWorkers)
+    cpdef object advance(self)
+
+    @cython.locals(request=UsualRequest)
     cpdef object begin_answer(self, UsualExchange exchange)
 
     cpdef object done(self, UsualExchange exchange)

@@ -15,13 +15,14 @@ from typing import Any, Protocol
 from urllib.parse import unquote
 
 # %% auto #0
-__all__ = ['Shape', 'Values', 'Unmask', 'Parameters', 'LONG', 'STATUS', 'FIELDS', 'escape', 'Unusual', 'UsualElement',
-           'new_element', 'all_of', 'tag_function', 'Renderer', 'encode', 'frame', 'take_usual', 'ShortReader',
-           'BoundFrom', 'by_name', 'find_value', 'named', 'bind_all', 'usual_fields', 'take_header', 'Waits',
-           'CapturingApp', 'MessageRunner', 'UsualOutput', 'UsualConn', 'UsualInput', 'RoutedApp', 'UsualSocket',
-           'UsualDispatcher', 'UsualParked', 'UsualWorkers', 'UsualOutbox', 'has_field', 'UsualRequest', 'path_of',
-           'UsualResponse', 'UsualExchange', 'is_plain', 'UsualParser', 'UsualWriter', 'PageRunner', 'RequestSteps',
-           'UsualStack', 'UsualExchanges']
+__all__ = ['Shape', 'Values', 'Unmask', 'Parameters', 'LONG', 'STATUS', 'FIELDS', 'ENOUGH', 'escape', 'Unusual', 'UsualElement',
+           'new_element', 'all_of', 'is_elements', 'tag_function', 'Renderer', 'encode', 'frame', 'take_usual',
+           'ShortReader', 'BoundFrom', 'by_name', 'find_value', 'named', 'bind_all', 'usual_fields', 'take_header',
+           'Waits', 'CapturingApp', 'MessageRunner', 'UsualOutput', 'UsualConn', 'UsualInput', 'RoutedApp',
+           'UsualSocket', 'UsualDispatcher', 'UsualParked', 'UsualWorkers', 'UsualOutbox', 'has_field', 'UsualRequest',
+           'path_of', 'UsualResponse', 'UsualExchange', 'is_plain', 'UsualParser', 'UsualPages', 'ElementAnswers',
+           'UsualRelocation', 'UsualGate', 'UsualWriter', 'PageRunner', 'RequestSteps', 'UsualStack',
+           'UsualRequestInput', 'UsualExchanges']
 
 # %% ../../nbs/core/00_speedups.ipynb #a1747dc4
 def escape(text: str, # Any text
@@ -65,6 +66,10 @@ def all_of(things: tuple[Any, ...], kind: type) -> bool:
         if type(thing) is not kind:
             return False
     return True
+
+def is_elements(thing: Any, kind: type) -> bool:
+    "Is it an element, or a tuple of them?"
+    return type(thing) is kind or (type(thing) is tuple and all_of(thing, kind))
 
 def tag_function(kind: Any, # The class of elements
                  tag: str,
@@ -941,7 +946,7 @@ def is_plain(line: bytes) -> bool:
 
 class UsualParser:
     "Takes requests that are like the last one; `RequestParser` derives from it, and parses."
-    __slots__ = ('server', 'queue', 'line', 'peer', 'local', 'last', 'kinds', 'max_form')
+    __slots__ = ('server', 'queue', 'incoming', 'stage', 'work', 'line', 'peer', 'local', 'last', 'kinds', 'max_form')
 
     def again(self, data: bytes) -> bool:
         "Take a whole request that differs from the last plain one in its target only. False: it has to be parsed."
@@ -960,6 +965,87 @@ class UsualParser:
         exchange.usual = exchange.complete = True
         self.queue.append(exchange)
         return True
+
+# %% ../../nbs/core/00_speedups.ipynb #1ab23090
+class UsualPages:
+    "What is around the content of pages; `nbws.web.pages.Pages` derives from it. Its attributes may change at any time."
+    __slots__ = ('title', 'hdrs', 'ftrs', 'htmlkw', 'bodykw', 'body_wrap', 'canonical', 'heads', 'renderer', 'opening',
+                 'in_head', 'tag_of')
+
+    def page(self, content: Any, # What a handler returned: a document, or what is in one
+             request: Any) -> str:
+        "The HTML of a page."
+        kept = self.heads.get(request.root_path)
+        if kept is None or kept[2] is None or self.body_wrap or self.canonical or self.htmlkw or request.own_state \
+                or kept[0] != self.hdrs or not is_elements(content, self.renderer.element):
+            return self.page_other(content, request)
+        parts = list(content) if type(content) is tuple else [content]
+        text: str | None = self.renderer.document_text(parts, self.title, self.opening, kept[2], self.ftrs,
+                                                       dict(self.bodykw), self.in_head, self.tag_of)
+        return self.page_other(content, request) if text is None else text
+
+    def page_other(self, content: Any, request: Any) -> str: "Any."; raise NotImplementedError
+
+class ElementAnswers:
+    "Makes answers of elements. On the server's loop."
+    __slots__ = ('element', 'naming', 'fragment', 'kind', 'fields', 'usual')
+
+    def __init__(self, element: type, # The class of elements
+                 naming: Any, # The `ContextVar` with what finds a route that an element names
+                 fragment: Callable[[Any], str], # Makes HTML of elements that are no whole page
+                 kind: type, # The class of the answers
+                 fields: type, # The class of their header fields
+                 usual: tuple[tuple[str, str], ...], # These
+                 ) -> None:
+        self.element, self.naming, self.fragment = element, naming, fragment
+        self.kind, self.fields, self.usual = kind, fields, usual
+
+    def answer(self, content: Any, request: Any, page: Callable[[Any, Any], str], # Makes a whole page
+               ) -> Any:
+        "An answer: a whole page, or a fragment for htmx, unless it restores its history."
+        naming = self.naming.set(request.url_of) # Elements may name routes
+        try:
+            asked = has_field(request.headers, b'hx-request')
+            if asked and not has_field(request.headers, b'hx-history-restore-request'):
+                html = self.fragment(content)
+            else:
+                html = page(content, request)
+        finally:
+            self.naming.reset(naming)
+        response = allocated(self.kind) # type: ignore[name-defined]  # noqa: F821
+        response.status_code, response.background, response.body = 200, None, html.encode()
+        response.headers = self.fields(self.usual)
+        return response
+
+class UsualRelocation:
+    "Answers of apps below a prefix; `Relocation` derives from it. On the server's loop."
+    __slots__ = ('events',)
+
+    def leave(self, request: Any, response: Any) -> Any:
+        "The same answer for an app that stands below `request.prefix`, with the scripts that it is to begin with."
+        return self.relocated(request, response) if request.prefix or response.scripts else response
+
+    def relocated(self, request: Any, response: Any) -> Any: "The same where it is another."; raise NotImplementedError
+
+# %% ../../nbs/core/00_speedups.ipynb #b3a35feb
+class UsualGate:
+    "Who may come in; `nbws.layers.gate.Gate` derives from it. On the server's loop."
+    __slots__ = ('any_host', 'proxies', 'known', 'asked', 'safe', 'secret', 'direct')
+
+    def enter(self, request: Any) -> Any:
+        "The answer to a request that may not pass, or None."
+        host = b''
+        for name, value in request.headers.raw:
+            if name == b'host':
+                host = value
+            elif name in self.asked:
+                return self.enter_other(request)
+        if self.direct is not None or not request.server[0] or host not in self.known or request.upgrade \
+                or request.method not in self.safe:
+            return self.enter_other(request)
+        return None
+
+    def enter_other(self, request: Any) -> Any: "Any."; raise NotImplementedError
 
 # %% ../../nbs/core/00_speedups.ipynb #f19c253f
 STATUS: dict[int, bytes] = {} # The first line of answers that have a body
@@ -980,8 +1066,9 @@ class UsualWriter:
         text = FIELDS.get(tuple(response.headers))
         if text is None:
             return self.send_other(exchange, response, last)
-        self.out.write(b'%bdate: %b\r\n%bcontent-length: %d\r\n\r\n%b' % (
-            first, self.server.date.encode(), text, len(body), body))
+        size = str(len(body)).encode()
+        self.out.write(b''.join((first, b'date: ', self.server.date.encode(), b'\r\n', text, b'content-length: ', size,
+                                 b'\r\n\r\n', body)))
 
     def send_other(self, exchange: Any, response: Any, last: bool) -> None: "Any."; raise NotImplementedError
 
@@ -1025,14 +1112,16 @@ class RequestSteps:
     """From a request to an answer, up to where something has to be waited for; `nbws.web.steps.Steps` derives from it.
 
     On the server's loop."""
-    __slots__ = ('app', 'router', 'usual', 'assets', 'overridden')
+    __slots__ = ('app', 'router', 'usual', 'assets', 'overridden', 'answers')
 
     def __init__(self, app: Any, router: Any, # The app's, which has the table
                  usual: frozenset[type], # Of results that need not be waited for
                  assets: str, # Where the library's own paths begin
                  overridden: bool, # The app has an `answer` of its own
+                 answers: Any, # An `ElementAnswers`; None: the app has a `respond` of its own
                  ) -> None:
         self.app, self.router, self.usual, self.assets, self.overridden = app, router, usual, assets, overridden
+        self.answers = answers
 
     def begin(self, request: Any) -> Any:
         "The answer, or a coroutine for it. Raises only what ends the task that calls it."
@@ -1054,12 +1143,17 @@ class RequestSteps:
         path = request.route_path if b'%' in target else path_of(request)
         if request.upgrade or app.before or path.startswith(self.assets):
             return app.answer_other(request)
-        found = self.router.table.match(request.method, path, target)
-        if found is None or not isinstance(found[0].endpoint, PageRunner):
+        table = self.router.table
+        route, params = table.exact.get((request.method, path)), {}
+        if route is None:
+            found = table.match(request.method, path, target)
+            if found is None:
+                return app.answer_other(request)
+            route, params = found
+        if not isinstance(route.endpoint, PageRunner):
             return app.answer_other(request)
-        route, params = found
         if route.may_change and not request.vouched:
-            refusal = self.refusal(request)
+            refusal: Any = self.refusal(request)
             if refusal is not None:
                 return refusal
         return self.handle(request, route, params)
@@ -1083,7 +1177,11 @@ class RequestSteps:
             if isawaitable(result):
                 return app.handled_later(request, result if type(result) is CoroutineType else endpoint.awaited(result))
             return app.respond_later(request, result)
-        return app.respond_later(request, result) if app.after else app.respond(result, request)
+        if app.after:
+            return app.respond_later(request, result)
+        if self.answers is not None and is_elements(result, self.answers.element):
+            return self.answers.answer(result, request, app.pages.page)
+        return app.respond(result, request)
 
     def finished(self, request: Any, response: Any) -> Any:
         "An answer with what the app adds to all of them."
@@ -1144,10 +1242,79 @@ class UsualStack:
         raise NotImplementedError
 
 # %% ../../nbs/core/00_speedups.ipynb #06bda64c
+_IDLE, _HEAD, _BODY, _ENDED = 0, 1, 2, 3 # Stages of a parser, see `nbws.server.parser`
+ENOUGH = 1024 # Pieces of a body that are handled before others have their turn: a read may bring 40,000 chunks
+_REQUEST = 32 # Pieces that a request counts for: a read may bring 9,000 of these, too
+
+class UsualRequestInput:
+    "What comes in on a connection; `RequestInput` derives from it. On the server's loop only."
+    __slots__ = ('server', 'out', 'exchanges', 'parser', 'rest', 'full', 'paused', 'yields', 'eof', 'ended', 'over')
+
+    def receive(self, data: bytes) -> None:
+        "Handle what came from the client."
+        of, parser, out = self.exchanges, self.parser, self.out
+        if self.over or self.ended:
+            if len(data) > LONG:
+                self.let_others()
+            return
+        if self.rest or out.above or self.yields or of.current_complete() \
+                or (parser.stage == _ENDED and self.awaits_frames()):
+            self.rest += data
+            self.read_on()
+            return
+        stage, parser.work = parser.stage, 0
+        if stage == _BODY:
+            of.waited = 0.0
+        out.collect()
+        if stage == _IDLE and of.current is None and not parser.queue and parser.again(data):
+            of.advance()
+        else:
+            self.feed(data)
+        if not out.held:
+            out.held = None
+        if len(data) > LONG:
+            self.let_others()
+        if parser.stage == _HEAD and stage != _HEAD:
+            of.waited = 0.0
+
+    def let_others(self) -> None: "Do no more before the next turn of the loop."; raise NotImplementedError
+    def read_on(self) -> None: "Read, or pause."; raise NotImplementedError
+    def awaits_frames(self) -> bool: "Whether a handshake is the last request."; raise NotImplementedError
+    def feed(self, data: bytes) -> None: "Parse."; raise NotImplementedError
+
 class UsualExchanges:
     "The requests of one connection; `Exchanges` derives from it. On the server's loop only."
     __slots__ = ('server', 'out', 'input', 'parser', 'answers', 'current', 'served', 'lingering', 'waited', 'link',
                  'advancing')
+
+    def current_complete(self) -> bool:
+        "Whether a request is being answered that is here as a whole."
+        return self.current is not None and self.current.complete
+
+    def advance(self) -> None:
+        "Answer what can be answered now."
+        if self.advancing:
+            return
+        parser, queue = self.parser, self.parser.queue
+        self.advancing = True
+        while queue and self.current is None and not (self.out.above or self.input.yields or self.answers.lost or
+                                                      self.lingering):
+            exchange = queue[0]
+            if exchange.deferred and not exchange.complete and exchange.refusal is None:
+                break
+            del queue[0]
+            self.current = exchange
+            if not exchange.complete and exchange.refusal is None:
+                self.open_body(exchange)
+            task = self.server.workers.begin(self.begin_answer, exchange)
+            if self.current is exchange:
+                self.answers.task = task
+            parser.work += _REQUEST
+            if parser.work > ENOUGH and queue:
+                self.input.let_others()
+        self.advancing = False
+
+    def open_body(self, exchange: Any) -> None: "Its body is read as it comes."; raise NotImplementedError
 
     def begin_answer(self, exchange: Any) -> Any:
         "Answer a request. Returns what is left to be awaited, or None."

@@ -12,6 +12,7 @@ from hmac import compare_digest
 from typing import Any, Protocol
 
 from ..core.data import Headers, set_cookie
+from ..core.engine import speedups
 from ..core.request import Request
 from ..core.response import FieldList, HTMLResponse, PlainTextResponse, Response
 from ..core.protocols import Layer
@@ -50,20 +51,21 @@ def from_jupyter(request: Request) -> None:
     request.peer = (headers.get('x-forwarded-for', ''), 0)
 
 # %% ../../nbs/layers/03_gate.ipynb #2d5368e3
-class Gate(Layer):
+class Gate(speedups.UsualGate, Layer):
     "Decides by Host and Origin whether a request may pass. On the server's loop."
-    secret = b'' # A notebook's, and its direct address: see `NotebookGate`
-    direct: DirectAddress | None = None
+    __slots__ = ()
+    secret: bytes # A notebook's, and its direct address: see `NotebookGate`
+    direct: DirectAddress | None
 
     def __init__(self,
                  any_host: bool = False, # Answer to any Host: the server was opened to a network
                  proxies: Proxies | None = None, # Which peers' forwarded fields count; None: nobody's
                  ) -> None:
         self.any_host, self.proxies = any_host, proxies
-        self._known: set[bytes] = set() # Host fields that were found right
+        self.known: set[bytes] = set() # Host fields that were found right
+        self.asked, self.safe, self.secret, self.direct = _ASKED, SAFE, b'', None
 
-    def enter(self, request: Request) -> Response | None:
-        "The answer to a request that may not pass, or None."
+    def enter_other(self, request: Request) -> Response | None:
         host, told = b'', False
         for name, value in request.headers.raw:
             if name == b'host':
@@ -82,7 +84,7 @@ class Gate(Layer):
         local = not request.server[0] # A Unix socket, which no browser reaches
         if local and self.secret:
             return _forbidden()
-        if not local and host not in self._known and (refusal := self._check_host(request, host)):
+        if not local and host not in self.known and (refusal := self._check_host(request, host)):
             return refusal
         if self.direct:
             return self.direct.enter(request)
@@ -97,8 +99,8 @@ class Gate(Layer):
                 return None # The token decides
             return _forbidden(f'This server does not answer to the name {name!r}. If it should, tell it: '
                               'App(allowed_hosts=[...]) or the variable NBWS_ALLOWED_HOSTS.')
-        if len(self._known) < 100:
-            self._known.add(host)
+        if len(self.known) < 100:
+            self.known.add(host)
         return None
 
 # %% ../../nbs/layers/03_gate.ipynb #9cb7040d

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import __path__
+from ..core.engine import speedups
 from ..core.request import Request
 from ..core.response import FieldList, Response
 from ..core.protocols import Layer
@@ -58,16 +59,15 @@ _AS_IT_IS = (101, 206, 304)
 _NAVIGATES = ('document', 'iframe', 'frame')
 
 # %% ../../nbs/layers/08_relocation.ipynb #94e75ebd
-class Relocation(Layer):
+class Relocation(speedups.UsualRelocation, Layer):
     "Brings answers in line with the prefix that their visitors see. On the server's loop."
     def __init__(self, events: bool = False, # Event streams of pages behind a prefix come over sockets
                  ) -> None:
         self.events = events
 
-    def leave(self, request: Request, response: Response) -> Response:
-        "The same answer for an app that stands below `request.prefix`, with the scripts that it is to begin with."
-        if not (request.prefix or response.scripts):
-            return response
+    __slots__ = ()
+
+    def relocated(self, request: Request, response: Response) -> Response:
         response = copy.copy(response)
         if request.prefix:
             response.headers = FieldList(_moved_fields(request, response))

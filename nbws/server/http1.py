@@ -34,13 +34,12 @@ log = logging.getLogger('nbws')
 
 # %% ../../nbs/server/10_http1.ipynb #c9fc017e
 _SLICE = 4096 # Bytes that are parsed at once
-ENOUGH = 1024 # Pieces of a body that are handled before others have their turn: a read may bring 40,000 chunks
-_REQUEST = 32 # Pieces that a request counts for: a read may bring 9,000 of these, too
+ENOUGH: int = speedups.ENOUGH
 
 # %% ../../nbs/server/10_http1.ipynb #0ab42acd
-class RequestInput:
+class RequestInput(speedups.UsualRequestInput):
     "The incoming side of a connection: what is parsed, and when it is read from. On the server's loop only."
-    __slots__ = ('server', 'out', 'exchanges', 'parser', 'rest', 'full', 'paused', 'yields', 'eof', 'ended', 'over')
+    __slots__ = ()
 
     def __init__(self, server: ServerContext, out: OutputBuffer, exchanges: Exchanges) -> None:
         self.server, self.out, self.exchanges = server, out, exchanges
@@ -55,40 +54,12 @@ class RequestInput:
     @property
     def empty(self) -> bool: "Whether no request waits here."; return not (self.parser.queue or self.rest)
 
-    def receive(self, data: bytes) -> None:
-        "Handle what came from the client."
-        of, parser = self.exchanges, self.parser
-        if self.over or self.ended:
-            if len(data) > LONG:
-                self.let_others()
-            return
-        current = of.current
-        if (self.rest or self.out.above or self.yields or (current is not None and current.complete)
-                or (parser.stage == ENDED and self._awaits_frames())):
-            self.rest += data
-            self.read_on()
-            return
-        stage, parser.work = parser.stage, 0
-        if stage == BODY:
-            of.waited = 0.0
-        self.out.collect()
-        if stage == IDLE and current is None and not parser.queue and parser.again(data):
-            of.advance()
-        else:
-            self._feed(data)
-        if not self.out.held:
-            self.out.held = None
-        if len(data) > LONG:
-            self.let_others()
-        if parser.stage == HEAD != stage:
-            of.waited = 0.0
-
-    def _feed(self, data: bytes) -> None:
+    def feed(self, data: bytes) -> None:
         at, end, parser = 0, len(data), self.parser
         while at < end and parser.stage != ENDED and not self._busy():
             at += parser.parse(data[at:at + _SLICE])
             if parser.stage == ENDED: # Frames come next, or nothing that could be parsed
-                self.rest, at = data[at:] if self._awaits_frames() else b'', end
+                self.rest, at = data[at:] if self.awaits_frames() else b'', end
             if parser.queue:
                 self.exchanges.advance()
             if parser.work > ENOUGH:
@@ -103,7 +74,7 @@ class RequestInput:
         current = self.exchanges.current
         return self.out.above or self.yields or (current is not None and current.complete)
 
-    def _awaits_frames(self) -> bool:
+    def awaits_frames(self) -> bool:
         last = self.parser.queue[-1] if self.parser.queue else self.exchanges.current
         return bool(last and last.request and last.request.upgrade)
 
@@ -116,7 +87,7 @@ class RequestInput:
             of.advance()
         if self.rest and not self._busy():
             rest, self.rest = self.rest, b''
-            self._feed(rest)
+            self.feed(rest)
         self.read_on()
         if self.eof and of.idle and not self.out.above:
             of.shut()
@@ -165,7 +136,7 @@ class RequestInput:
     def leave(self) -> None:
         "The connection is lost, or a socket's: it refers to nothing, so that all of it is freed without the collector."
         self.over, self.parser.stage, self.parser.llhttp = True, ENDED, None
-        self.exchanges = None # type: ignore[assignment]
+        self.exchanges = None
 
     def end(self) -> None:
         "Parse no more: what still comes is read and thrown away."
@@ -223,28 +194,7 @@ class Exchanges(speedups.UsualExchanges):
     @property
     def idle(self) -> bool: "Whether nothing is being answered."; return not (self.current or self.parser.queue)
 
-    def advance(self) -> None:
-        "Answer what can be answered now."
-        if self.advancing:
-            return
-        self.advancing, queue = True, self.parser.queue
-        while queue and self.current is None and not (self.out.above or self.input.yields or self.answers.lost or
-                                                      self.lingering):
-            exchange = queue[0]
-            if exchange.deferred and not exchange.complete and not exchange.refusal:
-                break
-            self.current = queue.pop(0)
-            if not exchange.complete and not exchange.refusal:
-                self._open_body(exchange)
-            task = self.server.workers.begin(self.begin_answer, exchange)
-            if self.current is exchange:
-                self.answers.task = task
-            self.parser.work += _REQUEST
-            if self.parser.work > ENOUGH and queue:
-                self.input.let_others()
-        self.advancing = False
-
-    def _open_body(self, exchange: Exchange) -> None:
+    def open_body(self, exchange: Exchange) -> None:
         exchange.body = StreamedBody(self.input.flow, self._say_continue if exchange.expects else None)
         if exchange.chunks:
             exchange.body.feed(b''.join(exchange.chunks))

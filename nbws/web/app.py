@@ -33,7 +33,7 @@ from .answering import (Answer, around, decision, in_background, run_after, run_
 from .assets import ASSETS, LIVE, PARTS, asset
 from .endpoints import first_answer
 from .decorators import HookDecorators, RouteDecorators, VerbDecorators
-from .responses import USUAL, can_bring, to_response
+from .responses import ANSWERS, USUAL, can_bring, to_response
 from .socket_endpoint import SocketEndpoint
 from .environment import BaseEnvironment
 from .errors import Errors
@@ -280,7 +280,9 @@ class WebApp(RouteChanges, RouteDecorators, VerbDecorators, HookDecorators, View
         self.room_broker = RoomBroker()
         self.router, self.errors = Router(self), Errors(self, exception_handlers or {})
         self.cell_hooks = CellHooks(self)
-        self.steps = Steps(self, self.router, USUAL, ASSETS, overridden=type(self).answer is not WebApp.answer)
+        cls = type(self)
+        self.steps = Steps(self, self.router, USUAL, ASSETS, overridden=cls.answer is not WebApp.answer,
+                           answers=ANSWERS if cls.respond is WebApp.respond else None)
         self.lifespan = Lifespan(self, many(on_startup), many(on_shutdown), lifespan, self.mounts)
         self.before, self.after = many(before), many(after)
         for function in [*self.before, *self.after]:

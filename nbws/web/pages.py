@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..core.binding import SPECIAL_NAMES, Source
-from ..core.html import Link, Meta, Safe, Script, document, is_document, is_element, render
+from ..core.engine import speedups
+from ..core.html import (HEAD_TAGS, OPENING, RENDERER, Link, Meta, Safe, Script, document, is_document, is_element,
+                         render, tag_of)
 from ..core.errors import NbwsError
 from ..core.request import Request
 from .assets import ASSETS, EXTENSIONS, HTMX4, NETWORK, asset
@@ -19,7 +21,7 @@ from .assets import ASSETS, EXTENSIONS, HTMX4, NETWORK, asset
 __all__ = ['with_display']
 
 # %% ../../nbs/web/15_pages.ipynb #eee12c5b
-class Pages:
+class Pages(speedups.UsualPages):
     "The shell of an app's pages. Its attributes may change at any time; each page looks at them."
     def __init__(self,
                  title: str = '', # Of pages without one
@@ -39,7 +41,8 @@ class Pages:
         self.title, self.hdrs, self.ftrs, self.exts = title, list(hdrs), list(ftrs), list(exts)
         self.htmx, self.default_hdrs, self.body_wrap = htmx, default_hdrs, body_wrap
         self.htmlkw, self.bodykw = htmlkw or {}, bodykw or {}
-        self._heads: dict[str, tuple[list[Any], Safe]] = {} # By prefix: of these `hdrs`
+        self.heads: dict[str, tuple[list[Any], Safe, str | None]] = {} # By prefix: of these `hdrs`; None: without figures
+        self.renderer, self.opening, self.in_head, self.tag_of = RENDERER, OPENING, HEAD_TAGS, tag_of
         if htmx4: # Which has its own
             self.exts = [f'{e}4' if f'{e}4' in NETWORK else e for e in self.exts]
         known = [*EXTENSIONS, *NETWORK]
@@ -52,12 +55,12 @@ class Pages:
              ) -> Safe:
         "The rendered head of pages."
         elements = self.hdrs if hdrs is None else hdrs
-        kept, head = self._heads.get(prefix, (None, Safe('')))
-        if kept == elements:
-            return head
+        kept = self.heads.get(prefix)
+        if kept is not None and kept[0] == elements:
+            return kept[1]
         head = Safe(render(*self._scripts(prefix), *elements))
         if hdrs is None:
-            self._heads[prefix] = list(elements), head
+            self.heads[prefix] = list(elements), head, str.__str__(head) if '/fasthtml.js' in head else None
         return head
 
     def _scripts(self, prefix: str) -> list[Any]:
@@ -82,9 +85,7 @@ class Pages:
         names = ('surreal.js', 'css-scope-inline.js') if self.surreal and self.default_hdrs else ()
         return [asset(name, prefix) for name in names]
 
-    def page(self, content: Any, # What a handler returned: a document, or what is in one
-             request: Request) -> str:
-        "The HTML of a page."
+    def page_other(self, content: Any, request: Request) -> str:
         hdrs, ftrs, htmlkw, bodykw, wrap = None, self.ftrs, self.htmlkw, self.bodykw, self.body_wrap
         if request.own_state: # Perhaps this request has changed some for itself
             own = vars(request.own_state)

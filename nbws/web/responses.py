@@ -13,17 +13,18 @@ from typing import Any
 
 from ..core.binding import Plan, Source
 from ..core.data import ascii_field
+from ..core.engine import speedups
 from ..core.errors import Reported
 from ..core.html import FT, ROUTE_URL, HtmxResponseHeaders, HttpHeader, Safe, fragment, is_elements
 from ..core.request import Request
-from ..core.response import HTMLResponse, JSONResponse, RedirectResponse, Response
+from ..core.response import FieldList, HTMLResponse, JSONResponse, RedirectResponse, Response
 from ..display.shown import showing
 from ..sockets.outbox import is_component, to_payload
 from ..sockets.workers import Workers, is_ending
 from .files import FileResponse
 
 # %% auto #0
-__all__ = ['USUAL', 'VARY', 'call', 'pulled', 'is_stream', 'is_awaitable', 'YieldedBody', 'Redirect', 'FtResponse',
+__all__ = ['USUAL', 'VARY', 'ANSWERS', 'call', 'pulled', 'is_stream', 'is_awaitable', 'YieldedBody', 'Redirect', 'FtResponse',
            'wants_fragment', 'to_response']
 
 # %% ../../nbs/web/09_responses.ipynb #9bf8fac9
@@ -140,6 +141,8 @@ def wants_fragment(request: Request) -> bool:
     return 'hx-request' in request.headers and 'hx-history-restore-request' not in request.headers
 
 VARY = ('vary', 'HX-Request, HX-History-Restore-Request')
+ANSWERS = speedups.ElementAnswers(FT, ROUTE_URL, fragment, HTMLResponse, FieldList,
+                                  (('content-type', HTMLResponse.media_type), VARY))
 
 # %% ../../nbs/web/09_responses.ipynb #182b46ab
 def to_response(result: Any, # What the handler returned
@@ -226,11 +229,7 @@ def can_bring(result: Any) -> bool:
 # %% ../../nbs/web/09_responses.ipynb #c554cc73
 def _html(content: Any, request: Request, page: Callable[[Any, Request], str],
           fields: Iterable[tuple[str, str]]) -> Response:
-    naming = ROUTE_URL.set(request.url_of) # Elements may name routes
-    try:
-        html = fragment(content) if wants_fragment(request) else page(content, request)
-    finally:
-        ROUTE_URL.reset(naming)
-    response = HTMLResponse(html, headers=fields)
-    response.headers += [VARY]
+    response: Response = ANSWERS.answer(content, request, page)
+    if fields:
+        response.headers = FieldList([*HTMLResponse(headers=fields).headers, VARY])
     return response
