@@ -151,6 +151,9 @@ async def _received(receive: Any) -> AsyncIterator[bytes]:
 class RequestHead(speedups.UsualRequest):
     "What a transport knows of a request once its header fields are in."
     __slots__ = ()
+    headers: Headers
+    peer: tuple[str, int]
+    server: tuple[str, int | None]
     outbox: Any # Of the socket that this handshake opens, once there is one
     max_form: int # Bytes of a form without its files, or of JSON; beyond it 413. Middleware may set another
     app: object # Which answers, an `Application`; it sets this and its route

@@ -888,30 +888,65 @@ class UsualRequest:
                  'app', 'route', 'path_params', 'asgi_scope', 'connection', 'since', 'answered', 'begun_session',
                  'max_form', 'raw_body', 'decoded_path', 'parsed_query', 'parsed_cookies', 'own_state',
                  'added_headers', '_form', 'prefix', 'direct', 'framed', 'vouched', 'asgi_receive', 'outbox')
+    path_params: Any
+    method: str
+    target: bytes
+    headers: Any
+    peer: Any
+    server: Any
+    scheme: str
+    root_path: str
+    http_version: str
+    upgrade: bool
+    app: Any
+    route: Any
+    asgi_scope: Any
+    connection: Any
+    since: Any
+    answered: Any
+    begun_session: Any
+    max_form: int
+    raw_body: Any
+    decoded_path: Any
+    parsed_query: Any
+    parsed_cookies: Any
+    own_state: Any
+    added_headers: Any
+    _form: Any
+    prefix: str
+    direct: Any
+    framed: Any
+    vouched: Any
+    asgi_receive: Any
+    outbox: Any
 
     def _begin(self, method: str, target: bytes, headers: Any, body: Any, peer: Any, server: Any, scheme: str,
                root_path: str, http_version: str, upgrade: bool, max_form: int) -> None:
         self.method, self.target, self.headers, self.raw_body = method, target, headers, body
         self.peer, self.server, self.scheme, self.root_path = peer, server, scheme, root_path
         self.http_version, self.upgrade, self.max_form, self.prefix = http_version, upgrade, max_form, root_path
-        self.path_params: Any = {}
+        self.path_params = {}
         self.vouched = self.direct = self.framed = False
-        self.app = self.route = self.asgi_scope = self.connection = self.answered = self.begun_session = None # type: ignore[assignment]
-        self.decoded_path = self.parsed_query = self.parsed_cookies = self.own_state = self.added_headers = None # type: ignore[assignment]
-        self._form = self.since = self.asgi_receive = None # type: ignore[assignment]
+        self.app = self.route = self.asgi_scope = self.connection = self.answered = self.begun_session = None
+        self.decoded_path = self.parsed_query = self.parsed_cookies = self.own_state = self.added_headers = None
+        self._form = self.since = self.asgi_receive = None
 
 def path_of(request: UsualRequest) -> str:
     "The path below `root_path`, percent-decoded."
-    path: Any = request.decoded_path
+    path: str | None = request.decoded_path
     if path is None:
         raw = request.target.partition(b'?')[0].decode('latin-1')
-        path = request.decoded_path = unquote(raw) if '%' in raw else raw # type: ignore[assignment]
-    return path # type: ignore[no-any-return]
+        path = request.decoded_path = unquote(raw) if '%' in raw else raw
+    return path
 
 # %% ../../nbs/core/00_speedups.ipynb #36610750
 class UsualResponse:
     "An answer; `nbws.core.response.Response` derives from it."
     __slots__ = ('status_code', 'background', 'headers', 'body')
+    status_code: int
+    background: Any
+    headers: Any
+    body: Any
 
 class UsualExchange:
     "A request, and what its answer has to know; `Exchange` derives from it."
@@ -947,6 +982,17 @@ def is_plain(line: bytes) -> bool:
 class UsualParser:
     "Takes requests that are like the last one; `RequestParser` derives from it, and parses."
     __slots__ = ('server', 'queue', 'incoming', 'stage', 'work', 'line', 'peer', 'local', 'last', 'kinds', 'max_form')
+    server: Any
+    queue: list[Any]
+    incoming: Any
+    stage: int
+    work: int
+    line: bytes
+    peer: Any
+    local: Any
+    last: Any
+    kinds: Any
+    max_form: Any
 
     def again(self, data: bytes) -> bool:
         "Take a whole request that differs from the last plain one in its target only. False: it has to be parsed."
@@ -971,6 +1017,18 @@ class UsualPages:
     "What is around the content of pages; `nbws.web.pages.Pages` derives from it. Its attributes may change at any time."
     __slots__ = ('title', 'hdrs', 'ftrs', 'htmlkw', 'bodykw', 'body_wrap', 'canonical', 'heads', 'renderer', 'opening',
                  'in_head', 'tag_of')
+    title: Any
+    hdrs: Any
+    ftrs: Any
+    htmlkw: Any
+    bodykw: Any
+    body_wrap: Any
+    canonical: bool
+    heads: Any
+    renderer: Any
+    opening: Any
+    in_head: Any
+    tag_of: Any
 
     def page(self, content: Any, # What a handler returned: a document, or what is in one
              request: Any) -> str:
@@ -1020,6 +1078,7 @@ class ElementAnswers:
 class UsualRelocation:
     "Answers of apps below a prefix; `Relocation` derives from it. On the server's loop."
     __slots__ = ('events',)
+    events: bool
 
     def leave(self, request: Any, response: Any) -> Any:
         "The same answer for an app that stands below `request.prefix`, with the scripts that it is to begin with."
@@ -1031,6 +1090,13 @@ class UsualRelocation:
 class UsualGate:
     "Who may come in; `nbws.layers.gate.Gate` derives from it. On the server's loop."
     __slots__ = ('any_host', 'proxies', 'known', 'asked', 'safe', 'secret', 'direct')
+    any_host: bool
+    proxies: Any
+    known: Any
+    asked: Any
+    safe: Any
+    secret: Any
+    direct: Any
 
     def enter(self, request: Any) -> Any:
         "The answer to a request that may not pass, or None."
@@ -1054,6 +1120,11 @@ FIELDS: dict[tuple[tuple[str, str], ...], bytes] = {} # Fields among which the t
 class UsualWriter:
     "Writes answers that are complete; `AnswerWriter` derives from it. On the server's loop only."
     __slots__ = ('out', 'server', 'lost', 'task', 'events')
+    out: Any
+    server: Any
+    lost: bool
+    task: Any
+    events: bool
 
     def send(self, exchange: Any, response: Any,
              last: bool = False, # The client asks for no more
@@ -1099,7 +1170,7 @@ class PageRunner:
                 return self.awaited(handling)
             result = first_step(handling, Waits) # type: ignore[name-defined]  # noqa: F821
         except Exception as e:
-            raise self.mended(e) # noqa: B904
+            raise self.mended(e)
         return self.rest_of(handling, result.on) if type(result) is Waits else result
 
     def answer(self, request: Any) -> Any: "A coroutine for the result, in any case."; raise NotImplementedError
@@ -1249,6 +1320,17 @@ _REQUEST = 32 # Pieces that a request counts for: a read may bring 9,000 of thes
 class UsualRequestInput:
     "What comes in on a connection; `RequestInput` derives from it. On the server's loop only."
     __slots__ = ('server', 'out', 'exchanges', 'parser', 'rest', 'full', 'paused', 'yields', 'eof', 'ended', 'over')
+    server: Any
+    out: Any
+    exchanges: Any
+    parser: Any
+    rest: bytes
+    full: bool
+    paused: bool
+    yields: bool
+    eof: bool
+    ended: bool
+    over: bool
 
     def receive(self, data: bytes) -> None:
         "Handle what came from the client."
@@ -1286,6 +1368,17 @@ class UsualExchanges:
     "The requests of one connection; `Exchanges` derives from it. On the server's loop only."
     __slots__ = ('server', 'out', 'input', 'parser', 'answers', 'current', 'served', 'lingering', 'waited', 'link',
                  'advancing')
+    server: Any
+    out: Any
+    input: Any
+    parser: Any
+    answers: Any
+    current: Any
+    served: bool
+    lingering: bool
+    waited: float
+    link: Any
+    advancing: bool
 
     def current_complete(self) -> bool:
         "Whether a request is being answered that is here as a whole."

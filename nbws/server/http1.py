@@ -17,12 +17,12 @@ from ..core.request import Request
 from ..core.response import PlainTextResponse, Response
 from ..layers.gate import JSP
 from .answers import AnswerWriter, close_body
-from .conn import LONG, SocketProtocol, UvSocketProtocol
+from .conn import SocketProtocol, UvSocketProtocol
 from .context import ServerContext
 from .heads import socket_head
 from .limits import Limits
 from .output import OutputBuffer, has_unread, hung_up
-from .parser import BODY, ENDED, HEAD, IDLE, Exchange, RequestParser, StreamedBody
+from .parser import ENDED, HEAD, IDLE, Exchange, RequestParser, StreamedBody
 from ..sockets.alive import stays_alive
 from ..sockets.workers import is_ending
 

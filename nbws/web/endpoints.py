@@ -88,4 +88,4 @@ class HTTPEndpoint(speedups.PageRunner):
             result = await handling
             return await result if is_awaitable(result) else result
         except BindError as e:
-            raise self.mended(e) # noqa: B904 (it says so itself)
+            raise self.mended(e)
