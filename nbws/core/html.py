@@ -581,8 +581,9 @@ def _name_field(attrs: dict[str, Any]) -> None:
 def _element(tag: str, children: tuple[Any, ...], attrs: dict[str, Any]) -> FT:
     if tag in _NAMED and 'id' in attrs:
         _name_field(attrs)
-    el: FT = speedups.new_element(FT, tag, children, attrs)
-    return el
+    return _new(FT, tag, children, attrs)
+
+_new: Callable[..., FT] = speedups.new_element
 
 # %% ../../nbs/core/06_html.ipynb #6a36c63c
 def ft(tag: str, # Written as it is given: SVG has tags with capitals
@@ -597,8 +598,19 @@ ft_hx = ft_html = ft
 # %% ../../nbs/core/06_html.ipynb #f9fd6a71
 def _tag(tag: str, doc: str) -> Tag:
     "The function for one tag."
-    made: Any = speedups.tag_function(FT, tag, _name_field if tag in _NAMED else None)
-    made.__module__ = __name__
+    def make(*children: Any, # Elements, text, or anything that can be shown
+             **attrs: Any, # Attributes: `cls` is class, `hx_get` is hx-get
+             ) -> FT:
+        return _new(FT, tag, children, attrs)
+
+    def make_named(*children: Any, # Elements, text, or anything that can be shown
+                   **attrs: Any, # Attributes, as for others; its name is its id unless it is given
+                   ) -> FT:
+        if 'id' in attrs:
+            _name_field(attrs)
+        return _new(FT, tag, children, attrs)
+
+    made = make_named if tag in _NAMED else make
     made.__name__ = made.__qualname__ = _TAGS[tag] = tag.capitalize()
     made.__doc__ = f'`<{tag}>`: {doc}'
     return made

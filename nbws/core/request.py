@@ -192,9 +192,10 @@ class RequestHead(speedups.UsualRequest):
                  ) -> None:
         if not isinstance(method, str):
             return self._take_scope(method, target)
-        self._begin(method, target.encode() if isinstance(target, str) else target,
-                    headers if isinstance(headers, Headers) else Headers(headers), body, peer, server, scheme,
-                    root_path, http_version, upgrade, MAX_FORM)
+        speedups.begin_request(
+            self, method, target.encode() if isinstance(target, str) else target,
+            headers if isinstance(headers, Headers) else Headers(headers), body, peer, server, scheme, root_path,
+            http_version, upgrade, MAX_FORM)
 
     def __repr__(self) -> str:
         return f'<{type(self).__name__} {printable(self.method)} {printable(self.target.decode("latin-1"))}>'

@@ -213,8 +213,8 @@ cdef class UsualRequest:
     cdef public object decoded_path, parsed_query, parsed_cookies, own_state, added_headers, _form, prefix, direct
     cdef public object framed, vouched, asgi_receive, outbox
 
-    cpdef object _begin(self, method, target, headers, body, peer, server, scheme, root_path, http_version, upgrade,
-                        max_form)
+cpdef object begin_request(UsualRequest request, method, target, headers, body, peer, server, scheme, root_path,
+                           http_version, upgrade, max_form)
 
 @cython.locals(target=bytes, raw=str)
 cpdef object path_of(UsualRequest request)

@@ -16,13 +16,13 @@ from urllib.parse import unquote
 
 # %% auto #0
 __all__ = ['Shape', 'Values', 'Unmask', 'Parameters', 'LONG', 'STATUS', 'FIELDS', 'ENOUGH', 'escape', 'Unusual', 'UsualElement',
-           'new_element', 'all_of', 'is_elements', 'tag_function', 'Renderer', 'encode', 'frame', 'take_usual',
-           'ShortReader', 'BoundFrom', 'by_name', 'find_value', 'named', 'bind_all', 'usual_fields', 'take_header',
-           'Waits', 'CapturingApp', 'MessageRunner', 'UsualOutput', 'UsualConn', 'UsualInput', 'RoutedApp',
-           'UsualSocket', 'UsualDispatcher', 'UsualParked', 'UsualWorkers', 'UsualOutbox', 'has_field', 'UsualRequest',
-           'path_of', 'UsualResponse', 'UsualExchange', 'is_plain', 'UsualParser', 'UsualPages', 'ElementAnswers',
-           'UsualRelocation', 'UsualGate', 'UsualWriter', 'PageRunner', 'RequestSteps', 'UsualStack',
-           'UsualRequestInput', 'UsualExchanges']
+           'new_element', 'all_of', 'is_elements', 'Renderer', 'encode', 'frame', 'take_usual', 'ShortReader',
+           'BoundFrom', 'by_name', 'find_value', 'named', 'bind_all', 'usual_fields', 'take_header', 'Waits',
+           'CapturingApp', 'MessageRunner', 'UsualOutput', 'UsualConn', 'UsualInput', 'RoutedApp', 'UsualSocket',
+           'UsualDispatcher', 'UsualParked', 'UsualWorkers', 'UsualOutbox', 'has_field', 'UsualRequest',
+           'begin_request', 'path_of', 'UsualResponse', 'UsualExchange', 'is_plain', 'UsualParser', 'UsualPages',
+           'ElementAnswers', 'UsualRelocation', 'UsualGate', 'UsualWriter', 'PageRunner', 'PageApp', 'RequestSteps',
+           'AnyApp', 'UsualStack', 'UsualRequestInput', 'UsualExchanges']
 
 # %% ../../nbs/core/00_speedups.ipynb #a1747dc4
 def escape(text: str, # Any text
@@ -67,24 +67,10 @@ def all_of(things: tuple[Any, ...], kind: type) -> bool:
             return False
     return True
 
+# %% ../../nbs/core/00_speedups.ipynb #4cab13f3
 def is_elements(thing: Any, kind: type) -> bool:
     "Is it an element, or a tuple of them?"
     return type(thing) is kind or (type(thing) is tuple and all_of(thing, kind))
-
-def tag_function(kind: Any, # The class of elements
-                 tag: str,
-                 mend: Callable[[dict[str, Any]], None] | None, # Changes keywords that have an `id`
-                 ) -> Callable[..., Any]:
-    "The function for one tag."
-    def make(*children: Any, # Elements, text, or anything that can be shown
-             **attrs: Any, # Attributes: `cls` is class, `hx_get` is hx-get
-             ) -> Any:
-        if mend is not None and 'id' in attrs:
-            mend(attrs)
-        el = allocated(kind) # type: ignore[name-defined]  # noqa: F821
-        el.tag, el._children, el._raw = tag, children, attrs
-        return el
-    return make
 
 # %% ../../nbs/core/00_speedups.ipynb #edc8c19f
 class Renderer:
@@ -130,7 +116,7 @@ class Renderer:
         "The HTML of a whole page. None: it is one already, with an `html` element."
         html, body = [opening], []
         for part in parts:
-            tag = part.tag if type(part) is self.element else tag_of(part)
+            tag = part.tag if type(part) is self.element else tag_of(part) # type: ignore[attr-defined]
             if tag == 'html':
                 return None
             if tag == 'title':
@@ -898,7 +884,7 @@ class UsualRequest:
     root_path: str
     http_version: str
     upgrade: bool
-    app: Any
+    app: object # Which answers
     route: Any
     asgi_scope: Any
     connection: Any
@@ -920,17 +906,19 @@ class UsualRequest:
     asgi_receive: Any
     outbox: Any
 
-    def _begin(self, method: str, target: bytes, headers: Any, body: Any, peer: Any, server: Any, scheme: str,
-               root_path: str, http_version: str, upgrade: bool, max_form: int) -> None:
-        self.method, self.target, self.headers, self.raw_body = method, target, headers, body
-        self.peer, self.server, self.scheme, self.root_path = peer, server, scheme, root_path
-        self.http_version, self.upgrade, self.max_form, self.prefix = http_version, upgrade, max_form, root_path
-        self.path_params = {}
-        self.vouched = self.direct = self.framed = False
-        self.app = self.route = self.asgi_scope = self.connection = self.answered = self.begun_session = None
-        self.decoded_path = self.parsed_query = self.parsed_cookies = self.own_state = self.added_headers = None
-        self._form = self.since = self.asgi_receive = None
+def begin_request(request: UsualRequest, method: str, target: bytes, headers: Any, body: Any, peer: Any, server: Any,
+                  scheme: str, root_path: str, http_version: str, upgrade: bool, max_form: int) -> None:
+    "Let a request say all this, and nothing else yet."
+    request.method, request.target, request.headers, request.raw_body = method, target, headers, body
+    request.peer, request.server, request.scheme, request.root_path = peer, server, scheme, root_path
+    request.http_version, request.upgrade, request.max_form, request.prefix = http_version, upgrade, max_form, root_path
+    request.path_params = {}
+    request.vouched = request.direct = request.framed = False
+    request.app = request.route = request.asgi_scope = request.connection = request.answered = None
+    request.begun_session = request.decoded_path = request.parsed_query = request.parsed_cookies = None
+    request.own_state = request.added_headers = request._form = request.since = request.asgi_receive = None
 
+# %% ../../nbs/core/00_speedups.ipynb #7a591070
 def path_of(request: UsualRequest) -> str:
     "The path below `root_path`, percent-decoded."
     path: str | None = request.decoded_path
@@ -948,6 +936,7 @@ class UsualResponse:
     headers: Any
     body: Any
 
+# %% ../../nbs/core/00_speedups.ipynb #a32e55d7
 class UsualExchange:
     "A request, and what its answer has to know; `Exchange` derives from it."
     __slots__ = ('request', 'keep', 'complete', 'deferred', 'expects', 'usual', 'plain', 'length', 'size', 'seconds',
@@ -979,6 +968,7 @@ def is_plain(line: bytes) -> bool:
     "Whether it is a plain GET's request line."
     return plain_target(line) is not None # type: ignore[name-defined]  # noqa: F821
 
+# %% ../../nbs/core/00_speedups.ipynb #e56b3e10
 class UsualParser:
     "Takes requests that are like the last one; `RequestParser` derives from it, and parses."
     __slots__ = ('server', 'queue', 'incoming', 'stage', 'work', 'line', 'peer', 'local', 'last', 'kinds', 'max_form')
@@ -1005,8 +995,8 @@ class UsualParser:
         request_kind, headers_kind, exchange_kind = self.kinds
         headers = headers_kind.from_raw(list(self.last[1]))
         request = allocated(request_kind) # type: ignore[name-defined]  # noqa: F821
-        request._begin('GET', target, headers, b'', self.peer, self.local, self.server.scheme, '', '1.1', False,
-                       self.max_form)
+        begin_request(request, 'GET', target, headers, b'', self.peer, self.local, self.server.scheme, '', '1.1', False,
+                      self.max_form)
         exchange = exchange_kind(request, True)
         exchange.usual = exchange.complete = True
         self.queue.append(exchange)
@@ -1044,6 +1034,7 @@ class UsualPages:
 
     def page_other(self, content: Any, request: Any) -> str: "Any."; raise NotImplementedError
 
+# %% ../../nbs/core/00_speedups.ipynb #b88f651b
 class ElementAnswers:
     "Makes answers of elements. On the server's loop."
     __slots__ = ('element', 'naming', 'fragment', 'kind', 'fields', 'usual')
@@ -1075,6 +1066,7 @@ class ElementAnswers:
         response.headers = self.fields(self.usual)
         return response
 
+# %% ../../nbs/core/00_speedups.ipynb #ce137e7e
 class UsualRelocation:
     "Answers of apps below a prefix; `Relocation` derives from it. On the server's loop."
     __slots__ = ('events',)
@@ -1179,13 +1171,25 @@ class PageRunner:
     def mended(self, error: Exception) -> Exception: "What is raised for an error."; raise NotImplementedError
 
 # %% ../../nbs/core/00_speedups.ipynb #0a67ae38
+class PageApp(Protocol):
+    "An app, as its steps see it: `nbws.web.app.WebApp`."
+    middlewares: Any
+    before: Any # Functions that run before each handler
+    after: Any # ... and after it
+    rooms: Any
+    sessions: Any
+    environment: Any
+    around_handler: Any
+    pages: Any
+    def respond(self, result: Any, request: Any) -> Any: "The answer that a handler's result stands for."
+
 class RequestSteps:
     """From a request to an answer, up to where something has to be waited for; `nbws.web.steps.Steps` derives from it.
 
     On the server's loop."""
     __slots__ = ('app', 'router', 'usual', 'assets', 'overridden', 'answers')
 
-    def __init__(self, app: Any, router: Any, # The app's, which has the table
+    def __init__(self, app: PageApp, router: Any, # The app's, which has the table
                  usual: frozenset[type], # Of results that need not be waited for
                  assets: str, # Where the library's own paths begin
                  overridden: bool, # The app has an `answer` of its own
@@ -1199,13 +1203,13 @@ class RequestSteps:
         app = self.app
         request.app = app
         if request.upgrade or self.overridden or app.middlewares or app.rooms.peers.broker is not None:
-            return app.through(request)
+            return self.through(request)
         try:
             response = self.answer(request)
             if not isinstance(response, UsualResponse):
-                return app.answered(request, response)
+                return self.answered(request, response)
         except BaseException as e:
-            return app.failed(request, e)
+            return self.failed(request, e)
         return self.finished(request, response)
 
     def answer(self, request: Any) -> Any:
@@ -1213,16 +1217,16 @@ class RequestSteps:
         app, target = self.app, request.target
         path = request.route_path if b'%' in target else path_of(request)
         if request.upgrade or app.before or path.startswith(self.assets):
-            return app.answer_other(request)
+            return self.answer_other(request)
         table = self.router.table
         route, params = table.exact.get((request.method, path)), {}
         if route is None:
             found = table.match(request.method, path, target)
             if found is None:
-                return app.answer_other(request)
+                return self.answer_other(request)
             route, params = found
         if not isinstance(route.endpoint, PageRunner):
-            return app.answer_other(request)
+            return self.answer_other(request)
         if route.may_change and not request.vouched:
             refusal: Any = self.refusal(request)
             if refusal is not None:
@@ -1234,22 +1238,22 @@ class RequestSteps:
         request.route, request.path_params = route, params
         route.stats.hits += 1
         app = self.app
-        return app.handle_within(request, route) if app.environment.captures_output else self.handled(request, route)
+        return self.handle_within(request, route) if app.environment.captures_output else self.handled(request, route)
 
     def handled(self, request: Any, route: Any) -> Any:
         "The same, where no output is captured."
         app, endpoint = self.app, route.endpoint
         if app.around_handler is not None:
-            return app.handled_later(request, app.around_handler(request, route))
+            return self.handled_later(request, app.around_handler(request, route))
         if not isinstance(endpoint, PageRunner):
-            return app.handled_later(request, endpoint.answer(request))
+            return self.handled_later(request, endpoint.answer(request))
         result = endpoint.begin(request)
         if type(result) not in self.usual:
             if isawaitable(result):
-                return app.handled_later(request, result if type(result) is CoroutineType else endpoint.awaited(result))
-            return app.respond_later(request, result)
+                return self.handled_later(request, result if type(result) is CoroutineType else endpoint.awaited(result))
+            return self.respond_later(request, result)
         if app.after:
-            return app.respond_later(request, result)
+            return self.respond_later(request, result)
         if self.answers is not None and is_elements(result, self.answers.element):
             return self.answers.answer(result, request, app.pages.page)
         return app.respond(result, request)
@@ -1272,6 +1276,34 @@ class RequestSteps:
             response.background = self.in_background(request, response.background)
         return response
 
+    def through(self, request: Any) -> Any:
+        "A coroutine that does the same through middleware, for handshakes, and behind what other processes say."
+        raise NotImplementedError
+
+    def answered(self, request: Any, answer: Any) -> Any:
+        "The same for an answer that has begun."
+        raise NotImplementedError
+
+    def failed(self, request: Any, error: BaseException) -> Any:
+        "The same where something was raised."
+        raise NotImplementedError
+
+    def answer_other(self, request: Any) -> Any:
+        "A coroutine for the answer to a handshake, where something runs before, and where no page is."
+        raise NotImplementedError
+
+    def handle_within(self, request: Any, route: Any) -> Any:
+        "What the route answers, where its output is captured."
+        raise NotImplementedError
+
+    def handled_later(self, request: Any, handling: Any) -> Any:
+        "The same for a handler that waits."
+        raise NotImplementedError
+
+    def respond_later(self, request: Any, result: Any) -> Any:
+        "The same for a result that others change, or that has to be waited for."
+        raise NotImplementedError
+
     def refusal(self, request: Any) -> Any:
         "The answer to a request that another site's page makes, of which its visitor knows nothing; None for others."
         raise NotImplementedError
@@ -1281,6 +1313,11 @@ class RequestSteps:
         raise NotImplementedError
 
 # %% ../../nbs/core/00_speedups.ipynb #60c740db
+class AnyApp(Protocol):
+    "What layers surround: `nbws.core.protocols.Application`."
+    @property
+    def http(self) -> Any: "Answers a request."
+
 class UsualStack:
     "The layers of a transport; `Stack` derives from it. On the server's loop."
     __slots__ = ('enters', 'leaves', 'own')
@@ -1291,7 +1328,7 @@ class UsualStack:
                  ) -> None:
         self.enters, self.leaves, self.own = enters, leaves, own
 
-    def begin(self, app: Any, request: Any) -> Any:
+    def begin(self, app: AnyApp, request: Any) -> Any:
         "What `answer` answers, or a coroutine for that."
         request.app = app
         for enter, leave in self.enters:
@@ -1304,7 +1341,7 @@ class UsualStack:
         response = app.http(request) if steps is None else getattr(app, steps).begin(request)
         return self.leaves(request, response) if isinstance(response, UsualResponse) else self.left(request, response)
 
-    def answer_own(self, app: Any, request: Any) -> Any:
+    def answer_own(self, app: AnyApp, request: Any) -> Any:
         "The answer to a request for such an address."
         raise NotImplementedError
 
@@ -1364,6 +1401,7 @@ class UsualRequestInput:
     def awaits_frames(self) -> bool: "Whether a handshake is the last request."; raise NotImplementedError
     def feed(self, data: bytes) -> None: "Parse."; raise NotImplementedError
 
+# %% ../../nbs/core/00_speedups.ipynb #1d0f28cc
 class UsualExchanges:
     "The requests of one connection; `Exchanges` derives from it. On the server's loop only."
     __slots__ = ('server', 'out', 'input', 'parser', 'answers', 'current', 'served', 'lingering', 'waited', 'link',

@@ -142,6 +142,95 @@ class Views:
 class Steps(speedups.RequestSteps):
     "From a request to an answer, as far as nothing has to be waited for. On the server's loop."
     __slots__ = ()
+    app: WebApp
+
+    async def through(self, request: Request) -> Response:
+        "The same through middleware, for handshakes, and behind what other processes have to say."
+        app = self.app
+        if request.upgrade:
+            take_since(request)
+        if app.rooms.peers.broker is not None and app.session_cookie in request.headers.get('cookie', ''):
+            await app.rooms.peers.caught_up() # A socket's handler on another worker may have written to it
+        try:
+            answer: Answer = app.answer
+            for middleware in app.middlewares:
+                answer = around(middleware, answer)
+            response = await answer(request)
+        except BaseException as e:
+            return await self.failed(request, e)
+        if request.upgrade:
+            await connect(response)
+        return self.finished(request, response)
+
+    async def answered(self, request: Request, answer: Awaitable[Response]) -> Response:
+        "The same for an answer that has begun."
+        try:
+            response = await answer
+        except BaseException as e:
+            return await self.failed(request, e)
+        return self.finished(request, response)
+
+    async def failed(self, request: Request, error: BaseException) -> Response:
+        "The same where something was raised."
+        app = self.app
+        if is_ending(error):
+            raise error
+        return self.finished(request, await app.answer_error(request, error))
+
+    async def answer_other(self, request: Request) -> Response:
+        "The same for handshakes, where something runs before, and where no page is."
+        app = self.app
+        wanted, table = request.route_path, app.router.table
+        found = table.match(WEBSOCKET, wanted, request.target) if request.upgrade else None
+        found = found or table.match(request.method, wanted, request.target)
+        if found and wanted.startswith(ASSETS) and not found[0].path.startswith(ASSETS):
+            found = None # By a catch-all
+        if not found:
+            return await unrouted(request, table)
+        route, request.path_params = found
+        request.route = route
+        if route.may_change and not request.vouched and (refusal := self.refusal(request)):
+            return refusal
+        guarded = app.before and wanted not in (LIVE, PARTS) # These ask themselves who may hear what
+        if guarded and (early := await run_before(app.before, request)) is not None:
+            return await app.settle(early, request)
+        if isinstance(route.endpoint, SocketEndpoint):
+            return await app._upgrade(request, route.endpoint)
+        begun = self.handle(request, route, request.path_params)
+        return begun if isinstance(begun, Response) else await begun
+
+    def handle_within(self, request: Request, route: Route) -> Response | Awaitable[Response]:
+        "What the route answers, where its output is captured."
+        app = self.app
+        within, begun = app.environment.enter(app, route), None
+        within.__enter__()
+        try:
+            begun = self.handled(request, route)
+        finally:
+            if begun is None or isinstance(begun, Response):
+                within.__exit__(*sys.exc_info())
+        return begun if isinstance(begun, Response) else self._rest_within(within, begun)
+
+    async def _rest_within(self, within: AbstractContextManager[Any], begun: Awaitable[Response]) -> Response:
+        try:
+            return await begun
+        finally:
+            within.__exit__(*sys.exc_info())
+
+    async def handled_later(self, request: Request, handling: Awaitable[Any]) -> Response:
+        "The same for a handler that waits."
+        return await self.respond_later(request, await handling)
+
+    async def respond_later(self, request: Request, result: Any) -> Response:
+        "The answer for a handler's result where others change it, or it has to be waited for."
+        app = self.app
+        if app.after:
+            result = await run_after(app.after, request, result)
+            if request.own_state and 'injects' in vars(request.own_state) and can_bring(result):
+                result = (*(result if isinstance(result, tuple) else (result,)), *request.injects)
+        if result.__class__ not in USUAL:
+            result = await started(app, request, result)
+        return app.respond(result, request)
 
     def refusal(self, request: Request) -> Response | None:
         app = self.app
@@ -328,93 +417,10 @@ class WebApp(RouteChanges, RouteDecorators, VerbDecorators, HookDecorators, View
 
     http.steps = 'steps' # type: ignore[attr-defined] # Where it can be begun without a coroutine, see `Stack.begin`
 
-    async def through(self, request: Request) -> Response:
-        "The same through middleware, for handshakes, and behind what other processes have to say."
-        if request.upgrade:
-            take_since(request)
-        if self.rooms.peers.broker is not None and self.session_cookie in request.headers.get('cookie', ''):
-            await self.rooms.peers.caught_up() # A socket's handler on another worker may have written to it
-        try:
-            answer: Answer = self.answer
-            for middleware in self.middlewares:
-                answer = around(middleware, answer)
-            response = await answer(request)
-        except BaseException as e:
-            return await self.failed(request, e)
-        if request.upgrade:
-            await connect(response)
-        return self.steps.finished(request, response)
-
-    async def answered(self, request: Request, answer: Awaitable[Response]) -> Response:
-        "The same for an answer that has begun."
-        try:
-            response = await answer
-        except BaseException as e:
-            return await self.failed(request, e)
-        return self.steps.finished(request, response)
-
-    async def failed(self, request: Request, error: BaseException) -> Response:
-        "The same where something was raised."
-        if is_ending(error):
-            raise error
-        return self.steps.finished(request, await self.answer_error(request, error))
-
     async def answer(self, request: Request) -> Response:
         "The answer of the route that matches, without what is around it. Raises what a handler raises."
         begun = self.steps.answer(request)
         return begun if isinstance(begun, Response) else await begun
-
-    async def answer_other(self, request: Request) -> Response:
-        "The same for handshakes, where something runs before, and where no page is."
-        wanted, table = request.route_path, self.router.table
-        found = table.match(WEBSOCKET, wanted, request.target) if request.upgrade else None
-        found = found or table.match(request.method, wanted, request.target)
-        if found and wanted.startswith(ASSETS) and not found[0].path.startswith(ASSETS):
-            found = None # By a catch-all
-        if not found:
-            return await unrouted(request, table)
-        route, request.path_params = found
-        request.route = route
-        if route.may_change and not request.vouched and (refusal := self.steps.refusal(request)):
-            return refusal
-        guarded = self.before and wanted not in (LIVE, PARTS) # These ask themselves who may hear what
-        if guarded and (early := await run_before(self.before, request)) is not None:
-            return await self.settle(early, request)
-        if isinstance(route.endpoint, SocketEndpoint):
-            return await self._upgrade(request, route.endpoint)
-        begun = self.steps.handle(request, route, request.path_params)
-        return begun if isinstance(begun, Response) else await begun
-
-    def handle_within(self, request: Request, route: Route) -> Response | Awaitable[Response]:
-        "What the route answers, where its output is captured."
-        within, begun = self.environment.enter(self, route), None
-        within.__enter__()
-        try:
-            begun = self.steps.handled(request, route)
-        finally:
-            if begun is None or isinstance(begun, Response):
-                within.__exit__(*sys.exc_info())
-        return begun if isinstance(begun, Response) else self._rest_within(within, begun)
-
-    async def _rest_within(self, within: AbstractContextManager[Any], begun: Awaitable[Response]) -> Response:
-        try:
-            return await begun
-        finally:
-            within.__exit__(*sys.exc_info())
-
-    async def handled_later(self, request: Request, handling: Awaitable[Any]) -> Response:
-        "The same for a handler that waits."
-        return await self.respond_later(request, await handling)
-
-    async def respond_later(self, request: Request, result: Any) -> Response:
-        "The answer for a handler's result where others change it, or it has to be waited for."
-        if self.after:
-            result = await run_after(self.after, request, result)
-            if request.own_state and 'injects' in vars(request.own_state) and can_bring(result):
-                result = (*(result if isinstance(result, tuple) else (result,)), *request.injects)
-        if result.__class__ not in USUAL:
-            result = await started(self, request, result)
-        return self.respond(result, request)
 
     async def _upgrade(self, request: Request, endpoint: SocketEndpoint) -> Response:
         if not request.upgrade:

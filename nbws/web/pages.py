@@ -41,7 +41,8 @@ class Pages(speedups.UsualPages):
         self.title, self.hdrs, self.ftrs, self.exts = title, list(hdrs), list(ftrs), list(exts)
         self.htmx, self.default_hdrs, self.body_wrap = htmx, default_hdrs, body_wrap
         self.htmlkw, self.bodykw = htmlkw or {}, bodykw or {}
-        self.heads: dict[str, tuple[list[Any], Safe, str | None]] = {} # By prefix: of these `hdrs`; None: without figures
+        # By prefix: of these `hdrs`; None: without what draws figures
+        self.heads: dict[str, tuple[list[Any], Safe, str | None]] = {}
         self.renderer, self.opening, self.in_head, self.tag_of = RENDERER, OPENING, HEAD_TAGS, tag_of
         if htmx4: # Which has its own
             self.exts = [f'{e}4' if f'{e}4' in NETWORK else e for e in self.exts]
