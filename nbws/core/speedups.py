@@ -139,6 +139,7 @@ class Renderer:
 DEEPEST = 1000 # Elements and lists within each other: about as many as Python goes down
 _NO_VALUES: Values = {}
 
+# %% ../../nbs/core/00_speedups.ipynb #f7b348e7
 def _add(to: Renderer, parts: list[str], el: UsualElement, depth: int) -> None:
     if depth > DEEPEST:
         raise RecursionError(_TOO_DEEP)
@@ -449,6 +450,7 @@ class CapturingApp(Protocol):
     "The app, as who runs its handlers sees it: `nbws.web.environment.ReportingApp`."
     environment: Any # Whether it captures output
 
+# %% ../../nbs/core/00_speedups.ipynb #fefa3235
 class MessageRunner:
     "Runs a handler for each message of a socket, up to where it has to wait for something. On the server's loop."
     __slots__ = ('app', 'route', 'function', 'parameters', 'others', 'direct', 'needs_fields', 'scan', 'crowd', 'depth',
@@ -790,6 +792,7 @@ class UsualParked:
         self.job: Any = None # What the task has to go on with
         self.cancelled = False
 
+# %% ../../nbs/core/00_speedups.ipynb #9c9b60c9
 class UsualWorkers:
     "Runs coroutines on one event loop, each at once up to its first real wait; `Workers` derives from it."
     __slots__ = ('loop', 'parked', 'closing', 'budget')
@@ -868,6 +871,7 @@ def has_field(headers: Any, # `nbws.core.data.Headers`
             return True
     return False
 
+# %% ../../nbs/core/00_speedups.ipynb #a0d07911
 class UsualRequest:
     "What a transport knows of a request; `nbws.core.request.RequestHead` derives from it and says what each is."
     __slots__ = ('method', 'target', 'headers', 'peer', 'server', 'scheme', 'root_path', 'http_version', 'upgrade',
@@ -906,6 +910,7 @@ class UsualRequest:
     asgi_receive: Any
     outbox: Any
 
+# %% ../../nbs/core/00_speedups.ipynb #365ca3a8
 def begin_request(request: UsualRequest, method: str, target: bytes, headers: Any, body: Any, peer: Any, server: Any,
                   scheme: str, root_path: str, http_version: str, upgrade: bool, max_form: int) -> None:
     "Let a request say all this, and nothing else yet."
@@ -1004,7 +1009,7 @@ class UsualParser:
 
 # %% ../../nbs/core/00_speedups.ipynb #1ab23090
 class UsualPages:
-    "What is around the content of pages; `nbws.web.pages.Pages` derives from it. Its attributes may change at any time."
+    "What is around the content of pages; `nbws.web.pages.Pages` derives from it, and may change at any time."
     __slots__ = ('title', 'hdrs', 'ftrs', 'htmlkw', 'bodykw', 'body_wrap', 'canonical', 'heads', 'renderer', 'opening',
                  'in_head', 'tag_of')
     title: Any
@@ -1109,6 +1114,7 @@ class UsualGate:
 STATUS: dict[int, bytes] = {} # The first line of answers that have a body
 FIELDS: dict[tuple[tuple[str, str], ...], bytes] = {} # Fields among which the transport decides on none
 
+# %% ../../nbs/core/00_speedups.ipynb #356fc218
 class UsualWriter:
     "Writes answers that are complete; `AnswerWriter` derives from it. On the server's loop only."
     __slots__ = ('out', 'server', 'lost', 'task', 'events')
@@ -1183,6 +1189,7 @@ class PageApp(Protocol):
     pages: Any
     def respond(self, result: Any, request: Any) -> Any: "The answer that a handler's result stands for."
 
+# %% ../../nbs/core/00_speedups.ipynb #53462b4b
 class RequestSteps:
     """From a request to an answer, up to where something has to be waited for; `nbws.web.steps.Steps` derives from it.
 
@@ -1250,7 +1257,8 @@ class RequestSteps:
         result = endpoint.begin(request)
         if type(result) not in self.usual:
             if isawaitable(result):
-                return self.handled_later(request, result if type(result) is CoroutineType else endpoint.awaited(result))
+                waits = result if type(result) is CoroutineType else endpoint.awaited(result)
+                return self.handled_later(request, waits)
             return self.respond_later(request, result)
         if app.after:
             return self.respond_later(request, result)
@@ -1318,6 +1326,7 @@ class AnyApp(Protocol):
     @property
     def http(self) -> Any: "Answers a request."
 
+# %% ../../nbs/core/00_speedups.ipynb #48ee28db
 class UsualStack:
     "The layers of a transport; `Stack` derives from it. On the server's loop."
     __slots__ = ('enters', 'leaves', 'own')
@@ -1341,7 +1350,7 @@ class UsualStack:
         response = app.http(request) if steps is None else getattr(app, steps).begin(request)
         return self.leaves(request, response) if isinstance(response, UsualResponse) else self.left(request, response)
 
-    def answer_own(self, app: AnyApp, request: Any) -> Any:
+    def answer_own(self, served: Any, request: Any) -> Any:
         "The answer to a request for such an address."
         raise NotImplementedError
 
@@ -1354,6 +1363,7 @@ _IDLE, _HEAD, _BODY, _ENDED = 0, 1, 2, 3 # Stages of a parser, see `nbws.server.
 ENOUGH = 1024 # Pieces of a body that are handled before others have their turn: a read may bring 40,000 chunks
 _REQUEST = 32 # Pieces that a request counts for: a read may bring 9,000 of these, too
 
+# %% ../../nbs/core/00_speedups.ipynb #cda1dbcf
 class UsualRequestInput:
     "What comes in on a connection; `RequestInput` derives from it. On the server's loop only."
     __slots__ = ('server', 'out', 'exchanges', 'parser', 'rest', 'full', 'paused', 'yields', 'eof', 'ended', 'over')

@@ -149,7 +149,8 @@ _LINE = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+ [^\s]+ HTTP/[0-9]\.[0-9]\r\n"
 # %% ../../nbs/server/07_parser.ipynb #8911dad1
 class RequestBuilder(speedups.UsualParser):
     "Makes exchanges of what llhttp calls back for."
-    __slots__ = ('refusal', 'llhttp', 'method', 'target', 'fed', 'bare', 'upgrading', '_fields', '_pieces', '_known_host')
+    __slots__ = ('refusal', 'llhttp', 'method', 'target', 'fed', 'bare', 'upgrading', '_fields', '_pieces',
+                 '_known_host')
 
     def __init__(self, server: ServerContext) -> None:
         self.server = server
