@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import html
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..core.encoding import script_json
 from ..core.html import FT, Script, render, unqid
@@ -15,11 +15,9 @@ from ..layers.gate import TOKEN
 from .exposure import exposure_of, kernel_id, needs_widget, url_of
 from .kernel import cell_id, marimo_context, shell
 from .served import ServedApp
+from .servers import AppServer
 from ..web.assets import STATIC
 from ..layers.visitors import VISITOR
-
-if TYPE_CHECKING:
-    from nbws.server.listener import Server # Imported when something is served: it brings tornado
 
 # %% auto #0
 __all__ = []
@@ -40,7 +38,7 @@ def json_element(facts: Any, **attributes: Any) -> FT:
     return Script(script_json(facts), type='application/json', **attributes)
 
 # %% ../../nbs/notebook/12_iframes.ipynb #3ced3a3e
-def finder(server: Server, mark: str, path: str = '/', sandbox: bool = False,
+def finder(server: AppServer, mark: str, path: str = '/', sandbox: bool = False,
            max_height: int = 0, # Pixels up to which the iframes follow their page's height; 0: they do not
            ) -> str:
     "The line and the script behind the iframes with this id: they get their address, or a person is told why not."

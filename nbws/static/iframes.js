@@ -82,6 +82,7 @@
   }
   const toPort = async (facts, base, path, frame) => {
     const { port, token, parameter, sandbox } = facts
+    if (!port && open && !sandbox) return await toKernel(facts, base, path)
     if (!port) throw new Error('Run this cell in JupyterLab or Jupyter Notebook to see the page. '
       + 'For other front ends, serve(port=0) gives the page an address of its own.')
     let asked = path
@@ -171,7 +172,7 @@
     }
   }
   const throughKernel = async (facts, url, prefix, frame, say, begin) => {
-    const late = setTimeout(say, 3000, 'Waiting for the kernel: before ipykernel 7 it answers between cells.')
+    const late = setTimeout(say, 3000, 'Waiting for the kernel: in JupyterLite, and before ipykernel 7, it answers between cells.')
     const jar = sessionStorage['nbws jar'] ||= unique()
     const data = { version: 1, token: facts.token, prefix, jar }
     const connect = (heard, ended) => begin(data, heard, ended)
