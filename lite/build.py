@@ -27,10 +27,10 @@ FRONT_ENDS = ("anywidget", "jupyterlab_widgets")  # Extensions of JupyterLab: no
 NEEDED = ("click", "itsdangerous", "latex2mathml", "markdown-it-py", "mdurl", "python-multipart", "whitenoise")
 
 
-def run(*command: str | Path, **environment: str) -> None:
-    """Run a command in WORK. Ends the program with what it said where it fails."""
+def run(*command: str | Path, folder: Path = ROOT, **environment: str) -> None:
+    """Run a command in a folder. Ends the program with what it said where it fails."""
     done = subprocess.run(
-        [str(part) for part in command], cwd=WORK, env=os.environ | environment, capture_output=True, text=True
+        [str(part) for part in command], cwd=folder, env=os.environ | environment, capture_output=True, text=True
     )
     if done.returncode:
         sys.exit(f"{done.stdout}{done.stderr}lite/build.py: {command[0]} failed")
@@ -93,7 +93,6 @@ def lock_entry(wheel: Path) -> dict[str, object]:
 
 def place_pyodide(folder: Path, wheels: list[Path]) -> None:
     """Pyodide, the wheels, and the lock file that lists these and nothing else."""
-    shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for file in [*(PYODIDE / name for name in RUNTIME), *wheels]:
         shutil.copy(file, folder)
@@ -114,6 +113,16 @@ def settings(wheels: list[Path]) -> dict[str, object]:
     return {"jupyter-lite-schema-version": 0, "jupyter-config-data": data}
 
 
+def place_examples(folder: Path) -> None:
+    """The examples, with the name of the kernel that is there. Two need packages with compiled parts."""
+    folder.mkdir(parents=True)
+    for file in (ROOT / "nbs/examples").glob("*.ipynb"):
+        notebook = json.loads(file.read_text("utf-8"))
+        notebook["metadata"]["kernelspec"] = {"name": "python", "display_name": "Python (Pyodide)", "language": "python"}
+        if not any("pandas" in line for cell in notebook["cells"] for line in cell["source"]):
+            (folder / file.name).write_text(json.dumps(notebook), "utf-8")
+
+
 def main() -> None:
     """Build the site."""
     downloaded = sorted(download().glob("*.whl"))
@@ -122,12 +131,15 @@ def main() -> None:
     front_ends = [wheel for wheel in downloaded if wheel.name.startswith(FRONT_ENDS)]
     wheels = [own_wheel(), *kernels, *(wheel for wheel in downloaded if wheel not in front_ends)]
     project = WORK / "project"
+    shutil.rmtree(project, ignore_errors=True)  # With what JupyterLite notes of earlier builds, whose site is gone
+    project.mkdir()
+    place_examples(project / "examples")
     place_pyodide(project / "static/pyodide", wheels)
     (project / "jupyter-lite.json").write_text(json.dumps(settings(wheels)))
     shutil.rmtree(SITE, ignore_errors=True)
     config = {
         "apps": ["lab"],
-        "contents": [str(ROOT / "nbs/examples")],
+        "contents": [str(project / "examples")],
         "federated_extensions": [str(path) for path in (extension, *front_ends)],
         "ignore_sys_prefix": ["federated_extensions"],
         "no_sourcemaps": True,
@@ -135,9 +147,9 @@ def main() -> None:
         "output_dir": str(SITE),
     }
     (project / "jupyter_lite_config.json").write_text(json.dumps({"LiteBuildConfig": config}))
-    run(Path(sys.executable).with_name("jupyter-lite"), "build", "--lite-dir", project)
+    run(Path(sys.executable).with_name("jupyter-lite"), "build", folder=project)
     size = sum(file.stat().st_size for file in SITE.rglob("*") if file.is_file())
-    print(f"==> {SITE.relative_to(ROOT)}: {size / 1e6:.0f} MB; python -m http.server --directory {SITE.relative_to(ROOT)}")
+    print(f"==> lite/site: {size / 1e6:.0f} MB. To see it: python -m http.server --bind 127.0.0.1 --directory lite/site")
 
 
 if __name__ == "__main__":
