@@ -157,6 +157,18 @@ e2e: $(VENV)/.dev $(VENV)/.speedups jupyter-conf chromium hub nginx ## e2e/: Jup
 	@echo "==> pytest e2e"
 	@if ls e2e/test_*.py > /dev/null 2>&1; then $(PY) -m pytest e2e -n $(BROWSERS) --dist worksteal $(PYTEST_FLAGS); else echo "there are no tests in e2e/ yet"; fi
 
+# JupyterLite with the examples: files alone, which any web server can hand out.
+lite/site/index.html: lite/build.py lite/wheels.txt settings.ini $(NODE_MODULES) $(wildcard nbws/*.py nbws/*/*.py nbws/static/* nbs/examples/*) | $(VENV)/.dev
+	@echo "==> JupyterLite with the examples, in lite/site"
+	@$(PY) lite/build.py
+
+.PHONY: lite
+lite: lite/site/index.html ## a JupyterLite site with the examples in lite/site, which needs no network; wants npm
+
+.PHONY: e2e-lite
+e2e-lite: lite jupyter-conf chromium ## the browser test of that site; outside CI
+	$(PY) -m pytest e2e/test_lite.py $(PYTEST_FLAGS)
+
 # What reads from the network, and refuses: where an older parser would let something pass. LOWEST=tests runs all that the
 # packages installed here allow.
 LOWEST ?= tests/server/test_http1.py tests/server/test_conformance.py tests/server/test_frames.py tests/web/test_bad_input.py \
@@ -304,5 +316,5 @@ compat-tremolo: $(COMPAT)/.done ## Tremolo's own tests, and raw requests under b
 .PHONY: clean
 clean: ## remove .venv, the browser files and everything that runs leave behind
 	rm -f $(addprefix nbws/static/,*.min.* ws.js sse.js surreal.js css-scope-inline.js transfer-encoding-chunked.js LICENSES.txt LOCK) nbws/core/_speedups*
-	rm -rf node_modules $(VENV) .venv-bench .venv-compat .venv-lowest .venv-3.* build dist *.egg-info _proc e2e/artefacts .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf node_modules $(VENV) .venv-bench .venv-compat .venv-lowest .venv-3.* build dist *.egg-info _proc e2e/artefacts .pytest_cache .mypy_cache .ruff_cache .hypothesis lite/site
 	find nbws tests e2e nbs -name __pycache__ -prune -exec rm -rf {} +
