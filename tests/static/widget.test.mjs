@@ -16,13 +16,17 @@ class Model {
   send(content, callbacks, buffers) { this.sent.push([content, buffers.map(b => [...new Uint8Array(b)])]) }
   says(content, buffers) { for (const [, f] of [...this.heard]) f(content, buffers) }
 }
-const shown = model => { // What the output's script finds, and what is left once it has run
+const prepared = () => { // What a view is rendered into, and what its script finds
   globalThis.window = {}
   globalThis.document = { createElement: name => ({ name }) }
   const found = []
   const replaceWith = ({ textContent }) => found.push(textContent, globalThis.window.nbwsWidget)
   const script = { textContent: 'run', replaceWith }
-  const el = { querySelectorAll: selector => selector === 'script:not([type])' ? [script] : [] }
+  const el = { isConnected: true, querySelectorAll: selector => selector === 'script:not([type])' ? [script] : [] }
+  return { el, found }
+}
+const shown = model => { // What the output's script finds, and what is left once it has run
+  const { el, found } = prepared()
   const leave = render({ model, el })
   const [ran, { root }] = found
   assert.deepEqual([el.innerHTML, ran, root, globalThis.window.nbwsWidget], ['<p>', 'run', el, undefined])
@@ -30,6 +34,20 @@ const shown = model => { // What the output's script finds, and what is left onc
   assert.equal(el.textContent, '')
   return found[1].open
 }
+
+test('the script runs once the view is in the page, and not after it has gone', t => {
+  t.mock.timers.enable({ apis: ['setTimeout'] })
+  const [late, gone] = [prepared(), prepared()]
+  for (const { el } of [late, gone]) el.isConnected = false
+  render({ model: new Model(), el: late.el })
+  render({ model: new Model(), el: gone.el })()
+  t.mock.timers.tick(100)
+  assert.deepEqual([late.found, gone.found], [[], []])
+  for (const { el } of [late, gone]) el.isConnected = true
+  t.mock.timers.tick(100)
+  assert.equal(late.found[1].root, late.el)
+  assert.deepEqual(gone.found, [])
+})
 
 test('a page opens, sends and hears what is for it', async () => {
   const model = new Model(), open = shown(model), heard = [], ended = []
