@@ -51,7 +51,8 @@ def measure(change=0):
     for part in (line, table): part.refresh()""",
     "serve()",
 ]
-WORDS = ["app.doctor()", "serve(port=0)", "import time\nend = time.time() + 3\nwhile time.time() < end: pass\nshow()"]
+VISITED = [re.sub(r"\bapp\b", "site", cell) for cell in CELLS[:4]]  # An app beside the others, whose pages stay theirs
+WORDS = ["site.doctor()", "serve(site, port=0)"]
 
 
 @pytest.fixture
@@ -65,7 +66,7 @@ def site(tmp_path: Path) -> Iterator[LiteSite]:
 def test_notebooks(site: LiteSite, new_context: Callable[..., BrowserContext], tmp_path: Path) -> None:
     """The chat, the model and a dashboard; forms, links, sessions and sockets; cells run again; plain words."""
     chat, model = (code_cells(EXAMPLES / f"{name}.ipynb") for name in ("00_chat", "02_llm"))
-    cells = [*chat, *model, *DASHBOARD, *CELLS[:4], *WORDS]
+    cells = [*chat, *model, *DASHBOARD, *VISITED, *WORDS]
     path = write_notebook(tmp_path / "all.ipynb", cells, "python")
     page = new_context(viewport={"width": 1280, "height": 1400}).new_page()
     nb = Notebook(page, site, path, tmp_path)
@@ -107,10 +108,10 @@ def test_notebooks(site: LiteSite, new_context: Callable[..., BrowserContext], t
         [4001, "enough", True],
         [3001, "", True],
     )
-    nb.edit(sockets, CELLS[2].replace("'first '", "'second '"))
+    nb.edit(sockets, VISITED[2].replace("'first '", "'second '"))
     says(visited, "two")
     shows(visited, ["first one", "second two"])
-    nb.edit(first, CELLS[1].replace("Titled('first'", "Titled('changed'"))
+    nb.edit(first, VISITED[1].replace("Titled('first'", "Titled('changed'"))
     expect(visited.get_by_role("heading")).to_have_text("changed", timeout=milliseconds(20))
     visited.get_by_label("name").fill("ann")
     visited.get_by_role("button", name="greet").click()

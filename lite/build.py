@@ -21,6 +21,7 @@ SITE = ROOT / "lite" / "site"
 WORK = Path(sys.prefix) / "lite"  # What a second build takes from the first one
 PYODIDE = ROOT / "node_modules" / "pyodide"
 RUNTIME = ("pyodide.mjs", "pyodide.asm.mjs", "pyodide.asm.wasm", "python_stdlib.zip", "pyodide-lock.json")
+SOURCES = ("settings.ini", "setup.py", "pyproject.toml", "package.json", "package-lock.json", "README.md", "LICENSE")
 KERNEL = "@jupyterlite/pyodide-kernel-extension"
 FRONT_ENDS = ("anywidget", "jupyterlab_widgets")  # Extensions of JupyterLab: no Python of theirs runs in the browser
 # Loaded when something imports nbws. All others are the kernel's own and are there from the start.
@@ -55,7 +56,7 @@ def own_wheel() -> Path:
     for old in (source, folder):
         shutil.rmtree(old, ignore_errors=True)
     source.mkdir(parents=True)
-    for name in ("settings.ini", "setup.py", "pyproject.toml", "package.json", "package-lock.json", "README.md", "LICENSE"):
+    for name in SOURCES:
         shutil.copy(ROOT / name, source)
     unwanted = shutil.ignore_patterns("__pycache__", "_speedups*")
     shutil.copytree(ROOT / "nbws", source / "nbws", ignore=unwanted)
@@ -118,7 +119,7 @@ def place_examples(folder: Path) -> None:
     folder.mkdir(parents=True)
     for file in (ROOT / "nbs/examples").glob("*.ipynb"):
         notebook = json.loads(file.read_text("utf-8"))
-        notebook["metadata"]["kernelspec"] = {"name": "python", "display_name": "Python (Pyodide)", "language": "python"}
+        notebook["metadata"]["kernelspec"] = {"name": "python", "display_name": "Python (Pyodide)"}
         if not any("pandas" in line for cell in notebook["cells"] for line in cell["source"]):
             (folder / file.name).write_text(json.dumps(notebook), "utf-8")
 
@@ -149,7 +150,8 @@ def main() -> None:
     (project / "jupyter_lite_config.json").write_text(json.dumps({"LiteBuildConfig": config}))
     run(Path(sys.executable).with_name("jupyter-lite"), "build", folder=project)
     size = sum(file.stat().st_size for file in SITE.rglob("*") if file.is_file())
-    print(f"==> lite/site: {size / 1e6:.0f} MB. To see it: python -m http.server --bind 127.0.0.1 --directory lite/site")
+    (SITE / "index.html").touch()  # What `make` looks at
+    print(f"    {size / 1e6:.0f} MB. To see it: python -m http.server --bind 127.0.0.1 --directory lite/site")
 
 
 if __name__ == "__main__":

@@ -82,7 +82,6 @@
   }
   const toPort = async (facts, base, path, frame) => {
     const { port, token, parameter, sandbox } = facts
-    if (!port && open && !sandbox) return await toKernel(facts, base, path)
     if (!port) throw new Error('Run this cell in JupyterLab or Jupyter Notebook to see the page. '
       + 'For other front ends, serve(port=0) gives the page an address of its own.')
     let asked = path
@@ -172,7 +171,8 @@
     }
   }
   const throughKernel = async (facts, url, prefix, frame, say, begin) => {
-    const late = setTimeout(say, 3000, 'Waiting for the kernel: in JupyterLite, and before ipykernel 7, it answers between cells.')
+    const late = setTimeout(say, 3000, 'Waiting for the kernel, which answers between cells in JupyterLite and before '
+      + 'ipykernel 7.')
     const jar = sessionStorage['nbws jar'] ||= unique()
     const data = { version: 1, token: facts.token, prefix, jar }
     const connect = (heard, ended) => begin(data, heard, ended)
@@ -188,12 +188,12 @@
 
   const locate = async (facts, frames, say) => {
     try {
-      const base = jupyterBase()
+      const base = jupyterBase(), inBrowser = open && !facts.port && !facts.sandbox // The kernel: JupyterLite
       for (const [i, frame] of frames.entries()) { // Frames side by side are visitors of their own
         const path = (i ? facts.visitor + (i + 1) : '') + facts.path
         const proxied = base && facts.segment
         if (proxied && !i) await refuseCopies(base + 'nbws/' + facts.segment, frame)
-        const [way, url] = await (proxied ? throughJupyter : toPort)(facts, base, path, frame)
+        const [way, url] = await (proxied ? throughJupyter : inBrowser ? toKernel : toPort)(facts, base, path, frame)
         frame.dataset.way = way
         const begin = { kernel: (...how) => openComm(base, facts, ...how), widget: open }[way]
         if (begin) await throughKernel(facts, url, url.slice(0, -path.length), frame, say, begin)

@@ -147,7 +147,8 @@ test('a kernel that answers between cells only: a word after 3 s, until the page
   assert.equal(line.hidden, false)
   assert.equal(line.textContent, '')
   await page.pass(200)
-  assert.equal(line.textContent, 'Waiting for the kernel: in JupyterLite, and before ipykernel 7, it answers between cells.')
+  assert.equal(line.textContent, 'Waiting for the kernel, which answers between cells in JupyterLite and before '
+    + 'ipykernel 7.')
   page.document.head.append = ({ textContent }) => {
     assert.equal(textContent, 'script')
     page.window.nbwsChannel = { show: async () => {} }
