@@ -152,11 +152,6 @@ unit: $(VENV)/.dev $(VENV)/.speedups jupyter-conf nginx redis ## tests/: real so
 	$(PY) -m pytest tests -n $(WORKERS) --dist loadfile -m 'not timed' $(PYTEST_FLAGS)
 	$(PY) -m pytest tests -m timed $(PYTEST_FLAGS) || [ $$? = 5 ] # With `-k` there may be none
 
-.PHONY: e2e
-e2e: $(VENV)/.dev $(VENV)/.speedups jupyter-conf chromium hub nginx ## e2e/: JupyterLab and Chromium as a person uses them
-	@echo "==> pytest e2e"
-	@if ls e2e/test_*.py > /dev/null 2>&1; then $(PY) -m pytest e2e -n $(BROWSERS) --dist worksteal $(PYTEST_FLAGS); else echo "there are no tests in e2e/ yet"; fi
-
 # JupyterLite with the examples: files alone, which any web server can hand out.
 lite/site/index.html: lite/build.py lite/wheels.txt settings.ini $(NODE_MODULES) $(wildcard nbws/*.py nbws/*/*.py nbws/static/* nbs/examples/*) | $(VENV)/.dev
 	@echo "==> JupyterLite with the examples, in lite/site"
@@ -165,9 +160,10 @@ lite/site/index.html: lite/build.py lite/wheels.txt settings.ini $(NODE_MODULES)
 .PHONY: lite
 lite: lite/site/index.html ## a JupyterLite site with the examples in lite/site, which needs no network; wants npm
 
-.PHONY: e2e-lite
-e2e-lite: lite jupyter-conf chromium ## the browser test of that site; outside CI
-	$(PY) -m pytest e2e/test_lite.py $(PYTEST_FLAGS)
+.PHONY: e2e
+e2e: $(VENV)/.dev $(VENV)/.speedups jupyter-conf chromium hub nginx $(if $(NODE_MODULES),lite) ## e2e/: JupyterLab and Chromium as a person uses them
+	@echo "==> pytest e2e"
+	@if ls e2e/test_*.py > /dev/null 2>&1; then $(PY) -m pytest e2e -n $(BROWSERS) --dist worksteal $(PYTEST_FLAGS); else echo "there are no tests in e2e/ yet"; fi
 
 # What reads from the network, and refuses: where an older parser would let something pass. LOWEST=tests runs all that the
 # packages installed here allow.

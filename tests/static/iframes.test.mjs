@@ -180,6 +180,8 @@ test('widget messages, where nothing else leads to the kernel', async () => {
   assert.deepEqual(opened, ['/nbws-kernel/page', 't0'])
   assert.match(line.textContent, /its app is not being served now/)
   refused(await page({ port: 5001, token: 't0', sandbox: true }), /nothing answers/)
+  const lite = await page({ port: 0, token: 't1' }) // JupyterLite: there are no ports
+  assert.deepEqual([lite.frame.dataset.way, opened.pop()], ['widget', 't1'])
 })
 
 test('nothing answers, or there is no port', async () => {
