@@ -22,6 +22,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 # Nothing from outside the venv may answer an import.
 unexport PYTHONPATH PYTHONHOME
+# What has been compiled serves all the processes that tests start.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -155,7 +157,7 @@ unit: $(VENV)/.dev $(VENV)/.speedups jupyter-conf nginx redis ## tests/: real so
 .PHONY: e2e
 e2e: $(VENV)/.dev $(VENV)/.speedups jupyter-conf chromium hub nginx ## e2e/: JupyterLab and Chromium as a person uses them
 	@echo "==> pytest e2e"
-	@if ls e2e/test_*.py > /dev/null 2>&1; then $(PY) -m pytest e2e -n $(BROWSERS) --dist worksteal $(PYTEST_FLAGS); else echo "there are no tests in e2e/ yet"; fi
+	@if ls e2e/test_*.py > /dev/null 2>&1; then $(PY) -m pytest e2e -n $(BROWSERS) --dist loadgroup --no-loadscope-reorder $(PYTEST_FLAGS); else echo "there are no tests in e2e/ yet"; fi
 
 # What reads from the network, and refuses: where an older parser would let something pass. LOWEST=tests runs all that the
 # packages installed here allow.

@@ -13,6 +13,7 @@ from playwright.sync_api import BrowserContext, FrameLocator, Page, expect
 
 from .jupyter import RESTARTED_LAB, RESTARTED_NOTEBOOK, JupyterServer, JupyterSettings
 from .notebook import Notebook
+from .promises import promised
 from .relay import Relay
 from .seeds import CHAT, HELLO
 from .sockets import connected, own_socket_opens
@@ -511,14 +512,14 @@ def test_event_streams_do_not_take_jupyters_connections(open_notebook: Open) -> 
         expect(frame.locator(f"#s{n}")).to_have_text(f"{n}.3 é")
     body = frame.locator("body")
     assert body.evaluate("() => fetch('/plain').then(a => a.text())") == "plain"
-    heard, facts, closed = body.evaluate(LISTEN)
+    heard, facts, closed = promised(body, LISTEN)
     first = ["open", "0.1 é 1", "0.2 é 2", "0.3 é 3", "two\nlines", "error 0"]
     again = ["open", "0.4 é 4", "0.5 é 5", "0.6 é 6", "two\nlines"]
     assert heard[: len(first) + len(again)] == first + again
     assert facts[0]
     assert facts[2]
     assert closed == 2
-    assert body.evaluate(NONE) == 2
+    assert promised(body, NONE) == 2
     nb.save()
     nb.run(1)
     assert "'3'" in nb.text_output(1)
