@@ -13,8 +13,8 @@ A page stays open in each front end, and all that can happen there happens to it
     server restarted        x          x          x           x          x        x       x
 
 After each of them the page is alive within a second, where nothing else runs: what was typed stands in the box, the
-list is there, what somebody else says and has said meanwhile arrives once, and what the page sends arrives, too. A test's
-pages sleep side by side.
+list is there, what somebody else says and has said meanwhile arrives once, and what the page sends arrives, too. The
+pages of a test sleep side by side.
 """
 
 from __future__ import annotations
