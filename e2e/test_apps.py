@@ -61,6 +61,7 @@ def test_rooms(open_notebook: Open) -> None:
         expect(frame.locator("#people, [id^=people-]")).to_contain_text("Here: Ada, Grace")
         expect(frame.locator(".chat-message")).to_have_text(["The notebookGood morning!"])
     say(ada, "Is <b>anybody</b> here?")
+    expect(grace.locator(".chat-message")).to_have_count(2)  # Two people's messages have no order between them
     say(grace, "Yes, in the other page.")
     for frame in (ada, grace):
         expect(frame.locator(".chat-message")).to_contain_text(["morning", "Is <b>anybody</b>", "GraceYes"])

@@ -111,7 +111,7 @@ def test_run_edit_restart(open_notebook: Open) -> None:
 @pytest.mark.parametrize("jupyter", ["lab", "notebook"], indirect=True)
 def test_interrupt(open_notebook: Open) -> None:
     """A cell that would run for a minute ends at once."""
-    nb = open_notebook(["import time\nprint('begun')\ntime.sleep(60)"])
+    nb = open_notebook(["import time\nprint('begun')\ntime.sleep(600)"])
     nb.start(0)
     expect(nb.output(0)).to_contain_text("begun")
     expect(nb.prompt(0)).to_have_text("[*]:")

@@ -140,10 +140,14 @@ def test_behind_a_proxy(
     direct.goto(script.url)
     page.goto(f"http://127.0.0.1:{network.port}/")
     connected(page, direct)
-    assert page.evaluate("[typeof nbwsLine, sessionStorage['nbws line ']?.split(' ')[0]]") == [
-        "object",
-        "poll" if buffers else "stream",
-    ]
+    for _ in range(5):  # A stream whose first byte takes longer than a second is taken for one that is held back
+        way = page.evaluate("[typeof nbwsLine, sessionStorage['nbws line ']?.split(' ')[0]]")
+        if buffers or way[1] == "stream":
+            break
+        page.evaluate("sessionStorage.clear()")
+        page.reload()
+        connected(page)
+    assert way == ["object", "poll" if buffers else "stream"]
     assert direct.evaluate("typeof nbwsLine") == "undefined"
     says(page, "one")
     shows([page, direct], ["one"])

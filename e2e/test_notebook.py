@@ -27,7 +27,7 @@ def say(frame: FrameLocator, text: str) -> None:
 
 # While a cell runs
 
-SLEEPS = "import time\ntime.sleep(10)"
+SLEEPS = "import time\ntime.sleep(600)"
 COMPUTES = "n = 0\nwhile True: n += 1"
 
 
