@@ -9,6 +9,8 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from tests import lean  # noqa: F401  # before nbformat
+
 import nbformat
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Playwright, expect

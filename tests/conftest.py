@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import lean  # noqa: F401  # before nbformat and Jupyter
 import psutil
 import pytest
 from hypothesis import settings
