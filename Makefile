@@ -6,8 +6,8 @@ PYTHON ?= python3
 DEMO ?= nbws-demo
 # More for JupyterLab, such as JUPYTER_FLAGS=--no-browser.
 JUPYTER_FLAGS ?=
-# How many tests run side by side; one more than there are cores, for most wait now and then. 0: in this process.
-WORKERS ?= 3
+# How many tests run side by side, on two cores: more than half of the time they wait. 0: in this process.
+WORKERS ?= 4
 # Each has a browser, a Jupyter server and kernels, which fill a core while none of them waits.
 BROWSERS ?= 3
 
@@ -151,7 +151,7 @@ notebooks: $(VENV)/.dev $(VENV)/.speedups ## the notebooks' own tests; one of th
 .PHONY: unit
 unit: $(VENV)/.dev $(VENV)/.speedups jupyter-conf nginx redis ## tests/: real sockets, a real kernel, the rules
 	@echo "==> pytest tests"
-	$(PY) -m pytest tests -n $(WORKERS) --dist loadfile -m 'not timed' $(PYTEST_FLAGS)
+	$(PY) -m pytest tests -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m 'not timed' $(PYTEST_FLAGS)
 	$(PY) -m pytest tests -m timed $(PYTEST_FLAGS) || [ $$? = 5 ] # With `-k` there may be none
 
 .PHONY: e2e

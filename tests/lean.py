@@ -1,8 +1,8 @@
 """Starts Jupyter without what takes it seconds and no test looks at: `python -m tests.lean jupyterlab --no-browser`.
 
-Schemas of events and notebooks need no addresses of other alphabets, for which `rfc3987_syntax` makes a parser whenever
-it is imported, by jsonschema: two seconds of each start. And JupyterLab asks Node twice where npm's registry is, for half
-a second. A process of tests imports this file before nbformat, for the same.
+Schemas of events and notebooks need no addresses of other alphabets, for which `rfc3987_syntax` makes a parser as soon
+as jsonschema imports it: two seconds of each start. And JupyterLab asks Node twice where npm's registry is, for half a
+second. A process of tests imports this file before nbformat, for the same.
 """
 import runpy
 import sys
