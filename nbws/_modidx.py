@@ -893,6 +893,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'nbws.core.routing._rank': ('core/routing.html#_rank', 'nbws/core/routing.py'),
                                    'nbws.core.routing._split': ('core/routing.html#_split', 'nbws/core/routing.py'),
                                    'nbws.core.routing._stops': ('core/routing.html#_stops', 'nbws/core/routing.py'),
+                                   'nbws.core.routing._uuid': ('core/routing.html#_uuid', 'nbws/core/routing.py'),
                                    'nbws.core.routing._with_slashes': ('core/routing.html#_with_slashes', 'nbws/core/routing.py'),
                                    'nbws.core.routing.parse_pattern': ('core/routing.html#parse_pattern', 'nbws/core/routing.py')},
             'nbws.core.speedups': { 'nbws.core.speedups.BoundFrom': ('core/speedups.html#boundfrom', 'nbws/core/speedups.py'),
