@@ -511,7 +511,8 @@
     Requests, openComm, // For tests
     async show(frame, facts, path, base, begin = openComm(base, facts)) { // Below a prefix that nobody else has here
       const prefix = (base || '/') + 'nbws-kernel/' + (facts.kernel || 'page')
-      const data = { version: facts.version, token: facts.token, prefix, jar: sessionStorage['nbws jar'] ||= unique() }
+      const jar = sessionStorage['nbws jar'] ||= unique(), { version, token } = facts
+      const data = { version, token, prefix, jar }
       const requests = new Requests((heard, ended) => begin(data, heard, ended))
       await new Shown(frame, prefix, requests).go(new URL(prefix + path, location.href).href)
     },

@@ -38,7 +38,7 @@ const opener = async model => {
   let begin
   const run = script => {
     ran.push(script)
-    window.nbwsChannel = { show: (...how) => { begin = how[4] } }
+    globalThis.window.nbwsChannel = { show: (...how) => { begin = how[4] } }
   }
   const taken = way({ run, say: assert.fail, facts: { version: 2, token: 't0' }, frame: {}, path: '/', base: '' })
   const [[{ page, open: data }]] = model.sent.splice(0)
