@@ -468,7 +468,8 @@
   }
   const unique = () =>
     Array.from(crypto.getRandomValues(new Uint8Array(16)), n => n.toString(16).padStart(2, '0')).join('')
-  const openComm = (base, facts) => (data, heard, ended) => new Promise((ok, no) => { // `send(data, buffers)`, `close()`
+  // Resolves with `send(data, buffers)` and `close()`
+  const openComm = (base, facts) => (data, heard, ended) => new Promise((ok, no) => {
     const session = unique(), comm = unique()
     const url = new URL(base + 'api/kernels/' + facts.kernel + '/channels?session_id=' + session, location.href)
     const socket = new WebSocket(url.href.replace(/^http/, 'ws'))

@@ -1,8 +1,9 @@
 // The end of the script in each output of `serve()` and `show()`: gives the iframes beside it the address of their
-// page, and the height that it asks for. An output is shown in many places: in Jupyter with nbws's proxy or without, in VS
-// Code, in Colab, and as a saved page with nothing behind it. Before this stand the ways that there may be, each in a
-// file of its own (way-jupyter.js), and what they have to know stands beside it in JSON (nbws/notebook/iframes.py). A
-// way gives its name and an address, or none where it has shown the page itself; nothing where it leads nowhere.
+// page, and the height that it asks for. An output is shown in many places: in Jupyter with nbws's proxy or without,
+// in VS Code, in Colab, and as a saved page with nothing behind it. Before this stand the ways that there may be, each
+// in a file of its own (way-jupyter.js), and what they have to know stands beside it in JSON
+// (nbws/notebook/iframes.py). A way gives its name and an address, or none where it has shown the page itself; nothing
+// where it leads nowhere.
 //
 // All of it is saved with every output, so it is short, and what a way needs beyond an address comes by that way. No
 // script is taken from a port, where anybody may listen by now.
