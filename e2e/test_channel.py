@@ -143,10 +143,15 @@ def test_through_the_kernel(open_notebook: Callable[..., Notebook], jupyter: Jup
     connected(page)
     says(page, "five")
     shows(page, ["second five"])
-    nb.save()
+    saved = nb.save()
+    [output] = saved.cells[3].outputs
+    assert len(output.data["text/html"].encode()) <= 4096
     nb.reload()
     page = nb.frame(3)
     expect(page.locator("#visit")).to_have_text(re.compile("visit [2-9]"), timeout=milliseconds(20))
     connected(page)
     says(page, "six")
     shows(page, ["second five", "second six"])
+    nb.path.write_text(nb.path.read_text().replace('\\"version\\": 2', '\\"version\\": 1'))
+    nb.reload()
+    expect(nb.output(3)).to_contain_text("this output was made by another version of nbws")

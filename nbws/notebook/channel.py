@@ -25,6 +25,7 @@ from ..layers.prefix import descend
 from ..layers.stack import usual_layers
 from ..lines.http import HttpLines
 from .exposure import exposure_of
+from .iframes import VERSION
 from .kernel import shell
 from .served import SERVED
 from ..sockets.workers import Workers, call_soon, is_ending
@@ -283,7 +284,6 @@ class HttpChannel:
 
 # %% ../../nbs/notebook/13_channel.ipynb #7b46333c
 TARGET = 'nbws.http'
-VERSION = 1
 MOST = 200 # Pages of one kernel; the oldest is closed: a page that is left does not always say so
 CHANNELS: dict[str, HttpChannel] = {} # Of pages, by names that are theirs alone
 _JARS: dict[tuple[str, str], Jar] = {}
@@ -303,13 +303,17 @@ def open_channel(name: str, # Of the page, its alone
                  data: dict[str, Any], # With which it has asked
                  publish: Publish, end: Callable[[str], None], piece: int = PIECE, # As `HttpChannel` has them
                  ) -> HttpChannel | None:
-    "Let a page ask for things, and send it the script that does. None: it has been told why not. From any thread."
+    "Let a page ask for things, or send it the script that does. None: it has been told that, or why not. From any thread."
     if data.get('version') != VERSION:
         end('this output was made by another version of nbws')
         return None
     server = server_of(str(data.get('token', '')))
     if server is None or not server.running:
         end(NOT_SERVED)
+        return None
+    if 'prefix' not in data:
+        publish({'script': (STATIC/'channel.js').read_text('utf-8')}, [])
+        end('')
         return None
     channel = HttpChannel(server, publish, str(data.get('prefix', '')), _jar(str(data['token']), str(data.get('jar'))),
                           piece, end)
@@ -318,7 +322,6 @@ def open_channel(name: str, # Of the page, its alone
         oldest = CHANNELS.pop(next(iter(CHANNELS)))
         oldest.close()
         oldest.end('there are too many pages') # One that is still there asks again
-    publish({'type': 'open', 'script': (STATIC/'channel.js').read_text('utf-8')}, [])
     return channel
 
 def close_channel(name: str) -> None:
