@@ -123,6 +123,7 @@ def test_without_a_port_in_a_page_that_is_not_jupyters(new_context: Callable[...
     page.set_content(blocked + output(object(), Exposure(token="s", port=5001)))
     expect(page.get_by_text("Run this cell to see the page.")).to_be_visible()
     assert page.locator("iframe").get_attribute("src") is None
+    page = new_context().new_page()
     page.set_content(output(object(), Exposure("7f3c", "/", "secret", False)))
     expect(page.locator("[data-nbws-line]")).to_contain_text("For other front ends, serve(port=0)")
     expect(page.locator("iframe")).to_be_hidden()

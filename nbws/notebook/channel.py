@@ -27,6 +27,7 @@ from ..lines.http import HttpLines
 from .exposure import exposure_of
 from .iframes import VERSION
 from .kernel import shell
+from .patches import PATCHES, status_patch
 from .served import SERVED
 from ..sockets.workers import Workers, call_soon, is_ending
 from ..web.assets import STATIC
@@ -202,14 +203,14 @@ class HttpChannel:
         self.stack = usual_layers(ChannelGate(prefix), lines=HttpLines(server.quota, server.limits.max_message))
         self.exchanges: dict[int, ChannelExchange] = {}
         self._out: deque[tuple[list[Any], bytes | None]] = deque()
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
         self.ended = False # Nothing is begun any more
 
     def send(self, frame: list[Any], buffer: bytes | None = None) -> None:
         "Send a frame, soon."
         self._out.append((frame, buffer))
         if self._timer is None:
-            self._flush()
+            self._timer = self.server.loop.call_soon(self._flush) # With what else this turn of the loop has to say
 
     def _flush(self) -> None:
         self._timer = None
@@ -341,8 +342,13 @@ def opened(comm: Any, message: dict[str, Any]) -> None:
         comm.on_msg(lambda m: channel.receive(m['content']['data'], m.get('buffers') or []))
         comm.on_close(lambda m=None: close_channel(comm.comm_id))
 
+def is_of_page(message: dict[str, Any]) -> bool:
+    "Whether a page's connection has brought this message. From any thread."
+    return message.get('msg_type') == 'comm_msg' and message['content'].get('comm_id') in CHANNELS
+
 def offer_channel() -> None:
     "Let pages open comms with this kernel. From the main thread; again is harmless."
     kernel = getattr(shell(), 'kernel', None)
     if manager := getattr(kernel, 'comm_manager', None):
         manager.register_target(TARGET, opened)
+        PATCHES.apply(status_patch(kernel, is_of_page))

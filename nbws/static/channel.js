@@ -474,6 +474,7 @@
     const url = new URL(base + 'api/kernels/' + facts.kernel + '/channels?session_id=' + session, location.href)
     const socket = new WebSocket(url.href.replace(/^http/, 'ws'))
     let subshell // The kernel's own, as long as this is the kernel that has it
+    let owed = false // Jupyter waits for TCP's acknowledgement before it writes more (Nagle): a message brings it at once
     const send = (channel, type, content, buffers = []) => {
       const header = { msg_id: unique(), msg_type: type, session, username: '', version: '5.4',
                        date: new Date().toISOString(), subshell_id: subshell }
@@ -482,7 +483,10 @@
     const begin = () => {
       send('shell', 'comm_open', { comm_id: comm, target_name: 'nbws.http', data })
       ok({
-        send: (message, buffers) => send('shell', 'comm_msg', { comm_id: comm, data: message }, buffers),
+        send(message, buffers) {
+          send('shell', 'comm_msg', { comm_id: comm, data: message }, buffers)
+          owed = true
+        },
         close() {
           send('shell', 'comm_close', { comm_id: comm, data: {} })
           socket.close()
@@ -499,8 +503,11 @@
       }
       if (type === 'status' && /starting/.test(content.execution_state)) socket.close() // Another kernel
       if (content.comm_id !== comm) return
-      if (type === 'comm_msg') heard(content.data, buffers)
-      else if (type === 'comm_close') ended(content.data.reason)
+      if (type === 'comm_close') ended(content.data.reason)
+      if (type !== 'comm_msg') return
+      if (owed) send('shell', 'comm_msg', { comm_id: comm, data: {} })
+      owed = false
+      heard(content.data, buffers)
     }
     socket.onclose = () => {
       no(new Error('the kernel has ended'))
