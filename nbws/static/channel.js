@@ -474,7 +474,7 @@
     const url = new URL(base + 'api/kernels/' + facts.kernel + '/channels?session_id=' + session, location.href)
     const socket = new WebSocket(url.href.replace(/^http/, 'ws'))
     let subshell // The kernel's own, as long as this is the kernel that has it
-    let owed = false // Jupyter waits for TCP's acknowledgement before it writes more (Nagle): a message brings it at once
+    let owed = false // Jupyter writes no more before TCP's acknowledgement (Nagle): a message brings that at once
     const send = (channel, type, content, buffers = []) => {
       const header = { msg_id: unique(), msg_type: type, session, username: '', version: '5.4',
                        date: new Date().toISOString(), subshell_id: subshell }

@@ -186,7 +186,7 @@ test('a comm of the kernel, with its own subshell: text, and bytes as Jupyter pa
   send({ frames: [] }, [Uint8Array.of(1, 2), Uint8Array.of(3)])
   socket.receives(socket.sent.at(-1).buffer) // It is packed in the same way to the page
   assert.deepEqual(JSON.parse(JSON.stringify(heard)), [[{ frames: [] }, [{ 0: 1, 1: 2 }, { 0: 3 }]]])
-  const count = socket.sent.length // One more goes with TCP's acknowledgement, and none for what comes without being asked
+  const count = socket.sent.length // One goes with TCP's acknowledgement, and none for what comes without being asked
   assert.deepEqual(told().content, { comm_id, data: {} })
   says('comm_msg', { comm_id, data: { frames: [] } })
   assert.equal(socket.sent.length, count)
