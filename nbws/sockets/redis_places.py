@@ -11,10 +11,12 @@ import hashlib
 import re
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
 from ..core.errors import StartError
+from .workers import TimeLimitReached, time_limited
 
 # %% auto #0
 __all__ = []
@@ -32,6 +34,7 @@ def client_options() -> dict[str, Any]:
 
 def mode_of(about: dict[str, Any]) -> str: return str(about.get('server_mode', about.get('redis_mode'))) # Valkey's word
 
+@cache
 def sha(script: str) -> str:
     "By which Redis knows a script."
     return hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
@@ -60,6 +63,18 @@ async def connected(connection: Any,
         await connection.disconnect(nowait=True)
         raise
     return connection
+
+async def answered(connection: Any, commands: Sequence[Sequence[Any]]) -> list[Any]:
+    "Send commands together; their answers, errors among them. Raises where the connection does not give them."
+    import redis.exceptions as errors
+    found: list[Any] = []
+    await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+    while len(found) < len(commands):
+        try:
+            found.append(await connection.read_response(disconnect_on_error=False))
+        except errors.ResponseError as e:
+            found.append(e)
+    return found
 
 # %% ../../nbs/sockets/09_redis_places.ipynb #4ec6ab58
 def mistake(url: str) -> str:
@@ -93,6 +108,8 @@ class RedisServer:
             parts = urlsplit(url)
             self.where = f'{parts.scheme}://{parts.netloc.rpartition("@")[2]}{parts.path}'
         self.client: Any = None
+        self._runs: Any = None # The connection of `run_each`, to the node `_runs_at`
+        self._runs_at = ''
 
     @property
     def name(self) -> str: return f'{self.form} {self.where}'
@@ -176,6 +193,45 @@ class RedisServer:
         except errors.NoScriptError:
             return await self.client.eval(script, keys, *keys_and_arguments)
 
+    async def run_each(self, script: str, calls: Sequence[Sequence[Any]], # Keys and arguments
+                       keys: int) -> list[Any]:
+        """Run a script several times, in one round trip. Returns the answers, errors among them; raises where there is
+        none. It may be done twice then. One call at a time."""
+        import redis.exceptions as errors
+        if (used := self._runs is not None) and self._runs_at != self.node(calls[0][0]):
+            used = await self._hang_up() # There is another master now
+        try:
+            return await self._ask(script, calls, keys)
+        except errors.ConnectionError:
+            if not used:
+                raise
+            return await self._ask(script, calls, keys) # Redis may have closed it while nothing was said
+
+    async def _ask(self, script: str, calls: Sequence[Sequence[Any]], keys: int) -> list[Any]:
+        import redis.exceptions as errors
+        if self._runs is None:
+            self._runs_at = self.node(calls[0][0])
+            self._runs = await self.listening(self._runs_at)
+        try:
+            answers = await time_limited(answered(self._runs, [('EVALSHA', sha(script), keys, *c) for c in calls]), ANSWER)
+            again = [n for n, answer in enumerate(answers) if isinstance(answer, errors.NoScriptError)]
+            if again: # It knows the script from now on
+                commands = [('EVAL', script, keys, *calls[n]) for n in again]
+                for n, answer in zip(again, await time_limited(answered(self._runs, commands), ANSWER), strict=True):
+                    answers[n] = answer
+            return answers
+        except BaseException as e: # What comes there now would be taken for the next answers
+            await self._hang_up()
+            if isinstance(e, TimeLimitReached):
+                raise errors.TimeoutError('in time') from None
+            raise
+
+    async def _hang_up(self) -> bool:
+        connection, self._runs = self._runs, None
+        if connection is not None:
+            await connection.disconnect(nowait=True)
+        return False
+
     def trouble(self, error: Exception) -> StartError:
         "An error at the start, with what to do."
         number, why = reason(error)
@@ -183,6 +239,7 @@ class RedisServer:
 
     async def close(self) -> None:
         "Close its connections."
+        await self._hang_up()
         if self.client is not None:
             await self.client.aclose()
             self.client = None
@@ -356,6 +413,21 @@ class ClusterRedis(RedisServer):
             raise ConnectionError('the Cluster does not have it any more')
         options = {**there.connection_kwargs, **client_options(), 'socket_timeout': None}
         return await connected(there.connection_class(**options))
+
+    async def run_each(self, script: str, calls: Sequence[Sequence[Any]], keys: int) -> list[Any]:
+        "See `RedisServer`. The client knows which node has which room, and follows one that moves."
+        import redis.exceptions as errors
+        def together(name: str, by: str, which: Sequence[int]) -> Any:
+            pipeline = self.client.pipeline()
+            for n in which:
+                pipeline.execute_command(name, by, keys, *calls[n])
+            return pipeline.execute(raise_on_error=False)
+        answers: list[Any] = await together('EVALSHA', sha(script), range(len(calls)))
+        again = [n for n, answer in enumerate(answers) if isinstance(answer, errors.NoScriptError)]
+        if again: # Each node has its own scripts
+            for n, answer in zip(again, await together('EVAL', script, again), strict=True):
+                answers[n] = answer
+        return answers
 
     async def close(self) -> None:
         "See `RedisServer`. The client closes nothing where it was about to ask for the nodes anew."

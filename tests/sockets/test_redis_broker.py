@@ -131,7 +131,9 @@ def test_what_redis_has_of_a_batch_is_left_out(server: RedisProcess) -> None:
         try:
             ear = await Ear().subscribed(broker)
             async def say(heads: str, said: str) -> None:
-                about = 'PUBLISH', 'ffffffff', 2000, 60, 'me', '', 0
+                parts = [head.split('.') for head in heads.split(',')]
+                counts = parts[0][0], parts[-1][0], len(parts), sum(kind in 'tb' for _, kind, _ in parts)
+                about = 'PUBLISH', 'ffffffff', 2000, 60, 'me', '', 0, *counts
                 await broker.server.run(PUBLISH, *keys_of('tea'), *about, heads, said, keys=3)
             await say('1.t.3,2.T.4', 'one, tw')
             await say('1.t.3,2.T.4', 'one, tw')
