@@ -74,12 +74,12 @@ if new ~= '' then
   last = tonumber(final)
 end
 redis.call('HSET', meta, 'offset', string.format('%d', offset))
-if redis.call('HLEN', senders) > 1000 then
+if redis.call('HSET', senders, producer, string.format('%d', last)) == 1 and redis.call('HLEN', senders) > 1000 then
   born = fresh
   redis.call('DEL', senders)
+  redis.call('HSET', senders, producer, string.format('%d', last))
   redis.call('HSET', meta, 'born', born)
 end
-redis.call('HSET', senders, producer, string.format('%d', last))
 for _, key in ipairs(KEYS) do redis.call('EXPIRE', key, seconds) end
 return born
 """
@@ -241,9 +241,10 @@ class Heard:
         "Move on to its end. Returns what of it was not heard before."
         last, producer = batch.messages[-1], batch.producer
         self.epoch, self.offset = last.epoch, last.offset
-        kept = [seq for seq, message in zip(batch.seqs, batch.messages, strict=True) if message.kept]
-        if kept:
-            self.sender = f'{producer}.{kept[-1]}'
+        for seq, message in zip(reversed(batch.seqs), reversed(batch.messages), strict=True):
+            if message.kept:
+                self.sender = f'{producer}.{seq}'
+                break
         seen = self._seen.pop(producer, 0)
         self._seen[producer] = max(seen, batch.seqs[-1])
         if len(self._seen) > 1000:

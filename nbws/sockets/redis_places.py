@@ -64,11 +64,16 @@ async def connected(connection: Any,
         raise
     return connection
 
+def packed(command: Sequence[Any]) -> bytes:
+    "A command as Redis reads it."
+    raw = [part if isinstance(part, bytes) else str(part).encode() for part in command]
+    return b''.join([b'*%d\r\n' % len(raw), *[b'$%d\r\n%b\r\n' % (len(part), part) for part in raw]])
+
 async def answered(connection: Any, commands: Sequence[Sequence[Any]]) -> list[Any]:
     "Send commands together; their answers, errors among them. Raises where the connection does not give them."
     import redis.exceptions as errors
     found: list[Any] = []
-    await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+    await connection.send_packed_command(b''.join(map(packed, commands)), check_health=False)
     while len(found) < len(commands):
         try:
             found.append(await connection.read_response(disconnect_on_error=False))
