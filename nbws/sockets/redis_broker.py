@@ -444,6 +444,7 @@ async def ended(tasks: Sequence[asyncio.Task[None]]) -> None:
 
 # %% ../../nbs/sockets/10_redis_broker.ipynb #e0142774
 QUIET, DEAD = 2.0, 5.0 # Seconds of silence after which the connection is asked, and is given up
+GATHERS = 0.01 # Seconds for which what is heard waits at the most, where one message comes behind the other
 
 class NodeListener:
     "Hears rooms at one node. On the broker's loop."
@@ -453,6 +454,7 @@ class NodeListener:
         self.trouble: Exception | None = None # Why nothing is heard
         self._connection: Any = None
         self._heard = 0.0 # When something was
+        self._writes, self._rests = False, 0.0 # Members are written to; until when what comes gathers
         self._sending: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -519,9 +521,26 @@ class NodeListener:
                 room.listener = None
                 self.reader.slot_left()
             elif kind in (b'message', b'smessage'):
+                await self._rested()
                 await self.reader.hear(room, parsed(rest[0]))
+                self._writing()
             room = None # It may be forgotten while nothing comes
             self._heard = clock()
+
+    async def _rested(self) -> None:
+        "Let what comes gather for as long as it took to write what came before."
+        wait = self._rests - asyncio.get_running_loop().time()
+        if wait > 0 and not self._writes: # Else it has come together with that
+            await asyncio.sleep(min(wait, GATHERS))
+
+    def _writing(self) -> None:
+        if not self._writes:
+            self._writes, loop = True, asyncio.get_running_loop()
+            loop.call_soon(loop.call_soon, self._written, loop.time()) # Transports write at the end of a turn
+
+    def _written(self, begun: float) -> None:
+        now = asyncio.get_running_loop().time()
+        self._writes, self._rests = False, 2 * now - begun
 
     def add(self, room: Heard) -> None:
         "Hear a room."
@@ -681,7 +700,7 @@ class RoomReader:
         "Hand out what follows a position, and was not heard."
         now, last, found = await self.server.run(LOOK, *room.keys[:2], secrets.token_hex(4), epoch, offset, sender,
                                                  room.history, LARGEST, FOR_OTHERS, keys=2)
-        said, now = [], now.decode()
+        now, said = now.decode(), list[Published]()
         if room.epoch and room.epoch != now:
             self.doubt(room.room)
         for entry in reversed(found):
