@@ -40,38 +40,30 @@ local meta, stream, senders = unpack(KEYS)
 local publish, fresh, most, seconds, producer, known, upto, first, final, count, kept, heads, said = unpack(ARGV)
 local epoch, offset, born = unpack(redis.call('HMGET', meta, 'epoch', 'offset', 'born'))
 if not epoch then
-  epoch, offset, born = fresh, 0, fresh
+  epoch, offset, born = fresh, '0', fresh
   redis.call('DEL', stream, senders)
   redis.call('HSET', meta, 'epoch', epoch, 'born', born)
 end
-offset = tonumber(offset)
 local last = tonumber(redis.call('HGET', senders, producer) or 0)
 if born == known and last < tonumber(upto) then return last end
-local function those(kinds)
-  local found, texts, at = {}, {}, 1
+local before, new, text, keep, data, n, at = offset, heads, said, heads, said, tonumber(kept), 1
+if last >= tonumber(first) or (n > 0 and kept ~= count) then
+  new, text, keep, data, n = {}, {}, {}, {}, 0
   for head, seq, kind, size in string.gmatch(heads, '((%d+)%.(%a)%.(%d+))') do
-    if tonumber(seq) > last and string.find(kind, kinds) then
-      found[#found + 1] = head
-      texts[#texts + 1] = string.sub(said, at, at + size - 1)
+    if tonumber(seq) > last then
+      new[#new + 1], text[#text + 1] = head, string.sub(said, at, at + size - 1)
+      if kind == 't' or kind == 'b' then n, keep[n + 1], data[n + 1] = n + 1, head, text[#text] end
     end
     at = at + size
   end
-  return table.concat(found, ','), table.concat(texts), #found
+  new, text, keep, data = table.concat(new, ','), table.concat(text), table.concat(keep, ','), table.concat(data)
 end
-local some = last >= tonumber(first)
-local new, text = heads, said
-if some then new, text = those('.') end
 if new ~= '' then
-  local before, n = string.format('%d', offset), tonumber(kept)
-  local keep, data = new, text
-  if some or (n > 0 and kept ~= count) then keep, data, n = those('[tb]') end
+  last, offset = final, offset + n
   if n > 0 then
-    offset = offset + n
-    local id, oldest = string.format('%d-0', offset), string.format('%d', math.max(offset - most + 1, 0))
-    redis.call('XADD', stream, 'MINID', '~', oldest, id, 's', producer, 'h', keep, 'd', data)
+    redis.call('XADD', stream, 'MINID', '~', math.max(offset - most, 0), offset .. '-0', 's', producer, 'h', keep, 'd', data)
   end
   redis.call(publish, meta, table.concat({epoch, before, producer, new, text}, ':'))
-  last = tonumber(final)
 end
 redis.call('HSET', meta, 'offset', string.format('%d', offset))
 if redis.call('HSET', senders, producer, string.format('%d', last)) == 1 and redis.call('HLEN', senders) > 1000 then
@@ -131,6 +123,7 @@ LARGEST = 2**20 # Bytes of a message. Redis cuts off who has 32 MB of messages w
 WAITING, WAITING_SIZE = 10_000, 8 * 2**20 # Messages, and bytes of them, that wait for Redis
 BATCH, BATCH_SIZE = 500, 2**20 # What is sent to Redis at a time
 
+# %% ../../nbs/sockets/10_redis_broker.ipynb #b10ff7af
 @dataclass(slots=True, eq=False)
 class Outgoing:
     "A message on its way to Redis."
@@ -241,10 +234,8 @@ class Heard:
         "Move on to its end. Returns what of it was not heard before."
         last, producer = batch.messages[-1], batch.producer
         self.epoch, self.offset = last.epoch, last.offset
-        for seq, message in zip(reversed(batch.seqs), reversed(batch.messages), strict=True):
-            if message.kept:
-                self.sender = f'{producer}.{seq}'
-                break
+        newest = zip(reversed(batch.seqs), reversed(batch.messages), strict=True)
+        self.sender = next((f'{producer}.{seq}' for seq, message in newest if message.kept), self.sender)
         seen = self._seen.pop(producer, 0)
         self._seen[producer] = max(seen, batch.seqs[-1])
         if len(self._seen) > 1000:
@@ -256,9 +247,7 @@ def keys_of(room: str) -> tuple[str, str, str]:
     "The keys of a room: where it stands (its channel, too), what was said, by whom. In a cluster, all at one node."
     return f'{{{room}}}', f'{{{room}}}:said', f'{{{room}}}:by'
 
-_PRODUCER = re.compile(rb'\w+')
-_HEADS = re.compile(rb'(?:[0-9]{1,15}\.[tbTB]\.[0-9]{1,9}(?:,|\Z))+')
-
+# %% ../../nbs/sockets/10_redis_broker.ipynb #9ae12b11
 class Batch(NamedTuple):
     "Messages that one process has said together. Their counts rise, and their offsets follow each other."
     producer: str
@@ -270,6 +259,10 @@ class Batch(NamedTuple):
         return Batch(self.producer, self.seqs[count:], self.messages[count:])
 
 NOTHING = Batch('', (), ())
+
+# %% ../../nbs/sockets/10_redis_broker.ipynb #28efd642
+_PRODUCER = re.compile(rb'\w+')
+_HEADS = re.compile(rb'(?:[0-9]{1,15}\.[tbTB]\.[0-9]{1,9}(?:,|\Z))+')
 
 def parsed(raw: bytes) -> Batch:
     "Messages, as they were published; none of what somebody else has written there."
@@ -446,6 +439,7 @@ async def ended(tasks: Sequence[asyncio.Task[None]]) -> None:
 QUIET, DEAD = 2.0, 5.0 # Seconds of silence after which the connection is asked, and is given up
 GATHERS = 0.01 # Seconds for which what is heard waits at the most, where one message comes behind the other
 
+# %% ../../nbs/sockets/10_redis_broker.ipynb #a18a27cb
 class NodeListener:
     "Hears rooms at one node. On the broker's loop."
     def __init__(self, reader: RoomReader, node: str) -> None:

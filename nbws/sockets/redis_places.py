@@ -9,9 +9,9 @@ import asyncio
 import errno
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -46,6 +46,7 @@ def may_pass(error: Exception) -> bool:
                errors.ClusterError, errors.RedisClusterException, OSError, asyncio.TimeoutError)
     return isinstance(error, passing) or str(error).startswith(('BUSY', 'LOADING', 'NOREPLICAS', 'UNKILLABLE'))
 
+# %% ../../nbs/sockets/09_redis_places.ipynb #3c5a6064
 async def connected(connection: Any,
                     as_master: bool = False, # Refuse a replica
                     ) -> Any:
@@ -64,6 +65,7 @@ async def connected(connection: Any,
         raise
     return connection
 
+# %% ../../nbs/sockets/09_redis_places.ipynb #2607d09b
 def packed(command: Sequence[Any]) -> bytes:
     "A command as Redis reads it."
     raw = [part if isinstance(part, bytes) else str(part).encode() for part in command]
@@ -80,6 +82,18 @@ async def answered(connection: Any, commands: Sequence[Sequence[Any]]) -> list[A
         except errors.ResponseError as e:
             found.append(e)
     return found
+
+# %% ../../nbs/sockets/09_redis_places.ipynb #6ed9054c
+async def by_name(ask: Callable[[Sequence[Sequence[Any]]], Awaitable[list[Any]]], # Sends commands together
+                  script: str, calls: Sequence[Sequence[Any]], keys: int) -> list[Any]:
+    "Run a script for each call: by its name, and as text where a server does not know that, and knows it from then on."
+    import redis.exceptions as errors
+    answers = await ask([('EVALSHA', sha(script), keys, *call) for call in calls])
+    again = [n for n, answer in enumerate(answers) if isinstance(answer, errors.NoScriptError)]
+    if again:
+        for n, answer in zip(again, await ask([('EVAL', script, keys, *calls[n]) for n in again]), strict=True):
+            answers[n] = answer
+    return answers
 
 # %% ../../nbs/sockets/09_redis_places.ipynb #4ec6ab58
 def mistake(url: str) -> str:
@@ -218,13 +232,8 @@ class RedisServer:
             self._runs_at = self.node(calls[0][0])
             self._runs = await self.listening(self._runs_at)
         try:
-            answers = await time_limited(answered(self._runs, [('EVALSHA', sha(script), keys, *c) for c in calls]), ANSWER)
-            again = [n for n, answer in enumerate(answers) if isinstance(answer, errors.NoScriptError)]
-            if again: # It knows the script from now on
-                commands = [('EVAL', script, keys, *calls[n]) for n in again]
-                for n, answer in zip(again, await time_limited(answered(self._runs, commands), ANSWER), strict=True):
-                    answers[n] = answer
-            return answers
+            asking = by_name(partial(answered, self._runs), script, calls, keys)
+            return await time_limited(asking, ANSWER)
         except BaseException as e: # What comes there now would be taken for the next answers
             await self._hang_up()
             if isinstance(e, TimeLimitReached):
@@ -421,18 +430,13 @@ class ClusterRedis(RedisServer):
 
     async def run_each(self, script: str, calls: Sequence[Sequence[Any]], keys: int) -> list[Any]:
         "See `RedisServer`. The client knows which node has which room, and follows one that moves."
-        import redis.exceptions as errors
-        def together(name: str, by: str, which: Sequence[int]) -> Any:
-            pipeline = self.client.pipeline()
-            for n in which:
-                pipeline.execute_command(name, by, keys, *calls[n])
-            return pipeline.execute(raise_on_error=False)
-        answers: list[Any] = await together('EVALSHA', sha(script), range(len(calls)))
-        again = [n for n, answer in enumerate(answers) if isinstance(answer, errors.NoScriptError)]
-        if again: # Each node has its own scripts
-            for n, answer in zip(again, await together('EVAL', script, again), strict=True):
-                answers[n] = answer
-        return answers
+        return await by_name(self._together, script, calls, keys)
+
+    async def _together(self, commands: Sequence[Sequence[Any]]) -> Any:
+        pipeline = self.client.pipeline()
+        for command in commands:
+            pipeline.execute_command(*command)
+        return await pipeline.execute(raise_on_error=False)
 
     async def close(self) -> None:
         "See `RedisServer`. The client closes nothing where it was about to ask for the nodes anew."
