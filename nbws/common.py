@@ -57,7 +57,7 @@ from .fasthtml.database import NotFoundError, database, is_of_table, tables_of
 from .fasthtml.js import *
 from .fasthtml.later import error_class
 from .fasthtml.monsterui import make_ours
-from .fasthtml.names import ERRORS, later_names
+from .fasthtml.names import ERRORS, later_names, starred
 from .fasthtml.pico import *
 from .fasthtml.toaster import *
 from .fasthtml.xtend import *
@@ -193,7 +193,7 @@ __all__ = ['A', 'APIRouter', 'ASGIApp', 'AX', 'Abbr', 'Address', 'Any', 'AnyNow'
            'vurl', 'warn', 'warnings', 'with_sid']
 
 # %% ../nbs/06_common.ipynb #7de835fa
-__all__ += ['IN_COLAB', 'IN_IPYTHON', 'IN_JUPYTER', *_LATER, *ERRORS]
+__all__ += ['IN_COLAB', 'IN_IPYTHON', 'IN_JUPYTER', *starred(_LATER), *ERRORS]
 __all__ += ['ChatInput', 'ChatList', 'ChatMessage', 'Download', 'LogoutButton', 'Markdown', 'MarkdownStream',
             'StopButton', 'UploadProgress', 'ask_name', 'hash_password', 'login', 'progress', 'stop_sharing',
             'stream_markdown', 'toast', 'tqdm_class', 'visitors'] # nbws.ui, and of sharing

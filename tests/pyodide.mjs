@@ -1,4 +1,4 @@
-// Runs a Python program in Pyodide: node pyodide.mjs PROGRAM NAME=FOLDER_OR_FILE ..., with these as packages or modules.
+// Awaits `main()` of a Python program in Pyodide, with packages: node pyodide.mjs PROGRAM NAME=FOLDER ...
 import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { loadPyodide } from '../node_modules/pyodide/pyodide.mjs'
 
@@ -18,7 +18,7 @@ for (const each of packages) {
   place(from, `/home/pyodide/${name}`)
 }
 try {
-  await pyodide.runPythonAsync(readFileSync(program, 'utf-8'))
+  await pyodide.runPythonAsync(readFileSync(program, 'utf-8') + '\nawait main()')
 } catch (e) {
   console.error(e.message)
   process.exitCode = 1

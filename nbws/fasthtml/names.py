@@ -5,12 +5,14 @@
 # %% ../../nbs/fasthtml/01_names.ipynb #eb9c078d
 from __future__ import annotations
 
+from collections.abc import Iterable
+from importlib.util import find_spec
 from typing import Any
 
 from .later import Later
 
 # %% auto #0
-__all__ = ['later_names']
+__all__ = ['later_names', 'starred']
 
 # %% ../../nbs/fasthtml/01_names.ipynb #2b391716
 THEIRS = {
@@ -79,3 +81,16 @@ def later_names() -> dict[str, Any]:
     "Each name with what stands for it."
     each = {name: Later(module, RENAMED.get(name, name)) for module, names in THEIRS.items() for name in names.split()}
     return {**each, 'uvicorn': Later('uvicorn')} # Which came with the star of FastHTML's early versions
+
+# %% ../../nbs/fasthtml/01_names.ipynb #5947762f
+PYTHONS = '''BuiltinFunctionType BuiltinMethodType Match MethodDescriptorType MethodWrapperType ProcessPoolExecutor Self
+    StrEnum ThreadPoolExecutor WrapperDescriptorType add compile_path concat cycle dumps eq ge groupby gt is_ is_not
+    is_typeddict le loads lt merge mkdir mod mul ne not_ product run sub trace truediv walk'''.split()
+
+# %% ../../nbs/fasthtml/01_names.ipynb #100147f9
+def starred(names: Iterable[str], # Of `later_names`
+            ) -> list[str]:
+    "Those that a star import brings here: not a name of Python's own whose library is not installed."
+    libraries = {name: module.partition('.')[0] for module, names in THEIRS.items() for name in names.split()}
+    missing = {library for library in {libraries[name] for name in PYTHONS} if find_spec(library) is None}
+    return [name for name in names if not (name in PYTHONS and libraries[name] in missing)]
