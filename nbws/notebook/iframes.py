@@ -51,7 +51,7 @@ def finder(server: Server, mark: str, path: str = '/', sandbox: bool = False,
     return LINE.format(id=mark) + render(json_element(facts, data_nbws_facts=True), Script(code))
 
 # %% ../../nbs/notebook/12_iframes.ipynb #565a5645
-FRAME = '''<iframe {attributes} style="width:100%;height:{height};border:1px solid #ddd;border-radius:4px"
+FRAME = '''<iframe {attributes} style="width:calc(100% - 2px);height:{height};border:1px solid #ddd;border-radius:4px"
  allow="local-network-access; clipboard-write" loading="eager"></iframe>'''
 MAX_HEIGHT = 2000 # Pixels that an iframe with height='auto' may grow to
 FIRST_HEIGHT = '150px' # Until the page has reported its own

@@ -22,6 +22,7 @@ from .capture import CURRENT_HANDLER, CapturedStream, start_in_context, submit_i
 from .displays import KernelSurroundings
 from .figures import HandlerFigures, pyplot_holder
 from .kernel import without_ours
+from ..web import tracebacks
 from ..web.app import WebApp
 from ..core.protocols import Environment
 
@@ -246,6 +247,16 @@ def follow_cells(shell: Any, before: Callable[..., None], after: Callable[..., N
     return all_of(partial(shell.events.unregister, 'pre_run_cell', before),
                   partial(shell.events.unregister, 'post_run_cell', after))
 
+# %% ../../nbs/notebook/04_patches.ipynb #78377c93
+def name_cells(shell: Any) -> Undo:
+    "Let tracebacks of ours call a cell by its number."
+    usual = tracebacks.file_named
+    def file_named(filename: str) -> str:
+        compiled = getattr(shell, 'compile', None)
+        cell = compiled.format_code_name(filename) if hasattr(compiled, 'format_code_name') else None
+        return ' '.join(cell) if cell else usual(filename)
+    return replace(tracebacks, 'file_named', file_named)
+
 # %% ../../nbs/notebook/04_patches.ipynb #d281b531
 def shell_patches(shell: Any, # `get_ipython()`
                   before: Callable[..., None], after: Callable[..., None], # A cell runs
@@ -258,6 +269,8 @@ def shell_patches(shell: Any, # `get_ipython()`
               lambda: refuse_questions(shell.kernel)),
         Patch('shell.custom_exceptions', "Frames of nbws would push the user's own line out of sight.",
               lambda: shorten_tracebacks(shell)),
+        Patch('tracebacks.file_named', 'A cell has a number; the file that it is compiled as has a name that says nothing.',
+              lambda: name_cells(shell)),
         Patch('SHOWING.surroundings', 'What is shown in a page fails in its cell, and as IPython was told to show it.',
               lambda: replace(SHOWING, 'surroundings', KernelSurroundings(shell.display_formatter.formatters))),
         Patch('shell.events', 'What a cell no longer defines goes when the cell has ended.',
