@@ -252,8 +252,8 @@ def name_cells(shell: Any) -> Undo:
     "Let tracebacks of ours call a cell by its number."
     usual = tracebacks.file_named
     def file_named(filename: str) -> str:
-        compiled = getattr(shell, 'compile', None)
-        cell = compiled.format_code_name(filename) if hasattr(compiled, 'format_code_name') else None
+        names = getattr(getattr(shell, 'compile', None), 'format_code_name', None)
+        cell = names(filename) if names else None
         return ' '.join(cell) if cell else usual(filename)
     return replace(tracebacks, 'file_named', file_named)
 
