@@ -202,20 +202,22 @@
     for (const template of made.querySelectorAll('template')) mendParsed(template.content)
     return made
   }
-  const { parseFromString } = prototypeOf('DOMParser')
-  if (parseFromString) DOMParser.prototype.parseFromString = function (text, type) {
-    const made = parseFromString.call(this, text, type)
-    return type === 'text/html' ? mendParsed(made) : made
+  const mendParsers = () => {
+    const { parseFromString } = prototypeOf('DOMParser'), { parseHTMLUnsafe } = window.Document || {}
+    if (parseFromString) DOMParser.prototype.parseFromString = function (text, type) {
+      const made = parseFromString.call(this, text, type)
+      return type === 'text/html' ? mendParsed(made) : made
+    }
+    if (parseHTMLUnsafe) Document.parseHTMLUnsafe = (...given) => mendParsed(parseHTMLUnsafe.apply(Document, given))
+    const markup = Object.getOwnPropertyDescriptor(prototypeOf('Element'), 'innerHTML')
+    if (markup && window.HTMLTemplateElement) Object.defineProperty(HTMLTemplateElement.prototype, 'innerHTML', {
+      ...markup, configurable: true,
+      set(text) {
+        markup.set.call(this, text)
+        mendParsed(this.content)
+      } })
   }
-  const { parseHTMLUnsafe } = window.Document || {}
-  if (parseHTMLUnsafe) Document.parseHTMLUnsafe = (...given) => mendParsed(parseHTMLUnsafe.apply(Document, given))
-  const markup = Object.getOwnPropertyDescriptor(prototypeOf('Element'), 'innerHTML')
-  if (markup && window.HTMLTemplateElement) Object.defineProperty(HTMLTemplateElement.prototype, 'innerHTML', {
-    ...markup, configurable: true,
-    set(text) {
-      markup.set.call(this, text)
-      mendParsed(this.content)
-    } })
+  mendParsers()
   const { click } = prototypeOf('HTMLElement') // Of a link that need not be in the page: a download
   if (click) HTMLElement.prototype.click = function () {
     if (this.localName === 'a') mend(this)
