@@ -4462,6 +4462,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                         'nbws/transports/asgi.py'),
                                       'nbws.transports.asgi.AnswerSender._end': ( 'transports/asgi.html#answersender._end',
                                                                                   'nbws/transports/asgi.py'),
+                                      'nbws.transports.asgi.AnswerSender._send_all': ( 'transports/asgi.html#answersender._send_all',
+                                                                                       'nbws/transports/asgi.py'),
                                       'nbws.transports.asgi.AnswerSender._start': ( 'transports/asgi.html#answersender._start',
                                                                                     'nbws/transports/asgi.py'),
                                       'nbws.transports.asgi.AnswerSender._stream': ( 'transports/asgi.html#answersender._stream',

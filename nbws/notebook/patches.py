@@ -269,7 +269,7 @@ def shell_patches(shell: Any, # `get_ipython()`
               lambda: refuse_questions(shell.kernel)),
         Patch('shell.custom_exceptions', "Frames of nbws would push the user's own line out of sight.",
               lambda: shorten_tracebacks(shell)),
-        Patch('tracebacks.file_named', 'A cell has a number; the file that it is compiled as has a name that says nothing.',
+        Patch('tracebacks.file_named', 'A cell has a number; the name of the file that it is compiled as says nothing.',
               lambda: name_cells(shell)),
         Patch('SHOWING.surroundings', 'What is shown in a page fails in its cell, and as IPython was told to show it.',
               lambda: replace(SHOWING, 'surroundings', KernelSurroundings(shell.display_formatter.formatters))),

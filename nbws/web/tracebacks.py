@@ -76,7 +76,8 @@ def users_traceback(error: BaseException) -> list[str]:
     "The traceback in lines, from the user's first frame on; the whole of it where no frame is the user's."
     frames = traceback.extract_tb(error.__traceback__)
     start = first_users([f.filename for f in frames])
-    lines, says = map(_named, traceback.format_list(frames[start:])), map(_escaped, traceback.format_exception_only(error))
+    lines = map(_named, traceback.format_list(frames[start:]))
+    says = map(_escaped, traceback.format_exception_only(error))
     return excerpt(['Traceback (most recent call last):\n', *lines, *says])
 
 # %% ../../nbs/web/00_tracebacks.ipynb #146c25a8
