@@ -453,6 +453,24 @@ def test_what_is_told_late_opens_no_connection(server: RedisProcess) -> None:
     run(late())
 
 
+def test_a_server_that_forks_after_it_has_made_its_broker(server: RedisProcess) -> None:
+    "What its children say is not taken for the same: they have ids of their own."
+    async def test() -> None:
+        brokers = [RedisShard(redis_places.redis_servers(server.url)[0]) for _ in range(2)]
+        for broker in brokers:
+            broker._reader.producer = broker._publisher.producer = 'parent'
+            broker._process = 0 # As in a child
+            await broker.start()
+        ears = [await Ear().subscribed(broker) for broker in brokers]
+        for broker, name in zip(brokers, 'ab', strict=True):
+            for n in range(5): await broker.publish('tea', f'{name}{n}', True, 0, f'{name}{n}')
+        for ear in ears: await ear.has(10)
+        for ear, name in zip(ears, 'ab', strict=True):
+            assert [origin for _, origin in ear.heard if origin] == [f'{name}{n}' for n in range(5)]
+        for broker in brokers: await broker.stop()
+    run(test())
+
+
 def test_who_keeps_a_cancellation_to_himself_ends_too() -> None:
     "As `asyncio.wait_for` does up to Python 3.11, where what it waits for is done at the same moment."
     async def stubborn() -> None:
