@@ -55,6 +55,14 @@ serve(app)""",
 ]
 
 
+ANOTHER = """html => { // Output in the notebook's page
+  const place = Object.assign(document.createElement('div'), { id: 'another', innerHTML: html })
+  document.body.append(place)
+  for (const script of place.querySelectorAll('script:not([type])'))
+    script.replaceWith(Object.assign(document.createElement('script'), { textContent: script.textContent }))
+}"""
+
+
 def says(page: FrameLocator, text: str) -> None:
     """Somebody sends a message by the page's form."""
     box = page.get_by_label("message")
@@ -144,10 +152,14 @@ def test_through_the_kernel(open_notebook: Callable[..., Notebook], jupyter: Jup
     connected(page)
     says(page, "five")
     shows(page, ["second five"])
-    nb.save()
+    saved = nb.save()
+    [output] = saved.cells[3].outputs
+    assert len(output.data["text/html"].encode()) <= 4096
     nb.reload()
     page = nb.frame(3)
     expect(page.locator("#visit")).to_have_text(re.compile("visit [2-9]"), timeout=milliseconds(20))
     connected(page)
     says(page, "six")
     shows(page, ["second five", "second six"])
+    nb.page.evaluate(ANOTHER, output.data["text/html"].replace('"version": 2', '"version": 1'))
+    expect(nb.page.locator("#another")).to_contain_text("this output was made by another version of nbws")
