@@ -63,7 +63,7 @@ def test_a_notebook(new_context: Callable[..., BrowserContext], tmp_path: Path, 
     """The chat; a cell is run again under its open socket, another one with all that follows from it, one goes."""
     with marimo(tmp_path, CELLS) as notebook:
         outer = opened(notebook, new_context, way)
-        frame = outer.locator("iframe[data-nbws]")
+        frame = outer.locator("iframe[data-way]")
         expect(frame).to_have_attribute("data-way", way, timeout=milliseconds(60))
         page = frame.content_frame
         expect(page.locator("#visit")).to_have_text("visit 1", timeout=milliseconds(20))

@@ -5,16 +5,20 @@
 # %% ../../nbs/notebook/00_kernel.ipynb #bfe3f326
 from __future__ import annotations
 
+import logging
 import sys
 import traceback
+from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, Protocol
 
 from ..core.routing import Owner
 from ..web.tracebacks import first_users, is_ours
 
+log = logging.getLogger('nbws')
+
 # %% auto #0
-__all__ = []
+__all__ = ['log']
 
 # %% ../../nbs/notebook/00_kernel.ipynb #95c6eaac
 Request = dict[str, Any] # An execute request of the Jupyter protocol: header, metadata, content
@@ -128,3 +132,26 @@ def cell_id() -> str:
         return cell_of(ip.get_parent())
     except Exception:
         return '' # A shell of another program
+
+# %% ../../nbs/notebook/00_kernel.ipynb #6208fb26
+_SUBSHELL: list[str] = [] # The kernel's own, once there is one
+
+def own_subshell() -> str | None:
+    "The id of a subshell of the kernel's own, for what must not wait for a cell. From the main thread."
+    thread: Any = getattr(getattr(shell(), 'kernel', None), 'shell_channel_thread', None)
+    create = getattr(getattr(thread, 'manager', None), '_create_subshell', None)
+    if create is None or _SUBSHELL:
+        return next(iter(_SUBSHELL), None)
+    made: Future[str] = Future()
+    def make() -> None:
+        try:
+            made.set_result(create())
+        except Exception as e:
+            made.set_exception(e)
+    thread.io_loop.add_callback(make)
+    try:
+        _SUBSHELL.append(made.result(5))
+    except Exception as e:
+        log.warning('pages wait while a cell computes: the kernel makes no subshell (%r)', e)
+        return None
+    return _SUBSHELL[0]

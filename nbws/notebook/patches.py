@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import builtins
-import getpass
 import logging
 import sys
 import threading
@@ -202,6 +201,7 @@ class Question:
 def refuse_questions(kernel: Any, # `get_ipython().kernel`
                      ) -> Undo:
     "Let `input` and `getpass` in a handler say that nobody can answer there."
+    import getpass # Takes time, and only a notebook needs it
     return all_of(_refuse(kernel, builtins, 'input', 'raw_input', '_sys_raw_input'),
                   _refuse(kernel, getpass, 'getpass', 'getpass', '_save_getpass'))
 
@@ -245,6 +245,23 @@ def follow_cells(shell: Any, before: Callable[..., None], after: Callable[..., N
     shell.events.register('post_run_cell', after)
     return all_of(partial(shell.events.unregister, 'pre_run_cell', before),
                   partial(shell.events.unregister, 'post_run_cell', after))
+
+# %% ../../nbs/notebook/04_patches.ipynb #af178acf
+def publish_less(kernel: Any, # `get_ipython().kernel`
+                 unheard: Callable[[dict[str, Any]], bool], # Nobody waits for the status of this message
+                 ) -> Undo | None:
+    "Let a kernel publish no busy and no idle for some messages."
+    publish = getattr(kernel, '_publish_status', None)
+    if publish is None:
+        return None
+    def published(status: str, channel: str, parent: Any = None) -> None:
+        if not unheard(parent or kernel.get_parent(channel)):
+            publish(status, channel, parent)
+    return replace(kernel, '_publish_status', published)
+
+def status_patch(kernel: Any, unheard: Callable[[dict[str, Any]], bool]) -> Patch:
+    return Patch('kernel._publish_status', "What a page is told would wait 40 ms behind the kernel's 'busy'.",
+                 lambda: publish_less(kernel, unheard))
 
 # %% ../../nbs/notebook/04_patches.ipynb #d281b531
 def shell_patches(shell: Any, # `get_ipython()`

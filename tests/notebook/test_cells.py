@@ -298,7 +298,7 @@ async def forever():
 running = app.run(forever())
 await app.run(asyncio.sleep(0))
 running.cancel()
-assert ended.wait(10)
+assert ended.wait(100)
 """)
 
 
@@ -326,7 +326,7 @@ async def ticker(name):
     finally: ended.append(name)
 app.run(ticker('outer'))
 begun.set()
-assert go.wait(10)
+assert go.wait(100)
 """ + ROUTE.format('last')
 
 
