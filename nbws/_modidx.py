@@ -4068,6 +4068,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'nbws.sockets.rooms.Sharing': ('sockets/rooms.html#sharing', 'nbws/sockets/rooms.py'),
                                     'nbws.sockets.rooms.Sharing.__init__': ('sockets/rooms.html#sharing.__init__', 'nbws/sockets/rooms.py'),
                                     'nbws.sockets.rooms.Sharing._add': ('sockets/rooms.html#sharing._add', 'nbws/sockets/rooms.py'),
+                                    'nbws.sockets.rooms.Sharing._without_ahead': ( 'sockets/rooms.html#sharing._without_ahead',
+                                                                                   'nbws/sockets/rooms.py'),
                                     'nbws.sockets.rooms.Sharing.begin': ('sockets/rooms.html#sharing.begin', 'nbws/sockets/rooms.py'),
                                     'nbws.sockets.rooms.Sharing.deliver': ('sockets/rooms.html#sharing.deliver', 'nbws/sockets/rooms.py'),
                                     'nbws.sockets.rooms.Sharing.end': ('sockets/rooms.html#sharing.end', 'nbws/sockets/rooms.py'),

@@ -20,6 +20,7 @@ from test_brokers import Ear, soon
 from nbws.core.errors import NbwsError, StartError
 from nbws.core.request import Request
 from nbws.sockets import redis_broker, redis_places
+from nbws.sockets.brokers import MemoryBroker
 from nbws.sockets.redis_broker import LOOK, PUBLISH, RedisBroker, RedisShard, keys_of
 from nbws.sockets.rooms import Rooms
 from nbws.sockets.websocket import WebSocket
@@ -406,6 +407,30 @@ def test_who_resumes_costs_redis_nothing(server: RedisProcess) -> None:
             assert ws.conn.sent == expected
         assert commands(await asyncio.to_thread(server.says, b'INFO commandstats\r\n')) == commands(before)
         await broker.stop()
+    run(test())
+
+
+def test_a_page_that_has_heard_more_elsewhere() -> None:
+    "It comes from a process to which Redis was faster: it hears nothing twice, and its position does not fall back."
+    async def test() -> None:
+        rooms = Rooms()
+        rooms.share(MemoryBroker(), 'nbws:me:chat')
+        room = rooms.call('tea', 5, None, True)
+        here, page, gone = member({}), member({}), member({})
+        await once(room.join(here))
+        await room.send('1')
+        epoch = room.epoch
+        for ws in page, gone:
+            ws.handshake.since = {epoch: 3}
+            await once(room.join(ws))
+        room.leave(gone)
+        for text in '2', '3': await room.send(text)
+        await room.send('now', keep=False)
+        await room.send('4')
+        marked = [f'{n}\x1e{epoch}:{n}' for n in range(1, 5)]
+        assert page.conn.sent == [f'\x1e{epoch}:3', 'now', marked[3]]
+        assert here.conn.sent[1:] == [*marked[:3], 'now', marked[3]]
+        assert not room.sharing.ahead # type: ignore[union-attr]
     run(test())
 
 
