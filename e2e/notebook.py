@@ -11,15 +11,15 @@ import nbformat
 from playwright.sync_api import Frame, FrameLocator, Locator, Page, expect
 
 from .jupyter import JupyterServer
+from .promises import promised
 from .timeouts import milliseconds
 
 PANEL = ".jp-NotebookPanel:not(.lm-mod-hidden)"
 FINISHED = re.compile(r"^\[\d+\]:$")
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
-# What every snippet of JavaScript below finds in scope, and its bound: `evaluate` alone would wait for ever. The window
-# holds what has not ended: V8 may collect a promise that only its inspector waits for, and tells that as an error.
-PRELUDE = """([path, argument, bound]) => {
+# What every snippet of JavaScript below finds in scope.
+PRELUDE = """async ([path, argument]) => {
     const app = window.jupyterapp;
     const panel = () => [...app.shell.widgets('main')].find(widget => widget.context?.path === path);
     const cells = () => panel().content.widgets;
@@ -29,15 +29,7 @@ PRELUDE = """([path, argument, bound]) => {
         signal.connect(look);
         look();
     });
-    const work = async () => { %s };
-    let timer;
-    const late = new Promise((_, reject) => {
-        timer = setTimeout(() => reject(new Error('not within ' + bound + ' ms')), bound);
-    });
-    const calls = window.evaluated ??= new Set();
-    const call = Promise.race([work(), late]).finally(() => { clearTimeout(timer); calls.delete(call); });
-    calls.add(call);
-    return call;
+    %s
 }"""
 
 READY = """
@@ -222,7 +214,7 @@ class Notebook:
         self._javascript("await app.commands.execute(argument);", command, bound)
 
     def _javascript(self, code: str, argument: Any = None, bound: float = 10) -> Any:
-        return self.page.evaluate(PRELUDE % code, [self._relative, argument, milliseconds(bound)])
+        return promised(self.page, PRELUDE % code, [self._relative, argument], bound)
 
     def _check(self, fails: bool, index: int | None = None) -> None:
         errors = [f"cell {number}:\n{_text_of(error)}" for number, error in self._javascript(ERRORS, index)]

@@ -101,7 +101,7 @@ def output_html(exposure: Exposure, options: FrameOptions, frames: str) -> str:
     return f'<div data-nbws>{frames}{LINE}{render(json_element(facts))}</div>{render(Script(script_of((*facts["ways"],))))}'
 
 # %% ../../nbs/notebook/12_iframes.ipynb #565a5645
-FRAME = '''<iframe {sandbox}style="width:100%;height:{height};border:1px solid #ddd;border-radius:4px"
+FRAME = '''<iframe {sandbox}style="width:calc(100% - 2px);height:{height};border:1px solid #ddd;border-radius:4px"
  allow="local-network-access; clipboard-write"></iframe>'''
 MAX_HEIGHT = 2000 # Pixels that an iframe with height='auto' may grow to
 FIRST_HEIGHT = '150px' # Until the page has reported its own

@@ -21,6 +21,7 @@ from .capture import CURRENT_HANDLER, CapturedStream, start_in_context, submit_i
 from .displays import KernelSurroundings
 from .figures import HandlerFigures, pyplot_holder
 from .kernel import without_ours
+from ..web import tracebacks
 from ..web.app import WebApp
 from ..core.protocols import Environment
 
@@ -263,6 +264,16 @@ def status_patch(kernel: Any, unheard: Callable[[dict[str, Any]], bool]) -> Patc
     return Patch('kernel._publish_status', "What a page is told would wait 40 ms behind the kernel's 'busy'.",
                  lambda: publish_less(kernel, unheard))
 
+# %% ../../nbs/notebook/04_patches.ipynb #340e8500
+def name_cells(shell: Any) -> Undo:
+    "Let tracebacks of ours call a cell by its number."
+    usual = tracebacks.file_named
+    def file_named(filename: str) -> str:
+        names = getattr(getattr(shell, 'compile', None), 'format_code_name', None)
+        cell = names(filename) if names else None
+        return ' '.join(cell) if cell else usual(filename)
+    return replace(tracebacks, 'file_named', file_named)
+
 # %% ../../nbs/notebook/04_patches.ipynb #d281b531
 def shell_patches(shell: Any, # `get_ipython()`
                   before: Callable[..., None], after: Callable[..., None], # A cell runs
@@ -275,6 +286,8 @@ def shell_patches(shell: Any, # `get_ipython()`
               lambda: refuse_questions(shell.kernel)),
         Patch('shell.custom_exceptions', "Frames of nbws would push the user's own line out of sight.",
               lambda: shorten_tracebacks(shell)),
+        Patch('tracebacks.file_named', 'A cell has a number; the name of the file that it is compiled as says nothing.',
+              lambda: name_cells(shell)),
         Patch('SHOWING.surroundings', 'What is shown in a page fails in its cell, and as IPython was told to show it.',
               lambda: replace(SHOWING, 'surroundings', KernelSurroundings(shell.display_formatter.formatters))),
         Patch('shell.events', 'What a cell no longer defines goes when the cell has ended.',

@@ -108,12 +108,17 @@ def start_server(app: Application, listen: ListenOptions,
                                hasattr(shell(), 'kernel') or bool(marimo_context()), token)
     options = exposure.options(any_host=exposure.direct and not is_loopback(host))
     options['forwarded_allow_ips'] = listen.forwarded_allow_ips
-    if exposure.direct:
-        server = _start_at(app, host, listen.port, options)
-    elif exposure.address and not exposure.address.path:
-        server = Server(app, LOCAL, 0, **options).start()
-    else:
-        server = Server(app, **options).start()
+    try:
+        if exposure.direct:
+            server = _start_at(app, host, listen.port, options)
+        elif exposure.address and not exposure.address.path:
+            server = Server(app, LOCAL, 0, **options).start()
+        else:
+            server = Server(app, **options).start()
+    except BaseException:
+        for also in options.get('also', ()):
+            also.close()
+        raise
     expose(server, exposure)
     server.workers.budget = CpuThrottle()
     PATCHES.apply(SWITCHING)
@@ -237,11 +242,13 @@ def move(served: ServedApp, listen: ListenOptions,
          alone: bool = False, # Where Jupyter forwards, by it only, and with a new secret
          ) -> None:
     "Listen at another place: sockets are closed with 1012, and come back. Where that fails, all is as it was."
+    from nbws.server.listener import trusted_proxies
     old = served.server
     app, was = old.app, exposure_of(old)
     proxies, own_port = listen.forwarded_allow_ips, old.port if was.direct else None
     alone = alone and bool(was.segment)
     port = None if alone else listen.port if listen.port is not None else own_port
+    trusted_proxies(proxies) # What cannot work stops nothing
     served.stop()
     def start(listen: ListenOptions, token: str = was.token) -> None:
         served.use(start_server(app, listen, served.name, served.cell, token))
