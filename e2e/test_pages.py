@@ -70,6 +70,8 @@ def test_an_iframe_is_as_high_as_its_content(open_notebook: Open) -> None:
     for name, (body, least, most) in TALL.items():
         nb.edit(0, f"{IMPORTS}app = FastHTML()\n@app.get('/')\ndef home():\n    {body}\nserve()")
         follows_its_content(nb, name, least, most)
+    over = "outputs => outputs.map(output => output.scrollWidth - output.clientWidth)"
+    assert nb.output(0).locator(".jp-OutputArea-output").evaluate_all(over) == [0], "a scroll bar below the iframe"
 
 
 def follows_its_content(nb: Notebook, name: str, least: float, most: float) -> None:

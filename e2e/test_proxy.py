@@ -153,7 +153,11 @@ async def events():
     async def tick(): yield 'data: an event\\n\\n'
     return EventStream(tick())
 @app.ws('/ws')
-def talk(msg: str): return Div(A('a late link', href='/linked'), id='live')
+def talk(msg: str):
+    return Div(A('a late link', href='/linked'), Link(rel='stylesheet', href='/late.css'),
+               Img(src='/picture.svg?late', alt='late'), id='live')
+@app.get('/late.css')
+def sheet(): return Response('#live { color: rgb(1, 2, 3) }', media_type='text/css')
 serve()
 """
 
@@ -168,6 +172,8 @@ def test_links_of_every_kind(open_notebook: Open, jupyter: JupyterServer) -> Non
     page.goto(url)
     missed: list[str] = []
     page.on("response", lambda r: missed.append(r.url) if r.status >= 400 and "favicon" not in r.url else None)
+    outside: list[str] = []
+    page.on("request", lambda r: r.url.startswith(url) or "favicon" in r.url or outside.append(r.url))
 
     def back() -> None:
         page.goto(url)
@@ -182,6 +188,8 @@ def test_links_of_every_kind(open_notebook: Open, jupyter: JupyterServer) -> Non
     expect(page.locator("#events")).to_have_text("an event")
     page.get_by_label("message").fill("x")
     page.get_by_label("message").press("Enter")
+    expect(page.get_by_alt_text("late")).to_have_js_property("naturalWidth", 7)
+    expect(page.locator("#live")).to_have_css("color", "rgb(1, 2, 3)")
     for link in ("a late link", "a link"):
         page.get_by_role("link", name=link).click()
         expect(page.get_by_role("heading")).to_have_text("Linked")
@@ -199,7 +207,7 @@ def test_links_of_every_kind(open_notebook: Open, jupyter: JupyterServer) -> Non
     assert page.url == url + "linked"
     marks = [c["path"] for c in page.context.cookies() if c["name"] == "mark"]
     assert marks == [urlsplit(url).path]
-    assert missed == []
+    assert missed == outside == []
 
 
 MODULES = """
