@@ -202,8 +202,8 @@ SERVED: list[ServedApp] = [] # In the order in which they were first served
 def result_on(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any],
               timeout: float = 10, # Seconds
               ) -> Any:
-    """Run a coroutine on another thread's loop and wait for its result. Raises `TimeoutError`. On the only loop there is,
-    which cannot be waited for, it is begun, and what it raises is logged."""
+    """Run a coroutine on another thread's loop and wait for its result. Raises `TimeoutError`. On the only loop there
+    is, which cannot be waited for, it is begun, and what it raises is logged."""
     future = asyncio.run_coroutine_threadsafe(coroutine, loop)
     if ONE_THREAD:
         future.add_done_callback(_tell)
