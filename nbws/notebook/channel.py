@@ -11,7 +11,6 @@ import re
 import time
 from collections import deque
 from collections.abc import Callable
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from ..core.data import Headers
@@ -88,6 +87,7 @@ def _end(told: dict[str, str]) -> float:
     if re.fullmatch('-?[0-9]+', told.get('max-age', '')):
         seconds = float(told['max-age'])
         return time.time() + seconds if seconds > 0 else 0
+    from email.utils import parsedate_to_datetime # Takes time, and few cookies need it
     try:
         return parsedate_to_datetime(told['expires'].replace('-', ' ')).timestamp()
     except (KeyError, ValueError, TypeError, OverflowError, IndexError):

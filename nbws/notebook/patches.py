@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import builtins
-import getpass
 import logging
 import sys
 import threading
@@ -202,6 +201,7 @@ class Question:
 def refuse_questions(kernel: Any, # `get_ipython().kernel`
                      ) -> Undo:
     "Let `input` and `getpass` in a handler say that nobody can answer there."
+    import getpass # Takes time, and only a notebook needs it
     return all_of(_refuse(kernel, builtins, 'input', 'raw_input', '_sys_raw_input'),
                   _refuse(kernel, getpass, 'getpass', 'getpass', '_save_getpass'))
 

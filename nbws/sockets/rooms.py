@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Awaitable, Generator, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import suppress
 from functools import partial
-from itertools import islice
+from itertools import islice, repeat
 from typing import Any
 from weakref import WeakKeyDictionary, WeakValueDictionary, finalize
 
@@ -360,7 +360,7 @@ class Sharing:
             if room.coming is not self and room.sharing is not self:
                 return # Another broker has been named meanwhile
             before = room.take_up(self) if room.coming is self else None
-            self._add(kept, None)
+            self._add(kept, repeat(None))
             room.history.epoch, room.history.offset = epoch, offset
             for ws, seen in self.waiting.items():
                 room._greet(ws, seen)
@@ -372,11 +372,11 @@ class Sharing:
         self.release()
         self.ready.finish()
 
-    def deliver(self, message: Published, origin: Any) -> None:
+    def deliver(self, messages: Sequence[Published], origins: Sequence[Any]) -> None:
         "See `Subscriber`."
         with self.room._delivery.lock:
             if self.room.sharing is self:
-                self._add([message], origin)
+                self._add(messages, origins)
         self.room._delivery.start_with_any()
 
     def reaches(self, others: bool) -> None:
@@ -389,13 +389,13 @@ class Sharing:
                     room._tell_reach(room.members)
         room._delivery.start_with_any()
 
-    def _add(self, messages: Iterable[Published], origin: Any) -> None:
+    def _add(self, messages: Iterable[Published], origins: Iterable[Any]) -> None:
         delivery, window = self.room._delivery, self.room.history
         assert isinstance(window, Window)
         members = delivery.members
         if self.waiting: # They get all of it when the room has begun
             members = tuple(ws for ws in members if ws not in self.waiting)
-        for message in messages:
+        for message, origin in zip(messages, origins): # noqa: B905 - there may be more origins
             payload = window.put(message)
             if members and payload is not None:
                 delivery.queue.append((payload, members, origin))

@@ -93,10 +93,12 @@ class SignedSubscriber:
         found = [message for message in map(self._opened, kept) if message is not None]
         self.subscriber.begin(epoch if _EPOCH.fullmatch(epoch) else '0' * 8, offset, found)
 
-    def deliver(self, message: Published, origin: Any) -> None:
+    def deliver(self, messages: Sequence[Published], origins: Sequence[Any]) -> None:
         "See `Subscriber`."
-        if (found := self._opened(message)) is not None:
-            self.subscriber.deliver(found, origin)
+        found = [(good, origin) for message, origin in zip(messages, origins, strict=True)
+                 if (good := self._opened(message)) is not None]
+        if found:
+            self.subscriber.deliver([good for good, _ in found], [origin for _, origin in found])
 
     def reaches(self, others: bool) -> None: "See `Subscriber`."; self.subscriber.reaches(others)
 

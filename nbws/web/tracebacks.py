@@ -5,8 +5,8 @@
 # %% ../../nbs/web/00_tracebacks.ipynb #88504a21
 from __future__ import annotations
 
+import os
 import re
-import sysconfig
 import traceback
 from collections.abc import Sequence
 
@@ -18,7 +18,7 @@ __all__ = []
 
 # %% ../../nbs/web/00_tracebacks.ipynb #cf84ebbe
 _HERE = __path__[0], 'nbws/core/_speedups', r'nbws\core\_speedups'
-_LIBRARIES = re.compile(rf'{re.escape(sysconfig.get_path("stdlib"))}[/\\]|.*[/\\](site|dist)-packages[/\\]|<frozen ')
+_LIBRARIES = re.compile(rf'{re.escape(os.path.dirname(os.__file__))}[/\\]|.*[/\\](site|dist)-packages[/\\]|<frozen ')
 
 def is_ours(filename: str) -> bool:
     "Does a frame with this file belong to nbws?"
