@@ -15,6 +15,7 @@ from playwright.sync_api import FrameLocator, Route, expect
 
 from .jupyter import JupyterServer, JupyterSettings
 from .notebook import Notebook
+from .promises import promised
 from .sockets import connected
 from .test_http_line import TALK
 from .test_proxy import BOTH_OFF
@@ -80,7 +81,7 @@ def first_visit(page: FrameLocator) -> dict[str, Any]:
     connected(page)
     says(page, "one")
     shows(page, ["first one"])
-    told: dict[str, Any] = page.locator("body").evaluate(f"(_, bound) => ({TALK})(bound)", milliseconds(30))
+    told: dict[str, Any] = promised(page.locator("body"), TALK, bound=30)
     return told
 
 
@@ -115,9 +116,9 @@ def test_through_the_kernel(open_notebook: Callable[..., Notebook], jupyter: Jup
     )
     many = """() => {
       const { nbwsSrc } = document.querySelector('script[data-nbws-src]').dataset
-      return Promise.all(Array.from({ length: 300 }, () => fetch(nbwsSrc).then(a => a.status)))
+      return Promise.all(Array.from({ length: 120 }, () => fetch(nbwsSrc).then(a => a.status)))
     }"""
-    assert page.locator("body").evaluate(many) == [200] * 300  # More than the kernel takes at a time
+    assert promised(page.locator("body"), many, bound=30) == [200] * 120  # The kernel takes 100 at a time
     nb.start(4)
     says(page, "two")
     shows(page, ["first one", "first two"])

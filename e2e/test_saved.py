@@ -31,7 +31,8 @@ SCRIPTS_OF_NBCONVERT = pytest.mark.allow_external("cdnjs|jsdelivr|mathjax")
 
 def convert(notebook: Path, to: str, *options: str) -> Path:
     """Let nbconvert write another file beside the notebook."""
-    command = [sys.executable, "-m", "nbconvert", "--to", to, *options, "--output", "saved", str(notebook)]
+    options = ("--to", to, *options, "--output", "saved", str(notebook))
+    command = [sys.executable, "-m", "tests.lean", "nbconvert", *options]
     environment = {k: v for k, v in os.environ.items() if k not in ("JPY_PARENT_PID", "NBWS_JPSERVER", "PORT")}
     done = subprocess.run(command, capture_output=True, text=True, timeout=seconds(90), env=environment)
     assert done.returncode == 0, done.stderr

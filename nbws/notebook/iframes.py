@@ -78,6 +78,8 @@ def facts_of(exposure: Exposure, options: FrameOptions) -> dict[str, Any]:
         query = f'{"&" if "?" in options.path else "?"}{TOKEN}={token}'
         around = ['', ''] if not token else [f'/~{token}', ''] if options.sandbox else ['', query]
         facts |= {'port': port, 'token': token, 'around': around} # Of a path
+    elif not exposure.segment:
+        facts['token'] = token # There are no ports: JupyterLite
     if 'kernel' in ways:
         facts |= {'kernel': kernel_id(), 'subshell': own_subshell() or ''}
     return facts
@@ -102,7 +104,7 @@ def output_html(exposure: Exposure, options: FrameOptions, frames: str) -> str:
     return f'<div data-nbws>{frames}{LINE}{render(json_element(facts))}</div>{render(script)}'
 
 # %% ../../nbs/notebook/12_iframes.ipynb #565a5645
-FRAME = '''<iframe {sandbox}style="width:100%;height:{height};border:1px solid #ddd;border-radius:4px"
+FRAME = '''<iframe {sandbox}style="width:calc(100% - 2px);height:{height};border:1px solid #ddd;border-radius:4px"
  allow="local-network-access; clipboard-write"></iframe>'''
 MAX_HEIGHT = 2000 # Pixels that an iframe with height='auto' may grow to
 FIRST_HEIGHT = '150px' # Until the page has reported its own

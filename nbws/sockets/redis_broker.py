@@ -748,7 +748,7 @@ class RedisShard:
     "Rooms at one Redis, as `RedisBroker`."
     def __init__(self, server: RedisServer) -> None:
         self.server, self._queue = server, PublishQueue()
-        producer = secrets.token_hex(6)
+        producer, self._process = secrets.token_hex(6), os.getpid()
         self._reader = RoomReader(self.server, self._queue, producer)
         self._publisher = Publisher(self.server, self._queue, producer, partial(self._reader.works, 'say'))
         self._reader.doubt = self._publisher.doubt
@@ -769,6 +769,9 @@ class RedisShard:
         self._starts += 1
         if self._starts > 1:
             return
+        if self._process != os.getpid(): # A server has forked after it had loaded the app
+            self._process = os.getpid()
+            self._reader.producer = self._publisher.producer = secrets.token_hex(6)
         try:
             self.server.open()
             await self.server.check()

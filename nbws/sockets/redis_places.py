@@ -248,7 +248,7 @@ class RedisServer:
 
     def trouble(self, error: Exception) -> StartError:
         "An error at the start, with what to do."
-        number, why = reason(error)
+        number, why = reason(error, self.where)
         return StartError(number, f'{self.name} {why}')
 
     async def close(self) -> None:
@@ -258,8 +258,23 @@ class RedisServer:
             await self.client.aclose()
             self.client = None
 
+# %% ../../nbs/sockets/09_redis_places.ipynb #45b482d2
+def by_tls(where: str) -> str:
+    "Which of two addresses is meant, where the other one does not answer."
+    secure = where.startswith('rediss')
+    return 'It has to speak TLS, as its address says' if secure else 'One that speaks TLS is written rediss://'
+
+def tls_trouble(error: Exception, where: str) -> str:
+    "Why a server's certificate cannot be trusted, and what to do; '' where it is something else."
+    if 'CERTIFICATE_VERIFY_FAILED' in str(error):
+        return (f'has a certificate that is not trusted: {error}. Write the host as the certificate has it, and behind '
+                'the address ?ssl_ca_certs= with the path of the certificate that has signed it')
+    if where.startswith('rediss') and 'No such file' in str(error):
+        return f'has a file in its address, behind the ?, that is not there: {error}'
+    return ''
+
 # %% ../../nbs/sockets/09_redis_places.ipynb #7f544890
-def reason(error: Exception) -> tuple[int, str]:
+def reason(error: Exception, where: str = '') -> tuple[int, str]:
     "Why a server cannot be used, and what to do."
     import redis.exceptions as errors
     cause = error.__cause__ or error
@@ -277,10 +292,12 @@ def reason(error: Exception) -> tuple[int, str]:
     if 'Cluster mode is not enabled' in str(error): # Said by the client, whatever the node has answered
         return errno.EINVAL, ('is no Cluster, or does not let its user ask for CLUSTER SLOTS. One Redis is written '
                               'redis://host:6379')
+    if why := tls_trouble(error, where):
+        return errno.EACCES, why
     if isinstance(cause, (errors.ConnectionError, errors.TimeoutError, OSError, asyncio.TimeoutError)):
         return errno.ECONNREFUSED, (f'does not answer ({str(error) or "in time"}). Is it running, and is the address '
                                     'right? One without a password usually lets nobody in from another machine '
-                                    '(`protected-mode`)')
+                                    f'(`protected-mode`). {by_tls(where)}')
     return errno.EIO, f'cannot keep rooms: {error}'
 
 # %% ../../nbs/sockets/09_redis_places.ipynb #62ef7a3a
@@ -383,8 +400,10 @@ def sentinel_trouble(where: str, why: Sequence[Exception]) -> StartError:
                                             f'?sentinel_password= of the address: {error}')
         if isinstance(error, errors.ResponseError):
             return StartError(errno.EINVAL, f'{where} names a server that is no Sentinel: {error}')
+    if wrong := tls_trouble(why[0], where):
+        return StartError(errno.EACCES, f'the Sentinel at {where} {wrong}')
     return StartError(errno.ECONNREFUSED, f'no Sentinel answers at {where} ({why[0]}). Are they running, and is the '
-                                          'address right?')
+                                          f'address right? {by_tls(where)}')
 
 # %% ../../nbs/sockets/09_redis_places.ipynb #371ae9d2
 class ClusterRedis(RedisServer):

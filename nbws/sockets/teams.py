@@ -9,6 +9,7 @@ import asyncio
 import hmac
 import json
 import logging
+import os
 import re
 import reprlib
 import secrets
@@ -123,7 +124,7 @@ class SignedBroker:
                  refused: Callable[[], None], # Hears of each message that another key has signed, or none
                  ) -> None:
         self.broker, self.key, self._refused = broker, key, refused
-        self._sender, self._count = secrets.token_hex(6), 0
+        self._sender, self._count, self._process = secrets.token_hex(6), 0, os.getpid()
         self._lock = threading.RLock() # What is counted first is published first; a broker may call back meanwhile
         self._subscribers: dict[tuple[str, Subscriber], SignedSubscriber] = {}
 
@@ -136,6 +137,8 @@ class SignedBroker:
     def publish(self, room: str, data: str | bytes, keep: bool, history: int, origin: Any = None) -> Awaitable[None]:
         "See `Broker`."
         with self._lock:
+            if self._process != os.getpid(): # A server has forked after it had loaded the app
+                self._sender, self._process = secrets.token_hex(6), os.getpid()
             self._count += 1
             text = signed(self.key, room, self._sender, self._count, data, keep)
             return self.broker.publish(room, text, keep, history, origin)

@@ -64,12 +64,20 @@ def _escaped(says: str) -> str:
     first, *more = says.rstrip('\n').split('\n')
     return '\n'.join([printable(first), *('  ' + printable(line) for line in more)]) + '\n'
 
+# %% ../../nbs/web/00_tracebacks.ipynb #091416c5
+def file_named(filename: str) -> str: "How a traceback calls the file of a line."; return f'File "{filename}"'
+
+_FILE = re.compile('  File "(.+)", line ')
+
+def _named(line: str) -> str: return _FILE.sub(lambda m: f'  {file_named(m[1])}, line ', line, count=1)
+
 # %% ../../nbs/web/00_tracebacks.ipynb #d8181a77
 def users_traceback(error: BaseException) -> list[str]:
     "The traceback in lines, from the user's first frame on; the whole of it where no frame is the user's."
     frames = traceback.extract_tb(error.__traceback__)
     start = first_users([f.filename for f in frames])
-    lines, says = traceback.format_list(frames[start:]), map(_escaped, traceback.format_exception_only(error))
+    lines = map(_named, traceback.format_list(frames[start:]))
+    says = map(_escaped, traceback.format_exception_only(error))
     return excerpt(['Traceback (most recent call last):\n', *lines, *says])
 
 # %% ../../nbs/web/00_tracebacks.ipynb #146c25a8

@@ -20,6 +20,7 @@ from test_brokers import Ear, soon
 from nbws.core.errors import NbwsError, StartError
 from nbws.core.request import Request
 from nbws.sockets import redis_broker, redis_places
+from nbws.sockets.brokers import MemoryBroker
 from nbws.sockets.redis_broker import LOOK, PUBLISH, RedisBroker, RedisShard, keys_of
 from nbws.sockets.rooms import Rooms
 from nbws.sockets.websocket import WebSocket
@@ -409,6 +410,30 @@ def test_who_resumes_costs_redis_nothing(server: RedisProcess) -> None:
     run(test())
 
 
+def test_a_page_that_has_heard_more_elsewhere() -> None:
+    "It comes from a process to which Redis was faster: it hears nothing twice, and its position does not fall back."
+    async def test() -> None:
+        rooms = Rooms()
+        rooms.share(MemoryBroker(), 'nbws:me:chat')
+        room = rooms.call('tea', 5, None, True)
+        here, page, gone = member({}), member({}), member({})
+        await once(room.join(here))
+        await room.send('1')
+        epoch = room.epoch
+        for ws in page, gone:
+            ws.handshake.since = {epoch: 3}
+            await once(room.join(ws))
+        room.leave(gone)
+        for text in '2', '3': await room.send(text)
+        await room.send('now', keep=False)
+        await room.send('4')
+        marked = [f'{n}\x1e{epoch}:{n}' for n in range(1, 5)]
+        assert page.conn.sent == [f'\x1e{epoch}:3', 'now', marked[3]]
+        assert here.conn.sent[1:] == [*marked[:3], 'now', marked[3]]
+        assert not room.sharing.ahead # type: ignore[union-attr]
+    run(test())
+
+
 def commands(stats: bytes) -> list[bytes]:
     "How often each was called, but for what the client asks to keep its connection."
     lines = [line.split(b',')[0] for line in stats.splitlines() if line.startswith(b'cmdstat')]
@@ -451,6 +476,24 @@ def test_what_is_told_late_opens_no_connection(server: RedisProcess) -> None:
         assert not lost.is_connected
         await broker.stop()
     run(late())
+
+
+def test_a_server_that_forks_after_it_has_made_its_broker(server: RedisProcess) -> None:
+    "What its children say is not taken for the same: they have ids of their own."
+    async def test() -> None:
+        brokers = [RedisShard(redis_places.redis_servers(server.url)[0]) for _ in range(2)]
+        for broker in brokers:
+            broker._reader.producer = broker._publisher.producer = 'parent'
+            broker._process = 0 # As in a child
+            await broker.start()
+        ears = [await Ear().subscribed(broker) for broker in brokers]
+        for broker, name in zip(brokers, 'ab', strict=True):
+            for n in range(5): await broker.publish('tea', f'{name}{n}', True, 0, f'{name}{n}')
+        for ear in ears: await ear.has(10)
+        for ear, name in zip(ears, 'ab', strict=True):
+            assert [origin for _, origin in ear.heard if origin] == [f'{name}{n}' for n in range(5)]
+        for broker in brokers: await broker.stop()
+    run(test())
 
 
 def test_who_keeps_a_cancellation_to_himself_ends_too() -> None:
