@@ -154,8 +154,16 @@ unit: $(VENV)/.dev $(VENV)/.speedups jupyter-conf nginx redis ## tests/: real so
 	$(PY) -m pytest tests -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m 'not timed' $(PYTEST_FLAGS)
 	$(PY) -m pytest tests -m timed $(PYTEST_FLAGS) || [ $$? = 5 ] # With `-k` there may be none
 
+# JupyterLite with the examples: files alone, which any web server can hand out.
+lite/site/index.html: lite/build.py lite/wheels.txt settings.ini $(NODE_MODULES) $(wildcard nbws/*.py nbws/*/*.py nbws/static/* nbs/examples/*) | $(VENV)/.dev
+	@echo "==> JupyterLite with the examples, in lite/site"
+	@$(PY) lite/build.py
+
+.PHONY: lite
+lite: lite/site/index.html ## a JupyterLite site with the examples in lite/site, which needs no network; wants npm
+
 .PHONY: e2e
-e2e: $(VENV)/.dev $(VENV)/.speedups jupyter-conf chromium hub nginx ## e2e/: JupyterLab and Chromium as a person uses them
+e2e: $(VENV)/.dev $(VENV)/.speedups jupyter-conf chromium hub nginx $(if $(NODE_MODULES),lite) ## e2e/: JupyterLab and Chromium as a person uses them
 	@echo "==> pytest e2e"
 	@if ls e2e/test_*.py > /dev/null 2>&1; then $(PY) -m pytest e2e -n $(BROWSERS) --dist loadgroup --no-loadscope-reorder $(PYTEST_FLAGS); else echo "there are no tests in e2e/ yet"; fi
 
@@ -324,5 +332,5 @@ compat-tremolo: $(COMPAT)/.done ## Tremolo's own tests, and raw requests under b
 .PHONY: clean
 clean: ## remove .venv, the browser files and everything that runs leave behind
 	rm -f $(addprefix nbws/static/,*.min.* ws.js sse.js surreal.js css-scope-inline.js transfer-encoding-chunked.js LICENSES.txt LOCK) nbws/core/_speedups*
-	rm -rf node_modules $(VENV) .venv-autobahn .venv-bench .venv-compat .venv-lowest .venv-3.* build dist *.egg-info _proc e2e/artefacts .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf node_modules $(VENV) .venv-autobahn .venv-bench .venv-compat .venv-lowest .venv-3.* build dist *.egg-info _proc e2e/artefacts .pytest_cache .mypy_cache .ruff_cache .hypothesis lite/site
 	find nbws tests e2e nbs -name __pycache__ -prune -exec rm -rf {} +

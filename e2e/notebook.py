@@ -11,6 +11,7 @@ import nbformat
 from playwright.sync_api import Frame, FrameLocator, Locator, Page, expect
 
 from .jupyter import JupyterServer
+from .lite import LiteSite
 from .promises import promised
 from .timeouts import milliseconds
 
@@ -63,7 +64,7 @@ class Notebook:
     """A notebook in a tab of its own. Cells are counted from 0. `path` is the file, `folder` the kernel's folder."""
 
     def __init__(
-        self, page: Page, server: JupyterServer, path: Path, screenshots: Path, loaded: bool = False
+        self, page: Page, server: JupyterServer | LiteSite, path: Path, screenshots: Path, loaded: bool = False
     ) -> None:
         """Open the file in the page, where JupyterLab may be `loaded`, and wait until its kernel is idle."""
         self.page, self.server, self.path, self.folder = page, server, path, path.parent
@@ -221,10 +222,10 @@ class Notebook:
         assert bool(errors) == fails, "\n".join(errors) or "no cell failed"
 
 
-def write_notebook(path: Path, cells: Sequence[str | nbformat.NotebookNode]) -> Path:
+def write_notebook(path: Path, cells: Sequence[str | nbformat.NotebookNode], kernel_name: str = "python3") -> Path:
     """Write a notebook file; a text becomes a code cell."""
     made = [nbformat.v4.new_code_cell(cell) if isinstance(cell, str) else cell for cell in cells]
-    kernel = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
+    kernel = {"name": kernel_name, "display_name": "Python 3 (ipykernel)", "language": "python"}
     nbformat.write(nbformat.v4.new_notebook(cells=made, metadata={"kernelspec": kernel}), path)
     return path
 

@@ -11,7 +11,7 @@ import re
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..core.data import Headers
 from ..core.errors import HTTPException
@@ -28,11 +28,9 @@ from .iframes import VERSION
 from .kernel import shell
 from .patches import PATCHES, status_patch
 from .served import SERVED
+from .servers import AppServer
 from ..sockets.workers import Workers, call_soon, is_ending
 from ..web.assets import STATIC
-
-if TYPE_CHECKING:
-    from nbws.server.listener import Server # Imported when something is served: it brings tornado
 
 log = logging.getLogger('nbws')
 
@@ -193,7 +191,7 @@ EXCHANGES = 100 # Requests of one page at a time
 
 class HttpChannel:
     "The requests of one page. On the server's loop, but for `receive` and `close`."
-    def __init__(self, server: Server, publish: Publish, # From any thread
+    def __init__(self, server: AppServer, publish: Publish, # From any thread
                  prefix: str, jar: Jar,
                  piece: int = PIECE, # Bytes of a body in one frame; a message has twice as many at the most
                  end: Callable[[str], None] = lambda reason: None, # Tells the page that it is over, and why
@@ -296,7 +294,7 @@ def _jar(token: str, name: str) -> Jar:
         del _JARS[next(iter(_JARS))]
     return jar
 
-def server_of(token: str) -> Server | None:
+def server_of(token: str) -> AppServer | None:
     "The server whose output has this token."
     return next((s.server for s in SERVED if token and exposure_of(s.server).token == token), None)
 

@@ -78,6 +78,8 @@ def facts_of(exposure: Exposure, options: FrameOptions) -> dict[str, Any]:
         query = f'{"&" if "?" in options.path else "?"}{TOKEN}={token}'
         around = ['', ''] if not token else [f'/~{token}', ''] if options.sandbox else ['', query]
         facts |= {'port': port, 'token': token, 'around': around} # Of a path
+    elif not exposure.segment:
+        facts['token'] = token # There are no ports: JupyterLite
     if 'kernel' in ways:
         facts |= {'kernel': kernel_id(), 'subshell': own_subshell() or ''}
     return facts

@@ -110,6 +110,42 @@ class IPyKernel:
         except Exception:
             return traceback.format_exception(type(error), error, tb)
 
+# %% ../../nbs/notebook/00_kernel.ipynb #ae4feec8
+class LiteKernel(IPyKernel):
+    "JupyterLite's kernel as a `Kernel`. There is one thread."
+    _last: Request = {}
+
+    def parent(self) -> Request:
+        now: Request = self.kernel.get_parent()
+        if now['header'].get('msg_type') == 'execute_request':
+            self._last = now
+        return self._last
+
+    def send(self, kind: str, content: dict[str, Any], parent: Request) -> None:
+        before, self.kernel._parent_header = self.kernel._parent_header, parent
+        try:
+            self._send(kind, content)
+        finally:
+            self.kernel._parent_header = before
+
+    def _send(self, kind: str, content: dict[str, Any]) -> None:
+        publisher, lite = self.shell.display_pub, sys.modules['pyodide_kernel']
+        if kind == 'stream':
+            getattr(lite, f'{content["name"]}_stream').publish_stream_callback(content['name'], content['text'])
+        elif kind == 'error':
+            lite.stderr_stream.publish_stream_callback('stderr', '\n'.join(content['traceback']) + '\n')
+        elif kind == 'clear_output':
+            publisher.clear_output_callback(content['wait'])
+        else:
+            show = getattr(publisher, f'{kind}_callback')
+            show(content['data'], content['metadata'], content['transient'])
+
+# %% ../../nbs/notebook/00_kernel.ipynb #66bdd899
+def kernel_of(shell: Any, # `get_ipython()`
+              ) -> Kernel:
+    "The kernel of a shell."
+    return LiteKernel(shell) if type(shell.kernel).__module__.startswith('pyodide_kernel') else IPyKernel(shell)
+
 # %% ../../nbs/notebook/00_kernel.ipynb #88894631
 def shell() -> Any:
     "The running IPython shell, or None in a script."
@@ -126,10 +162,9 @@ def cell_id() -> str:
     if context := marimo_context():
         return str(context.cell_id or '')
     ip = shell()
-    if ip is None or not hasattr(ip, 'get_parent'):
-        return ''
+    asked: Any = ip if hasattr(ip, 'get_parent') else getattr(ip, 'kernel', None) # JupyterLite's shell cannot tell
     try:
-        return cell_of(ip.get_parent())
+        return cell_of(asked.get_parent())
     except Exception:
         return '' # A shell of another program
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial, wraps
+from importlib import import_module
 from typing import Any
 
 from ..core.errors import NbwsError
@@ -21,6 +22,7 @@ from .capture import CURRENT_HANDLER, CapturedStream, start_in_context, submit_i
 from .displays import KernelSurroundings
 from .figures import HandlerFigures, pyplot_holder
 from .kernel import without_ours
+from ..sockets.threads import ONE_THREAD
 from ..web import tracebacks
 from ..web.app import WebApp
 from ..core.protocols import Environment
@@ -173,10 +175,10 @@ def redirect_display(publisher: Any, # `get_ipython().display_pub`
         context = CURRENT_HANDLER.get()
         if context is None:
             return publish(data, metadata, *args, transient=transient, update=update, **more)
-        from ipykernel.jsonutil import encode_images, json_clean
-        content = {'data': encode_images(data), 'metadata': metadata or {}, 'transient': transient or {}}
+        clean = import_module(f'{"pyodide_kernel" if ONE_THREAD else "ipykernel"}.jsonutil')
+        content = {'data': clean.encode_images(data), 'metadata': metadata or {}, 'transient': transient or {}}
         context.flush()
-        (context.output.update if update else context.output.display)(json_clean(content))
+        (context.output.update if update else context.output.display)(clean.json_clean(content))
 
     def cleared(wait: bool = False) -> None:
         context = CURRENT_HANDLER.get()
@@ -222,6 +224,16 @@ def _refuse(kernel: Any, module: Any, name: str, kernels: str, # The kernel's ow
                 setattr(owner, attribute, now.ask)
         undo()
     return undo_all
+
+# %% ../../nbs/notebook/04_patches.ipynb #63c4a35f
+def refuse_lite_questions(kind: Any, # The class of JupyterLite's shell
+                          ) -> Undo:
+    "The same there, from the next cell on."
+    def refuse(name: str) -> Undo:
+        own = getattr(kind, name)
+        def ask(shell: Any, function: Callable[..., Any]) -> None: own.fset(shell, Question(function, name))
+        return replace(kind, name, property(own.fget, ask))
+    return all_of(refuse('input'), refuse('getpass'))
 
 # %% ../../nbs/notebook/04_patches.ipynb #cae80039
 def shorten_tracebacks(shell: Any) -> Undo:
@@ -283,7 +295,7 @@ def shell_patches(shell: Any, # `get_ipython()`
         Patch('shell.display_pub.publish, clear_output', 'They show everything under the cell that runs.',
               lambda: redirect_display(shell.display_pub)),
         Patch('builtins.input, getpass.getpass', 'They would wait for ever: front ends ask for the running cell only.',
-              lambda: refuse_questions(shell.kernel)),
+              lambda: refuse_lite_questions(type(shell)) if ONE_THREAD else refuse_questions(shell.kernel)),
         Patch('shell.custom_exceptions', "Frames of nbws would push the user's own line out of sight.",
               lambda: shorten_tracebacks(shell)),
         Patch('tracebacks.file_named', 'A cell has a number; the name of the file that it is compiled as says nothing.',

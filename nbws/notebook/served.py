@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import errno
+import logging
 import os
 import sys
 import zlib
@@ -21,7 +22,9 @@ from ..layers.origins import is_loopback
 from .exposure import choose_exposure, end_exposure, expose, exposure_of, url_of
 from .kernel import cell_id, marimo_context, shell
 from .patches import PATCHES, SWITCHING
+from .servers import AppServer, LoopServer
 from ..sockets.monitor import CpuThrottle, LoopWatchdog
+from ..sockets.threads import ONE_THREAD
 from ..web.app import WebApp
 from ..web.succession import adopt
 
@@ -65,6 +68,7 @@ def _is_foreign(app: object) -> bool:
     return serves(app)
 
 # %% ../../nbs/notebook/11_served.ipynb #9fc10330
+log = logging.getLogger('nbws')
 PORT = 5001
 LOCAL = '127.0.0.1'
 
@@ -100,8 +104,12 @@ def start_server(app: Application, listen: ListenOptions,
                  name: str = '', # The app's variable
                  cell: str = '', # That serves it, as the front end names it
                  token: str = '', # Of a server whose place this one takes; '': a new one
-                 ) -> Server:
-    "Serve an app in a thread of its own. Raises `StartError`."
+                 ) -> AppServer:
+    "Serve an app in a thread of its own, or on the only loop. Raises `StartError`."
+    if ONE_THREAD:
+        here = LoopServer(app).start()
+        expose(here, choose_exposure(token=token))
+        return here
     from nbws.server.listener import Server
     host = listen.host or LOCAL
     exposure = choose_exposure(name, listen.port is not None or not is_loopback(host), cell,
@@ -143,7 +151,7 @@ def _start_at(app: Application, host: str, port: int | None, options: dict[str, 
 # %% ../../nbs/notebook/11_served.ipynb #1b9fb409
 class ServedApp:
     "An app on a running server: ours, or any that `nbws.adapters.detect.as_app` knows."
-    def __init__(self, app: object, server: Server,
+    def __init__(self, app: object, server: AppServer,
                  name: str, # The app's variable where it is served
                  cell: str, # That serves it
                  ) -> None:
@@ -156,9 +164,10 @@ class ServedApp:
 
     def __repr__(self) -> str: return f'<ServedApp {self.name or "app"} at {url_of(self.server, secret=False)}>'
 
-    def use(self, server: Server) -> None:
+    def use(self, server: AppServer) -> None:
         "Be served by this server, which runs, and whose loop is watched."
-        self.server, self.watchdog = server, LoopWatchdog(server.loop, WebApp.environment.on_loop_blocked)
+        self.server = server
+        self.watchdog = None if ONE_THREAD else LoopWatchdog(server.loop, WebApp.environment.on_loop_blocked)
 
     def replace_app(self, app: object) -> None:
         "Serve another app from now on, with the open sockets. From any thread but the server's. Raises `NbwsError`."
@@ -182,7 +191,8 @@ class ServedApp:
 
     def stop(self) -> None:
         "Stop its server: sockets are closed with 1012. From any thread but the server's."
-        self.watchdog.stop()
+        if self.watchdog:
+            self.watchdog.stop()
         end_exposure(self.server)
         self.server.stop(timeout=2)
 
@@ -192,8 +202,18 @@ SERVED: list[ServedApp] = [] # In the order in which they were first served
 def result_on(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any],
               timeout: float = 10, # Seconds
               ) -> Any:
-    "Run a coroutine on another thread's loop and wait for its result. Raises `TimeoutError`."
-    return asyncio.run_coroutine_threadsafe(coroutine, loop).result(timeout)
+    """Run a coroutine on another thread's loop and wait for its result. Raises `TimeoutError`. On the only loop there is,
+    which cannot be waited for, it is begun, and what it raises is logged."""
+    future = asyncio.run_coroutine_threadsafe(coroutine, loop)
+    if ONE_THREAD:
+        future.add_done_callback(_tell)
+        return None
+    return future.result(timeout)
+
+# %% ../../nbs/notebook/11_served.ipynb #1b79dcd3
+def _tell(ended: Any) -> None:
+    if not ended.cancelled() and (error := ended.exception()):
+        log.error('an app could not be replaced', exc_info=error)
 
 # %% ../../nbs/notebook/11_served.ipynb #4455260b
 def served_as(app: object) -> ServedApp | None:
@@ -230,7 +250,7 @@ def _another_app(served: ServedApp) -> str:
     return f'{served.variable} is another app now. What is served is the one before, until serve() is run{cells}'
 
 # %% ../../nbs/notebook/11_served.ipynb #bd4087bd
-def is_elsewhere(server: Server, listen: ListenOptions) -> bool:
+def is_elsewhere(server: AppServer, listen: ListenOptions) -> bool:
     "Whether a running server listens at another place than is asked for."
     direct, host, port = exposure_of(server).direct, listen.host, listen.port
     if host and (host != server.host if direct else not is_loopback(host)):

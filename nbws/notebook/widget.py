@@ -27,6 +27,11 @@ PIECE = 3 * 2**13 # Bytes of a body in one frame: two of them, and what describe
 STATE = {'_model_module': 'anywidget', '_model_name': 'AnyModel', '_model_module_version': '*', '_view_count': None,
          '_view_module': 'anywidget', '_view_name': 'AnyView', '_view_module_version': '*', '_anywidget_id': 'nbws'}
 
+def bytes_of(buffer: Any) -> bytes:
+    "What came with a message; JupyterLite hands over the browser's own buffers."
+    return bytes(buffer.to_bytes() if hasattr(buffer, 'to_bytes') else buffer)
+
+# %% ../../nbs/notebook/15_widget.ipynb #57e767e0
 class PageWidget:
     "The widget of one output. Made on the main thread; what comes is heard on any."
     def __init__(self, html: str, # The output, as other front ends show it
@@ -46,7 +51,7 @@ class PageWidget:
             return self.comm.send({'method': 'update', 'state': self.state, 'buffer_paths': []})
         content = data.get('content')
         if data.get('method') == 'custom' and isinstance(content, dict) and isinstance(content.get('page'), str):
-            self._heard(content['page'], content, message.get('buffers') or [])
+            self._heard(content['page'], content, [bytes_of(b) for b in message.get('buffers') or ()])
 
     def _heard(self, page: str, content: dict[str, Any], buffers: list[bytes]) -> None:
         name = f'{self.comm.comm_id} {page}'

@@ -65,12 +65,24 @@ const wayOf = begin => async ({ run, say, facts, frame, path, base }) => {
 }
 
 const render = ({ model, el }) => {
+  let gone = false
   el.innerHTML = model.get('html')
-  window.nbwsWidget = { root: el, last: [wayOf(opener(model))] } // For the scripts, which run at once
-  for (const script of el.querySelectorAll('script:not([type])'))
-    script.replaceWith(Object.assign(document.createElement('script'), { textContent: script.textContent }))
-  delete window.nbwsWidget
-  return () => { el.textContent = '' } // Its pages see that they are gone
+  const run = () => {
+    if (gone) return
+    if (!el.isConnected) { // A script runs once it is in the page, and some front ends put it there after this
+      setTimeout(run, 20)
+      return
+    }
+    window.nbwsWidget = { root: el, last: [wayOf(opener(model))] } // For the scripts, which run at once
+    for (const script of el.querySelectorAll('script:not([type])'))
+      script.replaceWith(Object.assign(document.createElement('script'), { textContent: script.textContent }))
+    delete window.nbwsWidget
+  }
+  run()
+  return () => { // Its pages see that they are gone
+    gone = true
+    el.textContent = ''
+  }
 }
 
 export default { render }

@@ -17,14 +17,18 @@ class Model {
   says(content, buffers) { for (const [, f] of [...this.heard]) f(content, buffers) }
 }
 const settle = () => new Promise(setImmediate)
-const shown = model => { // The way that the output's script finds, which is gone once it has run
+const prepared = () => { // What a view is rendered into, and what its script finds
   globalThis.window = {}
   globalThis.document = { createElement: name => ({ name }) }
   globalThis.location = { protocol: 'http:' }
   const found = []
   const replaceWith = ({ textContent }) => found.push(textContent, globalThis.window.nbwsWidget)
   const script = { textContent: 'run', replaceWith }
-  const el = { querySelectorAll: selector => selector === 'script:not([type])' ? [script] : [] }
+  const el = { isConnected: true, querySelectorAll: selector => selector === 'script:not([type])' ? [script] : [] }
+  return { el, found }
+}
+const shown = model => { // The way that the output's script finds, which is gone once it has run
+  const { el, found } = prepared()
   const leave = render({ model, el })
   const [ran, { root, last: [way] }] = found
   assert.deepEqual([el.innerHTML, ran, root, globalThis.window.nbwsWidget], ['<p>', 'run', el, undefined])
@@ -49,6 +53,20 @@ const opener = async model => {
   assert.deepEqual(model.heard, [])
   return begin
 }
+
+test('the script runs once the view is in the page, and not after it has gone', t => {
+  t.mock.timers.enable({ apis: ['setTimeout'] })
+  const [late, gone] = [prepared(), prepared()]
+  for (const { el } of [late, gone]) el.isConnected = false
+  render({ model: new Model(), el: late.el })
+  render({ model: new Model(), el: gone.el })()
+  t.mock.timers.tick(100)
+  assert.deepEqual([late.found, gone.found], [[], []])
+  for (const { el } of [late, gone]) el.isConnected = true
+  t.mock.timers.tick(100)
+  assert.equal(late.found[1].root, late.el)
+  assert.deepEqual(gone.found, [])
+})
 
 test('a page opens, sends and hears what is for it', async () => {
   const model = new Model(), open = await opener(model), heard = [], ended = []
