@@ -141,6 +141,7 @@ class LiteKernel(IPyKernel):
             show = getattr(publisher, f'{kind}_callback')
             show(content['data'], content['metadata'], content['transient'])
 
+# %% ../../nbs/notebook/00_kernel.ipynb #66bdd899
 def kernel_of(shell: Any, # `get_ipython()`
               ) -> Kernel:
     "The kernel of a shell."

@@ -82,6 +82,7 @@ def serve(app: object = None, # The app, or its variable's name; by default the 
 # %% ../../nbs/notebook/16_serve.ipynb #a92d041b
 NO_PORTS = 'This kernel is in the browser, where nothing can listen: the page is shown here, and nowhere else.'
 
+# %% ../../nbs/notebook/16_serve.ipynb #0ab6095d
 def use_broker(app: object, broker: Broker) -> None:
     "Let a broker share an app's rooms, at once if the app is being served. Raises `NbwsError` and `StartError`."
     if not isinstance(app, WebApp):

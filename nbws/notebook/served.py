@@ -210,6 +210,7 @@ def result_on(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, An
         return None
     return future.result(timeout)
 
+# %% ../../nbs/notebook/11_served.ipynb #1b79dcd3
 def _tell(ended: Any) -> None:
     if not ended.cancelled() and (error := ended.exception()):
         log.error('an app could not be replaced', exc_info=error)
