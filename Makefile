@@ -6,8 +6,8 @@ PYTHON ?= python3
 DEMO ?= nbws-demo
 # More for JupyterLab, such as JUPYTER_FLAGS=--no-browser.
 JUPYTER_FLAGS ?=
-# How many tests run side by side; one more than there are cores, for most wait now and then. 0: in this process.
-WORKERS ?= 3
+# How many tests run side by side, on two cores: more than half of the time they wait. 0: in this process.
+WORKERS ?= 4
 # Each has a browser, a Jupyter server and kernels, which fill a core while none of them waits.
 BROWSERS ?= 3
 
@@ -22,6 +22,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 # Nothing from outside the venv may answer an import.
 unexport PYTHONPATH PYTHONHOME
+# What has been compiled serves all the processes that tests start.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -149,13 +151,21 @@ notebooks: $(VENV)/.dev $(VENV)/.speedups ## the notebooks' own tests; one of th
 .PHONY: unit
 unit: $(VENV)/.dev $(VENV)/.speedups jupyter-conf nginx redis ## tests/: real sockets, a real kernel, the rules
 	@echo "==> pytest tests"
-	$(PY) -m pytest tests -n $(WORKERS) --dist loadfile -m 'not timed' $(PYTEST_FLAGS)
+	$(PY) -m pytest tests -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m 'not timed' $(PYTEST_FLAGS)
 	$(PY) -m pytest tests -m timed $(PYTEST_FLAGS) || [ $$? = 5 ] # With `-k` there may be none
 
+# JupyterLite with the examples: files alone, which any web server can hand out.
+lite/site/index.html: lite/build.py lite/wheels.txt settings.ini $(NODE_MODULES) $(wildcard nbws/*.py nbws/*/*.py nbws/static/* nbs/examples/*) | $(VENV)/.dev
+	@echo "==> JupyterLite with the examples, in lite/site"
+	@$(PY) lite/build.py
+
+.PHONY: lite
+lite: lite/site/index.html ## a JupyterLite site with the examples in lite/site, which needs no network; wants npm
+
 .PHONY: e2e
-e2e: $(VENV)/.dev $(VENV)/.speedups jupyter-conf chromium hub nginx ## e2e/: JupyterLab and Chromium as a person uses them
+e2e: $(VENV)/.dev $(VENV)/.speedups jupyter-conf chromium hub nginx $(if $(NODE_MODULES),lite) ## e2e/: JupyterLab and Chromium as a person uses them
 	@echo "==> pytest e2e"
-	@if ls e2e/test_*.py > /dev/null 2>&1; then $(PY) -m pytest e2e -n $(BROWSERS) --dist worksteal $(PYTEST_FLAGS); else echo "there are no tests in e2e/ yet"; fi
+	@if ls e2e/test_*.py > /dev/null 2>&1; then $(PY) -m pytest e2e -n $(BROWSERS) --dist loadgroup --no-loadscope-reorder $(PYTEST_FLAGS); else echo "there are no tests in e2e/ yet"; fi
 
 # What reads from the network, and refuses: where an older parser would let something pass. LOWEST=tests runs all that the
 # packages installed here allow.
@@ -182,17 +192,31 @@ PURE ?= tests/core tests/sockets tests/server/test_frames.py tests/server/test_c
 pure: $(VENV)/.dev ## the tests of what has a compiled form, with nothing compiled
 	NBWS_PURE=1 $(PY) -m pytest $(PURE) -n $(WORKERS) --dist loadfile -m 'not timed' $(PYTEST_FLAGS)
 
-# gcc's sanitizers end the process at the first read or write that is not allowed. What they need is taken away again.
+# gcc's sanitizers end the process at the first read or write that is not allowed. What they need is built beside the work
+# tree's own, which stays; a program finds it by PYTHONPATH, unless it looks in its working folder first, as `-m` does.
 SANITIZED ?= tests/core tests/server/test_frames.py tests/server/test_fuzz.py tests/server/test_conn.py \
   tests/server/test_conformance.py tests/sockets/test_pull.py tests/sockets/test_stop.py tests/sockets/test_threads.py
 SANITIZE := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined
+SANITIZED_LIB := $(abspath $(VENV))/sanitized
+SANITIZED_RUN = LD_PRELOAD="$$(gcc -print-file-name=libasan.so)" ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc \
+  NBWS_PURE= PYTHONPATH=$(SANITIZED_LIB)
+.PHONY: sanitized
+sanitized: $(VENV)/.dev
+	@echo "==> what is compiled, for gcc's sanitizers: $(VENV)/sanitized"
+	@CFLAGS='$(SANITIZE)' LDFLAGS='$(SANITIZE)' $(PY) setup.py -q build \
+	  --build-base $(VENV)/sanitize --build-lib $(SANITIZED_LIB) > $(VENV)/sanitize.log 2>&1 || { cat $(VENV)/sanitize.log; exit 1; }
+	@cd $(VENV) && $(SANITIZED_RUN) bin/python -c 'from nbws.core.engine import speedups; print(speedups.__file__)' | grep -q '/sanitized/.*so$$'
+
 .PHONY: sanitize
-sanitize: $(VENV)/.dev ## the tests of what is compiled, under the address and undefined-behaviour sanitizers; Linux with gcc
-	CFLAGS='$(SANITIZE)' LDFLAGS='$(SANITIZE)' $(PY) setup.py -q build_ext --inplace --force \
-	  --build-temp $(VENV)/sanitize --build-lib $(VENV)/sanitize
-	LD_PRELOAD="$$(gcc -print-file-name=libasan.so)" ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc NBWS_PURE= \
-	  $(PY) -m pytest $(SANITIZED) -m 'not timed' $(PYTEST_FLAGS); \
-	  code=$$?; rm -f nbws/core/_speedups* $(VENV)/.speedups; exit $$code
+sanitize: sanitized ## the tests of what is compiled, under the address and undefined-behaviour sanitizers; Linux with gcc
+	$(SANITIZED_RUN) $(BIN)/pytest $(SANITIZED) -m 'not timed' $(PYTEST_FLAGS)
+
+MINUTES ?= 10
+FUZZERS ?= frames http forms
+.PHONY: fuzz
+fuzz: sanitized ## each fuzzer under the same sanitizers: make fuzz MINUTES=10; and once more: make fuzz FUZZERS=http SEED=1
+	@for what in $(FUZZERS); do $(SANITIZED_RUN) nice -n 19 $(PY) tests/fuzz.py $$what --compiled --minutes $(MINUTES) \
+	  $(if $(SEED),--seed $(SEED)) || { echo "==> make fuzz: $$what failed"; exit 1; }; done; echo "==> make fuzz: no report"
 
 PYTHONS ?= python3.10 python3.11 python3.12 python3.13 python3.14 $(wildcard $(HOME)/.pyenv/versions/3.1[0-9]*/bin/python3)
 .PHONY: pythons
@@ -204,6 +228,10 @@ pythons: ## the unit tests on each Python that is found, from 3.10 on; each has 
 	  $(MAKE) VENV=.venv-$$version PYTHON=$$python unit || { echo "==> Python $$version failed"; exit 1; }; \
 	done; [ "$$tried" != " " ] || { echo "no Python was found: make pythons PYTHONS=/path/to/python3"; exit 1; }; \
 	echo "==> make pythons: all passed:$$tried"
+
+.PHONY: wheels
+wheels: $(VENV)/.dev ## into dist/: the source archive, and a wheel for each Python that is found; each is installed and tried
+	$(PY) tests/wheels.py $(PYTHONS)
 
 TIMES ?= 20
 .PHONY: repeat
@@ -304,5 +332,5 @@ compat-tremolo: $(COMPAT)/.done ## Tremolo's own tests, and raw requests under b
 .PHONY: clean
 clean: ## remove .venv, the browser files and everything that runs leave behind
 	rm -f $(addprefix nbws/static/,*.min.* ws.js sse.js surreal.js css-scope-inline.js transfer-encoding-chunked.js LICENSES.txt LOCK) nbws/core/_speedups*
-	rm -rf node_modules $(VENV) .venv-bench .venv-compat .venv-lowest .venv-3.* build dist *.egg-info _proc e2e/artefacts .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf node_modules $(VENV) .venv-autobahn .venv-bench .venv-compat .venv-lowest .venv-3.* build dist *.egg-info _proc e2e/artefacts .pytest_cache .mypy_cache .ruff_cache .hypothesis lite/site
 	find nbws tests e2e nbs -name __pycache__ -prune -exec rm -rf {} +

@@ -9,6 +9,8 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from tests import lean  # noqa: F401  # before nbformat
+
 import nbformat
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Playwright, expect
@@ -45,26 +47,45 @@ def pytest_configure(config: pytest.Config) -> None:
     expect.set_options(timeout=milliseconds(10))
 
 
-@pytest.hookimpl(trylast=True)  # pytest itself sorts, too
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tests of one Jupyter server stand side by side, so that each worker starts few of them.
+# How many tests of the usual Jupyter server a worker takes at a time.
+HANDFUL = 10
 
-    And the last bound, for what slips through all others (say, a page whose scripts never return).
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None, None, None]:
+    """What takes long comes first, so that all workers end at about the same time; then what has a server in common.
+
+    Tests of one Jupyter server are a group (`--dist loadgroup`), so that one worker alone starts it; those of the usual
+    one, which each worker has, are several. And the last bound, for what slips through all others (say, a page whose
+    scripts never return).
     """
-    items.sort(key=server_of)
-    if not config.pluginmanager.hasplugin("timeout"):
-        return
-    for item in items:
-        if Path(__file__).parent in item.path.parents and not item.get_closest_marker("timeout"):
+    ours = [item for item in items if Path(__file__).parent in item.path.parents]
+    usual = 0
+    for item in ours:
+        if not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(seconds(120)))
+        if settings := server_of(item):
+            number = ""
+            if settings == JupyterSettings():
+                number, usual = f" {usual // HANDFUL}", usual + 1
+            item.add_marker(pytest.mark.xdist_group(f"{settings}{number}"))  # before xdist reads it
+    result = yield
+    items.sort(key=order_of)  # after pytest, which sorts, too
+    return result
 
 
-def server_of(item: pytest.Item) -> str:
-    """The settings of the Jupyter server that a test asks for; '' where it asks for none."""
+def order_of(item: pytest.Item) -> tuple[float, bool, bool, str]:
+    """Where a test stands among all: by its bound, and by its Jupyter server, the usual one after the others."""
+    marker, settings = item.get_closest_marker("timeout"), server_of(item)
+    return -marker.args[0] if marker else 0.0, not settings, settings == JupyterSettings(), str(settings)
+
+
+def server_of(item: pytest.Item) -> JupyterSettings | None:
+    """The settings of the Jupyter server that a test asks for; None where it asks for none."""
     if Path(__file__).parent not in item.path.parents or "jupyter" not in getattr(item, "fixturenames", ()):
-        return ""
+        return None
     callspec = getattr(item, "callspec", None)
-    return str(settings_of(callspec.params.get("jupyter", "lab") if callspec else "lab"))
+    return settings_of(callspec.params.get("jupyter", "lab") if callspec else "lab")
 
 
 def settings_of(param: FrontEnd | JupyterSettings) -> JupyterSettings:

@@ -38,7 +38,7 @@ c.DummyAuthenticator.password = {password!r}
 c.Authenticator.allow_all = True
 c.JupyterHub.spawner_class = 'simple'
 c.SimpleLocalProcessSpawner.home_dir_template = '{home}/{{username}}'
-c.Spawner.cmd = [sys.executable, '-m', 'jupyterhub.singleuser']
+c.Spawner.cmd = [sys.executable, '-m', 'tests.lean', 'jupyterhub.singleuser']
 c.Spawner.args = ['--allow-root', '--LabApp.news_url=None', '--LabApp.expose_app_in_browser=True',
                   '--LabApp.extension_manager=readonly']
 c.Spawner.default_url = '/lab'
@@ -76,7 +76,8 @@ class Hub:
             )
         )
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        self.child: Child = spawn([sys.executable, "-m", "jupyterhub", "-f", str(config)], home, home, {"PATH": path})
+        command = [sys.executable, "-m", "tests.lean", "jupyterhub", "-f", str(config)]
+        self.child: Child = spawn(command, home, home, {"PATH": path})
         wait_until(self._answers, "the hub", 30)
 
     def _answers(self) -> bool:

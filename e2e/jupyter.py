@@ -136,7 +136,7 @@ class JupyterServer:
             flags.append("--JupyterNotebookApp.expose_app_in_browser=True")
         if hasattr(os, "geteuid") and os.geteuid() == 0:
             flags.append("--allow-root")
-        return [sys.executable, "-m", module, *flags, *self.settings.flags]
+        return [sys.executable, "-m", "tests.lean", module, *flags, *self.settings.flags]
 
     def _environment(self) -> dict[str, str]:
         folders = {name: self.home / name.lower() for name in FOLDERS}

@@ -11,15 +11,16 @@ import nbformat
 from playwright.sync_api import Frame, FrameLocator, Locator, Page, expect
 
 from .jupyter import JupyterServer
+from .lite import LiteSite
+from .promises import promised
 from .timeouts import milliseconds
 
 PANEL = ".jp-NotebookPanel:not(.lm-mod-hidden)"
 FINISHED = re.compile(r"^\[\d+\]:$")
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
-# What every snippet of JavaScript below finds in scope, and its bound: `evaluate` alone would wait for ever. The window
-# holds what has not ended: V8 may collect a promise that only its inspector waits for, and tells that as an error.
-PRELUDE = """([path, argument, bound]) => {
+# What every snippet of JavaScript below finds in scope.
+PRELUDE = """async ([path, argument]) => {
     const app = window.jupyterapp;
     const panel = () => [...app.shell.widgets('main')].find(widget => widget.context?.path === path);
     const cells = () => panel().content.widgets;
@@ -29,15 +30,7 @@ PRELUDE = """([path, argument, bound]) => {
         signal.connect(look);
         look();
     });
-    const work = async () => { %s };
-    let timer;
-    const late = new Promise((_, reject) => {
-        timer = setTimeout(() => reject(new Error('not within ' + bound + ' ms')), bound);
-    });
-    const calls = window.evaluated ??= new Set();
-    const call = Promise.race([work(), late]).finally(() => { clearTimeout(timer); calls.delete(call); });
-    calls.add(call);
-    return call;
+    %s
 }"""
 
 READY = """
@@ -71,7 +64,7 @@ class Notebook:
     """A notebook in a tab of its own. Cells are counted from 0. `path` is the file, `folder` the kernel's folder."""
 
     def __init__(
-        self, page: Page, server: JupyterServer, path: Path, screenshots: Path, loaded: bool = False
+        self, page: Page, server: JupyterServer | LiteSite, path: Path, screenshots: Path, loaded: bool = False
     ) -> None:
         """Open the file in the page, where JupyterLab may be `loaded`, and wait until its kernel is idle."""
         self.page, self.server, self.path, self.folder = page, server, path, path.parent
@@ -222,17 +215,17 @@ class Notebook:
         self._javascript("await app.commands.execute(argument);", command, bound)
 
     def _javascript(self, code: str, argument: Any = None, bound: float = 10) -> Any:
-        return self.page.evaluate(PRELUDE % code, [self._relative, argument, milliseconds(bound)])
+        return promised(self.page, PRELUDE % code, [self._relative, argument], bound)
 
     def _check(self, fails: bool, index: int | None = None) -> None:
         errors = [f"cell {number}:\n{_text_of(error)}" for number, error in self._javascript(ERRORS, index)]
         assert bool(errors) == fails, "\n".join(errors) or "no cell failed"
 
 
-def write_notebook(path: Path, cells: Sequence[str | nbformat.NotebookNode]) -> Path:
+def write_notebook(path: Path, cells: Sequence[str | nbformat.NotebookNode], kernel_name: str = "python3") -> Path:
     """Write a notebook file; a text becomes a code cell."""
     made = [nbformat.v4.new_code_cell(cell) if isinstance(cell, str) else cell for cell in cells]
-    kernel = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
+    kernel = {"name": kernel_name, "display_name": "Python 3 (ipykernel)", "language": "python"}
     nbformat.write(nbformat.v4.new_notebook(cells=made, metadata={"kernelspec": kernel}), path)
     return path
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from playwright.sync_api import BrowserContext, FrameLocator, expect
 
 from .notebook import Notebook
+from .promises import promised
 from .sockets import connected
 from .test_examples import NOTEBOOKS, find, say
 from .timeouts import milliseconds
@@ -60,6 +61,7 @@ def test_rooms(open_notebook: Open) -> None:
         expect(frame.locator("#people, [id^=people-]")).to_contain_text("Here: Ada, Grace")
         expect(frame.locator(".chat-message")).to_have_text(["The notebookGood morning!"])
     say(ada, "Is <b>anybody</b> here?")
+    expect(grace.locator(".chat-message")).to_have_count(2)  # Two people's messages have no order between them
     say(grace, "Yes, in the other page.")
     for frame in (ada, grace):
         expect(frame.locator(".chat-message")).to_contain_text(["morning", "Is <b>anybody</b>", "GraceYes"])
@@ -116,18 +118,12 @@ def test_dashboard(open_notebook: Open) -> None:
 
 def expect_drawn(frame: FrameLocator, selector: str, test: str) -> None:
     """Wait until a test of the element is true."""
-    frame.locator(selector).evaluate(
-        """(element, [test, bound]) => new Promise((resolve, reject) => {
-            const right = new Function('element', 'return ' + test), end = performance.now() + bound
-            const look = () => {
-                if (right(element)) resolve()
-                else if (performance.now() > end) reject(new Error('not within ' + bound + ' ms: ' + test))
-                else setTimeout(look, 20)
-            }
-            look()
-        })""",
-        [test, milliseconds(10)],
-    )
+    drawn = """(element, test) => new Promise(resolve => {
+        const right = new Function('element', 'return ' + test)
+        const look = () => right(element) ? resolve() : setTimeout(look, 20)
+        look()
+    })"""
+    promised(frame.locator(selector), drawn, test)
 
 
 def test_upload(open_notebook: Open) -> None:

@@ -10,6 +10,7 @@ from playwright.sync_api import FrameLocator, Page, expect
 
 from .notebook import Notebook
 from .scripts import Script
+from .sockets import connected
 from .timeouts import milliseconds
 
 Run = Callable[..., Script]
@@ -100,7 +101,7 @@ def test_figures_in_a_page_and_over_a_socket(run_script: Run, page: Page, tmp_pa
     page.goto("about:blank")
     asked.paths.clear()
     page.goto(f"{url}/live")
-    page.wait_for_function("() => document.querySelector('[ws-connect]')['htmx-internal-data'].webSocket")
+    connected(page)
     def push(name: str, n: int = 3) -> None: assert page.request.get(f"{url}/push?name={name}&n={n}").text() == "1"
     for name in (*DRAWN, "scripted"):
         push(name)

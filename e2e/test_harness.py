@@ -15,6 +15,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 from .jupyter import JupyterServer, JupyterSettings, trouble_in
 from .lab import Lab
 from .notebook import Notebook, write_notebook
+from .promises import promised
 from .processes import spawn
 from .recorder import Recorder
 from .scripts import Script
@@ -110,7 +111,7 @@ def test_run_edit_restart(open_notebook: Open) -> None:
 @pytest.mark.parametrize("jupyter", ["lab", "notebook"], indirect=True)
 def test_interrupt(open_notebook: Open) -> None:
     """A cell that would run for a minute ends at once."""
-    nb = open_notebook(["import time\nprint('begun')\ntime.sleep(60)"])
+    nb = open_notebook(["import time\nprint('begun')\ntime.sleep(600)"])
     nb.start(0)
     expect(nb.output(0)).to_contain_text("begun")
     expect(nb.prompt(0)).to_have_text("[*]:")
@@ -148,7 +149,7 @@ def test_the_network_is_shut(
 ) -> None:
     """Names, addresses and sockets outside this machine are out of reach, and each attempt is noted."""
     page.goto(run_script(served(tmp_path), stderr_may='"GET ').url)
-    refused = page.evaluate("""() => Promise.all([
+    refused = promised(page, """() => Promise.all([
         fetch('https://example.com/').catch(error => error.name),
         fetch('http://192.0.2.1/').catch(error => error.name),
         new Promise(resolve => new WebSocket('wss://example.com/').onerror = event => resolve(event.type)),

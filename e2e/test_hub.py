@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
 from .hub import Hub, proxy_command
+from .promises import promised
 from .test_proxy import NOTEBOOK, chat, until_it_passes
 from .timeouts import milliseconds, seconds, wait_until
 
@@ -31,7 +32,7 @@ def test_alice_and_bob(hub: Hub, new_context: NewContext, output_path: str) -> N
     alice = hub.user(page, "alice")
     nb = alice.open(page, NOTEBOOK, Path(output_path))
     url, tab = chat(nb, alice.url)
-    assert tab.evaluate(SOCKET, url) == "open"
+    assert promised(tab, SOCKET, url) == "open"
 
     bobs = new_context().new_page()
     hub.user(bobs, "bob")
@@ -58,7 +59,7 @@ def stay_outside(page: Page, url: str, login: bool = False) -> None:
     asked = "url => fetch(url, {method: 'POST', redirect: 'manual'}).then(a => a.status)"
     assert page.evaluate(asked, url) in (403, 404)
     assert page.evaluate("url => fetch(url, {redirect: 'manual'}).then(a => a.status)", url) in (0, 403, 404)
-    assert page.evaluate(SOCKET, url) == "refused"
+    assert promised(page, SOCKET, url) == "refused"
 
 
 def gone(process: psutil.Process) -> bool:

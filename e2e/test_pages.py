@@ -70,6 +70,8 @@ def test_an_iframe_is_as_high_as_its_content(open_notebook: Open) -> None:
     for name, (body, least, most) in TALL.items():
         nb.edit(0, f"{IMPORTS}app = FastHTML()\n@app.get('/')\ndef home():\n    {body}\nserve()")
         follows_its_content(nb, name, least, most)
+    over = "outputs => outputs.map(output => output.scrollWidth - output.clientWidth)"
+    assert nb.output(0).locator(".jp-OutputArea-output").evaluate_all(over) == [0], "a scroll bar below the iframe"
 
 
 def follows_its_content(nb: Notebook, name: str, least: float, most: float) -> None:
@@ -348,23 +350,23 @@ NOTICED = {
 }
 
 
-@pytest.mark.parametrize("name", NOTICED)
-def test_what_only_the_page_notices_is_told(open_notebook: Open, name: str) -> None:
+def test_what_only_the_page_notices_is_told(open_notebook: Open) -> None:
     """In the cell that made the page, and in the page."""
-    body, act, told = NOTICED[name]
-    home = f"@app.get('/')\ndef home(): return Titled('noticed', {body})"
     rest = "@app.post('/big')\ndef big(): return Response('', 413)\n@app.ws('/ws')\ndef ws(msg: str): pass\nserve()"
-    nb = open_notebook([IMPORTS + "app = FastHTML(exts='ws')", home, rest, act.replace("CLICK", "")])
-    for index in range(3):
-        nb.run(index)
-    frame = nb.frame(2)
-    expect(frame.get_by_role("heading")).to_have_text("noticed")
-    if act == "CLICK":
-        frame.get_by_role("button", name="go").click()
-    elif act:
-        nb.run(3)
-    expect(nb.output(1)).to_contain_text(told)
-    expect(frame.get_by_role("alertdialog")).to_contain_text(told)
+    nb = open_notebook([IMPORTS, "", rest, ""])
+    nb.run(0)
+    for name, (body, act, told) in NOTICED.items():
+        app = "stop()\napp = FastHTML(exts='ws')\n"
+        nb.edit(1, f"{app}@app.get('/')\ndef home(): return Titled('{name}', {body})")
+        nb.run(2)
+        frame = nb.frame(2)
+        expect(frame.get_by_role("heading")).to_have_text(name)
+        if act == "CLICK":
+            frame.get_by_role("button", name="go").click()
+        elif act:
+            nb.edit(3, act)
+        expect(nb.output(1)).to_contain_text(told)
+        expect(frame.get_by_role("alertdialog")).to_contain_text(told)
     nb.screenshot("noticed")
 
 

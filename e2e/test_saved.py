@@ -8,7 +8,8 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
@@ -17,7 +18,7 @@ from nbws import App
 from nbws.layers.gate import NotebookGate
 from nbws.server.listener import Server
 from nbws.notebook.exposure import EXPOSURES, Exposure
-from nbws.notebook.iframes import attributes, finder
+from nbws.notebook.iframes import FrameOptions, Page as Shown
 
 from .jupyter import JupyterServer
 from .notebook import Notebook, write_notebook
@@ -30,7 +31,8 @@ SCRIPTS_OF_NBCONVERT = pytest.mark.allow_external("cdnjs|jsdelivr|mathjax")
 
 def convert(notebook: Path, to: str, *options: str) -> Path:
     """Let nbconvert write another file beside the notebook."""
-    command = [sys.executable, "-m", "nbconvert", "--to", to, *options, "--output", "saved", str(notebook)]
+    options = ("--to", to, *options, "--output", "saved", str(notebook))
+    command = [sys.executable, "-m", "tests.lean", "nbconvert", *options]
     environment = {k: v for k, v in os.environ.items() if k not in ("JPY_PARENT_PID", "NBWS_JPSERVER", "PORT")}
     done = subprocess.run(command, capture_output=True, text=True, timeout=seconds(90), env=environment)
     assert done.returncode == 0, done.stderr
@@ -59,7 +61,8 @@ def test_saved_in_jupyter(open_notebook: Open, jupyter: JupyterServer, page: Pag
     nb = open_notebook([CHAT])
     nb.run(0)
     expect(nb.frame(0).get_by_role("textbox")).to_be_visible()
-    nb.save()
+    [output] = nb.save().cells[0].outputs
+    assert len(output.data["text/html"].encode()) <= 4096
     page.goto(convert(nb.path, "html").as_uri())
     expect(page.locator("[data-nbws-line]")).to_contain_text("Run this cell in JupyterLab or Jupyter Notebook")
     expect(page.locator("iframe")).to_be_hidden()
@@ -74,16 +77,17 @@ def output(server: Any, way: Exposure) -> str:
     """What `show()` writes for an app that is reached this way."""
     EXPOSURES[id(server)] = way
     try:
-        return f"<iframe {attributes('x')}></iframe>" + finder(server, "x", "/a?b=1")
+        return Shown(cast(Any, SimpleNamespace(server=server)), FrameOptions("/a?b=1")).html()
     finally:
         del EXPOSURES[id(server)]
 
 
 @pytest.mark.allow_external("proxy.colab.example")
-def test_in_colab(page: Page) -> None:
+def test_in_colab(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
     """Colab's own page says where a port is reached, to an output that its reader has made."""
     proxy = "proxyPort: async (port, options) => `https://${port}-${options.cache}.proxy.colab.example/`"
     page.add_init_script(f"window.google = {{ colab: {{ kernel: {{ accessAllowed: true, {proxy} }} }} }}")
+    monkeypatch.setenv("COLAB_RELEASE_TAG", "release-colab")
     page.goto("about:blank")
     page.set_content(output(object(), Exposure(token="secret", port=5001)))
     frame = page.locator("iframe")
@@ -114,7 +118,12 @@ def test_in_a_page_that_is_not_jupyters(page: Page, way: str) -> None:
 
 
 def test_without_a_port_in_a_page_that_is_not_jupyters(new_context: Callable[..., BrowserContext]) -> None:
-    """Another front end, connected to a Jupyter server: what to do is said."""
+    """Another front end, connected to a Jupyter server: what to do is said, also by one that blocks scripts."""
+    page = new_context().new_page()
+    blocked = '<meta http-equiv="Content-Security-Policy" content="script-src \'none\'">'
+    page.set_content(blocked + output(object(), Exposure(token="s", port=5001)))
+    expect(page.get_by_text("Run this cell to see the page.")).to_be_visible()
+    assert page.locator("iframe").get_attribute("src") is None
     page = new_context().new_page()
     page.set_content(output(object(), Exposure("7f3c", "/", "secret", False)))
     expect(page.locator("[data-nbws-line]")).to_contain_text("For other front ends, serve(port=0)")

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import lean  # noqa: F401  # before nbformat and Jupyter
 import psutil
 import pytest
 from hypothesis import settings
@@ -70,6 +71,17 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     for name in WATCHED: logging.getLogger(name).removeHandler(RECORDS)
+
+
+# Files that take longest. They begin first, so that all workers end at about the same time.
+LONGEST = ('test_packaging.py', 'test_cli.py', 'test_extension.py', 'test_cells.py', 'test_machines.py',
+           'test_frames.py', 'test_conformance.py', 'test_simulation.py', 'test_names.py', 'test_turns.py')
+
+
+@pytest.hookimpl(trylast=True)  # pytest itself sorts, too
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def place(item: pytest.Item) -> int: return (*LONGEST, item.path.name).index(item.path.name)
+    items.sort(key=place)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

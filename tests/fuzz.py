@@ -1,23 +1,28 @@
-"""A small coverage-guided fuzzer for what reads from the network: `python tests/fuzz.py frames|http [runs] [seed]`.
+"""Fuzzers, without dependencies: `python tests/fuzz.py frames|http|forms [--minutes 10] [--seed N]`.
 
-Inputs that reach a line from a line it was not reached from before are kept and changed further. It has no
-dependencies, so that a part of it runs with the tests (test_fuzz.py); let it run for longer by hand after a change to
-the decoders.
+frames and http are what reads from the network. They are coverage-guided: an input that reaches a line from a line it
+was not reached from before is kept and changed further. forms lets what is compiled and the same source in Python do
+the same (both_forms.py). A part of each runs with the tests (test_fuzz.py, test_speedups.py); after a change to the
+decoders or to what is compiled, `make fuzz` lets all three run for longer, under the sanitizers.
 """
 from __future__ import annotations
 
+import argparse
 import asyncio
 import logging
 import random
 import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import count
 from types import FrameType, SimpleNamespace
 from typing import Any
 
+from both_forms import frames_agree, messages_agree, renderings_agree
 from raw import App, close, frame, handshake, text
 
+from nbws.core.engine import WHY, engine
 from nbws.layers.stack import Stack
 from nbws.server import answers, conn, deflate, frames, handshake as handshakes, heads, http1, output, parser
 from nbws.server.deflate import ZlibInflater, negotiate
@@ -47,6 +52,7 @@ WORDS = [b'\r\n', b'\r\n\r\n', b'\n', b'\0', b' ', b':', b',', b'0', b'-1', b'ff
          b'HTTP/1.0', b'HTTP/1.1', b'Content-Length: 3\r\n', b'Transfer-Encoding: chunked\r\n', b'Host: y\r\n',
          b'Connection: close\r\n', b'Upgrade: websocket\r\n', b'\x81', b'\x80', b'\x00', b'\x89', b'\x88', b'\xc1',
          b'\x7e', b'\x7f', b'\xfe', b'\xff', b'\xff' * 8, b'\xed\xa0\x80']
+INFINITE = float('inf')
 REFUSED = re.compile(rb'HTTP/1.1 [45].*', re.S)  # Where several things are wrong, the cut decides which is seen first
 MODULES = {m.__file__ for m in (frames, deflate, parser, heads, answers, http1, handshakes, output, conn)}
 
@@ -159,16 +165,34 @@ class Coverage:
         return len(self.seen) > before
 
 
-def fuzz(what: str, runs: int, seed: int) -> tuple[int, int]:
-    "Inputs kept and transitions seen. Raises what the target raises, with the input as a note."
+def rounds(runs: float, minutes: float) -> Iterator[int]:
+    "So many, or as many as there is time for: what comes first."
+    until = time.monotonic() + 60 * minutes
+    for n in count():
+        if n >= runs or time.monotonic() >= until: return
+        yield n
+
+
+def fuzz_forms(minutes: float, seed: int) -> int:
+    "How many things were compared. Raises where the two differ."
+    chance, done = random.Random(seed), 0
+    for done in rounds(INFINITE, minutes):
+        agrees = (messages_agree, messages_agree, frames_agree, renderings_agree)[done % 4]
+        agrees(chance.randrange(10**9))
+    return done + 1
+
+
+def fuzz(what: str, runs: float, seed: int, minutes: float = INFINITE) -> tuple[int, int, int]:
+    "Runs done, inputs kept, transitions seen. Raises what the target raises, with the input as a note."
     chance, coverage, corpus = random.Random(seed), Coverage(), list(SEEDS[what])
-    loop = asyncio.new_event_loop()
+    done, loop = 0, asyncio.new_event_loop()
     async def here() -> Workers: return Workers.here()
     workers = loop.run_until_complete(here())
     target = frames_target if what == 'frames' else http_target(loop, workers)
     try:
         for data in corpus: coverage.run(lambda data=data: target(data, chance))  # type: ignore[misc]
-        for _ in range(runs):
+        for _ in rounds(runs, minutes):
+            done += 1
             data = change(chance.choice(corpus[-50:] if chance.random() < .5 else corpus), corpus, chance)
             try: new = coverage.run(lambda data=data: target(data, chance))  # type: ignore[misc]
             except BaseException as e: raise AssertionError(f'{what} {data!r}') from e
@@ -176,11 +200,21 @@ def fuzz(what: str, runs: int, seed: int) -> tuple[int, int]:
     finally:
         loop.run_until_complete(workers.close())
         loop.close()
-    return len(corpus), len(coverage.seen)
+    return done, len(corpus), len(coverage.seen)
 
 
-if __name__ == '__main__':
+def main() -> None:
+    options = argparse.ArgumentParser(prog='python tests/fuzz.py', description=__doc__.splitlines()[0])
+    options.add_argument('what', choices=[*SEEDS, 'forms'])
+    options.add_argument('--minutes', type=float, default=10)
+    options.add_argument('--seed', type=int, default=time.time_ns())
+    options.add_argument('--compiled', action='store_true', help='fail where nothing is compiled')
+    o = options.parse_args()
     logging.disable(logging.ERROR)
-    what, runs, seed = (*sys.argv[1:], *('frames', '100000', str(time.time_ns()))[len(sys.argv) - 1:])
-    kept, seen = fuzz(what, int(runs), int(seed))
-    print(f'{what}, seed {seed}: {kept} inputs kept, {seen} transitions seen')
+    if WHY and (o.compiled or o.what == 'forms'): sys.exit(engine())
+    print(f'{o.what}, --seed {o.seed}, {o.minutes:g} minutes. {engine()}', flush=True)
+    if o.what == 'forms': print(f'{fuzz_forms(o.minutes, o.seed)} runs of messages, frames and components')
+    else: print('{:,} runs, {} inputs kept, {:,} transitions seen'.format(*fuzz(o.what, INFINITE, o.seed, o.minutes)))
+
+
+if __name__ == '__main__': main()

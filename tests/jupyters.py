@@ -125,9 +125,10 @@ class Jupyter:
         self.log = home/'log'
         with self.log.open('ab') as log:
             self.process = subprocess.Popen(
-                [sys.executable, '-m', 'jupyter_server', '--no-browser', '--ip=127.0.0.1', f'--port={port}',
-                 '--allow-root', f'--IdentityProvider.token={self.token}', f'--ServerApp.base_url={base}',
-                 f'--ServerApp.root_dir={home}', '--KernelManager.transport=ipc', *flags],
+                [sys.executable, '-m', 'tests.lean', 'jupyter_server', '--no-browser', '--ip=127.0.0.1',
+                 f'--port={port}', '--allow-root', f'--IdentityProvider.token={self.token}',
+                 f'--ServerApp.base_url={base}', f'--ServerApp.root_dir={home}', '--KernelManager.transport=ipc',
+                 *flags],
                 env={**os.environ, **folders, 'IPYTHONDIR': str(home), 'PYTHONPATH': path}, stdin=subprocess.DEVNULL,
                 stdout=log, stderr=log, start_new_session=True)
         try: self.port: int = until(self._listening, 'the Jupyter server')['port']

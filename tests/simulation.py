@@ -75,7 +75,7 @@ class Topic:
     "A room at Redis."
     epoch: bytes = b''
     offset: int = 0
-    kept: deque[tuple[int, bytes, bytes, bytes]] = field(default_factory=deque)
+    kept: deque[tuple[int, bytes, bytes, bytes]] = field(default_factory=deque) # By the offset of the last of each
 
 
 class CountedRedis:
@@ -96,29 +96,24 @@ class CountedRedis:
         "A command and its answer; both are counted."
         self.commands[name] += 1
         self.received += (length := size([name, *map(raw, arguments)]))
-        if name == 'EVAL': self.into[raw(arguments[2])] += length
+        if arguments[1:2] == (3,): self.into[raw(arguments[2])] += length
         answer = getattr(self, name.lower())(*map(raw, arguments), **({'to': to} if to else {}))
         self.sent += size(answer)
         return answer
 
-    def eval(self, script: bytes, count: bytes, *rest: bytes) -> Any:
-        return (self._publish if script == PUBLISH.encode() else self._look)(*rest)
     def evalsha(self, script: bytes, count: bytes, *rest: bytes) -> Any:
         return self._look(*rest) if count == b'2' else self._publish(*rest)
 
     def _publish(self, meta: bytes, stream: bytes, senders: bytes, command: bytes, fresh: bytes, most: bytes,
-                 seconds: bytes, producer: bytes, known: bytes, upto: bytes, heads: bytes, said: bytes) -> bytes:
-        topic, at = self.topics[meta], 0
+                 seconds: bytes, producer: bytes, known: bytes, upto: bytes, first: bytes, final: bytes, count: bytes,
+                 kept: bytes, heads: bytes, said: bytes) -> bytes:
+        topic = self.topics[meta]
         topic.epoch = topic.epoch or fresh
         before = topic.offset
-        for head in heads.split(b','): # None is said twice here
-            seq, kind, length = head.split(b'.')
-            data, at = said[at:at + int(length)], at + int(length)
-            if kind in b'tb':
-                topic.offset += 1
-                topic.kept.append((topic.offset, producer + b'.' + seq, kind, data))
-                while len(topic.kept) >= int(most) + 100: # `~`: by a hundred, which is a node of the stream
-                    for _ in range(100): topic.kept.popleft()
+        if int(kept): # None is said twice here, and what is kept comes with nothing that is not
+            topic.offset += int(kept)
+            topic.kept.append((topic.offset, producer, heads, said))
+            while topic.kept[0][0] <= topic.offset - int(most): topic.kept.popleft()
         message = [b'message', meta, b':'.join([topic.epoch, raw(before), producer, heads, said])]
         for connection in self.channels[meta]: connection.push(message)
         self.said[meta] += len(self.channels[meta])
@@ -130,12 +125,12 @@ class CountedRedis:
               most: bytes, seconds: bytes) -> Any:
         topic = self.topics[meta]
         topic.epoch = topic.epoch or fresh
-        all_of_it, left, found = topic.epoch == known, int(most), []
-        for n, (offset, sender, kind, data) in enumerate(reversed(topic.kept)):
+        all_of_it, left, found, count = topic.epoch == known, int(most), [], 0
+        for n, (offset, producer, heads, said) in enumerate(reversed(topic.kept)):
             if all_of_it and offset <= int(since): break
-            if not n % 100 and not all_of_it and left < 0 and n >= int(least): break
-            found.append([b'%d-0' % offset, [b's', sender, b'k', kind, b'd', data]])
-            left -= len(data)
+            if not n % 20 and not all_of_it and left < 0 and count >= int(least): break
+            found.append([b'%d-0' % offset, [b's', producer, b'h', heads, b'd', said]])
+            left, count = left - len(said), count + heads.count(b',') + 1
         return [topic.epoch, raw(topic.offset), found]
 
     def subscribe(self, channel: bytes, to: Connection) -> Any:
@@ -156,8 +151,8 @@ class CountedRedis:
     @property
     def stored(self) -> tuple[int, int]:
         "Messages that are kept, and their bytes."
-        kept = [data for topic in self.topics.values() for _, _, _, data in topic.kept]
-        return len(kept), sum(map(len, kept))
+        kept = [entry for topic in self.topics.values() for entry in topic.kept]
+        return sum(heads.count(b',') + 1 for _, _, heads, _ in kept), sum(len(said) for *_, said in kept)
 
 
 class Connection:
@@ -174,13 +169,6 @@ class Connection:
     async def disconnect(self, nowait: bool = False) -> None: ...
 
 
-class Pipeline:
-    "Scripts that go together."
-    def __init__(self, redis: CountedRedis) -> None: self.redis, self.calls = redis, list[Any]()
-    def eval(self, *arguments: Any) -> None: self.calls.append(arguments)
-    async def execute(self, raise_on_error: bool) -> Any: return [self.redis.do('EVAL', *call) for call in self.calls]
-
-
 class CountedServer(RedisServer):
     "One node's way to Redis."
     def __init__(self, redis: CountedRedis) -> None:
@@ -190,13 +178,15 @@ class CountedServer(RedisServer):
     def open(self) -> None:
         async def delete(*keys: Any) -> Any: return self.redis.do('DELETE', *keys)
         async def aclose() -> None: ...
-        self.client = SimpleNamespace(pipeline=lambda transaction: Pipeline(self.redis), delete=delete, aclose=aclose)
+        self.client = SimpleNamespace(delete=delete, aclose=aclose)
 
     async def check(self) -> None: ...
     async def listening(self, node: str) -> Any: return Connection(self.redis)
     async def run(self, script: str, *arguments: Any, keys: int) -> Any:
         assert script in (PUBLISH, LOOK)
         return self.redis.do('EVALSHA', '0' * 40, keys, *arguments)
+    async def run_each(self, script: str, calls: Sequence[Sequence[Any]], keys: int) -> list[Any]:
+        return [await self.run(script, *call, keys=keys) for call in calls]
 
 
 # Nodes

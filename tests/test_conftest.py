@@ -88,6 +88,7 @@ def test_leftovers_are_caught(pytester: pytest.Pytester) -> None:
     conftest = (ROOT/'tests'/'conftest.py').read_text('utf-8').replace('GRACE = 20.0', 'GRACE = 1.0')
     (folder/'conftest.py').write_text(conftest, 'utf-8')
     shutil.copy(ROOT/'tests'/'logs.py', folder)
+    shutil.copy(ROOT/'tests'/'lean.py', folder)
     (pytester.path/'pyproject.toml').write_bytes((ROOT/'pyproject.toml').read_bytes())
     # One more test after each: what is left behind is told where it was caused, and nowhere else.
     one_more = '\n        def test_next() -> None: pass'

@@ -329,6 +329,13 @@ def test_import_time(module: str, limit: float, times: float) -> None:
     assert took < times*standard, f'import {module}: {took:.0f} ms; the standard modules: {standard:.0f} ms'
 
 
+def test_import_leaves_to_later_what_few_apps_need() -> None:
+    code = 'import sys; bare = set(sys.modules); import nbws.common; print(*(sys.modules.keys() - bare))'
+    run = subprocess.run([sys.executable, '-c', code], check=True, capture_output=True, text=True, timeout=BOUND)
+    later = {'sqlite3', 'uuid', 'email', 'mimetypes', 'getpass', 'importlib.abc', 'sysconfig'}
+    assert not later & set(run.stdout.split())
+
+
 @pytest.mark.parametrize('module', ['nbws', 'nbws.common'])
 def test_import_pulls_no_notebook_in(module: str) -> None:
     if module != 'nbws' and not exists(module): pytest.skip(f'there is no {module} yet')

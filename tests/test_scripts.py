@@ -77,7 +77,7 @@ def test_a_port_in_use(tmp_path: Path, where: str) -> None:
 MISTAKES = {
     'no app': ('from nbws.common import *\nserve()', 'there is no app to serve: make one with `app = App()`'),
     'two apps': ('from nbws.common import *\na, b = App(), App()\nserve()', 'there are several apps, a, b: say which'),
-    'a port that is none': (APP + 'serve(port=99999)', 'ports go from 0 to 65535'),
+    'a port that is none': (APP + 'serve(port=99999)', 'a port is a number from 0 to 65535'),
     'a PORT that is none': (APP + "import os; os.environ['PORT'] = 'many'\nserve()", 'PORT'),
     'an unknown host': (APP + "serve(host='no.such.host.invalid', port=0)", 'no.such.host.invalid'),
     'a signature': (APP + "@app.ws('/x')\ndef x(*args): pass\nserve()", 'x takes *args, but values are bound by name'),

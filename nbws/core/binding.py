@@ -173,7 +173,7 @@ def _record(p: inspect.Parameter, kind: Any, where: str) -> Get:
             if not casts:
                 return _fields_of(kind(**values))
             given = {k: c for k, c in casts.items() if k in values}
-            made = {k: _field(*c, _collect(s, k) if c[1] else values[k]) for k, c in given.items()}
+            made = {k: _field(k, types[k], c, _collect(s, k) if c[1] else values[k]) for k, c in given.items()}
             return _fields_of(kind(**{k: v for k, v in made.items() if v is not _MISSING}))
         except REFUSALS as e:
             raise BindError(f'the message does not make a {kind.__name__} for {p.name!r}: {e}') from None
@@ -192,17 +192,18 @@ def _fields_of(made: Any) -> Any:
     return made
 
 # %% ../../nbs/core/10_binding.ipynb #dd06aefe
-def _field(cast: Cast, many: bool, nullable: bool, value: Any) -> Any:
+def _field(name: str, annotation: Any, how: tuple[Cast, bool, bool], value: Any) -> Any:
+    cast, many, nullable = how
     if value is None and nullable:
         return None
     if not many and isinstance(value, list) and value and cast in CASTS.values():
         value = value[-1]
     try:
         return cast(value)
-    except REFUSALS:
+    except REFUSALS as e:
         if value == '':
             return None if nullable else _MISSING # So the record's own default holds
-        raise
+        raise ValueError(f'{name}={_short(value)} cannot be read as {_type_name(annotation)}: {e}') from None
 
 # %% ../../nbs/core/10_binding.ipynb #984c1293
 @dataclass(frozen=True, slots=True)

@@ -172,14 +172,19 @@ def ascii_field(name: str, value: str) -> str:
     return value
 
 # %% ../../nbs/core/00_data.ipynb #a28eb2b8
+_BREAKS = re.compile(r'[\r\n\0]')
+
 def sendable_fields(fields: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     """The fields, with what is beyond latin-1 as in `ascii_field`. Latin-1 stays: from an application of ASGI or WSGI
-    it stands for bytes. Raises `ValueError`.
+    it stands for bytes. Raises `ValueError`, also for a line break: a visitor's text must not begin another field.
     """
     found = []
     for name, value in fields:
-        if isinstance(value, str) and not value.isascii() and max(value) > '\xff':
-            value = ascii_field(name, value)
+        if isinstance(value, str) and not (value.isascii() and value.isprintable()):
+            if _BREAKS.search(value):
+                raise ValueError(f'the header field {name} contains a line break: {value!r}')
+            if max(value) > '\xff':
+                value = ascii_field(name, value)
         found.append((name, value))
     return found
 

@@ -157,10 +157,10 @@ class Subscriber(Protocol):
               kept: Sequence[Published], # The newest that the broker keeps, in order
               ) -> None:
         "It is subscribed: `deliver` brings what follows."
-    def deliver(self, message: Published,
-                origin: Any, # What this process has given `publish` with it; None for other processes' messages
+    def deliver(self, messages: Sequence[Published],
+                origins: Sequence[Any], # What this process has given `publish` with each; None for others' messages
                 ) -> None:
-        "The next message, in the order that all processes see. Each comes once."
+        "The next messages, in the order that all processes see. Each comes once."
     def reaches(self, others: bool) -> None:
         """What is said here does not reach other processes now, and waits; or does again, which is so at first. Also
         before `begin`. A broker that cannot tell never calls it."""

@@ -13,7 +13,6 @@ from itertools import count
 from math import inf
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
-from uuid import UUID
 
 from .errors import PatternError
 from .request import ENCODED_SLASH
@@ -37,10 +36,14 @@ def _finite(text: str) -> float:
         raise ValueError('the number is too large')
     return number
 
+def _uuid(text: str) -> Any:
+    from uuid import UUID # Takes time, and few apps have such a path
+    return UUID(text)
+
 PATH_TYPES: dict[str, PathType] = {
     'int': PathType('[0-9]+', int, 1, run='[0-9]'),
     'float': PathType(r'[0-9]+(?:\.[0-9]+)?', _finite, 2),
-    'uuid': PathType('[0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}', UUID, 1, longest=36),
+    'uuid': PathType('[0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}', _uuid, 1, longest=36),
     'static': PathType('ico|gif|jpg|jpeg|webm|css|json|js|woff2?|png|svg|mp[34]|webp|ttf|otf|eot|map|pdf|html|txt|xml',
                        str, 2, longest=5),
     'str': PathType('[^/]*', str, 3, run='[^/]'),

@@ -831,9 +831,7 @@ class UsualWorkers:
             return None
         return self.unpark(parked)
 
-    def begin_later(self, function: Callable[[Any], Any], item: Any) -> Any:
-        "Call it in a task of its own."
-        raise NotImplementedError
+    def begin_later(self, function: Any, item: Any) -> Any: "The same in a task of its own."; raise NotImplementedError
     def rest_of(self, job: Any, waits_for: Any) -> Any: "A coroutine for the rest of one."; raise NotImplementedError
     def escaped(self, error: BaseException) -> None: "It has raised."; raise NotImplementedError
     def unpark(self, parked: Any) -> Any: "Let the task go on, or end."; raise NotImplementedError

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 from typing import Any
@@ -18,7 +17,7 @@ __all__ = ['make_ours']
 # %% ../../nbs/fasthtml/11_monsterui.ipynb #698f2a55
 MAKES_APPS = 'monsterui.core'
 
-class Finder(MetaPathFinder):
+class Finder: # `importlib.abc`, with what a finder may derive from, takes time to import
     "Finds the module that makes apps, once, and sets its `fh` when it has been run."
     def __init__(self, ours: ModuleType) -> None: self.ours = ours
 

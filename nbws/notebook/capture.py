@@ -11,10 +11,12 @@ from collections.abc import Callable, Sequence
 from contextvars import Context, ContextVar, copy_context
 from functools import partial, wraps
 from typing import Any
+from weakref import WeakSet
 
 from ..core.protocols import Application
 from ..core.routing import Route
 from .output import LINE, CellOutput
+from ..sockets.threads import ONE_THREAD
 from ..web.app import WebApp
 
 # %% auto #0
@@ -106,8 +108,9 @@ class Task(asyncio.Task[Any]): # asyncio names it so when it says that one faile
 def follow_tasks(loop: asyncio.AbstractEventLoop, # The server's
                  ) -> None:
     "Let a task that a handler begins, and that fails with nobody waiting for it, fail as the handler does. Once."
-    if loop.get_task_factory():
-        return # We have been here, or somebody wants other tasks
+    if loop in _FOLLOWED or loop.get_task_factory():
+        return # Somebody wants other tasks
+    _FOLLOWED.add(loop)
     others = loop.get_exception_handler() or (lambda loop, context: loop.default_exception_handler(context))
 
     def begin(loop: Any, coroutine: Any, **options: Any) -> Task:
@@ -116,12 +119,22 @@ def follow_tasks(loop: asyncio.AbstractEventLoop, # The server's
         return task
 
     def failed(loop: Any, about: dict[str, Any]) -> None: # In whichever thread collects the task
-        context = getattr(about.get('future'), 'context_of', None)
+        context = _begun_in(about.get('future'))
         if context is None or not context.fail(about['exception']):
             others(loop, about)
 
-    loop.set_task_factory(begin)
+    if not ONE_THREAD: # Pyodide's loop begins no task any more where it has a factory
+        loop.set_task_factory(begin)
     loop.set_exception_handler(failed)
+
+# %% ../../nbs/notebook/02_capture.ipynb #24a12a14
+_FOLLOWED: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
+
+def _begun_in(task: Any) -> HandlerContext | None:
+    if ONE_THREAD and hasattr(task, 'get_context'): # Python 3.12
+        found: HandlerContext | None = task.get_context().get(CURRENT_HANDLER)
+        return found
+    return getattr(task, 'context_of', None)
 
 # %% ../../nbs/notebook/02_capture.ipynb #051268c5
 def start_in_context(start: Callable[[Any], None], # `Thread.start`

@@ -22,7 +22,7 @@ from ..layers.relocation import with_script
 from .blocking import blocked_at, blocked_route, blocking_text
 from .capture import CURRENT_HANDLER
 from .handlers import Handlers
-from .kernel import IPyKernel, Kernel, running_cell
+from .kernel import Kernel, kernel_of, running_cell
 from .output import Outputs
 from .ownership import Ownership, owns, taken_from
 from .patches import FIGURES, PATCHES, process_patches, shell_patches
@@ -189,7 +189,7 @@ def install(shell: Any, # `get_ipython()`
     "Make a running notebook the environment of every app. Again is harmless. On the thread that runs the cells."
     if isinstance(WebApp.environment, NotebookCells):
         return WebApp.environment
-    cells = NotebookCells(IPyKernel(shell))
+    cells = NotebookCells(kernel_of(shell))
     cells.events.before_cell() # The cell that imports us is running
     PATCHES.apply(*process_patches(cells), *shell_patches(shell, cells.events.before_cell, cells.events.after_cell))
     return cells

@@ -11,8 +11,7 @@ import re
 import time
 from collections import deque
 from collections.abc import Callable
-from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..core.data import Headers
 from ..core.errors import HTTPException
@@ -25,13 +24,13 @@ from ..layers.prefix import descend
 from ..layers.stack import usual_layers
 from ..lines.http import HttpLines
 from .exposure import exposure_of
+from .iframes import VERSION
 from .kernel import shell
+from .patches import PATCHES, status_patch
 from .served import SERVED
+from .servers import AppServer
 from ..sockets.workers import Workers, call_soon, is_ending
 from ..web.assets import STATIC
-
-if TYPE_CHECKING:
-    from nbws.server.listener import Server # Imported when something is served: it brings tornado
 
 log = logging.getLogger('nbws')
 
@@ -86,6 +85,7 @@ def _end(told: dict[str, str]) -> float:
     if re.fullmatch('-?[0-9]+', told.get('max-age', '')):
         seconds = float(told['max-age'])
         return time.time() + seconds if seconds > 0 else 0
+    from email.utils import parsedate_to_datetime # Takes time, and few cookies need it
     try:
         return parsedate_to_datetime(told['expires'].replace('-', ' ')).timestamp()
     except (KeyError, ValueError, TypeError, OverflowError, IndexError):
@@ -191,7 +191,7 @@ EXCHANGES = 100 # Requests of one page at a time
 
 class HttpChannel:
     "The requests of one page. On the server's loop, but for `receive` and `close`."
-    def __init__(self, server: Server, publish: Publish, # From any thread
+    def __init__(self, server: AppServer, publish: Publish, # From any thread
                  prefix: str, jar: Jar,
                  piece: int = PIECE, # Bytes of a body in one frame; a message has twice as many at the most
                  end: Callable[[str], None] = lambda reason: None, # Tells the page that it is over, and why
@@ -201,14 +201,14 @@ class HttpChannel:
         self.stack = usual_layers(ChannelGate(prefix), lines=HttpLines(server.quota, server.limits.max_message))
         self.exchanges: dict[int, ChannelExchange] = {}
         self._out: deque[tuple[list[Any], bytes | None]] = deque()
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
         self.ended = False # Nothing is begun any more
 
     def send(self, frame: list[Any], buffer: bytes | None = None) -> None:
         "Send a frame, soon."
         self._out.append((frame, buffer))
         if self._timer is None:
-            self._flush()
+            self._timer = self.server.loop.call_soon(self._flush) # With what else this turn of the loop has to say
 
     def _flush(self) -> None:
         self._timer = None
@@ -283,7 +283,6 @@ class HttpChannel:
 
 # %% ../../nbs/notebook/13_channel.ipynb #7b46333c
 TARGET = 'nbws.http'
-VERSION = 1
 MOST = 200 # Pages of one kernel; the oldest is closed: a page that is left does not always say so
 CHANNELS: dict[str, HttpChannel] = {} # Of pages, by names that are theirs alone
 _JARS: dict[tuple[str, str], Jar] = {}
@@ -295,7 +294,7 @@ def _jar(token: str, name: str) -> Jar:
         del _JARS[next(iter(_JARS))]
     return jar
 
-def server_of(token: str) -> Server | None:
+def server_of(token: str) -> AppServer | None:
     "The server whose output has this token."
     return next((s.server for s in SERVED if token and exposure_of(s.server).token == token), None)
 
@@ -303,13 +302,17 @@ def open_channel(name: str, # Of the page, its alone
                  data: dict[str, Any], # With which it has asked
                  publish: Publish, end: Callable[[str], None], piece: int = PIECE, # As `HttpChannel` has them
                  ) -> HttpChannel | None:
-    "Let a page ask for things, and send it the script that does. None: it has been told why not. From any thread."
+    "Let a page ask for things, or send it the script that does. None: it was told that, or why not. From any thread."
     if data.get('version') != VERSION:
         end('this output was made by another version of nbws')
         return None
     server = server_of(str(data.get('token', '')))
     if server is None or not server.running:
         end(NOT_SERVED)
+        return None
+    if 'prefix' not in data:
+        publish({'script': (STATIC/'channel.js').read_text('utf-8')}, [])
+        end('')
         return None
     channel = HttpChannel(server, publish, str(data.get('prefix', '')), _jar(str(data['token']), str(data.get('jar'))),
                           piece, end)
@@ -318,7 +321,6 @@ def open_channel(name: str, # Of the page, its alone
         oldest = CHANNELS.pop(next(iter(CHANNELS)))
         oldest.close()
         oldest.end('there are too many pages') # One that is still there asks again
-    publish({'type': 'open', 'script': (STATIC/'channel.js').read_text('utf-8')}, [])
     return channel
 
 def close_channel(name: str) -> None:
@@ -338,8 +340,13 @@ def opened(comm: Any, message: dict[str, Any]) -> None:
         comm.on_msg(lambda m: channel.receive(m['content']['data'], m.get('buffers') or []))
         comm.on_close(lambda m=None: close_channel(comm.comm_id))
 
+def is_of_page(message: dict[str, Any]) -> bool:
+    "Whether a page's connection has brought this message. From any thread."
+    return message.get('msg_type') == 'comm_msg' and message['content'].get('comm_id') in CHANNELS
+
 def offer_channel() -> None:
     "Let pages open comms with this kernel. From the main thread; again is harmless."
     kernel = getattr(shell(), 'kernel', None)
     if manager := getattr(kernel, 'comm_manager', None):
         manager.register_target(TARGET, opened)
+        PATCHES.apply(status_patch(kernel, is_of_page))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import html
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..core.engine import engine
 from ..core.html import Div, Meta, Script, Style, Title, document
@@ -18,19 +18,18 @@ from ..layers.origins import is_loopback
 from .exposure import Exposure, exposure_of, in_colab, jupyter_base
 from .iframes import FrameOptions, Output, Page, json_element
 from .served import served_as
+from .servers import AppServer
+from ..sockets.threads import ONE_THREAD
 from ..web.app import WebApp
 from ..web.assets import ASSETS
 from ..web.room_broker import ANSWER
 from ..layers.visitors import VISITOR
 
-if TYPE_CHECKING:
-    from nbws.server.listener import Server # Imported when something is served: it brings tornado
-
 # %% auto #0
 __all__ = []
 
 # %% ../../nbs/notebook/15_doctor.ipynb #eb7263cd
-def diagnosis(server: Server | None) -> list[str]:
+def diagnosis(server: AppServer | None) -> list[str]:
     "What is known here, in lines for a person."
     if server is None:
         return ['This app is not being served. Call serve(), or serve(my_app) if there are several.']
@@ -44,6 +43,9 @@ def _of_jupyter(exposure: Exposure) -> list[str]:
         return [f'The Jupyter server forwards {exposure.base}nbws/{exposure.segment}/ to this app.']
     if exposure.why:
         return [exposure.why]
+    if ONE_THREAD:
+        return ['This kernel is in the browser: pages come over the messages of widgets, and wait while a cell runs. '
+                'There are no threads: a sync handler that waits holds up all pages.']
     if in_colab():
         return ["This is Colab: pages come through Colab's own proxy. It passes no upgrades on, so "
                 'sockets go by requests.']
@@ -57,7 +59,7 @@ def _of_jupyter(exposure: Exposure) -> list[str]:
     return ['This kernel was not started by a Jupyter server, so none forwards to it.']
 
 # %% ../../nbs/notebook/15_doctor.ipynb #c2306941
-def _of_listening(server: Server, exposure: Exposure) -> list[str]:
+def _of_listening(server: AppServer, exposure: Exposure) -> list[str]:
     "Where the app listens."
     if exposure.port:
         return [_of_port(server, exposure)]
@@ -70,7 +72,7 @@ def _of_listening(server: Server, exposure: Exposure) -> list[str]:
             'call stop(), then serve(port=0): that opens one.']
 
 # %% ../../nbs/notebook/15_doctor.ipynb #b949a2d6
-def _of_port(server: Server, exposure: Exposure) -> str:
+def _of_port(server: AppServer, exposure: Exposure) -> str:
     "What the port is for, and from where it is reached."
     if not is_loopback(server.host):
         needed = ' Visitors need the secret from the notebook.' if exposure.token else ''

@@ -11,7 +11,7 @@ import secrets
 import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..core.errors import NbwsError
 from ..jupyter.cookies import JupyterCookies
@@ -19,17 +19,16 @@ from ..jupyter.rendezvous import (SERVER_VARIABLE, KernelAddress, announce, new_
                                      read_address, socket_path, withdraw)
 from ..layers.gate import TOKEN, NotebookGate
 from .kernel import marimo_context
-
-if TYPE_CHECKING:
-    from nbws.server.listener import Server # Imported when something is served: it brings tornado
+from .servers import AppServer
+from ..sockets.threads import ONE_THREAD
 
 # %% auto #0
 __all__ = []
 
 # %% ../../nbs/notebook/10_exposure.ipynb #1f728b51
 def connection_file() -> str:
-    "The kernel's connection file; '' where there is no kernel."
-    if 'ipykernel' not in sys.modules:
+    "The kernel's connection file; '' where there is no kernel, or none that has sockets."
+    if 'ipykernel' not in sys.modules or ONE_THREAD:
         return ''
     from ipykernel.connect import get_connection_file
     try:
@@ -70,7 +69,7 @@ def in_vscode(cell: str, # The running cell, as the front end names it
 def needs_widget(cell: str, # The running cell, as the front end names it
                  ) -> bool:
     "Whether an output here may reach its kernel by widget messages alone. From the main thread."
-    return cell.startswith('vscode-') or sys.platform == 'emscripten' or marimo_context() is not None
+    return cell.startswith('vscode-') or ONE_THREAD or marimo_context() is not None
 
 # %% ../../nbs/notebook/10_exposure.ipynb #4bbf87e2
 @dataclass
@@ -115,6 +114,8 @@ def choose_exposure(name: str = '', # The app's variable
                     token: str = '', # Of a server whose place this one takes; '': a new one
                     ) -> Exposure:
     "How to serve an app here. From the main thread."
+    if ONE_THREAD:
+        return Exposure(token=token or secrets.token_urlsafe(24), direct=False)
     connection = connection_file() if kernel else ''
     token = token or (secrets.token_urlsafe(24) if kernel else '')
     base = jupyter_base()
@@ -137,7 +138,7 @@ def _free_address_file(connection: str, name: str) -> Path | None:
 # %% ../../nbs/notebook/10_exposure.ipynb #95d83279
 EXPOSURES: dict[int, Exposure] = {} # By the `id` of their server, while it runs
 
-def expose(server: Server, exposure: Exposure) -> None:
+def expose(server: AppServer, exposure: Exposure) -> None:
     "The server listens: tell the Jupyter server. Raises `NbwsError` where that cannot be."
     exposure.port = server.port if exposure.direct else 0
     EXPOSURES[id(server)] = exposure
@@ -151,23 +152,23 @@ def expose(server: Server, exposure: Exposure) -> None:
         raise NbwsError(f'the Jupyter server cannot be told where this app listens: {e}') from e
 
 # %% ../../nbs/notebook/10_exposure.ipynb #fa7521f8
-def end_exposure(server: Server) -> None:
+def end_exposure(server: AppServer) -> None:
     "The server stops: the Jupyter server forwards to it no more. From any thread; again is harmless."
     exposure = EXPOSURES.pop(id(server), None)
     if exposure and exposure.file and exposure.address:
         withdraw(exposure.file, exposure.address)
 
-def exposure_of(server: Server) -> Exposure:
+def exposure_of(server: AppServer) -> Exposure:
     "How this server is reached."
     return EXPOSURES.get(id(server)) or Exposure(port=server.port)
 
 # %% ../../nbs/notebook/10_exposure.ipynb #33142e94
-def url_of(server: Server, path: str = '/', secret: bool = True, # With the secret that a request needs
+def url_of(server: AppServer, path: str = '/', secret: bool = True, # With the secret that a request needs
            ) -> str:
     "Where the app is, for a person to read: the direct address, or the path on the Jupyter server."
     exposure = exposure_of(server)
     if exposure.segment and not exposure.port:
         return f'{exposure.base}nbws/{exposure.segment}{path}'
-    if not (exposure.token and secret):
+    if not (exposure.token and secret and exposure.port):
         return f'{server.url}{path}'
     return f'{server.url}{path}{"&" if "?" in path else "?"}{TOKEN}={exposure.token}'

@@ -6,55 +6,35 @@
 from __future__ import annotations
 
 import html
+import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from typing import Any
 
 from ..core.encoding import script_json
-from ..core.html import FT, Script, render, unqid
+from ..core.html import FT, Script, render
 from ..layers.gate import TOKEN
-from .exposure import exposure_of, kernel_id, needs_widget, url_of
-from .kernel import cell_id, marimo_context, shell
+from .exposure import Exposure, exposure_of, in_colab, kernel_id, needs_widget, url_of
+from .kernel import cell_id, marimo_context, own_subshell, shell
 from .served import ServedApp
 from ..web.assets import STATIC
 from ..layers.visitors import VISITOR
-
-if TYPE_CHECKING:
-    from nbws.server.listener import Server # Imported when something is served: it brings tornado
 
 # %% auto #0
 __all__ = []
 
 # %% ../../nbs/notebook/12_iframes.ipynb #43abc47e
-LINE = ('<div data-nbws-line="{id}" style="font:12px system-ui,sans-serif;color:#777">'
-        'Run this cell to see the page.</div>')
+LINE = '<div data-nbws-line style="font:12px system-ui,sans-serif;color:#777">Run this cell to see the page.</div>'
+NO_PORT = ('Run this cell in JupyterLab or Jupyter Notebook to see the page. For other front ends, serve(port=0) gives '
+           'the page an address of its own.')
+NO_ANSWER = ('Run this cell to see the page: nothing answers at http://127.0.0.1:{} now. If it has just run, install '
+             'nbws beside Jupyter, or forward the port. app.doctor() tells more.')
 SANDBOX = 'allow-scripts allow-forms allow-popups allow-modals allow-downloads'
-
-def attributes(mark: str, # An id that the iframes of one output share
-               sandbox: bool = False) -> str:
-    "For an iframe whose address `finder` finds."
-    return f'data-nbws="{mark}"' + (f' sandbox="{SANDBOX}"' if sandbox else '')
 
 # %% ../../nbs/notebook/12_iframes.ipynb #9186f1cf
 def json_element(facts: Any, **attributes: Any) -> FT:
     "What Python tells a script of `nbws/static`: an element with JSON, before the script's own."
     return Script(script_json(facts), type='application/json', **attributes)
-
-# %% ../../nbs/notebook/12_iframes.ipynb #3ced3a3e
-def finder(server: Server, mark: str, path: str = '/', sandbox: bool = False,
-           max_height: int = 0, # Pixels up to which the iframes follow their page's height; 0: they do not
-           ) -> str:
-    "The line and the script behind the iframes with this id: they get their address, or a person is told why not."
-    e = exposure_of(server)
-    facts = {'visitor': VISITOR, 'id': mark, 'segment': e.segment, 'port': e.port, 'token': e.token, 'parameter': TOKEN,
-             'path': path, 'sandbox': sandbox, 'maxHeight': max_height, 'kernel': kernel_id()}
-    code = (STATIC/'iframes.js').read_text('utf-8')
-    return LINE.format(id=mark) + render(json_element(facts, data_nbws_facts=True), Script(code))
-
-# %% ../../nbs/notebook/12_iframes.ipynb #565a5645
-FRAME = '''<iframe {attributes} style="width:100%;height:{height};border:1px solid #ddd;border-radius:4px"
- allow="local-network-access; clipboard-write" loading="eager"></iframe>'''
-MAX_HEIGHT = 2000 # Pixels that an iframe with height='auto' may grow to
-FIRST_HEIGHT = '150px' # Until the page has reported its own
 
 # %% ../../nbs/notebook/12_iframes.ipynb #b754e4bf
 @dataclass(frozen=True, slots=True)
@@ -66,11 +46,68 @@ class FrameOptions:
     sandbox: bool = False # The page has an origin of its own: it can do nothing in Jupyter, and has no cookies
 
     @property
+    def fit(self) -> bool: "Whether the height is that of the page."; return self.height == 'auto'
+
+    @property
     def css_height(self) -> str:
         "The height to begin with."
-        if self.height == 'auto':
-            return FIRST_HEIGHT
+        if self.fit:
+            return f'{FIRST_HEIGHT};max-height:{MAX_HEIGHT}px'
         return f'{self.height}px' if isinstance(self.height, int) else str(self.height)
+
+# %% ../../nbs/notebook/12_iframes.ipynb #3ced3a3e
+VERSION = 2 # Of the outputs, and of what they and the kernel say to each other
+
+def ways_of(exposure: Exposure, sandbox: bool) -> list[str]:
+    "The ways that may lead from an output of the running cell to its app, in the order in which they are tried."
+    found = ['jupyter'] if exposure.segment else []
+    if exposure.port:
+        found.append('colab' if in_colab() else 'port')
+    messages = kernel_id() and not (found == ['colab'] or exposure.segment or sandbox or needs_widget(cell_id()))
+    return [*found, 'kernel'] if messages else found
+
+def facts_of(exposure: Exposure, options: FrameOptions) -> dict[str, Any]:
+    "What the script of an output is told. From the main thread."
+    port, token, ways = exposure.port, exposure.token, ways_of(exposure, options.sandbox)
+    facts = {'version': VERSION, 'ways': ways, 'otherwise': NO_ANSWER.format(port) if port else NO_PORT,
+             'paths': [(f'{VISITOR}{n}' if n > 1 else '') + options.path for n in range(1, options.n + 1)]}
+    facts |= {name: True for name in ('fit', 'sandbox') if getattr(options, name)}
+    if exposure.segment:
+        facts['segment'] = exposure.segment
+    if port:
+        query = f'{"&" if "?" in options.path else "?"}{TOKEN}={token}'
+        around = ['', ''] if not token else [f'/~{token}', ''] if options.sandbox else ['', query]
+        facts |= {'port': port, 'token': token, 'around': around} # Of a path
+    elif not exposure.segment:
+        facts['token'] = token # There are no ports: JupyterLite
+    if 'kernel' in ways:
+        facts |= {'kernel': kernel_id(), 'subshell': own_subshell() or ''}
+    return facts
+
+# %% ../../nbs/notebook/12_iframes.ipynb #f13fc7a3
+_COMMENT = re.compile(r'^\s+|(?:^|\s+)//(?: .*)?$', re.M)
+_BLANK = re.compile(r"""('[^'\n]*'|`[^`]*`)| *([=,:?(){}\[\]|&>!+]+) *""")
+
+@cache
+def script_of(ways: tuple[str, ...]) -> str:
+    "The script of an output with these ways: their files, and `iframes.js`, without comments and blanks."
+    files = [*(f'way-{way}.js' for way in ways), 'iframes.js']
+    text = _COMMENT.sub('', '\n'.join((STATIC/file).read_text('utf-8') for file in files))
+    text = _BLANK.sub(lambda found: found[1] or found[2], text)
+    return '\n'.join(filter(None, text.splitlines()))
+
+# %% ../../nbs/notebook/12_iframes.ipynb #8a2bdce0
+def output_html(exposure: Exposure, options: FrameOptions, frames: str) -> str:
+    "Iframes with the line and the script that belong to them: they get their address, or a person is told why not."
+    facts = facts_of(exposure, options)
+    script = Script(script_of((*facts['ways'],)))
+    return f'<div data-nbws>{frames}{LINE}{render(json_element(facts))}</div>{render(script)}'
+
+# %% ../../nbs/notebook/12_iframes.ipynb #565a5645
+FRAME = '''<iframe {sandbox}style="width:calc(100% - 2px);height:{height};border:1px solid #ddd;border-radius:4px"
+ allow="local-network-access; clipboard-write"></iframe>'''
+MAX_HEIGHT = 2000 # Pixels that an iframe with height='auto' may grow to
+FIRST_HEIGHT = '150px' # Until the page has reported its own
 
 # %% ../../nbs/notebook/12_iframes.ipynb #c92e47f1
 class Output:
@@ -91,13 +128,13 @@ class Page(Output):
     def __repr__(self) -> str: return url_of(self.served.server, self.options.path)
 
     def html(self) -> str:
-        options, mark = self.options, unqid()
-        frame = FRAME.format(attributes=attributes(mark, options.sandbox), height=html.escape(options.css_height))
+        options = self.options
+        sandbox = f'sandbox="{SANDBOX}" ' if options.sandbox else ''
+        frames = FRAME.format(sandbox=sandbox, height=html.escape(options.css_height))
         if options.n > 1:
-            columns = f'<div style="flex:1">{frame}</div>' * options.n
-            frame = f'<div style="display:flex;gap:8px">{columns}</div>'
-        max_height = MAX_HEIGHT if options.height == 'auto' else 0
-        return frame + finder(self.served.server, mark, options.path, options.sandbox, max_height)
+            columns = f'<div style="flex:1">{frames}</div>' * options.n
+            frames = f'<div style="display:flex;gap:8px">{columns}</div>'
+        return output_html(exposure_of(self.served.server), options, frames)
 
 # %% ../../nbs/notebook/12_iframes.ipynb #f376d8d8
 def display(thing: Any) -> None:

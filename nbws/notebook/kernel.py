@@ -5,16 +5,21 @@
 # %% ../../nbs/notebook/00_kernel.ipynb #bfe3f326
 from __future__ import annotations
 
+import logging
 import sys
 import traceback
+from concurrent.futures import Future
+from itertools import count
 from types import TracebackType
 from typing import Any, Protocol
 
 from ..core.routing import Owner
 from ..web.tracebacks import first_users, is_ours
 
+log = logging.getLogger('nbws')
+
 # %% auto #0
-__all__ = []
+__all__ = ['log']
 
 # %% ../../nbs/notebook/00_kernel.ipynb #95c6eaac
 Request = dict[str, Any] # An execute request of the Jupyter protocol: header, metadata, content
@@ -106,6 +111,56 @@ class IPyKernel:
         except Exception:
             return traceback.format_exception(type(error), error, tb)
 
+# %% ../../nbs/notebook/00_kernel.ipynb #ae4feec8
+class LiteKernel(IPyKernel):
+    "JupyterLite's kernel as a `Kernel`. There is one thread."
+    _last: Request = {}
+
+    def parent(self) -> Request:
+        now: Request = self.kernel.get_parent()
+        if now['header'].get('msg_type') == 'execute_request':
+            self._last = now
+        return self._last
+
+    def send(self, kind: str, content: dict[str, Any], parent: Request) -> None:
+        before, self.kernel._parent_header = self.kernel._parent_header, parent
+        try:
+            self._send(kind, content)
+        finally:
+            self.kernel._parent_header = before
+
+    def _send(self, kind: str, content: dict[str, Any]) -> None:
+        publisher, lite = self.shell.display_pub, sys.modules['pyodide_kernel']
+        if kind == 'stream':
+            getattr(lite, f'{content["name"]}_stream').publish_stream_callback(content['name'], content['text'])
+        elif kind == 'error':
+            lite.stderr_stream.publish_stream_callback('stderr', '\n'.join(content['traceback']) + '\n')
+        elif kind == 'clear_output':
+            publisher.clear_output_callback(content['wait'])
+        else:
+            show = getattr(publisher, f'{kind}_callback')
+            show(content['data'], content['metadata'], content['transient'])
+
+# %% ../../nbs/notebook/00_kernel.ipynb #66bdd899
+def kernel_of(shell: Any, # `get_ipython()`
+              ) -> Kernel:
+    "The kernel of a shell."
+    return LiteKernel(shell) if type(shell.kernel).__module__.startswith('pyodide_kernel') else IPyKernel(shell)
+
+# %% ../../nbs/notebook/00_kernel.ipynb #8e4acf08
+_SESSIONS, _OF = count(1), ' of session '
+
+def marimo_cell(context: Any, # `marimo_context()`
+                cell: Any) -> str:
+    "What nbws calls a cell of this session of marimo's."
+    if not hasattr(context, 'nbws_session'):
+        context.nbws_session = next(_SESSIONS)
+    return f'{cell}{_OF}{context.nbws_session}' if context.nbws_session > 1 else str(cell)
+
+def session_of(cell: str) -> str:
+    "The session of marimo's in a cell's name; '' in the first one, and in every other front end."
+    return cell.rpartition(_OF)[2] if _OF in cell else ''
+
 # %% ../../nbs/notebook/00_kernel.ipynb #88894631
 def shell() -> Any:
     "The running IPython shell, or None in a script."
@@ -120,11 +175,33 @@ def marimo_context() -> Any:
 def cell_id() -> str:
     "The cell that runs now, as the front end names it; '' where there is none."
     if context := marimo_context():
-        return str(context.cell_id or '')
+        return marimo_cell(context, context.cell_id) if context.cell_id else ''
     ip = shell()
-    if ip is None or not hasattr(ip, 'get_parent'):
-        return ''
+    asked: Any = ip if hasattr(ip, 'get_parent') else getattr(ip, 'kernel', None) # JupyterLite's shell cannot tell
     try:
-        return cell_of(ip.get_parent())
+        return cell_of(asked.get_parent())
     except Exception:
         return '' # A shell of another program
+
+# %% ../../nbs/notebook/00_kernel.ipynb #6208fb26
+_SUBSHELL: list[str] = [] # The kernel's own, once there is one
+
+def own_subshell() -> str | None:
+    "The id of a subshell of the kernel's own, for what must not wait for a cell. From the main thread."
+    thread: Any = getattr(getattr(shell(), 'kernel', None), 'shell_channel_thread', None)
+    create = getattr(getattr(thread, 'manager', None), '_create_subshell', None)
+    if create is None or _SUBSHELL:
+        return next(iter(_SUBSHELL), None)
+    made: Future[str] = Future()
+    def make() -> None:
+        try:
+            made.set_result(create())
+        except Exception as e:
+            made.set_exception(e)
+    thread.io_loop.add_callback(make)
+    try:
+        _SUBSHELL.append(made.result(5))
+    except Exception as e:
+        log.warning('pages wait while a cell computes: the kernel makes no subshell (%r)', e)
+        return None
+    return _SUBSHELL[0]

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import builtins
-import getpass
 import logging
 import sys
 import threading
@@ -14,6 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial, wraps
+from importlib import import_module
 from typing import Any
 
 from ..core.errors import NbwsError
@@ -22,6 +22,8 @@ from .capture import CURRENT_HANDLER, CapturedStream, start_in_context, submit_i
 from .displays import KernelSurroundings
 from .figures import HandlerFigures, pyplot_holder
 from .kernel import without_ours
+from ..sockets.threads import ONE_THREAD
+from ..web import tracebacks
 from ..web.app import WebApp
 from ..core.protocols import Environment
 
@@ -173,10 +175,10 @@ def redirect_display(publisher: Any, # `get_ipython().display_pub`
         context = CURRENT_HANDLER.get()
         if context is None:
             return publish(data, metadata, *args, transient=transient, update=update, **more)
-        from ipykernel.jsonutil import encode_images, json_clean
-        content = {'data': encode_images(data), 'metadata': metadata or {}, 'transient': transient or {}}
+        clean = import_module(f'{"pyodide_kernel" if ONE_THREAD else "ipykernel"}.jsonutil')
+        content = {'data': clean.encode_images(data), 'metadata': metadata or {}, 'transient': transient or {}}
         context.flush()
-        (context.output.update if update else context.output.display)(json_clean(content))
+        (context.output.update if update else context.output.display)(clean.json_clean(content))
 
     def cleared(wait: bool = False) -> None:
         context = CURRENT_HANDLER.get()
@@ -202,6 +204,7 @@ class Question:
 def refuse_questions(kernel: Any, # `get_ipython().kernel`
                      ) -> Undo:
     "Let `input` and `getpass` in a handler say that nobody can answer there."
+    import getpass # Takes time, and only a notebook needs it
     return all_of(_refuse(kernel, builtins, 'input', 'raw_input', '_sys_raw_input'),
                   _refuse(kernel, getpass, 'getpass', 'getpass', '_save_getpass'))
 
@@ -221,6 +224,16 @@ def _refuse(kernel: Any, module: Any, name: str, kernels: str, # The kernel's ow
                 setattr(owner, attribute, now.ask)
         undo()
     return undo_all
+
+# %% ../../nbs/notebook/04_patches.ipynb #63c4a35f
+def refuse_lite_questions(kind: Any, # The class of JupyterLite's shell
+                          ) -> Undo:
+    "The same there, from the next cell on."
+    def refuse(name: str) -> Undo:
+        own = getattr(kind, name)
+        def ask(shell: Any, function: Callable[..., Any]) -> None: own.fset(shell, Question(function, name))
+        return replace(kind, name, property(own.fget, ask))
+    return all_of(refuse('input'), refuse('getpass'))
 
 # %% ../../nbs/notebook/04_patches.ipynb #cae80039
 def shorten_tracebacks(shell: Any) -> Undo:
@@ -246,6 +259,33 @@ def follow_cells(shell: Any, before: Callable[..., None], after: Callable[..., N
     return all_of(partial(shell.events.unregister, 'pre_run_cell', before),
                   partial(shell.events.unregister, 'post_run_cell', after))
 
+# %% ../../nbs/notebook/04_patches.ipynb #af178acf
+def publish_less(kernel: Any, # `get_ipython().kernel`
+                 unheard: Callable[[dict[str, Any]], bool], # Nobody waits for the status of this message
+                 ) -> Undo | None:
+    "Let a kernel publish no busy and no idle for some messages."
+    publish = getattr(kernel, '_publish_status', None)
+    if publish is None:
+        return None
+    def published(status: str, channel: str, parent: Any = None) -> None:
+        if not unheard(parent or kernel.get_parent(channel)):
+            publish(status, channel, parent)
+    return replace(kernel, '_publish_status', published)
+
+def status_patch(kernel: Any, unheard: Callable[[dict[str, Any]], bool]) -> Patch:
+    return Patch('kernel._publish_status', "What a page is told would wait 40 ms behind the kernel's 'busy'.",
+                 lambda: publish_less(kernel, unheard))
+
+# %% ../../nbs/notebook/04_patches.ipynb #340e8500
+def name_cells(shell: Any) -> Undo:
+    "Let tracebacks of ours call a cell by its number."
+    usual = tracebacks.file_named
+    def file_named(filename: str) -> str:
+        names = getattr(getattr(shell, 'compile', None), 'format_code_name', None)
+        cell = names(filename) if names else None
+        return ' '.join(cell) if cell else usual(filename)
+    return replace(tracebacks, 'file_named', file_named)
+
 # %% ../../nbs/notebook/04_patches.ipynb #d281b531
 def shell_patches(shell: Any, # `get_ipython()`
                   before: Callable[..., None], after: Callable[..., None], # A cell runs
@@ -255,9 +295,11 @@ def shell_patches(shell: Any, # `get_ipython()`
         Patch('shell.display_pub.publish, clear_output', 'They show everything under the cell that runs.',
               lambda: redirect_display(shell.display_pub)),
         Patch('builtins.input, getpass.getpass', 'They would wait for ever: front ends ask for the running cell only.',
-              lambda: refuse_questions(shell.kernel)),
+              lambda: refuse_lite_questions(type(shell)) if ONE_THREAD else refuse_questions(shell.kernel)),
         Patch('shell.custom_exceptions', "Frames of nbws would push the user's own line out of sight.",
               lambda: shorten_tracebacks(shell)),
+        Patch('tracebacks.file_named', 'A cell has a number; the name of the file that it is compiled as says nothing.',
+              lambda: name_cells(shell)),
         Patch('SHOWING.surroundings', 'What is shown in a page fails in its cell, and as IPython was told to show it.',
               lambda: replace(SHOWING, 'surroundings', KernelSurroundings(shell.display_formatter.formatters))),
         Patch('shell.events', 'What a cell no longer defines goes when the cell has ended.',

@@ -14,6 +14,7 @@ from weakref import ref
 from ..core.routing import Route
 from .capture import CURRENT_HANDLER
 from .kernel import Kernel, cell_of, message_id
+from ..sockets.threads import ONE_THREAD
 from ..sockets.websocket import WebSocket
 from ..web.app import WebApp
 
@@ -100,6 +101,9 @@ def hold_messages(loop: asyncio.AbstractEventLoop, # That the sockets belong to
             loop.call_soon_threadsafe(release)
         except RuntimeError:
             pass # The server has stopped
+    if ONE_THREAD:
+        hold()
+        return end
     try:
         loop.call_soon_threadsafe(hold)
     except RuntimeError:

@@ -23,10 +23,11 @@ from .iframes import FrameOptions, Output, Page, display
 from .kernel import cell_id, marimo_context, shell
 from .marimo import install_marimo
 from .served import (LOCAL, SERVED, ListenOptions, ServedApp, as_served, find_app, follow_apps, is_elsewhere,
-                                  move, result_on, served_for, start_server, usual_port)
+                                  move, result_on, served_for, start_server, stop_session, usual_port)
 from .sharing import share_links
 from .show import caller
 from .widget import widget_view
+from ..sockets.threads import ONE_THREAD
 from ..web.app import WebApp
 
 if TYPE_CHECKING:
@@ -64,6 +65,9 @@ def serve(app: object = None, # The app, or its variable's name; by default the 
     found, name = find_app(calling.f_globals, app)
     if broker is not None:
         use_broker(found, broker)
+    if ONE_THREAD and (host or share or port is not None):
+        print(NO_PORTS)
+        host, port, share = None, None, False
     listen = ListenOptions(host or ('0.0.0.0' if share else None), port, forwarded_allow_ips)
     if shell() is not None:
         serve_cell(found, name, listen, FrameOptions(path, height, n))
@@ -76,6 +80,9 @@ def serve(app: object = None, # The app, or its variable's name; by default the 
     return None
 
 # %% ../../nbs/notebook/16_serve.ipynb #a92d041b
+NO_PORTS = 'This kernel is in the browser, where nothing can listen: the page is shown here, and nowhere else.'
+
+# %% ../../nbs/notebook/16_serve.ipynb #0ab6095d
 def use_broker(app: object, broker: Broker) -> None:
     "Let a broker share an app's rooms, at once if the app is being served. Raises `NbwsError` and `StartError`."
     if not isinstance(app, WebApp):
@@ -169,4 +176,4 @@ if hasattr(shell(), 'kernel'):
     offer_channel()
     install(shell()).events.after_hooks[:] = [follow_apps]
 elif marimo_context():
-    install_marimo(marimo_context())
+    install_marimo(marimo_context(), stop_session)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import errno
+import logging
 import os
 import sys
 import zlib
@@ -19,9 +20,11 @@ from ..core.errors import NbwsError, StartError
 from ..core.protocols import Application
 from ..layers.origins import is_loopback
 from .exposure import choose_exposure, end_exposure, expose, exposure_of, url_of
-from .kernel import cell_id, marimo_context, shell
+from .kernel import cell_id, marimo_context, session_of, shell
 from .patches import PATCHES, SWITCHING
+from .servers import AppServer, LoopServer
 from ..sockets.monitor import CpuThrottle, LoopWatchdog
+from ..sockets.threads import ONE_THREAD
 from ..web.app import WebApp
 from ..web.succession import adopt
 
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
     from nbws.server.listener import Server # Imported when something is served: it brings tornado
 
 # %% auto #0
-__all__ = ['stop']
+__all__ = ['stop', 'stop_session']
 
 # %% ../../nbs/notebook/11_served.ipynb #4a56fd3b
 def find_app(variables: dict[str, Any], # The caller's globals
@@ -65,6 +68,7 @@ def _is_foreign(app: object) -> bool:
     return serves(app)
 
 # %% ../../nbs/notebook/11_served.ipynb #9fc10330
+log = logging.getLogger('nbws')
 PORT = 5001
 LOCAL = '127.0.0.1'
 
@@ -100,20 +104,29 @@ def start_server(app: Application, listen: ListenOptions,
                  name: str = '', # The app's variable
                  cell: str = '', # That serves it, as the front end names it
                  token: str = '', # Of a server whose place this one takes; '': a new one
-                 ) -> Server:
-    "Serve an app in a thread of its own. Raises `StartError`."
+                 ) -> AppServer:
+    "Serve an app in a thread of its own, or on the only loop. Raises `StartError`."
+    if ONE_THREAD:
+        here = LoopServer(app).start()
+        expose(here, choose_exposure(token=token))
+        return here
     from nbws.server.listener import Server
     host = listen.host or LOCAL
     exposure = choose_exposure(name, listen.port is not None or not is_loopback(host), cell,
                                hasattr(shell(), 'kernel') or bool(marimo_context()), token)
     options = exposure.options(any_host=exposure.direct and not is_loopback(host))
     options['forwarded_allow_ips'] = listen.forwarded_allow_ips
-    if exposure.direct:
-        server = _start_at(app, host, listen.port, options)
-    elif exposure.address and not exposure.address.path:
-        server = Server(app, LOCAL, 0, **options).start()
-    else:
-        server = Server(app, **options).start()
+    try:
+        if exposure.direct:
+            server = _start_at(app, host, listen.port, options)
+        elif exposure.address and not exposure.address.path:
+            server = Server(app, LOCAL, 0, **options).start()
+        else:
+            server = Server(app, **options).start()
+    except BaseException:
+        for also in options.get('also', ()):
+            also.close()
+        raise
     expose(server, exposure)
     server.workers.budget = CpuThrottle()
     PATCHES.apply(SWITCHING)
@@ -138,7 +151,7 @@ def _start_at(app: Application, host: str, port: int | None, options: dict[str, 
 # %% ../../nbs/notebook/11_served.ipynb #1b9fb409
 class ServedApp:
     "An app on a running server: ours, or any that `nbws.adapters.detect.as_app` knows."
-    def __init__(self, app: object, server: Server,
+    def __init__(self, app: object, server: AppServer,
                  name: str, # The app's variable where it is served
                  cell: str, # That serves it
                  ) -> None:
@@ -151,9 +164,10 @@ class ServedApp:
 
     def __repr__(self) -> str: return f'<ServedApp {self.name or "app"} at {url_of(self.server, secret=False)}>'
 
-    def use(self, server: Server) -> None:
+    def use(self, server: AppServer) -> None:
         "Be served by this server, which runs, and whose loop is watched."
-        self.server, self.watchdog = server, LoopWatchdog(server.loop, WebApp.environment.on_loop_blocked)
+        self.server = server
+        self.watchdog = None if ONE_THREAD else LoopWatchdog(server.loop, WebApp.environment.on_loop_blocked)
 
     def replace_app(self, app: object) -> None:
         "Serve another app from now on, with the open sockets. From any thread but the server's. Raises `NbwsError`."
@@ -177,7 +191,8 @@ class ServedApp:
 
     def stop(self) -> None:
         "Stop its server: sockets are closed with 1012. From any thread but the server's."
-        self.watchdog.stop()
+        if self.watchdog:
+            self.watchdog.stop()
         end_exposure(self.server)
         self.server.stop(timeout=2)
 
@@ -187,8 +202,18 @@ SERVED: list[ServedApp] = [] # In the order in which they were first served
 def result_on(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any],
               timeout: float = 10, # Seconds
               ) -> Any:
-    "Run a coroutine on another thread's loop and wait for its result. Raises `TimeoutError`."
-    return asyncio.run_coroutine_threadsafe(coroutine, loop).result(timeout)
+    """Run a coroutine on another thread's loop and wait for its result. Raises `TimeoutError`. On the only loop there
+    is, which cannot be waited for, it is begun, and what it raises is logged."""
+    future = asyncio.run_coroutine_threadsafe(coroutine, loop)
+    if ONE_THREAD:
+        future.add_done_callback(_tell)
+        return None
+    return future.result(timeout)
+
+# %% ../../nbs/notebook/11_served.ipynb #1b79dcd3
+def _tell(ended: Any) -> None:
+    if not ended.cancelled() and (error := ended.exception()):
+        log.error('an app could not be replaced', exc_info=error)
 
 # %% ../../nbs/notebook/11_served.ipynb #4455260b
 def served_as(app: object) -> ServedApp | None:
@@ -200,7 +225,8 @@ def served_for(app: object, name: str, cell: str) -> ServedApp | None:
     "What `serve(app)`, in this cell and with this variable, is to replace; None where it is another one."
     return (served_as(app)
             or next((served for served in SERVED if cell and served.cell == cell), None)
-            or next((served for served in SERVED if name and served.name == name), None))
+            or next((served for served in SERVED if name and served.name == name
+                     and session_of(served.cell) == session_of(cell)), None))
 
 # %% ../../nbs/notebook/11_served.ipynb #1c3e9d07
 def follow_apps(ok: bool = True, # The cell succeeded
@@ -225,7 +251,7 @@ def _another_app(served: ServedApp) -> str:
     return f'{served.variable} is another app now. What is served is the one before, until serve() is run{cells}'
 
 # %% ../../nbs/notebook/11_served.ipynb #bd4087bd
-def is_elsewhere(server: Server, listen: ListenOptions) -> bool:
+def is_elsewhere(server: AppServer, listen: ListenOptions) -> bool:
     "Whether a running server listens at another place than is asked for."
     direct, host, port = exposure_of(server).direct, listen.host, listen.port
     if host and (host != server.host if direct else not is_loopback(host)):
@@ -237,11 +263,13 @@ def move(served: ServedApp, listen: ListenOptions,
          alone: bool = False, # Where Jupyter forwards, by it only, and with a new secret
          ) -> None:
     "Listen at another place: sockets are closed with 1012, and come back. Where that fails, all is as it was."
+    from nbws.server.listener import trusted_proxies
     old = served.server
     app, was = old.app, exposure_of(old)
     proxies, own_port = listen.forwarded_allow_ips, old.port if was.direct else None
     alone = alone and bool(was.segment)
     port = None if alone else listen.port if listen.port is not None else own_port
+    trusted_proxies(proxies) # What cannot work stops nothing
     served.stop()
     def start(listen: ListenOptions, token: str = was.token) -> None:
         served.use(start_server(app, listen, served.name, served.cell, token))
@@ -260,6 +288,12 @@ def stop(app: object = None, # One app; every app by default
         served.stop()
     if not SERVED:
         PATCHES.undo(SWITCHING.target)
+
+def stop_session(session: str, # As `session_of` names it
+                 ) -> None:
+    "Stop what a session of `marimo run` has served."
+    for served in [s for s in SERVED if session_of(s.cell) == session]:
+        stop(served.app)
 
 atexit.register(stop)
 if hasattr(os, 'register_at_fork'):

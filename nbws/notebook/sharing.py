@@ -9,18 +9,16 @@ import html
 import socket
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from ..layers.gate import TOKEN
 from ..layers.origins import is_loopback
 from .exposure import exposure_of
 from .served import LOCAL, SERVED, ListenOptions, move
+from .servers import AppServer
 from ..sockets.people import name_of
 from ..web.app import WebApp
 from ..web.log import TableView
-
-if TYPE_CHECKING:
-    from nbws.server.listener import Server # Imported when something is served: it brings tornado
 
 # %% auto #0
 __all__ = ['Visitor', 'visitors', 'stop_sharing']
@@ -74,7 +72,7 @@ def qr_code(text: str) -> str:
     return svg
 
 # %% ../../nbs/notebook/13_sharing.ipynb #977d6a88
-def share_links(server: Server) -> ShareLinks | None:
+def share_links(server: AppServer) -> ShareLinks | None:
     "What to give away, of a server that others can reach; None of one that they cannot."
     exposure = exposure_of(server)
     if not exposure.direct or is_loopback(server.host):

@@ -5,44 +5,18 @@
 # %% ../../nbs/notebook/15_widget.ipynb #713070e2
 from __future__ import annotations
 
-import logging
 from collections import deque
-from concurrent.futures import Future
 from typing import Any
 
 from .channel import CHANNELS, Publish, close_channel, open_channel
 from .iframes import Output
-from .kernel import shell
+from .kernel import own_subshell
 from ..web.assets import STATIC
 
-log = logging.getLogger('nbws')
-
 # %% auto #0
-__all__ = ['log']
+__all__ = []
 
 # %% ../../nbs/notebook/15_widget.ipynb #7ad8b988
-_SUBSHELL: list[str] = [] # The kernel's own, once there is one
-
-def own_subshell() -> str | None:
-    "A subshell of the kernel's own, for what must not wait for a cell. From the main thread."
-    thread: Any = getattr(getattr(shell(), 'kernel', None), 'shell_channel_thread', None)
-    create = getattr(getattr(thread, 'manager', None), '_create_subshell', None)
-    if create is None or _SUBSHELL:
-        return next(iter(_SUBSHELL), None)
-    made: Future[str] = Future()
-    def make() -> None:
-        try:
-            made.set_result(create())
-        except Exception as e:
-            made.set_exception(e)
-    thread.io_loop.add_callback(make)
-    try:
-        _SUBSHELL.append(made.result(5))
-    except Exception as e:
-        log.warning('pages wait while a cell computes: the kernel makes no subshell (%r)', e)
-        return None
-    return _SUBSHELL[0]
-
 def answer_meanwhile(comm: Any) -> None:
     "Let the messages of a comm be read while a cell computes, where the kernel can do that. From the main thread."
     if hasattr(comm, '_reply_subshell_for') and (subshell := own_subshell()):
@@ -53,6 +27,11 @@ PIECE = 3 * 2**13 # Bytes of a body in one frame: two of them, and what describe
 STATE = {'_model_module': 'anywidget', '_model_name': 'AnyModel', '_model_module_version': '*', '_view_count': None,
          '_view_module': 'anywidget', '_view_name': 'AnyView', '_view_module_version': '*', '_anywidget_id': 'nbws'}
 
+def bytes_of(buffer: Any) -> bytes:
+    "What came with a message; JupyterLite hands over the browser's own buffers."
+    return bytes(buffer.to_bytes() if hasattr(buffer, 'to_bytes') else buffer)
+
+# %% ../../nbs/notebook/15_widget.ipynb #57e767e0
 class PageWidget:
     "The widget of one output. Made on the main thread; what comes is heard on any."
     def __init__(self, html: str, # The output, as other front ends show it
@@ -72,7 +51,7 @@ class PageWidget:
             return self.comm.send({'method': 'update', 'state': self.state, 'buffer_paths': []})
         content = data.get('content')
         if data.get('method') == 'custom' and isinstance(content, dict) and isinstance(content.get('page'), str):
-            self._heard(content['page'], content, message.get('buffers') or [])
+            self._heard(content['page'], content, [bytes_of(b) for b in message.get('buffers') or ()])
 
     def _heard(self, page: str, content: dict[str, Any], buffers: list[bytes]) -> None:
         name = f'{self.comm.comm_id} {page}'
@@ -83,9 +62,9 @@ class PageWidget:
         elif channel is not None:
             channel.receive(content, buffers)
         elif 'open' in content:
-            self.pages.add(page)
             def end(reason: str) -> None: self._say(page, {'ended': reason})
-            open_channel(name, content['open'], self._publisher(page), end, PIECE)
+            if open_channel(name, content['open'], self._publisher(page), end, PIECE):
+                self.pages.add(page)
         else:
             self._say(page, {'ended': 'the kernel does not know this page any more'})
 

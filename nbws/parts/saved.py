@@ -8,17 +8,19 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import sqlite3
 import threading
 import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping, MutableSequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import finalize
 
 from ..core.errors import NbwsError
 from ..web.keys import data_dir
+
+if TYPE_CHECKING:
+    import sqlite3 # Where it is used: it takes time, and few apps save anything
 
 # %% auto #0
 __all__ = []
@@ -62,6 +64,7 @@ class SavedFile:
         self._process = 0
 
     def _opened(self) -> sqlite3.Connection:
+        import sqlite3
         if self._connection is None or self._process != os.getpid():
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)) # SQLite's own files have the mode of this one
@@ -318,6 +321,7 @@ def saved(path: Path, name: str, default: Any) -> Any:
     kind = SavedDict if isinstance(default, dict) else SavedList if isinstance(default, (list, tuple)) else SavedValue
     if not isinstance(name, str) or not name.isprintable():
         raise NbwsError(f'{name!r} is no name for what is saved: a name is text that can be printed')
+    import sqlite3
     try:
         file = file_of(Path(os.path.abspath(path)))
         file.reopen_if_gone()

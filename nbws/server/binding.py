@@ -150,9 +150,9 @@ class ListeningSockets:
         return bound
 
     def _bind_port(self) -> list[socket.socket]:
-        where = f'port {self.port} on {self.host or "all networks"}'
-        if not 0 <= self.port < 65536:
-            raise StartError(errno.EINVAL, f'{where}: ports go from 0 to 65535')
+        where = f'port {self.port!r} on {self.host or "all networks"}'
+        if not isinstance(self.port, int) or not 0 <= self.port < 65536:
+            raise StartError(errno.EINVAL, f'{where}: a port is a number from 0 to 65535')
         try:
             return bind_host(self.host, self.port, self.backlog)
         except OSError as e:

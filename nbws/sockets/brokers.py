@@ -60,7 +60,7 @@ class MemoryBroker:
         with self._lock:
             topic = self._topic(room)
             message = topic.add(data, keep, history)
-            topic.calls.extend(partial(s.deliver, message, origin) for s in topic.subscribers)
+            topic.calls.extend(partial(s.deliver, (message,), (origin,)) for s in topic.subscribers)
         self._call(topic)
         return DONE
 

@@ -86,6 +86,7 @@ class _Done:
     def __await__(self) -> Generator[Any, None, None]:
         return
         yield
+    def __repr__(self) -> str: return '<sent>' # Seen where a cell ends with `room.send(...)`
 
 DONE = _Done()
 

@@ -190,15 +190,16 @@ class Peers:
         if self._loop is not None:
             call_soon(self._loop, self._beat)
 
-    def deliver(self, message: Published, origin: Any) -> None:
+    def deliver(self, messages: Sequence[Published], origins: Sequence[Any]) -> None:
         "See `Subscriber`."
-        if self.broker is None:
-            return # A broker may go on for a while
-        process, kind, said = json.loads(message.data)
-        self.lives.hear(process)
-        self._take(process, kind, said)
-        self._ask()
-        self._heard_up_to(message.epoch, message.offset)
+        for message in messages:
+            if self.broker is None:
+                return # A broker may go on for a while
+            process, kind, said = json.loads(message.data)
+            self.lives.hear(process)
+            self._take(process, kind, said)
+            self._ask()
+            self._heard_up_to(message.epoch, message.offset)
 
     def reaches(self, others: bool) -> None: "See `Subscriber`. Pages are told by their rooms."
 

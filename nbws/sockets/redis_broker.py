@@ -12,6 +12,7 @@ import re
 import secrets
 import threading
 import time
+from bisect import bisect
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -36,40 +37,41 @@ log = logging.getLogger('nbws')
 # %% ../../nbs/sockets/10_redis_broker.ipynb #d0e06175
 PUBLISH = """
 local meta, stream, senders = unpack(KEYS)
-local publish, fresh, most, seconds, producer, known, upto, heads, said = unpack(ARGV)
+local publish, fresh, most, seconds, producer, known, upto, first, final, count, kept, heads, said = unpack(ARGV)
 local epoch, offset, born = unpack(redis.call('HMGET', meta, 'epoch', 'offset', 'born'))
 if not epoch then
-  epoch, offset, born = fresh, 0, fresh
+  epoch, offset, born = fresh, '0', fresh
   redis.call('DEL', stream, senders)
-  redis.call('HSET', meta, 'epoch', epoch, 'offset', offset, 'born', born)
+  redis.call('HSET', meta, 'epoch', epoch, 'born', born)
 end
-offset = tonumber(offset)
 local last = tonumber(redis.call('HGET', senders, producer) or 0)
 if born == known and last < tonumber(upto) then return last end
-local before, first, from, at = string.format('%d', offset), nil, nil, 1
-for here, seq, kind, size in string.gmatch(heads, '()(%d+)%.(%a)%.(%d+)') do
-  if tonumber(seq) > last then
-    if not first then first, from = here, at end
-    last = tonumber(seq)
-    if kind == 't' or kind == 'b' then
-      offset = offset + 1
-      local id, data = string.format('%d-0', offset), string.sub(said, at, at + size - 1)
-      redis.call('XADD', stream, 'MAXLEN', '~', most, id, 's', producer .. '.' .. seq, 'k', kind, 'd', data)
+local before, new, text, keep, data, n, at = offset, heads, said, heads, said, tonumber(kept), 1
+if last >= tonumber(first) or (n > 0 and kept ~= count) then
+  new, text, keep, data, n = {}, {}, {}, {}, 0
+  for head, seq, kind, size in string.gmatch(heads, '((%d+)%.(%a)%.(%d+))') do
+    if tonumber(seq) > last then
+      new[#new + 1], text[#text + 1] = head, string.sub(said, at, at + size - 1)
+      if kind == 't' or kind == 'b' then n, keep[n + 1], data[n + 1] = n + 1, head, text[#text] end
     end
+    at = at + size
   end
-  at = at + size
+  new, text, keep, data = table.concat(new, ','), table.concat(text), table.concat(keep, ','), table.concat(data)
 end
-if first then
-  local message = {epoch, before, producer, string.sub(heads, first), string.sub(said, from)}
-  redis.call(publish, meta, table.concat(message, ':'))
+if new ~= '' then
+  last, offset = final, offset + n
+  if n > 0 then
+    redis.call('XADD', stream, 'MINID', '~', math.max(offset - most, 0), offset .. '-0', 's', producer, 'h', keep, 'd', data)
+  end
+  redis.call(publish, meta, table.concat({epoch, before, producer, new, text}, ':'))
 end
 redis.call('HSET', meta, 'offset', string.format('%d', offset))
-if redis.call('HLEN', senders) > 1000 then
+if redis.call('HSET', senders, producer, string.format('%d', last)) == 1 and redis.call('HLEN', senders) > 1000 then
   born = fresh
   redis.call('DEL', senders)
+  redis.call('HSET', senders, producer, string.format('%d', last))
   redis.call('HSET', meta, 'born', born)
 end
-redis.call('HSET', senders, producer, string.format('%d', last))
 for _, key in ipairs(KEYS) do redis.call('EXPIRE', key, seconds) end
 return born
 """
@@ -81,8 +83,16 @@ local fresh, known, since, by, least, size, seconds = unpack(ARGV)
 local epoch, offset = redis.call('HGET', meta, 'epoch'), tonumber(redis.call('HGET', meta, 'offset') or 0)
 local fell = false
 if epoch == known and by ~= '' then
-  local there = redis.call('XRANGE', stream, since .. '-0', since .. '-0')[1]
-  fell = offset < tonumber(since) or (there and there[2][2] ~= by)
+  local entry = redis.call('XRANGE', stream, since .. '-0', '+', 'COUNT', 1)[1]
+  fell = offset < tonumber(since)
+  if entry then
+    local heads = entry[2][4]
+    local at = tonumber(string.match(entry[1], '%d+')) - select(2, string.gsub(heads, '%a', ''))
+    for seq in string.gmatch(heads, '(%d+)%.%a') do
+      at = at + 1
+      if at == tonumber(since) and entry[2][2] .. '.' .. seq ~= by then fell = true end
+    end
+  end
 end
 if not epoch or fell then
   if not epoch then
@@ -96,14 +106,15 @@ end
 local all = epoch == known
 local first, last, found = all and '(' .. since .. '-0' or '-', '+', {}
 local left = tonumber(size)
+least = tonumber(least)
 repeat
-  local page = redis.call('XREVRANGE', stream, last, first, 'COUNT', 100)
+  local page = redis.call('XREVRANGE', stream, last, first, 'COUNT', 20)
   for _, entry in ipairs(page) do
     found[#found + 1] = entry
-    left = left - #(entry[2][6] or '')
+    left, least = left - #entry[2][6], least - select(2, string.gsub(entry[2][4], '%a', ''))
     last = '(' .. entry[1]
   end
-until #page < 100 or (not all and left < 0 and #found >= tonumber(least))
+until #page < 20 or (not all and left < 0 and least <= 0)
 return {epoch, string.format('%d', offset), found}
 """
 
@@ -112,6 +123,7 @@ LARGEST = 2**20 # Bytes of a message. Redis cuts off who has 32 MB of messages w
 WAITING, WAITING_SIZE = 10_000, 8 * 2**20 # Messages, and bytes of them, that wait for Redis
 BATCH, BATCH_SIZE = 500, 2**20 # What is sent to Redis at a time
 
+# %% ../../nbs/sockets/10_redis_broker.ipynb #b10ff7af
 @dataclass(slots=True, eq=False)
 class Outgoing:
     "A message on its way to Redis."
@@ -170,12 +182,12 @@ class PublishQueue:
         for message in messages:
             message.pending.finish(error)
 
-    def origin(self, seq: int) -> Any:
-        "What `add` was given with a message; once."
+    def origins(self, seqs: Sequence[int]) -> list[Any]:
+        "What `add` was given with messages; once."
         if not self._origins:
-            return None
+            return [None] * len(seqs)
         with self._lock:
-            return self._origins.pop(seq, None)
+            return [self._origins.pop(seq, None) for seq in seqs]
 
     def __len__(self) -> int: return self._count
 
@@ -183,20 +195,13 @@ class PublishQueue:
 FOR_HISTORY, FOR_OTHERS = 30 * 24 * 3600, 3600 # Seconds that Redis keeps a room in which nobody says anything
 LINGER = 30.0 # Seconds for which a room is heard after the last one has left: who resumes is likely to come
 
-class Sender(NamedTuple):
-    "Who has said a message, and his count."
-    producer: str
-    seq: int
-
-    def __str__(self) -> str: return f'{self.producer}.{self.seq}'
-
 # %% ../../nbs/sockets/10_redis_broker.ipynb #65214df8
 class Heard:
     "A room to which this process listens. On the broker's loop."
     def __init__(self, room: str) -> None:
         self.room, self.history = room, 0
         self.epoch, self.offset = '', 0 # Of the last message
-        self.sender: Sender | str = '' # Of the last one that is kept
+        self.sender = '' # Of the last one that is kept: who has said it, and his count
         self.subscribers: list[Subscriber] = []
         self.coming: list[Subscriber] = [] # Who waits for `begin`
         self.leaving: asyncio.TimerHandle | None = None
@@ -216,59 +221,78 @@ class Heard:
     def is_old(self, message: Published) -> bool:
         return message.epoch == self.epoch and message.kept and message.offset <= self.offset
 
-    def has_seen(self, sender: Sender) -> bool: return sender.seq <= self._seen.get(sender.producer, 0)
+    def rest(self, batch: Batch) -> Batch:
+        "A batch without what was heard before, where that stands at its beginning."
+        seen, count = self._seen.get(batch.producer, 0), 0
+        for seq, message in zip(batch.seqs, batch.messages, strict=True):
+            if seq > seen or not self.is_old(message):
+                break
+            count += 1
+        return batch.after(count)
 
-    def take(self, message: Published, sender: Sender) -> bool:
-        "Move on to a message. False where it was heard before."
-        self.epoch, self.offset = message.epoch, message.offset
-        if message.kept:
-            self.sender = sender
-        if self.has_seen(sender):
-            return False
-        self._seen.pop(sender.producer, None)
-        self._seen[sender.producer] = sender.seq
+    def take(self, batch: Batch) -> Batch:
+        "Move on to its end. Returns what of it was not heard before."
+        last, producer = batch.messages[-1], batch.producer
+        self.epoch, self.offset = last.epoch, last.offset
+        newest = zip(reversed(batch.seqs), reversed(batch.messages), strict=True)
+        self.sender = next((f'{producer}.{seq}' for seq, message in newest if message.kept), self.sender)
+        seen = self._seen.pop(producer, 0)
+        self._seen[producer] = max(seen, batch.seqs[-1])
         if len(self._seen) > 1000:
             del self._seen[next(iter(self._seen))] # The one that has been silent for longest
-        return True
+        return batch.after(bisect(batch.seqs, seen)) if batch.seqs[0] <= seen else batch
 
 # %% ../../nbs/sockets/10_redis_broker.ipynb #65214df7
 def keys_of(room: str) -> tuple[str, str, str]:
     "The keys of a room: where it stands (its channel, too), what was said, by whom. In a cluster, all at one node."
     return f'{{{room}}}', f'{{{room}}}:said', f'{{{room}}}:by'
 
+# %% ../../nbs/sockets/10_redis_broker.ipynb #9ae12b11
+class Batch(NamedTuple):
+    "Messages that one process has said together. Their counts rise, and their offsets follow each other."
+    producer: str
+    seqs: Sequence[int]
+    messages: Sequence[Published]
+
+    def after(self, count: int) -> Batch:
+        "Without the first ones."
+        return Batch(self.producer, self.seqs[count:], self.messages[count:])
+
+NOTHING = Batch('', (), ())
+
+# %% ../../nbs/sockets/10_redis_broker.ipynb #28efd642
 _PRODUCER = re.compile(rb'\w+')
 _HEADS = re.compile(rb'(?:[0-9]{1,15}\.[tbTB]\.[0-9]{1,9}(?:,|\Z))+')
 
-def parsed(raw: bytes) -> list[tuple[Published, Sender]]:
-    "Messages and their senders, as they were published; none of what somebody else has written there."
+def parsed(raw: bytes) -> Batch:
+    "Messages, as they were published; none of what somebody else has written there."
     with suppress(ValueError):
         epoch, before, producer, heads, said = raw.split(b':', 4)
-        if _PRODUCER.fullmatch(producer) and _HEADS.fullmatch(heads):
-            return apart(epoch.decode(), int(before), producer.decode(), heads, said)
-    return []
+        return apart(epoch.decode(), int(before), producer, heads, said)
+    return NOTHING
 
-def apart(epoch: str, offset: int, producer: str, heads: bytes, said: bytes) -> list[tuple[Published, Sender]]:
-    at, found = 0, []
-    for head in heads.split(b','):
-        seq, kind, size = head.split(b'.')
-        data, at = said[at:at + int(size)], at + int(size)
-        offset += kind in b'tb'
-        found.append((published(epoch, offset, kind, data), Sender(producer, int(seq))))
-    return found if at == len(said) else []
-
-_SENDER = re.compile(rb'(\w+)\.([0-9]{1,15})')
-
-def stored(epoch: str, name: bytes, fields: Sequence[bytes]) -> tuple[Published, Sender] | None:
-    "The same of a message that is kept."
+def stored(epoch: str, name: bytes, fields: Sequence[bytes]) -> Batch:
+    "The same of messages that are kept: their last one gives the entry its name."
     with suppress(ValueError):
-        _, by, _, kind, _, data = fields
-        if sender := _SENDER.fullmatch(by):
-            message = published(epoch, int(name.split(b'-')[0]), kind, data)
-            return message, Sender(sender[1].decode(), int(sender[2]))
-    return None
+        _, producer, _, heads, _, said = fields
+        return apart(epoch, int(name.split(b'-')[0]) - heads.count(b',') - 1, producer, heads, said)
+    return NOTHING
 
-def published(epoch: str, offset: int, kind: bytes, data: bytes) -> Published:
-    return Published(data.decode() if kind in b'tT' else data, epoch, offset, kind in b'tb')
+def apart(epoch: str, offset: int, producer: bytes, heads: bytes, said: bytes) -> Batch:
+    if not (_PRODUCER.fullmatch(producer) and _HEADS.fullmatch(heads)):
+        return NOTHING
+    parts = heads.replace(b',', b'.').split(b'.')
+    seqs, kinds, sizes = [int(seq) for seq in parts[::3]], parts[1::3], [int(size) for size in parts[2::3]]
+    if sum(sizes) != len(said) or seqs != sorted(set(seqs)):
+        return NOTHING
+    texts, at, messages = said.decode() if said.isascii() else '', 0, []
+    for kind, size in zip(kinds, sizes, strict=True):
+        end, kept, is_text = at + size, kind in b'tb', kind in b'tT'
+        offset += kept
+        data = said[at:end] if not is_text else texts[at:end] if texts else said[at:end].decode()
+        messages.append(Published(data, epoch, offset, kept))
+        at = end
+    return Batch(producer.decode(), seqs, messages)
 
 # %% ../../nbs/sockets/10_redis_broker.ipynb #5a1d0001
 LATELY = 15.0 # Seconds: a Sentinel tells an old master after ten at the latest that it is one no longer
@@ -351,11 +375,10 @@ class Publisher:
         rooms: dict[str, list[Outgoing]] = {room: [] for room in self._doubtful}
         for message in batch:
             rooms.setdefault(message.room, []).append(message)
-        pipeline = self.server.client.pipeline(transaction=False)
-        for room, messages in rooms.items():
-            pipeline.eval(PUBLISH, 3, *keys_of(room), *self._arguments(messages, *self._said.upto(room)))
+        calls = [(*keys_of(room), *self._arguments(messages, *self._said.upto(room)))
+                 for room, messages in rooms.items()]
         try:
-            answers = await pipeline.execute(raise_on_error=False)
+            answers = await self.server.run_each(PUBLISH, calls, keys=3)
         except Exception as e:
             if not may_pass(e):
                 self._doubtful.clear()
@@ -390,8 +413,10 @@ class Publisher:
         seconds = FOR_HISTORY if history else FOR_OTHERS
         heads = ','.join(f'{m.seq}.{m.kind}.{len(m.data)}' for m in messages)
         said = b''.join([m.data for m in messages])
-        most = max(history, KEPT)
-        return [self.server.publish, secrets.token_hex(4), most, seconds, self.producer, born, upto, heads, said]
+        first, final = (messages[0].seq, messages[-1].seq) if messages else (0, 0)
+        counts = len(messages), sum(m.kind in 'tb' for m in messages)
+        return [self.server.publish, secrets.token_hex(4), max(history, KEPT), seconds, self.producer, born, upto,
+                first, final, *counts, heads, said]
 
     def _refuse(self, messages: Sequence[Outgoing], error: Exception) -> None:
         why = f'{self.server.name} refuses what is said in a room: {error}'
@@ -412,7 +437,9 @@ async def ended(tasks: Sequence[asyncio.Task[None]]) -> None:
 
 # %% ../../nbs/sockets/10_redis_broker.ipynb #e0142774
 QUIET, DEAD = 2.0, 5.0 # Seconds of silence after which the connection is asked, and is given up
+GATHERS = 0.01 # Seconds for which what is heard waits at the most, where one message comes behind the other
 
+# %% ../../nbs/sockets/10_redis_broker.ipynb #a18a27cb
 class NodeListener:
     "Hears rooms at one node. On the broker's loop."
     def __init__(self, reader: RoomReader, node: str) -> None:
@@ -421,6 +448,7 @@ class NodeListener:
         self.trouble: Exception | None = None # Why nothing is heard
         self._connection: Any = None
         self._heard = 0.0 # When something was
+        self._writes, self._rests = False, 0.0 # Members are written to; until when what comes gathers
         self._sending: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -487,9 +515,26 @@ class NodeListener:
                 room.listener = None
                 self.reader.slot_left()
             elif kind in (b'message', b'smessage'):
+                await self._rested()
                 await self.reader.hear(room, parsed(rest[0]))
+                self._writing()
             room = None # It may be forgotten while nothing comes
             self._heard = clock()
+
+    async def _rested(self) -> None:
+        "Let what comes gather for as long as it took to write what came before."
+        wait = self._rests - asyncio.get_running_loop().time()
+        if wait > 0 and not self._writes: # Else it has come together with that
+            await asyncio.sleep(min(wait, GATHERS))
+
+    def _writing(self) -> None:
+        if not self._writes:
+            self._writes, loop = True, asyncio.get_running_loop()
+            loop.call_soon(loop.call_soon, self._written, loop.time()) # Transports write at the end of a turn
+
+    def _written(self, begun: float) -> None:
+        now = asyncio.get_running_loop().time()
+        self._writes, self._rests = False, 2 * now - begun
 
     def add(self, room: Heard) -> None:
         "Hear a room."
@@ -607,24 +652,25 @@ class RoomReader:
             self._told = False
             log.warning('rooms: %s answers again', self.server.name)
 
-    async def hear(self, room: Heard, messages: Sequence[tuple[Published, Sender]]) -> None:
-        "They were said."
+    async def hear(self, room: Heard, batch: Batch) -> None:
+        "It was said."
         async with room.lock:
-            if not room.subscribers:
+            if not room.subscribers or not batch.messages:
                 return # What comes before `begin` is in what that brings
-            for message, sender in messages:
-                if not room.is_next(message):
-                    if room.is_old(message) and room.has_seen(sender):
-                        continue
-                    await self._catch_up(room) # It brings this one, too, unless Redis was emptied meanwhile
-                self._hand_out(room, message, sender)
+            if not room.is_next(batch.messages[0]):
+                batch = room.rest(batch)
+                if not batch.messages:
+                    return
+                if not room.is_next(batch.messages[0]):
+                    await self._catch_up(room) # It brings this, too, unless Redis was emptied meanwhile
+            self._hand_out(room, batch)
 
-    def _hand_out(self, room: Heard, message: Published, sender: Sender) -> None:
-        if not room.take(message, sender):
-            return
-        origin = self.queue.origin(sender.seq) if sender.producer == self.producer else None
-        for subscriber in room.subscribers:
-            subscriber.deliver(message, origin)
+    def _hand_out(self, room: Heard, batch: Batch) -> None:
+        batch = room.take(batch)
+        if batch.messages:
+            origins = self.queue.origins(batch.seqs) if batch.producer == self.producer else [None] * len(batch.seqs)
+            for subscriber in room.subscribers:
+                subscriber.deliver(batch.messages, origins)
 
     async def catch_up(self, room: Heard) -> None:
         "Bring a room up to date, and let those begin who wait for it."
@@ -644,18 +690,19 @@ class RoomReader:
                 room.subscribers.append(subscriber)
                 subscriber.begin(room.epoch, room.offset, said)
 
-    async def _look(self, room: Heard, epoch: str = '', offset: int = 0, sender: Sender | str = '') -> list[Published]:
+    async def _look(self, room: Heard, epoch: str = '', offset: int = 0, sender: str = '') -> list[Published]:
         "Hand out what follows a position, and was not heard."
-        now, last, found = await self.server.run(LOOK, *room.keys[:2], secrets.token_hex(4), epoch, offset, str(sender),
+        now, last, found = await self.server.run(LOOK, *room.keys[:2], secrets.token_hex(4), epoch, offset, sender,
                                                  room.history, LARGEST, FOR_OTHERS, keys=2)
-        said, now = [], now.decode()
+        now, said = now.decode(), list[Published]()
         if room.epoch and room.epoch != now:
             self.doubt(room.room)
         for entry in reversed(found):
-            if (known := stored(now, *entry)) is not None:
-                said.append(known[0])
-                if not room.is_old(known[0]):
-                    self._hand_out(room, *known)
+            batch = stored(now, *entry)
+            said += batch.messages
+            new = batch.after(sum(map(room.is_old, batch.messages)))
+            if new.messages:
+                self._hand_out(room, new)
         room.epoch, room.offset = now, int(last)
         return said
 
@@ -701,7 +748,7 @@ class RedisShard:
     "Rooms at one Redis, as `RedisBroker`."
     def __init__(self, server: RedisServer) -> None:
         self.server, self._queue = server, PublishQueue()
-        producer = secrets.token_hex(6)
+        producer, self._process = secrets.token_hex(6), os.getpid()
         self._reader = RoomReader(self.server, self._queue, producer)
         self._publisher = Publisher(self.server, self._queue, producer, partial(self._reader.works, 'say'))
         self._reader.doubt = self._publisher.doubt
@@ -722,6 +769,9 @@ class RedisShard:
         self._starts += 1
         if self._starts > 1:
             return
+        if self._process != os.getpid(): # A server has forked after it had loaded the app
+            self._process = os.getpid()
+            self._reader.producer = self._publisher.producer = secrets.token_hex(6)
         try:
             self.server.open()
             await self.server.check()
@@ -744,7 +794,7 @@ class RedisShard:
         room, probe, server = f'nbws:try:{secrets.token_hex(6)}', Probe(), self.server
         self._reader.subscribe(room, probe, 0)
         try:
-            said = (server.publish, secrets.token_hex(4), 1, 60, 'try', '', 0, '1.t.6', 'heard?')
+            said = (server.publish, secrets.token_hex(4), 1, 60, 'try', '', 0, 1, 1, 1, 1, '1.t.6', 'heard?')
             await asyncio.wait_for(probe.begun.wait(), 2 * ANSWER)
             await server.run(PUBLISH, *keys_of(room), *said, keys=3)
             await asyncio.wait_for(probe.heard.wait(), 2 * ANSWER)
@@ -811,7 +861,7 @@ class Probe:
     "Hears what a broker says to itself at its start."
     def __init__(self) -> None: self.begun, self.heard = asyncio.Event(), asyncio.Event()
     def begin(self, epoch: str, offset: int, kept: Sequence[Published]) -> None: self.begun.set()
-    def deliver(self, message: Published, origin: Any) -> None: self.heard.set()
+    def deliver(self, messages: Sequence[Published], origins: Sequence[Any]) -> None: self.heard.set()
     def reaches(self, others: bool) -> None: "The start waits for what it says, and has a bound."
 
 # %% ../../nbs/sockets/10_redis_broker.ipynb #5ad20002

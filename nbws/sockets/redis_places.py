@@ -9,12 +9,14 @@ import asyncio
 import errno
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from functools import cache, partial
 from typing import Any
 from urllib.parse import urlsplit
 
 from ..core.errors import StartError
+from .workers import TimeLimitReached, time_limited
 
 # %% auto #0
 __all__ = []
@@ -32,6 +34,7 @@ def client_options() -> dict[str, Any]:
 
 def mode_of(about: dict[str, Any]) -> str: return str(about.get('server_mode', about.get('redis_mode'))) # Valkey's word
 
+@cache
 def sha(script: str) -> str:
     "By which Redis knows a script."
     return hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
@@ -43,6 +46,7 @@ def may_pass(error: Exception) -> bool:
                errors.ClusterError, errors.RedisClusterException, OSError, asyncio.TimeoutError)
     return isinstance(error, passing) or str(error).startswith(('BUSY', 'LOADING', 'NOREPLICAS', 'UNKILLABLE'))
 
+# %% ../../nbs/sockets/09_redis_places.ipynb #3c5a6064
 async def connected(connection: Any,
                     as_master: bool = False, # Refuse a replica
                     ) -> Any:
@@ -60,6 +64,36 @@ async def connected(connection: Any,
         await connection.disconnect(nowait=True)
         raise
     return connection
+
+# %% ../../nbs/sockets/09_redis_places.ipynb #2607d09b
+def packed(command: Sequence[Any]) -> bytes:
+    "A command as Redis reads it."
+    raw = [part if isinstance(part, bytes) else str(part).encode() for part in command]
+    return b''.join([b'*%d\r\n' % len(raw), *[b'$%d\r\n%b\r\n' % (len(part), part) for part in raw]])
+
+async def answered(connection: Any, commands: Sequence[Sequence[Any]]) -> list[Any]:
+    "Send commands together; their answers, errors among them. Raises where the connection does not give them."
+    import redis.exceptions as errors
+    found: list[Any] = []
+    await connection.send_packed_command(b''.join(map(packed, commands)), check_health=False)
+    while len(found) < len(commands):
+        try:
+            found.append(await connection.read_response(disconnect_on_error=False))
+        except errors.ResponseError as e:
+            found.append(e)
+    return found
+
+# %% ../../nbs/sockets/09_redis_places.ipynb #6ed9054c
+async def by_name(ask: Callable[[Sequence[Sequence[Any]]], Awaitable[list[Any]]], # Sends commands together
+                  script: str, calls: Sequence[Sequence[Any]], keys: int) -> list[Any]:
+    "Run a script for each call: by its name, and as text where a server does not know that, and knows it from then on."
+    import redis.exceptions as errors
+    answers = await ask([('EVALSHA', sha(script), keys, *call) for call in calls])
+    again = [n for n, answer in enumerate(answers) if isinstance(answer, errors.NoScriptError)]
+    if again:
+        for n, answer in zip(again, await ask([('EVAL', script, keys, *calls[n]) for n in again]), strict=True):
+            answers[n] = answer
+    return answers
 
 # %% ../../nbs/sockets/09_redis_places.ipynb #4ec6ab58
 def mistake(url: str) -> str:
@@ -93,6 +127,8 @@ class RedisServer:
             parts = urlsplit(url)
             self.where = f'{parts.scheme}://{parts.netloc.rpartition("@")[2]}{parts.path}'
         self.client: Any = None
+        self._runs: Any = None # The connection of `run_each`, to the node `_runs_at`
+        self._runs_at = ''
 
     @property
     def name(self) -> str: return f'{self.form} {self.where}'
@@ -176,19 +212,69 @@ class RedisServer:
         except errors.NoScriptError:
             return await self.client.eval(script, keys, *keys_and_arguments)
 
+    async def run_each(self, script: str, calls: Sequence[Sequence[Any]], # Keys and arguments
+                       keys: int) -> list[Any]:
+        """Run a script several times, in one round trip. Returns the answers, errors among them; raises where there is
+        none. It may be done twice then. One call at a time."""
+        import redis.exceptions as errors
+        if (used := self._runs is not None) and self._runs_at != self.node(calls[0][0]):
+            used = await self._hang_up() # There is another master now
+        try:
+            return await self._ask(script, calls, keys)
+        except errors.ConnectionError:
+            if not used:
+                raise
+            return await self._ask(script, calls, keys) # Redis may have closed it while nothing was said
+
+    async def _ask(self, script: str, calls: Sequence[Sequence[Any]], keys: int) -> list[Any]:
+        import redis.exceptions as errors
+        if self._runs is None:
+            self._runs_at = self.node(calls[0][0])
+            self._runs = await self.listening(self._runs_at)
+        try:
+            asking = by_name(partial(answered, self._runs), script, calls, keys)
+            return await time_limited(asking, ANSWER)
+        except BaseException as e: # What comes there now would be taken for the next answers
+            await self._hang_up()
+            if isinstance(e, TimeLimitReached):
+                raise errors.TimeoutError('in time') from None
+            raise
+
+    async def _hang_up(self) -> bool:
+        connection, self._runs = self._runs, None
+        if connection is not None:
+            await connection.disconnect(nowait=True)
+        return False
+
     def trouble(self, error: Exception) -> StartError:
         "An error at the start, with what to do."
-        number, why = reason(error)
+        number, why = reason(error, self.where)
         return StartError(number, f'{self.name} {why}')
 
     async def close(self) -> None:
         "Close its connections."
+        await self._hang_up()
         if self.client is not None:
             await self.client.aclose()
             self.client = None
 
+# %% ../../nbs/sockets/09_redis_places.ipynb #45b482d2
+def by_tls(where: str) -> str:
+    "Which of two addresses is meant, where the other one does not answer."
+    secure = where.startswith('rediss')
+    return 'It has to speak TLS, as its address says' if secure else 'One that speaks TLS is written rediss://'
+
+def tls_trouble(error: Exception, where: str) -> str:
+    "Why a server's certificate cannot be trusted, and what to do; '' where it is something else."
+    if 'CERTIFICATE_VERIFY_FAILED' in str(error):
+        return (f'has a certificate that is not trusted: {error}. Write the host as the certificate has it, and behind '
+                'the address ?ssl_ca_certs= with the path of the certificate that has signed it')
+    if where.startswith('rediss') and 'No such file' in str(error):
+        return f'has a file in its address, behind the ?, that is not there: {error}'
+    return ''
+
 # %% ../../nbs/sockets/09_redis_places.ipynb #7f544890
-def reason(error: Exception) -> tuple[int, str]:
+def reason(error: Exception, where: str = '') -> tuple[int, str]:
     "Why a server cannot be used, and what to do."
     import redis.exceptions as errors
     cause = error.__cause__ or error
@@ -206,10 +292,12 @@ def reason(error: Exception) -> tuple[int, str]:
     if 'Cluster mode is not enabled' in str(error): # Said by the client, whatever the node has answered
         return errno.EINVAL, ('is no Cluster, or does not let its user ask for CLUSTER SLOTS. One Redis is written '
                               'redis://host:6379')
+    if why := tls_trouble(error, where):
+        return errno.EACCES, why
     if isinstance(cause, (errors.ConnectionError, errors.TimeoutError, OSError, asyncio.TimeoutError)):
         return errno.ECONNREFUSED, (f'does not answer ({str(error) or "in time"}). Is it running, and is the address '
                                     'right? One without a password usually lets nobody in from another machine '
-                                    '(`protected-mode`)')
+                                    f'(`protected-mode`). {by_tls(where)}')
     return errno.EIO, f'cannot keep rooms: {error}'
 
 # %% ../../nbs/sockets/09_redis_places.ipynb #62ef7a3a
@@ -312,8 +400,10 @@ def sentinel_trouble(where: str, why: Sequence[Exception]) -> StartError:
                                             f'?sentinel_password= of the address: {error}')
         if isinstance(error, errors.ResponseError):
             return StartError(errno.EINVAL, f'{where} names a server that is no Sentinel: {error}')
+    if wrong := tls_trouble(why[0], where):
+        return StartError(errno.EACCES, f'the Sentinel at {where} {wrong}')
     return StartError(errno.ECONNREFUSED, f'no Sentinel answers at {where} ({why[0]}). Are they running, and is the '
-                                          'address right?')
+                                          f'address right? {by_tls(where)}')
 
 # %% ../../nbs/sockets/09_redis_places.ipynb #371ae9d2
 class ClusterRedis(RedisServer):
@@ -356,6 +446,16 @@ class ClusterRedis(RedisServer):
             raise ConnectionError('the Cluster does not have it any more')
         options = {**there.connection_kwargs, **client_options(), 'socket_timeout': None}
         return await connected(there.connection_class(**options))
+
+    async def run_each(self, script: str, calls: Sequence[Sequence[Any]], keys: int) -> list[Any]:
+        "See `RedisServer`. The client knows which node has which room, and follows one that moves."
+        return await by_name(self._together, script, calls, keys)
+
+    async def _together(self, commands: Sequence[Sequence[Any]]) -> Any:
+        pipeline = self.client.pipeline()
+        for command in commands:
+            pipeline.execute_command(*command)
+        return await pipeline.execute(raise_on_error=False)
 
     async def close(self) -> None:
         "See `RedisServer`. The client closes nothing where it was about to ask for the nodes anew."

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Awaitable, Generator, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import suppress
 from functools import partial
-from itertools import islice
+from itertools import islice, repeat
 from typing import Any
 from weakref import WeakKeyDictionary, WeakValueDictionary, finalize
 
@@ -299,6 +299,7 @@ class Sharing:
         self.room, self.broker, self.key = room, broker, key
         self.begun = False # The room hears what is said
         self.waiting: dict[WebSocket, Mapping[str, int] | None] = {} # Until then; what they have seen, None: all so far
+        self.ahead: dict[WebSocket, tuple[str, int]] = {} # Who has heard more elsewhere than this process has: up to where
         self.ready = Completion() # It has begun
         self.cut = False # What is said here does not reach other processes now
         self.holds = False # What is said here waits, for those who wait have to hear it
@@ -360,7 +361,7 @@ class Sharing:
             if room.coming is not self and room.sharing is not self:
                 return # Another broker has been named meanwhile
             before = room.take_up(self) if room.coming is self else None
-            self._add(kept, None)
+            self._add(kept, repeat(None))
             room.history.epoch, room.history.offset = epoch, offset
             for ws, seen in self.waiting.items():
                 room._greet(ws, seen)
@@ -372,11 +373,11 @@ class Sharing:
         self.release()
         self.ready.finish()
 
-    def deliver(self, message: Published, origin: Any) -> None:
+    def deliver(self, messages: Sequence[Published], origins: Sequence[Any]) -> None:
         "See `Subscriber`."
         with self.room._delivery.lock:
             if self.room.sharing is self:
-                self._add([message], origin)
+                self._add(messages, origins)
         self.room._delivery.start_with_any()
 
     def reaches(self, others: bool) -> None:
@@ -389,16 +390,22 @@ class Sharing:
                     room._tell_reach(room.members)
         room._delivery.start_with_any()
 
-    def _add(self, messages: Iterable[Published], origin: Any) -> None:
+    def _add(self, messages: Iterable[Published], origins: Iterable[Any]) -> None:
         delivery, window = self.room._delivery, self.room.history
         assert isinstance(window, Window)
         members = delivery.members
         if self.waiting: # They get all of it when the room has begun
             members = tuple(ws for ws in members if ws not in self.waiting)
-        for message in messages:
+        for message, origin in zip(messages, origins): # noqa: B905 - there may be more origins
             payload = window.put(message)
             if members and payload is not None:
-                delivery.queue.append((payload, members, origin))
+                to = self._without_ahead(members, message) if self.ahead and message.kept else members
+                delivery.queue.append((payload, to, origin))
+
+    def _without_ahead(self, members: Sequence[WebSocket], message: Published) -> tuple[WebSocket, ...]:
+        have = {ws for ws, (epoch, offset) in self.ahead.items() if epoch == message.epoch and offset >= message.offset}
+        self.ahead = {ws: self.ahead[ws] for ws in have if self.ahead[ws][1] > message.offset}
+        return tuple(ws for ws in members if ws not in have)
 
 # %% ../../nbs/sockets/08_rooms.ipynb #ac0aa61d
 class Room:
@@ -534,11 +541,15 @@ class Room:
         "Send what was not seen. Under the lock."
         if seen and ws.handshake.since and self._lacks(seen):
             self._delivery.queue.append((GAP, (ws,), None))
+        epoch, offset = self.history.epoch, self.history.offset
+        if self.sharing is not None and seen is not None and seen.get(epoch, 0) > offset:
+            offset = seen[epoch] # Another process was faster
+            self.sharing.ahead[ws] = epoch, offset
         unseen = () if seen is None else self.history.unseen(seen)
         self._delivery.queue.extend((kept, (ws,), None) for kept in unseen)
         if self.sharing is not None and not unseen and ws.handshake.since is not None:
             # It may miss the first message that comes, and has to know what it has seen before
-            self._delivery.queue.append((Payload(mark(self.history.epoch, self.history.offset)), (ws,), None))
+            self._delivery.queue.append((Payload(mark(epoch, offset)), (ws,), None))
 
     def _tell_reach(self, sockets: Iterable[WebSocket]) -> None:
         "Tell those that resume whether others are reached, from all rooms in which they are. Under the lock."
@@ -570,6 +581,7 @@ class Room:
             self._delivery.change(self._members)
             if self.sharing is not None:
                 self.sharing.waiting.pop(ws, None)
+                self.sharing.ahead.pop(ws, None)
             before = self.take_up(self.coming) if self.coming is not None and not self._members else None
             cut = self.sharing is not None and self.sharing.cut and not ws.code
             if cut:

@@ -9,6 +9,7 @@ import asyncio
 import hmac
 import json
 import logging
+import os
 import re
 import reprlib
 import secrets
@@ -93,10 +94,12 @@ class SignedSubscriber:
         found = [message for message in map(self._opened, kept) if message is not None]
         self.subscriber.begin(epoch if _EPOCH.fullmatch(epoch) else '0' * 8, offset, found)
 
-    def deliver(self, message: Published, origin: Any) -> None:
+    def deliver(self, messages: Sequence[Published], origins: Sequence[Any]) -> None:
         "See `Subscriber`."
-        if (found := self._opened(message)) is not None:
-            self.subscriber.deliver(found, origin)
+        found = [(good, origin) for message, origin in zip(messages, origins, strict=True)
+                 if (good := self._opened(message)) is not None]
+        if found:
+            self.subscriber.deliver([good for good, _ in found], [origin for _, origin in found])
 
     def reaches(self, others: bool) -> None: "See `Subscriber`."; self.subscriber.reaches(others)
 
@@ -121,7 +124,7 @@ class SignedBroker:
                  refused: Callable[[], None], # Hears of each message that another key has signed, or none
                  ) -> None:
         self.broker, self.key, self._refused = broker, key, refused
-        self._sender, self._count = secrets.token_hex(6), 0
+        self._sender, self._count, self._process = secrets.token_hex(6), 0, os.getpid()
         self._lock = threading.RLock() # What is counted first is published first; a broker may call back meanwhile
         self._subscribers: dict[tuple[str, Subscriber], SignedSubscriber] = {}
 
@@ -134,6 +137,8 @@ class SignedBroker:
     def publish(self, room: str, data: str | bytes, keep: bool, history: int, origin: Any = None) -> Awaitable[None]:
         "See `Broker`."
         with self._lock:
+            if self._process != os.getpid(): # A server has forked after it had loaded the app
+                self._sender, self._process = secrets.token_hex(6), os.getpid()
             self._count += 1
             text = signed(self.key, room, self._sender, self._count, data, keep)
             return self.broker.publish(room, text, keep, history, origin)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import threading
 import time
 from collections import Counter, deque
@@ -26,6 +27,7 @@ MOST = 256 # Threads in all, where they only wait: for a queue, a lock, a sleep
 ABANDONED = 512 # And that many besides, for whose results nobody waits any more
 LOOK = 0.05 # Seconds that a function waits for a thread before there are more of them
 IDLE = 10.0 # Seconds that `close` waits for a thread that has nothing to do
+ONE_THREAD = sys.platform in ('emscripten', 'wasi') # There can be no other: Python runs in a browser
 
 # %% ../../nbs/sockets/00_threads.ipynb #d2810b7f
 class Job:
@@ -177,8 +179,9 @@ class Threads:
                  limit: int = THREADS, # Threads at the most where they compute
                  most: int = MOST, # Threads at the most where they wait
                  abandoned: int = ABANDONED, # Threads besides that were given up
+                 inline: bool = ONE_THREAD, # Make no threads: functions run on the loop, which waits for them
                  ) -> None:
-        self.loop, self.limit = loop, limit
+        self.loop, self.limit, self.inline = loop, limit, inline
         self._jobs: SimpleQueue[Job | None] = SimpleQueue() # None: a thread has to end
         self._done = CompletionQueue(loop, self._deliver) # Jobs that were run, and threads that have ended
         self._growth = ThreadGrowth(most, abandoned)
@@ -193,6 +196,8 @@ class Threads:
 
     async def run(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         "Call `function` in a thread, in a copy of the caller's context, and return what it returns."
+        if self.inline:
+            return await self._run_here(function, args, kwargs)
         future: asyncio.Future[Any] = self.loop.create_future()
         self._pending += 1
         if self._pending > len(self._threads):
@@ -204,6 +209,14 @@ class Threads:
         finally:
             if job.given_up and not job.begun:
                 job.call = () # It may wait for long: it need not hold the request
+
+    async def _run_here(self, function: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        job = Job(self.loop.create_future(), function, args, kwargs)
+        job.run()
+        await asyncio.sleep(0) # What else waits for the loop goes on between the steps of a generator
+        if job.error is not None:
+            raise job.error
+        return job.value
 
     def _grow(self) -> None:
         "All threads have something to do."

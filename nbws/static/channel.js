@@ -1,7 +1,7 @@
 // Shows a page in an iframe of the notebook by requests over the kernel's own messages, where nothing else reaches
-// the kernel: nbws/notebook/channel.py describes them. The first message of a comm brings this script; iframes.js runs
-// it in the notebook's page. The iframe's document is written from here, and what it asks its own server for is asked
-// here.
+// the kernel: nbws/notebook/channel.py describes them. The first message of a comm brings this script; way-kernel.js
+// and widget.js run it in the notebook's page. The iframe's document is written from here, and what it asks its own
+// server for is asked here.
 (() => {
   const PIECE = 2 ** 18 // Bytes of a request's body in one message, where a front end takes so many
   const UNREAD = 2 ** 20 // Bytes of a request's body that the app has not read; the rest waits
@@ -444,9 +444,85 @@
     }
   }
 
+  // A connection to the kernel like JupyterLab's own, and a comm on it; widget.js has another way for `connect`
+  const packed = (message, buffers) => { // As jupyter_server reads messages with buffers
+    if (!buffers.length) return JSON.stringify(message)
+    const parts = [new TextEncoder().encode(JSON.stringify(message)), ...buffers]
+    let at = 4 * (parts.length + 1)
+    const size = parts.reduce((sum, part) => sum + part.length, at)
+    const bytes = new Uint8Array(size), view = new DataView(bytes.buffer)
+    view.setUint32(0, parts.length)
+    for (const [i, part] of parts.entries()) {
+      view.setUint32(4 * (i + 1), at)
+      bytes.set(part, at)
+      at += part.length
+    }
+    return bytes
+  }
+  const unpacked = data => { // The same in the other direction
+    if (typeof data === 'string') return [JSON.parse(data), []]
+    const view = new DataView(data), count = view.getUint32(0)
+    const starts = Array.from({ length: count }, (_, i) => view.getUint32(4 * (i + 1)))
+    const parts = starts.map((start, i) => new Uint8Array(data, start, (starts[i + 1] ?? data.byteLength) - start))
+    return [JSON.parse(new TextDecoder().decode(parts[0])), parts.slice(1)]
+  }
+  const unique = () =>
+    Array.from(crypto.getRandomValues(new Uint8Array(16)), n => n.toString(16).padStart(2, '0')).join('')
+  // Resolves with `send(data, buffers)` and `close()`
+  const openComm = (base, facts) => (data, heard, ended) => new Promise((ok, no) => {
+    const session = unique(), comm = unique()
+    const url = new URL(base + 'api/kernels/' + facts.kernel + '/channels?session_id=' + session, location.href)
+    const socket = new WebSocket(url.href.replace(/^http/, 'ws'))
+    let subshell // The kernel's own, as long as this is the kernel that has it
+    let owed = false // Jupyter writes no more before TCP's acknowledgement (Nagle): a message brings that at once
+    const send = (channel, type, content, buffers = []) => {
+      const header = { msg_id: unique(), msg_type: type, session, username: '', version: '5.4',
+                       date: new Date().toISOString(), subshell_id: subshell }
+      socket.send(packed({ header, parent_header: {}, metadata: {}, content, channel, buffers: [] }, buffers))
+    }
+    const begin = () => {
+      send('shell', 'comm_open', { comm_id: comm, target_name: 'nbws.http', data })
+      ok({
+        send(message, buffers) {
+          send('shell', 'comm_msg', { comm_id: comm, data: message }, buffers)
+          owed = true
+        },
+        close() {
+          send('shell', 'comm_close', { comm_id: comm, data: {} })
+          socket.close()
+        },
+      })
+    }
+    socket.binaryType = 'arraybuffer'
+    socket.onopen = () => facts.subshell ? send('control', 'list_subshell_request', {}) : begin()
+    socket.onmessage = e => {
+      const [{ header: { msg_type: type }, content }, buffers] = unpacked(e.data)
+      if (type === 'list_subshell_reply') {
+        if (content.subshell_id.includes(facts.subshell)) subshell = facts.subshell
+        begin()
+      }
+      if (type === 'status' && /starting/.test(content.execution_state)) socket.close() // Another kernel
+      if (content.comm_id !== comm) return
+      if (type === 'comm_close') ended(content.data.reason)
+      if (type !== 'comm_msg') return
+      if (owed) send('shell', 'comm_msg', { comm_id: comm, data: {} })
+      owed = false
+      heard(content.data, buffers)
+    }
+    socket.onclose = () => {
+      no(new Error('the kernel has ended'))
+      ended('')
+    }
+  })
+
   window.nbwsChannel = {
-    Requests, // For tests
-    show: (frame, url, prefix, connect) =>
-      new Shown(frame, prefix, new Requests(connect)).go(new URL(url, location.href).href),
+    Requests, openComm, // For tests
+    async show(frame, facts, path, base, begin = openComm(base, facts)) { // Below a prefix that nobody else has here
+      const prefix = (base || '/') + 'nbws-kernel/' + (facts.kernel || 'page')
+      const jar = sessionStorage['nbws jar'] ||= unique(), { version, token } = facts
+      const data = { version, token, prefix, jar }
+      const requests = new Requests((heard, ended) => begin(data, heard, ended))
+      await new Shown(frame, prefix, requests).go(new URL(prefix + path, location.href).href)
+    },
   }
 })()

@@ -71,6 +71,8 @@
   const watched = new Set()
   const isOrdinary = (code, opened) => // An end, or a loss of the line, that nobody's code is to blame for
     [1000, 1001, 1005, 1012].includes(code) || (opened && [1006, 1013, 1014].includes(code))
+  const PATIENCE = 2000 // The cell that answers a socket may be the next that runs
+  const isOpen = path => [...watched].some(socket => socket.readyState === 1 && local(socket.url) === path)
   window.WebSocket = new Proxy(Native, { construct(target, args, self) {
     const socket = Reflect.construct(target, args, self)
     watched.add(socket)
@@ -78,8 +80,11 @@
     socket.addEventListener('open', () => { opened = true })
     socket.addEventListener('close', e => {
       watched.delete(socket)
-      if (!nbwsSockets.givenUp.has(e) && !isOrdinary(e.code, opened))
-        notice('socket', { path: local(socket.url), opened, code: e.code, reason: e.reason })
+      if (!nbwsSockets.givenUp.has(e) && !isOrdinary(e.code, opened)) {
+        const facts = { path: local(socket.url), opened, code: e.code, reason: e.reason }
+        if (opened) notice('socket', facts)
+        else if (!isAway()) setTimeout(() => isOpen(facts.path) || notice('socket', facts), PATIENCE)
+      }
       if (nbwsSockets.LOSSES.includes(e.code) && !htmxs.has(socket)) nbws.lost.push(socket)
     })
     return socket
@@ -89,12 +94,12 @@
   const noticed = new Set(), unsaid = []
   const notice = (what, facts) => {
     const text = JSON.stringify({ type: 'noticed', what, ...facts })
-    const isAway = tries || (wire && wire.readyState > 1)
-    if (noticed.has(text) || (isAway && what === 'socket')) return // While the server is away sockets fail, of course
+    if (noticed.has(text) || (isAway() && what === 'socket')) return // While the server is away sockets fail, of course
     noticed.add(text)
     if (wire && wire.readyState === 1) wire.send(text)
     else unsaid.push(text)
   }
+  const isAway = () => tries || (wire && wire.readyState > 1)
   const local = url => {
     const { pathname } = new URL(url, location.href)
     return pathname.startsWith(prefix) ? pathname.slice(prefix.length - 1) : pathname

@@ -196,6 +196,28 @@
     mendBelow(fragment)
     return fragment
   }
+  // What htmx and morphing make of a message before it comes into the page; templates hold it meanwhile
+  const mendParsed = made => {
+    mendBelow(made)
+    for (const template of made.querySelectorAll('template')) mendParsed(template.content)
+    return made
+  }
+  const mendParsers = () => {
+    const { parseFromString } = prototypeOf('DOMParser'), { parseHTMLUnsafe } = window.Document || {}
+    if (parseFromString) DOMParser.prototype.parseFromString = function (text, type) {
+      const made = parseFromString.call(this, text, type)
+      return type === 'text/html' ? mendParsed(made) : made
+    }
+    if (parseHTMLUnsafe) Document.parseHTMLUnsafe = (...given) => mendParsed(parseHTMLUnsafe.apply(Document, given))
+    const markup = Object.getOwnPropertyDescriptor(prototypeOf('Element'), 'innerHTML')
+    if (markup && window.HTMLTemplateElement) Object.defineProperty(HTMLTemplateElement.prototype, 'innerHTML', {
+      ...markup, configurable: true,
+      set(text) {
+        markup.set.call(this, text)
+        mendParsed(this.content)
+      } })
+  }
+  mendParsers()
   const { click } = prototypeOf('HTMLElement') // Of a link that need not be in the page: a download
   if (click) HTMLElement.prototype.click = function () {
     if (this.localName === 'a') mend(this)

@@ -1,7 +1,7 @@
 // The front end of a widget, in anywidget's form: it shows an output where nothing but widget messages reaches the
-// kernel, as in VS Code and marimo. iframes.js runs in the output as it does elsewhere, and lets a page go over these
-// messages where no port answers. All views of an output share the widget, so each message has the name of the page
-// that it is from or for: nbws/notebook/widget.py.
+// kernel, as in VS Code and marimo. iframes.js runs in the output as it does elsewhere, and takes this way last. All
+// views of an output share the widget, so each message has the name of the page that it is from or for:
+// nbws/notebook/widget.py.
 const PIECE = 2 ** 15 // Bytes of a request's body in one message: VS Code takes no message of more than 64 KiB
 
 const bytesOf = buffer => Array.isArray(buffer) ? Uint8Array.from(buffer) // Some front ends have numbers for bytes
@@ -34,13 +34,55 @@ const opener = model => async (data, heard, ended) => {
   }
 }
 
+let silent = false // In VS Code: an iframe has heard nothing from there
+const speaks = (url, frame) => new Promise(done => { // VS Code may let pages frame what they cannot fetch
+  const late = setTimeout(() => {
+    silent = true
+    frame.removeAttribute('src')
+    done(false)
+  }, 5000)
+  addEventListener('message', ({ source, data }) => {
+    if (source !== frame.contentWindow || !data || data.nbws !== 'height') return
+    clearTimeout(late)
+    done(true)
+  })
+  frame.src = url
+})
+
+// One of the ways of iframes.js
+const wayOf = begin => async ({ run, say, facts, frame, path, base }) => {
+  const { port, around, sandbox, version, token } = facts
+  const url = 'http://127.0.0.1:' + port + (around || []).join(path)
+  if (location.protocol === 'vscode-webview:' && port && !silent && await speaks(url, frame)) return ['direct', url]
+  if (sandbox) return null
+  const late = setTimeout(say, 3000, 'Waiting for the kernel: before ipykernel 7 it answers between cells.')
+  const { script } = await new Promise((ok, no) => { // It ends once it has said that
+    begin({ version, token }, ok, reason => no(new Error(`Run this cell to see the page: ${reason}.`)))
+  }).finally(() => clearTimeout(late))
+  run(script)
+  await window.nbwsChannel.show(frame, facts, path, base, begin)
+  return ['widget']
+}
+
 const render = ({ model, el }) => {
+  let gone = false
   el.innerHTML = model.get('html')
-  window.nbwsWidget = { root: el, open: opener(model) } // For the scripts, which run at once
-  for (const script of el.querySelectorAll('script:not([type])'))
-    script.replaceWith(Object.assign(document.createElement('script'), { textContent: script.textContent }))
-  delete window.nbwsWidget
-  return () => { el.textContent = '' } // Its pages see that they are gone
+  const run = () => {
+    if (gone) return
+    if (!el.isConnected) { // A script runs once it is in the page, and some front ends put it there after this
+      setTimeout(run, 20)
+      return
+    }
+    window.nbwsWidget = { root: el, last: [wayOf(opener(model))] } // For the scripts, which run at once
+    for (const script of el.querySelectorAll('script:not([type])'))
+      script.replaceWith(Object.assign(document.createElement('script'), { textContent: script.textContent }))
+    delete window.nbwsWidget
+  }
+  run()
+  return () => { // Its pages see that they are gone
+    gone = true
+    el.textContent = ''
+  }
 }
 
 export default { render }

@@ -88,7 +88,13 @@ class AnswerSender:
         self._begun = self._closing = False # The head has left; it says that the connection ends
 
     async def send(self, response: Response, method: str) -> None:
-        "Send all of it. Raises what breaks it off after it has begun."
+        "Send all of it; 500 for a head that cannot be sent. Raises what breaks it off after it has begun."
+        try:
+            await self._send_all(response, method)
+        except ValueError as e: # A field of its head
+            await self._break_off(e)
+
+    async def _send_all(self, response: Response, method: str) -> None:
         body = response.body
         if isinstance(body, bytes):
             return await self.whole(response, body)
@@ -110,8 +116,10 @@ class AnswerSender:
             await self._send(_part(body))
 
     def _start(self, response: Response, length: int | None = None) -> Message:
-        self._begun, self._closing = True, self._body.unread
-        return _head(response, length, self._closing)
+        closing = self._body.unread
+        head = _head(response, length, closing) # Before all else: it may raise
+        self._begun, self._closing = True, closing
+        return head
 
     async def _end(self, data: bytes = b'') -> None:
         "Send the last part. Where the connection ends behind it, the client has time to read what was sent."

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-from mimetypes import guess_type
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -29,6 +28,7 @@ def Download(data: Any, # bytes, text, a `Path`, or a table with `to_csv` (panda
     if isinstance(data, Path):
         return FileResponse(data, filename=name, media_type=media_type)
     content, usual = _content(data)
+    from mimetypes import guess_type # Takes time, and few apps offer files
     kind = media_type or guess_type(name)[0] or usual
     disposition = f"attachment; filename*=UTF-8''{quote(name, safe='')}"
     return Response(content, headers={'content-disposition': disposition, 'x-content-type-options': 'nosniff'},

@@ -26,6 +26,7 @@ from ..core.protocols import Application, Broker, Environment, Upgrade
 from ..core.routing import ANY, WEBSOCKET, Route, RouteTable
 from ..layers.origins import hidden, host_names, is_hidden, origin_names
 from ..sockets.rooms import Room, Rooms, take_since
+from ..sockets.threads import ONE_THREAD
 from ..sockets.websocket import WebSocket
 from ..sockets.workers import is_ending
 from .answering import (Answer, around, decision, in_background, run_after, run_before, sockets_only, started,
@@ -121,7 +122,7 @@ class Views:
 
     def _handles(self) -> bool:
         "Is this a handler's call: on the server's loop, or in a worker's thread? Else it is a cell or a module."
-        if self.lifespan.loop is None:
+        if self.lifespan.loop is None or ONE_THREAD: # There nobody can tell, and what a cell makes has to stay
             return False
         return self.lifespan.on_loop() or threading.current_thread() is not threading.main_thread()
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from email.utils import parsedate
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -149,6 +148,7 @@ def _is_current(file: Any, condition: str) -> bool:
     "Whether `If-Range` names this version: by its etag, or by the time of its last change."
     if condition.startswith(('"', 'W/')):
         return condition == str(file.etag)
+    from email.utils import parsedate # Takes time, and few ask so
     return file.last_modified is not None and parsedate(condition) == file.last_modified
 
 # %% ../../nbs/web/08_files.ipynb #bbd099c7

@@ -63,12 +63,13 @@ def _make_key(path: Path) -> None:
     fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with open(fd, 'w') as f:
         f.write(secrets.token_urlsafe(32))
+    place = getattr(os, 'link', os.replace) # In a browser there are no links, and no other process
     try:
-        os.link(fresh, path) # Whoever comes first wins; nobody sees half a key
+        place(fresh, path) # Whoever comes first wins; nobody sees half a key
     except FileExistsError:
         pass
     finally:
-        fresh.unlink()
+        fresh.unlink(missing_ok=True)
 
 # %% ../../nbs/web/04_keys.ipynb #4ccae3a6
 SHORTEST_KEY = 16 # Characters

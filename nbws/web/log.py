@@ -21,7 +21,8 @@ __all__ = []
 def grid(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     "A table as HTML: text to the left, as a notebook would not have it."
     left = 'text-align: left'
-    body = [Tr(*[Td(x, style=left) for x in row]) for row in rows]
+    nothing = Tr(Td('nothing yet', colspan=len(columns), style=left))
+    body = [Tr(*[Td(x, style=left) for x in row]) for row in rows] or [nothing]
     return render(Table(Thead(Tr(*[Th(c, style=left) for c in columns])), Tbody(*body)))
 
 # %% ../../nbs/web/01_log.ipynb #31aa76e3

@@ -12,7 +12,7 @@ from inspect import isasyncgen, isawaitable
 from typing import Any
 
 from ..core.binding import Plan, Source
-from ..core.data import ascii_field
+from ..core.data import ascii_field, sendable_fields
 from ..core.engine import speedups
 from ..core.errors import Reported
 from ..core.html import FT, ROUTE_URL, HtmxResponseHeaders, HttpHeader, Safe, fragment, is_elements
@@ -131,7 +131,7 @@ class FtResponse:
         "A whole page or a fragment, as for the content alone."
         response = to_response(self.content, request, page)
         response.status_code, response.background = self.status_code, self.background
-        for name, value in self.headers.items():
+        for name, value in sendable_fields(self.headers.items()):
             response.headers[name] = value
         return response
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import getpass
 import os
 import time
 
@@ -25,6 +24,7 @@ __all__ = []
 def room_prefix(app: str, # What tells the app from others
                 ) -> str:
     "Of the keys of an app's rooms: two people who have the same Redis do not share rooms by chance."
+    import getpass # Takes time, and only rooms that are shared are asked for it
     try:
         user = getpass.getuser()
     except (KeyError, ImportError, OSError): # A container, whose user has no name

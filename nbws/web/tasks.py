@@ -10,7 +10,9 @@ from collections.abc import Awaitable, Generator
 from concurrent.futures import Future
 from typing import Any
 
+from ..core.errors import NbwsError
 from ..core.routing import Pattern, Route
+from ..sockets.threads import ONE_THREAD
 from ..sockets.workers import is_ending
 from .environment import ReportingApp
 
@@ -68,8 +70,11 @@ class LoopTask:
 
     def result(self, timeout: float | None = 10, # Seconds; None: as long as it takes
                ) -> Any:
-        "Wait for it, from a thread that has no loop. Raises `TimeoutError`, and what it raises. Ctrl-C ends it."
+        """Wait for it, from a thread that has no loop. Ctrl-C ends it. Raises `TimeoutError`, what it raises, and
+        `NbwsError` where there is one thread only: in a browser."""
         self.waited_for = True
+        if ONE_THREAD and not self.future.done():
+            raise NbwsError('there is one thread here, which cannot wait for itself: await it')
         try:
             return self.future.result(timeout)
         except KeyboardInterrupt:

@@ -5,8 +5,8 @@
 # %% ../../nbs/web/00_tracebacks.ipynb #88504a21
 from __future__ import annotations
 
+import os
 import re
-import sysconfig
 import traceback
 from collections.abc import Sequence
 
@@ -18,7 +18,7 @@ __all__ = []
 
 # %% ../../nbs/web/00_tracebacks.ipynb #cf84ebbe
 _HERE = __path__[0], 'nbws/core/_speedups', r'nbws\core\_speedups'
-_LIBRARIES = re.compile(rf'{re.escape(sysconfig.get_path("stdlib"))}[/\\]|.*[/\\](site|dist)-packages[/\\]|<frozen ')
+_LIBRARIES = re.compile(rf'{re.escape(os.path.dirname(os.__file__))}[/\\]|.*[/\\](site|dist)-packages[/\\]|<frozen ')
 
 def is_ours(filename: str) -> bool:
     "Does a frame with this file belong to nbws?"
@@ -64,12 +64,20 @@ def _escaped(says: str) -> str:
     first, *more = says.rstrip('\n').split('\n')
     return '\n'.join([printable(first), *('  ' + printable(line) for line in more)]) + '\n'
 
+# %% ../../nbs/web/00_tracebacks.ipynb #091416c5
+def file_named(filename: str) -> str: "How a traceback calls the file of a line."; return f'File "{filename}"'
+
+_FILE = re.compile('  File "(.+)", line ')
+
+def _named(line: str) -> str: return _FILE.sub(lambda m: f'  {file_named(m[1])}, line ', line, count=1)
+
 # %% ../../nbs/web/00_tracebacks.ipynb #d8181a77
 def users_traceback(error: BaseException) -> list[str]:
     "The traceback in lines, from the user's first frame on; the whole of it where no frame is the user's."
     frames = traceback.extract_tb(error.__traceback__)
     start = first_users([f.filename for f in frames])
-    lines, says = traceback.format_list(frames[start:]), map(_escaped, traceback.format_exception_only(error))
+    lines = map(_named, traceback.format_list(frames[start:]))
+    says = map(_escaped, traceback.format_exception_only(error))
     return excerpt(['Traceback (most recent call last):\n', *lines, *says])
 
 # %% ../../nbs/web/00_tracebacks.ipynb #146c25a8

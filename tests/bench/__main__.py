@@ -286,11 +286,12 @@ def held(bench: Bench, port: int, clients: int) -> Iterator[bool]:
 
 
 def idle_memory(bench: Bench, name: str, clients: int) -> float | None:
-    "KiB per open socket that says nothing."
-    with bench.server(name) as (port, pids):
+    "KiB per open socket that says nothing; None where the server failed."
+    with suppress(OSError), bench.server(name) as (port, pids):
         bench.load('echo', port, '/echo', 8, 0.2, 1, 0, MESSAGE) # What the first ones cost is not theirs
         had = resident(pids)
         with held(bench, port, clients) as opened: return (resident(pids) - had) / clients if opened else None
+    return None
 
 
 def idle_parts(bench: Bench, name: str, clients: int) -> dict[str, float]:
@@ -479,7 +480,7 @@ def tell_memory(bench: Bench, o: argparse.Namespace) -> None:
     for n in (2000, 10_000) if o.full else (2000,):
         names = [n + ', uvloop' if n in TWO_LOOPS else n for n in bench.names]
         found = {name: idle_memory(bench, name, n) for name in names}
-        rows += [[f'{name}, {n:,} sockets', f'{kib:.1f}'] for name, kib in found.items() if kib is not None]
+        rows += [[f'{name}, {n:,} sockets', 'failed' if kib is None else f'{kib:.1f}'] for name, kib in found.items()]
     print('\nKiB per idle socket (at most 3.5, and a quarter of aiohttp\'s, of 10,000)\n')
     print(table(['', 'KiB'], rows), flush=True)
     print('\nWhat of that Python has allocated, by the file that asked for it\n')
@@ -515,7 +516,7 @@ def tell_start(bench: Bench, o: argparse.Namespace) -> None:
     def least(rounds: list[dict[str, float]]) -> dict[str, float]: return min(rounds, key=lambda p: sum(p.values()))
     print(table_of_parts('`import nbws.common`, ms', {n: least(imports[n]) for n in ours}, 1), '\n')
     parts = {n: least(found) for n, found in starts.items()}
-    print(table_of_parts('to the first page, ms', {n: parts[n] for n in ours}, 0), '\n')
+    print(table_of_parts('to the first page, ms', {n: parts[n] for n in ours if n in parts}, 0), '\n')
     whole = {n: sum(each.values()) for n, each in parts.items()}
     rows = [[f'all of it, {n}, ms', f'{took:.0f} ({took / whole["nbws"]:.2f} x)'] for n, took in whole.items()]
     print(table(['', ''], [*rows, ['hot swap of a handler, µs', f'{swap_time():.0f}']]), flush=True)

@@ -16,7 +16,8 @@ from typing import Any
 
 def ours(port: int, workers: int = 1) -> None:
     if workers == 1:
-        from nbws.server.listener import Server
+        try: from nbws.server.listener import Server
+        except ImportError: from nbws.server import Server  # type: ignore[no-redef] # An older checkout, without folders
         return Server(components(), port=port).run()
     command = [sys.executable, '-m', 'nbws', 'run', 'app:app', '--port', str(port), '--workers', str(workers)]
     os.execv(sys.executable, command)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
+from typing import Any
 
 
 def done(part: str) -> None: print(part, time.monotonic(), flush=True)
@@ -14,13 +15,18 @@ def done(part: str) -> None: print(part, time.monotonic(), flush=True)
 
 def nbws(port: int) -> None:
     from nbws.common import fast_app
-    from nbws.notebook.serve import serve_cell
-    from nbws.notebook.served import ListenOptions
+    try:
+        from nbws.notebook.serve import serve_cell
+        from nbws.notebook.served import ListenOptions
+        options: dict[str, Any] = {'listen': ListenOptions(port=port)}
+    except ImportError: # An older checkout, without folders
+        from nbws.notebook import serve_cell  # type: ignore[no-redef]
+        options = {'port': port}
     done('imports')
     app, rt = fast_app()
     rt('/')(lambda: 'hello')
     done('app')
-    serve_cell(app, listen=ListenOptions(port=port))
+    serve_cell(app, **options)
     done('serve()')
 
 

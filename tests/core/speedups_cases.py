@@ -1,6 +1,6 @@
 """Renders random elements and prints what comes out, a line each: `python speedups_cases.py CASES SEED`.
 
-`test_speedups` runs it twice, compiled and in Python, and compares. Nothing here may depend on more than the seed.
+`both_forms` runs it twice, compiled and in Python, and compares. Nothing here may depend on more than the seed.
 """
 from __future__ import annotations
 

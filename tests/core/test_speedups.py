@@ -1,93 +1,34 @@
 """What is compiled does what the same source does in Python; and is used only where it is of that source."""
 from __future__ import annotations
 
-import asyncio
-import json
 import os
 import random
-import re
 import subprocess
 import sys
 import traceback
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
+from both_forms import frames_agree, messages_agree, renderings_agree
 from bound import BOUND
 
-from nbws.core.data import Fields
-from nbws.core.encoding import from_json
 from nbws.core.engine import WHY, choose, engine, interpreted, source_id, speedups
-from nbws.core.html import FT, RENDERER, Div, Safe
-from nbws.core.request import Request
+from nbws.core.html import RENDERER, Div
 from nbws.web.tracebacks import is_users
 
-CASES = Path(__file__).with_name('speedups_cases.py')
 compiled = pytest.mark.skipif(bool(WHY), reason=f'in Python alone: {WHY}')
-
-
-def said(cases: int, seed: int, pure: str) -> list[str]:
-    "What the cases print."
-    run = subprocess.run([sys.executable, str(CASES), str(cases), str(seed)], capture_output=True, timeout=3 * BOUND,
-                         env={**os.environ, 'NBWS_PURE': pure, 'PYTHONIOENCODING': 'utf-8:backslashreplace'})
-    assert run.returncode == 0, run.stderr.decode()
-    return re.sub('0x[0-9a-f]+', '0x', run.stdout.decode()).splitlines() # Addresses of objects
 
 
 @compiled
 @pytest.mark.parametrize('seed', [1, None], ids=['1', 'any'])
 def test_both_say_the_same(seed: int | None) -> None:
-    if seed is None: seed = random.randrange(10**9)
-    pure, fast = said(400, seed, '1'), said(400, seed, '')
-    assert (pure[0], fast[0], pure[-1]) == ('Python', 'compiled', 'too deep')
-    assert len(pure) > 300
-    for a, b in zip(pure[1:], fast[1:], strict=True): assert a == b, f'seed {seed}'
-
-
-FIRST = [0x81, 0x82, 0x01, 0x80, 0x89, 0x8a, 0x88, 0xc1, 0x91, 0x83]
-DATA = [b'', b'hi', b'{"msg": "x"}', 'grün'.encode(), b'\xff\xfe', b'x' * 125, b'x' * 126, b'y' * 700, b'z' * 70_000]
-
-
-def unmask(mask: bytes, data: bytes) -> bytes: return bytes(b ^ mask[i & 3] for i, b in enumerate(data))
-
-
-def stream(r: random.Random) -> bytes:
-    "Frames of a client, most of them right; one byte of some is another."
-    sent = b''
-    for _ in range(r.randrange(1, 5)):
-        payload, mask = r.choice(DATA[:7] if r.random() < 0.9 else DATA), r.randbytes(4)
-        made = bytearray(interpreted.encode(0, payload))
-        made[0] = r.choice(FIRST if r.random() < 0.4 else FIRST[:2])
-        made[1] |= 0x80
-        head = len(made) - len(payload)
-        sent += bytes(made[:head]) + mask + unmask(mask, payload)
-    if r.random() < 0.3:
-        at = r.randrange(len(sent))
-        sent = sent[:at] + r.randbytes(1) + sent[at + 1:]
-    return sent[:r.randrange(len(sent)) + 1] if r.random() < 0.3 else sent
-
-
-def taken(module: Any, data: bytes, budget: int, limit: int) -> tuple[Any, ...]:
-    "What comes out of `take_usual`, and out of `feed`."
-    events: list[Any] = []
-    try: at: Any = module.take_usual(data, 0, events, budget, limit, unmask)
-    except UnicodeDecodeError as e: at = str(e)
-    class Reader(module.ShortReader):
-        def feed_others(self, data: bytes, budget: int) -> list[Any]: return ['others', data, budget]
-    reader = Reader(limit, unmask)
-    found = [reader.feed(data), reader.feed(data, budget), Reader(3.5, unmask).feed(data)] # A limit is any number
-    reader.idle = False
-    return at, events, found, reader.feed(data)
+    renderings_agree(random.randrange(10**9) if seed is None else seed)
 
 
 @compiled
 def test_frames_are_the_same() -> None:
-    seed = random.randrange(10**9)
-    r = random.Random(seed)
-    for _ in range(3000):
-        data, budget, limit = stream(r), r.choice([0, 1, 2, 64]), r.choice([0, 1, 100, 125, 10**6, 2**70])
-        assert taken(speedups, data, budget, limit) == taken(interpreted, data, budget, limit), f'seed {seed}: {data!r}'
+    frames_agree(random.randrange(10**9))
     for size in 0, 1, 125, 126, 65535, 65536:
         for thing in b'b' * size, 't' * size, bytearray(size), 'ü' * (size // 2):
             assert speedups.frame(thing) == interpreted.frame(thing)
@@ -97,101 +38,9 @@ def test_frames_are_the_same() -> None:
         with pytest.raises(UnicodeEncodeError): module.frame('\ud83d')
 
 
-KEYS = ['msg', 'first_name', 'first-name', 'HEADERS', 'headers', 'values', 'é', '']
-HEADER = {'HX-Request': 'true', 'HX-Target': None, 'X': 1}
-
-
-def json_value(r: random.Random, depth: int = 2) -> Any:
-    if depth and r.random() < 0.4: return {r.choice(KEYS): json_value(r, depth - 1) for _ in range(r.randrange(4))}
-    return r.choice(['hi', '', 'grün', 'x' * 300, '"', '\n', '\ud83d', None, True, 1, -1.5, [], ['a', 1], HEADER, {}])
-
-
-def message(r: random.Random) -> Any:
-    "What a client sends: an object, mostly; one character of some is another."
-    thing = {r.choice(KEYS): json_value(r) for _ in range(r.randrange(4))} if r.random() < 0.9 else json_value(r)
-    text = json.dumps(thing, ensure_ascii=r.random() < 0.5, separators=r.choice([(',', ':'), (', ', ': ')]))
-    if r.random() < 0.2:
-        at = r.randrange(len(text))
-        text = text[:at] + r.choice('{}[]":, x\\\n') + text[at + 1:]
-    if r.random() < 0.05: text = r.choice([' ', '']) + text + r.choice([' ', '{}'])
-    if r.random() < 0.02: text = '[' * 150 + ']' * 150
-    return text.encode('utf-8', 'replace') if r.random() < 0.05 else text
-
-
-async def echo(**given: Any) -> Any: return given['msg']
-async def waiting(**given: Any) -> Any: return await asyncio.sleep(0, given)
-async def nothing(**given: Any) -> None: ...
-async def failing(**given: Any) -> None: raise ZeroDivisionError(given)
-async def component(**given: Any) -> Any: return Div(given['msg'], id='out')
-def not_async(**given: Any) -> Any: return given
-def awaitable(**given: Any) -> Any: return AwaitedLater(given)
-HANDLERS = [echo, waiting, nothing, failing, component, not_async, awaitable]
-
-
-class AwaitedLater:
-    def __init__(self, given: Any) -> None: self.given = given
-
-
-def handled(module: Any, seed: int) -> list[Any]:
-    "What is done with some messages."
-    r, done = random.Random(seed), []
-    class Outbox(module.UsualOutbox):
-        def __init__(self) -> None:
-            super().__init__()
-            self.said = []
-        def keep(self, data: Any, overflow: Any) -> None:
-            if data == 'é': raise ValueError('cannot be sent')
-            self.said.append(data)
-            self.lags, self.unsent = len(self.said) % 7 == 0, 100 if len(self.said) % 5 == 0 else 0
-    class Runner(module.MessageRunner):
-        def in_turn(self, ws: Any, data: Any) -> Any: return 'in turn', self.at_once(ws, data)
-        def run_within(self, ws: Any, data: Any) -> Any: return 'within', self.run(ws, data)
-        def source_of(self, ws: Any) -> Any: return module.BoundFrom(ws.handshake, {}, {}, ws)
-        def parse(self, ws: Any, data: Any) -> Any:
-            done.append('parse')
-            if isinstance(data, bytes): raise TypeError('binary')
-            fields = from_json(data)
-            if not isinstance(fields, dict): raise TypeError('no object')
-            return fields, {'parsed': True}
-        def run_other(self, ws: Any, arguments: Any) -> Any: return 'other', arguments
-        def say_other(self, ws: Any, result: Any) -> Any: return 'say', result
-        def go_on(self, ws: Any, handling: Any) -> Any: return 'go on', getattr(handling, 'given', None)
-        def step_on(self, ws: Any, handling: Any, waits_for: Any) -> Any:
-            handling.close()
-            return 'step on', waits_for
-        def failed(self, ws: Any, error: BaseException) -> None: done.append((type(error), str(error)))
-    def missing(s: Any, value: Any) -> Any:
-        if value is None: raise KeyError('missing')
-        return 'cast', value
-    def shape(tag: str) -> Any: return f'<{tag}', f'<{tag}>', f'</{tag}>', None
-    def attribute(name: str, value: Any) -> str: return f' {name}={value}'
-    renderer = module.Renderer(FT, Safe, {}, {}, shape, attribute, str, lambda child: True, repr)
-    for _ in range(60):
-        request = Request(target=r.choice(['/', '/?msg=query', '/?first-name=Ann']),
-                          headers=r.choice([{}, {'cookie': 'msg=cookie'}, {'msg': 'header'}]))
-        request.path_params, request.max_form = r.choice([{}, {}, {'msg': 'path'}]), r.choice([2**20, 2**20, 300])
-        app = SimpleNamespace(environment=SimpleNamespace(captures_output=r.random() < 0.2))
-        ws, handler = module.UsualSocket(), r.choice(HANDLERS)
-        ws.handshake, ws.source, ws.outbox = request, None, Outbox()
-        names = r.choice([('msg',), ('msg', 'first_name'), ('msg', 'values', 'é')])
-        kind = r.choice([str, str, int, None])
-        runner = Runner(app, handler, tuple((n, module.named(n, n, kind, missing)) for n in names),
-                        r.choice([None, lambda s: {'msg': 'rest', 'all': dict(s.data), 'header': dict(s.headers)}]),
-                        handler is not not_async, r.random() < 0.9,
-                        json.JSONDecoder(object_hook=r.choice([None, Fields])).scan_once, 14, 100, 250, {}, renderer)
-        for _ in range(20):
-            result = runner.message(ws, message(r))
-            source = ws.source
-            done.append((result, ws.outbox.said[-1:], source.data, source.headers, source.message, request.path_params))
-    return done
-
-
 @compiled
 def test_messages_are_handled_the_same() -> None:
-    for _ in range(5):
-        seed = random.randrange(10**9)
-        for a, b in zip(handled(speedups, seed), handled(interpreted, seed), strict=True):
-            assert repr(a) == repr(b), f'seed {seed}'
+    for _ in range(5): messages_agree(random.randrange(10**9))
 
 
 def test_frames_that_are_compiled_are_ours() -> None:

@@ -119,6 +119,16 @@ def test_serve_again_and_stop(kernel: Kernel) -> None:
     assert page(kernel.port()) == 'a page'
 
 
+def test_a_traceback_in_a_page_calls_the_cell_by_its_number(kernel: Kernel) -> None:
+    kernel.run(APP, 'app')
+    kernel.run("@app.get('/broken')\ndef broken(): return 1 / 0", 'broken')
+    port = kernel.port()
+    with pytest.raises(HTTPError) as failed: urlopen(f'http://127.0.0.1:{port}/broken?{secret(port)}', timeout=BOUND)
+    with failed.value as answer: told = answer.read().decode()
+    for text in (told, kernel.run('print(app.log)').stdout):
+        assert re.search(r'  Cell In\[2\], line 2, in broken', text), text
+
+
 WHOLE = APP.replace('serve(', COUNT + 'serve(')
 RUNS = {'async': COUNT.format('async def'), 'sync': COUNT.format('def'), 'whole app': WHOLE.format('async def')}
 
@@ -298,7 +308,7 @@ async def forever():
 running = app.run(forever())
 await app.run(asyncio.sleep(0))
 running.cancel()
-assert ended.wait(10)
+assert ended.wait(100)
 """)
 
 
@@ -326,7 +336,7 @@ async def ticker(name):
     finally: ended.append(name)
 app.run(ticker('outer'))
 begun.set()
-assert go.wait(10)
+assert go.wait(100)
 """ + ROUTE.format('last')
 
 

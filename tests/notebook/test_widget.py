@@ -35,7 +35,7 @@ class Widget:
         run = kernel.start('serve(app)', f'{CELL}2')
         opened = self.next('comm_open')
         self.comm, state = opened['content']['comm_id'], opened['content']['data']['state']
-        facts = state['html'].partition('data-nbws-facts')[2].partition('>')[2]
+        facts = state['html'].partition('application/json">')[2]
         self.facts = json.loads(facts.partition('</script>')[0])
         kernel.finish(run)
 
@@ -51,10 +51,9 @@ class Widget:
 
     def told(self) -> dict[str, Any]: return self.next()['content']['data']['content']
 
-    def opens(self, page: str = 'p', **data: Any) -> dict[str, Any]:
-        asked = {'version': 1, 'token': self.facts['token'], 'jar': 'j', 'prefix': '/x', **data}
-        self.say({'page': page, 'open': asked})
-        return self.told()
+    def opens(self, page: str = 'p', **data: Any) -> None:
+        asked = {'version': 2, 'token': self.facts['token'], 'jar': 'j', 'prefix': '/x', **data}
+        self.say({'page': page, 'open': {k: v for k, v in asked.items() if v is not None}})
 
     def asks(self, method: str, path: str, *pieces: bytes) -> tuple[int, bytes, list[int]]:
         "The status, the body, and the sizes of the messages that brought it."
@@ -81,7 +80,10 @@ def widget(tmp_path: Path) -> Iterator[Widget]:
 
 
 def test_requests(widget: Widget) -> None:
-    assert 'nbwsChannel' in widget.opens()['script']
+    widget.opens(page='output', jar=None, prefix=None)
+    assert 'nbwsChannel' in widget.told()['script']
+    assert widget.told()['ended'] == ''
+    widget.opens()
     assert widget.asks('GET', '/')[:2] == (200, b'home')
     status, body, sizes = widget.asks('GET', '/large')
     assert (status, body) == (200, bytes(2**20))
@@ -99,8 +101,10 @@ def test_a_cell_computes(widget: Widget) -> None:
 
 
 def test_what_is_refused_is_told(widget: Widget) -> None:
-    assert widget.opens(version=2) == {'page': 'p', 'ended': 'this output was made by another version of nbws'}
-    assert widget.opens(token='other')['ended'] == 'its app is not being served now'
+    widget.opens(version=1)
+    assert widget.told() == {'page': 'p', 'ended': 'this output was made by another version of nbws'}
+    widget.opens(token='other')
+    assert widget.told()['ended'] == 'its app is not being served now'
     widget.say({'page': 'gone', 'frames': []})
     assert widget.told()['ended'] == 'the kernel does not know this page any more'
     widget.say(None, method='request_state')

@@ -29,6 +29,7 @@ GET = b'GET / HTTP/1.1\r\nHost: x\r\n\r\n'
     ({'host': 'no.such.host.invalid'}, 'the host is not known'), ({'host': 'a' * 70}, 'the host is not known'),
     ({'host': '192.0.2.1'}, 'has no such address'),
     ({'port': 70000}, 'from 0 to 65535'), ({'port': -1}, 'from 0 to 65535'),
+    ({'port': '80'}, "port '80'.*from 0 to 65535"),
     ({'unix_socket': '/no/such/folder/socket'}, '/no/such/folder'),
 ])
 def test_what_cannot_be_started(options: dict[str, Any], words: str) -> None:

@@ -56,7 +56,7 @@ class Ear:
         self.thread = 0
 
     def begin(self, epoch: str, offset: int, kept: Any) -> None: self.begins.append((epoch, offset, list(kept)))
-    def deliver(self, message: Published, origin: Any) -> None: self.heard.append((message, origin))
+    def deliver(self, messages: Any, origins: Any) -> None: self.heard += zip(messages, origins, strict=True)
     def reaches(self, others: bool) -> None: self.reached.append(others)
 
     @property

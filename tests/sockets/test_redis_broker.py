@@ -6,8 +6,9 @@ import random
 import socket
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import closing, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, closing, suppress
+from secrets import token_hex
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,7 +20,8 @@ from test_brokers import Ear, soon
 from nbws.core.errors import NbwsError, StartError
 from nbws.core.request import Request
 from nbws.sockets import redis_broker, redis_places
-from nbws.sockets.redis_broker import PUBLISH, RedisBroker, RedisShard, keys_of
+from nbws.sockets.brokers import MemoryBroker
+from nbws.sockets.redis_broker import LOOK, PUBLISH, RedisBroker, RedisShard, keys_of
 from nbws.sockets.rooms import Rooms
 from nbws.sockets.websocket import WebSocket
 
@@ -124,22 +126,102 @@ def test_connections_are_cut_again_and_again(server: RedisProcess, kind: str, ex
     assert epochs(run(talked(server.url, disturb, rounds=150))) == 1
 
 
+async def put(broker: RedisShard, heads: str, said: str) -> None:
+    "Say something by the script."
+    parts = [head.split('.') for head in heads.split(',')]
+    counts = parts[0][0], parts[-1][0], len(parts), sum(kind in 'tb' for _, kind, _ in parts)
+    about = 'PUBLISH', 'ffffffff', 2000, 60, 'me', '', 0, *counts
+    await broker.server.run(PUBLISH, *keys_of('tea'), *about, heads, said, keys=3)
+
+
+@asynccontextmanager
+async def started(server: RedisProcess) -> AsyncIterator[RedisShard]:
+    broker = RedisShard(redis_places.redis_servers(server.url)[0])
+    await broker.start()
+    try: yield broker
+    finally: await broker.stop()
+
+
 def test_what_redis_has_of_a_batch_is_left_out(server: RedisProcess) -> None:
     async def main() -> None:
-        broker = RedisShard(redis_places.redis_servers(server.url)[0])
-        await broker.start()
-        try:
+        async with started(server) as broker:
             ear = await Ear().subscribed(broker)
-            async def say(heads: str, said: str) -> None:
-                about = 'PUBLISH', 'ffffffff', 2000, 60, 'me', '', 0
-                await broker.server.run(PUBLISH, *keys_of('tea'), *about, heads, said, keys=3)
-            await say('1.t.3,2.T.4', 'one, tw')
-            await say('1.t.3,2.T.4', 'one, tw')
-            await say('1.t.3,2.T.4,3.b.0,4.T.1,5.t.6', 'one, two;: fiv')
+            await put(broker, '1.t.3,2.T.4', 'one, tw')
+            await put(broker, '1.t.3,2.T.4', 'one, tw')
+            await put(broker, '1.t.3,2.T.4,3.b.0,4.T.1,5.t.6', 'one, two;: fiv')
             await ear.has(5)
             found = [(message.data, message.offset, message.kept) for message, _ in ear.heard]
             assert found == [('one', 1, True), (', tw', 1, False), (b'', 2, True), ('o', 2, False), (';: fiv', 3, True)]
-        finally: await broker.stop()
+            late = await Ear().subscribed(broker, history=9) # It gets what is kept, and nothing else
+            assert [(m.data, m.offset) for m in late.begins[0][2]] == [('one', 1), (b'', 2), (';: fiv', 3)]
+    run(main())
+
+
+def test_a_position_within_what_was_said_together(server: RedisProcess) -> None:
+    "Redis keeps it as one; who has heard a part of it is asked for by whom that was said."
+    async def main() -> None:
+        async with started(server) as broker:
+            await put(broker, '3.t.1,5.T.1,6.t.1,9.t.1', 'abcd')
+            await put(broker, '10.t.1', 'e')
+            epoch = server.ask(b'HGET', b'{tea}', b'epoch')
+            async def look(since: int, by: str) -> tuple[bool, list[bytes]]:
+                arguments = token_hex(4), epoch, since, by, 0, 0, 60
+                now, _, found = await broker.server.run(LOOK, *keys_of('tea')[:2], *arguments, keys=2)
+                return now == epoch, [name for name, _ in found]
+            assert await look(1, 'me.3') == (True, [b'4-0', b'3-0'])
+            assert await look(2, 'me.6') == (True, [b'4-0', b'3-0'])
+            assert await look(3, 'me.9') == (True, [b'4-0'])
+            assert await look(4, 'me.10') == (True, [])
+            assert not (await look(2, 'me.9'))[0] # Another message is there
+            epoch = server.ask(b'HGET', b'{tea}', b'epoch')
+            assert not (await look(5, 'me.11'))[0] # It has not come so far
+    run(main())
+
+
+def test_scripts_are_forgotten(server: RedisProcess) -> None:
+    async def disturb() -> None:
+        for _ in range(10):
+            await asyncio.to_thread(server.says, b'SCRIPT FLUSH\r\n')
+            await asyncio.sleep(.02)
+    assert epochs(run(talked(server.url, disturb))) == 1
+
+
+def test_a_script_goes_as_text_once(server: RedisProcess) -> None:
+    async def main() -> None:
+        async with started(server) as broker:
+            await broker.publish('tea', 'before', True, 0)
+            server.says(b'SCRIPT FLUSH\r\n')
+            server.says(b'CONFIG RESETSTAT\r\n')
+            for n in range(5): await broker.publish('tea', f'{n}', True, 0)
+    run(main())
+    stats = server.says(b'INFO commandstats\r\n')
+    assert (b'cmdstat_eval:calls=1,' in stats, b'cmdstat_evalsha:calls=5,' in stats) == (True, True)
+
+
+def test_a_connection_that_redis_has_closed_is_no_trouble(server: RedisProcess) -> None:
+    "As one with a `timeout` does: nobody is told that what he says waits."
+    async def main() -> None:
+        async with started(server) as broker:
+            ear = await Ear().subscribed(broker)
+            for n in range(3):
+                await broker.publish('tea', f'{n}', True, 0)
+                await asyncio.to_thread(server.says, b'CLIENT KILL TYPE normal\r\n')
+            await ear.has(3)
+            assert (ear.said, ear.reached) == (['0', '1', '2'], [])
+    run(main())
+
+
+def test_much_at_once_is_heard_together(server: RedisProcess) -> None:
+    async def main() -> None:
+        async with started(server) as broker:
+            ear = await Ear().subscribed(broker)
+            for n in range(1000): said = broker.publish('tea', f'{n}', n % 3 > 0, 0)
+            await said
+            await ear.has(1000)
+            assert ear.said == [str(n) for n in range(1000)]
+            late = await Ear().subscribed(broker, history=2000)
+            assert [m.data for m in late.begins[0][2]] == [str(n) for n in range(1000) if n % 3]
+            assert int(server.ask(b'XLEN', b'{tea}:said')) < 10
     run(main())
 
 
@@ -328,6 +410,30 @@ def test_who_resumes_costs_redis_nothing(server: RedisProcess) -> None:
     run(test())
 
 
+def test_a_page_that_has_heard_more_elsewhere() -> None:
+    "It comes from a process to which Redis was faster: it hears nothing twice, and its position does not fall back."
+    async def test() -> None:
+        rooms = Rooms()
+        rooms.share(MemoryBroker(), 'nbws:me:chat')
+        room = rooms.call('tea', 5, None, True)
+        here, page, gone = member({}), member({}), member({})
+        await once(room.join(here))
+        await room.send('1')
+        epoch = room.epoch
+        for ws in page, gone:
+            ws.handshake.since = {epoch: 3}
+            await once(room.join(ws))
+        room.leave(gone)
+        for text in '2', '3': await room.send(text)
+        await room.send('now', keep=False)
+        await room.send('4')
+        marked = [f'{n}\x1e{epoch}:{n}' for n in range(1, 5)]
+        assert page.conn.sent == [f'\x1e{epoch}:3', 'now', marked[3]]
+        assert here.conn.sent[1:] == [*marked[:3], 'now', marked[3]]
+        assert not room.sharing.ahead # type: ignore[union-attr]
+    run(test())
+
+
 def commands(stats: bytes) -> list[bytes]:
     "How often each was called, but for what the client asks to keep its connection."
     lines = [line.split(b',')[0] for line in stats.splitlines() if line.startswith(b'cmdstat')]
@@ -370,6 +476,24 @@ def test_what_is_told_late_opens_no_connection(server: RedisProcess) -> None:
         assert not lost.is_connected
         await broker.stop()
     run(late())
+
+
+def test_a_server_that_forks_after_it_has_made_its_broker(server: RedisProcess) -> None:
+    "What its children say is not taken for the same: they have ids of their own."
+    async def test() -> None:
+        brokers = [RedisShard(redis_places.redis_servers(server.url)[0]) for _ in range(2)]
+        for broker in brokers:
+            broker._reader.producer = broker._publisher.producer = 'parent'
+            broker._process = 0 # As in a child
+            await broker.start()
+        ears = [await Ear().subscribed(broker) for broker in brokers]
+        for broker, name in zip(brokers, 'ab', strict=True):
+            for n in range(5): await broker.publish('tea', f'{name}{n}', True, 0, f'{name}{n}')
+        for ear in ears: await ear.has(10)
+        for ear, name in zip(ears, 'ab', strict=True):
+            assert [origin for _, origin in ear.heard if origin] == [f'{name}{n}' for n in range(5)]
+        for broker in brokers: await broker.stop()
+    run(test())
 
 
 def test_who_keeps_a_cancellation_to_himself_ends_too() -> None:

@@ -144,6 +144,14 @@ def test_a_slot_moves_while_people_talk(clustered: Clustered, times: int) -> Non
     assert epochs(run(talked(clustered.url, disturb))) == 1
 
 
+def test_nodes_forget_their_scripts(clustered: Clustered) -> None:
+    async def disturb() -> None:
+        for _ in range(5):
+            for node in clustered.nodes: await asyncio.to_thread(node.says, b'SCRIPT FLUSH\r\n')
+            await asyncio.sleep(.02)
+    assert epochs(run(talked(clustered.url, disturb))) == 1
+
+
 def test_what_is_said_while_a_slot_is_on_its_way(clustered: Clustered) -> None:
     "Its keys are at the new node, where nobody listens yet: it is heard when the slot has arrived."
     async def test() -> None:

@@ -70,10 +70,11 @@ def intrude(redis: RedisProcess, text: str, kept: bool = True) -> None:
     epoch = redis.ask(b'HGET', b'{' + room + b'}', b'epoch')
     if kept:
         offset = redis.ask(b'HINCRBY', b'{' + room + b'}', b'offset', b'1')
-        redis.ask(b'XADD', b'{' + room + b'}:said', offset + b'-0', b's', b'0123456789ab.1', b'k', b't', b'd',
-                      text.encode())
-        head = b':%d:0123456789ab:1.t.%d:' % (int(offset) - 1, len(text))
-        redis.ask(b'PUBLISH', b'{' + room + b'}', epoch + head + text.encode())
+        head = b'1.t.%d' % len(text)
+        entry = b's', b'0123456789ab', b'h', head, b'd', text.encode()
+        redis.ask(b'XADD', b'{' + room + b'}:said', offset + b'-0', *entry)
+        before = b':%d:0123456789ab:' % (int(offset) - 1)
+        redis.ask(b'PUBLISH', b'{' + room + b'}', epoch + before + head + b':' + text.encode())
     else: redis.ask(b'PUBLISH', b'{' + room + b'}', text.encode())
 
 

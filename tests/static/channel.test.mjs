@@ -7,9 +7,11 @@ import { Page } from './page.mjs'
 const settle = async () => { for (let n = 0; n < 10; n++) await new Promise(setImmediate) }
 const bytes = size => new Uint8Array(size)
 
+const STREAMS = { ReadableStream, ByteLengthQueuingStrategy }
+
 // A page's end, and the kernel's, which the test plays; each comm that is opened has what was sent on it
 const page = ({ piece, refuses = () => {} } = {}) => {
-  const notebook = new Page('https://hub.example/lab', { ReadableStream, ByteLengthQueuingStrategy }), comms = []
+  const notebook = new Page('https://hub.example/lab', STREAMS), comms = []
   notebook.run('channel.js')
   const requests = new notebook.window.nbwsChannel.Requests(async (heard, ended) => {
     refuses()
@@ -159,4 +161,47 @@ test('a page that is left closes its comm', async () => {
   await settle()
   await requests.close()
   assert.equal(comms[0].closed, true)
+})
+
+// A comm over a connection to the kernel, whose messages the test answers
+const connected = async facts => {
+  const heard = [], ended = []
+  const notebook = new Page('https://hub.example/lab', { ...STREAMS, crypto: globalThis.crypto, Date })
+  notebook.run('channel.js')
+  const begin = notebook.window.nbwsChannel.openComm('/user/a/', { kernel: 'k1', ...facts })
+  const comm = begin({ version: 2 }, (...told) => heard.push(told), reason => ended.push(reason))
+  const [socket] = notebook.sockets, told = () => JSON.parse(socket.sent.at(-1))
+  const says = (msg_type, content) => socket.receives(JSON.stringify({ header: { msg_type }, content }))
+  socket.opens()
+  return { comm, socket, told, says, heard, ended }
+}
+
+test('a comm of the kernel, with its own subshell: text, and bytes as Jupyter packs them', async () => {
+  const { comm, socket, told, says, heard, ended } = await connected({ subshell: 's1' })
+  assert.equal(told().header.msg_type, 'list_subshell_request')
+  says('list_subshell_reply', { subshell_id: ['s1'] })
+  const { header, content } = told(), { comm_id } = content
+  assert.deepEqual([header.msg_type, header.subshell_id, content.data], ['comm_open', 's1', { version: 2 }])
+  const { send, close } = await comm
+  send({ frames: [] }, [Uint8Array.of(1, 2), Uint8Array.of(3)])
+  socket.receives(socket.sent.at(-1).buffer) // It is packed in the same way to the page
+  assert.deepEqual(JSON.parse(JSON.stringify(heard)), [[{ frames: [] }, [{ 0: 1, 1: 2 }, { 0: 3 }]]])
+  const count = socket.sent.length // One goes with TCP's acknowledgement, and none for what comes without being asked
+  assert.deepEqual(told().content, { comm_id, data: {} })
+  says('comm_msg', { comm_id, data: { frames: [] } })
+  assert.equal(socket.sent.length, count)
+  says('comm_close', { comm_id, data: { reason: 'there are too many pages' } })
+  close()
+  assert.deepEqual([ended, told().header.msg_type], [['there are too many pages'], 'comm_close'])
+  assert.notEqual(socket.closedWith, undefined)
+})
+
+test('a kernel that starts again ends what it was asked', async () => {
+  const { comm, socket, says, told, ended } = await connected({})
+  await comm
+  assert.equal(told().header.msg_type, 'comm_open')
+  says('status', { execution_state: 'starting' })
+  assert.notEqual(socket.closedWith, undefined)
+  socket.ends(1000)
+  assert.deepEqual(ended, [''])
 })

@@ -1,31 +1,40 @@
 // Which address the iframes of an output get, wherever it is shown, and what a person is told where there is none
 import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
 
 import { answer, Element, Page } from './page.mjs'
 
-const FACTS = {
-  id: 'x', visitor: '/~v', segment: '', port: 0, token: '', parameter: 'nbws_token', path: '/a?b=1', sandbox: false,
-  maxHeight: 0,
-}
+const FACTS = { version: 2, ways: [], otherwise: 'nothing answers', paths: ['/a?b=1'] }
 const LAB = 'https://hub.example/user/a/lab'
+const JUPYTER = { ways: ['jupyter'], segment: '7f3c' }
+const PORT = { ways: ['port'], port: 5001, around: ['', ''] }
+const PROXIED = readFileSync(new URL('../../nbws/static/proxied.js', import.meta.url), 'utf-8')
 
+// An output, as the page finds it
+const output = (facts, n = 1) => {
+  const frames = Array.from({ length: n }, () => Object.assign(new Element(), { contentWindow: { postMessage() {} } }))
+  const line = new Element(), script = { textContent: JSON.stringify({ ...FACTS, ...facts }) }
+  const place = { dataset: { nbws: '' }, querySelector: what => what === 'script' ? script : line,
+    querySelectorAll: () => frames }
+  return { place, frames, line, frame: frames[0] }
+}
 // An output with so many iframes in a page; `jupyter`: the base URL that it names
 const shown = async ({
-  url = LAB, jupyter = '', frames: n = 1, facts = {}, cookie = '', time = 5000, open, ...globals
+  url = LAB, jupyter = '', frames: n = 1, facts = {}, cookie = '', time = 5000, last, fetch = () => answer(404),
+  ...globals
 }) => {
-  const page = new Page(url, globals)
+  const script = at => at.endsWith('/_nbws/proxied.js') && answer(200, { text: PROXIED })
+  const page = new Page(url, { fetch: (at, how) => script(at) || fetch(at, how), ...globals })
   page.document.cookie = cookie
-  const element = Object.assign(new Element(), { textContent: JSON.stringify({ ...FACTS, ...facts }) })
-  const frames = Array.from({ length: n }, () => Object.assign(new Element(), { contentWindow: { postMessage() {} } }))
-  const line = new Element()
+  const made = output(facts, n)
   const config = Object.assign(new Element(), { textContent: JSON.stringify({ baseUrl: jupyter }) })
-  Object.assign(page.found, { 'script[data-nbws-facts]': [element], 'iframe[data-nbws="x"]': frames,
-    '[data-nbws-line="x"]': [line], '#jupyter-config-data': jupyter ? [config] : [] })
-  if (open) page.window.nbwsWidget = { root: page.document, open }
+  Object.assign(page.found, { '[data-nbws]': [made.place], '#jupyter-config-data': jupyter ? [config] : [] })
+  if (last) page.window.nbwsWidget = { root: page.document, last }
+  for (const way of facts.ways || []) page.run(`way-${way}.js`)
   page.run('iframes.js')
   await page.pass(time)
-  return { page, frames, line, frame: frames[0] }
+  return { page, ...made }
 }
 const is = (frame, way, src) => assert.deepEqual([frame.dataset.way, frame.src], [way, src])
 const refused = ({ frame, line }, text) => {
@@ -37,33 +46,35 @@ const refused = ({ frame, line }, text) => {
 const nothing = () => { throw new TypeError('Failed to fetch') }
 
 test('through the Jupyter server', async () => {
-  const { frame, line } = await shown({ jupyter: '/user/a/', facts: { segment: '7f3c', port: 5001 } })
+  const { frame, line } = await shown({ jupyter: '/user/a/', facts: JUPYTER })
   is(frame, 'proxied', '/user/a/nbws/7f3c/a?b=1')
   assert.equal(line.hidden, true)
 })
 
 test('frames side by side are visitors of their own', async () => {
-  const { frames } = await shown({ jupyter: '/', frames: 3, facts: { segment: '7f3c' } })
-  assert.deepEqual(frames.map(f => f.src), ['/nbws/7f3c/a?b=1', '/nbws/7f3c/~v2/a?b=1', '/nbws/7f3c/~v3/a?b=1'])
+  const { frames } = await shown({ jupyter: '/', frames: 3,
+    facts: { ...JUPYTER, paths: ['/a', '/~v2/a', '/~v3/a'] } })
+  assert.deepEqual(frames.map(f => f.src), ['/nbws/7f3c/a', '/nbws/7f3c/~v2/a', '/nbws/7f3c/~v3/a'])
 })
 
 test('a sandboxed page gets a ticket', async () => {
-  const fetch = (url, { method, headers }) => {
+  const fetch = (url, { method, headers } = {}) => {
+    if (url.endsWith('/~notebook')) return answer(404)
     assert.deepEqual([url, method, { ...headers }], ['/nbws/7f3c/~ticket', 'POST', { 'X-XSRFToken': '2|abc' }])
     return answer(200, { json: { path: '~secret/' } })
   }
-  const facts = { segment: '7f3c', sandbox: true }
+  const facts = { ...JUPYTER, sandbox: true }
   const { frame } = await shown({ jupyter: '/', facts, fetch, cookie: 'a=b; _xsrf=2|abc; c=d' })
   is(frame, 'proxied', '/nbws/7f3c/~secret/a?b=1')
 })
 
 test('no ticket', async () => {
-  refused(await shown({ jupyter: '/', facts: { segment: '7f3c', sandbox: true }, fetch: () => answer(403) }),
+  refused(await shown({ jupyter: '/', facts: { ...JUPYTER, sandbox: true }, fetch: () => answer(403) }),
     /Jupyter issued no ticket \(403\)/)
 })
 
 test('jupyter-server-proxy, where it answers', async () => {
-  const theirs = { jupyter: '/lab-of/a/', facts: { port: 5001, token: 's3' } }
+  const theirs = { jupyter: '/lab-of/a/', facts: { ...PORT, around: ['', '&nbws_token=s3'] } }
   const { frame } = await shown({ ...theirs, fetch: () => answer(403, { headers: { 'x-nbws': '1' } }) })
   is(frame, 'jupyter-server-proxy', '/lab-of/a/proxy/5001/a?b=1&nbws_token=s3')
   const fetch = url => answer(url.startsWith('http://127.0.0.1:5001/') ? 0 : 404)
@@ -74,120 +85,95 @@ test('jupyter-server-proxy, where it answers', async () => {
 test('Colab', async () => {
   const proxyPort = async (port, { cache }) => `https://${port}-${cache}.colab.example/`
   const google = accessAllowed => ({ colab: { kernel: { accessAllowed, proxyPort } } })
-  const output = { url: 'https://output.example/', facts: { port: 5001 } }
-  const { frame } = await shown({ ...output, google: google(true) })
+  const colab = { url: 'https://output.example/', facts: { ...PORT, ways: ['colab'] } }
+  const { frame } = await shown({ ...colab, google: google(true) })
   is(frame, 'colab', 'https://5001-false.colab.example/a?b=1')
-  refused(await shown({ ...output, google: google(false) }), /^Run this cell to see the page\.$/)
+  refused(await shown({ ...colab, google: google(false) }), /^Run this cell to see the page\.$/)
 })
 
 test('directly', async () => {
   const ok = () => answer(0)
-  const { frame, page } = await shown({ fetch: ok, facts: { port: 5001, token: 's3', path: '/a' } })
-  is(frame, 'direct', 'http://127.0.0.1:5001/a?nbws_token=s3')
+  const { frame, page } = await shown({ fetch: ok, facts: { ...PORT, around: ['', '&nbws_token=s3'] } })
+  is(frame, 'direct', 'http://127.0.0.1:5001/a?b=1&nbws_token=s3')
   assert.equal(page.asked[0][0], 'http://127.0.0.1:5001/_nbws/nbws.js')
-  const local = await shown({ fetch: ok, url: 'http://localhost:8888/lab', facts: { port: 5001 } })
+  const local = await shown({ fetch: ok, url: 'http://localhost:8888/lab', facts: PORT })
   is(local.frame, 'direct', 'http://localhost:5001/a?b=1')
-  const sandboxed = await shown({ fetch: ok, facts: { port: 5001, token: 's3', sandbox: true } })
+  const sandboxed = await shown({ fetch: ok, facts: { ...PORT, around: ['/~s3', ''], sandbox: true } })
   is(sandboxed.frame, 'direct', 'http://127.0.0.1:5001/~s3/a?b=1')
 })
 
-test('VS Code: what may be fetched there says nothing, a page that tells its height does', async () => {
-  const vscode = { fetch: nothing, url: 'vscode-webview://abc/index.html', facts: { port: 5001 } }
-  const { frame, page } = await shown({ ...vscode, time: 1000 })
-  assert.equal(frame.src, 'http://127.0.0.1:5001/a?b=1')
-  page.window.fire('message', { source: {}, data: { nbws: 'height', height: 5 } }) // Somebody else's
-  await page.pass(1000)
-  assert.equal(frame.dataset.way, undefined)
-  page.window.fire('message', { source: frame.contentWindow, data: { nbws: 'height', height: 5 } })
-  await page.pass(0)
-  is(frame, 'direct', 'http://127.0.0.1:5001/a?b=1')
-  refused(await shown({ ...vscode, time: 6000 }), /nothing answers at http:\/\/127.0.0.1:5001 now/)
-})
-
 // A page that asks the kernel, whose messages the test answers
-const KERNEL = { jupyter: '/', facts: { port: 5001, token: 't0', kernel: 'k1' }, crypto: globalThis.crypto, Date }
-const asking = async (features = []) => {
-  const fetch = url => url === '/api/kernels/k1' ? answer(200) : nothing()
-  const parts = await shown({ ...KERNEL, fetch, time: 0 }), socket = parts.page.sockets[0]
-  const told = () => JSON.parse(socket.sent.at(-1))
-  const says = (channel, type, content, parent = {}) => socket.receives(JSON.stringify(
-    { channel, header: { msg_type: type }, parent_header: parent, content }))
-  const reply = async content => {
-    says('control', 'reply', content, told().header)
+const asking = async (facts = {}) => {
+  const kernel = { ...PORT, ways: ['port', 'kernel'], token: 't0', kernel: 'k1', ...facts }
+  const parts = await shown({ jupyter: '/', facts: kernel, crypto: globalThis.crypto, time: 0, fetch: nothing })
+  const socket = parts.page.sockets[0], told = () => JSON.parse(socket.sent.at(-1))
+  const says = async (channel, msg_type, content) => {
+    socket.receives(JSON.stringify({ channel, msg_type, content }))
     await parts.page.pass(0)
   }
-  socket.opens()
-  await parts.page.pass(0)
-  assert.equal(told().header.msg_type, 'kernel_info_request')
-  await reply({ supported_features: features })
-  return { ...parts, socket, told, says, reply }
+  return { ...parts, socket, told, says }
 }
 
-test('the kernel: by a subshell of this tab, and a word where it refuses', async () => {
-  const { frame, line, page, told, says, reply } = await asking(['kernel subshells'])
-  assert.equal(frame.dataset.way, 'kernel')
-  assert.equal(told().header.msg_type, 'list_subshell_request')
-  await reply({ subshell_id: [] })
-  assert.equal(told().header.msg_type, 'create_subshell_request')
-  await reply({ subshell_id: 's1' })
+test('the kernel: by its own subshell, and a word where it refuses', async () => {
+  const { line, socket, told, says } = await asking({ subshell: 's1' })
+  assert.match(socket.url, /^wss:\/\/hub.example\/api\/kernels\/k1\/channels\?session_id=/)
+  socket.opens()
+  assert.deepEqual([told().header.msg_type, told().channel], ['list_subshell_request', 'control'])
+  await says('control', 'list_subshell_reply', { subshell_id: ['s0', 's1'] })
   const { header, content, channel } = told()
   assert.deepEqual([channel, header.msg_type, header.subshell_id], ['shell', 'comm_open', 's1'])
-  const { version, token, prefix } = content.data
-  assert.deepEqual([content.target_name, version, token, prefix], ['nbws.http', 1, 't0', '/nbws-kernel/k1'])
+  const { version, token } = content.data
+  assert.deepEqual([content.target_name, version, token], ['nbws.http', 2, 't0'])
+  socket.receives(new Blob(['somebody else is sent bytes']))
+  await says('iopub', 'comm_msg', { comm_id: 'of somebody else', data: { script: '' } })
   const reason = 'this output was made by another version of nbws'
-  says('iopub', 'comm_close', { comm_id: content.comm_id, data: { reason } })
-  await page.pass(0)
+  await says('iopub', 'comm_close', { comm_id: content.comm_id, data: { reason } })
   assert.equal(line.textContent, `Run this cell to see the page: ${reason}.`)
+  assert.notEqual(socket.closedWith, undefined)
+})
+
+test('a subshell of a kernel that has started again is not asked', async () => {
+  const { socket, told, says } = await asking({ subshell: 's1' })
+  socket.opens()
+  await says('control', 'list_subshell_reply', { subshell_id: ['s2'] })
+  assert.deepEqual([told().header.msg_type, told().header.subshell_id], ['comm_open', undefined])
 })
 
 test('a kernel that answers between cells only: a word after 3 s, until the page comes', async () => {
-  const { line, page, told, says } = await asking()
+  const { frame, line, page, socket, told, says } = await asking()
+  socket.opens()
   assert.deepEqual([told().header.msg_type, told().header.subshell_id], ['comm_open', undefined])
   await page.pass(2900)
-  assert.equal(line.hidden, false)
   assert.equal(line.textContent, '')
   await page.pass(200)
   assert.equal(line.textContent, 'Waiting for the kernel: before ipykernel 7 it answers between cells.')
-  page.document.head.append = ({ textContent }) => {
-    assert.equal(textContent, 'script')
-    page.window.nbwsChannel = { show: async () => {} }
-  }
-  says('iopub', 'comm_msg', { comm_id: told().content.comm_id, data: { type: 'open', script: 'script' } })
-  await page.pass(0)
-  assert.deepEqual([line.textContent, line.hidden], ['', true])
+  const script = 'window.nbwsChannel = { show: (...how) => { window.how = how } }'
+  await says('iopub', 'comm_msg', { comm_id: told().content.comm_id, data: { script } })
+  assert.deepEqual([line.textContent, line.hidden, frame.dataset.way], ['', true, 'kernel'])
+  const [where, facts, path, base] = page.window.how
+  assert.deepEqual([where, facts.kernel, path, base], [frame, 'k1', '/a?b=1', '/'])
 })
 
-test('a kernel that starts again ends what it was asked', async () => {
-  const { line, page, says, socket } = await asking()
-  says('iopub', 'status', { execution_state: 'starting' })
-  assert.notEqual(socket.closedWith, undefined)
-  socket.ends(1000)
-  await page.pass(0)
-  assert.equal(line.textContent, 'Run this cell to see the page.')
+test('a kernel that is no more', async () => {
+  const parts = await asking()
+  parts.socket.ends(1006)
+  await parts.page.pass(0)
+  refused(parts, /nothing answers/)
 })
 
-test('widget messages, where nothing else leads to the kernel', async () => {
-  const opened = [], open = async (data, heard, ended) => {
-    opened.push(data.prefix, data.token)
-    setImmediate(ended, 'its app is not being served now')
-    return { send() {}, close() {} }
-  }
-  const page = facts => shown({ url: 'vscode-webview://abc/i.html', fetch: nothing, open, time: 6000, facts,
-    crypto: globalThis.crypto })
-  const { frame, line } = await page({ port: 5001, token: 't0' })
-  assert.equal(frame.dataset.way, 'widget')
-  assert.deepEqual(opened, ['/nbws-kernel/page', 't0'])
-  assert.match(line.textContent, /its app is not being served now/)
-  refused(await page({ port: 5001, token: 't0', sandbox: true }), /nothing answers/)
+test('a widget has a way of its own, the last one', async () => {
+  const asked = [], last = [async ({ facts, path }) => asked.push(path, facts.port) && ['widget']]
+  const { frame } = await shown({ fetch: nothing, last, facts: PORT })
+  assert.deepEqual([frame.dataset.way, frame.src, asked], ['widget', undefined, ['/a?b=1', 5001]])
 })
 
 test('nothing answers, or there is no port', async () => {
-  refused(await shown({ fetch: nothing, facts: { port: 5001 } }), /nothing answers at http:\/\/127.0.0.1:5001 now/)
-  refused(await shown({ facts: { segment: '7f3c' } }), /For other front ends, serve\(port=0\)/)
+  refused(await shown({ fetch: nothing, facts: PORT }), /nothing answers/)
+  refused(await shown({ facts: JUPYTER }), /nothing answers/)
 })
 
 test('the copy of a notebook does not show the app of the original', async () => {
-  const facts = { segment: '7f3c' }, jupyter = '/'
+  const facts = JUPYTER, jupyter = '/'
   const json = { notebook: 'RTC:a/chat.ipynb' }
   const fetch = url => url === '/nbws/7f3c/~notebook' ? answer(200, { json }) : answer(404)
   const copy = { url: 'http://localhost:8888/notebooks/a/chat-Copy1.ipynb', jupyter, facts, fetch }
@@ -198,35 +184,47 @@ test('the copy of a notebook does not show the app of the original', async () =>
   is(unknown.frame, 'proxied', '/nbws/7f3c/a?b=1')
 })
 
-test('an output that stands in the page twice: each run takes its own', async () => {
-  const facts = { segment: '7f3c' }
-  const { page, frame } = await shown({ jupyter: '/', facts })
-  frame.src = 'kept'
-  const again = new Element()
-  page.found['script[data-nbws-facts]'].push({ dataset: {}, textContent: JSON.stringify({ ...FACTS, ...facts }) })
-  page.found['iframe[data-nbws="x"]'].push(again)
+test('Jupyter tells in the frame why it has no app', async () => {
+  const page = new Page(LAB, { fetch: () => answer(503) })
+  const config = { textContent: '{"baseUrl": "/"}' }
+  const usual = output(JUPYTER), sandboxed = output({ ...JUPYTER, sandbox: true })
+  Object.assign(page.found, { '[data-nbws]': [usual.place, sandboxed.place], '#jupyter-config-data': [config] })
+  page.run('way-jupyter.js')
   page.run('iframes.js')
   await page.pass(0)
-  assert.deepEqual([frame.src, again.src], ['kept', '/nbws/7f3c/a?b=1'])
+  is(usual.frame, 'proxied', '/nbws/7f3c/a?b=1')
+  refused(sandboxed, /Run this cell/)
 })
 
-test('the height that a page asks for, up to the most', async () => {
-  const { page, frames } = await shown({ jupyter: '/', frames: 2, facts: { segment: '7f3c', maxHeight: 2000 } })
+test('an output that stands in the page twice, and one with other ways: each run takes its own', async () => {
+  const { page, frame } = await shown({ jupyter: '/', facts: JUPYTER })
+  frame.src = 'kept'
+  const again = output(JUPYTER), other = output(PORT)
+  page.found['[data-nbws]'] = [again.place, other.place]
+  page.run('iframes.js')
+  await page.pass(0)
+  assert.deepEqual([frame.src, again.frame.src, other.frame.src], ['kept', '/nbws/7f3c/a?b=1', undefined])
+  assert.deepEqual(['nbws' in again.place.dataset, 'nbws' in other.place.dataset], [false, true])
+})
+
+test('the height that a page asks for; the most is in the style', async () => {
+  const { page, frames } = await shown({ jupyter: '/', frames: 2,
+    facts: { ...JUPYTER, paths: ['/', '/~v2/'], fit: true } })
   const asks = (frame, data) => page.window.fire('message', { source: frame.contentWindow, data })
   asks(frames[0], { nbws: 'height', height: 300 })
   asks(frames[1], { nbws: 'height', height: 9000 })
   asks({ contentWindow: {} }, { nbws: 'height', height: 5 })
   asks(frames[0], 'something else')
   asks(frames[0], null)
-  assert.deepEqual(frames.map(f => f.style.height), ['300px', '2000px'])
+  assert.deepEqual(frames.map(f => f.style.height), ['300px', '9000px'])
   const posted = []
   frames[0].contentWindow.postMessage = (data, origin) => posted.push([data.nbws, origin])
-  frames[0].fire('load')
+  frames[0].onload()
   assert.deepEqual(posted, [['measure', '*']])
 })
 
 test('a fixed height stays', async () => {
-  const { page, frame } = await shown({ jupyter: '/', facts: { segment: '7f3c' } })
+  const { page, frame } = await shown({ jupyter: '/', facts: JUPYTER })
   page.window.fire('message', { source: frame.contentWindow, data: { nbws: 'height', height: 300 } })
   assert.equal(frame.style.height, undefined)
 })

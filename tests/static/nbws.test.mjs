@@ -131,11 +131,16 @@ test('sockets that fail are told, but not while the server is away', async () =>
   const own = new WebSocket('ws://127.0.0.1:5001/ws')
   own.ends(1006)
   new WebSocket('ws://127.0.0.1:5001/game').ends(1000)
+  new WebSocket('ws://127.0.0.1:5001/soon').ends(1006)
+  assert.deepEqual(noticed(page), []) // The cell that answers it may be the next that runs
+  new WebSocket('ws://127.0.0.1:5001/soon').opens()
+  await page.pass(2000)
   assert.deepEqual(noticed(page).map(({ path, opened, code }) => [path, opened, code]), [['/ws', false, 1006]])
   page.line.ends(1006)
   await page.pass(100)
   new WebSocket('ws://127.0.0.1:5001/late').ends(1006)
   page.sockets.at(-2).opens()
+  await page.pass(2000)
   assert.deepEqual(page.sockets.flatMap(messages).filter(m => m.path === '/late'), [])
 })
 

@@ -125,7 +125,11 @@ export class Page {
       querySelectorAll: selector => found[selector] || [],
       getElementById: id => (found['#' + id] || [])[0] || null,
     })
-    this.document.head.append = ({ src, onload }) => { // One of our scripts loads another
+    this.document.head.append = ({ src, textContent, onload }) => { // One of our scripts loads another
+      if (textContent) {
+        new vm.Script(textContent).runInContext(this.window)
+        return
+      }
       const [base, name] = src.split('/_nbws/')
       if (name !== 'height.js') this.run(name, base) // There is nothing to measure here: that is for browser tests
       onload()

@@ -125,6 +125,30 @@ test('a script in a fragment, and a link that is clicked outside the page', () =
   assert.equal(link.clicked, PREFIX + '/scores.csv')
 })
 
+test('what is parsed before it comes into the page, in a template, too', () => {
+  const node = (attributes, below = []) => ({
+    attributes, namespaceURI: 'http://www.w3.org/1999/xhtml', getAttribute: a => attributes[a] ?? null,
+    setAttribute: (a, value) => { attributes[a] = value },
+    querySelectorAll: s => below.filter(x => (s === 'template') === Boolean(x.content) && !s.includes('style')),
+  })
+  const parsed = text => node({}, [node({ src: text }), { content: node({}, [node({ href: text })]) }])
+  class DOMParser { parseFromString(text) { return parsed(text) } }
+  class Document { static parseHTMLUnsafe(text) { return parsed(text) } }
+  class Element { set innerHTML(text) { this.content = parsed(text) } }
+  class HTMLTemplateElement extends Element {}
+  const { window } = behind({ DOMParser, Document, Element, HTMLTemplateElement })
+  const template = new window.HTMLTemplateElement()
+  template.innerHTML = '/x'
+  for (const made of [new window.DOMParser().parseFromString('/x', 'text/html'), window.Document.parseHTMLUnsafe('/x'),
+    template.content]) {
+    const [element] = made.querySelectorAll('[src]'), [inner] = made.querySelectorAll('template')
+    assert.equal(element.attributes.src, PREFIX + '/x')
+    assert.equal(inner.content.querySelectorAll('[href]')[0].attributes.href, PREFIX + '/x')
+  }
+  const feed = new window.DOMParser().parseFromString('/x', 'text/xml') // Not for the page
+  assert.equal(feed.querySelectorAll('[src]')[0].attributes.src, '/x')
+})
+
 test('what comes into the page later', () => {
   const page = behind()
   const element = (name, attributes, text = '') => ({

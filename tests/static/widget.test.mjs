@@ -16,23 +16,60 @@ class Model {
   send(content, callbacks, buffers) { this.sent.push([content, buffers.map(b => [...new Uint8Array(b)])]) }
   says(content, buffers) { for (const [, f] of [...this.heard]) f(content, buffers) }
 }
-const shown = model => { // What the output's script finds, and what is left once it has run
+const settle = () => new Promise(setImmediate)
+const prepared = () => { // What a view is rendered into, and what its script finds
   globalThis.window = {}
   globalThis.document = { createElement: name => ({ name }) }
+  globalThis.location = { protocol: 'http:' }
   const found = []
   const replaceWith = ({ textContent }) => found.push(textContent, globalThis.window.nbwsWidget)
   const script = { textContent: 'run', replaceWith }
-  const el = { querySelectorAll: selector => selector === 'script:not([type])' ? [script] : [] }
+  const el = { isConnected: true, querySelectorAll: selector => selector === 'script:not([type])' ? [script] : [] }
+  return { el, found }
+}
+const shown = model => { // The way that the output's script finds, which is gone once it has run
+  const { el, found } = prepared()
   const leave = render({ model, el })
-  const [ran, { root }] = found
+  const [ran, { root, last: [way] }] = found
   assert.deepEqual([el.innerHTML, ran, root, globalThis.window.nbwsWidget], ['<p>', 'run', el, undefined])
   leave()
   assert.equal(el.textContent, '')
-  return found[1].open
+  return way
+}
+// What channel.js gets to open pages by, once the kernel has sent that
+const opener = async model => {
+  const way = shown(model), ran = []
+  let begin
+  const run = script => {
+    ran.push(script)
+    globalThis.window.nbwsChannel = { show: (...how) => { begin = how[4] } }
+  }
+  const taken = way({ run, say: assert.fail, facts: { version: 2, token: 't0' }, frame: {}, path: '/', base: '' })
+  const [[{ page, open: data }]] = model.sent.splice(0)
+  assert.deepEqual(data, { version: 2, token: 't0' })
+  model.says({ page, script: 'channel.js' }, [])
+  model.says({ page, ended: '' }, [])
+  assert.deepEqual([await taken, ran], [['widget'], ['channel.js']])
+  assert.deepEqual(model.heard, [])
+  return begin
 }
 
+test('the script runs once the view is in the page, and not after it has gone', t => {
+  t.mock.timers.enable({ apis: ['setTimeout'] })
+  const [late, gone] = [prepared(), prepared()]
+  for (const { el } of [late, gone]) el.isConnected = false
+  render({ model: new Model(), el: late.el })
+  render({ model: new Model(), el: gone.el })()
+  t.mock.timers.tick(100)
+  assert.deepEqual([late.found, gone.found], [[], []])
+  for (const { el } of [late, gone]) el.isConnected = true
+  t.mock.timers.tick(100)
+  assert.equal(late.found[1].root, late.el)
+  assert.deepEqual(gone.found, [])
+})
+
 test('a page opens, sends and hears what is for it', async () => {
-  const model = new Model(), open = shown(model), heard = [], ended = []
+  const model = new Model(), open = await opener(model), heard = [], ended = []
   const way = await open({ version: 1 }, (...told) => heard.push(told), reason => ended.push(reason))
   const [[{ page, open: data }]] = model.sent
   assert.deepEqual(data, { version: 1 })
@@ -49,7 +86,7 @@ test('a page opens, sends and hears what is for it', async () => {
 })
 
 test('two pages of one widget; one of them is ended', async () => {
-  const model = new Model(), open = shown(model), told = []
+  const model = new Model(), open = await opener(model), told = []
   const names = []
   for (const n of [0, 1]) {
     await open({}, () => told.push([n, 'heard']), reason => told.push([n, reason]))
@@ -60,4 +97,29 @@ test('two pages of one widget; one of them is ended', async () => {
   model.says({ page: names[0], frames: [] })
   model.says({ page: names[1], frames: [] })
   assert.deepEqual(told, [[0, 'there are too many pages'], [1, 'heard']])
+})
+
+test('why the kernel refuses is told; a sandboxed page has no way here', async () => {
+  const model = new Model(), way = shown(model), page = { say() {}, facts: { version: 1 }, path: '/' }
+  const refused = way(page)
+  model.says({ page: model.sent[0][0].page, ended: 'its app is not being served now' }, [])
+  await assert.rejects(refused, /^Error: Run this cell to see the page: its app is not being served now\.$/)
+  assert.equal(await way({ ...page, facts: { sandbox: true } }), null)
+})
+
+test('VS Code: what may be fetched there says nothing, a page that tells its height does', async t => {
+  t.mock.timers.enable({ apis: ['setTimeout'] })
+  const way = shown(new Model()), heard = []
+  Object.assign(globalThis, { addEventListener: (type, f) => heard.push(f), location: { protocol: 'vscode-webview:' } })
+  const facts = { port: 5001, around: ['', '?a=b'], sandbox: true }, frame = { contentWindow: {}, removeAttribute() {} }
+  const direct = way({ facts, frame, path: '/x' })
+  assert.equal(frame.src, 'http://127.0.0.1:5001/x?a=b')
+  heard[0]({ source: {}, data: { nbws: 'height' } }) // Somebody else's
+  await settle()
+  heard[0]({ source: frame.contentWindow, data: { nbws: 'height' } })
+  assert.deepEqual(await direct, ['direct', frame.src])
+  const silent = way({ facts, frame, path: '/x' })
+  t.mock.timers.tick(5000)
+  assert.equal(await silent, null)
+  assert.equal(await way({ facts, frame, path: '/x' }), null) // It is not tried again
 })

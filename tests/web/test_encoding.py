@@ -226,3 +226,27 @@ def test_other_fields_are_refused_where_they_are_said(expect_log: ExpectLog) -> 
     app = with_fields()
     with live(app) as c: assert c.get('/other').status_code == 500
     assert 'other' in str(app.log) # The handler's own error
+
+
+BROKEN = {'/htmx': lambda: (P('x'), HtmxResponseHeaders(trigger='a\r\nx-own: b')), # type: ignore[no-untyped-call]
+          '/answer': lambda: PlainTextResponse('x', headers={'X-Name': 'a\nb'}),
+          '/ft': lambda: FtResponse(P('x'), headers={'HX-Push-Url': '/a\r\n'})}
+
+
+@pytest.mark.parametrize('path', [*BROKEN, '/appended'])
+def test_a_line_break_in_a_field_is_refused(path: str, expect_log: ExpectLog) -> None:
+    "A visitor's text begins no field, and there is an answer: under uvicorn the connection ended without one."
+    expect_log('contains a line break')
+    app = App()
+    @app.get('/appended')
+    def appended() -> Any:
+        response = PlainTextResponse('x')
+        response.headers.append(('x-name', 'a\r\nx-own: b'))
+        return response
+    for at, handler in BROKEN.items(): app.get(at)(handler)
+    with live(app) as c: answer = c.get(path)
+    (start, *_) = by_asgi(app, path)
+    assert (answer.status_code, start['status']) == (500, 500)
+    assert 'x-own' not in answer.headers
+    assert b'x-own' not in dict(start['headers'])
+    if path != '/appended': assert 'contains a line break' in str(app.log) # The handler's own error

@@ -1,0 +1,85 @@
+"""The JupyterLite site that `make lite` builds, served as files, with notebooks of the tests beside the examples."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import quote, unquote
+
+SITE = Path(__file__).parent.parent / "lite" / "site"
+LISTED = "/api/contents/all.json"
+SETTINGS = "/jupyter-lite.json"
+NOTEBOOK = {"content": None, "format": None, "mimetype": None, "type": "notebook", "writable": True, "size": 1}
+WHEN = {"created": "2026-01-01T00:00:00Z", "last_modified": "2026-01-01T00:00:00Z"}
+
+
+class LiteSite:
+    """The site at `url`. What lies in the folder `root` when a page is loaded is there as well."""
+
+    def __init__(self, root: Path) -> None:
+        """Listen."""
+        self.root = root
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler_of(self))
+        self.server.daemon_threads = True
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        """Where JupyterLite is."""
+        return f"http://127.0.0.1:{self.server.server_address[1]}/"
+
+    def notebook_url(self, path: str) -> str:
+        """A notebook, opened in JupyterLab."""
+        return f"{self.url}lab/index.html?path={quote(path)}"
+
+    def listed(self) -> bytes:
+        """The site's list of files, with the tests' own."""
+        found = json.loads((SITE / LISTED[1:]).read_text())
+        own = [{**NOTEBOOK, **WHEN, "name": file.name, "path": file.name} for file in self.root.glob("*.ipynb")]
+        return json.dumps({**found, "content": [*found["content"], *own]}).encode()
+
+    def settings(self) -> bytes:
+        """The site's settings; JupyterLab is to be driven by its commands."""
+        found = json.loads((SITE / SETTINGS[1:]).read_text())
+        found["jupyter-config-data"]["exposeAppInBrowser"] = True
+        return json.dumps(found).encode()
+
+    def close(self) -> None:
+        """The end."""
+        self.server.shutdown()
+        self.server.server_close()
+
+
+def handler_of(site: LiteSite) -> type[SimpleHTTPRequestHandler]:
+    """What answers requests for files."""
+
+    class Handler(SimpleHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def __init__(self, *arguments: object) -> None:
+            super().__init__(*arguments, directory=str(SITE))  # type: ignore[arg-type]
+
+        def do_GET(self) -> None:
+            path = unquote(self.path.partition("?")[0])
+            own = re.fullmatch(r"/files/([\w.-]+\.ipynb)", path)
+            if path in (LISTED, SETTINGS):
+                self._send(site.listed() if path == LISTED else site.settings())
+            elif own and (site.root / own[1]).is_file():
+                self._send((site.root / own[1]).read_bytes())
+            else:
+                super().do_GET()
+
+        def _send(self, body: bytes) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    return Handler
