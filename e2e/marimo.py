@@ -1,4 +1,4 @@
-"""A real `marimo edit`, whose notebook is a file that the test writes: marimo runs what has changed in it."""
+"""A real marimo, whose notebook is a file that the test writes: `marimo edit` runs what has changed in it."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ def listens(port: int) -> bool:
 
 
 @contextmanager
-def marimo(folder: Path, cells: Sequence[tuple[str, str]]) -> Iterator[Marimo]:
-    """Start marimo with a notebook."""
+def marimo(folder: Path, cells: Sequence[tuple[str, str]], edit: bool = True) -> Iterator[Marimo]:
+    """Start marimo with a notebook; with `edit` off, each browser gets a session of its own, which soon ends."""
     port = free_port()
     file = folder / "notebook.py"
     write_notebook(file, cells)
@@ -73,7 +73,8 @@ def marimo(folder: Path, cells: Sequence[tuple[str, str]]) -> Iterator[Marimo]:
     (folder / "config/marimo/marimo.toml").write_text(CONFIGURATION)
     path = os.pathsep.join([str(installed()), str(ROOT)])
     environment = {"PYTHONPATH": path, "XDG_CONFIG_HOME": str(folder / "config"), "HOME": str(folder), "PORT": "0"}
-    command = [sys.executable, "-m", "marimo", "edit", "--headless", "--no-token", "--watch", "--skip-update-check"]
+    how = ["edit", "--watch", "--skip-update-check"] if edit else ["run", "--session-ttl", "1"]
+    command = [sys.executable, "-m", "marimo", *how, "--headless", "--no-token"]
     child = spawn([*command, "--port", str(port), str(file)], folder, folder, environment)
     try:
         wait_until(lambda: listens(port), "marimo", 60)

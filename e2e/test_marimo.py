@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import ast
+import builtins
 import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import BrowserContext, FrameLocator, Page, expect
+
+from nbws import common
+from nbws.loading import code_cells
 
 from .chromium import reach_only
-from .marimo import Marimo, marimo
+from .marimo import Marimo, listens, marimo
 from .sockets import connected
 from .test_channel import says, shows
+from .test_vscode import EXAMPLES, moves_figures, talks_with_a_model
 from .timeouts import milliseconds, seconds, wait_until
 
 pytestmark = [
@@ -87,3 +93,40 @@ def test_a_notebook(new_context: Callable[..., BrowserContext], tmp_path: Path, 
         notebook.write([cell for cell in anew if cell[0] != "sockets"])
         state = "element => element['htmx-internal-data']?.webSocket?.socket?.readyState ?? 3"
         wait_until(lambda: page.locator("[ws-connect]").evaluate(state) != 1, "the end of the socket", 20)
+
+
+def example(name: str) -> list[tuple[str, str]]:
+    """An example's cells as marimo takes them: no star, `serve(app)` at the end; the tries of a reader are left out."""
+    cells = [cell for cell in code_cells(EXAMPLES / f"{name}.ipynb") if "await" not in cell or "def " in cell]
+    names = [node for cell in cells for node in ast.walk(ast.parse(cell)) if isinstance(node, ast.Name)]
+    stored = {node.id for node in names if isinstance(node.ctx, ast.Store)}
+    used = {node.id for node in names} - stored - set(dir(builtins))
+    imported = ", ".join(sorted(used & set(dir(common))))
+    texts = [cell.replace("import *", f"import {imported}").replace("serve()", "serve(app)") for cell in cells]
+    return [(f"cell{number}", text) for number, text in enumerate(texts)]
+
+
+@pytest.mark.parametrize(("name", "works"), [("02_llm", talks_with_a_model), ("04_dashboard", moves_figures)])
+def test_examples(
+    new_context: Callable[..., BrowserContext], tmp_path: Path, name: str, works: Callable[[FrameLocator], None]
+) -> None:
+    """The same as in the other front ends, over widget messages."""
+    with marimo(tmp_path, example(name)) as notebook:
+        frame = opened(notebook, new_context, "widget").locator("iframe[data-way]")
+        expect(frame).to_have_attribute("data-way", "widget", timeout=milliseconds(60))
+        works(frame.content_frame)
+
+
+def test_sessions_of_marimo_run(new_context: Callable[..., BrowserContext], tmp_path: Path) -> None:
+    """Each has an app of its own; one that has ended leaves the other alone, and no port."""
+    with marimo(tmp_path, CELLS, edit=False) as notebook:
+        frames = [opened(notebook, new_context, "direct").locator("iframe[data-way=direct]") for _ in range(2)]
+        for number, frame in enumerate(frames):
+            connected(frame.content_frame)
+            says(frame.content_frame, str(number))
+            shows(frame.content_frame, [f"first {number}"])
+        ports = [int(re.findall(r":(\d+)/", frame.get_attribute("src") or "")[0]) for frame in frames]
+        frames[1].page.close()
+        wait_until(lambda: not listens(ports[1]), "the end of the second session's app", 60)
+        says(frames[0].content_frame, "alone")
+        shows(frames[0].content_frame, ["first 0", "first alone"])

@@ -34,8 +34,7 @@ class BasicAuthMiddleware:
                        receive: Callable[..., Any], send: Callable[..., Any]) -> None:
         "Ask who it is, and pass the request on."
         if scope['type'] in ('http', 'websocket') and not self._open_to_all(scope):
-            user = await self._user(scope)
-            if not user:
+            if not (user := await self._user(scope)):
                 return await self._refuse(scope, receive, send)
             scope = {**scope, 'auth': user}
         await self.app(scope, receive, send)

@@ -127,6 +127,7 @@ def follow_tasks(loop: asyncio.AbstractEventLoop, # The server's
         loop.set_task_factory(begin)
     loop.set_exception_handler(failed)
 
+# %% ../../nbs/notebook/02_capture.ipynb #24a12a14
 _FOLLOWED: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
 
 def _begun_in(task: Any) -> HandlerContext | None:

@@ -302,7 +302,7 @@ def open_channel(name: str, # Of the page, its alone
                  data: dict[str, Any], # With which it has asked
                  publish: Publish, end: Callable[[str], None], piece: int = PIECE, # As `HttpChannel` has them
                  ) -> HttpChannel | None:
-    "Let a page ask for things, or send it the script that does. None: it has been told that, or why not. From any thread."
+    "Let a page ask for things, or send it the script that does. None: it was told that, or why not. From any thread."
     if data.get('version') != VERSION:
         end('this output was made by another version of nbws')
         return None

@@ -44,8 +44,8 @@ def _of_jupyter(exposure: Exposure) -> list[str]:
     if exposure.why:
         return [exposure.why]
     if ONE_THREAD:
-        return ['This kernel is in the browser: pages come over the messages of widgets, and wait while a cell runs. There are no '
-                'threads: a sync handler that waits holds up all pages.']
+        return ['This kernel is in the browser: pages come over the messages of widgets, and wait while a cell runs. '
+                'There are no threads: a sync handler that waits holds up all pages.']
     if in_colab():
         return ["This is Colab: pages come through Colab's own proxy. It passes no upgrades on, so "
                 'sockets go by requests.']

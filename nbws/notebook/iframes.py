@@ -27,8 +27,8 @@ __all__ = []
 LINE = '<div data-nbws-line style="font:12px system-ui,sans-serif;color:#777">Run this cell to see the page.</div>'
 NO_PORT = ('Run this cell in JupyterLab or Jupyter Notebook to see the page. For other front ends, serve(port=0) gives '
            'the page an address of its own.')
-NO_ANSWER = ('Run this cell to see the page: nothing answers at http://127.0.0.1:{} now. If it has just run, install nbws '
-             'beside Jupyter, or forward the port. app.doctor() tells more.')
+NO_ANSWER = ('Run this cell to see the page: nothing answers at http://127.0.0.1:{} now. If it has just run, install '
+             'nbws beside Jupyter, or forward the port. app.doctor() tells more.')
 SANDBOX = 'allow-scripts allow-forms allow-popups allow-modals allow-downloads'
 
 # %% ../../nbs/notebook/12_iframes.ipynb #9186f1cf
@@ -100,7 +100,8 @@ def script_of(ways: tuple[str, ...]) -> str:
 def output_html(exposure: Exposure, options: FrameOptions, frames: str) -> str:
     "Iframes with the line and the script that belong to them: they get their address, or a person is told why not."
     facts = facts_of(exposure, options)
-    return f'<div data-nbws>{frames}{LINE}{render(json_element(facts))}</div>{render(Script(script_of((*facts["ways"],))))}'
+    script = Script(script_of((*facts['ways'],)))
+    return f'<div data-nbws>{frames}{LINE}{render(json_element(facts))}</div>{render(script)}'
 
 # %% ../../nbs/notebook/12_iframes.ipynb #565a5645
 FRAME = '''<iframe {sandbox}style="width:calc(100% - 2px);height:{height};border:1px solid #ddd;border-radius:4px"

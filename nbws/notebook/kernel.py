@@ -9,6 +9,7 @@ import logging
 import sys
 import traceback
 from concurrent.futures import Future
+from itertools import count
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -140,10 +141,25 @@ class LiteKernel(IPyKernel):
             show = getattr(publisher, f'{kind}_callback')
             show(content['data'], content['metadata'], content['transient'])
 
+# %% ../../nbs/notebook/00_kernel.ipynb #66bdd899
 def kernel_of(shell: Any, # `get_ipython()`
               ) -> Kernel:
     "The kernel of a shell."
     return LiteKernel(shell) if type(shell.kernel).__module__.startswith('pyodide_kernel') else IPyKernel(shell)
+
+# %% ../../nbs/notebook/00_kernel.ipynb #8e4acf08
+_SESSIONS, _OF = count(1), ' of session '
+
+def marimo_cell(context: Any, # `marimo_context()`
+                cell: Any) -> str:
+    "What nbws calls a cell of this session of marimo's."
+    if not hasattr(context, 'nbws_session'):
+        context.nbws_session = next(_SESSIONS)
+    return f'{cell}{_OF}{context.nbws_session}' if context.nbws_session > 1 else str(cell)
+
+def session_of(cell: str) -> str:
+    "The session of marimo's in a cell's name; '' in the first one, and in every other front end."
+    return cell.rpartition(_OF)[2] if _OF in cell else ''
 
 # %% ../../nbs/notebook/00_kernel.ipynb #88894631
 def shell() -> Any:
@@ -159,7 +175,7 @@ def marimo_context() -> Any:
 def cell_id() -> str:
     "The cell that runs now, as the front end names it; '' where there is none."
     if context := marimo_context():
-        return str(context.cell_id or '')
+        return marimo_cell(context, context.cell_id) if context.cell_id else ''
     ip = shell()
     asked: Any = ip if hasattr(ip, 'get_parent') else getattr(ip, 'kernel', None) # JupyterLite's shell cannot tell
     try:

@@ -8,12 +8,13 @@ from __future__ import annotations
 import logging
 import re
 import traceback
+from collections.abc import Callable
 from importlib import import_module
 from types import SimpleNamespace
 from typing import Any
 
 from .cells import NotebookCells
-from .kernel import Request, cell_of, marimo_context, users_frames
+from .kernel import Request, cell_id, cell_of, marimo_cell, marimo_context, session_of, users_frames
 from .patches import PATCHES, process_patches
 from .runs import Run
 from ..web.app import WebApp
@@ -32,7 +33,8 @@ class MarimoKernel:
     "A marimo notebook as a `Kernel`."
     def __init__(self, context: Any, # `marimo_context()`
                  ) -> None:
-        self.context, self.stream = context, context.stream
+        self.streams = {'': context.stream} # By session
+        self.joined: Callable[[Any], None] = lambda context: None # Called with the context of another session
         self._requests: dict[str, Request] = {} # By cell, of its newest run
 
     def begin(self, cell: str) -> None:
@@ -42,24 +44,35 @@ class MarimoKernel:
         self._requests[cell] = {'header': {'msg_id': f'{cell} {number}'}, 'metadata': {'cellId': cell}, 'content': {}}
 
     def parent(self) -> Request:
-        context = marimo_context()
-        cell = str(context.cell_id or '') if context else ''
+        cell, context = cell_id(), marimo_context()
+        if cell and session_of(cell) not in self.streams:
+            self.streams[session_of(cell)] = context.stream
+            self.joined(context)
         if cell and cell not in self._requests:
             self.begin(cell)
         return self._requests.get(cell, {})
 
     def count(self) -> int: # marimo numbers no runs: the place among the cells that have run
         cell = cell_of(self.parent())
-        return [*self._requests].index(cell) + 1 if cell in self._requests else 0
+        mine = [each for each in self._requests if session_of(each) == session_of(cell)]
+        return mine.index(cell) + 1 if cell in mine else 0
+
+    def leave(self, session: str) -> None:
+        "A session has ended."
+        self.streams.pop(session, None)
+        for cell in [cell for cell in self._requests if session_of(cell) == session]:
+            del self._requests[cell]
 
     def send(self, kind: str, content: dict[str, Any], parent: Request) -> None:
         text = text_of(kind, content)
-        if not text:
+        cell = cell_of(parent)
+        stream = self.streams.get(session_of(cell))
+        if not text or stream is None:
             return
         channels = marimos('_messaging.cell_output').CellChannel
         marimos('_messaging.notification_utils').CellNotificationUtils.broadcast_console_output(
             channels.STDOUT if content.get('name') == 'stdout' else channels.STDERR, 'text/plain', text,
-            cell_of(parent), status=None, stream=self.stream)
+            cell.partition(' ')[0], status=None, stream=stream)
 
     def traceback(self, error: BaseException) -> list[str]:
         return traceback.format_exception(type(error), error, users_frames(error))
@@ -77,21 +90,21 @@ STREAMS = 'sys.stdout, sys.stderr' # The patch that captures what handlers print
 
 class MarimoCells:
     "What is done around marimo's cells. On the thread that runs them."
-    def __init__(self, cells: NotebookCells, kernel: MarimoKernel) -> None:
-        self.cells, self.kernel = cells, kernel
+    def __init__(self, cells: NotebookCells, kernel: MarimoKernel, context: Any, ended: Callable[[str], None]) -> None:
+        self.cells, self.kernel, self.context, self.ended = cells, kernel, context, ended
         self._streams = [patch for patch in process_patches(cells) if patch.target == STREAMS]
 
     def before(self, cell: Any, about: Any) -> None:
         "A hook of marimo's: a cell begins."
         PATCHES.apply(*self._streams)
-        with self.kernel.context.with_cell_id(cell.cell_id):
-            self.kernel.begin(str(cell.cell_id))
+        with self.context.with_cell_id(cell.cell_id):
+            self.kernel.begin(marimo_cell(self.context, cell.cell_id))
             self.cells.events.before_cell()
             self.watch(cell.cell_id)
 
     def after(self, cell: Any, about: Any, result: Any) -> None:
         "A hook of marimo's: a cell has ended."
-        with self.kernel.context.with_cell_id(cell.cell_id):
+        with self.context.with_cell_id(cell.cell_id):
             self.cells.events.after_cell(SimpleNamespace(success=result.exception is None))
 
     def watch(self, cell: Any) -> None:
@@ -102,9 +115,9 @@ class MarimoCells:
             def create(self, context: Any) -> None: ...
             def dispose(self, context: Any, deletion: bool) -> bool:
                 if deletion:
-                    around.deleted(str(cell))
+                    around.deleted(marimo_cell(around.context, cell))
                 return True
-        self.kernel.context.cell_lifecycle_registry.inject(cell, Deleted())
+        self.context.cell_lifecycle_registry.inject(cell, Deleted())
 
     def deleted(self, cell: str) -> None:
         "A cell is no more: its routes and what it has begun go."
@@ -113,22 +126,34 @@ class MarimoCells:
             self.cells.ownership.remove_stale(app, run)
         self.cells.ownership.cancel_earlier(run)
 
+    def teardown(self) -> None:
+        "A session of `marimo run` ends: as one of its kernel's callbacks."
+        session = session_of(marimo_cell(self.context, ''))
+        self.kernel.leave(session)
+        self.ended(session)
+
+    def install(self) -> None:
+        "Be called around the cells of this session, and at its end. On the thread that runs them."
+        try:
+            hooks = self.context._kernel._hooks
+            hooks.add_pre_execution(self.before) # From the next run on: this one has its hooks already
+            hooks.add_post_execution(self.after)
+            for cell in self.context.graph.cells:
+                self.watch(cell)
+            self.context._kernel._callbacks.append(self)
+        except Exception as e:
+            log.warning('nbws does not know this marimo: what a cell no longer defines stays (%r)', e)
+
 # %% ../../nbs/notebook/10_marimo.ipynb #a53ccc61
 def install_marimo(context: Any, # `marimo_context()`
+                   ended: Callable[[str], None], # Called with a session of `marimo run` that has ended
                    ) -> NotebookCells:
     "Make a marimo notebook the environment of every app. Again is harmless. On the thread that runs its cells."
     if isinstance(WebApp.environment, NotebookCells):
         return WebApp.environment
     kernel = MarimoKernel(context)
     cells = NotebookCells(kernel)
-    around = MarimoCells(cells, kernel)
+    kernel.joined = lambda context: MarimoCells(cells, kernel, context, ended).install()
     PATCHES.apply(*(patch for patch in process_patches(cells) if patch.target != STREAMS))
-    try:
-        hooks = context._kernel._hooks
-        hooks.add_pre_execution(around.before) # From the next run on: this one has its hooks already
-        hooks.add_post_execution(around.after)
-        for cell in context.graph.cells:
-            around.watch(cell)
-    except Exception as e:
-        log.warning('nbws does not know this marimo: what a cell no longer defines stays (%r)', e)
+    kernel.joined(context)
     return cells

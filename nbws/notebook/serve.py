@@ -23,7 +23,7 @@ from .iframes import FrameOptions, Output, Page, display
 from .kernel import cell_id, marimo_context, shell
 from .marimo import install_marimo
 from .served import (LOCAL, SERVED, ListenOptions, ServedApp, as_served, find_app, follow_apps, is_elsewhere,
-                                  move, result_on, served_for, start_server, usual_port)
+                                  move, result_on, served_for, start_server, stop_session, usual_port)
 from .sharing import share_links
 from .show import caller
 from .widget import widget_view
@@ -82,6 +82,7 @@ def serve(app: object = None, # The app, or its variable's name; by default the 
 # %% ../../nbs/notebook/16_serve.ipynb #a92d041b
 NO_PORTS = 'This kernel is in the browser, where nothing can listen: the page is shown here, and nowhere else.'
 
+# %% ../../nbs/notebook/16_serve.ipynb #0ab6095d
 def use_broker(app: object, broker: Broker) -> None:
     "Let a broker share an app's rooms, at once if the app is being served. Raises `NbwsError` and `StartError`."
     if not isinstance(app, WebApp):
@@ -175,4 +176,4 @@ if hasattr(shell(), 'kernel'):
     offer_channel()
     install(shell()).events.after_hooks[:] = [follow_apps]
 elif marimo_context():
-    install_marimo(marimo_context())
+    install_marimo(marimo_context(), stop_session)

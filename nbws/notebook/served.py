@@ -20,7 +20,7 @@ from ..core.errors import NbwsError, StartError
 from ..core.protocols import Application
 from ..layers.origins import is_loopback
 from .exposure import choose_exposure, end_exposure, expose, exposure_of, url_of
-from .kernel import cell_id, marimo_context, shell
+from .kernel import cell_id, marimo_context, session_of, shell
 from .patches import PATCHES, SWITCHING
 from .servers import AppServer, LoopServer
 from ..sockets.monitor import CpuThrottle, LoopWatchdog
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from nbws.server.listener import Server # Imported when something is served: it brings tornado
 
 # %% auto #0
-__all__ = ['stop']
+__all__ = ['stop', 'stop_session']
 
 # %% ../../nbs/notebook/11_served.ipynb #4a56fd3b
 def find_app(variables: dict[str, Any], # The caller's globals
@@ -202,14 +202,15 @@ SERVED: list[ServedApp] = [] # In the order in which they were first served
 def result_on(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any],
               timeout: float = 10, # Seconds
               ) -> Any:
-    """Run a coroutine on another thread's loop and wait for its result. Raises `TimeoutError`. On the only loop there is,
-    which cannot be waited for, it is begun, and what it raises is logged."""
+    """Run a coroutine on another thread's loop and wait for its result. Raises `TimeoutError`. On the only loop there
+    is, which cannot be waited for, it is begun, and what it raises is logged."""
     future = asyncio.run_coroutine_threadsafe(coroutine, loop)
     if ONE_THREAD:
         future.add_done_callback(_tell)
         return None
     return future.result(timeout)
 
+# %% ../../nbs/notebook/11_served.ipynb #1b79dcd3
 def _tell(ended: Any) -> None:
     if not ended.cancelled() and (error := ended.exception()):
         log.error('an app could not be replaced', exc_info=error)
@@ -224,7 +225,8 @@ def served_for(app: object, name: str, cell: str) -> ServedApp | None:
     "What `serve(app)`, in this cell and with this variable, is to replace; None where it is another one."
     return (served_as(app)
             or next((served for served in SERVED if cell and served.cell == cell), None)
-            or next((served for served in SERVED if name and served.name == name), None))
+            or next((served for served in SERVED if name and served.name == name
+                     and session_of(served.cell) == session_of(cell)), None))
 
 # %% ../../nbs/notebook/11_served.ipynb #1c3e9d07
 def follow_apps(ok: bool = True, # The cell succeeded
@@ -286,6 +288,12 @@ def stop(app: object = None, # One app; every app by default
         served.stop()
     if not SERVED:
         PATCHES.undo(SWITCHING.target)
+
+def stop_session(session: str, # As `session_of` names it
+                 ) -> None:
+    "Stop what a session of `marimo run` has served."
+    for served in [s for s in SERVED if session_of(s.cell) == session]:
+        stop(served.app)
 
 atexit.register(stop)
 if hasattr(os, 'register_at_fork'):

@@ -11,6 +11,7 @@ from collections.abc import Coroutine
 from typing import Any, Protocol
 
 from ..core.messages import CloseCode
+from ..core.protocols import Application
 from ..server.limits import Limits
 from ..sockets.inbox import InboxQuota
 from ..sockets.workers import Workers
@@ -23,7 +24,7 @@ __all__ = ['log']
 # %% ../../nbs/notebook/09_servers.ipynb #2ea67d47
 class AppServer(Protocol):
     "What serves an app, as a notebook sees it."
-    app: Any # May be replaced
+    app: Application # May be replaced
     loop: asyncio.AbstractEventLoop
     limits: Limits
     quota: InboxQuota
@@ -42,7 +43,7 @@ class LoopServer:
     "Serves an app on the running loop, for pages that reach it by messages. On the loop's thread."
     host, port, url, scheme = '', 0, '', 'http'
 
-    def __init__(self, app: Any) -> None:
+    def __init__(self, app: Application) -> None:
         self.app, self.loop, self.limits = app, asyncio.get_running_loop(), Limits()
         self.quota = InboxQuota(self.limits.max_waiting, self.limits.max_waiting_total)
         self.running = False

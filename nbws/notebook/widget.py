@@ -31,6 +31,7 @@ def bytes_of(buffer: Any) -> bytes:
     "What came with a message; JupyterLite hands over the browser's own buffers."
     return bytes(buffer.to_bytes() if hasattr(buffer, 'to_bytes') else buffer)
 
+# %% ../../nbs/notebook/15_widget.ipynb #57e767e0
 class PageWidget:
     "The widget of one output. Made on the main thread; what comes is heard on any."
     def __init__(self, html: str, # The output, as other front ends show it
