@@ -61,7 +61,7 @@ end
 if new ~= '' then
   last, offset = final, offset + n
   if n > 0 then
-    redis.call('XADD', stream, 'MINID', '~', math.max(offset - most, 0), offset .. '-0', 's', producer, 'h', keep, 'd', data)
+    redis.call('XADD', stream, 'MINID', '~', math.max(offset - most, 0), offset, 's', producer, 'h', keep, 'd', data)
   end
   redis.call(publish, meta, table.concat({epoch, before, producer, new, text}, ':'))
 end

@@ -299,7 +299,7 @@ class Sharing:
         self.room, self.broker, self.key = room, broker, key
         self.begun = False # The room hears what is said
         self.waiting: dict[WebSocket, Mapping[str, int] | None] = {} # Until then; what they have seen, None: all so far
-        self.ahead: dict[WebSocket, tuple[str, int]] = {} # Who has heard more elsewhere than this process has: up to where
+        self.ahead: dict[WebSocket, tuple[str, int]] = {} # Who has heard more elsewhere: up to where
         self.ready = Completion() # It has begun
         self.cut = False # What is said here does not reach other processes now
         self.holds = False # What is said here waits, for those who wait have to hear it
