@@ -294,6 +294,7 @@ def _jar(token: str, name: str) -> Jar:
         del _JARS[next(iter(_JARS))]
     return jar
 
+# %% ../../nbs/notebook/13_channel.ipynb #f12b03e1
 def server_of(token: str) -> AppServer | None:
     "The server whose output has this token."
     return next((s.server for s in SERVED if token and exposure_of(s.server).token == token), None)

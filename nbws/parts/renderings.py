@@ -59,6 +59,7 @@ def changed_numbers(old: str, new: str) -> str | None:
 LEAST = 0.01 # Seconds between two renderings of the same
 WINDOW = 2 # Renderings that a page may be sent before it has shown the first of them
 
+# %% ../../nbs/parts/04_renderings.ipynb #a3fddb7a
 class Subscription:
     "An element of an open page that shows a part. On the server's loop."
     def __init__(self, ws: WebSocket, ref: int, # The page's number for it

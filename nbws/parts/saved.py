@@ -170,6 +170,7 @@ class NamedTexts(threading.local):
     texts: Mapping[str, str] = {}
     until = 0.0
 
+# %% ../../nbs/parts/07_saved.ipynb #646b366a
 class JsonDict(MutableMapping[Any, Any]):
     "A dict of what JSON can say. Others change it, too: `keys`, `items`, `dict(it)` are what it is at one moment."
     _named: NamedTexts

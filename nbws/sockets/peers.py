@@ -44,6 +44,7 @@ TROUBLE = 5.0 # Seconds in which nobody waits, because the broker did not answer
 OLD = 15.0 # Seconds for which a sign of life counts that was given before this process began
 READY = 1.0 # Seconds that an app's start waits until other processes are heard
 
+# %% ../../nbs/sockets/05_peers.ipynb #964e9b27
 class PeerLives:
     "Which processes live, and whose state is known."
     def __init__(self, own: str) -> None:
