@@ -23,12 +23,13 @@ from ..web.middleware import Wrapping
 from ..web.sessions import ScopeSessions
 
 # %% auto #0
-__all__ = []
+__all__ = ['Inner']
 
 # %% ../../nbs/adapters/05_wrapped.ipynb #90572539
 CALL = 'nbws.call' # Where a scope keeps the request that it tells of, and what answers it
 CallNext = Callable[[Request], Awaitable[Response]]
 
+# %% ../../nbs/adapters/05_wrapped.ipynb #295d743e
 class Inner:
     "An app as the middleware around it sees it: an ASGI application. On the server's loop."
     def __init__(self) -> None: self.quota = InboxQuota()

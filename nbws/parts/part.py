@@ -33,7 +33,7 @@ from ..web.sessions import Sessions
 from ..web.tracebacks import error_text
 
 # %% auto #0
-__all__ = []
+__all__ = ['PagePart']
 
 # %% ../../nbs/parts/03_part.ipynb #4b096eae
 class Placing:
@@ -96,6 +96,7 @@ class AppWithParts(ReportingApp, Protocol):
 # %% ../../nbs/parts/03_part.ipynb #2f353fd8
 METHOD = 'A PART' # No method of HTTP has a space in it
 
+# %% ../../nbs/parts/03_part.ipynb #781c007a
 class PagePart:
     """What `@app.part` makes of a function. Called, it is an element that shows what the function returns; `refresh`
     says that this has changed. From any thread."""

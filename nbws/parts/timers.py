@@ -21,12 +21,13 @@ from ..web.environment import ReportingApp
 from ..web.tracebacks import error_text
 
 # %% auto #0
-__all__ = []
+__all__ = ['Timer']
 
 # %% ../../nbs/parts/06_timers.ipynb #94cab280
 METHOD = 'A TIMER' # No method of HTTP has a space in it
 LEAST = 0.001 # Seconds
 
+# %% ../../nbs/parts/06_timers.ipynb #a055430c
 class Timer:
     "What `@app.every` makes of a function: it can be called as before."
     __wrapped__: Callable[..., Any]
