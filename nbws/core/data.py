@@ -182,7 +182,7 @@ def sendable_fields(fields: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     for name, value in fields:
         if isinstance(value, str) and not (value.isascii() and value.isprintable()):
             if _BREAKS.search(value):
-                raise ValueError(f'the header field {name} contains a line break: {value!r}')
+                raise ValueError(f'the header field {name} contains a line break or a NUL: {value!r}')
             if max(value) > '\xff':
                 value = ascii_field(name, value)
         found.append((name, value))
