@@ -155,12 +155,12 @@ unit: $(VENV)/.dev $(VENV)/.speedups jupyter-conf nginx redis ## tests/: real so
 	$(PY) -m pytest tests -m timed $(PYTEST_FLAGS) || [ $$? = 5 ] # With `-k` there may be none
 
 # JupyterLite with the examples: files alone, which any web server can hand out.
-lite/site/index.html: lite/build.py lite/wheels.txt settings.ini $(NODE_MODULES) $(wildcard nbws/*.py nbws/*/*.py nbws/static/* nbs/examples/*) | $(VENV)/.dev
-	@echo "==> JupyterLite with the examples, in lite/site"
-	@$(PY) lite/build.py
+build/lite/index.html: tests/lite.py tests/lite_wheels.txt settings.ini $(NODE_MODULES) $(wildcard nbws/*.py nbws/*/*.py nbws/static/* nbs/examples/*) | $(VENV)/.dev
+	@echo "==> JupyterLite with the examples, in build/lite"
+	@$(PY) tests/lite.py
 
 .PHONY: lite
-lite: lite/site/index.html ## a JupyterLite site with the examples in lite/site, which needs no network; wants npm
+lite: build/lite/index.html ## a JupyterLite site with the examples in build/lite, which needs no network; wants npm
 
 .PHONY: e2e
 e2e: $(VENV)/.dev $(VENV)/.speedups jupyter-conf chromium hub nginx $(if $(NODE_MODULES),lite) ## e2e/: JupyterLab and Chromium as a person uses them
@@ -332,5 +332,5 @@ compat-tremolo: $(COMPAT)/.done ## Tremolo's own tests, and raw requests under b
 .PHONY: clean
 clean: ## remove .venv, the browser files and everything that runs leave behind
 	rm -f $(addprefix nbws/static/,*.min.* ws.js sse.js surreal.js css-scope-inline.js transfer-encoding-chunked.js LICENSES.txt LOCK) nbws/core/_speedups*
-	rm -rf node_modules $(VENV) .venv-autobahn .venv-bench .venv-compat .venv-lowest .venv-3.* build dist *.egg-info _proc e2e/artefacts .pytest_cache .mypy_cache .ruff_cache .hypothesis lite/site
+	rm -rf node_modules $(VENV) .venv-autobahn .venv-bench .venv-compat .venv-lowest .venv-3.* build dist *.egg-info _proc e2e/artefacts .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find nbws tests e2e nbs -name __pycache__ -prune -exec rm -rf {} +

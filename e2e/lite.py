@@ -9,7 +9,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import quote, unquote
 
-SITE = Path(__file__).parent.parent / "lite" / "site"
+SITE = Path(__file__).parent.parent / "build" / "lite"
 LISTED = "/api/contents/all.json"
 SETTINGS = "/jupyter-lite.json"
 NOTEBOOK = {"content": None, "format": None, "mimetype": None, "type": "notebook", "writable": True, "size": 1}

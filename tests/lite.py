@@ -1,7 +1,7 @@
-"""`make lite`: a JupyterLite site with the examples of nbws in lite/site, which needs no server but one for files.
+"""`make lite`: a JupyterLite site with the examples of nbws in build/lite, which needs no server but one for files.
 
 Everything is there: Pyodide from npm (node_modules/pyodide), the kernel, pure wheels from PyPI at the versions of
-lite/wheels.txt, nbws as it stands here, and the examples. A page of the site asks for nothing outside of it.
+tests/lite_wheels.txt, nbws as it stands here, and the examples. A page of the site asks for nothing outside of it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-SITE = ROOT / "lite" / "site"
+SITE = ROOT / "build" / "lite"
 WORK = Path(sys.prefix) / "lite"  # What a second build takes from the first one
 PYODIDE = ROOT / "node_modules" / "pyodide"
 RUNTIME = ("pyodide.mjs", "pyodide.asm.mjs", "pyodide.asm.wasm", "python_stdlib.zip", "pyodide-lock.json")
@@ -34,12 +34,12 @@ def run(*command: str | Path, folder: Path = ROOT, **environment: str) -> None:
         [str(part) for part in command], cwd=folder, env=os.environ | environment, capture_output=True, text=True
     )
     if done.returncode:
-        sys.exit(f"{done.stdout}{done.stderr}lite/build.py: {command[0]} failed")
+        sys.exit(f"{done.stdout}{done.stderr}tests/lite.py: {command[0]} failed")
 
 
 def download() -> Path:
     """The folder with the wheels of wheels.txt, fetched once."""
-    listed, folder = ROOT / "lite" / "wheels.txt", WORK / "wheels"
+    listed, folder = ROOT / "tests" / "lite_wheels.txt", WORK / "wheels"
     stamp = folder / "wheels.txt"
     if not (stamp.is_file() and stamp.read_bytes() == listed.read_bytes()):
         shutil.rmtree(folder, ignore_errors=True)
@@ -151,7 +151,7 @@ def main() -> None:
     run(Path(sys.executable).with_name("jupyter-lite"), "build", folder=project)
     size = sum(file.stat().st_size for file in SITE.rglob("*") if file.is_file())
     (SITE / "index.html").touch()  # What `make` looks at
-    print(f"    {size / 1e6:.0f} MB. To see it: python -m http.server --bind 127.0.0.1 --directory lite/site")
+    print(f"    {size / 1e6:.0f} MB. To see it: python -m http.server --bind 127.0.0.1 --directory build/lite")
 
 
 if __name__ == "__main__":
