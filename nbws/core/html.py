@@ -27,11 +27,11 @@ __all__ = ['NotStr', 'ft_hx', 'ft_html', 'Head', 'Title', 'Base', 'Link', 'Meta'
            'Video', 'Audio', 'Track', 'Map', 'Area', 'Svg', 'Math', 'Canvas', 'Table', 'Caption', 'Colgroup', 'Col',
            'Thead', 'Tbody', 'Tfoot', 'Tr', 'Th', 'Td', 'Label', 'Input', 'Button', 'Select', 'Datalist', 'Optgroup',
            'Option', 'Textarea', 'Output', 'Progress', 'Meter', 'Fieldset', 'Legend', 'Details', 'Summary', 'Dialog',
-           'Noscript', 'Template', 'Slot', 'DOCTYPE', 'HEAD_TAGS', 'OPENING', 'Safe', 'attribute_name', 'FT', 'unqid',
-           'render', 'to_xml', 'Tag', 'ft', 'A', 'AX', 'Form', 'Hidden', 'CheckboxX', 'Script', 'Style', 'Html',
-           'Titled', 'Fragment', 'Comment', 'Nbsp', 'Favicon', 'Card', 'Group', 'Grid', 'Container', 'fill_form',
-           'find_inputs', 'is_elements', 'is_document', 'tag_of', 'fragment', 'document', 'sse_message', 'HtmxHeaders',
-           'HttpHeader', 'HtmxResponseHeaders']
+           'Noscript', 'Template', 'Slot', 'DOCTYPE', 'Safe', 'attribute_name', 'FT', 'unqid', 'render', 'to_xml',
+           'Tag', 'ft', 'A', 'AX', 'Form', 'Hidden', 'CheckboxX', 'Script', 'Style', 'Html', 'Titled', 'Fragment',
+           'Comment', 'Nbsp', 'Favicon', 'Card', 'Group', 'Grid', 'Container', 'fill_form', 'find_inputs',
+           'is_elements', 'is_document', 'tag_of', 'fragment', 'document', 'sse_message', 'HtmxHeaders', 'HttpHeader',
+           'HtmxResponseHeaders']
 
 # %% ../../nbs/core/06_html.ipynb #e49187bf
 _escape: Callable[[str], str] = speedups.escape
@@ -955,6 +955,7 @@ def find_inputs(e: Any, # An element, or a list of them
 HEAD_TAGS = frozenset(('title', 'meta', 'link', 'style', 'base'))
 OPENING = f'{DOCTYPE}<html><head>' # Of a whole page
 
+# %% ../../nbs/core/06_html.ipynb #130f6d9e
 def is_elements(content: Any, # What a handler returned
                 ) -> bool:
     "Is it one of our elements, or a tuple of them? That is what most handlers return."

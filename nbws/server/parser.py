@@ -120,7 +120,7 @@ def read_framing(exchange: Exchange, watched: dict[bytes, bytes], version: str, 
         if coding.lower() != b'chunked':
             raise HTTPException(501, 'no transfer coding but chunked is known')
     digits = watched.get(b'content-length', b'0').lstrip(b'0')
-    exchange.length = length = int(digits[:20] or b'0') # Longer ones are too long in any case
+    exchange.length = length = int(digits[:18] or b'0') # More digits are too long in any case; these fit a C integer
     if length > limits.max_body:
         raise HTTPException(413)
     if (expect := watched.get(b'expect')) is not None and version == '1.1':
