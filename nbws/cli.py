@@ -181,6 +181,7 @@ def _serve_child(target: str, o: dict[str, Any], inherited: str, # Descriptors a
     development = Development(boot) if o['reload'] else None
     if development:
         WebApp.environment = development
+        sys.dont_write_bytecode = True # As many bytes, saved twice within a second, would be taken for the first ones
     pipes = SupervisorPipes(int(ready), int(line), development)
     signal.signal(signal.SIGINT, lambda *_: None) # A terminal's Ctrl-C reaches us, too: the supervisor decides
     try:

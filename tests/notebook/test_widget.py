@@ -110,6 +110,7 @@ def test_what_is_refused_is_told(widget: Widget) -> None:
     widget.say(None, method='request_state')
     assert widget.next()['content']['data']['state']['_model_module'] == 'anywidget'
     widget.opens()
+    assert widget.asks('GET', '/')[:2] == (200, b'home')  # It is open: a cell is no slower than a subshell
     widget.kernel.run('stop()', f'{CELL}4')
     widget.say({'page': 'p', 'frames': []})
     assert widget.told()['ended'] == 'its app is not being served now'
