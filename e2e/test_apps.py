@@ -159,7 +159,8 @@ def test_quiz(open_notebook: Open, new_context: Callable[..., BrowserContext]) -
         if nb._javascript("return cells()[argument].model.type === 'code'", index):
             nb.run(index)
     teacher = nb.frame(served)
-    link = nb.output(served).get_by_role("link").first.get_attribute("href") or ""
+    shown = nb.output(served).get_by_role("link", name="nbws_token")  # not the port that `serve()` may tell of
+    link = shown.first.get_attribute("href") or ""
     shared = re.sub(r"//[^:/]+", "//127.0.0.1", link)  # the same server, with the secret of its address
     students = [new_context().new_page() for _ in range(2)]
     for page, answer in zip(students, ("The server", "Either of them"), strict=True):
