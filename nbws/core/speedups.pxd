@@ -259,6 +259,8 @@ cdef class UsualPages:
     @cython.locals(kept=tuple)
     cpdef object page(self, content, request)
 
+cpdef bint wants_fragment(request) except -1
+
 cdef class ElementAnswers:
     cdef readonly object element
     cdef object naming, fragment, kind, fields

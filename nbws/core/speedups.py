@@ -21,8 +21,8 @@ __all__ = ['Shape', 'Values', 'Unmask', 'Parameters', 'LONG', 'STATUS', 'FIELDS'
            'CapturingApp', 'MessageRunner', 'UsualOutput', 'UsualConn', 'UsualInput', 'RoutedApp', 'UsualSocket',
            'UsualDispatcher', 'UsualParked', 'UsualWorkers', 'UsualOutbox', 'has_field', 'UsualRequest',
            'begin_request', 'path_of', 'UsualResponse', 'UsualExchange', 'is_plain', 'UsualParser', 'UsualPages',
-           'ElementAnswers', 'UsualRelocation', 'UsualGate', 'UsualWriter', 'PageRunner', 'PageApp', 'RequestSteps',
-           'AnyApp', 'UsualStack', 'UsualRequestInput', 'UsualExchanges']
+           'wants_fragment', 'ElementAnswers', 'UsualRelocation', 'UsualGate', 'UsualWriter', 'PageRunner', 'PageApp',
+           'RequestSteps', 'AnyApp', 'UsualStack', 'UsualRequestInput', 'UsualExchanges']
 
 # %% ../../nbs/core/00_speedups.ipynb #a1747dc4
 def escape(text: str, # Any text
@@ -1035,9 +1035,14 @@ class UsualPages:
                                                        dict(self.bodykw), self.in_head, self.tag_of)
         return self.page_other(content, request) if text is None else text
 
-    def page_other(self, content: Any, request: Any) -> str: "Any."; raise NotImplementedError
+    def page_other(self, content: Any, request: Any) -> str: "The HTML of any other."; raise NotImplementedError
 
 # %% ../../nbs/core/00_speedups.ipynb #b88f651b
+def wants_fragment(request: Any) -> bool:
+    "htmx asked, and not to restore its history: only a piece of the page is wanted."
+    headers = request.headers
+    return has_field(headers, b'hx-request') and not has_field(headers, b'hx-history-restore-request')
+
 class ElementAnswers:
     "Makes answers of elements. On the server's loop."
     __slots__ = ('element', 'naming', 'fragment', 'kind', 'fields', 'usual')
@@ -1057,11 +1062,7 @@ class ElementAnswers:
         "An answer: a whole page, or a fragment for htmx, unless it restores its history."
         naming = self.naming.set(request.url_of) # Elements may name routes
         try:
-            asked = has_field(request.headers, b'hx-request')
-            if asked and not has_field(request.headers, b'hx-history-restore-request'):
-                html = self.fragment(content)
-            else:
-                html = page(content, request)
+            html = self.fragment(content) if wants_fragment(request) else page(content, request)
         finally:
             self.naming.reset(naming)
         response = allocated(self.kind) # type: ignore[name-defined]  # noqa: F821
@@ -1106,7 +1107,7 @@ class UsualGate:
             return self.enter_other(request)
         return None
 
-    def enter_other(self, request: Any) -> Any: "Any."; raise NotImplementedError
+    def enter_other(self, request: Any) -> Any: "The same for any other request."; raise NotImplementedError
 
 # %% ../../nbs/core/00_speedups.ipynb #f19c253f
 STATUS: dict[int, bytes] = {} # The first line of answers that have a body
@@ -1189,7 +1190,7 @@ class PageApp(Protocol):
 
 # %% ../../nbs/core/00_speedups.ipynb #53462b4b
 class RequestSteps:
-    """From a request to an answer, up to where something has to be waited for; `nbws.web.steps.Steps` derives from it.
+    """From a request to an answer, up to where something has to be waited for; `nbws.web.app.Steps` derives from it.
 
     On the server's loop."""
     __slots__ = ('app', 'router', 'usual', 'assets', 'overridden', 'answers')

@@ -138,7 +138,8 @@ class FtResponse:
 # %% ../../nbs/web/09_responses.ipynb #14f9892d
 def wants_fragment(request: Request) -> bool:
     "htmx asked, and not to restore its history: only a piece of the page is wanted."
-    return 'hx-request' in request.headers and 'hx-history-restore-request' not in request.headers
+    wanted: bool = speedups.wants_fragment(request)
+    return wanted
 
 VARY = ('vary', 'HX-Request, HX-History-Restore-Request')
 ANSWERS = speedups.ElementAnswers(FT, ROUTE_URL, fragment, HTMLResponse, FieldList,
