@@ -40,6 +40,7 @@ export default [
       },
     },
   },
+  { files: ['nbws/static/way-*.js', 'nbws/static/iframes.js'], languageOptions: { globals: { ways: 'readonly' } } },
   { files: ['nbws/static/widget.js'], languageOptions: { sourceType: 'module' } }, // As anywidget's front end wants it
   { files: ['**/*.mjs'], languageOptions: { sourceType: 'module', globals: globals.node } },
 ]
