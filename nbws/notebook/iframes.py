@@ -18,7 +18,6 @@ from .exposure import Exposure, exposure_of, in_colab, kernel_id, needs_widget, 
 from .kernel import cell_id, marimo_context, own_subshell, shell
 from .served import ServedApp
 from ..web.assets import STATIC
-from ..layers.visitors import VISITOR
 
 # %% auto #0
 __all__ = []
