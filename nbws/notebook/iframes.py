@@ -92,10 +92,10 @@ _BLANK = re.compile(r"""('[^'\n]*'|`[^`]*`)| *([=,:?(){}\[\]|&>!+<]+) *""")
 @cache
 def script_of(ways: tuple[str, ...]) -> str:
     "The script of an output with these ways: their files, and `iframes.js`, without comments and blanks."
-    files = [*(f'way-{way}.js' for way in ways), 'iframes.js']
+    files = ['ways.js', *(f'way-{way}.js' for way in ways), 'iframes.js']
     text = _COMMENT.sub('', '\n'.join((STATIC/file).read_text('utf-8') for file in files))
     text = _BLANK.sub(lambda found: found[1] or found[2], text)
-    return '\n'.join(('{const ways={}', *filter(None, text.splitlines()), '}'))
+    return '\n'.join(('{', *filter(None, text.splitlines()), '}'))
 
 # %% ../../nbs/notebook/12_iframes.ipynb #8a2bdce0
 def output_html(exposure: Exposure, options: FrameOptions, frames: str) -> str:

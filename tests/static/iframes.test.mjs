@@ -23,9 +23,9 @@ const output = facts => {
 }
 // As nbws/notebook/iframes.py puts it together
 const run = (page, ways) => {
-  const files = [...ways.map(way => `way-${way}.js`), 'iframes.js']
+  const files = ['ways.js', ...ways.map(way => `way-${way}.js`), 'iframes.js']
   const text = files.map(file => readFileSync(new URL(file, STATIC), 'utf-8')).join('\n')
-  page.document.head.append({ textContent: `{ const ways = {}\n${text} }` })
+  page.document.head.append({ textContent: `{ ${text} }` })
 }
 // An output in a page; `jupyter`: the base URL that it names
 const shown = async ({
