@@ -5720,6 +5720,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'nbws.web.files._Shifted.seek': ('web/files.html#_shifted.seek', 'nbws/web/files.py'),
                                 'nbws.web.files._chunks': ('web/files.html#_chunks', 'nbws/web/files.py'),
                                 'nbws.web.files._content': ('web/files.html#_content', 'nbws/web/files.py'),
+                                'nbws.web.files._is_among': ('web/files.html#_is_among', 'nbws/web/files.py'),
                                 'nbws.web.files._is_current': ('web/files.html#_is_current', 'nbws/web/files.py'),
                                 'nbws.web.files._quoted': ('web/files.html#_quoted', 'nbws/web/files.py'),
                                 'nbws.web.files._static_file': ('web/files.html#_static_file', 'nbws/web/files.py'),
