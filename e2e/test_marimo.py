@@ -5,17 +5,19 @@ from __future__ import annotations
 import ast
 import builtins
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import BrowserContext, FrameLocator, Page, expect
+from websockets.sync.client import connect
 
 from nbws import common
 from nbws.loading import code_cells
 
 from .chromium import reach_only
-from .marimo import Marimo, marimo
+from .marimo import Marimo, listens, marimo
 from .sockets import connected
 from .test_channel import says, shows
 from .test_vscode import EXAMPLES, moves_figures, talks_with_a_model
@@ -128,3 +130,25 @@ def test_sessions_of_marimo_run(new_context: Callable[..., BrowserContext], tmp_
         frames[1].page.close()
         says(frames[0].content_frame, "alone")
         shows(frames[0].content_frame, ["first 0", "first alone"])
+
+
+@contextmanager
+def begun(port: int, name: str) -> Iterator[int]:
+    """A session of `marimo run`, as its page begins and leaves it; the port of its app."""
+    with connect(f"ws://127.0.0.1:{port}/ws?session_id={name}", max_size=None, open_timeout=seconds(60)) as socket:
+        told = ""
+        while not (found := re.search(r"nothing answers at http://127\.0\.0\.1:(\d+)", told)):
+            told += str(socket.recv(seconds(60)))
+        yield int(found[1])
+
+
+def test_the_app_of_a_session_ends_with_it(tmp_path: Path) -> None:
+    """Whoever looks besides keeps theirs."""
+    with marimo(tmp_path, CELLS, edit=False) as notebook:
+        with begun(notebook.port, "s_stays") as own:
+            for number in range(3):
+                with begun(notebook.port, f"s_leave{number}") as port:
+                    assert port != own and listens(port)
+                wait_until(lambda port=port: not listens(port), "the end of an app whose session has ended", 60)
+            assert listens(own)
+        wait_until(lambda: not listens(own), "the end of the last one's app", 60)
