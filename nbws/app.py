@@ -10,10 +10,12 @@ from typing import Any
 from .adapters.detect import as_app
 from .adapters.asgi import settle
 from .adapters.wrapped import Around, ForeignEndpoint, asgi_answer
-from .core.errors import OptionError
+from .core.docments import call_methods_after
+from .core.errors import OptionError, require
 from .core.request import Request
 from .core.response import Response
 from .core.routing import ANY, WEBSOCKET, Route
+from .sockets.websocket import WebSocket
 from .parts.decorators import PartDecorators, begin_parts, end_parts
 from .transports.asgi import asgi
 from .transports.scope import Receive, Scope, Send
@@ -51,6 +53,8 @@ class App(PartDecorators, WebApp):
         path, application = getattr(route, 'path', None), getattr(route, 'app', None)
         if isinstance(route, HostRoute):
             return self.add(*host_routes(self, route))
+        require(not isinstance(route, str), f'app.add_route({route!r}) needs the function that answers: '
+                f'app.add_route({route!r}, page)')
         if path is None or application is None:
             raise OptionError(f'{route!r} is no route that is known here: Route, WebSocketRoute and Mount are; '
                               'functions become routes by @app.route')
@@ -118,3 +122,7 @@ class App(PartDecorators, WebApp):
                        ) -> None:
         "The app as an ASGI 3 application. On the server's loop."
         await asgi(self, scope, receive, send)
+
+# %% ../nbs/00_app.ipynb #f3e38f9a
+for known in App, Request, WebSocket:
+    call_methods_after(known)

@@ -42,6 +42,12 @@ class SocketApp(Protocol):
     def successor(self) -> SocketApp | None: "The app that took over, if one did."
     def align(self) -> None: "Look up the endpoint of every open socket again."
 
+def latest(app: Any) -> Any:
+    "The app that has taken over from this one, or itself. From any thread."
+    while app.successor is not None:
+        app = app.successor
+    return app
+
 class HandOver(BaseException):
     "Raised where a pull-style handler waits for a message, when its cell was run again: the new one takes over."
 

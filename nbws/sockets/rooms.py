@@ -21,12 +21,12 @@ from weakref import WeakKeyDictionary, WeakValueDictionary, finalize
 
 from ..core.binding import at_once, unbound
 from ..core.encoding import encodable
-from ..core.errors import NbwsError
+from ..core.errors import NbwsError, require
 from ..core.html import Table, Tbody, Td, Th, Thead, Tr, apart, render
 from ..core.messages import Payload
 from ..core.protocols import BroadcastGroup, Broker, Published, grouped
 from ..core.request import Request
-from .outbox import DONE, to_payload
+from .outbox import DONE, check_overflow, to_payload
 from .completion import Completion
 from .people import LONGEST, People, name_of, name_text
 from .peers import Peers
@@ -36,7 +36,7 @@ from .websocket import WebSocket
 log = logging.getLogger('nbws')
 
 # %% auto #0
-__all__ = ['log', 'Room']
+__all__ = ['log', 'check_room', 'Room']
 
 # %% ../../nbs/sockets/08_rooms.ipynb #eeafb3bd
 MARK = '\x1e' # The record separator: a position follows, to the message's end
@@ -408,6 +408,12 @@ class Sharing:
         return tuple(ws for ws in members if ws not in have)
 
 # %% ../../nbs/sockets/08_rooms.ipynb #ac0aa61d
+def check_room(history: Any, overflow: Any) -> None:
+    "Raises `OptionError` for what no room can have."
+    require(isinstance(history, int) and history >= 0, 'history is how many of the last messages newcomers get, 0 or more', history)
+    if overflow is not None:
+        check_overflow(overflow)
+
 class Room:
     "A named group of sockets. Every method may be called from any thread."
     def __init__(self,
@@ -415,6 +421,7 @@ class Room:
                  history: int = 0, # How many of the last messages newcomers get
                  overflow: str | None = None, # For slow readers: wait, drop or close; None: as their route says
                  ) -> None:
+        check_room(history, overflow)
         self.name, self.key, self.history = name, name, History(history)
         self.registry: Rooms | None = None # Where it is found by its name
         self._members: dict[WebSocket, None] = {}
@@ -512,6 +519,7 @@ class Room:
         another `as_`, it says who a member is now. The session's name is that of `ask_name` or `login`. Raises
         `NbwsError` for what can be nobody's name.
         """
+        require(hasattr(ws, 'handshake'), 'a room is joined by a socket, the `ws` of a handler', ws)
         sharing, ready = self.sharing, None
         with self._delivery.lock:
             if ws.code:
@@ -598,7 +606,8 @@ class Room:
 
     def keep(self, history: int, # Messages; 0: none
              ) -> None:
-        "Change how many of the last messages newcomers get."
+        "Change how many of the last messages newcomers get. Raises `OptionError`."
+        check_room(history, None)
         with self._delivery.lock:
             if history != self.history.length:
                 self.history = self.history.resized(history)
@@ -799,6 +808,7 @@ class Rooms(MutableMapping[str, Room]):
              share: str | None = None, key: str | bytes | None = None, # As of `Views.room`
              ) -> Room:
         "The room of this name, made if it is not there. Raises `NbwsError`."
+        require(isinstance(name, str), "a room is called by text, such as app.room('people')", name)
         if len(name) > LONGEST:
             raise NbwsError(f'the name of a room takes {LONGEST} characters at the most, not {len(name)}')
         if share is None and key is not None:
@@ -806,6 +816,7 @@ class Rooms(MutableMapping[str, Room]):
         secret = b'' if share is None else team_key(share, key)
         with self._lock:
             room = self._found.get(name)
+            check_room(history or 0, overflow)
             if made := room is None:
                 room = self._found[name] = Room(name, history or 0, overflow)
                 if share is None:
