@@ -17,7 +17,7 @@ from .adapters.detect import as_app
 from .core.data import Headers
 from .core.encoding import encodable
 from .core.docments import call_methods_after
-from .core.errors import NbwsError
+from .core.errors import NbwsError, require
 from .core.messages import CloseCode, WebSocketDisconnect
 from .core.protocols import Upgrade
 from .core.request import Request
@@ -60,8 +60,9 @@ class AsyncSocket:
                    ) -> None:
         """Send a message; waits while the app has too many or too long ones that wait.
 
-        Raises `WebSocketDisconnect` once the socket is closed, and `TimeoutError`.
+        Raises `WebSocketDisconnect` once the socket is closed, `TimeoutError`, and `OptionError` for other data.
         """
+        require(isinstance(data, (str, bytes)), 'a message is text or bytes; send_json sends other data', data)
         conn = self._conn
         if conn.paused:
             try:

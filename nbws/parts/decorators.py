@@ -69,8 +69,8 @@ class PartDecorators:
 
         Its parameters are bound as a handler's are, to the request of the page. `chart(n=3)` makes such an element;
         `chart(n=Slider(1, 20))` lets the visitor set the parameter; `chart.refresh()` says that what it shows has
-        changed. Sync functions run in worker threads. Raises `SignatureError` for what can never be bound, `OptionError`
-        for what is no function.
+        changed. Sync functions run in worker threads. Raises `SignatureError` for what can never be bound,
+        `OptionError` for what is no function.
         """
         require(isinstance(tag, str), "the tag of a part is text, such as 'tbody'", tag)
         if function is None:
@@ -150,7 +150,8 @@ class PartDecorators:
                      only: dict[str, Any], # Where it was placed with these arguments; {}: everywhere
                      ) -> int:
         "Render a part anew where it is seen, in all processes; how many elements of this one that are."
-        owner = latest(self)
+        owner: Any = self
+        owner = latest(owner)
         found: int = owner.part_line.refresh(name, only)
         owner.refreshes.tell(name, only)
         return found
@@ -178,7 +179,8 @@ class PartDecorators:
             return what.refresh()
         require(isinstance(what, str), "app.refresh takes a path or an id, such as app.refresh('/figure')", what)
         if what.startswith('/'):
-            check_page_path(latest(self).router.table, what)
+            owner: Any = self
+            check_page_path(latest(owner).router.table, what)
         if (part := self.part_line.part(what)) is not None:
             return part.refresh()
         self.refreshes.tell(what, None)

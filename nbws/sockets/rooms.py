@@ -410,7 +410,8 @@ class Sharing:
 # %% ../../nbs/sockets/08_rooms.ipynb #ac0aa61d
 def check_room(history: Any, overflow: Any) -> None:
     "Raises `OptionError` for what no room can have."
-    require(isinstance(history, int) and history >= 0, 'history is how many of the last messages newcomers get, 0 or more', history)
+    require(isinstance(history, int) and history >= 0,
+            'history is how many of the last messages newcomers get, 0 or more', history)
     if overflow is not None:
         check_overflow(overflow)
 

@@ -53,7 +53,7 @@ def form_page(title: str, path: str, there: str, *fields: Any,
                 action=path, method='post', cls='gate')
     return Titled(title, form)
 
-def check_app(app: Any, call: str) -> None:
+def check_app(app: object, call: str) -> None:
     require(isinstance(app, WebApp), f'{call.partition("(")[0]} takes an app of nbws, {call}', app)
 
 def guard(app: WebApp, check: Callable[..., Any], path: str, skip: Iterable[str]) -> None:

@@ -103,7 +103,8 @@ class Views:
 
         Raises `NbwsError` for a path where no socket can be.
         """
-        router = latest(self).router
+        me: Any = self
+        router = latest(me).router
         found = [ws for ws in tuple(router.sockets) if ws.path == path]
         if not found:
             check_socket_path(router.table, path)
@@ -280,7 +281,10 @@ class RouteChanges:
 
     def mount(self, path: str, # The prefix
               app: Application, name: str | None = None) -> None:
-        "Let another app answer everything below `path`; again, to replace it. From any thread. Raises `OptionError`."
+        """Let another app answer everything below `path`; again, to replace it. From any thread.
+
+        Raises `OptionError` and `PatternError`.
+        """
         check_path(path, "app.mount('/sub', other)")
         prefix = path.rstrip('/')
         if isinstance(app, RouteChanges):

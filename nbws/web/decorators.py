@@ -215,7 +215,7 @@ class RouteDecorators:
            middleware: Any = None, # Classes of ASGI middleware around this route alone
            *,
            overflow: str = 'wait', # For slow readers: wait and then close (1013), close, or drop the oldest
-           subprotocols: str | Iterable[str] = (), # Which this route supports; the client's first one among them is chosen
+           subprotocols: str | Iterable[str] = (), # Which it supports; the client's first one among them is chosen
            stoppable: bool = False, # A visitor's `StopButton` cancels the handler where it waits; else at a `yield`
            ) -> Callable[[F], F]:
         """Decorator: let a function answer each message of a socket.

@@ -71,7 +71,7 @@ class Errors:
                  ) -> None:
         for what, function in handlers.items():
             check_handler(what)
-            require(callable(function), f'what answers for {in_words(what)} is a function of (request, error)', function)
+            require(callable(function), f'what answers for {in_words(what)} is a function', function)
         self.app, self.handlers = app, dict(handlers)
 
     def report(self, error: BaseException, route: Route | None, subject: Any = None) -> None:

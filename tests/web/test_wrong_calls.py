@@ -216,3 +216,25 @@ def test_only_methods_of_bases_below_are_called_after_a_class() -> None:
         def h(self) -> None: ...
     call_methods_after(Own, Public)
     assert (Own.f.__qualname__, Own.g.__qualname__) == (Base.f.__qualname__, Public.g.__qualname__)
+
+
+def test_a_test_that_sends_a_dict_is_told_what_sends_it() -> None:
+    app = App()
+    @app.ws('/ws')
+    def ws(msg: str) -> str: return msg
+    with Client(app) as client, client.ws('/ws') as socket:
+        with pytest.raises(TypeError, match='send_json'): socket.send({'msg': 'hi'}) # type: ignore[arg-type]
+        socket.send_json({'msg': 'hi'})
+        assert socket.receive() == 'hi'
+
+
+def test_a_part_that_a_page_does_not_give_enough_is_named(expect_log: Any) -> None:
+    app = App()
+    @app.part
+    def chart(n: int) -> str: return str(n)
+    @app.get('/')
+    def index() -> Any: return chart()
+    expect_log("no value for 'n'", times=1)
+    with Client(app) as client:
+        assert client.get('/').text == "400 chart: no value for 'n'; nothing came"
+        assert client.get('/?n=5').status == 200
