@@ -24,7 +24,7 @@ from .errors import Errors, check_handler
 from .files import StaticFiles
 from .hooks import CellHooks, called
 from .lifespan import Lifespan
-from .options import ABSENT, Decorator, check_bare, check_name, check_path, many
+from .options import ABSENT, Decorator, check_bare, check_name, check_path, many, texts
 from .router import Router
 
 F = TypeVar('F', bound=Callable[..., Any])
@@ -165,15 +165,14 @@ class RouteDecorators:
         if path is not None:
             check_path(path, "@app.route('/chat')")
         check_name(name, path)
-        for many_or_one, what in ((methods, "methods are text, such as 'post' or ['get', 'put']"),
-                                  (host, "a host is text, such as 'blog.example.org'")):
-            require(all(isinstance(m, str) for m in many(many_or_one)), what, many_or_one)
+        verbs = texts(methods, "methods are text, such as 'post' or ['get', 'put']")
+        require(host is None or isinstance(host, str), "a host is text, such as 'blog.example.org'", host)
         require(body_wrap is None or callable(body_wrap), 'body_wrap is a function of the content', body_wrap)
         where = Place(path, name, before, body_wrap, host)
         def add(function: Any) -> RouteFunction:
             function = inner(function)
             routes = self._routes_of_class(function, where) if isinstance(function, type) else \
-                self.routes_of(function, where, methods)
+                self.routes_of(function, where, verbs)
             self.add(*routes)
             return RouteFunction(function, routes[0].pattern, routes[0].name)
         verb = methods if isinstance(methods, str) and methods in VERBS else 'route'
@@ -191,7 +190,7 @@ class RouteDecorators:
         "The routes of a function, to be added."
         called = getattr(function, '__name__', '')
         usual = [called] if called in VERBS and where.path is not None else ['get', 'post']
-        verbs = many(methods) or usual
+        verbs = [methods] if isinstance(methods, str) else list(methods or usual)
         path = usual_path(function) if where.path is None else where.path
         p, router = plan(function), self.router
         before = tuple(plan(b) for b in many(where.before))
@@ -227,8 +226,7 @@ class RouteDecorators:
         check_path(path, "@app.ws('/chat')")
         check_name(name, path)
         check_overflow(overflow)
-        chosen = many(subprotocols)
-        require(all(isinstance(p, str) for p in chosen), "subprotocols are text, such as ['chat']", subprotocols)
+        chosen = texts(subprotocols, "subprotocols are text, such as ['chat']")
         def add(function: F) -> F:
             first, last = (None if f is None else plan(f, socket=True) for f in (conn, disconn))
             message, app = plan(function, socket=True), self.router.app

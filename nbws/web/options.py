@@ -55,6 +55,15 @@ def check_path(path: Any,
     "Raises `OptionError` for what is no path at all; patterns say themselves what is wrong with them."
     require(isinstance(path, str), f'{example.partition("(")[0]} takes a path, such as {example}', path)
 
+def texts(items: Any, # None, one text, or several in anything that can be looped over
+          wanted: str, # What they are, and how it is written
+          ) -> list[str]:
+    "The same as a list. Raises `OptionError` for what is no text."
+    several = items if isinstance(items, Iterable) and not isinstance(items, (str, bytes)) else many(items)
+    found = list(several)
+    require(all(isinstance(text, str) for text in found), wanted, items)
+    return found
+
 def check_functions(**options: Any, # By their names: None, a function, or several
                     ) -> None:
     "Raises `OptionError` for what cannot be called."

@@ -238,3 +238,10 @@ def test_a_part_that_a_page_does_not_give_enough_is_named(expect_log: Any) -> No
     with Client(app) as client:
         assert client.get('/').text == "400 chart: no value for 'n'; nothing came"
         assert client.get('/?n=5').status == 200
+
+
+@pytest.mark.parametrize('methods', [{'GET', 'PUT'}, ('get', 'put'), iter(['GET', 'PUT']), ['get', 'put']])
+def test_methods_are_any_collection(methods: Any) -> None:
+    app = App()
+    app.route('/x', methods)(page)
+    assert {m for r in app.routes if r.path == '/x' for m in r.methods} == {'GET', 'PUT'}
