@@ -53,8 +53,6 @@ class App(PartDecorators, WebApp):
         path, application = getattr(route, 'path', None), getattr(route, 'app', None)
         if isinstance(route, HostRoute):
             return self.add(*host_routes(self, route))
-        require(not isinstance(route, str), f'app.add_route({route!r}) needs the function that answers: '
-                f'app.add_route({route!r}, page)')
         if path is None or application is None:
             raise OptionError(f'{route!r} is no route that is known here: Route, WebSocketRoute and Mount are; '
                               'functions become routes by @app.route')
@@ -72,6 +70,7 @@ class App(PartDecorators, WebApp):
                   ) -> None:
         "Add a route as Starlette does: by a path and a function of the request. From any thread."
         if route is None:
+            require(not isinstance(path, str), f'add_route needs what answers: app.add_route({path!r}, page)')
             return self.include(path)
         self.route(path, methods or ['GET'], name)(route)
 
