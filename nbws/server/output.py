@@ -63,12 +63,8 @@ class WriteQueue:
 # %% ../../nbs/server/04_output.ipynb #6ef38fdf
 class OutputBuffer(speedups.UsualOutput):
     "The outgoing side of a connection. On the server's loop only."
-    __slots__ = ('_drain',)
-
-    def __init__(self, transport: Any, # An asyncio transport
-                 queue: WriteQueue) -> None:
-        super().__init__(transport, queue)
-        self._drain: asyncio.Future[None] | None = None # Until the buffer is low again
+    __slots__ = ()
+    queue: WriteQueue
 
     @property
     def size(self) -> int: "Bytes collected that the transport does not have yet."; return len(self.held or b'')
@@ -90,19 +86,6 @@ class OutputBuffer(speedups.UsualOutput):
         else:
             transport.close()
         return False
-
-    async def drained(self) -> None:
-        "Return when the transport's buffer is low again, or the connection is lost."
-        self._drain = self.queue.loop.create_future()
-        try:
-            await self._drain
-        finally:
-            self._drain = None
-
-    def wake(self) -> None:
-        "Let `drained` return."
-        if self._drain and not self._drain.done():
-            self._drain.set_result(None)
 
     def join(self, group: TransportGroup | None) -> None:
         "Take part in broadcasts."
