@@ -155,7 +155,8 @@ def talk(ports: list[int]) -> Callable[[], int]:
         for s in members: left[s] += WINDOW * 2
         for s in members[:len(ports)]: s.sendall(said)
         while any(left.values()):
-            assert (ready := selector.select(60)), 'something is not heard'
+            ready = selector.select(60)
+            assert ready, 'something is not heard'
             for key, _ in ready:
                 data = key.fileobj.recv(1 << 20)  # type: ignore[union-attr]
                 assert data, 'a socket has ended'
