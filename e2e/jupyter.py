@@ -9,6 +9,7 @@ import re
 import secrets
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 import threading
@@ -156,10 +157,7 @@ class JupyterServer:
     def _listening(self) -> dict[str, Any] | None:
         if self.child.process.poll() is not None:
             raise RuntimeError(f"the Jupyter server ended at once:\n{self.log()}")
-        try:
-            return json.loads((self.runtime_folder / f"jpserver-{self.child.process.pid}.json").read_text())
-        except (FileNotFoundError, json.JSONDecodeError):
-            return None  # not there yet, or half written
+        return listening_server(self.runtime_folder / f"jpserver-{self.child.process.pid}.json")
 
     def restart(self) -> None:
         """End the server, and with it its kernels, and start another in the same place: port, folders and token."""
@@ -234,6 +232,16 @@ class JupyterServer:
             complaints.append(f"Jupyter's exit code is {code}")
         shutil.rmtree(self.runtime_folder)
         return complaints + trouble_in(self.log(start), ("received signal 15, stopping",))
+
+
+def listening_server(file: Path) -> dict[str, Any] | None:
+    """What a Jupyter server says of itself in its file, once it listens: it writes that file before it does."""
+    try:
+        server: dict[str, Any] = json.loads(file.read_text())
+        socket.create_connection(("127.0.0.1", server["port"]), timeout=seconds(KILLED_AFTER)).close()
+    except (OSError, json.JSONDecodeError):
+        return None  # the file is not there yet, or half written, or nobody listens
+    return server
 
 
 class JupyterServers:

@@ -160,5 +160,5 @@ def test_through_the_kernel(open_notebook: Callable[..., Notebook], jupyter: Jup
     connected(page)
     says(page, "six")
     shows(page, ["second five", "second six"])
-    nb.page.evaluate(ANOTHER, output.data["text/html"].replace('"version": 2', '"version": 1'))
+    nb.page.evaluate(ANOTHER, output.data["text/html"].replace('"version":2', '"version":1'))
     expect(nb.page.locator("#another")).to_contain_text("this output was made by another version of nbws")

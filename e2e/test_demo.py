@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -20,7 +19,7 @@ import pytest
 from playwright.sync_api import BrowserContext, FrameLocator, expect
 
 from .conftest import EVIDENCE
-from .jupyter import FOLDERS
+from .jupyter import FOLDERS, listening_server
 from .notebook import Notebook
 from .processes import REPOSITORY, Child, spawn
 from .sockets import connected
@@ -96,10 +95,7 @@ class MadeDemo:
 
     def _listening(self) -> dict[str, Any] | None:
         assert self.child.process.poll() is None, self.log()
-        try:
-            return json.loads(next(self._runtime.glob("jpserver-*.json")).read_text())
-        except (StopIteration, json.JSONDecodeError):
-            return None
+        return next(filter(None, map(listening_server, self._runtime.glob("jpserver-*.json"))), None)
 
     def notebook_url(self, path: str) -> str:
         """The address that JupyterLab prints: it opens the demo by itself."""

@@ -288,7 +288,7 @@ def test_a_copy_of_a_notebook_does_not_show_the_app_of_the_first(open_notebook: 
     expect(lines(nb.frame(0))).to_have_text(["one"])
     nb.save()
     copy = open_notebook(Path(shutil.copy(nb.path, tmp_path / "copy.ipynb")))
-    expect(copy.output(0)).to_contain_text("Run this cell to see the page. The app that was saved here")
+    expect(copy.output(0)).to_contain_text("Run this cell to see the page: the app that was saved here")
     expect(copy.output(0).locator("iframe:visible")).to_have_count(0)
     copy.screenshot("copy")
     copy.run(0)

@@ -87,6 +87,39 @@ def test_a_page_follows_what_is_saved(run_script: Run, page: Page, tmp_path: Pat
     expect(page.get_by_role("status")).to_be_hidden()
 
 
+def test_what_is_chosen_stays(run_script: Run, page: Page, tmp_path: Path) -> None:
+    """Of what a visitor has filled in nothing is taken away; what is as it came follows the file."""
+    page_of = """
+from nbws.common import *
+app = FastHTML()
+sizes = [Option(size) for size in 'SML']
+
+@app.get('/')
+def home(): return (H1('one'), Select(sizes, id='first'), Select(Option('S', selected=True), Option('L'), id='marked'),
+                    Select(sizes, id='several', multiple=True), Select(LEFT, id='left'),
+                    Input(type='checkbox', id='tick'), Details(Summary('More'), P('words')))
+"""
+    path = tmp_path / "chosen.py"
+    path.write_text(page_of.replace("LEFT", "sizes"))
+    script = run_script("nbws", "run", "chosen.py", "--reload", cwd=tmp_path)
+    page.goto(script.url)
+    for name, values in ("first", ["M"]), ("marked", ["L"]), ("several", ["S", "L"]):
+        page.locator(f"#{name}").select_option(values)
+    page.get_by_role("checkbox").check()
+    page.get_by_text("More").click()
+    page.evaluate("() => { window.same = true }")
+
+    save(path, page_of.replace("'one'", "'two'").replace("LEFT", "Option('T')"))
+    expect(page.get_by_role("heading")).to_have_text("two")
+    expect(page.locator("#first")).to_have_value("M")
+    expect(page.locator("#marked")).to_have_value("L")
+    expect(page.locator("#several")).to_have_values(["S", "L"])
+    expect(page.locator("#left")).to_have_value("T")
+    expect(page.get_by_role("checkbox")).to_be_checked()
+    expect(page.get_by_text("words")).to_be_visible()
+    assert page.evaluate("() => window.same")
+
+
 def test_a_mistake_and_its_mending(run_script: Run, page: Page, tmp_path: Path) -> None:
     """What cannot be loaded changes nothing, and is told on the terminal and over the page, also to a page that comes
     later; the next save that can be loaded takes the message away."""

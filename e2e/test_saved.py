@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import nbformat
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
@@ -43,6 +44,8 @@ def convert(notebook: Path, to: str, *options: str) -> Path:
 def test_executed_by_nbclient(tmp_path: Path, page: Page, open_notebook: Open) -> None:
     """Its kernel has ended: the HTML, and the notebook in JupyterLab, say to run the cell, and frame nothing."""
     notebook = convert(write_notebook(tmp_path / "x.ipynb", [CHAT, "show(n=2)"]), "notebook", "--execute")
+    outputs = [output for cell in nbformat.read(notebook, 4).cells for output in cell.outputs if "data" in output]
+    assert max(len(output.data["text/html"].encode()) for output in outputs) <= 4096
     page.goto(convert(notebook, "html").as_uri())
     lines = page.locator("[data-nbws-line]")
     expect(lines).to_have_text([re.compile("Run this cell to see the page: nothing answers at http://127.0.0.1:")] * 2)
@@ -64,7 +67,7 @@ def test_saved_in_jupyter(open_notebook: Open, jupyter: JupyterServer, page: Pag
     [output] = nb.save().cells[0].outputs
     assert len(output.data["text/html"].encode()) <= 4096
     page.goto(convert(nb.path, "html").as_uri())
-    expect(page.locator("[data-nbws-line]")).to_contain_text("Run this cell in JupyterLab or Jupyter Notebook")
+    expect(page.locator("[data-nbws-line]")).to_contain_text("JupyterLab and Jupyter Notebook show it")
     expect(page.locator("iframe")).to_be_hidden()
     jupyter.api(f"api/kernels/{nb.kernel_id}", "DELETE")
     nb.reload()
@@ -126,5 +129,5 @@ def test_without_a_port_in_a_page_that_is_not_jupyters(new_context: Callable[...
     assert page.locator("iframe").get_attribute("src") is None
     page = new_context().new_page()
     page.set_content(output(object(), Exposure("7f3c", "/", "secret", False)))
-    expect(page.locator("[data-nbws-line]")).to_contain_text("For other front ends, serve(port=0)")
+    expect(page.locator("[data-nbws-line]")).to_contain_text("for other front ends, serve(port=0)")
     expect(page.locator("iframe")).to_be_hidden()

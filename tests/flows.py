@@ -38,9 +38,11 @@ def how_many(): return str(made[0])
 def memory(): return str(psutil.Process().memory_info().rss)
 @app.get('/ticks')
 async def ticks(count: int, rate: int):
+    loop = asyncio.get_running_loop()
+    began = loop.time()
     for n in range(count):
         yield f'data: {n}\\n\\n'
-        if rate and not n % 20: await asyncio.sleep(20 / rate)
+        if rate and not n % 20: await asyncio.sleep(began + n / rate - loop.time())
 """
 
 

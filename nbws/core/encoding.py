@@ -160,4 +160,4 @@ _encode = json.JSONEncoder(ensure_ascii=False, separators=(',', ':'), default=_j
 def script_json(value: Any, # What `json.dumps` takes
                 ) -> str:
     "JSON for the content of a `script` element (HTML Standard, section 4.12.1.3)."
-    return json.dumps(value).replace('<', '\\u003c')
+    return json.dumps(value, separators=(',', ':')).replace('<', '\\u003c')

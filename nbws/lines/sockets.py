@@ -32,6 +32,7 @@ class Downstream:
         self._sent: deque[tuple[bytes, LineConn | None]] = deque() # Not confirmed, and whose they are
         self._fresh: deque[tuple[bytes, LineConn | None]] = deque() # Not sent
         self._begin = 0 # The place at which the first of these begins
+        self._had = 0 # Bytes of this one that are confirmed
         self._end = 0 # The place behind the last one that was sent
         self._skip = 0 # Bytes of the first fresh piece that the page has already
         self.size = 0 # Bytes that are kept
@@ -49,13 +50,17 @@ class Downstream:
     def count(self) -> int: "How many frames are kept."; return len(self._sent) + len(self._fresh)
 
     def confirm(self, place: int) -> Iterator[tuple[LineConn, int]]:
-        "The page has all before this place. Gives the sockets whose frames it has now, with their sizes."
-        while self._sent and self._begin + len(self._sent[0][0]) <= place:
-            piece, conn = self._sent.popleft()
-            self._begin += len(piece)
-            self.size -= len(piece)
+        "The page has all before this place. Gives the sockets of which it has more now, with how many bytes."
+        while self._sent and self._begin + self._had < place:
+            piece, conn = self._sent[0]
+            more = min(place - self._begin, len(piece)) - self._had
+            self._had += more
+            if self._had == len(piece):
+                self._sent.popleft()
+                self._begin, self._had = self._begin + len(piece), 0
+                self.size -= len(piece)
             if conn is not None:
-                yield conn, len(piece)
+                yield conn, more
 
     def knows(self, place: int) -> bool:
         "Whether bytes can be sent from this place on."

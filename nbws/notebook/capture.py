@@ -123,7 +123,7 @@ def follow_tasks(loop: asyncio.AbstractEventLoop, # The server's
         if context is None or not context.fail(about['exception']):
             others(loop, about)
 
-    if not ONE_THREAD: # Pyodide's loop begins no task any more where it has a factory
+    if not ONE_THREAD: # Pyodide's loop begins no task where it has a factory
         loop.set_task_factory(begin)
     loop.set_exception_handler(failed)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -183,10 +184,27 @@ class ChannelExchange:
             self.untaken += len(piece)
             self.channel.send(['data', self.number], piece)
 
+# %% ../../nbs/notebook/13_channel.ipynb #2e29a334
+APART = 1 / 300 # Seconds between two messages, in the long run
+AHEAD = 20 # Messages that may go at once
+
+class Pace:
+    "When messages to pages go, of all pages of the kernel together. From any thread."
+    def __init__(self) -> None: self._due, self._lock = 0.0, threading.Lock()
+
+    def wait(self, now: float | None = None, # Seconds; by default the time
+             ) -> float:
+        "In how many seconds the next one goes."
+        with self._lock:
+            now = time.monotonic() if now is None else now
+            self._due = max(self._due + APART, now - AHEAD * APART)
+            return max(0.0, self._due - now)
+
+PACE = Pace()
+
 # %% ../../nbs/notebook/13_channel.ipynb #a692cff0
 Publish = Callable[[dict[str, Any], list[bytes]], None] # Sends a message with buffers to a page
 NOT_SERVED = 'its app is not being served now'
-APART = .005 # Seconds between two messages to a page: a Jupyter server drops what comes faster than 1,000 a second
 EXCHANGES = 100 # Requests of one page at a time
 
 class HttpChannel:
@@ -200,15 +218,25 @@ class HttpChannel:
         self._publish, self._prefix = publish, prefix
         self.stack = usual_layers(ChannelGate(prefix), lines=HttpLines(server.quota, server.limits.max_message))
         self.exchanges: dict[int, ChannelExchange] = {}
-        self._out: deque[tuple[list[Any], bytes | None]] = deque()
+        self._out: deque[tuple[list[Any], list[bytes]]] = deque() # Frames, and what their buffers are joined of
+        self._last = 0 # Bytes of the last one's
         self._timer: asyncio.Handle | None = None
         self.ended = False # Nothing is begun any more
 
     def send(self, frame: list[Any], buffer: bytes | None = None) -> None:
-        "Send a frame, soon."
-        self._out.append((frame, buffer))
+        "Send a frame, soon; with a buffer, as one with the frame before it, if that is alike and still here."
+        if buffer is not None and self._out and self._out[-1][0] == frame and self._last + len(buffer) <= self.piece:
+            self._out[-1][1].append(buffer)
+            self._last += len(buffer)
+            return
+        self._out.append((frame, [] if buffer is None else [buffer]))
+        self._last = len(buffer or b'')
         if self._timer is None:
-            self._timer = self.server.loop.call_soon(self._flush) # With what else this turn of the loop has to say
+            self._flush_later()
+
+    def _flush_later(self) -> None: # With what else this turn of the loop has to say
+        loop, seconds = self.server.loop, PACE.wait()
+        self._timer = loop.call_later(seconds, self._flush) if seconds else loop.call_soon(self._flush)
 
     def _flush(self) -> None:
         self._timer = None
@@ -216,14 +244,15 @@ class HttpChannel:
             return
         frames, buffers, size = [], [], 0
         while self._out and size < self.piece:
-            frame, buffer = self._out.popleft()
+            frame, pieces = self._out.popleft()
             frames.append(frame)
             size += len(str(frame))
-            if buffer is not None:
-                buffers.append(bytes(buffer))
-                size += len(buffer)
+            if pieces:
+                buffers.append(b''.join(pieces))
+                size += len(buffers[-1])
         self._publish({'frames': frames}, buffers)
-        self._timer = self.server.loop.call_later(APART, self._flush)
+        if self._out:
+            self._flush_later()
 
     def receive(self, data: dict[str, Any], buffers: list[bytes]) -> None:
         "A message of the page has come. From any thread."

@@ -18,17 +18,15 @@ from .exposure import Exposure, exposure_of, in_colab, kernel_id, needs_widget, 
 from .kernel import cell_id, marimo_context, own_subshell, shell
 from .served import ServedApp
 from ..web.assets import STATIC
-from ..layers.visitors import VISITOR
 
 # %% auto #0
 __all__ = []
 
 # %% ../../nbs/notebook/12_iframes.ipynb #43abc47e
-LINE = '<div data-nbws-line style="font:12px system-ui,sans-serif;color:#777">Run this cell to see the page.</div>'
-NO_PORT = ('Run this cell in JupyterLab or Jupyter Notebook to see the page. For other front ends, serve(port=0) gives '
-           'the page an address of its own.')
-NO_ANSWER = ('Run this cell to see the page: nothing answers at http://127.0.0.1:{} now. If it has just run, install '
-             'nbws beside Jupyter, or forward the port. app.doctor() tells more.')
+LINE = '<div data-nbws-line style="font:12px system-ui;color:#777">Run this cell to see the page.</div>'
+NO_PORT = 'JupyterLab and Jupyter Notebook show it; for other front ends, serve(port=0) gives it an address of its own'
+NO_ANSWER = 'nothing answers at http://127.0.0.1:{}. If it has just run, app.doctor() tells what is missing'
+WAITS = 'Waiting for the kernel: before ipykernel 7 it answers between cells.'
 SANDBOX = 'allow-scripts allow-forms allow-popups allow-modals allow-downloads'
 
 # %% ../../nbs/notebook/12_iframes.ipynb #9186f1cf
@@ -70,8 +68,10 @@ def facts_of(exposure: Exposure, options: FrameOptions) -> dict[str, Any]:
     "What the script of an output is told. From the main thread."
     port, token, ways = exposure.port, exposure.token, ways_of(exposure, options.sandbox)
     facts = {'version': VERSION, 'ways': ways, 'otherwise': NO_ANSWER.format(port) if port else NO_PORT,
-             'paths': [(f'{VISITOR}{n}' if n > 1 else '') + options.path for n in range(1, options.n + 1)]}
-    facts |= {name: True for name in ('fit', 'sandbox') if getattr(options, name)}
+             'path': options.path}
+    if options.n > 1:
+        facts['n'] = options.n
+    facts |= {name: 1 for name in ('fit', 'sandbox') if getattr(options, name)}
     if exposure.segment:
         facts['segment'] = exposure.segment
     if port:
@@ -81,20 +81,21 @@ def facts_of(exposure: Exposure, options: FrameOptions) -> dict[str, Any]:
     elif not exposure.segment:
         facts['token'] = token # There are no ports: JupyterLite
     if 'kernel' in ways:
-        facts |= {'kernel': kernel_id(), 'subshell': own_subshell() or ''}
+        subshell = own_subshell()
+        facts |= {'kernel': kernel_id(), **({'subshell': subshell} if subshell else {'waits': WAITS})}
     return facts
 
 # %% ../../nbs/notebook/12_iframes.ipynb #f13fc7a3
 _COMMENT = re.compile(r'^\s+|(?:^|\s+)//(?: .*)?$', re.M)
-_BLANK = re.compile(r"""('[^'\n]*'|`[^`]*`)| *([=,:?(){}\[\]|&>!+]+) *""")
+_BLANK = re.compile(r"""('[^'\n]*'|`[^`]*`)| *([=,:?(){}\[\]|&>!+<]+) *""")
 
 @cache
 def script_of(ways: tuple[str, ...]) -> str:
     "The script of an output with these ways: their files, and `iframes.js`, without comments and blanks."
-    files = [*(f'way-{way}.js' for way in ways), 'iframes.js']
+    files = ['ways.js', *(f'way-{way}.js' for way in ways), 'iframes.js']
     text = _COMMENT.sub('', '\n'.join((STATIC/file).read_text('utf-8') for file in files))
     text = _BLANK.sub(lambda found: found[1] or found[2], text)
-    return '\n'.join(filter(None, text.splitlines()))
+    return '\n'.join(('{', *filter(None, text.splitlines()), '}'))
 
 # %% ../../nbs/notebook/12_iframes.ipynb #8a2bdce0
 def output_html(exposure: Exposure, options: FrameOptions, frames: str) -> str:
@@ -130,10 +131,10 @@ class Page(Output):
     def html(self) -> str:
         options = self.options
         sandbox = f'sandbox="{SANDBOX}" ' if options.sandbox else ''
-        frames = FRAME.format(sandbox=sandbox, height=html.escape(options.css_height))
+        height = options.css_height + ';min-width:0' * (options.n > 1) # Side by side as narrow as they have to be
+        frames = FRAME.format(sandbox=sandbox, height=html.escape(height))
         if options.n > 1:
-            columns = f'<div style="flex:1">{frames}</div>' * options.n
-            frames = f'<div style="display:flex;gap:8px">{columns}</div>'
+            frames = f'<div style="display:flex;gap:8px">{frames}</div>'
         return output_html(exposure_of(self.served.server), options, frames)
 
 # %% ../../nbs/notebook/12_iframes.ipynb #f376d8d8

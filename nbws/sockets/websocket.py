@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
-from ..core.data import STEP, turn
+from ..core.data import STEP, PackedHeaders, turn
 from ..core.encoding import JSONTooLong, encodable, from_json, to_json
 from ..core.engine import speedups
 from ..core.errors import BindError, printable
@@ -179,7 +179,7 @@ class AppSocket(speedups.UsualSocket):
         self.outbox.attach(conn)
         if self.dispatcher.inbox is not None:
             self.dispatcher.inbox.attach(conn)
-        self.handshake.headers.compact()
+        self.handshake.headers = PackedHeaders(self.handshake.headers)
         self.app = self.handshake.app = latest(self.app) # Its cell may have been run again during the handshake
         self.app.sockets.add(self)
         if self.table is not self.app.table:

@@ -7,7 +7,9 @@
   const prefix = new URL(base + '/').pathname.slice(0, -1)
   const [NOTHING, TEXT, BINARY, PIECE, OPENED, CLOSE, PAUSE] = [0, 1, 2, 3, 4, 5, 6]
   const HEAD = 9 // Bytes of a frame before its data
-  const LONGEST = 2 ** 18 // Bytes of a frame, and of a request's body
+  const LONGEST = 2 ** 18 // Bytes of a frame
+  const MOST = 2 ** 20 // Bytes of a request's body: the other end, and many a proxy, takes no more
+  const FAST = 1000 // Milliseconds in which a body is answered where the way takes longer ones
   const MANY = 10000 // Frames of a request's body
   const UNCONFIRMED = 2 ** 15 // Bytes that a stream has brought after which the other end is told
   const PROMPT = 1000 // Milliseconds in which the first byte of a stream arrives, unless a proxy buffers
@@ -100,6 +102,8 @@
     #wait = 20 // Seconds that a poll may take: a proxy may wait for less
     #listening = false
     #sending = false
+    #confirming = false
+    #most = LONGEST // Bytes after which a body takes no more frames
     streams = recall() // Whether what comes arrives as it is written; null: not known
     #frames = new Frames((...heard) => this.#heard(...heard))
 
@@ -190,21 +194,34 @@
       await null // What is sent in one turn goes together
       try {
         for (;;) {
-          const body = await this.#nextBody()
-          if (this.#lost || !(body.length || this.#got - this.#told > UNCONFIRMED)) break
-          let got = 0
-          await this.#persist(() => `up=${this.#sent}&down=${got = this.#got}`, body)
+          const body = await this.#nextBody(), began = Date.now()
+          if (this.#lost || !body.length) break
+          await this.#say(body)
           this.#sent += body.length
-          this.#told = Math.max(this.#told, got)
+          if (Date.now() - began > FAST) this.#most = LONGEST
+          else if (body.length >= this.#most) this.#most = Math.min(2 * this.#most, MOST - LONGEST + 1)
         }
       } catch { this.#lose() }
       this.#sending = false
+    }
+    async #say(body) { // Where nothing goes up, too: what has come down
+      let got = 0
+      await this.#persist(() => `up=${this.#sent}&down=${got = this.#got}`, body)
+      this.#told = Math.max(this.#told, got)
+    }
+    async #confirm() { // Beside what goes up, which need not wait for it
+      if (this.#confirming) return
+      this.#confirming = true
+      try {
+        while (!this.#lost && this.#got - this.#told > UNCONFIRMED) await this.#say()
+      } catch { this.#lose() }
+      this.#confirming = false
     }
     async #nextBody() {
       const pieces = []
       let size = 0
       for (const socket of this.sockets.values()) {
-        while (size < LONGEST && pieces.length < MANY && !socket.paused) {
+        while (size < this.#most && pieces.length < MANY && !socket.paused) {
           const piece = await socket.nextFrame()
           if (!piece) break
           pieces.push(piece)
@@ -259,7 +276,7 @@
           }
           this.#got += value.length
           this.#frames.take(value)
-          if (stream && this.#got - this.#told > UNCONFIRMED) this.#send()
+          if (stream) this.#confirm()
         }
       } catch (e) {
         if (!buffered) throw e

@@ -173,8 +173,20 @@
   })
 
   // Some changes take effect only where a page is loaded again, perhaps at another address. What was typed stays.
-  const isDirty = e => (e.localName === 'textarea' || e.localName === 'input')
-    && (e.value !== e.defaultValue || e.checked !== e.defaultChecked)
+  const preset = select => { // The options that the page itself has chosen
+    const marked = [...select.options].filter(o => o.defaultSelected)
+    if (select.multiple) return marked
+    if (marked.length) return marked.slice(-1)
+    return select.size > 1 ? [] : [...select.options].filter(o => !o.disabled).slice(0, 1)
+  }
+  const isDirty = e => {
+    if (e.localName === 'select') {
+      const own = preset(e)
+      return [...e.options].some(o => o.selected !== own.includes(o))
+    }
+    return (e.localName === 'textarea' || e.localName === 'input')
+      && (e.value !== e.defaultValue || e.checked !== e.defaultChecked)
+  }
   const boxes = () => [...document.querySelectorAll('textarea, input:not([type=file], [type=password])')]
   const memory = (what, url = location) => `nbws ${what} ${new URL(url, location).pathname}`
   const remember = (what, url, value) => {
@@ -289,6 +301,7 @@
     Promise.all([nbws.merge || load('merge.js'), window.Idiomorph || load('idiomorph-ext.min.js')])
   const isSamePart = (old, fresh) => old.hasAttribute('data-nbws-part') // `parts.js` looks after its content
     && old.getAttribute('data-nbws-part') === fresh.getAttribute('data-nbws-part')
+  // Idiomorph empties what is filled in, also in a page as it was: findings/idiomorph-same-html-empties-forms.sh
   const stays = (old, fresh) => old.nodeType === Node.ELEMENT_NODE && (isDirty(old) || isSamePart(old, fresh))
   // Idiomorph's `ignoreActiveValue` leaves the children of a button as they are, too, when it has the focus
   const isTyping = () => !!document.activeElement?.matches('input, select, textarea, [contenteditable]')

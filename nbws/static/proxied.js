@@ -21,7 +21,7 @@
     const theirs = answer && answer.ok && (await answer.json().catch(() => ({}))).notebook || ''
     const withoutDrive = path => path.replace(/^\w+:/, '')
     if (!theirs || withoutDrive(theirs) === withoutDrive(mine)) return
-    throw new Error('Run this cell to see the page. The app that was saved here is that of ' + theirs + '.')
+    throw new Error('the app that was saved here is that of ' + theirs)
   }
 
   // Throws what a person is to be told

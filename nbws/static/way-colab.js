@@ -1,6 +1,6 @@
 // One of the ways of iframes.js: to the app's port, as Colab says.
-(window.nbwsWays ||= {}).colab = async ({ facts: { port, around }, path }) => {
+ways.colab = async ({ facts: { port, around }, path }) => {
   const colab = window.google?.colab?.kernel
-  if (!colab?.accessAllowed) throw new Error('Run this cell to see the page.') // It was saved, maybe by others
+  if (!colab?.accessAllowed) throw new Error() // It was saved, maybe by others
   return ['colab', (await colab.proxyPort(port, { cache: false })).replace(/\/$/, '') + around.join(path)]
 }

@@ -1,15 +1,15 @@
 // One of the ways of iframes.js: over the kernel's own messages, where its port is out of reach. The script that shows
 // a page by them (channel.js) comes over a connection like JupyterLab's own.
-(window.nbwsWays ||= {}).kernel = async ({ base, run, say, facts, frame, path }) => {
+ways.kernel = async ({ base, run, say, facts, frame, path }) => {
   if (!base) return null
-  const { kernel, subshell } = facts, id = crypto.getRandomValues(new Uint32Array(4)).join('')
-  const channels = `${base}api/kernels/${kernel}/channels?session_id=${id}`
-  const socket = new WebSocket(location.origin.replace('http', 'ws') + channels)
-  const late = setTimeout(say, 3000, 'Waiting for the kernel: before ipykernel 7 it answers between cells.')
-  const send = (channel, msg_type, content, subshell_id) => {
-    const header = { msg_id: id + channel, msg_type, session: id, version: '5.4', subshell_id }
-    socket.send(JSON.stringify({ channel, header, parent_header: {}, metadata: {}, content }))
-  }
+  const { kernel, subshell, waits } = facts, id = crypto.getRandomValues(new Uint32Array(4)).join('')
+  const at = location.origin.replace('http', 'ws') + base
+  const socket = new WebSocket(`${at}api/kernels/${kernel}/channels?session_id=${id}`)
+  const late = waits && setTimeout(say, 3000, waits)
+  const send = (channel, msg_type, content, subshell_id) => socket.send(JSON.stringify({
+    header: { msg_id: id + channel, msg_type, session: id, version: '5.4', subshell_id },
+    parent_header: {}, metadata: {}, content, channel
+  }))
   const open = shell => send('shell', 'comm_open', { comm_id: id, target_name: 'nbws.http', data: facts }, shell)
   socket.onopen = () => subshell ? send('control', 'list_subshell_request', {}) : open()
   const told = await new Promise(done => {
@@ -24,7 +24,7 @@
   clearTimeout(late)
   socket.close()
   if (!told) return null // There is no such kernel
-  if (told.reason) throw new Error(`Run this cell to see the page: ${told.reason}.`)
+  if (told.reason) throw new Error(told.reason)
   run(told.script)
   await window.nbwsChannel.show(frame, facts, path, base)
   return ['kernel']

@@ -57,7 +57,7 @@ const wayOf = begin => async ({ run, say, facts, frame, path, base }) => {
   if (sandbox) return null
   const late = setTimeout(say, 3000, 'Waiting for the kernel: before ipykernel 7 it answers between cells.')
   const { script } = await new Promise((ok, no) => { // It ends once it has said that
-    begin({ version, token }, ok, reason => no(new Error(`Run this cell to see the page: ${reason}.`)))
+    begin({ version, token }, ok, reason => no(new Error(reason)))
   }).finally(() => clearTimeout(late))
   run(script)
   await window.nbwsChannel.show(frame, facts, path, base, begin)

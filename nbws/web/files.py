@@ -109,6 +109,10 @@ def _static_file(path: str, fields: list[tuple[str, str]], offset: int, count: i
                 found.file = SlicedFile(found.file, offset, offset + size - 1)
             return found
 
+        def is_not_modified(self, asked: Any) -> bool:
+            known = asked.get('HTTP_IF_NONE_MATCH')
+            return _is_among(self.etag, known) if known else super().is_not_modified(asked)
+
         def get_range_response(self, range_header: str, base_headers: Any, file_handle: Any) -> Any:
             file = _Shifted(file_handle, offset)
             start, end = self.get_byte_range(range_header, size)
@@ -144,6 +148,10 @@ class _Shifted:
     def close(self) -> None: self.file.close()
 
 # %% ../../nbs/web/08_files.ipynb #50615ade
+def _is_among(etag: str, known: str) -> bool:
+    "Whether `If-None-Match` names this version, by a weak comparison."
+    return known.strip() == '*' or any(one.strip().removeprefix('W/') == etag for one in known.split(','))
+
 def _is_current(file: Any, condition: str) -> bool:
     "Whether `If-Range` names this version: by its etag, or by the time of its last change."
     if condition.startswith(('"', 'W/')):

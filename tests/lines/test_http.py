@@ -3,16 +3,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-import struct
 import threading
 import time
 from collections.abc import Iterator, Sized
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import httpx
 import pytest
 from bound import BOUND, until
+from line_client import Client
 from live import Live, live, replace
 from processes import asgi_server
 from logs import ExpectLog
@@ -23,67 +23,6 @@ from nbws.core.response import Response
 from nbws.lines import sockets as line_sockets
 from nbws.lines.frames import BINARY, CLOSE, NOTHING, OPENED, PAUSE, PIECE, RESUME, TEXT, line_frame
 from nbws.server.limits import Limits
-
-HEAD = 9
-
-
-class Told(NamedTuple):
-    kind: int
-    number: int
-    data: bytes
-
-
-def split(data: bytes) -> Iterator[Told]:
-    "The frames that came down."
-    at = 0
-    while at < len(data):
-        kind, number, size = struct.unpack_from('>BII', data, at)
-        yield Told(kind, number, data[at + HEAD:at + HEAD + size])
-        at += HEAD + size
-
-
-class Client:
-    "A page's end of a line, which polls."
-    def __init__(self, url: str, **headers: str) -> None:
-        self.http = httpx.Client(base_url=url, timeout=BOUND, trust_env=False, headers=headers)
-        self.sent = self.got = 0
-        self.waiting: list[Told] = []
-
-    def __enter__(self) -> Client:
-        self.name = self.post().json()['line']
-        return self
-
-    def __exit__(self, *error: object) -> None: self.http.close()
-
-    def post(self, query: str = '', body: bytes = b'', **headers: str) -> httpx.Response:
-        name = {'nbws-line': self.name} if hasattr(self, 'name') else {}
-        return self.http.post(f'/_nbws/line?{query}', content=body, headers={**name, **headers})
-
-    def open(self, number: int, path: str, protocols: str = '') -> int:
-        answer = self.post(f'open={number}&url={path}&protocols={protocols}')
-        return int(answer.json()['status']) if answer.is_success else -answer.status_code
-
-    def send(self, number: int, data: str | bytes | None = None, kind: int | None = None) -> int:
-        content = data.encode() if isinstance(data, str) else data or b''
-        if kind is None: kind = TEXT if isinstance(data, str) else BINARY
-        body = line_frame(kind, number, content)
-        status = self.post(f'up={self.sent}&down={self.got}', body).status_code
-        if status == 204: self.sent += len(body)
-        return status
-
-    def poll(self) -> list[Told]:
-        answer = self.post(f'down={self.got}')
-        assert answer.status_code == 200, answer.text
-        self.got += len(answer.content)
-        return [*split(answer.content)]
-
-    def next(self, *kinds: int) -> Told:
-        "The next frame that says something; or of these kinds."
-        while True:
-            while not self.waiting: self.waiting = [told for told in self.poll() if told.kind != NOTHING]
-            told = self.waiting.pop(0)
-            if not kinds or told.kind in kinds: return told
-
 
 def echo(**options: Any) -> App:
     app = App(**options)

@@ -28,6 +28,9 @@ class Kernel {
   opened = [] // [number, path, protocols]
   frames = [] // What has come up: [kind, number, text]
   places = [] // Of the bodies, each time that one came
+  bodies = [] // Their lengths
+  confirmed = [] // The places that the page has said without one
+  takes = async () => {} // Before a body is taken
   status = 101 // Of a handshake
   buffers = false // A proxy holds a stream back
   fails = () => null // query -> a status in place of the answer, or an error
@@ -43,13 +46,16 @@ class Kernel {
       this.opened.push([Number(query.get('open')), query.get('url'), query.get('protocols')])
       return response(200, { json: { status: this.status } })
     }
-    if (query.has('up')) return this.#take(Number(query.get('up')), body)
+    if (query.has('up') && !body) this.confirmed.push(Number(query.get('down')))
+    if (query.has('up')) return body ? this.#take(Number(query.get('up')), body) : response(204)
     if (query.has('down')) return this.#send(query, signal)
     if (query.has('end')) return response(204)
     return response(200, { json: { line: 'line ' + ++this.lines } })
   }
-  #take(place, body) {
+  async #take(place, body) {
     this.places.push(place)
+    this.bodies.push(body.length)
+    await this.takes()
     const view = new DataView(body.buffer)
     for (let at = 0; at < body.length;) {
       const size = view.getUint32(at + 5), data = body.subarray(at + 9, at + 9 + size)
@@ -134,7 +140,40 @@ test('a long message goes in pieces', async () => {
   await page.pass(0)
   const most = 2 ** 18 - 9
   assert.deepEqual(kernel.frames, [[PIECE, 1, most], [PIECE, 1, most], [TEXT, 1, 'x'.repeat(18)]])
-  assert.deepEqual([kernel.places, socket.bufferedAmount], [[0, 2 ** 18, 2 ** 19], 0])
+  assert.deepEqual([kernel.places, socket.bufferedAmount], [[0, 2 ** 18], 0])
+})
+
+test('more pieces go at once where that is fast', async () => {
+  const kernel = new Kernel(), page = open(kernel), { socket } = await failed(page, '/ws')
+  kernel.sends(frame(OPENED, 1))
+  await page.pass(0)
+  const sent = async () => {
+    kernel.bodies = []
+    socket.send('x'.repeat(2 ** 22))
+    for (let n = 0; n < 50 && socket.bufferedAmount; n++) await page.pass(0)
+    return kernel.bodies
+  }
+  const piece = 2 ** 18, rest = 2 ** 22 % (piece - 9) + 9
+  assert.deepEqual(await sent(), [piece, 2 * piece, 4 * piece, 4 * piece, 4 * piece, piece + rest])
+  kernel.takes = async () => { page.clock.now += 2000 }
+  assert.deepEqual((await sent()).slice(0, 4), [4 * piece, piece, piece, piece])
+})
+
+test('what has come down is confirmed beside what goes up', async () => {
+  const kernel = new Kernel(), page = open(kernel), { socket, heard } = await failed(page, '/ws')
+  kernel.sends(frame(OPENED, 1))
+  await page.pass(0)
+  let go
+  kernel.takes = () => new Promise(ok => { go = ok })
+  socket.send('up')
+  await page.pass(0)
+  const text = 'x'.repeat(2 ** 16)
+  kernel.sends(frame(TEXT, 1, text))
+  await page.pass(0)
+  assert.deepEqual([heard, kernel.frames, kernel.confirmed], [['open', text], [], [2 ** 16 + 18]])
+  go()
+  await page.pass(0)
+  assert.deepEqual(kernel.frames, [[TEXT, 1, 'up']])
 })
 
 test('where upgrades pass, a socket that fails has failed', async () => {

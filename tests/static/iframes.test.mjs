@@ -5,34 +5,41 @@ import { test } from 'node:test'
 
 import { answer, Element, Page } from './page.mjs'
 
-const FACTS = { version: 2, ways: [], otherwise: 'nothing answers', paths: ['/a?b=1'] }
+const FACTS = { version: 2, ways: [], otherwise: 'nothing answers', path: '/a?b=1' }
 const LAB = 'https://hub.example/user/a/lab'
 const JUPYTER = { ways: ['jupyter'], segment: '7f3c' }
 const PORT = { ways: ['port'], port: 5001, around: ['', ''] }
-const PROXIED = readFileSync(new URL('../../nbws/static/proxied.js', import.meta.url), 'utf-8')
+const STATIC = new URL('../../nbws/static/', import.meta.url)
+const PROXIED = readFileSync(new URL('proxied.js', STATIC), 'utf-8')
 
 // An output, as the page finds it
-const output = (facts, n = 1) => {
-  const frames = Array.from({ length: n }, () => Object.assign(new Element(), { contentWindow: { postMessage() {} } }))
-  const line = new Element(), script = { textContent: JSON.stringify({ ...FACTS, ...facts }) }
-  const place = { dataset: { nbws: '' }, querySelector: what => what === 'script' ? script : line,
-    querySelectorAll: () => frames }
-  return { place, frames, line, frame: frames[0] }
+const output = facts => {
+  const fresh = () => Object.assign(new Element(), { contentWindow: { postMessage() {} } })
+  const frame = Object.assign(fresh(), { cloneNode: fresh, after: (...copies) => frames.push(...copies) })
+  const frames = [frame], line = Object.assign(new Element(), { textContent: 'Run this cell to see the page.' })
+  const found = { script: { textContent: JSON.stringify({ ...FACTS, ...facts }) }, iframe: frame }
+  const place = { dataset: { nbws: '' }, querySelector: what => found[what] || line }
+  return { place, frames, line, frame }
 }
-// An output with so many iframes in a page; `jupyter`: the base URL that it names
+// As nbws/notebook/iframes.py puts it together
+const run = (page, ways) => {
+  const files = ['ways.js', ...ways.map(way => `way-${way}.js`), 'iframes.js']
+  const text = files.map(file => readFileSync(new URL(file, STATIC), 'utf-8')).join('\n')
+  page.document.head.append({ textContent: `{ ${text} }` })
+}
+// An output in a page; `jupyter`: the base URL that it names
 const shown = async ({
-  url = LAB, jupyter = '', frames: n = 1, facts = {}, cookie = '', time = 5000, last, fetch = () => answer(404),
+  url = LAB, jupyter = '', facts = {}, cookie = '', time = 5000, last, fetch = () => answer(404),
   ...globals
 }) => {
   const script = at => at.endsWith('/_nbws/proxied.js') && answer(200, { text: PROXIED })
   const page = new Page(url, { fetch: (at, how) => script(at) || fetch(at, how), ...globals })
   page.document.cookie = cookie
-  const made = output(facts, n)
+  const made = output(facts)
   const config = Object.assign(new Element(), { textContent: JSON.stringify({ baseUrl: jupyter }) })
   Object.assign(page.found, { '[data-nbws]': [made.place], '#jupyter-config-data': jupyter ? [config] : [] })
   if (last) page.window.nbwsWidget = { root: page.document, last }
-  for (const way of facts.ways || []) page.run(`way-${way}.js`)
-  page.run('iframes.js')
+  run(page, facts.ways || [])
   await page.pass(time)
   return { page, ...made }
 }
@@ -52,9 +59,8 @@ test('through the Jupyter server', async () => {
 })
 
 test('frames side by side are visitors of their own', async () => {
-  const { frames } = await shown({ jupyter: '/', frames: 3,
-    facts: { ...JUPYTER, paths: ['/a', '/~v2/a', '/~v3/a'] } })
-  assert.deepEqual(frames.map(f => f.src), ['/nbws/7f3c/a', '/nbws/7f3c/~v2/a', '/nbws/7f3c/~v3/a'])
+  const { frames } = await shown({ jupyter: '/', facts: { ...JUPYTER, path: '/a', n: 3 } })
+  assert.deepEqual(frames.map(f => f.src), ['', '/_nbws/as/2', '/_nbws/as/3'].map(as => `/nbws/7f3c${as}/a`))
 })
 
 test('a sandboxed page gets a ticket', async () => {
@@ -140,13 +146,14 @@ test('a subshell of a kernel that has started again is not asked', async () => {
 })
 
 test('a kernel that answers between cells only: a word after 3 s, until the page comes', async () => {
-  const { frame, line, page, socket, told, says } = await asking()
+  const waits = 'Waiting for the kernel'
+  const { frame, line, page, socket, told, says } = await asking({ waits })
   socket.opens()
   assert.deepEqual([told().header.msg_type, told().header.subshell_id], ['comm_open', undefined])
   await page.pass(2900)
-  assert.equal(line.textContent, '')
+  assert.match(line.textContent, /^Run this cell/)
   await page.pass(200)
-  assert.equal(line.textContent, 'Waiting for the kernel: before ipykernel 7 it answers between cells.')
+  assert.equal(line.textContent, waits)
   const script = 'window.nbwsChannel = { show: (...how) => { window.how = how } }'
   await says('iopub', 'comm_msg', { comm_id: told().content.comm_id, data: { script } })
   assert.deepEqual([line.textContent, line.hidden, frame.dataset.way], ['', true, 'kernel'])
@@ -177,7 +184,7 @@ test('the copy of a notebook does not show the app of the original', async () =>
   const json = { notebook: 'RTC:a/chat.ipynb' }
   const fetch = url => url === '/nbws/7f3c/~notebook' ? answer(200, { json }) : answer(404)
   const copy = { url: 'http://localhost:8888/notebooks/a/chat-Copy1.ipynb', jupyter, facts, fetch }
-  refused(await shown(copy), /The app that was saved here is that of RTC:a\/chat.ipynb/)
+  refused(await shown(copy), /^Run this .* page: the app that was saved here is that of RTC:a\/chat.ipynb\.$/)
   const original = await shown({ ...copy, url: 'http://localhost:8888/doc/tree/a/chat.ipynb' })
   is(original.frame, 'proxied', '/nbws/7f3c/a?b=1')
   const unknown = await shown({ ...copy, fetch: () => answer(404) })
@@ -189,8 +196,7 @@ test('Jupyter tells in the frame why it has no app', async () => {
   const config = { textContent: '{"baseUrl": "/"}' }
   const usual = output(JUPYTER), sandboxed = output({ ...JUPYTER, sandbox: true })
   Object.assign(page.found, { '[data-nbws]': [usual.place, sandboxed.place], '#jupyter-config-data': [config] })
-  page.run('way-jupyter.js')
-  page.run('iframes.js')
+  run(page, ['jupyter'])
   await page.pass(0)
   is(usual.frame, 'proxied', '/nbws/7f3c/a?b=1')
   refused(sandboxed, /Run this cell/)
@@ -201,15 +207,14 @@ test('an output that stands in the page twice, and one with other ways: each run
   frame.src = 'kept'
   const again = output(JUPYTER), other = output(PORT)
   page.found['[data-nbws]'] = [again.place, other.place]
-  page.run('iframes.js')
+  run(page, ['jupyter'])
   await page.pass(0)
   assert.deepEqual([frame.src, again.frame.src, other.frame.src], ['kept', '/nbws/7f3c/a?b=1', undefined])
   assert.deepEqual(['nbws' in again.place.dataset, 'nbws' in other.place.dataset], [false, true])
 })
 
 test('the height that a page asks for; the most is in the style', async () => {
-  const { page, frames } = await shown({ jupyter: '/', frames: 2,
-    facts: { ...JUPYTER, paths: ['/', '/~v2/'], fit: true } })
+  const { page, frames } = await shown({ jupyter: '/', facts: { ...JUPYTER, n: 2, fit: 1 } })
   const asks = (frame, data) => page.window.fire('message', { source: frame.contentWindow, data })
   asks(frames[0], { nbws: 'height', height: 300 })
   asks(frames[1], { nbws: 'height', height: 9000 })

@@ -1,0 +1,2 @@
+// The beginning of the script in each output: the ways of way-*.js, for iframes.js.
+const ways = {}
