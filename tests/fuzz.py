@@ -19,7 +19,7 @@ from itertools import count
 from types import FrameType, SimpleNamespace
 from typing import Any
 
-from both_forms import frames_agree, messages_agree, renderings_agree
+from both_forms import frames_agree, messages_agree, pages_agree, renderings_agree
 from raw import App, close, frame, handshake, text
 
 from nbws.core.engine import WHY, engine
@@ -177,7 +177,7 @@ def fuzz_forms(minutes: float, seed: int) -> int:
     "How many things were compared. Raises where the two differ."
     chance, done = random.Random(seed), 0
     for done in rounds(INFINITE, minutes):
-        agrees = (messages_agree, messages_agree, frames_agree, renderings_agree)[done % 4]
+        agrees = (messages_agree, pages_agree, frames_agree, renderings_agree)[done % 4]
         agrees(chance.randrange(10**9))
     return done + 1
 

@@ -203,7 +203,7 @@ class Members:
         self.outbox = SimpleNamespace(push=self.push)
     rooms: tuple[Any, ...]
 
-    def push(self, payload: Payload, overflow: Any = None) -> None: self.node.send(payload, [self])
+    def push(self, payload: Payload, overflow: Any = None) -> None: self.node.send([payload], [self])
     def call_soon(self, function: Any, *arguments: Any) -> None: self.loop.call_soon(function, *arguments)
 
 
@@ -217,12 +217,12 @@ class Node:
         self.deliveries = self.sent = 0
         self.members: dict[str, Members] = {}
 
-    def send(self, payload: Payload, transports: Sequence[Any], skip: Any = None) -> None:
+    def send(self, messages: Sequence[str | bytes | Payload], transports: Sequence[Any], skip: Any = None) -> None:
         "As a `BroadcastGroup`."
-        length = len(raw(payload.data))
+        sizes = [len(raw(m.data if isinstance(m, Payload) else m)) for m in messages]
         for members in transports:
-            self.deliveries += members.count
-            self.sent += members.count * (length + (2 if length < 126 else 4 if length < 2**16 else 10))
+            self.deliveries += members.count * len(sizes)
+            for size in sizes: self.sent += members.count * (size + (2 if size < 126 else 4 if size < 2**16 else 10))
 
     async def start(self) -> None:
         await self.broker.start()

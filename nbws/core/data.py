@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import marshal
 import re
 import tempfile
 import time
@@ -112,10 +113,6 @@ class Headers(FromVisitor, Mapping[str, str]):
             self._index = found
         return self._index
 
-    def compact(self) -> None:
-        "Give back the memory that look-ups have taken; the next one takes it again. For sockets, which live long."
-        self._index = None
-
     def __getitem__(self, name: str) -> str: return self.index()[name.lower()][0]
     def __contains__(self, name: object) -> bool:
         if not isinstance(name, str):
@@ -142,6 +139,20 @@ class Headers(FromVisitor, Mapping[str, str]):
                 ) -> list[str]:
         "Every value of `name`, in order."
         return list(self.index().get(name.lower(), ()))
+
+# %% ../../nbs/core/00_data.ipynb #94661db0
+class PackedHeaders(Headers):
+    "Header fields in one piece, for a handshake: it is kept for as long as its socket is open."
+    __slots__ = ('_packed',)
+
+    def __init__(self, headers: Headers) -> None:
+        self._packed, self._index = marshal.dumps(headers.raw), None
+
+    @property
+    def raw(self) -> list[tuple[bytes, bytes]]:  # type: ignore[override]
+        "Names and values, as they came."
+        fields: list[tuple[bytes, bytes]] = marshal.loads(self._packed)
+        return fields
 
 # %% ../../nbs/core/00_data.ipynb #b5a0bfd8
 _URLS = frozenset(('location', 'content-location', 'hx-location', 'hx-redirect', 'hx-push-url', 'hx-replace-url'))

@@ -5,8 +5,10 @@
 # %% ../../nbs/core/01_errors.ipynb #5d7cef7b
 from __future__ import annotations
 
-from collections.abc import Mapping
+import reprlib
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
+from typing import Any
 
 from .data import ascii_field
 
@@ -33,7 +35,7 @@ class PatternError(NbwsError, ValueError):
     "A path pattern that cannot be parsed; raised where the route is added."
 
 class OptionError(NbwsError, TypeError):
-    "A keyword that is not known, or that has no effect here; raised where it is given."
+    "What a call is given is not known, of the wrong kind, or without effect here; raised where it is given."
 
 class StartError(NbwsError, OSError):
     "The server cannot start: the port is taken, the host is unknown, the certificate cannot be read."
@@ -41,6 +43,34 @@ class StartError(NbwsError, OSError):
 # %% ../../nbs/core/01_errors.ipynb #5117f747
 class Reported(NbwsError):
     "Something failed, and the developer has been told: what gets this breaks off and reports nothing more."
+
+# %% ../../nbs/core/01_errors.ipynb #90f5c91e
+NOTHING = object()
+
+def in_words(value: Any) -> str:
+    "A value as an error tells of it: in a few words."
+    name = getattr(value, '__name__', None)
+    kind = 'class' if isinstance(value, type) else 'function' if callable(value) else ''
+    return f'the {kind} {name}' if kind and name else reprlib.repr(value)
+
+def nearest(wrong: str, # What was given
+            known: Iterable[str], # What there is
+            ) -> str:
+    "How an error goes on that has found no such name: with the nearest one, or with all of them."
+    from difflib import get_close_matches # It takes a while to import
+    names = list(known)
+    near = get_close_matches(wrong, names, 1)
+    if near or not names:
+        return f'did you mean {near[0]!r}?' if near else 'there is none'
+    return f'there {"is" if len(names) == 1 else "are"} {", ".join(names)}'
+
+def require(fits: bool, # What is given is what is wanted
+            wanted: str, # Which is this, and how it is written
+            value: Any = NOTHING, # What is given, to be told as well
+            ) -> None:
+    "Raises `OptionError` unless it fits. From any thread."
+    if not fits:
+        raise OptionError(wanted if value is NOTHING else f'{wanted}, and not {in_words(value)}')
 
 # %% ../../nbs/core/01_errors.ipynb #54391cec
 class HTTPException(Exception):

@@ -102,8 +102,8 @@ class BroadcastGroup(Protocol):
     "Sockets of one server that get the same bytes for a message."
     @property
     def changes(self) -> int: "Counts sockets that joined or left: what was collected of them holds while it stays."
-    def send(self, payload: Payload, transports: Sequence[Any], skip: Any = None) -> None:
-        "As `Conn.send` for the socket of each of these `transports` but `skip`, and faster."
+    def send(self, messages: Sequence[str | bytes | Payload], transports: Sequence[Any], skip: Any = None) -> None:
+        "As `Conn.send` of each message for the socket of each of these `transports` but `skip`, and faster."
 
 class GroupedConn(Conn, Protocol):
     "A `Conn` that is in a group, as long as it takes what it is sent."

@@ -137,7 +137,8 @@ cdef class UsualConn:
 cdef class UsualInput:
     cdef public UsualConn conn
     cdef public ShortReader decoder
-    cdef public object receiver, reading
+    cdef public object receiver
+    cdef public Py_ssize_t unread
     cdef public bint announced
 
     @cython.locals(conn=UsualConn)

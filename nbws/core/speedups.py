@@ -639,12 +639,12 @@ class UsualConn:
 # %% ../../nbs/core/00_speedups.ipynb #25bf491a
 class UsualInput:
     "What comes in on a socket; `SocketInput` derives from it. On the server's loop only."
-    __slots__ = ('conn', 'decoder', 'receiver', 'reading', 'announced')
+    __slots__ = ('conn', 'decoder', 'receiver', 'unread', 'announced')
 
     def __init__(self, conn: UsualConn, decoder: ShortReader, receiver: Any) -> None:
         self.conn: Any = conn
         self.decoder, self.receiver = decoder, receiver
-        self.reading: Any = None # When it is read from: a `ReadControl`
+        self.unread = 0 # Bytes in the write buffer, where reading waits for the client to read our pongs
         self.announced = False # The receiver knows of a message that has not ended
 
     def receive(self, data: bytes) -> None:
@@ -656,7 +656,7 @@ class UsualInput:
         if conn.state < 2:
             self.handle(self.decoder.feed(data))
         if len(data) > LONG:
-            self.reading.let_others()
+            self.let_others()
 
     def handle(self, events: list[Any]) -> None:
         "Hand messages to the receiver, and answer the rest."
@@ -682,14 +682,16 @@ class UsualInput:
             out.held = None
         if decoder.partial and not conn.state:
             self.partly_here(decoder.partial)
-        if decoder.more or self.reading.unread:
-            self.reading.fall_behind()
+        if decoder.more or self.unread:
+            self.fall_behind()
 
     def control(self, event: Any) -> None: "Answer what is no message."; raise NotImplementedError
     def answer(self, data: str | bytes) -> None: "Take a message of such a page."; raise NotImplementedError
     def announce(self, size: int) -> None: "So much has come of a message; 0: it has ended."; raise NotImplementedError
     def partly_here(self, size: int) -> None: "So much has come of a message."; raise NotImplementedError
     def finish(self) -> None: "No message comes any more."; raise NotImplementedError
+    def fall_behind(self) -> None: "More is here than may be handled in this turn."; raise NotImplementedError
+    def let_others(self) -> None: "Read on in the next turn of the loop."; raise NotImplementedError
     def fault(self) -> None: "The receiver has raised."; raise NotImplementedError
 
 LONG = 2**17 # Bytes of a read behind which more may wait: uvloop would read 31 times more before others have their turn

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ..core.errors import OptionError
+from ..core.errors import require
 from .arrivals import ArrivalHook, Arrivals
 from .line import PartLine
 from .part import PagePart, new_version
@@ -18,8 +18,11 @@ from .placement import Seal
 from .refreshes import Refreshes
 from .saved import saved, usual_file
 from .shared import SharedDict
-from .timers import Timer, Timers
+from .timers import Timer, Timers, check_seconds
+from ..sockets.dispatch import latest
 from ..web.app import WebApp
+from ..web.options import ABSENT, Decorator, check_bare
+from ..web.router import check_page_path
 
 # %% auto #0
 __all__ = []
@@ -66,10 +69,13 @@ class PartDecorators:
 
         Its parameters are bound as a handler's are, to the request of the page. `chart(n=3)` makes such an element;
         `chart(n=Slider(1, 20))` lets the visitor set the parameter; `chart.refresh()` says that what it shows has
-        changed. Sync functions run in worker threads. Raises `SignatureError` for what can never be bound.
+        changed. Sync functions run in worker threads. Raises `SignatureError` for what can never be bound,
+        `OptionError` for what is no function.
         """
+        require(isinstance(tag, str), "the tag of a part is text, such as 'tbody'", tag)
         if function is None:
-            return lambda f: self.part(f, tag=tag, **attrs)
+            return Decorator('app.part()', lambda f: self.part(f, tag=tag, **attrs))
+        require(callable(function), '@app.part stands above a function', function)
         if tag == 'nbws-part':
             attrs = {'style': 'display: contents', **attrs}
         owner: Any = self
@@ -85,31 +91,32 @@ class PartDecorators:
         Sync functions run in worker threads, async ones on the server's loop. It is never called twice at a time: what
         it has missed is left out. In a notebook it ends when its cell is run without it. Raises `OptionError`.
         """
-        if callable(seconds):
-            raise OptionError('every needs the time between two calls: @app.every(1), in seconds')
+        check_seconds(seconds)
         def add(function: Callable[[], Any]) -> Timer:
             owner: Any = self
             timer = Timer(owner, function, seconds)
             self.timers.open()
             owner.add(timer.route)
             return timer
-        return add
+        return Decorator(f'app.every({seconds!r})', add)
 
-    def on_join(self, function: Callable[..., Any], # Of `room` and `who`, or one of them, or nothing
+    def on_join(self, function: Callable[..., Any] = ABSENT, # Of `room` and `who`, or one of them, or nothing
                 ) -> ArrivalHook:
         """Decorator: call a function when somebody has come into a room: the first socket of that name (`Room.join`).
 
         Of all processes that share the room one calls it. Sync functions run in worker threads, async ones on the
-        server's loop, one at a time. In a notebook it ends when its cell is run without it. Raises `SignatureError`.
+        server's loop, one at a time. In a notebook it ends when its cell is run without it. Raises `SignatureError`,
+        `OptionError` for what is no function.
         """
         return self._arrival(function, came=True)
 
-    def on_leave(self, function: Callable[..., Any], # As of `on_join`
+    def on_leave(self, function: Callable[..., Any] = ABSENT, # As of `on_join`
                  ) -> ArrivalHook:
         "Decorator: the same when somebody has left: the last socket of that name, or its process 15 s ago."
         return self._arrival(function, came=False)
 
     def _arrival(self, function: Callable[..., Any], came: bool) -> ArrivalHook:
+        check_bare(function, '@app.on_join' if came else '@app.on_leave')
         owner: Any = self
         hook = ArrivalHook(owner, function, came)
         owner.add(hook.route)
@@ -144,8 +151,7 @@ class PartDecorators:
                      ) -> int:
         "Render a part anew where it is seen, in all processes; how many elements of this one that are."
         owner: Any = self
-        while owner.successor is not None:
-            owner = owner.successor
+        owner = latest(owner)
         found: int = owner.part_line.refresh(name, only)
         owner.refreshes.tell(name, only)
         return found
@@ -166,9 +172,15 @@ class PartDecorators:
         """Let open pages take over what has changed: all of it, or one element; what was typed into them stays.
 
         Says how many pages, or elements of a part, that are in this process: in production of the pages that show
-        parts, in a notebook and under `--reload` of all. Other processes that serve the app hear of it. Raises nothing
-        where there is no such page or element.
+        parts, in a notebook and under `--reload` of all. Other processes that serve the app hear of it. Raises
+        `NbwsError` for a path that nothing answers; elements are the pages' own, and nothing is said of those.
         """
+        if isinstance(what, PagePart):
+            return what.refresh()
+        require(isinstance(what, str), "app.refresh takes a path or an id, such as app.refresh('/figure')", what)
+        if what.startswith('/'):
+            owner: Any = self
+            check_page_path(latest(owner).router.table, what)
         if (part := self.part_line.part(what)) is not None:
             return part.refresh()
         self.refreshes.tell(what, None)

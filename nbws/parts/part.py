@@ -205,7 +205,7 @@ class Placed:
             values = {name: field.rule['value'] for name, field in self.bound.items()}
             self._html = await html(part, bound(part, request, {**self.fixed, **values}))
         except BindError as e:
-            raise HTTPException(e.status, str(e)) from e
+            raise HTTPException(e.status, f'{part.name}: {e}') from e
         except BaseException as e:
             if is_ending(e):
                 raise

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import update_wrapper
 from typing import Any
 
-from ..core.errors import OptionError, SignatureError
+from ..core.errors import SignatureError, require
 from ..core.routing import Route, parse_pattern
 from .refreshes import EVERYWHERE
 from ..sockets.workers import Workers, call_soon, is_ending
@@ -27,6 +27,11 @@ __all__ = ['Timer']
 METHOD = 'A TIMER' # No method of HTTP has a space in it
 LEAST = 0.001 # Seconds
 
+def check_seconds(seconds: Any) -> None:
+    "Raises `OptionError` for what is no time between two calls."
+    require(isinstance(seconds, (int, float)) and LEAST <= seconds < float('inf'),
+            f'@app.every takes seconds, at least {LEAST}, such as @app.every(1)', seconds)
+
 # %% ../../nbs/parts/06_timers.ipynb #a055430c
 class Timer:
     "What `@app.every` makes of a function: it can be called as before."
@@ -34,8 +39,6 @@ class Timer:
     __name__: str
 
     def __init__(self, app: ReportingApp, function: Callable[[], Any], seconds: float) -> None:
-        if not isinstance(seconds, (int, float)) or not LEAST <= seconds < float('inf'):
-            raise OptionError(f'every({seconds!r}): a time in seconds, at least {LEAST}')
         self.name, self.seconds, self.error = str(getattr(function, '__name__', 'timer')), seconds, ''
         update_wrapper(self, function)
         wanted = [p.name for p in inspect.signature(function).parameters.values() if p.default is p.empty

@@ -80,13 +80,14 @@ async def close_body(body: Any) -> None:
 # %% ../../nbs/server/09_answers.ipynb #0d0d9817
 class AnswerWriter(speedups.UsualWriter):
     "Writes the answers of one connection. On the server's loop only."
-    __slots__ = ()
+    __slots__ = ('_drain',)
 
     def __init__(self, out: OutputBuffer, server: ServerContext) -> None:
         self.out, self.server = out, server
         self.lost = False # Nothing can be written any more
         self.task: asyncio.Task[Any] | None = None # Makes the answer, or streams it
         self.events = False # It streams events
+        self._drain: asyncio.Future[None] | None = None # Until the transport's buffer is low again
 
     def send_other(self, exchange: Exchange, response: Response, last: bool) -> None:
         if self.lost:
@@ -153,10 +154,22 @@ class AnswerWriter(speedups.UsualWriter):
             self.out.write(framing.frame(data))
             turn += len(data) + 256
             if self.out.above:
-                await self.out.drained()
+                await self._drained()
             elif turn > 65536:
                 turn = await asyncio.sleep(0, 0) # Others have their turn
         self.out.write(framing.end())
+
+    async def _drained(self) -> None:
+        self._drain = self.server.loop.create_future()
+        try:
+            await self._drain
+        finally:
+            self._drain = None
+
+    def wake(self) -> None:
+        "The transport's buffer is low again, or the connection is lost."
+        if self._drain and not self._drain.done():
+            self._drain.set_result(None)
 
     def _break_off(self, exchange: Exchange, framing: BodyFraming, error: BaseException, last: bool) -> None:
         "The answer cannot be written to its end."

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from typing import Any
 
 from ..core.engine import speedups
@@ -44,7 +43,7 @@ class SocketConn(speedups.UsualConn):
                  ) -> None:
         super().__init__(out, deflater, alive)
         self.quota = quota
-        self.reading: ReadControl | None = None # Of the connection, until it is closed
+        self.reading: SocketReading | None = None # Of the connection, until it is closed
 
     def write_other(self, data: str | bytes | Payload) -> None:
         if isinstance(data, Payload):
@@ -124,17 +123,21 @@ class RelayedConn(SocketConn):
     def join_group(self) -> None: "Broadcasts are measured, too."
 
 # %% ../../nbs/server/06_conn.ipynb #5ccfd98c
-class ReadControl:
-    "When a socket is read from. On the server's loop only."
-    __slots__ = ('transport', 'decoder', 'loop', 'held', 'unread', 'done', '_handle_more')
+class SocketReading(speedups.UsualInput):
+    "When a socket is read from; what comes is handled by `SocketInput`. On the server's loop only."
+    __slots__ = ('server', 'held')
 
-    def __init__(self, transport: Any, decoder: Decoder, loop: asyncio.AbstractEventLoop,
-                 handle_more: Callable[[], None], # Handles what the decoder has here already
-                 ) -> None:
-        self.transport, self.decoder, self.loop, self._handle_more = transport, decoder, loop, handle_more
+    def __init__(self, conn: SocketConn, server: ServerContext, decoder: Decoder, receiver: Receiver) -> None:
+        super().__init__(conn, decoder, receiver)
+        self.server = server
         self.held = False # The app asks to pause
-        self.unread = 0 # Bytes in the write buffer, where reading waits for the client to read our pongs
-        self.done = False # Nothing matters that still comes: it is read and thrown away
+        conn.reading = self
+
+    @property
+    def transport(self) -> Any: "An asyncio transport."; return self.conn.out.transport
+
+    @property
+    def done(self) -> bool: "What still comes is read and thrown away."; return bool(self.conn.state >= LINGERING)
 
     def hold(self, held: bool) -> None:
         "Stop reading for the app, or go on."
@@ -153,7 +156,7 @@ class ReadControl:
         elif self.held or self.unread:
             return
         elif self.decoder.more:
-            self.loop.call_soon(self.go_on)
+            self.server.loop.call_soon(self.go_on)
         else:
             self.transport.resume_reading()
 
@@ -161,7 +164,7 @@ class ReadControl:
         "Handle more of what is here already."
         if self.done or self.held or self.unread or self.transport.is_closing():
             return
-        self._handle_more()
+        self.handle(self.decoder.feed(b''))
         if not self.decoder.more:
             self.read_on()
 
@@ -178,23 +181,18 @@ class ReadControl:
             return
         self.transport.pause_reading()
         if not self.unread:
-            self.loop.call_soon(self.go_on)
+            self.server.loop.call_soon(self.go_on)
 
     def let_others(self) -> None:
         "Read on in the next turn of the loop."
         if self.transport.is_closing():
             return
         self.transport.pause_reading()
-        self.loop.call_soon(self._next_turn)
+        self.server.loop.call_soon(self._next_turn)
 
     def _next_turn(self) -> None:
         if not self.decoder.more:
             self.read_on() # Else `go_on` does, or who let it pause
-
-    def end(self) -> None: "The connection is lost."; self.done, self._handle_more = True, _nothing
-
-# %% ../../nbs/server/06_conn.ipynb #b945908b
-def _nothing() -> None: ...
 
 # %% ../../nbs/server/06_conn.ipynb #99e423c4
 class Nobody:
@@ -210,16 +208,9 @@ NOBODY = Nobody()
 LONG: int = speedups.LONG
 
 # %% ../../nbs/server/06_conn.ipynb #ae5536ea
-class SocketInput(speedups.UsualInput):
+class SocketInput(SocketReading):
     "What comes in on a socket. On the server's loop only."
-    __slots__ = ('server',)
-
-    def __init__(self, conn: SocketConn, server: ServerContext, decoder: Decoder, receiver: Receiver) -> None:
-        super().__init__(conn, decoder, receiver)
-        self.server = server
-        self.reading = conn.reading = ReadControl(conn.transport, decoder, server.loop, self.handle_more)
-
-    def handle_more(self) -> None: "Handle what is here already."; self.handle(self.decoder.feed(b''))
+    __slots__ = ()
 
     def answer(self, data: str | bytes) -> None:
         if data != ALIVE_PING:
@@ -234,7 +225,7 @@ class SocketInput(speedups.UsualInput):
                 return
             conn.out.write(encode(PONG, event.data))
             if conn.out.above:
-                self.reading.unread = conn.buffered # Who does not read our pongs may ask no more
+                self.unread = conn.buffered # Who does not read our pongs may ask no more
         elif isinstance(event, (Close, Failure)):
             said = event.reason if isinstance(event, Failure) else '' # The client knows what it has said itself
             if conn.state == OPEN:
@@ -265,7 +256,6 @@ class SocketInput(speedups.UsualInput):
         if self.conn.state >= LINGERING:
             return
         self.conn.enter(LINGERING)
-        self.reading.done = True
         self.tell(code, reason)
 
     def tell(self, code: int, reason: str = '') -> None:
@@ -280,7 +270,7 @@ class SocketInput(speedups.UsualInput):
         "Close our direction; the client closes its own, or `tick` ends the wait."
         self.conn.out.flush()
         if self.conn.out.end(half=not self.server.stopping):
-            self.reading.read_on()
+            self.read_on()
 
 # %% ../../nbs/server/06_conn.ipynb #64a4df6f
 def check_silence(conn: SocketConn, incoming: SocketInput, limits: Limits, seconds: float) -> None:
@@ -300,11 +290,10 @@ def check_silence(conn: SocketConn, incoming: SocketInput, limits: Limits, secon
 # %% ../../nbs/server/06_conn.ipynb #cc8608dd
 def _silence_is_ours(conn: SocketConn, incoming: SocketInput) -> bool:
     "Nothing comes because we do not read. A client that takes its pongs, if slowly, is not silent."
-    reading = incoming.reading
-    if not reading.unread:
-        return conn.state == OPEN and (reading.held or incoming.decoder.more)
-    if reading.unread != conn.buffered:
-        reading.unread, conn.waited = conn.buffered, 0.0
+    if not incoming.unread:
+        return conn.state == OPEN and (incoming.held or incoming.decoder.more)
+    if incoming.unread != conn.buffered:
+        incoming.unread, conn.waited = conn.buffered, 0.0
     return False
 
 def _check_presence(conn: SocketConn, limits: Limits, seconds: float) -> None:
@@ -360,8 +349,7 @@ class SocketProtocol(asyncio.BufferedProtocol):
     def connection_lost(self, error: Exception | None) -> None:
         state = self.conn.state
         self.conn.enter(CLOSED)
-        self.conn.reading = None
-        self.input.reading.end()
+        self.conn.reading = None # So that all is freed at once, and not when the garbage collector runs
         self.server.forget(self)
         if state < LINGERING:
             self.input.tell(self._code or CloseCode.ABNORMAL)
@@ -380,9 +368,9 @@ class SocketProtocol(asyncio.BufferedProtocol):
                 self.input.receiver.drained()
             except Exception:
                 self.input.fault()
-        if self.input.reading.unread:
-            self.input.reading.unread = 0
-            self.input.reading.read_on()
+        if self.input.unread:
+            self.input.unread = 0
+            self.input.read_on()
 
     def stop(self, late: bool = False) -> None:
         "The server stops: close with 1012, which clients take as a reason to come again, as uvicorn does."

@@ -303,12 +303,14 @@ def control_event(opcode: int, payload: bytes) -> Event:
 # %% ../../nbs/server/00_frames.ipynb #bb0d7e8f
 class Assembler:
     "Makes events of frames, and keeps the frame and the message that have not ended."
-    __slots__ = ('limit', 'inflater', 'taken', 'inflated', 'busy', 'ended', 'stops', '_frame', '_message', '_control')
+    __slots__ = ('limit', 'inflater', 'data', 'at', 'taken', 'inflated', 'busy', 'ended', 'stops',
+                 '_frame', '_message', '_control')
 
     def __init__(self, limit: int, # Bytes that a message may have, decompressed
                  inflater: Inflater | None, # Where permessage-deflate is agreed on
                  ) -> None:
         self.limit, self.inflater = limit, inflater
+        self.data, self.at = b'', 0 # Of the decoder: what is not decoded yet, from here
         self.taken = self.inflated = 0 # Frames, or parts of them, and bytes decompressed since `renew`
         self.busy = self.ended = False # Within a frame or a message; nothing is decoded any more
         self.stops = False # Of what `take` was given no more can be taken now
@@ -420,27 +422,27 @@ class Assembler:
 # %% ../../nbs/server/00_frames.ipynb #8cb3bcc2
 class Decoder(speedups.ShortReader):
     "Turns what a client sends into events; keeps half-received frames and messages. Nothing is read or written here."
-    __slots__ = ('_others', '_data', '_at')
+    __slots__ = ('inflater', '_others')
 
     def __init__(self,
                  limit: int = 10 * 2**20, # Bytes that a message may have, decompressed
                  inflater: Inflater | None = None, # Where permessage-deflate is agreed on
                  ) -> None:
         super().__init__(limit, websocket_mask)
-        self._others = Assembler(limit, inflater)
-        self._data, self._at = b'', 0 # Not yet decoded, from here
+        self.inflater = inflater
+        self._others: Assembler | None = None # Made when the first frame comes that is not usual
 
     @property
-    def inflater(self) -> Inflater | None:
-        "What decompresses messages, if that is agreed on."
-        return self._others.inflater
-
-    @property
-    def undecoded(self) -> int: "Bytes held that are not decoded yet."; return len(self._data)
+    def undecoded(self) -> int:
+        "Bytes held that are not decoded yet."
+        return len(self._others.data) if self._others else 0
 
     def feed_others(self, data: bytes, budget: int) -> list[Event]:
         events: list[Event] = []
-        data, at, others = self._data + data, self._at, self._others
+        others = self._others
+        if others is None:
+            others = self._others = Assembler(self.limit, self.inflater)
+        data, at = others.data + data, others.at
         if others.ended:
             return events
         end = len(data)
@@ -456,19 +458,18 @@ class Decoder(speedups.ShortReader):
         except (FrameError, UnicodeDecodeError) as e:
             events.append(others.fail(e))
         if at == end and not (others.busy or others.taken):
-            self._data, self._at, self.more, self.partial = b'', 0, False, 0
+            others.data, others.at, self.more, self.partial = b'', 0, False, 0
             self.idle = not others.ended
         else:
-            self._keep(data, at, len(events) >= budget)
+            self._keep(others, data, at, len(events) >= budget)
         return events
 
-    def _keep(self, data: bytes, at: int, full: bool) -> None:
-        others = self._others
+    def _keep(self, others: Assembler, data: bytes, at: int, full: bool) -> None:
         self.idle = False
         self.more = at < len(data) and (full or others.spent) and not others.ended
         others.renew()
         if self.more:
-            self._data, self._at = data, at
+            others.data, others.at = data, at
         else:
-            self._data, self._at = b'' if others.ended else data[at:], 0
+            others.data, others.at = b'' if others.ended else data[at:], 0
         self.partial = others.partial

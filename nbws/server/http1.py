@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Coroutine
+from functools import lru_cache
 from typing import Any
 
 from ..core.engine import speedups
@@ -352,7 +353,7 @@ class HttpProtocol(asyncio.BufferedProtocol):
         self._timeouts = HttpTimeouts(self.exchanges, server.limits)
         server.remember(self)
         parser.peer = _address(transport.get_extra_info('peername'))
-        parser.local = _address(transport.get_extra_info('sockname'))
+        parser.local = _own_address(transport.get_extra_info('sockname'))
         if connected := getattr(server.app, 'connected', None):
             self.exchanges.link = connected(parser.peer)
 
@@ -390,7 +391,7 @@ class HttpProtocol(asyncio.BufferedProtocol):
         told = body is not None and body.awaited # By the error that follows
         if body is not None:
             body.end(HTTPException(400, 'the client has left'))
-        of.out.wake()
+        of.answers.wake()
         if of.answers.task and not told:
             of.answers.task.cancel()
         if of.link is not None:
@@ -400,7 +401,7 @@ class HttpProtocol(asyncio.BufferedProtocol):
 
     def resume_writing(self) -> None:
         self.exchanges.out.above = False
-        self.exchanges.out.wake()
+        self.exchanges.answers.wake()
         if not self.exchanges.current:
             self.input.resume()
 
@@ -448,6 +449,8 @@ class HttpProtocol(asyncio.BufferedProtocol):
 
 # %% ../../nbs/server/10_http1.ipynb #ec74c5ab
 def _address(name: Any) -> tuple[Any, Any]: return name[:2] if isinstance(name, tuple) else ('', 0)
+
+_own_address = lru_cache(64)(_address) # A server has few: its connections share them
 
 # %% ../../nbs/server/10_http1.ipynb #6870f0b8
 class UvHttpProtocol(HttpProtocol, asyncio.Protocol):

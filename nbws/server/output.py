@@ -63,12 +63,8 @@ class WriteQueue:
 # %% ../../nbs/server/04_output.ipynb #6ef38fdf
 class OutputBuffer(speedups.UsualOutput):
     "The outgoing side of a connection. On the server's loop only."
-    __slots__ = ('_drain',)
-
-    def __init__(self, transport: Any, # An asyncio transport
-                 queue: WriteQueue) -> None:
-        super().__init__(transport, queue)
-        self._drain: asyncio.Future[None] | None = None # Until the buffer is low again
+    __slots__ = ()
+    queue: WriteQueue
 
     @property
     def size(self) -> int: "Bytes collected that the transport does not have yet."; return len(self.held or b'')
@@ -91,19 +87,6 @@ class OutputBuffer(speedups.UsualOutput):
             transport.close()
         return False
 
-    async def drained(self) -> None:
-        "Return when the transport's buffer is low again, or the connection is lost."
-        self._drain = self.queue.loop.create_future()
-        try:
-            await self._drain
-        finally:
-            self._drain = None
-
-    def wake(self) -> None:
-        "Let `drained` return."
-        if self._drain and not self._drain.done():
-            self._drain.set_result(None)
-
     def join(self, group: TransportGroup | None) -> None:
         "Take part in broadcasts."
         self.group = group
@@ -120,24 +103,28 @@ class OutputBuffer(speedups.UsualOutput):
             self.queue.flush()
 
 # %% ../../nbs/server/04_output.ipynb #a7798683
-_LAST: tuple[Payload | None, int, bytes] = (None, 0, b'') # The last broadcast that was compressed
+_LAST: tuple[str | bytes | Payload | None, int, bytes] = (None, 0, b'') # The last broadcast that was compressed
 
 # %% ../../nbs/server/04_output.ipynb #ed601921
-def payload_frame(payload: Payload,
+def payload_frame(message: str | bytes | Payload,
                   deflater: Deflater | None, # Of any of the sockets that get it; None: without compression
                   ) -> bytes:
     "The frame of a message that several sockets get."
     global _LAST
-    if deflater is None or len(payload.data) < WORTH_IT // 4:
+    payload = message if isinstance(message, Payload) else None # Which keeps its frame
+    data: Any = message if payload is None else payload.data
+    if deflater is None or len(data) < WORTH_IT // 4:
+        if payload is None:
+            return frame(data)
         if payload.wire is None:
-            payload.wire = frame(payload.data)
+            payload.wire = frame(data)
         return payload.wire
     if not deflater.shared:
-        return deflater.frame(payload.data)
+        return deflater.frame(data)
     last, bits, wire = _LAST
-    if last is not payload or bits != deflater.shared:
-        wire = deflater.frame(payload.data)
-        _LAST = payload, deflater.shared, wire
+    if last is not message or bits != deflater.shared:
+        wire = deflater.frame(data)
+        _LAST = message, deflater.shared, wire
     return wire
 
 # %% ../../nbs/server/04_output.ipynb #8fafee33
@@ -177,9 +164,9 @@ class TransportGroup:
         self.changes = 0 # Sockets that took part or left: a list of transports holds until this changes
         self._queue, self._deflater = queue, deflater # One socket's deflater serves for all
 
-    def send(self, payload: Payload, transports: Sequence[Any], skip: Any = None) -> None:
-        "Write a message to all `transports` but `skip`: to many at the end of the turn, together with what follows."
-        queue, wire = self._queue, payload_frame(payload, self._deflater)
+    def send(self, messages: Sequence[str | bytes | Payload], transports: Sequence[Any], skip: Any = None) -> None:
+        "Write messages to all `transports` but `skip`: to many at the end of the turn, together with what follows."
+        queue = self._queue
         if skip is not None:
             transports = [t for t in transports if t is not skip]
         pending, at_once = queue.broadcast, False
@@ -189,8 +176,10 @@ class TransportGroup:
                 queue.flush() # What was collected was said before
             pending = queue.broadcast = PendingBroadcast(transports, queue.batches)
             queue.later(pending)
-        pending.frames.append(wire)
-        pending.size += len(wire)
+        for message in messages:
+            wire = payload_frame(message, self._deflater)
+            pending.frames.append(wire)
+            pending.size += len(wire)
         if at_once:
             pending.flush()
         elif pending.size > 65536:

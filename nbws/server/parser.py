@@ -145,6 +145,8 @@ def read_handshake(exchange: Exchange, request: Request, context_takeover: bool)
 # %% ../../nbs/server/07_parser.ipynb #f0e9ccfe
 IDLE, HEAD, BODY, ENDED = range(4) # Where the parser is: between requests, in a header, in a body, parsing no more
 _LINE = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+ [^\s]+ HTTP/[0-9]\.[0-9]\r\n") # RFC 9112, section 3
+_VERSIONS = {v: v for v in ('1.1', '1.0')} # Handshakes live long: what they have in common is there once
+_METHODS = {m.encode(): m for m in ('GET', 'POST', 'PUT', 'PATCH', 'DELETE', 'HEAD', 'OPTIONS')}
 
 # %% ../../nbs/server/07_parser.ipynb #8911dad1
 class RequestBuilder(speedups.UsualParser):
@@ -237,10 +239,11 @@ class RequestBuilder(speedups.UsualParser):
 
     def _begin(self) -> Exchange:
         "An exchange of the header that is complete now. Raises `HTTPException`."
-        version, limits = self.llhttp.get_http_version(), self.server.limits
-        method = (self.method or self.llhttp.get_method()).decode()
+        version, limits = _VERSIONS.get(self.llhttp.get_http_version()), self.server.limits
+        token = self.method or self.llhttp.get_method()
+        method = _METHODS.get(token) or token.decode()
         line, self.line, self.method = self.line, b'', b''
-        if version not in ('1.1', '1.0'):
+        if version is None:
             raise HTTPException(505)
         if not _LINE.fullmatch(line):
             raise HTTPException(400, 'the request line is malformed')

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 
 from ..core.errors import NbwsError
 from .workers import call_soon
@@ -24,16 +24,12 @@ class Completion:
 
     def __init__(self) -> None:
         self.done, self.error = False, ''
-        self._waiters: list[asyncio.Future[None]] = []
+        self._waiters: list[asyncio.Future[None]] | None = None # Most are awaited by nobody
 
     def finish(self, error: str = '', # Why it has failed
                ) -> None:
         "It is done. From any thread."
-        with _LOCK:
-            self.done, self.error = True, error
-            waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            call_soon(waiter.get_loop(), _resolve, waiter)
+        finish_all([self], error)
 
     def __await__(self) -> Generator[None, None, None]: return self._wait().__await__()
 
@@ -42,11 +38,24 @@ class Completion:
         with _LOCK:
             if not self.done:
                 waiter = asyncio.get_running_loop().create_future()
-                self._waiters.append(waiter)
+                self._waiters = [*(self._waiters or ()), waiter]
         if waiter is not None:
             await waiter
         if self.error:
             raise NbwsError(self.error)
+
+def finish_all(completions: Iterable[Completion], error: str = '', # Why they have failed
+               ) -> None:
+    "These are done. From any thread."
+    waiters: list[asyncio.Future[None]] = []
+    with _LOCK:
+        for completion in completions:
+            completion.done, completion.error = True, error
+            if completion._waiters is not None:
+                waiters += completion._waiters
+                completion._waiters = None
+    for waiter in waiters:
+        call_soon(waiter.get_loop(), _resolve, waiter)
 
 def _resolve(waiter: asyncio.Future[None]) -> None:
     if not waiter.done():

@@ -34,13 +34,22 @@ class Endpoint(Protocol):
     def callbacks(self) -> Any: "Compared to see whether `conn` or `disconn` changed."
 
 # %% ../../nbs/sockets/05_dispatch.ipynb #f00c7e5d
-class SocketApp(Protocol):
+class MortalApp(Protocol):
+    "An app whose cell may be run again."
+    @property
+    def successor(self) -> Any: "The app that took over, or None."
+
+class SocketApp(MortalApp, Protocol):
     "The app as sockets see it."
     table: Any # Its routes; another object as soon as one of them has changed
     sockets: set[Any] # Those that are open
-    @property
-    def successor(self) -> SocketApp | None: "The app that took over, if one did."
     def align(self) -> None: "Look up the endpoint of every open socket again."
+
+def latest(app: MortalApp) -> Any:
+    "The app that has taken over from this one, or itself. From any thread."
+    while app.successor is not None:
+        app = app.successor
+    return app
 
 class HandOver(BaseException):
     "Raised where a pull-style handler waits for a message, when its cell was run again: the new one takes over."

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from ..core.encoding import encodable, to_json
 from ..core.engine import speedups
-from ..core.errors import NbwsError
+from ..core.errors import NbwsError, require
 from ..core.html import FT, element_text, is_element, render
 from ..core.messages import CloseCode, Payload
 from ..core.protocols import Conn
@@ -72,6 +72,10 @@ HIGH_WATER = 64 * 1024 # Bytes unsent at which `await send` waits, and messages 
 OUTBOX = 1024 * 1024 # Bytes in the outbox at which the overflow policy acts
 OVERFLOW = ('wait', 'drop', 'close')
 HOLD = 1.0 # Seconds that messages wait at the most for what has to be done before
+
+def check_overflow(policy: Any) -> None:
+    "Raises `OptionError` for what is no policy."
+    require(policy in OVERFLOW, "overflow is 'wait', 'drop' or 'close'", policy)
 
 class OutboxOwner(Protocol):
     "A socket, as its outbox sees it."

@@ -14,17 +14,17 @@ import threading
 import time
 from bisect import bisect
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
+from itertools import accumulate, repeat
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from ..core.errors import NbwsError
 from ..core.protocols import Published, Subscriber
 from .brokers import KEPT
-from .completion import Completion
+from .completion import Completion, finish_all
 from .redis_places import ANSWER, RedisServer, may_pass, redis_servers, shard_of
 from .workers import call_soon
 
@@ -124,15 +124,17 @@ WAITING, WAITING_SIZE = 10_000, 8 * 2**20 # Messages, and bytes of them, that wa
 BATCH, BATCH_SIZE = 500, 2**20 # What is sent to Redis at a time
 
 # %% ../../nbs/sockets/10_redis_broker.ipynb #b10ff7af
-@dataclass(slots=True, eq=False)
-class Outgoing:
-    "A message on its way to Redis."
-    room: str
-    seq: int
-    kind: str # t, b: text or bytes that are kept; T, B: that are not
-    data: bytes
-    history: int
-    pending: Completion = field(default_factory=Completion)
+class Outgoing(Completion):
+    "A message on its way to Redis; done when it is there."
+    __slots__ = ('room', 'seq', 'kind', 'data', 'history')
+
+    def __init__(self, room: str, seq: int,
+                 kind: str, # t, b: text or bytes that are kept; T, B: that are not
+                 data: bytes, history: int) -> None:
+        self.room, self.seq, self.kind, self.data, self.history = room, seq, kind, data, history
+        self.done, self.error, self._waiters = False, '', None # As `Completion` says
+
+def size_of(messages: Iterable[Outgoing]) -> int: return sum([len(message.data) for message in messages])
 
 # %% ../../nbs/sockets/10_redis_broker.ipynb #9aaa5394
 class PublishQueue:
@@ -143,7 +145,7 @@ class PublishQueue:
         self._count = self._size = self._seq = 0
         self._origins: dict[int, Any] = {} # What subscribers of this process get back, by `seq`
 
-    def add(self, room: str, data: str | bytes, keep: bool, history: int, origin: Any) -> tuple[Completion, bool]:
+    def add(self, room: str, data: str | bytes, keep: bool, history: int, origin: Any) -> tuple[Outgoing, bool]:
         "Let a message wait; says whether it is the first one for the next `take`. Raises `NbwsError`."
         kind, raw = ('t', data.encode()) if isinstance(data, str) else ('b', data)
         if len(raw) > LARGEST:
@@ -162,7 +164,7 @@ class PublishQueue:
                 self._origins[self._seq] = origin
                 if len(self._origins) > 2 * WAITING: # Of rooms that nobody here hears
                     del self._origins[next(iter(self._origins))]
-        return message.pending, first
+        return message, first
 
     def take(self) -> list[Outgoing]:
         "The next ones to publish. They count as waiting until they are `done`."
@@ -178,9 +180,8 @@ class PublishQueue:
         "They are published, or refused."
         with self._lock:
             self._count -= len(messages)
-            self._size -= sum(len(m.data) for m in messages)
-        for message in messages:
-            message.pending.finish(error)
+            self._size -= size_of(messages)
+        finish_all(messages, error)
 
     def origins(self, seqs: Sequence[int]) -> list[Any]:
         "What `add` was given with messages; once."
@@ -263,6 +264,8 @@ NOTHING = Batch('', (), ())
 # %% ../../nbs/sockets/10_redis_broker.ipynb #28efd642
 _PRODUCER = re.compile(rb'\w+')
 _HEADS = re.compile(rb'(?:[0-9]{1,15}\.[tbTB]\.[0-9]{1,9}(?:,|\Z))+')
+_KEPT, _TEXTS = frozenset((b't', b'b')), frozenset((b't', b'T'))
+_published = partial(tuple.__new__, Published) # Without a call of Python for each
 
 def parsed(raw: bytes) -> Batch:
     "Messages, as they were published; none of what somebody else has written there."
@@ -285,14 +288,17 @@ def apart(epoch: str, offset: int, producer: bytes, heads: bytes, said: bytes) -
     seqs, kinds, sizes = [int(seq) for seq in parts[::3]], parts[1::3], [int(size) for size in parts[2::3]]
     if sum(sizes) != len(said) or seqs != sorted(set(seqs)):
         return NOTHING
-    texts, at, messages = said.decode() if said.isascii() else '', 0, []
-    for kind, size in zip(kinds, sizes, strict=True):
-        end, kept, is_text = at + size, kind in b'tb', kind in b'tT'
-        offset += kept
-        data = said[at:end] if not is_text else texts[at:end] if texts else said[at:end].decode()
-        messages.append(Published(data, epoch, offset, kept))
-        at = end
-    return Batch(producer.decode(), seqs, messages)
+    ends = list(accumulate(sizes))
+    starts, kept = [0, *ends[:-1]], [kind in _KEPT for kind in kinds]
+    if said.isascii() and _TEXTS.issuperset(kinds):
+        text = said.decode()
+        data: list[Any] = [text[at:end] for at, end in zip(starts, ends, strict=True)]
+    else:
+        data = [said[at:end].decode() if kind in _TEXTS else said[at:end]
+                for kind, at, end in zip(kinds, starts, ends, strict=True)]
+    offsets = accumulate(kept, initial=offset)
+    next(offsets)
+    return Batch(producer.decode(), seqs, list(map(_published, zip(data, repeat(epoch), offsets, kept))))
 
 # %% ../../nbs/sockets/10_redis_broker.ipynb #5a1d0001
 LATELY = 15.0 # Seconds: a Sentinel tells an old master after ten at the latest that it is one no longer
@@ -301,8 +307,8 @@ class SaidLately:
     "What Redis has acknowledged, while it may still be lost."
     def __init__(self) -> None:
         self._upto: dict[str, tuple[bytes, int]] = {} # By room: its life, and the last count
-        self._messages: deque[tuple[float, Outgoing]] = deque()
-        self._size = 0
+        self._batches: deque[tuple[float, list[Outgoing]]] = deque()
+        self._count = self._size = 0 # Of their messages
 
     def add(self, room: str, born: bytes, messages: Sequence[Outgoing]) -> None:
         "A room has them."
@@ -310,13 +316,15 @@ class SaidLately:
         self._upto[room] = born or b'', max(before[1], messages[-1].seq if messages else 0)
         if len(self._upto) > WAITING:
             del self._upto[next(iter(self._upto))]
-        for message in messages:
-            if message.kind in 'tb':
-                self._messages.append((now, message))
-                self._size += len(message.data)
-        while self._messages and (self._messages[0][0] < now - LATELY or len(self._messages) > WAITING
-                                  or self._size > WAITING_SIZE):
-            self._size -= len(self._messages.popleft()[1].data)
+        if kept := [message for message in messages if message.kind in 'tb']:
+            self._batches.append((now, kept))
+            self._count += len(kept)
+            self._size += size_of(kept)
+        while self._batches and (self._batches[0][0] < now - LATELY or self._count > WAITING
+                                 or self._size > WAITING_SIZE):
+            oldest = self._batches.popleft()[1]
+            self._count -= len(oldest)
+            self._size -= size_of(oldest)
 
     def upto(self, room: str) -> tuple[bytes, int]:
         "Which life of a room was heard of last, and how far it had come."
@@ -324,7 +332,7 @@ class SaidLately:
 
     def after(self, room: str, last: int) -> list[Outgoing]:
         "What it has been told after a count."
-        return [m for _, m in self._messages if m.room == room and m.seq > last]
+        return [m for _, batch in self._batches for m in batch if m.room == room and m.seq > last]
 
 # %% ../../nbs/sockets/10_redis_broker.ipynb #a24c4113
 class Publisher:
@@ -409,12 +417,12 @@ class Publisher:
             return e
 
     def _arguments(self, messages: Sequence[Outgoing], born: bytes = b'', upto: int = 0) -> list[Any]:
-        history = max((m.history for m in messages), default=0)
+        history = max([m.history for m in messages], default=0)
         seconds = FOR_HISTORY if history else FOR_OTHERS
-        heads = ','.join(f'{m.seq}.{m.kind}.{len(m.data)}' for m in messages)
+        heads = ','.join([f'{m.seq}.{m.kind}.{len(m.data)}' for m in messages])
         said = b''.join([m.data for m in messages])
         first, final = (messages[0].seq, messages[-1].seq) if messages else (0, 0)
-        counts = len(messages), sum(m.kind in 'tb' for m in messages)
+        counts = len(messages), sum([m.kind in 'tb' for m in messages])
         return [self.server.publish, secrets.token_hex(4), max(history, KEPT), seconds, self.producer, born, upto,
                 first, final, *counts, heads, said]
 
@@ -522,7 +530,7 @@ class NodeListener:
             self._heard = clock()
 
     async def _rested(self) -> None:
-        "Let what comes gather for as long as it took to write what came before."
+        "Let what comes gather for twice as long as it took to write what came before."
         wait = self._rests - asyncio.get_running_loop().time()
         if wait > 0 and not self._writes: # Else it has come together with that
             await asyncio.sleep(min(wait, GATHERS))
@@ -534,7 +542,7 @@ class NodeListener:
 
     def _written(self, begun: float) -> None:
         now = asyncio.get_running_loop().time()
-        self._writes, self._rests = False, 2 * now - begun
+        self._writes, self._rests = False, now + 2 * (now - begun)
 
     def add(self, room: Heard) -> None:
         "Hear a room."
@@ -826,10 +834,10 @@ class RedisShard:
 
     def publish(self, room: str, data: str | bytes, keep: bool, history: int, origin: Any = None) -> Awaitable[None]:
         "See `Broker`."
-        pending, first = self._queue.add(room, data, keep, history, origin)
+        message, first = self._queue.add(room, data, keep, history, origin)
         if first and self._loop is not None:
             self._call(self._publisher.wake)
-        return pending
+        return message
 
     def subscribe(self, room: str, subscriber: Subscriber, history: int) -> None:
         "See `Broker`."

@@ -15,18 +15,18 @@ from collections import deque
 from collections.abc import Awaitable, Generator, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import suppress
 from functools import partial
-from itertools import islice, repeat
+from itertools import islice
 from typing import Any
 from weakref import WeakKeyDictionary, WeakValueDictionary, finalize
 
 from ..core.binding import at_once, unbound
 from ..core.encoding import encodable
-from ..core.errors import NbwsError
+from ..core.errors import NbwsError, require
 from ..core.html import Table, Tbody, Td, Th, Thead, Tr, apart, render
 from ..core.messages import Payload
 from ..core.protocols import BroadcastGroup, Broker, Published, grouped
 from ..core.request import Request
-from .outbox import DONE, to_payload
+from .outbox import DONE, check_overflow, to_payload
 from .completion import Completion
 from .people import LONGEST, People, name_of, name_text
 from .peers import Peers
@@ -36,7 +36,7 @@ from .websocket import WebSocket
 log = logging.getLogger('nbws')
 
 # %% auto #0
-__all__ = ['log', 'Room']
+__all__ = ['log', 'check_room', 'Room']
 
 # %% ../../nbs/sockets/08_rooms.ipynb #eeafb3bd
 MARK = '\x1e' # The record separator: a position follows, to the message's end
@@ -48,43 +48,29 @@ def mark(epoch: str, offset: int) -> str:
     "A position, as sockets get it that resume."
     return f'{MARK}{epoch}:{offset}'
 
-class KeptMessage(Payload):
-    "A message of a room's history."
-    __slots__ = ('epoch', 'offset', '_marked')
-
-    def __init__(self, data: str | bytes, epoch: str, offset: int) -> None:
-        self.data, self.wire, self.epoch, self.offset = data, None, epoch, offset
-        self._marked: tuple[Payload, ...] = ()
-
-    def mark(self) -> Payload:
-        "Its position alone."
-        return Payload(mark(self.epoch, self.offset))
-
-    def marked(self) -> tuple[Payload, ...]:
-        "What sockets get that resume: a text with its position, bytes with the position behind them."
-        if not self._marked:
-            data, where = self.data, mark(self.epoch, self.offset)
-            self._marked = (Payload(data + where),) if isinstance(data, str) else (self, Payload(where))
-        return self._marked
-
 # %% ../../nbs/sockets/08_rooms.ipynb #ebb72777
-def parts_of(payload: Payload, resumes: bool) -> Sequence[Payload]:
+def parts_of(message: Published | Payload, resumes: bool) -> Sequence[str | bytes | Payload]:
     "What a socket gets for a message: with its position, if it resumes and the message is kept."
-    return payload.marked() if resumes and isinstance(payload, KeptMessage) else (payload,)
+    if not isinstance(message, Published):
+        return (message,)
+    data, epoch, offset, kept = message
+    if not (resumes and kept):
+        return (data,)
+    return (f'{data}{MARK}{epoch}:{offset}',) if isinstance(data, str) else (data, mark(epoch, offset))
 
 # %% ../../nbs/sockets/08_rooms.ipynb #8464c461
-class History(deque[KeptMessage]):
+class History(deque[Published]):
     "The last messages of a room, and the position of the newest. Changed under the lock of its room."
     __slots__ = ('epoch', 'offset')
 
-    def __init__(self, length: int, epoch: str = '', offset: int = 0, kept: Iterable[KeptMessage] = ()) -> None:
+    def __init__(self, length: int, epoch: str = '', offset: int = 0, kept: Iterable[Published] = ()) -> None:
         super().__init__(kept, length)
         self.epoch, self.offset = epoch or secrets.token_hex(4), offset
 
-    def add(self, payload: Payload) -> KeptMessage:
+    def add(self, data: str | bytes) -> Published:
         "Keep a message, at the next position."
         self.offset += 1
-        kept = KeptMessage(payload.data, self.epoch, self.offset)
+        kept = Published(data, self.epoch, self.offset, True)
         self.append(kept)
         return kept
 
@@ -96,7 +82,7 @@ class History(deque[KeptMessage]):
         return History(length, self.epoch, self.offset, self)
 
     def unseen(self, seen: Mapping[str, int], # The last offset by epoch
-               ) -> list[KeptMessage]:
+               ) -> list[Published]:
         "What follows what was seen; for a newcomer the last messages."
         following = 0
         for kept in reversed(self):
@@ -161,13 +147,15 @@ class FanOut:
                 return False
         return True
 
-    def send(self, payload: Payload, skip: WebSocket | None) -> None:
+    def send(self, messages: Sequence[Published | Payload], skip: WebSocket | None) -> None:
         "Send to the groups, but not to `skip`."
         conn = grouped(skip.conn) if skip else None
         own = conn.transport if conn else None
         for group, _, transports, resumes in self.groups:
-            for part in parts_of(payload, resumes):
-                group.send(part, transports, own)
+            if len(messages) == 1:
+                group.send(parts_of(messages[0], resumes), transports, own)
+            else:
+                group.send([part for message in messages for part in parts_of(message, resumes)], transports, own)
 
 # %% ../../nbs/sockets/08_rooms.ipynb #a2ad71c8
 class Delivery:
@@ -177,7 +165,8 @@ class Delivery:
     def __init__(self, overflow: str | None) -> None:
         self.lock = threading.RLock() # Held by whoever changes the room or the queue
         self.overflow = overflow
-        self.queue: deque[tuple[Payload, tuple[WebSocket, ...], WebSocket | None]] = deque()
+        # What follows each other and goes to the same ones is one piece of it
+        self.queue: deque[tuple[Sequence[Published | Payload], tuple[WebSocket, ...], WebSocket | None]] = deque()
         self.change(())
 
     def change(self, members: Iterable[WebSocket]) -> None:
@@ -202,29 +191,38 @@ class Delivery:
         here = threading.get_ident()
         with self.lock:
             while self.queue:
-                payload, members, skip = self.queue.popleft()
+                messages, members, skip = self.queue.popleft()
                 others: Iterable[WebSocket] = members
                 if members is self.members: # All of them, and nobody has come or gone
                     if self._fan_out is None or not self._fan_out.holds(here):
                         self._fan_out = FanOut(members, here)
-                    self._fan_out.send(payload, skip)
+                    self._fan_out.send(messages, skip)
                     others = self._fan_out.others
-                for ws in others:
-                    if ws is not skip:
-                        self._push(ws, payload, here)
-                if skip is not None and isinstance(payload, KeptMessage) and skip.handshake.since is not None:
-                    if skip in members:
-                        self._push(skip, payload.mark(), here) # It has the message already, and needs the position
+                if others:
+                    for message in messages:
+                        self._push(others, message, skip, here)
+                if skip is not None and skip.handshake.since is not None and skip in members:
+                    for message in messages: # It has them already, and needs the positions
+                        if isinstance(message, Published) and message.kept:
+                            self._push((skip,), Payload(mark(message.epoch, message.offset)), None, here)
 
-    def _push(self, ws: WebSocket, payload: Payload, here: int) -> None:
-        resumes = ws.handshake.since is not None
-        # A message that is dropped would be missing behind a position that says otherwise: it connects again instead
-        overflow = 'close' if resumes and isinstance(payload, KeptMessage) else self.overflow
-        for part in parts_of(payload, resumes):
-            if ws.thread == here:
-                ws.outbox.push(part, overflow)
-            else:
-                ws.call_soon(ws.outbox.push, part, overflow)
+    def _push(self, sockets: Iterable[WebSocket], message: Published | Payload, skip: WebSocket | None,
+              here: int) -> None:
+        rendered: dict[bool, list[Payload]] = {} # For those that resume, and the others
+        for ws in sockets:
+            if ws is skip:
+                continue
+            resumes = ws.handshake.since is not None
+            if resumes not in rendered:
+                parts = parts_of(message, resumes)
+                rendered[resumes] = [part if isinstance(part, Payload) else Payload(part) for part in parts]
+            # One that is dropped would be missing behind a position that says otherwise: it connects again instead
+            overflow = 'close' if resumes and isinstance(message, Published) and message.kept else self.overflow
+            for payload in rendered[resumes]:
+                if ws.thread == here:
+                    ws.outbox.push(payload, overflow)
+                else:
+                    ws.call_soon(ws.outbox.push, payload, overflow)
 
 # %% ../../nbs/sockets/08_rooms.ipynb #9ed90923
 WINDOW, WINDOW_SIZE = 2000, 2**20 # Messages and characters that a process keeps of a shared room, beyond its history
@@ -233,7 +231,7 @@ class Window(History):
     "The newest messages of a shared room. Changed under the lock of its room."
     __slots__ = ('_length', '_size')
 
-    def __init__(self, length: int, epoch: str = '', offset: int = 0, kept: Iterable[KeptMessage] = ()) -> None:
+    def __init__(self, length: int, epoch: str = '', offset: int = 0, kept: Iterable[Published] = ()) -> None:
         super().__init__(2**31, epoch, offset, kept)
         self._length, self._size = length, sum(len(k.data) for k in self)
 
@@ -245,22 +243,23 @@ class Window(History):
         self._length = length
         return self
 
-    def put(self, message: Published) -> Payload | None:
-        "What to send for a message that has its position already; None where it is here already."
-        if not message.kept:
-            return Payload(message.data)
-        if message.epoch == self.epoch and message.offset <= self.offset:
-            return None
-        self.epoch, self.offset = message.epoch, message.offset
-        kept = KeptMessage(message.data, message.epoch, message.offset)
-        self.append(kept)
-        self._size += len(kept.data)
+    def put(self, message: Published) -> bool:
+        "Keep a message that has its position already, where it is to be kept. False: it is here already."
+        data, epoch, offset, kept = message
+        if not kept:
+            return True
+        if epoch == self.epoch and offset <= self.offset:
+            return False
+        self.epoch, self.offset = epoch, offset
+        self.append(message)
+        self._size += len(data)
         while len(self) > self._length and (len(self) > WINDOW or self._size > WINDOW_SIZE):
             self._size -= len(self.popleft().data)
-        return kept
+        return True
 
 # %% ../../nbs/sockets/08_rooms.ipynb #369f4eb6
 HELD_SIZE = 2**20 # Characters of what is held in all rooms of the process
+TOGETHER = 2**16 # That go to members in one piece: then it is seen who does not read
 
 class HeldMessage:
     "What is said before a room has begun for all who are in it; to be awaited as what `Broker.publish` gives."
@@ -361,7 +360,7 @@ class Sharing:
             if room.coming is not self and room.sharing is not self:
                 return # Another broker has been named meanwhile
             before = room.take_up(self) if room.coming is self else None
-            self._add(kept, repeat(None))
+            self._add(kept, [None] * len(kept))
             room.history.epoch, room.history.offset = epoch, offset
             for ws, seen in self.waiting.items():
                 room._greet(ws, seen)
@@ -390,17 +389,22 @@ class Sharing:
                     room._tell_reach(room.members)
         room._delivery.start_with_any()
 
-    def _add(self, messages: Iterable[Published], origins: Iterable[Any]) -> None:
+    def _add(self, messages: Sequence[Published], origins: Sequence[Any]) -> None:
         delivery, window = self.room._delivery, self.room.history
         assert isinstance(window, Window)
         members = delivery.members
         if self.waiting: # They get all of it when the room has begun
             members = tuple(ws for ws in members if ws not in self.waiting)
+        together, size, to, skip = list[Published](), 0, members, None
         for message, origin in zip(messages, origins): # noqa: B905 - there may be more origins
-            payload = window.put(message)
-            if members and payload is not None:
-                to = self._without_ahead(members, message) if self.ahead and message.kept else members
-                delivery.queue.append((payload, to, origin))
+            if not window.put(message) or not members:
+                continue
+            now = self._without_ahead(members, message) if self.ahead and message.kept else members
+            if not together or now is not to or origin is not skip or size > TOGETHER:
+                together, size, to, skip = [], 0, now, origin
+                delivery.queue.append((together, to, skip))
+            together.append(message)
+            size += len(message.data)
 
     def _without_ahead(self, members: Sequence[WebSocket], message: Published) -> tuple[WebSocket, ...]:
         have = {ws for ws, (epoch, offset) in self.ahead.items() if epoch == message.epoch and offset >= message.offset}
@@ -408,6 +412,13 @@ class Sharing:
         return tuple(ws for ws in members if ws not in have)
 
 # %% ../../nbs/sockets/08_rooms.ipynb #ac0aa61d
+def check_room(history: Any, overflow: Any) -> None:
+    "Raises `OptionError` for what no room can have."
+    require(isinstance(history, int) and history >= 0,
+            'history is how many of the last messages newcomers get, 0 or more', history)
+    if overflow is not None:
+        check_overflow(overflow)
+
 class Room:
     "A named group of sockets. Every method may be called from any thread."
     def __init__(self,
@@ -415,6 +426,7 @@ class Room:
                  history: int = 0, # How many of the last messages newcomers get
                  overflow: str | None = None, # For slow readers: wait, drop or close; None: as their route says
                  ) -> None:
+        check_room(history, overflow)
         self.name, self.key, self.history = name, name, History(history)
         self.registry: Rooms | None = None # Where it is found by its name
         self._members: dict[WebSocket, None] = {}
@@ -512,6 +524,7 @@ class Room:
         another `as_`, it says who a member is now. The session's name is that of `ask_name` or `login`. Raises
         `NbwsError` for what can be nobody's name.
         """
+        require(hasattr(ws, 'handshake'), 'a room is joined by a socket, the `ws` of a handler', ws)
         sharing, ready = self.sharing, None
         with self._delivery.lock:
             if ws.code:
@@ -540,23 +553,23 @@ class Room:
                ) -> None:
         "Send what was not seen. Under the lock."
         if seen and ws.handshake.since and self._lacks(seen):
-            self._delivery.queue.append((GAP, (ws,), None))
+            self._delivery.queue.append(((GAP,), (ws,), None))
         epoch, offset = self.history.epoch, self.history.offset
         if self.sharing is not None and seen is not None and seen.get(epoch, 0) > offset:
             offset = seen[epoch] # Another process was faster
             self.sharing.ahead[ws] = epoch, offset
         unseen = () if seen is None else self.history.unseen(seen)
-        self._delivery.queue.extend((kept, (ws,), None) for kept in unseen)
+        self._delivery.queue.extend(((kept,), (ws,), None) for kept in unseen)
         if self.sharing is not None and not unseen and ws.handshake.since is not None:
             # It may miss the first message that comes, and has to know what it has seen before
-            self._delivery.queue.append((Payload(mark(epoch, offset)), (ws,), None))
+            self._delivery.queue.append(((Payload(mark(epoch, offset)),), (ws,), None))
 
     def _tell_reach(self, sockets: Iterable[WebSocket]) -> None:
         "Tell those that resume whether others are reached, from all rooms in which they are. Under the lock."
         for ws in sockets:
             if ws.handshake.since is not None:
                 cut = any(room.sharing is not None and room.sharing.cut for room in ws.rooms)
-                self._delivery.queue.append((AWAY if cut else BACK, (ws,), None))
+                self._delivery.queue.append(((AWAY if cut else BACK,), (ws,), None))
 
     def _lacks(self, seen: Mapping[str, int]) -> bool:
         "Whether a page cannot be brought up to date. Of a room that others keep, an epoch that nobody knows is lost."
@@ -598,7 +611,8 @@ class Room:
 
     def keep(self, history: int, # Messages; 0: none
              ) -> None:
-        "Change how many of the last messages newcomers get."
+        "Change how many of the last messages newcomers get. Raises `OptionError`."
+        check_room(history, None)
         with self._delivery.lock:
             if history != self.history.length:
                 self.history = self.history.resized(history)
@@ -617,7 +631,7 @@ class Room:
             length = max(self.history.length, old.history.length)
             old.keep(length)
             for kept in () if old.sharing is not None else self.history: # A broker has them
-                old.history.add(kept)
+                old.history.add(kept.data)
             old.keep(length) # It may have messages now: its registry holds it
             old._members.update(self._members)
             old._names.update(self._names)
@@ -658,15 +672,16 @@ class Room:
 
     def _enqueue(self, payload: Payload, skip: WebSocket | None, keep: bool) -> None:
         delivery = self._delivery
+        message: Published | Payload = payload
         with delivery.lock:
             if keep and self.history.maxlen:
                 if not self.history and self.registry is not None:
                     self.registry.hold(self, True)
-                payload = self.history.add(payload)
+                message = self.history.add(payload.data)
             members = delivery.members
             if not members:
                 return
-            delivery.queue.append((payload, members, skip))
+            delivery.queue.append(((message,), members, skip))
         delivery.start(members[0])
 
     def share(self, broker: Broker, # That other processes have, too
@@ -799,6 +814,7 @@ class Rooms(MutableMapping[str, Room]):
              share: str | None = None, key: str | bytes | None = None, # As of `Views.room`
              ) -> Room:
         "The room of this name, made if it is not there. Raises `NbwsError`."
+        require(isinstance(name, str), "a room is called by text, such as app.room('people')", name)
         if len(name) > LONGEST:
             raise NbwsError(f'the name of a room takes {LONGEST} characters at the most, not {len(name)}')
         if share is None and key is not None:
@@ -806,6 +822,7 @@ class Rooms(MutableMapping[str, Room]):
         secret = b'' if share is None else team_key(share, key)
         with self._lock:
             room = self._found.get(name)
+            check_room(history or 0, overflow)
             if made := room is None:
                 room = self._found[name] = Room(name, history or 0, overflow)
                 if share is None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
-from ..core.data import STEP, turn
+from ..core.data import STEP, PackedHeaders, turn
 from ..core.encoding import JSONTooLong, encodable, from_json, to_json
 from ..core.engine import speedups
 from ..core.errors import BindError, printable
@@ -20,7 +20,7 @@ from ..core.html import apart
 from ..core.messages import CloseCode, Payload, WebSocketDisconnect
 from ..core.protocols import Conn, Upgrade
 from ..core.request import Request
-from .dispatch import ASK, CONTROL, RUN, TOLD, Dispatcher, Endpoint, HandlerRun, HandOver, SocketApp
+from .dispatch import ASK, CONTROL, RUN, TOLD, Dispatcher, Endpoint, HandlerRun, HandOver, SocketApp, latest
 from .inbox import Inbox
 from .outbox import DONE, HIGH_WATER, Outbox, to_payload
 from .workers import Workers, call_soon
@@ -179,9 +179,8 @@ class AppSocket(speedups.UsualSocket):
         self.outbox.attach(conn)
         if self.dispatcher.inbox is not None:
             self.dispatcher.inbox.attach(conn)
-        self.handshake.headers.compact()
-        while self.app.successor: # Its cell was run again during the handshake
-            self.app = self.handshake.app = self.app.successor
+        self.handshake.headers = PackedHeaders(self.handshake.headers)
+        self.app = self.handshake.app = latest(self.app) # Its cell may have been run again during the handshake
         self.app.sockets.add(self)
         if self.table is not self.app.table:
             self.app.align()

@@ -103,6 +103,7 @@ class SlowBodyTimer:
 # %% ../../nbs/transports/00_scope.ipynb #63f6d279
 LINGER = 5.0 # Seconds in which the rest of a body is read behind an early answer: as long as `Limits.close_timeout`
 _AT_ONCE = 64 # Messages that are taken before others have their turn
+DROPPED = 'the server drops the body of a request that offers another protocol (Upgrade); `uvicorn --http h11` reads it'
 
 # %% ../../nbs/transports/00_scope.ipynb #95dd1e00
 class IncomingBody:
@@ -112,6 +113,7 @@ class IncomingBody:
                  long: bool = False, # In HTTP/1, and more than a server reads in passing, or nobody knows how much
                  ) -> None:
         self.ended, self.gone = ended, False # The body is here; the client has left
+        self.dropped = False # By a server that knows no other protocol: until a byte comes
         self._receive, self._long = receive, long
         self._reader: asyncio.Task[None] | None = None
         self._leave: Callable[[], object] | None = None
@@ -198,11 +200,12 @@ class IncomingBody:
         data = message.get('body') or b''
         self._timer.came(len(data))
         if data:
+            self.dropped = False
             self._body.feed(data)
         if not message.get('more_body'):
             self.ended = True
             self._timer.stop()
-            self._body.end()
+            self._body.end(HTTPException(400, DROPPED) if self.dropped else None)
 
     def _left(self) -> None:
         self.gone, told = True, False
@@ -221,5 +224,6 @@ def incoming(receive: Receive, request: Request) -> IncomingBody:
     body = IncomingBody(receive, request.method in ('GET', 'HEAD') and not (length or chunked),
                         long and request.http_version.startswith('1'))
     if not body.ended:
+        body.dropped = length.isdecimal() and int(length[:20]) > 0 and 'upgrade' in request.headers
         request.raw_body = body
     return body

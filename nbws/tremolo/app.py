@@ -13,6 +13,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from ..app import App
+from ..core.docments import call_methods_after
 from ..core.errors import StartError
 from ..core.request import Request
 from ..core.response import Response
@@ -139,7 +140,7 @@ class Tremolo(OccasionDecorators, RequestDecorators, App):
         if self.mounted:
             self.mounted.app.add_middleware(func, name, priority, kwargs=kwargs, prefix=self.mounted.parts + prefix)
 
-    def middleware(self, name: Any, # request or response; or a function of (request, call_next), as for `App`
+    def middleware(self, name: Any = None, # request or response; or a function of (request, call_next), as for `App`
                    *args: Any, priority: int = 999) -> Any:
         "Decorator: run around requests."
         if callable(name):
@@ -259,3 +260,6 @@ class Tremolo(OccasionDecorators, RequestDecorators, App):
             return self.runner.run(host, port, o, tls, reload, worker_num)
         except StartError as e:
             sys.exit(f'nbws: {e.strerror}')
+
+# %% ../../nbs/tremolo/17_app.ipynb #a57fb0b2
+call_methods_after(Tremolo, App)

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from ..core.request import Request
 from ..core.response import Response
+from ..sockets.dispatch import latest
 from ..sockets.workers import Workers, is_ending
 from .binding import CallingApp, TremoloCall, call_of, keep_call
 from .hooks import Occasions, RequestHooks
@@ -102,8 +103,7 @@ class ConnectionContext:
         self._closed = True
         for task in tuple(self.context.tasks):
             task.cancel()
-        while self.app.successor:
-            self.app = self.app.successor
+        self.app = latest(self.app)
         if self.app.occasions.hooks['close']:
             Workers.here().start(self._close())
 

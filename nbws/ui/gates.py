@@ -14,7 +14,7 @@ from inspect import isawaitable
 from typing import Any
 from urllib.parse import quote
 
-from ..core.errors import HTTPException, NbwsError
+from ..core.errors import HTTPException, NbwsError, require
 from ..core.html import FT, Button, Form, Hidden, Input, Label, P, Titled
 from ..core.protocols import Application, OpenSocket
 from ..core.request import Request
@@ -53,6 +53,9 @@ def form_page(title: str, path: str, there: str, *fields: Any,
                 action=path, method='post', cls='gate')
     return Titled(title, form)
 
+def check_app(app: object, call: str) -> None:
+    require(isinstance(app, WebApp), f'{call.partition("(")[0]} takes an app of nbws, {call}', app)
+
 def guard(app: WebApp, check: Callable[..., Any], path: str, skip: Iterable[str]) -> None:
     app.before.append(Beforeware(check, [re.escape(path), *skip]))
 
@@ -62,7 +65,11 @@ def ask_name(app: WebApp, # Whose pages ask
              path: str = '/name', # Where the form is
              skip: Iterable[str] = (), # Whole paths that everybody may see, as regular expressions
              ) -> None:
-    "Ask each visitor for a name first: `session['name']`, 1 to 40 characters, which proves nothing. From any thread."
+    """Ask each visitor for a name first: `session['name']`, 1 to 40 characters, which proves nothing. From any thread.
+
+    Raises `OptionError` and `PatternError`.
+    """
+    check_app(app, 'ask_name(app)')
     def named(request: Request, session: Any) -> Any:
         return None if session.get('name') else to_form(request, path)
 
@@ -101,7 +108,9 @@ LONGEST = 1000 # Characters of a password
 # %% ../../nbs/ui/05_gates.ipynb #e013d362
 def hash_password(password: str, # 1 to 1,000 characters
                   ) -> str:
-    "What to keep of a password, for `login`. Raises `ValueError` for its length. From any thread."
+    "What to keep of a password, for `login`. Raises `ValueError` for its length, `OptionError`. From any thread."
+    require(isinstance(password, str), 'a password is text')
+    require(isinstance(password, str), 'a password is text')
     if not 0 < len(password) <= LONGEST:
         raise ValueError(f'a password has 1 to {LONGEST} characters')
     with AT_ONCE:
@@ -111,6 +120,7 @@ def hash_password(password: str, # 1 to 1,000 characters
 def fits(kept: str | None, password: str) -> bool:
     "Whether a password is that of a hash; None: of nobody."
     from argon2.exceptions import InvalidHashError, VerificationError
+    require(isinstance(password, str), 'a password is text')
     if not 0 < len(password) <= LONGEST:
         return False
     with AT_ONCE:
@@ -189,6 +199,7 @@ def login(app: WebApp, # Of which nobody sees anything without a password
           skip: Iterable[str] = (), # Whole paths that everybody may see, as regular expressions
           ) -> None:
     "Let nobody in without a password; handlers have the name as `auth`. Raises `NbwsError`. From any thread."
+    check_app(app, 'login(app, users)')
     right, attempts, listed = checker(users), Attempts(), users if isinstance(users, Mapping) else None
 
     def known(request: Request, session: Any) -> Any:

@@ -145,7 +145,7 @@ async def stream_markdown(tokens: Any, # Yields text: a generator of either kind
                           to: str = '', # The id of the list that it is appended to; '': `stream`'s element is there
                           stream: MarkdownStream | None = None, # Whose `text` is wanted afterwards
                           ) -> AsyncIterator[Any]:
-    "What a handler sends while Markdown comes. On the server's loop. Raises what `tokens` raises."
+    "What a handler returns, or yields part by part, while Markdown comes. On the loop. Raises what `tokens` raises."
     stream = stream or MarkdownStream(cls='chat-message')
     if to:
         yield Div(stream.element(), id=to, hx_swap_oob='beforeend')

@@ -10,7 +10,7 @@ import secrets
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterable
-from inspect import signature
+from inspect import isawaitable, signature
 from operator import attrgetter
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,12 +19,14 @@ from typing import Any
 
 from ..core.binding import SPECIAL_TYPES
 from ..core.engine import speedups
+from ..core.errors import require
 from ..core.html import Safe
 from ..core.request import URL, Request
 from ..core.response import Response
 from ..core.protocols import Application, Broker, Environment, Upgrade
 from ..core.routing import ANY, WEBSOCKET, Route, RouteTable
 from ..layers.origins import hidden, host_names, is_hidden, origin_names
+from ..sockets.dispatch import latest
 from ..sockets.rooms import Room, Rooms, take_since
 from ..sockets.threads import ONE_THREAD
 from ..sockets.websocket import WebSocket
@@ -43,11 +45,11 @@ from .keys import secret_key as usual_key
 from .lifespan import Lifespan, Lineage
 from .log import Log, TableView
 from .mounts import Mount, Mounts
-from .options import check_keywords, many
+from .options import check_dicts, check_functions, check_keywords, check_path, many
 from .origin import origin_of
 from .pages import Pages
 from .room_broker import RoomBroker
-from .router import Router, routes_view, url_of
+from .router import Router, check_socket_path, routes_view, url_of
 from .session_data import Session
 from .session_peers import SessionKeys, SessionPeers
 from .sessions import ScopeSessions, Sessions
@@ -97,8 +99,15 @@ class Views:
     def to(self, path: str, # As in `ws.path`
            *content: Any, # Anything that a socket can send
            ) -> int:
-        "Send to every client whose socket is at `path`; says to how many. From any thread."
-        found = [ws for ws in tuple(self.router.sockets) if ws.path == path]
+        """Send to every client whose socket is at `path`; says to how many. From any thread.
+
+        Raises `NbwsError` for a path where no socket can be.
+        """
+        me: Any = self
+        router = latest(me).router
+        found = [ws for ws in tuple(router.sockets) if ws.path == path]
+        if not found:
+            check_socket_path(router.table, path)
         for ws in found:
             ws.send(*content)
         return len(found)
@@ -114,7 +123,8 @@ class Views:
         One that a handler made is forgotten when nobody is in it, nothing refers to it and it has no history. With
         `share` it is one room with those of all apps that have the same Redis, name of the room, `share` and `key`,
         whoever runs them: they hear what is said in it, and who is there. What another key has signed is dropped.
-        Another key counts at once. Raises `NbwsError` for what cannot be a key, and where no Redis is named.
+        Another key counts at once. Raises `NbwsError` for what cannot be a key, and where no Redis is named,
+        `OptionError` for an argument of the wrong kind.
         """
         if share and self.lifespan.loop is not None:
             self.room_broker.check(name, share)
@@ -130,8 +140,9 @@ class Views:
             ) -> LoopTask:
         """Await something on the server's loop. From any thread; in a cell, `await` it, or let it go on by itself.
 
-        Raises `NbwsError` where the app is not being served.
+        Raises `NbwsError` where the app is not being served, `OptionError` for what cannot be awaited.
         """
+        require(isawaitable(awaitable), 'app.run takes what can be awaited, such as app.run(ticker())', awaitable)
         return self.lifespan.run(awaitable)
 
     def head(self, prefix: str = '', # The visitor's, `request.root_path`
@@ -270,7 +281,11 @@ class RouteChanges:
 
     def mount(self, path: str, # The prefix
               app: Application, name: str | None = None) -> None:
-        "Let another app answer everything below `path`; again, to replace it. From any thread."
+        """Let another app answer everything below `path`; again, to replace it. From any thread.
+
+        Raises `OptionError` and `PatternError`.
+        """
+        check_path(path, "app.mount('/sub', other)")
         prefix = path.rstrip('/')
         if isinstance(app, RouteChanges):
             app.share_sessions(self.sessions)
@@ -358,6 +373,9 @@ class WebApp(RouteChanges, RouteDecorators, VerbDecorators, HookDecorators, View
                  **attributes: Any, # The same, by keywords that are attributes: hx_boost, cls, id, onload...
                  ) -> None:
         check_options(attributes)
+        check_functions(on_startup=on_startup, on_shutdown=on_shutdown, lifespan=lifespan, body_wrap=body_wrap)
+        check_dicts(exception_handlers=exception_handlers, htmlkw=htmlkw, bodykw=bodykw)
+        require(secret_key is None or isinstance(secret_key, (str, bytes)), 'secret_key is text')
         self._debug, self.live, self.session_salt = debug, live, session_salt
         self.allowed_hosts, self.allowed_origins = host_names(allowed_hosts), origin_names(allowed_origins)
         self.origin = origin_of(sys._getframe(1))

@@ -13,17 +13,18 @@ from types import MethodType
 from typing import Any, NamedTuple, TypeVar
 
 from ..core.binding import plan
-from ..core.errors import HTTPException, OptionError, SignatureError
+from ..core.errors import HTTPException, OptionError, SignatureError, require
 from ..core.request import Request
 from ..core.routing import WEBSOCKET, Pattern, Route, RouteTable, parse_pattern
+from ..sockets.outbox import check_overflow
 from ..sockets.workers import Workers
 from .endpoints import HTTPEndpoint
 from .socket_endpoint import SocketEndpoint
-from .errors import Errors
+from .errors import Errors, check_handler
 from .files import StaticFiles
 from .hooks import CellHooks, called
 from .lifespan import Lifespan
-from .options import many
+from .options import ABSENT, Decorator, check_bare, check_name, check_path, many, texts
 from .router import Router
 
 F = TypeVar('F', bound=Callable[..., Any])
@@ -157,18 +158,25 @@ class RouteDecorators:
         """Decorator: let a function answer requests, and handshakes on the same path if it takes `websocket`.
 
         A class has a method for each verb: `get`, `post`... Raises `PatternError` for a path that does not parse,
-        `SignatureError` for parameters that can never be bound.
+        `SignatureError` for parameters that can never be bound, `OptionError` for an argument of the wrong kind.
         """
         if callable(path):
             return self.route(None, methods, name, before, body_wrap=body_wrap, host=host)(path)
+        if path is not None:
+            check_path(path, "@app.route('/chat')")
+        check_name(name, path)
+        verbs = texts(methods, "methods are text, such as 'post' or ['get', 'put']")
+        require(host is None or isinstance(host, str), "a host is text, such as 'blog.example.org'", host)
+        require(body_wrap is None or callable(body_wrap), 'body_wrap is a function of the content', body_wrap)
         where = Place(path, name, before, body_wrap, host)
         def add(function: Any) -> RouteFunction:
             function = inner(function)
             routes = self._routes_of_class(function, where) if isinstance(function, type) else \
-                self.routes_of(function, where, methods)
+                self.routes_of(function, where, verbs)
             self.add(*routes)
             return RouteFunction(function, routes[0].pattern, routes[0].name)
-        return add
+        verb = methods if isinstance(methods, str) and methods in VERBS else 'route'
+        return Decorator(f'app.{verb}({"" if path is None else repr(path)})', add)
 
     def _routes_of_class(self, kind: type, where: Place) -> list[Route]:
         found = {verb: f for verb in VERBS if callable(f := getattr(kind, verb, None))}
@@ -206,19 +214,26 @@ class RouteDecorators:
            middleware: Any = None, # Classes of ASGI middleware around this route alone
            *,
            overflow: str = 'wait', # For slow readers: wait and then close (1013), close, or drop the oldest
-           subprotocols: Iterable[str] = (), # Which this route supports; the client's first one among them is chosen
+           subprotocols: str | Iterable[str] = (), # Which it supports; the client's first one among them is chosen
            stoppable: bool = False, # A visitor's `StopButton` cancels the handler where it waits; else at a `yield`
            ) -> Callable[[F], F]:
-        "Decorator: let a function answer each message of a socket. Raises `PatternError` and `SignatureError`."
+        """Decorator: let a function answer each message of a socket.
+
+        Raises `PatternError`, `SignatureError`, and `OptionError` for an argument of the wrong kind.
+        """
         if middleware:
             raise OptionError('middleware around one socket is not known here: give it to the app, middleware=[...]')
+        check_path(path, "@app.ws('/chat')")
+        check_name(name, path)
+        check_overflow(overflow)
+        chosen = texts(subprotocols, "subprotocols are text, such as ['chat']")
         def add(function: F) -> F:
             first, last = (None if f is None else plan(f, socket=True) for f in (conn, disconn))
             message, app = plan(function, socket=True), self.router.app
-            endpoint = SocketEndpoint(app, message, first, last, overflow, subprotocols, stoppable=stoppable)
+            endpoint = SocketEndpoint(app, message, first, last, overflow, chosen, stoppable=stoppable)
             self.add(self.router.route(path, [WEBSOCKET], endpoint, function, name))
             return function
-        return add
+        return Decorator(f'app.ws({path!r})', add)
 
     def add_websocket_route(self, path: str, # Where clients connect
                             func: Any, # Answers their messages
@@ -305,7 +320,8 @@ class VerbDecorators:
                           static_path: Any = '.', # The folder; nothing outside of it is ever served
                           exts: str = 'static', # The type of a path that names their endings: see `reg_re_param`
                           ) -> None:
-        "Serve the files of a folder whose names have certain endings."
+        "Serve the files of a folder whose names have certain endings. Raises `PatternError` and `OptionError`."
+        check_path(prefix, "app.static_route_exts('/')")
         files = StaticFiles(static_path)
         def static(fname: str, ext: str) -> Any: return files.find(f'{fname}.{ext}')
         self.get(f'{prefix}{{fname:path}}.{{ext:{exts}}}', name='static')(static)
@@ -314,7 +330,9 @@ class VerbDecorators:
                      prefix: str = '/', # What their addresses begin with
                      static_path: Any = '.', # As for `static_route_exts`
                      ) -> None:
-        "Serve the files of a folder whose names have one ending."
+        "Serve the files of a folder whose names have one ending. Raises `PatternError` and `OptionError`."
+        check_path(prefix, "app.static_route(prefix='/')")
+        require(isinstance(ext, str), "app.static_route takes an ending, such as app.static_route('.png')", ext)
         files = StaticFiles(static_path)
         def static(fname: str) -> Any: return files.find(f'{fname}{ext}')
         self.get(f'{prefix}{{fname:path}}{ext}', name=f'static {ext}')(static)
@@ -333,7 +351,8 @@ class VerbDecorators:
                folder: Any, # Nothing outside of it is ever served
                cache: str = 'no-cache', # Cache-Control
                ) -> None:
-        "Serve the files below `folder` at `path`."
+        "Serve the files below `folder` at `path`. Raises `PatternError` and `OptionError`."
+        check_path(path, "app.static('/files', 'folder')")
         files = StaticFiles(folder, cache)
         def static(path: str) -> Any: return files.find(path)
         self.get(path.rstrip('/') + '/{path:path}', name=f'static {path}')(static)
@@ -346,41 +365,47 @@ class HookDecorators:
     lifespan: Lifespan
     middlewares: list[Callable[..., Awaitable[Any]]]
 
-    def middleware(self, function: Any, # `async def f(request, call_next)`, which returns a response; or 'http'
+    def middleware(self, function: Any = None, # `async def f(request, call_next)`, which returns a response; or 'http'
                    ) -> Any:
         """Decorator: wrap every answer and handshake in `async def f(request, call_next)`; the last one is outermost.
 
-        `@app.middleware('http')`, as Starlette has it, is the same.
+        `@app.middleware('http')`, as Starlette has it, is the same. Raises `OptionError` for what is no function.
         """
         if function == 'http':
             return self.middleware
+        check_bare(function, '@app.middleware')
         self.cell_hooks.add(self.middlewares, function)
         return function
 
     def exception_handler(self, what: Any, # A status code or an exception class
                           ) -> Callable[[F], F]:
-        "Decorator: let a function of (request, error) answer for it."
+        "Decorator: let a function of (request, error) answer for it. Raises `OptionError` for what is neither."
+        check_handler(what)
         def add(function: F) -> F:
             self.errors.handlers[what] = function
             self.cell_hooks.note(function)
             return function
-        return add
+        return Decorator(f'app.exception_handler({getattr(what, "__name__", what)})', add)
 
-    def on_startup(self, function: F, # Sync or async, without arguments
+    def on_startup(self, function: F = ABSENT, # Sync or async, without arguments
                    ) -> F:
-        "Decorator: run it before the first request; at once if the app is being served."
+        "Decorator: run it before the first request; at once if the app is being served. Raises `OptionError`."
+        check_bare(function, '@app.on_startup')
         self.cell_hooks.add(self.lifespan.startup_hooks, function)
         if self.lifespan.loop is not None:
             self.lifespan.run(called(function))
         return function
 
-    def on_shutdown(self, function: F, # Sync or async, without arguments
+    def on_shutdown(self, function: F = ABSENT, # Sync or async, without arguments
                     ) -> F:
-        "Decorator: run it after the last request."
+        "Decorator: run it after the last request. Raises `OptionError`."
+        check_bare(function, '@app.on_shutdown')
         self.cell_hooks.add(self.lifespan.shutdown_hooks, function)
         return function
 
     def on_event(self, event: str, # 'startup' or 'shutdown'
                  ) -> Callable[[F], F]:
-        "Starlette's spelling of `on_startup` and `on_shutdown`."
-        return {'startup': self.on_startup, 'shutdown': self.on_shutdown}[event]
+        "Starlette's spelling of `on_startup` and `on_shutdown`. Raises `OptionError` for another event."
+        require(event in ('startup', 'shutdown'), "@app.on_event takes 'startup' or 'shutdown'", event)
+        hook: Callable[[F], F] = self.on_startup if event == 'startup' else self.on_shutdown
+        return Decorator(f'app.on_event({event!r})', hook)

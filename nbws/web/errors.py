@@ -10,8 +10,7 @@ from inspect import signature
 from typing import Any, Protocol
 
 from ..core.html import H1, Main, Meta, P, Pre, Title, document
-from ..core.errors import printable, reason
-from ..core.errors import HTTPException
+from ..core.errors import HTTPException, in_words, printable, reason, require
 from ..core.request import Request
 from ..core.response import HTMLResponse, PlainTextResponse, Response
 from ..core.routing import Route
@@ -59,11 +58,20 @@ def ours(error: BaseException) -> BaseException:
     return found
 
 # %% ../../nbs/web/16_errors.ipynb #78a57972
+def check_handler(what: Any) -> None:
+    "Raises `OptionError` for what no function can answer for."
+    kind = isinstance(what, type) and issubclass(what, BaseException)
+    require(kind or isinstance(what, int) and 300 <= what <= 599,
+            '@app.exception_handler takes a status or an exception, such as 404 or KeyError', what)
+
 class Errors:
     "The errors of an app."
     def __init__(self, app: AnsweringApp,
                  handlers: Mapping[Any, Callable[..., Any]], # By status code or exception class
                  ) -> None:
+        for what, function in handlers.items():
+            check_handler(what)
+            require(callable(function), f'what answers for {in_words(what)} is a function', function)
         self.app, self.handlers = app, dict(handlers)
 
     def report(self, error: BaseException, route: Route | None, subject: Any = None) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
-from ..core.errors import NbwsError
+from ..core.errors import NbwsError, nearest, require
 from ..core.routing import WEBSOCKET, Route, RouteTable, parse_pattern
 from ..sockets.websocket import EndpointChange, WebSocket
 from ..sockets.workers import Workers
@@ -172,11 +172,34 @@ def url_of(table: RouteTable,
            prefix: str = '', # Of the visitor who gets it
            /, **params: Any) -> str:
     "The path of a route; parameters that the path does not name become the query. Raises `NbwsError`."
-    name = name if isinstance(name, str) else getattr(name, '__routename__', getattr(name, '__name__', ''))
-    route = table.named(name)
+    called = name if isinstance(name, str) else getattr(name, '__routename__', getattr(name, '__name__', ''))
+    require(bool(called) or name == '', "app.url takes a route's name or its function", name)
+    route = table.named(called)
     if not route:
-        raise NbwsError(f'no route is called {name!r}: there are {", ".join(sorted({r.name for r in table}))}')
+        theirs = sorted({r.name for r in table if not r.path.startswith(ASSETS)})
+        raise NbwsError(f'no route is called {called!r}: {nearest(called, theirs)}')
     return prefix + route.pattern.build(**params)
+
+# %% ../../nbs/web/17_router.ipynb #35cad3b6
+def _paths(table: RouteTable, sockets: bool) -> list[str]:
+    "The paths that the program has given."
+    return [r.path for r in table if (WEBSOCKET in r.methods) == sockets and not r.path.startswith(ASSETS)]
+
+def check_socket_path(table: RouteTable, path: Any) -> None:
+    "Raises `NbwsError` for a path at which an app's sockets can never be."
+    require(isinstance(path, str), "app.to takes the path of sockets, such as app.to('/ws', P('hello'))", path)
+    found = table.match(WEBSOCKET, path)
+    if found and getattr(found[0].endpoint, 'passes_on', False):
+        raise NbwsError(f'{path!r} belongs to another app, which {found[0].name} lets answer: its own `to` reaches it')
+    if found and found[0].pattern.regex and found[0].path == path:
+        raise NbwsError(f'{path!r} stands for many paths: name one, as in `ws.path`, or let them join a room')
+    if not found:
+        raise NbwsError(f'no socket can be at {path!r}: {nearest(path, _paths(table, sockets=True))}')
+
+def check_page_path(table: RouteTable, path: str) -> None:
+    "Raises `NbwsError` for a path that no page is at."
+    if not table.match('GET', path) and not table.methods(path):
+        raise NbwsError(f'no page is at {path!r}: {nearest(path, _paths(table, sockets=False))}')
 
 # %% ../../nbs/web/17_router.ipynb #fc7cbda5
 def routes_view(table: RouteTable) -> RoutesView:

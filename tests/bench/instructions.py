@@ -1,26 +1,34 @@
-"""How many instructions an echo and a page take: `python -m tests.bench.instructions`.
+"""How many instructions an echo and a page take, or with `--rooms` a message: `python -m tests.bench.instructions`.
 
 For those who work on a noisy machine: rates differ by a fifth from run to run there, counts by one in a hundred.
 callgrind (Debian's `valgrind`) counts what the server's process does in user space; what the kernel does is not in it.
 Each figure is that of the bench's app (`servers.py`) on uvloop. Other checkouts stand beside this one when named:
 
     git worktree add /tmp/before HEAD~20 && python -m tests.bench.instructions /tmp/before
+
+The room is that of `tests.bench.rooms`: 200 members at one process, and at two that share it by a Valkey, which counts,
+too. A turn is over when all have heard what is said together, as many messages as are on the way there.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
+import selectors
 import re
 import shutil
 import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from ..chats.commands import ours
 from .__main__ import MESSAGE, ROOT, free_port, table, until_listening
+from .rooms import MEMBERS, TEXT, WINDOW, RedisProcess
 
 ROUNDS = 320 # Messages that are counted
 UPGRADE = ('GET {} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n'
@@ -44,10 +52,13 @@ def opened(port: int, path: str) -> socket.socket:
     return client
 
 
+CALLGRIND = 'valgrind', '--tool=callgrind', '--instr-atstart=no'
+
+
 class Counted:
-    "A server under callgrind."
-    def __init__(self, process: subprocess.Popen[bytes], port: int, folder: Path) -> None:
-        self.process, self.port, self.folder = process, port, folder
+    "A process under callgrind, which writes into a folder."
+    def __init__(self, process: subprocess.Popen[bytes], folder: Path) -> None:
+        self.process, self.folder = process, folder
 
     def tell(self, *words: str) -> None:
         subprocess.run(['callgrind_control', *words, str(self.process.pid)], stdout=subprocess.DEVNULL,
@@ -56,45 +67,56 @@ class Counted:
     def taken(self) -> int:
         "Instructions since this was asked for last."
         self.tell('--dump')
-        count = 0
-        for file in self.folder.glob('counts.*'):
-            found = re.search(r'^(?:totals|summary): (\d+)', file.read_text(), re.MULTILINE)
-            count += int(found[1]) if found else 0
-            file.unlink()
-        return count
+        for _ in range(600): # On a busy machine it comes later
+            files = list(self.folder.glob('counts.*'))
+            found = [re.search(r'^(?:totals|summary): (\d+)', file.read_text(), re.MULTILINE) for file in files]
+            if found and all(found): break
+            time.sleep(0.1)
+        for file in files: file.unlink()
+        return sum(int(f[1]) for f in found if f)
 
-    def each(self, turn: Callable[[], int], # Asks for some answers and takes them; says how many
-             ) -> float:
-        "Instructions per answer."
-        for _ in range(max(2, 64 // turn())): turn() # What the first ones cost is not theirs
-        self.tell('--instr=on')
-        turn()
-        self.taken()
-        answers = 0
-        while answers < ROUNDS: answers += turn()
-        count = self.taken()
-        self.tell('--instr=off')
-        return count / answers
+
+def each(counted: Sequence[Counted],
+         turn: Callable[[], int], # Asks for some answers and takes them; says how many
+         ) -> list[float]:
+    "Instructions per answer, of each process."
+    for _ in range(max(2, 64 // turn())): turn() # What the first ones cost is not theirs
+    for one in counted: one.tell('--instr=on')
+    turn()
+    for one in counted: one.taken()
+    answers = 0
+    while answers < ROUNDS: answers += turn()
+    found = [one.taken() / answers for one in counted]
+    for one in counted: one.tell('--instr=off')
+    return found
 
 
 @contextmanager
-def counted(checkout: Path) -> Iterator[Counted]:
-    "The bench's app, by the nbws of a checkout."
-    port = free_port()
-    code = (f'import nbws.common, servers; assert nbws.__file__.startswith({str(checkout)!r}), nbws.__file__; '
-            f'servers.ours({port})')
+def started(checkout: Path, command: list[str], port: int) -> Iterator[Counted]:
+    "A server by the nbws of a checkout."
     with tempfile.TemporaryDirectory() as folder:
-        valgrind = ['valgrind', '--tool=callgrind', '--instr-atstart=no', f'--callgrind-out-file={folder}/counts']
         paths = {**os.environ, 'PYTHONPATH': f'{checkout}{os.pathsep}{checkout / "tests/bench"}', 'PYTHONHASHSEED': '0'}
-        process = subprocess.Popen([*valgrind, sys.executable, '-c', code], env=paths, cwd=folder,
-                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen([*CALLGRIND, f'--callgrind-out-file={folder}/counts', *command], env=paths,
+                                   cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             until_listening(process, port, 120)
             if process.poll() is not None: sys.exit(f'the server of {checkout} has ended')
-            yield Counted(process, port, Path(folder))
+            yield Counted(process, Path(folder))
         finally:
             process.kill()
             process.wait()
+
+
+@contextmanager
+def counted_redis() -> Iterator[tuple[Counted, RedisProcess]]:
+    with tempfile.TemporaryDirectory(prefix='nbws') as folder:
+        redis = RedisProcess('valkey', Path(folder))
+        redis.command[:0] = [*CALLGRIND, f'--callgrind-out-file={folder}/counts']
+        try:
+            redis.start()
+            assert redis.popen
+            yield Counted(redis.popen, Path(folder)), redis
+        finally: redis.kill()
 
 
 def echoes(port: int, clients: int) -> Callable[[], int]:
@@ -120,15 +142,67 @@ def pages(port: int) -> Callable[[], int]:
     return turn
 
 
+PATIENT = '--request-timeout', '600' # Members who only listen are not asked whether they live
+
+
+def talk(ports: list[int]) -> Callable[[], int]:
+    "At each server one member says what may be on the way, at once; then all hear it."
+    said = masked(ours().says.replace('{}', TEXT)) * (WINDOW * 2 // len(ports))
+    members = [opened(ports[n % len(ports)], ours().path) for n in range(MEMBERS)]
+    selector, left = selectors.DefaultSelector(), dict.fromkeys(members, 0)
+    for s in members: selector.register(s, selectors.EVENT_READ)
+    def turn() -> int:
+        for s in members: left[s] += WINDOW * 2
+        for s in members[:len(ports)]: s.sendall(said)
+        while any(left.values()):
+            ready = selector.select(60)
+            assert ready, 'something is not heard'
+            for key, _ in ready:
+                data = key.fileobj.recv(1 << 20)  # type: ignore[union-attr]
+                assert data, 'a socket has ended'
+                left[key.fileobj] -= data.count(b'#')  # type: ignore[index]
+        return WINDOW * 2
+    return turn
+
+
+def echo_and_page(checkout: Path) -> list[float]:
+    port = free_port()
+    code = (f'import nbws.common, servers; assert nbws.__file__.startswith({str(checkout)!r}), nbws.__file__; '
+            f'servers.ours({port})')
+    with started(checkout, [sys.executable, '-c', code], port) as server:
+        return [each([server], turn)[0] for turn in (echoes(port, 1), echoes(port, 64), pages(port))]
+
+
+def rooms(checkout: Path) -> list[float]:
+    "One process, two with a Redis, and the latter's part."
+    found = []
+    for count in (1, 2):
+        with ExitStack() as stack:
+            counted, options, ports = [], (), []
+            if count > 1:
+                redis, server = stack.enter_context(counted_redis())
+                counted, options = [redis], ('--redis', server.url)
+            for _ in range(count):
+                ports.append(port := free_port())
+                counted.append(stack.enter_context(started(checkout, ours(*options, *PATIENT).start(port, ''), port)))
+            parts = each(counted, talk(ports))
+        found += [sum(parts), *parts[:count - 1]]
+    return [*found, found[1] / found[0]]
+
+
 def main() -> None:
+    options = argparse.ArgumentParser(prog='python -m tests.bench.instructions', description=__doc__)
+    options.add_argument('checkouts', nargs='*', type=Path, help='other ones')
+    options.add_argument('--rooms', action='store_true', help='a room, instead of an echo and a page')
+    o = options.parse_args()
     if not shutil.which('valgrind'): sys.exit('this needs callgrind: install valgrind (apt-get install valgrind)')
     rows = []
-    for checkout in dict.fromkeys([ROOT, *(Path(a).resolve() for a in sys.argv[1:])]):
-        with counted(checkout) as server:
-            port = server.port
-            found = [server.each(echoes(port, 1)), server.each(echoes(port, 64)), server.each(pages(port))]
-        rows.append([str(checkout), *(f'{n:,.0f}' for n in found)])
-    print(table(['instructions', 'echo, 1 client', 'echo, 64 clients', 'page'], rows))
+    for checkout in dict.fromkeys([ROOT, *(a.resolve() for a in o.checkouts)]):
+        found = rooms(checkout) if o.rooms else echo_and_page(checkout)
+        rows.append([str(checkout), *(f'{n:,.0f}' if n > 1000 else f'{n:.2f}' for n in found)])
+    head = ['a message to 200, one process', 'two and Redis', 'Redis', 'ratio'] if o.rooms else [
+        'echo, 1 client', 'echo, 64 clients', 'page']
+    print(table(['instructions', *head], rows))
 
 
 if __name__ == '__main__': main()

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from both_forms import frames_agree, messages_agree, renderings_agree
+from both_forms import frames_agree, messages_agree, pages_agree, parsed_again, renderings_agree, sent
 from bound import BOUND
 
 from nbws.core.engine import WHY, choose, engine, interpreted, source_id, speedups
@@ -41,6 +41,20 @@ def test_frames_are_the_same() -> None:
 @compiled
 def test_messages_are_handled_the_same() -> None:
     for _ in range(5): messages_agree(random.randrange(10**9))
+
+
+@compiled
+def test_pages_are_taken_and_sent_the_same() -> None:
+    for _ in range(5): pages_agree(random.randrange(10**9))
+
+
+def test_the_cases_of_pages_are_usual_and_others() -> None:
+    "Else both forms would agree on nothing much."
+    said = [case[1:] for case in parsed_again(interpreted, 1) if isinstance(case[0], bytes)]
+    assert set(said) == {(True, True), (True, False), (False, False)}
+    written = sent(interpreted, 1)
+    assert any(isinstance(x, bytes) for x in written)
+    assert any(x[0] == 'other' for x in written if isinstance(x, tuple))
 
 
 def test_frames_that_are_compiled_are_ours() -> None:

@@ -73,6 +73,8 @@ def test_pages(make: Make) -> None:
         page, app = Page(two), one.app
         app.refresh('/') # type: ignore[attr-defined]
         assert json.loads(page.ws.recv(BOUND)) == {'refresh': ''}
+        def elsewhere() -> str: return 'elsewhere'
+        app.get(elsewhere) # type: ignore[attr-defined]
         app.refresh('/elsewhere') # type: ignore[attr-defined]
         app.refresh('table') # type: ignore[attr-defined]
         assert json.loads(page.ws.recv(BOUND)) == {'refresh': 'table'}

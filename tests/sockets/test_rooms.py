@@ -15,8 +15,10 @@ from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFact
 from websockets.sync.client import connect
 
 from nbws import App
+from nbws.core.protocols import Published
 from nbws.sockets.rooms import Room
 from nbws.server.listener import Server
+from nbws.server.output import TransportGroup
 from nbws.testing import Client
 
 
@@ -289,6 +291,56 @@ def test_members_that_are_sent_to_one_by_one_resume_too(chat: Server) -> None:
     with Client(app) as client, client.ws('/?nbws-since=') as asks, client.ws('/') as plain:
         asks.send_json({'msg': 'kept'})
         assert [asks.receive(), plain.receive()] == [f'kept\x1e{room.epoch}:1', 'kept']
+
+
+class Told:
+    "A broker that brings what a test tells it."
+    subscriber: Any = None
+    def subscribe(self, room: str, subscriber: Any, history: int) -> None:
+        self.subscriber = subscriber
+        subscriber.begin(EPOCH, 0, ())
+    def unsubscribe(self, room: str, subscriber: Any) -> None: pass
+
+
+EPOCH = '0123abcd'
+
+
+def shared(chat: Server, monkeypatch: pytest.MonkeyPatch) -> tuple[Told, list[int]]:
+    "The room has a broker now; how many messages each group of members is then sent at a time."
+    broker, sent = Told(), list[int]()
+    chat.app.room('kept').share(broker, 'kept') # type: ignore[arg-type]
+    def send(group: Any, messages: Any, *others: Any) -> None:
+        sent.append(len(messages))
+        at_once(group, messages, *others)
+    at_once = TransportGroup.send
+    monkeypatch.setattr(TransportGroup, 'send', send)
+    return broker, sent
+
+
+def test_what_a_broker_brings_together_goes_to_a_group_together(chat: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    broker, sent = shared(chat, monkeypatch)
+    with connect(f'{url(chat)}?nbws-since=') as asks, connect(url(chat)) as plain:
+        assert hear(asks, 1) == [f'\x1e{EPOCH}:0']
+        speaker = next(ws for ws in chat.app.sockets if ws.handshake.since is not None)
+        said: list[Any] = ['one', b'two', 'three', 'mine', 'five', 'six']
+        messages = [Published(data, EPOCH, n + 1 - (n >= 2), n != 2) for n, data in enumerate(said)]
+        broker.subscriber.deliver(messages, [None, None, None, speaker, None, None])
+        broker.subscriber.deliver(messages[3:], [None] * 3) # They are here already
+        assert hear(plain, 6) == said
+        marked = ['one', 1], [b'two', 0], ['', 2], ['three', 0], ['', 3], ['five', 4], ['six', 5]
+        assert hear(asks, 7) == [f'{data}\x1e{EPOCH}:{at}' if at else data for data, at in marked]
+        assert (sorted(sent), chat.app.room('kept').history.offset) == (sorted([3, 4, 1, 1, 2, 2]), 5)
+
+
+def test_much_that_a_broker_brings_goes_in_pieces(chat: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    "Between them it is seen who does not read."
+    broker, sent = shared(chat, monkeypatch)
+    with connect(url(chat)) as plain:
+        said = [str(n) * 40_000 for n in range(5)]
+        messages = [Published(data, EPOCH, n + 1, True) for n, data in enumerate(said)]
+        broker.subscriber.deliver(messages, [None] * 5)
+        assert hear(plain, 5) == said
+        assert sent == [2, 2, 1]
 
 
 MANY = f'nbws-since={"00000000:1." * 21}'

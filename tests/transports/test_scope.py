@@ -9,6 +9,7 @@ import socket
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -221,3 +222,20 @@ def test_a_form_that_is_too_long_under_each_server(tmp_path: Path, name: str) ->
             while s.recv(65536): pass
         assert process.get('/') == (200, 'home')
         assert 'Traceback' not in process.output, process.output
+
+
+@pytest.mark.parametrize(('name', 'status'), [('uvicorn', 400), ('hypercorn', 200), ('granian', 200)])
+def test_a_body_beside_an_upgrade(tmp_path: Path, name: str, status: int) -> None:
+    """As `curl --http2` sends it. uvicorn on httptools hands over an empty one, which is an error, and no empty form:
+    findings/uvicorn-body-beside-an-upgrade.sh."""
+    (tmp_path/'early.py').write_text(EARLY)
+    fields = {'Content-Type': 'application/x-www-form-urlencoded', 'Connection': 'Upgrade', 'Upgrade': 'soap'}
+    with asgi_server(name, 'early:app', tmp_path) as process:
+        client = HTTPConnection('127.0.0.1', process.port, timeout=BOUND)
+        try:
+            client.request('POST', '/', b'name=Ann', fields)
+            answer = client.getresponse()
+            text = answer.read().decode()
+        finally: client.close()
+        assert answer.status == status, text
+        assert text == '1' if status == 200 else 'drops the body' in text
