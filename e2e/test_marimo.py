@@ -120,14 +120,16 @@ def test_examples(
 
 
 def test_sessions_of_marimo_run(new_context: Callable[..., BrowserContext], tmp_path: Path) -> None:
-    """Each has an app of its own; one whose page has gone leaves the other alone."""
+    """Each has an app of its own; one that has ended leaves the other alone, and no port."""
     with marimo(tmp_path, CELLS, edit=False) as notebook:
         frames = [opened(notebook, new_context, "direct").locator("iframe[data-way=direct]") for _ in range(2)]
         for number, frame in enumerate(frames):
             connected(frame.content_frame)
             says(frame.content_frame, str(number))
             shows(frame.content_frame, [f"first {number}"])
+        ports = [int(re.findall(r":(\d+)/", frame.get_attribute("src") or "")[0]) for frame in frames]
         frames[1].page.close()
+        wait_until(lambda: not listens(ports[1]), "the end of the second session's app", 60)
         says(frames[0].content_frame, "alone")
         shows(frames[0].content_frame, ["first 0", "first alone"])
 

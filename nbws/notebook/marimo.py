@@ -33,7 +33,7 @@ class MarimoKernel:
     "A marimo notebook as a `Kernel`."
     def __init__(self, context: Any, # `marimo_context()`
                  ) -> None:
-        self.streams = {'': context.stream} # By session
+        self.streams = {session_of(marimo_cell(context, '')): context.stream} # By session
         self.joined: Callable[[Any], None] = lambda context: None # Called with the context of another session
         self._requests: dict[str, Request] = {} # By cell, of its newest run
 
