@@ -136,6 +136,7 @@ def test_the_whole_cell_again(open_notebook: Open) -> None:
     nb.run(0)
     nb.run(2)
     assert nb.text_output(2) == address
+    connected(nb.frame(0), nb.frame(1))
     say(nb.frame(1), "after")
     expect(lines(nb.frame(0))).to_have_text(["after"])
     expect(lines(nb.frame(1))).to_have_text(["after"])

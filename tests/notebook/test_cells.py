@@ -100,7 +100,7 @@ def test_serve_again_and_stop(kernel: Kernel) -> None:
     before = kernel.run(THREADS).stdout
     first = kernel.run(APP, 'app')
     port = kernel.port()
-    assert f'"port": {port},' in first.html
+    assert f'"port":{port},' in first.html
     site = kernel.run('print(SERVED[0])').stdout
     kernel.run(COUNT.format('async def'), 'count')
     with dial(port) as ws:
