@@ -9,7 +9,6 @@ import re
 import secrets
 import shutil
 import signal
-import socket
 import sys
 import tempfile
 import threading
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from .processes import Child, spawn
+from .processes import Child, listens, spawn
 from .timeouts import seconds, wait_until
 
 FrontEnd = Literal["lab", "notebook"]
@@ -238,10 +237,9 @@ def listening_server(file: Path) -> dict[str, Any] | None:
     """What a Jupyter server says of itself in its file, once it listens: it writes that file before it does."""
     try:
         server: dict[str, Any] = json.loads(file.read_text())
-        socket.create_connection(("127.0.0.1", server["port"]), timeout=seconds(KILLED_AFTER)).close()
-    except (OSError, json.JSONDecodeError):
-        return None  # the file is not there yet, or half written, or nobody listens
-    return server
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None  # not there yet, or half written
+    return server if listens(server["port"]) else None
 
 
 class JupyterServers:

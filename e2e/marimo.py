@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from .processes import spawn
+from .processes import listens, spawn
 from .scripts import free_port
 from .timeouts import seconds, wait_until
 
@@ -52,15 +51,6 @@ def write_notebook(file: Path, cells: Sequence[tuple[str, str]]) -> None:
         body = "\n".join(f"    {line}" for line in code.splitlines())
         texts.append(f"\n@app.cell\ndef {name}():\n{body}\n    return\n")
     file.write_text(HEAD + "".join(texts) + TAIL)
-
-
-def listens(port: int) -> bool:
-    """Whether somebody does at this port of the machine."""
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
-    except OSError:
-        return False
-    return True
 
 
 @contextmanager

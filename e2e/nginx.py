@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import sys
 from pathlib import Path
 
-from .processes import Child, spawn
+from .processes import Child, listens, spawn
 from .scripts import free_port
 from .timeouts import wait_until
 
@@ -62,11 +61,7 @@ class Nginx:
     def _listens(self) -> bool:
         if self.child.process.poll() is not None:
             raise RuntimeError(f"nginx ended at once:\n{self.log()}")
-        try:
-            socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
-        except OSError:
-            return False
-        return True
+        return listens(self.port)
 
     def log(self) -> str:
         """What it said."""

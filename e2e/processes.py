@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import signal
+import socket
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,15 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 # Kernels and what they start get sessions of their own, but they all inherit this variable.
 MARK = "NBWS_E2E_MARK"
+
+
+def listens(port: int) -> bool:
+    """Whether somebody does at this port of the machine."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)

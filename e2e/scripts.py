@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from .processes import Child, spawn
+from .processes import Child, listens, spawn
 from .timeouts import wait_until
 
 
@@ -53,11 +53,7 @@ class Script:
         if self.child.process.poll() is not None:
             self._stopped = True
             raise RuntimeError(f"the script ended with {self.child.process.returncode}:\n{self.stdout}{self.stderr}")
-        try:
-            socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
-        except OSError:
-            return False
-        return True
+        return listens(self.port)
 
     def _expected(self, line: str) -> bool:
         return self._stderr_may is not None and re.search(self._stderr_may, line) is not None

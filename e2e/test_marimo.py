@@ -17,7 +17,8 @@ from nbws import common
 from nbws.loading import code_cells
 
 from .chromium import reach_only
-from .marimo import Marimo, listens, marimo
+from .marimo import Marimo, marimo
+from .processes import listens
 from .sockets import connected
 from .test_channel import says, shows
 from .test_vscode import EXAMPLES, moves_figures, talks_with_a_model
