@@ -110,7 +110,6 @@ def hash_password(password: str, # 1 to 1,000 characters
                   ) -> str:
     "What to keep of a password, for `login`. Raises `ValueError` for its length, `OptionError`. From any thread."
     require(isinstance(password, str), 'a password is text')
-    require(isinstance(password, str), 'a password is text')
     if not 0 < len(password) <= LONGEST:
         raise ValueError(f'a password has 1 to {LONGEST} characters')
     with AT_ONCE:
