@@ -131,8 +131,8 @@ class Outgoing(Completion):
     def __init__(self, room: str, seq: int,
                  kind: str, # t, b: text or bytes that are kept; T, B: that are not
                  data: bytes, history: int) -> None:
+        super().__init__()
         self.room, self.seq, self.kind, self.data, self.history = room, seq, kind, data, history
-        self.done, self.error, self._waiters = False, '', None # As `Completion` says
 
 def size_of(messages: Iterable[Outgoing]) -> int: return sum([len(message.data) for message in messages])
 

@@ -36,7 +36,7 @@ from .websocket import WebSocket
 log = logging.getLogger('nbws')
 
 # %% auto #0
-__all__ = ['log', 'check_room', 'Room']
+__all__ = ['log', 'Room']
 
 # %% ../../nbs/sockets/08_rooms.ipynb #eeafb3bd
 MARK = '\x1e' # The record separator: a position follows, to the message's end
@@ -56,7 +56,8 @@ def parts_of(message: Published | Payload, resumes: bool) -> Sequence[str | byte
     data, epoch, offset, kept = message
     if not (resumes and kept):
         return (data,)
-    return (f'{data}{MARK}{epoch}:{offset}',) if isinstance(data, str) else (data, mark(epoch, offset))
+    where = mark(epoch, offset)
+    return (data + where,) if isinstance(data, str) else (data, where)
 
 # %% ../../nbs/sockets/08_rooms.ipynb #8464c461
 class History(deque[Published]):
@@ -152,10 +153,7 @@ class FanOut:
         conn = grouped(skip.conn) if skip else None
         own = conn.transport if conn else None
         for group, _, transports, resumes in self.groups:
-            if len(messages) == 1:
-                group.send(parts_of(messages[0], resumes), transports, own)
-            else:
-                group.send([part for message in messages for part in parts_of(message, resumes)], transports, own)
+            group.send([part for message in messages for part in parts_of(message, resumes)], transports, own)
 
 # %% ../../nbs/sockets/08_rooms.ipynb #a2ad71c8
 class Delivery:
@@ -411,7 +409,7 @@ class Sharing:
         self.ahead = {ws: self.ahead[ws] for ws in have if self.ahead[ws][1] > message.offset}
         return tuple(ws for ws in members if ws not in have)
 
-# %% ../../nbs/sockets/08_rooms.ipynb #ac0aa61d
+# %% ../../nbs/sockets/08_rooms.ipynb #a0e1c671
 def check_room(history: Any, overflow: Any) -> None:
     "Raises `OptionError` for what no room can have."
     require(isinstance(history, int) and history >= 0,
@@ -419,6 +417,7 @@ def check_room(history: Any, overflow: Any) -> None:
     if overflow is not None:
         check_overflow(overflow)
 
+# %% ../../nbs/sockets/08_rooms.ipynb #ac0aa61d
 class Room:
     "A named group of sockets. Every method may be called from any thread."
     def __init__(self,
@@ -820,9 +819,9 @@ class Rooms(MutableMapping[str, Room]):
         if share is None and key is not None:
             raise NbwsError("key=... is for a room that is shared with others: share='team' says with whom")
         secret = b'' if share is None else team_key(share, key)
+        check_room(history or 0, overflow)
         with self._lock:
             room = self._found.get(name)
-            check_room(history or 0, overflow)
             if made := room is None:
                 room = self._found[name] = Room(name, history or 0, overflow)
                 if share is None:
