@@ -10,7 +10,7 @@ from typing import Any
 from .adapters.detect import as_app
 from .adapters.asgi import settle
 from .adapters.wrapped import Around, ForeignEndpoint, asgi_answer
-from .core.docments import call_methods_after
+from .core.docments import name_methods_after
 from .core.errors import OptionError, require
 from .core.request import Request
 from .core.response import Response
@@ -124,4 +124,4 @@ class App(PartDecorators, WebApp):
 
 # %% ../nbs/00_app.ipynb #f3e38f9a
 for known in App, Request, WebSocket:
-    call_methods_after(known)
+    name_methods_after(known)

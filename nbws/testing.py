@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar
 from .adapters.detect import as_app
 from .core.data import Headers
 from .core.encoding import encodable
-from .core.docments import call_methods_after
+from .core.docments import name_methods_after
 from .core.errors import NbwsError, require
 from .core.messages import CloseCode, WebSocketDisconnect
 from .core.protocols import Upgrade
@@ -295,7 +295,7 @@ class Client(Verbs[Reply]):
         return Socket(self, context, self._run(context.__aenter__()))
 
 # %% ../nbs/01_testing.ipynb #ca0a3a02
-call_methods_after(Client)
+name_methods_after(Client)
 
 # %% ../nbs/01_testing.ipynb #e8593e24
 def notebook_app(path: str | Path, # 'nbs/chat.ipynb', or with the app's name: 'nbs/chat.ipynb:app'

@@ -72,7 +72,7 @@ def hide(cls: type, # A class of ours
     cls.__dir__ = __dir__  # type: ignore[assignment]
 
 # %% ../../nbs/core/11_docments.ipynb #06b9dcbf
-def call_methods_after(cls: type, # A class that users know
+def name_methods_after(cls: type, # A class that users know
                        above: type = object, # Another one among its bases, whose methods are called after that
                        ) -> None:
     "Let Python's own errors name a class where they would name one that it is made of."

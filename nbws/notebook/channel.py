@@ -188,19 +188,19 @@ class ChannelExchange:
 APART = 1 / 300 # Seconds between two messages, in the long run
 AHEAD = 20 # Messages that may go at once
 
-class Pace:
-    "When messages to pages go, of all pages of the kernel together. From any thread."
+class RateLimiter:
+    "How fast messages go to pages, of all pages of the kernel together. From any thread."
     def __init__(self) -> None: self._due, self._lock = 0.0, threading.Lock()
 
-    def wait(self, now: float | None = None, # Seconds; by default the time
-             ) -> float:
-        "In how many seconds the next one goes."
+    def reserve(self, now: float | None = None, # Seconds; by default the time
+                ) -> float:
+        "Take the next message's turn; says in how many seconds that is."
         with self._lock:
             now = time.monotonic() if now is None else now
             self._due = max(self._due + APART, now - AHEAD * APART)
             return max(0.0, self._due - now)
 
-PACE = Pace()
+LIMITER = RateLimiter()
 
 # %% ../../nbs/notebook/13_channel.ipynb #a692cff0
 Publish = Callable[[dict[str, Any], list[bytes]], None] # Sends a message with buffers to a page
@@ -235,7 +235,7 @@ class HttpChannel:
             self._flush_later()
 
     def _flush_later(self) -> None: # With what else this turn of the loop has to say
-        loop, seconds = self.server.loop, PACE.wait()
+        loop, seconds = self.server.loop, LIMITER.reserve()
         self._timer = loop.call_later(seconds, self._flush) if seconds else loop.call_soon(self._flush)
 
     def _flush(self) -> None:

@@ -34,18 +34,18 @@ class Endpoint(Protocol):
     def callbacks(self) -> Any: "Compared to see whether `conn` or `disconn` changed."
 
 # %% ../../nbs/sockets/05_dispatch.ipynb #f00c7e5d
-class MortalApp(Protocol):
+class ReplaceableApp(Protocol):
     "An app whose cell may be run again."
     @property
     def successor(self) -> Any: "The app that took over, or None."
 
-class SocketApp(MortalApp, Protocol):
+class SocketApp(ReplaceableApp, Protocol):
     "The app as sockets see it."
     table: Any # Its routes; another object as soon as one of them has changed
     sockets: set[Any] # Those that are open
     def align(self) -> None: "Look up the endpoint of every open socket again."
 
-def latest(app: MortalApp) -> Any:
+def latest(app: ReplaceableApp) -> Any:
     "The app that has taken over from this one, or itself. From any thread."
     while app.successor is not None:
         app = app.successor

@@ -13,7 +13,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from ..app import App
-from ..core.docments import call_methods_after
+from ..core.docments import name_methods_after
 from ..core.errors import StartError
 from ..core.request import Request
 from ..core.response import Response
@@ -262,4 +262,4 @@ class Tremolo(OccasionDecorators, RequestDecorators, App):
             sys.exit(f'nbws: {e.strerror}')
 
 # %% ../../nbs/tremolo/17_app.ipynb #a57fb0b2
-call_methods_after(Tremolo, App)
+name_methods_after(Tremolo, App)

@@ -12,7 +12,7 @@ import nbws.common
 import nbws.testing
 import nbws.tremolo
 from nbws.common import P, WebSocket, ask_name, hash_password, login
-from nbws.core.docments import call_methods_after
+from nbws.core.docments import name_methods_after
 from nbws.core.errors import NbwsError
 from nbws.sockets.dispatch import latest
 from nbws.testing import Client
@@ -197,7 +197,7 @@ def test_pythons_own_errors_name_a_class_that_people_know(name: str) -> None:
     methods = [m for m, f in inspect.getmembers(KNOWN[name], inspect.isfunction)
                if not m.startswith('_') and '.' in f.__qualname__ and f.__module__.startswith('nbws.')
                and called_after(f) not in {*KNOWN, KNOWN[name].__name__}]
-    assert not methods, f'{methods}: see `call_methods_after`'
+    assert not methods, f'{methods}: see `name_methods_after`'
 
 
 def test_a_missing_argument_is_told_with_the_name_of_the_app() -> None:
@@ -214,7 +214,7 @@ def test_only_methods_of_bases_below_are_called_after_a_class() -> None:
         def g(self) -> None: ...
     class Own(Public):
         def h(self) -> None: ...
-    call_methods_after(Own, Public)
+    name_methods_after(Own, Public)
     assert (Own.f.__qualname__, Own.g.__qualname__) == (Base.f.__qualname__, Public.g.__qualname__)
 
 
