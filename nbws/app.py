@@ -5,11 +5,9 @@
 # %% ../nbs/00_app.ipynb #2fb2275f
 from __future__ import annotations
 
+import sys
 from typing import Any
 
-from .adapters.detect import as_app
-from .adapters.asgi import settle
-from .adapters.wrapped import Around, ForeignEndpoint, asgi_answer
 from .core.docments import name_methods_after
 from .core.errors import OptionError, require
 from .core.request import Request
@@ -17,7 +15,6 @@ from .core.response import Response
 from .core.routing import ANY, WEBSOCKET, Route
 from .sockets.websocket import WebSocket
 from .parts.decorators import PartDecorators, begin_parts, end_parts
-from .transports.asgi import asgi
 from .transports.scope import Receive, Scope, Send
 from .web.app import WebApp
 from .web.decorators import HostRoute, host_routes
@@ -35,6 +32,7 @@ class App(PartDecorators, WebApp):
               name: str | None = None, # Of the route, for `app.routes`
               ) -> None:
         "Let another app answer everything below `path`; again, to replace it. From any thread. Raises `NbwsError`."
+        from nbws.adapters.detect import as_app # Takes time, and most apps have none of another framework
         super().mount(path, as_app(app), name)
 
     def wrap(self, thing: Any, # A class of ASGI middleware, a `Middleware`, or a function as of `middleware`
@@ -42,6 +40,7 @@ class App(PartDecorators, WebApp):
              **kwargs: Any, # The same
              ) -> None:
         "Put middleware around all that is there by now. From any thread. Raises `OptionError`."
+        from nbws.adapters.wrapped import Around
         found = wrapping(Middleware(thing, *args, **kwargs) if args or kwargs else thing)
         self.cell_hooks.add(self.middlewares, thing if found is None else Around(found))
 
@@ -59,6 +58,7 @@ class App(PartDecorators, WebApp):
         if not hasattr(route, 'endpoint'):
             return self.mount(path, application, getattr(route, 'name', None) or None)
         methods = getattr(route, 'methods', None) or ([WEBSOCKET] if 'WebSocket' in type(route).__name__ else [ANY])
+        from nbws.adapters.wrapped import ForeignEndpoint
         endpoint = ForeignEndpoint(self, application)
         self.add(self.router.route(path, methods, endpoint, route.endpoint, route.name))
 
@@ -99,6 +99,7 @@ class App(PartDecorators, WebApp):
                           request: Request, # Which it answers
                           ) -> Response:
         "What an ASGI application answers that a handler has returned. On the server's loop."
+        from nbws.adapters.wrapped import asgi_answer
         return await asgi_answer(self, application, request)
 
     async def startup(self) -> None:
@@ -108,10 +109,13 @@ class App(PartDecorators, WebApp):
 
     async def shutdown(self) -> None:
         "Run the shut-down hooks; called by the transport when all sockets are closed."
-        for middleware in self.middlewares:
-            if isinstance(middleware, Around):
-                await settle(middleware, cancel=False)
-        await settle(self)
+        if 'nbws.adapters.asgi' in sys.modules: # Else it has called none
+            from nbws.adapters.asgi import settle
+            from nbws.adapters.wrapped import Around
+            for middleware in self.middlewares:
+                if isinstance(middleware, Around):
+                    await settle(middleware, cancel=False)
+            await settle(self)
         await end_parts(self)
         await super().shutdown()
 
@@ -120,6 +124,7 @@ class App(PartDecorators, WebApp):
                        receive: Receive, send: Send,
                        ) -> None:
         "The app as an ASGI 3 application. On the server's loop."
+        from nbws.transports.asgi import asgi # Takes time, and our own server does without
         await asgi(self, scope, receive, send)
 
 # %% ../nbs/00_app.ipynb #f3e38f9a

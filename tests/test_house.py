@@ -23,6 +23,8 @@ TWICE = {
 THEIRS = {
     '_finished': "tornado.web.RequestHandler's",
     '_replace': "a named tuple's",
+    '_asdict': 'as well',
+    '_fields': 'as well',
 }
 DEEPEST, DENSEST, MIDDLE, LONG = 4, 10.4, 12, 40
 COMPILED = ('nbws.core.speedups', 'nbws.core._speedups') # Parts of classes elsewhere, in a form that C can read

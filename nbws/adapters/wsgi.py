@@ -9,7 +9,6 @@ import io
 import sys
 from collections.abc import Callable, Generator, Iterator
 from contextvars import copy_context
-from tempfile import TemporaryFile
 from typing import IO, Any
 from urllib.parse import unquote
 
@@ -30,6 +29,7 @@ async def read_body(request: Request) -> IO[bytes]:
     "The whole body of a request, as a file. Raises what `request.stream` raises."
     if isinstance(request.raw_body, bytes):
         return io.BytesIO(request.raw_body)
+    from tempfile import TemporaryFile # Takes time
     body: IO[bytes] = io.BytesIO()
     try:
         async for chunk in request.stream():

@@ -9,7 +9,7 @@ import enum
 import inspect
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from datetime import date, datetime
 from functools import partial
 from reprlib import Repr
@@ -206,18 +206,22 @@ def _field(name: str, annotation: Any, how: tuple[Cast, bool, bool], value: Any)
         raise ValueError(f'{name}={_short(value)} cannot be read as {_type_name(annotation)}: {e}') from None
 
 # %% ../../nbs/core/10_binding.ipynb #984c1293
-@dataclass(frozen=True, slots=True)
 class Plan:
     "How to call a function. Made once, where the handler is decorated; used from any thread."
-    function: Callable[..., Any]
-    kind: str # sync, async, generator, asyncgen or at once
-    parameters: tuple[tuple[str, Get], ...]
-    rest: Callable[[Source], Mapping[str, Any]] | None # What a `**` parameter collects
-    names: frozenset[str]
-    wants_data: bool # A parameter may come from the form or the message: it has to be parsed
-    wants_raw: bool # A parameter is the body or the message as it came
-    takes_objects: bool = True # A parameter may be an object of JSON: those have to be marked as a visitor's
-    code: Any = None # What the function ran when it was read
+    __slots__ = ('function', 'kind', 'parameters', 'rest', 'names', 'wants_data', 'wants_raw', 'takes_objects', 'code')
+
+    def __init__(self, function: Callable[..., Any],
+                 kind: str, # sync, async, generator, asyncgen or at once
+                 parameters: tuple[tuple[str, Get], ...],
+                 rest: Callable[[Source], Mapping[str, Any]] | None, # What a `**` parameter collects
+                 names: frozenset[str],
+                 wants_data: bool, # A parameter may come from the form or the message: it has to be parsed
+                 wants_raw: bool, # A parameter is the body or the message as it came
+                 takes_objects: bool, # A parameter may be an object of JSON: those have to be marked as a visitor's
+                 ) -> None:
+        self.function, self.kind, self.parameters, self.rest, self.names = function, kind, parameters, rest, names
+        self.wants_data, self.wants_raw, self.takes_objects = wants_data, wants_raw, takes_objects
+        self.code = getattr(function, '__code__', None) # What the function ran when it was read
 
     @property
     def stale(self) -> bool:
@@ -412,5 +416,4 @@ def plan(function: Callable[..., Any], # The handler
         function, kind_of(function), tuple(parameters), rest, frozenset(annotations),
         wants_data=bool(rest is Source.rest or values - raw or 'data' in special),
         wants_raw=bool(raw),
-        takes_objects=bool(rest or 'data' in special or not all(_is_flat(hints.get(n)) for n in values)),
-        code=getattr(function, '__code__', None))
+        takes_objects=bool(rest or 'data' in special or not all(_is_flat(hints.get(n)) for n in values)))

@@ -9,10 +9,10 @@ import asyncio
 import json
 import marshal
 import re
-import tempfile
 import time
 from collections import deque
 from collections.abc import AsyncIterable, Iterable, Iterator, Mapping
+from functools import cache
 from typing import Any, BinaryIO
 from urllib.parse import quote, unquote, unquote_to_bytes
 from weakref import WeakKeyDictionary
@@ -308,9 +308,11 @@ async def turn() -> None:
     await turns.take()
 
 # %% ../../nbs/core/00_data.ipynb #62807fec
-class _Spool(tempfile.SpooledTemporaryFile[bytes]):
+@cache
+def _spool() -> type[Any]:
     "Closed when nobody has it any more: a handler may keep an upload, and need not close one. Python 3.12 would warn."
-    def __del__(self) -> None: self.close()
+    from tempfile import SpooledTemporaryFile # Takes time, and most visitors upload nothing
+    return type('Spool', (SpooledTemporaryFile,), {'__del__': SpooledTemporaryFile.close})
 
 # %% ../../nbs/core/00_data.ipynb #c419bd51
 class UploadFile:
@@ -324,7 +326,7 @@ class UploadFile:
                  headers: Headers | None = None, # Of this part
                  ) -> None:
         self.filename, self.content_type, self.size = filename, content_type, 0
-        self.file: BinaryIO = file or _Spool(max_size=2**20)  # type: ignore[assignment]
+        self.file: BinaryIO = file or _spool()(max_size=2**20)
         self.headers = headers or Headers()
 
     def __repr__(self) -> str: return f'UploadFile({self.filename!r}, {self.content_type!r}, {self.size} bytes)'

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import count
 from math import inf
@@ -51,13 +50,12 @@ PATH_TYPES: dict[str, PathType] = {
 }
 
 # %% ../../nbs/core/07_routing.ipynb #efc38462
-@dataclass(frozen=True)
 class Pattern:
     "A parsed path pattern. `key` is the same for two patterns that match the same paths under other parameter names."
-    text: str
-    key: str
-    regex: re.Pattern[str] | None # None: the path is matched as it stands
-    types: dict[str, PathType]
+    def __init__(self, text: str, key: str,
+                 regex: re.Pattern[str] | None, # None: the path is matched as it stands
+                 types: dict[str, PathType]) -> None:
+        self.text, self.key, self.regex, self.types = text, key, regex, types
 
     def match(self, path: str,
               target: bytes = b'', # Path and query as they came, for patterns of other frameworks
@@ -101,7 +99,6 @@ def _rank(segment: str) -> int:
 _PARAM = re.compile(r'\{([^{}]*)\}')
 
 # %% ../../nbs/core/07_routing.ipynb #2ea85e1c
-@dataclass(frozen=True)
 class SeveralPattern(Pattern):
     "One with several parameters that no `/` divides: the ways to divide a path among them are many for `regex`."
     @cached_property
@@ -253,40 +250,45 @@ def _parse_regex(text: str) -> Pattern:
     return Pattern(text, text, regex, dict.fromkeys(regex.groupindex, PATH_TYPES['str']))
 
 # %% ../../nbs/core/07_routing.ipynb #40530a31
-@dataclass(frozen=True, slots=True)
-class Owner:
+class Owner(NamedTuple):
     "Who defined a handler: a notebook's cell or a module."
     id: str
     label: str = ''
 
-@dataclass(slots=True)
 class Stats:
     "What happened on a route since it was defined."
-    hits: int = 0
-    errors: int = 0
-    last_error: str = ''
+    __slots__ = ('hits', 'errors', 'last_error')
+
+    def __init__(self) -> None:
+        self.hits, self.errors, self.last_error = 0, 0, ''
+
+    def __repr__(self) -> str: return f'Stats(hits={self.hits}, errors={self.errors}, last_error={self.last_error!r})'
 
 # %% ../../nbs/core/07_routing.ipynb #752175e6
 WEBSOCKET = 'WS'
 ANY = '*'
 
 # %% ../../nbs/core/07_routing.ipynb #02b55101
-@dataclass(frozen=True, slots=True, eq=False)
+_SERIAL = count(1)
+
 class Route:
     "A path, the methods it answers and the endpoint that does; `WS` stands for sockets, `*` for every method."
-    pattern: Pattern
-    methods: frozenset[str]
-    endpoint: Any
-    name: str = ''
-    owner: Owner | None = None
-    stats: Stats = field(default_factory=Stats)
-    serial: int = field(default_factory=count(1).__next__, init=False)
-    may_change: bool = field(default=False, init=False) # It answers GET, and a method that changes things as well
+    __slots__ = ('pattern', 'methods', 'endpoint', 'name', 'owner', 'stats', 'serial', 'may_change')
 
-    def __post_init__(self) -> None:
-        passes_on = getattr(self.endpoint, 'passes_on', False) # To another application, whose own routes tell
-        changes = self.methods & {'GET', ANY} and self.methods - {'GET', 'HEAD', 'OPTIONS', 'TRACE', WEBSOCKET}
-        object.__setattr__(self, 'may_change', bool(changes) and not passes_on)
+    def __init__(self, pattern: Pattern, methods: frozenset[str], endpoint: Any, name: str = '',
+                 owner: Owner | None = None,
+                 stats: Stats | None = None, # None: nothing has happened yet
+                 ) -> None:
+        self.pattern, self.methods, self.endpoint, self.name, self.owner = pattern, methods, endpoint, name, owner
+        self.stats, self.serial = stats or Stats(), next(_SERIAL)
+        passes_on = getattr(endpoint, 'passes_on', False) # To another application, whose own routes tell
+        changes = methods & {'GET', ANY} and methods - {'GET', 'HEAD', 'OPTIONS', 'TRACE', WEBSOCKET}
+        self.may_change = bool(changes) and not passes_on # It answers GET, and a method that changes things as well
+
+    def but(self, pattern: Pattern | None = None, endpoint: Any = None) -> Route:
+        "The same with another pattern or endpoint, as one that was defined just now."
+        pattern, endpoint = pattern or self.pattern, endpoint or self.endpoint
+        return Route(pattern, self.methods, endpoint, self.name, self.owner, self.stats)
 
     @property
     def path(self) -> str: return self.pattern.text

@@ -8,13 +8,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from functools import wraps
-from html import escape
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from ..core.html import OTHERS, Safe, replaced
-from .formats import LIMIT, NAMES, DisplayError, formats, html_of, too_large
-from .known import known
 from .libraries import NoLibrary
 
 log = logging.getLogger('nbws')
@@ -47,6 +44,8 @@ _SHOWS: WeakKeyDictionary[type, bool] = WeakKeyDictionary() # By type: a cell th
 
 def _shows(kind: type) -> bool:
     if (shows := _SHOWS.get(kind)) is None:
+        from nbws.display.formats import NAMES # Takes time, and many apps show nothing of the kind
+        from nbws.display.known import known
         shows = _SHOWS[kind] = any(hasattr(kind, name) for name in NAMES) or known(kind) is not None
     return shows
 
@@ -79,6 +78,8 @@ def shown(thing: Any, # Anything
 # %% ../../nbs/display/04_shown.ipynb #6ba38451
 def _best(thing: Any, errors: list[Exception]) -> str | None:
     "The best display that does not fail, or None."
+    from nbws.display.formats import LIMIT, formats, html_of, too_large
+    from nbws.display.known import known
     kind = type(thing)
     try:
         if make := known(kind):
@@ -98,10 +99,12 @@ def _best(thing: Any, errors: list[Exception]) -> str | None:
             errors.append(e)
     return None
 
-
 # %% ../../nbs/display/04_shown.ipynb #6edb787a
 def _box(name: str, error: Exception) -> str:
     "What stands in the page in place of a display. What an error says is the developer's, unless nbws says it."
+    from html import escape
+
+    from nbws.display.formats import DisplayError
     why = str(error) if isinstance(error, (DisplayError, NoLibrary)) else f'{type(error).__name__}, see the log'
     style = 'border:1px solid #c33;border-radius:6px;padding:.5em 1em'
     return (f'<div role="alert" class="nbws-display-error" style="{style}">'

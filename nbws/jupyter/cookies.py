@@ -14,9 +14,9 @@ __all__ = []
 
 # %% ../../nbs/jupyter/01_cookies.ipynb #c00c1e02
 XSRF = '_xsrf'
-_HUBS = re.compile(r'(__Host-)?jupyterhub-(user-.+|session-id|hub-login|services)$|jupyter-?hub-token')
-_LOGIN = re.compile(r'username-(localhost|\d+-\d+-\d+-\d+|---1-)(-\d+)?$') # At a name of loopback, or an address
-_SIGNED = re.compile(r'"?2\|1:\d+\|\d+:\d+\|\d+:([^|]*)\|\d+:([^|]*)\|[0-9a-f]{64}"?$') # tornado's, version 2
+_HUBS = r'(__Host-)?jupyterhub-(user-.+|session-id|hub-login|services)$|jupyter-?hub-token'
+_LOGIN = r'username-(localhost|\d+-\d+-\d+-\d+|---1-)(-\d+)?$' # At a name of loopback, or an address
+_SIGNED = r'"?2\|1:\d+\|\d+:\d+\|\d+:([^|]*)\|\d+:([^|]*)\|[0-9a-f]{64}"?$' # tornado's, version 2
 
 # %% ../../nbs/jupyter/01_cookies.ipynb #5f7e0a67
 def _is_login(name: str, value: str, host: str) -> bool:
@@ -24,9 +24,9 @@ def _is_login(name: str, value: str, host: str) -> bool:
     if not name.startswith('username-'):
         return False
     here = re.sub('[^A-Za-z0-9]', '-', re.sub(r':\d+$', '', host))
-    if _LOGIN.match(name) or re.match(rf'username-{re.escape(here)}(-\d+)?$', name):
+    if re.match(_LOGIN, name) or re.match(rf'username-{re.escape(here)}(-\d+)?$', name):
         return True
-    signed = _SIGNED.match(value)
+    signed = re.match(_SIGNED, value)
     if signed is None or signed[1] != name:
         return False
     try:
@@ -67,7 +67,7 @@ class JupyterCookies:
         "Is this a cookie of a Jupyter server or of a hub, rather than the app's?"
         if name == XSRF:
             return (app, value) not in self._apps
-        return bool(_HUBS.match(name)) or _is_login(name, value, host)
+        return bool(re.match(_HUBS, name)) or _is_login(name, value, host)
 
     def holds_token(self, data: bytes) -> bool:
         "Is a token of Jupyter's in this?"

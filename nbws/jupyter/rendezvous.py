@@ -12,10 +12,9 @@ import secrets
 import socket
 import stat
 import sys
-import tempfile
 from contextlib import suppress
-from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 # %% auto #0
 __all__ = []
@@ -26,8 +25,7 @@ SERVER_VARIABLE = 'NBWS_JPSERVER' # In kernels' environment: '<pid> <base_url>' 
 MAX_SOCKET_PATH = 103 if sys.platform == 'darwin' else 107 # Bytes of `sun_path`, less the zero at its end
 
 # %% ../../nbs/jupyter/00_rendezvous.ipynb #ca610abf
-@dataclass(frozen=True, slots=True)
-class KernelAddress:
+class KernelAddress(NamedTuple):
     "Where an app of a kernel listens for the Jupyter server."
     pid: int # The kernel's process
     secret: str # What a request has to say in `SECRET_FIELD`
@@ -53,7 +51,8 @@ def address_files(connection_file: str | os.PathLike[str], app: str = '') -> tup
     folder, name = Path(connection_file).parent, f'{app_segment(kernel_id(connection_file), app)}.json'
     mark = hashlib.sha256(os.fsencode(os.path.abspath(folder))).hexdigest()[:16]
     user = os.geteuid() if hasattr(os, 'geteuid') else ''
-    return folder/'nbws'/name, Path(tempfile.gettempdir())/f'nbws-{user}-{mark}'/name
+    from tempfile import gettempdir # Takes time, and most processes are no kernel
+    return folder/'nbws'/name, Path(gettempdir())/f'nbws-{user}-{mark}'/name
 
 # %% ../../nbs/jupyter/00_rendezvous.ipynb #3fbf2229
 FRESH = os.O_WRONLY | os.O_CREAT | os.O_EXCL # To open a file that is not there
@@ -108,7 +107,8 @@ def socket_path(file: Path, # An address file
     path = file.with_suffix('.sock')
     if len(os.fsencode(path)) <= MAX_SOCKET_PATH and _private(file.parent):
         return str(path)
-    return os.path.join(tempfile.mkdtemp(prefix='nbws-'), 'app.sock') # mkdtemp makes it 0700
+    from tempfile import mkdtemp
+    return os.path.join(mkdtemp(prefix='nbws-'), 'app.sock') # mkdtemp makes it 0700
 
 # %% ../../nbs/jupyter/00_rendezvous.ipynb #3586985d
 def new_address(path: str = '', port: int = 0) -> KernelAddress:
@@ -123,7 +123,7 @@ def announce(file: Path, address: KernelAddress) -> None:
     fresh = file.with_name(f'{file.name}.{secrets.token_hex(4)}')
     try:
         with open(os.open(fresh, FRESH, 0o600), 'w') as f:
-            json.dump(asdict(address), f)
+            json.dump(address._asdict(), f)
         os.replace(fresh, file)
     except BaseException:
         fresh.unlink(missing_ok=True)

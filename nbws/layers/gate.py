@@ -191,7 +191,7 @@ class DirectAddress(Layer):
         hide_jupyters(request, self.cookies)
 
 # %% ../../nbs/layers/03_gate.ipynb #5ea66435
-_NOTEBOOKS = re.compile(r'nbws-\d+(-framed)?=') # The cookies of direct addresses: this one, and other notebooks'
+_NOTEBOOKS = r'nbws-\d+(-framed)?=' # The cookies of direct addresses: this one, and other notebooks'
 
 # %% ../../nbs/layers/03_gate.ipynb #e7212b8e
 def hide_jupyters(request: Request, cookies: JupytersCookies | None) -> None:
@@ -202,7 +202,7 @@ def hide_jupyters(request: Request, cookies: JupytersCookies | None) -> None:
             field = value.decode('latin-1')
             if cookies:
                 field = cookies.of_app(field, request.host)
-            field = '; '.join(p for p in field.split('; ') if not _NOTEBOOKS.match(p))
+            field = '; '.join(p for p in field.split('; ') if not re.match(_NOTEBOOKS, p))
             if not field:
                 continue
             value = field.encode('latin-1')
@@ -235,14 +235,14 @@ def with_cookie(request: Request, name: str, token: str) -> Response:
     cookie = set_cookie(name, token, path=f'{prefix}/', **kind)
     return Response(b'', 303, [('location', where), ('cache-control', 'no-store'), ('set-cookie', cookie)])
 
-_SITES = re.compile(r';\s*(samesite=[^;]*|secure|partitioned)(?=;|$)', re.I)
+_SITES = r'(?i);\s*(samesite=[^;]*|secure|partitioned)(?=;|$)'
 
 def as_framed(field: tuple[str, str]) -> tuple[str, str]:
     "A header field for a page that another site frames: a browser keeps its cookies by these words alone."
     name, value = field
     if name.lower() != 'set-cookie':
         return field
-    return name, f'{_SITES.sub("", value)}; SameSite=None; Secure; Partitioned'
+    return name, f'{re.sub(_SITES, "", value)}; SameSite=None; Secure; Partitioned'
 
 # %% ../../nbs/layers/03_gate.ipynb #5cf7be74
 OURS = {'x-nbws': 'closed'} # Tells the notebook's page that it has found the app, though it may not see it yet

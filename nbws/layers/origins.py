@@ -17,12 +17,12 @@ from ..core.response import HTMLResponse, PlainTextResponse, Response
 __all__ = []
 
 # %% ../../nbs/layers/00_origins.ipynb #3ea512eb
-_LOOPBACK = re.compile(r'(::1|localhost|[\w.-]+\.localhost|127(\.\d{1,3}){3}|\[::1\])\.?', re.I)
+_LOOPBACK = r'(?i)(::1|localhost|[\w.-]+\.localhost|127(\.\d{1,3}){3}|\[::1\])\.?'
 
 def is_loopback(name: str, # A host name or address, `[::1]` in brackets
                 ) -> bool:
     "Whether a name means this very machine, whatever any name server says."
-    return bool(_LOOPBACK.fullmatch(name))
+    return bool(re.fullmatch(_LOOPBACK, name))
 
 def split_host(host: str, # A Host field, or the part of a URL between `//` and the path
                ) -> tuple[str, str]:
@@ -131,7 +131,7 @@ def foreign(request: Request) -> Response:
     return PlainTextResponse(f'403 This request comes from a page of another origin, {origin!r:.200}. {advice}\n', 403)
 
 # %% ../../nbs/layers/00_origins.ipynb #dfbbf517
-_PAGE = re.compile(r'[a-z][a-z\d+.-]*://[^/?#]+', re.I)
+_PAGE = r'(?i)[a-z][a-z\d+.-]*://[^/?#]+'
 
 # %% ../../nbs/layers/00_origins.ipynb #ca72c12a
 def is_hidden(request: Request, hosts: Iterable[str] = (), origins: Iterable[str] = (), # As for `is_foreign`
@@ -145,7 +145,7 @@ def is_hidden(request: Request, hosts: Iterable[str] = (), origins: Iterable[str
     opens = get('sec-fetch-mode') == 'navigate' and get('sec-fetch-dest') == 'document'
     if opens and 'sec-purpose' not in request.headers:
         return False # Else it is fetched before anybody has clicked
-    if origin is None and (page := _PAGE.match(get('referer', ''))):
+    if origin is None and (page := re.match(_PAGE, get('referer', ''))):
         origin = page[0]
     return origin is None or not may_send(request, origin, hosts, origins)
 

@@ -81,8 +81,8 @@ def bytes_under(prefix: str,
 
 # %% ../../nbs/layers/02_prefix.ipynb #d517f8fe
 _ADDRESSES = frozenset(('location', 'content-location', 'hx-location', 'hx-redirect', 'hx-push-url', 'hx-replace-url'))
-_WITHIN = {'set-cookie': re.compile(r'(;\s*path=)(/[^;]*)', re.I), 'link': re.compile(r'(<)([^<>]+)'),
-           'refresh': re.compile(r'''(^\s*[\d.]*\s*[;,]?\s*(?:url\s*=\s*)?["']?)([^"'\s]*)''', re.I)}
+_WITHIN = {'set-cookie': r'(?i)(;\s*path=)(/[^;]*)', 'link': '(<)([^<>]+)',
+           'refresh': r'''(?i)(^\s*[\d.]*\s*[;,]?\s*(?:url\s*=\s*)?["']?)([^"'\s]*)'''}
 
 def mend_field(name: str, # In lower case
                value: str, prefix: str, host: str) -> str:
@@ -93,5 +93,5 @@ def mend_field(name: str, # In lower case
         except (ValueError, AttributeError, RecursionError):
             return value
     if pattern := _WITHIN.get(name):
-        return pattern.sub(lambda m: m[1] + under(prefix, m[2].rstrip(), host), value)
+        return re.sub(pattern, lambda m: m[1] + under(prefix, m[2].rstrip(), host), value)
     return under(prefix, value, host) if name in _ADDRESSES else value

@@ -17,12 +17,12 @@ from ..core.request import Request
 __all__ = []
 
 # %% ../../nbs/layers/01_proxies.ipynb #fc244a9d
-_ADDRESS = re.compile(r'\[([^\]]*)\](?::(\d{1,5}))?|([^:]*):(\d{1,5})')
+_ADDRESS = r'\[([^\]]*)\](?::(\d{1,5}))?|([^:]*):(\d{1,5})'
 
 def split_address(text: str, # `192.0.2.1`, `192.0.2.1:4711`, `[2001:db8::1]:4711`
                   ) -> tuple[str, int]:
     "The address and the port; 0 where none is said."
-    match = _ADDRESS.fullmatch(text.strip())
+    match = re.fullmatch(_ADDRESS, text.strip())
     return (match[1] or match[3] or '', int(match[2] or match[4] or 0)) if match else (text.strip(), 0)
 
 # %% ../../nbs/layers/01_proxies.ipynb #690acd55

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import AsyncIterator, Callable, Iterator
-from html import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import __path__
 from ..core.engine import speedups
@@ -18,8 +17,10 @@ from ..core.response import FieldList, Response
 from ..core.protocols import Layer
 from .gate import JSP
 from .prefix import mend_field
-from .rewriting import Rewriter
-from .styles import Styles
+
+if TYPE_CHECKING:
+    from nbws.layers.rewriting import Rewriter
+    from nbws.layers.styles import Styles
 
 # %% auto #0
 __all__ = []
@@ -42,6 +43,7 @@ def script_element(root_path: str, # Where the script is found
                    events: bool = False, # Event streams come over sockets
                    ) -> str:
     "The first script of a page behind a prefix."
+    from html import escape # Takes time
     streams = ' data-events' if events else ''
     return f'<script src="{escape(root_path)}{SCRIPT}" data-host="{escape(host)}"{streams}></script>'
 
@@ -78,9 +80,11 @@ class Relocation(speedups.UsualRelocation, Layer):
             return _rewritten(response, self._rewriter(request, response))
         if not (request.prefix and kind.startswith('text/css')):
             return response
+        from nbws.layers.styles import Styles
         return _rewritten(response, Styles(request.prefix, request.host))
 
     def _rewriter(self, request: Request, response: Response) -> Rewriter:
+        from nbws.layers.rewriting import Rewriter # With many regular expressions, which take time
         scripts = [script() for script in response.scripts]
         if request.prefix:
             scripts.insert(0, script_element(request.root_path, request.host, self.events))

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..display.formats import METHODS
 from ..display.shown import Surroundings
 from .capture import CURRENT_HANDLER
 
@@ -37,4 +36,5 @@ class KernelSurroundings(Surroundings):
 
     def has_any(self, kind: type) -> bool:
         "Whether something was."
+        from nbws.display.formats import METHODS
         return any(self.registered(kind, mime) for mime in METHODS)

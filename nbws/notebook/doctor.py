@@ -5,7 +5,6 @@
 # %% ../../nbs/notebook/15_doctor.ipynb #33159384
 from __future__ import annotations
 
-import html
 import os
 from typing import Any
 
@@ -132,6 +131,7 @@ class Doctor(Output):
     def __repr__(self) -> str: return '\n'.join(self.lines)
 
     def html(self) -> str:
+        import html # Takes time
         text = '<br>'.join(html.escape(line) for line in self.lines)
         page = self.page.html() if self.page is not None else ''
         return f'<p style="font:13px system-ui,sans-serif">{text}</p>{page}'

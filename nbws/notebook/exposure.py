@@ -9,7 +9,6 @@ import json
 import os
 import secrets
 import sys
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -72,17 +71,19 @@ def needs_widget(cell: str, # The running cell, as the front end names it
     return cell.startswith('vscode-') or ONE_THREAD or marimo_context() is not None
 
 # %% ../../nbs/notebook/10_exposure.ipynb #4bbf87e2
-@dataclass
 class Exposure:
     "How an app of this kernel is reached."
-    segment: str = '' # The path segment behind `{base_url}nbws/`; '': the Jupyter server does not forward
-    base: str = '' # The Jupyter server's base URL
-    token: str = field(default='', repr=False) # What the direct address needs; '': nothing, for there is no notebook
-    direct: bool = True # Listen on a port, too
-    port: int = 0 # That port, once it is known
-    file: Path | None = None # Where the Jupyter server finds `address`
-    address: KernelAddress | None = None
-    why: str = '' # The Jupyter server could forward and does not, for a reason
+    def __init__(self, segment: str = '', # The path segment behind `{base_url}nbws/`; '': Jupyter does not forward
+                 base: str = '', # The Jupyter server's base URL
+                 token: str = '', # What the direct address needs; '': nothing, for there is no notebook
+                 direct: bool = True, # Listen on a port, too
+                 port: int = 0, # That port, once it is known
+                 file: Path | None = None, # Where the Jupyter server finds `address`
+                 address: KernelAddress | None = None,
+                 why: str = '', # The Jupyter server could forward and does not, for a reason
+                 ) -> None:
+        self.segment, self.base, self.token, self.direct, self.port = segment, base, token, direct, port
+        self.file, self.address, self.why = file, address, why
 
     def gate(self, any_host: bool) -> NotebookGate | None:
         "What refuses requests without a secret of this exposure; None where it has none."
@@ -145,7 +146,7 @@ def expose(server: AppServer, exposure: Exposure) -> None:
     if exposure.file is None or exposure.address is None:
         return
     if not exposure.address.path:
-        exposure.address = replace(exposure.address, port=server.port)
+        exposure.address = exposure.address._replace(port=server.port)
     try:
         announce(exposure.file, exposure.address)
     except OSError as e:

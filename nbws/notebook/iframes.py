@@ -5,11 +5,9 @@
 # %% ../../nbs/notebook/12_iframes.ipynb #a9eb068b
 from __future__ import annotations
 
-import html
 import re
-from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..core.encoding import script_json
 from ..core.html import FT, Script, render
@@ -35,8 +33,7 @@ def json_element(facts: Any, **attributes: Any) -> FT:
     return Script(script_json(facts), type='application/json', **attributes)
 
 # %% ../../nbs/notebook/12_iframes.ipynb #b754e4bf
-@dataclass(frozen=True, slots=True)
-class FrameOptions:
+class FrameOptions(NamedTuple):
     "How an app is shown under a cell."
     path: str = '/' # The page
     height: int | str = 'auto' # Pixels, any CSS height, or 'auto': as high as the page
@@ -86,15 +83,15 @@ def facts_of(exposure: Exposure, options: FrameOptions) -> dict[str, Any]:
     return facts
 
 # %% ../../nbs/notebook/12_iframes.ipynb #f13fc7a3
-_COMMENT = re.compile(r'^\s+|(?:^|\s+)//(?: .*)?$', re.M)
-_BLANK = re.compile(r"""('[^'\n]*'|`[^`]*`)| *([=,:?(){}\[\]|&>!+<]+) *""")
+_COMMENT = r'(?m)^\s+|(?:^|\s+)//(?: .*)?$'
+_BLANK = r"""('[^'\n]*'|`[^`]*`)| *([=,:?(){}\[\]|&>!+<]+) *"""
 
 @cache
 def script_of(ways: tuple[str, ...]) -> str:
     "The script of an output with these ways: their files, and `iframes.js`, without comments and blanks."
     files = ['ways.js', *(f'way-{way}.js' for way in ways), 'iframes.js']
-    text = _COMMENT.sub('', '\n'.join((STATIC/file).read_text('utf-8') for file in files))
-    text = _BLANK.sub(lambda found: found[1] or found[2], text)
+    text = re.sub(_COMMENT, '', '\n'.join((STATIC/file).read_text('utf-8') for file in files))
+    text = re.sub(_BLANK, lambda found: found[1] or found[2], text)
     return '\n'.join(('{', *filter(None, text.splitlines()), '}'))
 
 # %% ../../nbs/notebook/12_iframes.ipynb #8a2bdce0
@@ -123,12 +120,13 @@ class Output:
 
 class Page(Output):
     "Iframes of a served app."
-    def __init__(self, served: ServedApp, options: FrameOptions = FrameOptions()) -> None:
-        self.served, self.options = served, options
+    def __init__(self, served: ServedApp, options: FrameOptions | None = None) -> None:
+        self.served, self.options = served, options or FrameOptions()
 
     def __repr__(self) -> str: return url_of(self.served.server, self.options.path)
 
     def html(self) -> str:
+        import html # Takes time
         options = self.options
         sandbox = f'sandbox="{SANDBOX}" ' if options.sandbox else ''
         height = options.css_height + ';min-width:0' * (options.n > 1) # Side by side as narrow as they have to be

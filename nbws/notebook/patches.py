@@ -11,10 +11,9 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from functools import partial, wraps
 from importlib import import_module
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..core.errors import NbwsError
 from ..display.shown import SHOWING
@@ -33,12 +32,11 @@ __all__ = []
 # %% ../../nbs/notebook/04_patches.ipynb #9ae4d35c
 Undo = Callable[[], None]
 
-@dataclass(frozen=True, slots=True)
-class Patch:
+class Patch(NamedTuple):
     "A change of something that the whole process shares."
     target: str # What is changed, as a reader would look for it
     reason: str
-    apply: Callable[[], Undo | None] = field(repr=False) # None: what it is for is not there yet, and nothing was done
+    apply: Callable[[], Undo | None] # None: what it is for is not there yet, and nothing was done
 
 # %% ../../nbs/notebook/04_patches.ipynb #cf2e11c9
 class Patches:

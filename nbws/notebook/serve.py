@@ -10,23 +10,19 @@ import secrets
 import sys
 from collections.abc import Iterable
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..core.errors import NbwsError, StartError
 from ..core.protocols import Broker
 from ..loading import LOADING
-from .cells import install
-from .channel import offer_channel
 from .doctor import doctor
 from .exposure import Exposure, expose, url_of
 from .iframes import FrameOptions, Output, Page, display
 from .kernel import cell_id, marimo_context, shell
-from .marimo import install_marimo
 from .served import (LOCAL, SERVED, ListenOptions, ServedApp, as_served, find_app, follow_apps, is_elsewhere,
                                   move, result_on, served_for, start_server, stop_session, usual_port)
 from .sharing import share_links
 from .show import caller
-from .widget import widget_view
 from ..sockets.threads import ONE_THREAD
 from ..web.app import WebApp
 
@@ -169,11 +165,19 @@ def serve_reloaded(name: str, listen: ListenOptions) -> None:
     os.execv(sys.executable, [sys.executable, '-m', 'nbws', 'run', target_of(name), *options, '--reload'])
 
 # %% ../../nbs/notebook/16_serve.ipynb #c009b4f0
+def as_widget(output: Output) -> dict[str, Any]:
+    "See `widget_view`: a script has none, and importing it takes time."
+    from nbws.notebook.widget import widget_view
+    return widget_view(output)
+
 WebApp.doctor = doctor  # type: ignore[attr-defined]
-Output.as_widget = widget_view  # type: ignore[method-assign, assignment]
+Output.as_widget = as_widget  # type: ignore[method-assign]
 
 if hasattr(shell(), 'kernel'):
+    from nbws.notebook.cells import install # A script does without: importing them takes time
+    from nbws.notebook.channel import offer_channel
     offer_channel()
     install(shell()).events.after_hooks[:] = [follow_apps]
 elif marimo_context():
+    from nbws.notebook.marimo import install_marimo
     install_marimo(marimo_context(), stop_session)

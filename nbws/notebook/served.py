@@ -13,15 +13,13 @@ import os
 import sys
 import zlib
 from collections.abc import Coroutine, Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..core.errors import NbwsError, StartError
 from ..core.protocols import Application
 from ..layers.origins import is_loopback
 from .exposure import choose_exposure, end_exposure, expose, exposure_of, url_of
 from .kernel import cell_id, marimo_context, session_of, shell
-from .patches import PATCHES, SWITCHING
 from .servers import AppServer, LoopServer
 from ..sockets.monitor import CpuThrottle, LoopWatchdog
 from ..sockets.threads import ONE_THREAD
@@ -72,8 +70,7 @@ log = logging.getLogger('nbws')
 PORT = 5001
 LOCAL = '127.0.0.1'
 
-@dataclass(frozen=True, slots=True)
-class ListenOptions:
+class ListenOptions(NamedTuple):
     "Where an app is to listen, as it was asked for."
     host: str | None = None # None: where it listens already, or this machine only
     port: int | None = None # None: the same, or the usual one
@@ -129,6 +126,7 @@ def start_server(app: Application, listen: ListenOptions,
         raise
     expose(server, exposure)
     server.workers.budget = CpuThrottle()
+    from nbws.notebook.patches import PATCHES, SWITCHING # Takes time, and nothing is patched before
     PATCHES.apply(SWITCHING)
     return server
 
@@ -287,6 +285,7 @@ def stop(app: object = None, # One app; every app by default
         SERVED.remove(served)
         served.stop()
     if not SERVED:
+        from nbws.notebook.patches import PATCHES, SWITCHING
         PATCHES.undo(SWITCHING.target)
 
 def stop_session(session: str, # As `session_of` names it

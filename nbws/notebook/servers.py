@@ -8,13 +8,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..core.messages import CloseCode
 from ..core.protocols import Application
-from ..server.limits import Limits
 from ..sockets.inbox import InboxQuota
 from ..sockets.workers import Workers
+
+if TYPE_CHECKING:
+    from nbws.server.limits import Limits
 
 log = logging.getLogger('nbws')
 
@@ -44,6 +46,7 @@ class LoopServer:
     host, port, url, scheme = '', 0, '', 'http'
 
     def __init__(self, app: Application) -> None:
+        from nbws.server.limits import Limits
         self.app, self.loop, self.limits = app, asyncio.get_running_loop(), Limits()
         self.quota = InboxQuota(self.limits.max_waiting, self.limits.max_waiting_total)
         self.running = False

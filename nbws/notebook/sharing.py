@@ -5,7 +5,6 @@
 # %% ../../nbs/notebook/13_sharing.ipynb #f0000004
 from __future__ import annotations
 
-import html
 import socket
 import warnings
 from collections.abc import Sequence
@@ -57,6 +56,7 @@ class ShareLinks:
     def __repr__(self) -> str: return '\n'.join([self.text, *self.urls])
 
     def _repr_html_(self) -> str:
+        import html # Takes time
         links = [f'<a href="{html.escape(u)}" target="_blank">{html.escape(u)}</a>' for u in self.urls]
         return (f'<div style="display:flex;gap:12px;align-items:center">{qr_code(self.urls[0]) if self.urls else ""}'
                 f'<div>{html.escape(self.text)}<br>{"<br>".join(links)}</div></div>')

@@ -8,21 +8,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..core.errors import require
 from .arrivals import ArrivalHook, Arrivals
-from .line import PartLine
 from .part import PagePart, new_version
 from .placement import Seal
 from .refreshes import Refreshes
-from .saved import saved, usual_file
-from .shared import SharedDict
 from .timers import Timer, Timers, check_seconds
 from ..sockets.dispatch import latest
 from ..web.app import WebApp
 from ..web.options import ABSENT, Decorator, check_bare
 from ..web.router import check_page_path
+
+if TYPE_CHECKING:
+    from nbws.parts.line import PartLine
+    from nbws.parts.shared import SharedDict
 
 # %% auto #0
 __all__ = []
@@ -39,6 +40,7 @@ class PartDecorators:
     @cached_property
     def part_line(self) -> PartLine:
         "The open pages that show parts."
+        from nbws.parts.line import PartLine # Takes time, and many apps have no parts
         owner: Any = self
         return PartLine(owner, self.seal)
 
@@ -132,6 +134,7 @@ class PartDecorators:
         same file see each other's. The default file belongs to this notebook or module, by its place and the app's
         name. Raises `NbwsError` for what cannot be saved, and where the file cannot be used.
         """
+        from nbws.parts.saved import saved, usual_file
         owner: Any = self
         return saved(Path(file) if file is not None else usual_file(owner.origin.salt(owner)), name, default)
 
@@ -143,6 +146,7 @@ class PartDecorators:
         Reading asks nobody; of two processes that set one key in the same moment one wins, in all of them. A value
         takes 64 Ki characters as JSON at the most, all of an app 4 Mi. Raises `NbwsError` for what JSON cannot say.
         """
+        from nbws.parts.shared import SharedDict
         owner: Any = self
         return SharedDict(lambda: owner.rooms.peers, name).begin(default)
 

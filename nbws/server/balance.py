@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import mmap
 import os
-import tempfile
 
 # %% auto #0
 __all__ = []
@@ -16,7 +15,8 @@ __all__ = []
 def shared_counts(workers: int, # How many there may be at a time, those that are ending included
                   ) -> int:
     "A descriptor of memory for their counts."
-    with tempfile.TemporaryFile() as file:
+    from tempfile import TemporaryFile # Takes time, and one server of many is the first
+    with TemporaryFile() as file:
         file.truncate(workers * 16)
         return os.dup(file.fileno())
 

@@ -13,7 +13,7 @@ from ..core.data import BODY_RATE, BODY_SILENCE, MAX_FORM
 __all__ = ['Limits']
 
 # %% ../../nbs/server/03_limits.ipynb #3801a0cb
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Limits:
     "What one client may cost the server: sizes in bytes, times in seconds. Raises `ValueError` for 0 and below."
     max_line: int = 8192 # A request's target; beyond it 414

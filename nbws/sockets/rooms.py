@@ -106,12 +106,12 @@ class History(deque[Published]):
         return seen[last.epoch] < next(kept.offset for kept in self if kept.epoch == last.epoch) - 1
 
 # %% ../../nbs/sockets/08_rooms.ipynb #018679d0
-_SINCE = re.compile(rb'(?P<rest>.*)[?&]nbws-since=(?P<positions>(?:[0-9a-f]{8}:[0-9]{1,15}\.?){0,20})', re.S)
+_SINCE = rb'(?s)(?P<rest>.*)[?&]nbws-since=(?P<positions>(?:[0-9a-f]{8}:[0-9]{1,15}\.?){0,20})'
 
 def take_since(request: Request, # A handshake
                ) -> None:
     "Take `nbws-since` from a handshake's query: the page's script has added it, and handlers do not see it."
-    found = _SINCE.fullmatch(request.target)
+    found = b'nbws-since=' in request.target and re.fullmatch(_SINCE, request.target)
     if not found:
         return
     pairs = (p.split(':') for p in found['positions'].decode().split('.') if p)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
@@ -69,12 +68,14 @@ class SocketFacts:
 CONNECTING = 10.0 # Seconds that the answer to a handshake waits for `conn`
 CONNECTING_SENT = 1.0 # The same for an async `conn` that has sent something: it may be one that goes on for ever
 
-@dataclass(slots=True)
 class EarlyConn:
     "`conn` runs, and the handshake is not answered yet."
-    begun: float # By the loop's clock
-    done: bool = False # It has come to its end
-    close: tuple[int, str] | None = None # Its code and reason, if it has closed the socket
+    __slots__ = ('begun', 'done', 'close')
+
+    def __init__(self, begun: float, # By the loop's clock
+                 ) -> None:
+        self.begun, self.done = begun, False
+        self.close: tuple[int, str] | None = None # Its code and reason, if it has closed the socket
 
     async def wait(self, ws: AppSocket, is_sync: bool) -> None:
         "Until it is done, its time is over, or so much was sent that it can only go on once the client reads."
@@ -87,11 +88,13 @@ class EarlyConn:
             await asyncio.wait((ws.waiter,), timeout=left)
 
 # %% ../../nbs/sockets/06_websocket.ipynb #8eae4da5
-@dataclass(slots=True)
 class PullState:
     "A pull-style handler at work."
-    decision: asyncio.Future[Upgrade | None] # What the handshake is answered: None where it ended without `accept`
-    stale: bool = False # Another handler takes over at its next `receive`
+    __slots__ = ('decision', 'stale')
+
+    def __init__(self, decision: asyncio.Future[Upgrade | None], # The handshake's answer; None: it ended without
+                 ) -> None:
+        self.decision, self.stale = decision, False # Stale: another one takes over at its next `receive`
 
 # %% ../../nbs/sockets/06_websocket.ipynb #5d358be6
 class EndpointChange:

@@ -9,7 +9,6 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from operator import attrgetter
 from typing import Any, Protocol
 
@@ -118,7 +117,8 @@ def tremolo_plan(function: Callable[..., Any]) -> tuple[Plan, dict[str, Any]]:
     p = plan(function, names={**NAMES, **mine}, rest=_server, socket=True)
     bound = tuple((name, mine.get(name, get)) for name, get in p.parameters)
     asks = any(name not in mine for name, _ in bound)
-    return replace(p, parameters=bound, wants_data=asks, wants_raw=False), options
+    p.parameters, p.wants_data, p.wants_raw = bound, asks, False
+    return p, options
 
 # %% ../../nbs/tremolo/05_binding.ipynb #a90d0822
 def _group(name: str, default: Any) -> Callable[[Source], Any]:

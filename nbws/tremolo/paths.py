@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from itertools import count
 from typing import Any
 from urllib.parse import quote
@@ -20,10 +19,11 @@ __all__ = []
 # %% ../../nbs/tremolo/07_paths.ipynb #0436d700
 _SERIAL = count(1)
 
-@dataclass(frozen=True)
 class TremoloPattern(Pattern):
     "A regular expression; its named groups are bytes. The last one that was made is tried first."
-    serial: int = 0
+    def __init__(self, text: str, regex: re.Pattern[str]) -> None:
+        super().__init__(text, text, regex, dict.fromkeys(regex.groupindex, PATH_TYPES['str']))
+        self.serial = next(_SERIAL)
 
     def search(self, path: str, target: bytes) -> re.Match[str] | None:
         "Where it is found in the target, or in the path where that is all there is."
@@ -47,8 +47,7 @@ def tremolo_pattern(path: str, # Plain, or a regular expression: `^...` or `...$
         text = path.rstrip('$') + '$' if path.endswith('$') else path
         parse_pattern(text if text.startswith('^') else '^' + text) # Says what is wrong with it
         regex = re.compile(text[:-1] + r'(?:\?.*)?$' if text.endswith('$') else text, re.ASCII)
-        types = dict.fromkeys(regex.groupindex, PATH_TYPES['str'])
-        return TremoloPattern(text, text, regex, types, next(_SERIAL))
+        return TremoloPattern(text, regex)
     return parse_pattern('/' + path.split('?', 1)[0].strip('/'))
 
 # %% ../../nbs/tremolo/07_paths.ipynb #a6ed92a6

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 from ..core.errors import OptionError
@@ -57,4 +56,4 @@ def routes_of(app: CallingApp, function: Callable[..., Any],
 def moved(route: Route, prefix: str, # Without a slash at its end
           ) -> Route:
     "The same route under a prefix."
-    return replace(route, pattern=below_prefix(prefix, route.pattern))
+    return route.but(pattern=below_prefix(prefix, route.pattern))

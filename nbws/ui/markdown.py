@@ -9,7 +9,6 @@ import re
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from functools import cache
-from html import escape
 from typing import Any
 
 from ..core.errors import NbwsError
@@ -23,13 +22,13 @@ __all__ = ['Markdown', 'MarkdownStream', 'stream_markdown']
 # %% ../../nbs/ui/01_markdown.ipynb #c5b4f080
 LARGEST = 100_000 # Characters of a text of which Markdown is made; a longer one is shown as it is
 MOST_BRACKETS = 1000 # Of `[` in a stranger's text: with more, no links are looked for, which takes 40 to 200 µs each
-_SCHEME = re.compile(r'[a-z][a-z0-9+.-]*:', re.I)
+_SCHEME = '(?i)[a-z][a-z0-9+.-]*:'
 _ALLOWED = ('http:', 'https:', 'mailto:', 'tel:')
 
 def is_harmless(url: str, # Of a link in a text, as the parser has read it
                 ) -> bool:
     "Whether a link may lead there."
-    found = _SCHEME.match(re.sub(r'[\x00-\x20]', '', url))
+    found = re.match(_SCHEME, re.sub(r'[\x00-\x20]', '', url))
     return found is None or found[0].lower() in _ALLOWED
 
 # %% ../../nbs/ui/01_markdown.ipynb #244f2d34
@@ -57,6 +56,7 @@ def _link(renderer: Any, tokens: Any, n: int, options: Any, env: Any) -> str:
 def _image(renderer: Any, tokens: Any, n: int, options: Any, env: Any) -> str:
     "An image as a link to it."
     url, name = str(tokens[n].attrGet('src')), renderer.renderInlineAsText(tokens[n].children or [], options, env)
+    from html import escape # Takes time
     return f'<a href="{escape(url)}" target="_blank" rel="noopener noreferrer nofollow">{escape(name or url)}</a>'
 
 # %% ../../nbs/ui/01_markdown.ipynb #61a5cc13
@@ -64,6 +64,7 @@ def _parser_for(text: str, trusted: bool) -> Any: return parser(trusted, trusted
 
 def _html(text: str, trusted: bool, env: dict[str, Any]) -> Safe:
     if len(text) > LARGEST:
+        from html import escape
         return Safe(f'<pre>{escape(text, quote=False)}</pre>')
     return Safe(_parser_for(text, trusted).render(text, env))
 

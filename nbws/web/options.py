@@ -20,14 +20,14 @@ __all__ = []
 _GLOBAL = frozenset('''accesskey autocapitalize autocorrect autofocus class contenteditable dir draggable enterkeyhint
     exportparts hidden id inert inputmode is itemid itemprop itemref itemscope itemtype lang nonce part popover role
     slot spellcheck style tabindex translate ws-connect ws-send sse-connect sse-swap sse-close'''.split())
-_FAMILIES = re.compile('(data|aria|hx|x|v)-.+|on(?!startup|shutdown)[a-z]+')
+_FAMILIES = '(data|aria|hx|x|v)-.+|on(?!startup|shutdown)[a-z]+'
 
 def is_attribute(keyword: str) -> bool:
     "Whether a keyword of an app names an attribute of HTML, and is no slip of a parameter's name."
     if not keyword.isidentifier() or keyword == '_':
         return True # '@click', 'hx-on:click'; hyperscript
     name = attribute_name(keyword)
-    return keyword.startswith('_at_') or name in _GLOBAL or bool(_FAMILIES.fullmatch(name))
+    return keyword.startswith('_at_') or name in _GLOBAL or bool(re.fullmatch(_FAMILIES, name))
 
 # %% ../../nbs/web/12_options.ipynb #1a466025
 def check_keywords(keywords: Iterable[str], # Which are none of an app's parameters

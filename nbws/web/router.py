@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from typing import Any
 
 from ..core.errors import NbwsError, nearest, require
@@ -113,7 +112,7 @@ class Router:
     def renewed(self) -> list[Route]:
         "In place of those whose handlers' code was replaced, as %autoreload does: routes that read it again."
         readers = [r for r in self.table if hasattr(r.endpoint, 'renewed')]
-        renewed = [replace(r, endpoint=e) for r in readers if (e := r.endpoint.renewed())]
+        renewed = [r.but(endpoint=e) for r in readers if (e := r.endpoint.renewed())]
         for route in renewed:
             if isinstance(route.endpoint, SocketEndpoint):
                 route.endpoint.route = route

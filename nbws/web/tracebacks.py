@@ -18,7 +18,7 @@ __all__ = []
 
 # %% ../../nbs/web/00_tracebacks.ipynb #cf84ebbe
 _HERE = __path__[0], 'nbws/core/_speedups', r'nbws\core\_speedups'
-_LIBRARIES = re.compile(rf'{re.escape(os.path.dirname(os.__file__))}[/\\]|.*[/\\](site|dist)-packages[/\\]|<frozen ')
+_LIBRARIES = rf'{re.escape(os.path.dirname(os.__file__))}[/\\]|.*[/\\](site|dist)-packages[/\\]|<frozen '
 
 def is_ours(filename: str) -> bool:
     "Does a frame with this file belong to nbws?"
@@ -26,7 +26,7 @@ def is_ours(filename: str) -> bool:
 
 def is_users(filename: str) -> bool:
     "Does a frame with this file belong to the user, neither to us nor to a library?"
-    return not (is_ours(filename) or _LIBRARIES.match(filename))
+    return not (is_ours(filename) or re.match(_LIBRARIES, filename))
 
 # %% ../../nbs/web/00_tracebacks.ipynb #0d2cc00b
 def first_users(files: Sequence[str], # Of a traceback's frames
@@ -67,9 +67,8 @@ def _escaped(says: str) -> str:
 # %% ../../nbs/web/00_tracebacks.ipynb #091416c5
 def file_named(filename: str) -> str: "How a traceback calls the file of a line."; return f'File "{filename}"'
 
-_FILE = re.compile('  File "(.+)", line ')
-
-def _named(line: str) -> str: return _FILE.sub(lambda m: f'  {file_named(m[1])}, line ', line, count=1)
+def _named(line: str) -> str:
+    return re.sub('  File "(.+)", line ', lambda m: f'  {file_named(m[1])}, line ', line, count=1)
 
 # %% ../../nbs/web/00_tracebacks.ipynb #d8181a77
 def users_traceback(error: BaseException) -> list[str]:
@@ -91,14 +90,14 @@ def error_text(error: BaseException) -> str:
 WITHOUT_A_LOOP = ('An async handler runs on the event loop of the server: await there, `await f()` in place of '
                   '`asyncio.run(f())`; or write `def` in place of `async def`, which runs in a thread without a loop')
 
-_LOOPS = re.compile("cannot be called from a running event loop|event loop is already running|Can't patch loop|"
-                    'while another loop is running')
+_LOOPS = ("cannot be called from a running event loop|event loop is already running|Can't patch loop|"
+          'while another loop is running')
 
 def advise(error: BaseException) -> None:
     "Let an error that one meets in handlers say what to do. Again is harmless."
     if not isinstance(error, (RuntimeError, ValueError)) or len(error.args) != 1:
         return
     said = message_of(error)
-    if not _LOOPS.search(said) or WITHOUT_A_LOOP in said:
+    if not re.search(_LOOPS, said) or WITHOUT_A_LOOP in said:
         return
     error.args = (f'{said}. {WITHOUT_A_LOOP}',)
