@@ -56,6 +56,15 @@ cpdef bytes encode(int opcode, bytes payload, bint packed=*)
 @cython.locals(payload=bytes, size=Py_ssize_t)
 cpdef bytes frame(data)
 
+cpdef str mark(str epoch, offset)
+
+@cython.locals(parts=list)
+cpdef list parts_of(messages, bint resumes)
+
+@cython.locals(text=str, seqs=list, messages=list, parts=list, seq=cython.longlong, last=cython.longlong, at=Py_ssize_t, end=Py_ssize_t,
+               size=Py_ssize_t, kept=bint)
+cpdef tuple messages_apart(bytes heads, bytes said, str epoch, long long offset, new)
+
 cdef inline bytes unmasked(bytes data, Py_ssize_t at, Py_ssize_t stop, unmask):
     cdef Py_ssize_t size = stop - at - 4, n
     if size > 255:

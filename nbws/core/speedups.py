@@ -8,21 +8,22 @@ from __future__ import annotations
 import re
 from asyncio import CancelledError
 from asyncio.tasks import _enter_task, _leave_task
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from inspect import isawaitable
 from types import CoroutineType
 from typing import Any, Protocol
 from urllib.parse import unquote
 
 # %% auto #0
-__all__ = ['Shape', 'Values', 'Unmask', 'Parameters', 'LONG', 'STATUS', 'FIELDS', 'ENOUGH', 'escape', 'Unusual', 'UsualElement',
-           'new_element', 'all_of', 'is_elements', 'Renderer', 'encode', 'frame', 'take_usual', 'ShortReader',
-           'BoundFrom', 'by_name', 'find_value', 'named', 'bind_all', 'usual_fields', 'take_header', 'Waits',
-           'CapturingApp', 'MessageRunner', 'UsualOutput', 'UsualConn', 'UsualInput', 'RoutedApp', 'UsualSocket',
-           'UsualDispatcher', 'UsualParked', 'UsualWorkers', 'UsualOutbox', 'has_field', 'UsualRequest',
-           'begin_request', 'path_of', 'UsualResponse', 'UsualExchange', 'is_plain', 'UsualParser', 'UsualPages',
-           'wants_fragment', 'ElementAnswers', 'UsualRelocation', 'UsualGate', 'UsualWriter', 'PageRunner', 'PageApp',
-           'RequestSteps', 'AnyApp', 'UsualStack', 'UsualRequestInput', 'UsualExchanges']
+__all__ = ['Shape', 'Values', 'MARK', 'Unmask', 'Parameters', 'LONG', 'STATUS', 'FIELDS', 'ENOUGH', 'escape', 'Unusual',
+           'UsualElement', 'new_element', 'all_of', 'is_elements', 'Renderer', 'encode', 'frame', 'mark', 'parts_of',
+           'messages_apart', 'take_usual', 'ShortReader', 'BoundFrom', 'by_name', 'find_value', 'named', 'bind_all',
+           'usual_fields', 'take_header', 'Waits', 'CapturingApp', 'MessageRunner', 'UsualOutput', 'UsualConn',
+           'UsualInput', 'RoutedApp', 'UsualSocket', 'UsualDispatcher', 'UsualParked', 'UsualWorkers', 'UsualOutbox',
+           'has_field', 'UsualRequest', 'begin_request', 'path_of', 'UsualResponse', 'UsualExchange', 'is_plain',
+           'UsualParser', 'UsualPages', 'wants_fragment', 'ElementAnswers', 'UsualRelocation', 'UsualGate',
+           'UsualWriter', 'PageRunner', 'PageApp', 'RequestSteps', 'AnyApp', 'UsualStack', 'UsualRequestInput',
+           'UsualExchanges']
 
 # %% ../../nbs/core/00_speedups.ipynb #a1747dc4
 def escape(text: str, # Any text
@@ -238,6 +239,56 @@ def frame(data: str | bytes, # A text or a binary message
         size = len(payload)
         return _TEXT_HEADS[size] + payload if size < 126 else encode(1, payload)
     return _BINARY_HEADS[len(data)] + data if len(data) < 126 else encode(2, bytes(data))
+
+# %% ../../nbs/core/00_speedups.ipynb #22e362f4
+MARK = '\x1e' # The record separator: a position follows, to the message's end
+
+def mark(epoch: str, offset: int) -> str:
+    "A position, as sockets get it that resume."
+    return f'{MARK}{epoch}:{offset}'
+
+def parts_of(messages: Sequence[Any], # Each a `Published`, or something else that is sent as it is
+             resumes: bool) -> list[Any]:
+    "What a socket gets for messages: with positions, if it resumes and they are kept."
+    parts: list[Any] = []
+    for message in messages:
+        if not isinstance(message, tuple):
+            parts.append(message)
+            continue
+        data, epoch, offset, kept = message
+        if not (resumes and kept):
+            parts.append(data)
+        elif isinstance(data, str):
+            parts.append(data + mark(epoch, offset))
+        else:
+            parts += data, mark(epoch, offset)
+    return parts
+
+# %% ../../nbs/core/00_speedups.ipynb #7cf4fe86
+def messages_apart(heads: bytes, # 7.t.3,8.B.1: in upper case what is not kept
+                   said: bytes, epoch: str,
+                   offset: int, # Of the last message before
+                   new: Callable[[Any], Any], # Makes a `Published` of its fields
+                   ) -> tuple[list[int], list[Any]]:
+    "The counts and the messages. Raises `ValueError` where these do not fit together."
+    text, seqs, messages = said.decode() if said.isascii() else None, list[int](), list[Any]()
+    last, at, parts = 0, 0, heads.replace(b',', b'.').split(b'.')
+    for seq, kind, size in zip(map(int, parts[::3]), parts[1::3], map(int, parts[2::3]), strict=True):
+        end = at + size
+        if kind == b't' or kind == b'T':
+            data: Any = said[at:end].decode() if text is None else text[at:end]
+        else:
+            data = said[at:end]
+        kept = kind == b't' or kind == b'b'
+        offset += kept
+        if seq <= last:
+            raise ValueError('counts rise')
+        last, at = seq, end
+        seqs.append(seq)
+        messages.append(new((data, epoch, offset, kept)))
+    if at != len(said):
+        raise ValueError('it is longer or shorter')
+    return seqs, messages
 
 # %% ../../nbs/core/00_speedups.ipynb #5c94b96e
 Unmask = Callable[[bytes, bytes], bytes] # Gets four bytes and the data

@@ -8,6 +8,7 @@ import sys
 import traceback
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from both_forms import frames_agree, messages_agree, pages_agree, parsed_again, renderings_agree, sent
@@ -46,6 +47,19 @@ def test_messages_are_handled_the_same() -> None:
 @compiled
 def test_pages_are_taken_and_sent_the_same() -> None:
     for _ in range(5): pages_agree(random.randrange(10**9))
+
+
+HEADS = [b'7.t.3,8.B.1,9.T.2,10.b.0', b'7.t.6', b'7.t.3,7.t.3', b'8.t.3,7.t.3', b'7.t.5', b'7.t.7', b'7.t', b'7.t.x']
+
+@compiled
+@pytest.mark.parametrize('heads', HEADS)
+@pytest.mark.parametrize('said', [b'abcdef', 'äbäb'.encode(), b'abc\xffde'])
+def test_messages_of_rooms_are_the_same(heads: bytes, said: bytes) -> None:
+    def found(module: Any) -> Any:
+        try: messages = module.messages_apart(heads, said, '0123abcd', 10**15, tuple)
+        except ValueError as e: return type(e)
+        return messages, [module.parts_of(messages[1], resumes) for resumes in (False, True)]
+    assert found(speedups) == found(interpreted)
 
 
 def test_the_cases_of_pages_are_usual_and_others() -> None:
