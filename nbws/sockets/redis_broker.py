@@ -431,7 +431,7 @@ async def ended(tasks: Sequence[asyncio.Task[None]]) -> None:
 
 # %% ../../nbs/sockets/10_redis_broker.ipynb #e0142774
 QUIET, DEAD = 2.0, 5.0 # Seconds of silence after which the connection is asked, and is given up
-GATHERS = 0.01 # Seconds for which what is heard waits at the most, where one message comes behind the other
+REST, GATHERS = 4, 0.01 # What is heard waits so many times as long as a write took, and so many seconds at the most
 
 # %% ../../nbs/sockets/10_redis_broker.ipynb #a18a27cb
 class NodeListener:
@@ -516,7 +516,7 @@ class NodeListener:
             self._heard = clock()
 
     async def _rested(self) -> None:
-        "Let what comes gather for twice as long as it took to write what came before."
+        "Let what comes gather for `REST` times as long as it took to write what came before."
         wait = self._rests - asyncio.get_running_loop().time()
         if wait > 0 and not self._writes: # Else it has come together with that
             await asyncio.sleep(min(wait, GATHERS))
@@ -528,7 +528,7 @@ class NodeListener:
 
     def _written(self, begun: float) -> None:
         now = asyncio.get_running_loop().time()
-        self._writes, self._rests = False, now + 2 * (now - begun)
+        self._writes, self._rests = False, now + REST * (now - begun)
 
     def add(self, room: Heard) -> None:
         "Hear a room."
