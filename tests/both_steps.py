@@ -360,7 +360,8 @@ def listen(module: Any, r: random.Random, loop: asyncio.AbstractEventLoop, done:
         if r.random() < 0.1: ws.keep(often(r, 'behind', b'behind', step))
         if r.random() < 0.05: ws.closes() # While a read is handled
         if r.random() < 0.1: raise r.choice([OSError, asyncio.CancelledError, Ends])
-        ws.outbox.push(often(r, 'said', b'said', Safe('said'), 'x' * 65_532, 'x' * 70_000), often(r, None, 'close'))
+        said = often(r, 'said', b'said', Safe('said'), 'x' * 256, 'x' * 65_532, 'x' * 70_000)
+        ws.outbox.push(said, often(r, None, 'close'))
         rest = often(r, None, at_once, waiting)
         return rest and rest('rest')
     for _ in range(60):
