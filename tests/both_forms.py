@@ -229,6 +229,8 @@ def sent(module: Any, seed: int) -> list[Any]:
     queue = SimpleNamespace(broadcast=None, batches=False, later=lambda out: done.append('later'))
     known = {tuple(FORMS[0]): b'x-form: usual\r\n', tuple(FORMS[1]): b'x-form: usual\r\nx-two: b\r\n'}
     module.STATUS[299] = b'HTTP/1.1 299 Well\r\n'
+    kept = dict(module.FIELDS) # Servers of other tests have met some of FORMS, with one of the two forms only
+    module.FIELDS.clear()
     module.FIELDS.update(known)
     try:
         for _ in range(300):
@@ -243,7 +245,8 @@ def sent(module: Any, seed: int) -> list[Any]:
             done.append((writer.out.held, writer.out.flush()))
     finally:
         del module.STATUS[299]
-        for fields in known: del module.FIELDS[fields]
+        module.FIELDS.clear()
+        module.FIELDS.update(kept)
     return done
 
 
