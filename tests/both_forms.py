@@ -75,10 +75,13 @@ def taken(module: Any, data: bytes, budget: int, limit: int) -> tuple[Any, ...]:
     except UnicodeDecodeError as e: at = str(e)
     class Reader(module.ShortReader):
         def feed_others(self, data: bytes, budget: int) -> list[Any]: return ['others', data, budget]
+    kept: list[bytes] = []
+    inflater = SimpleNamespace(whole=lambda data: data[::-1] if len(data) & 3 else None, keep=kept.append)
     reader = Reader(limit, unmask)
-    found = [reader.feed(data), reader.feed(data, budget), Reader(3.5, unmask).feed(data)] # A limit is any number
+    found = [reader.feed(data), reader.feed(data, budget), Reader(3.5, unmask).feed(data), # A limit is any number
+             Reader(limit, unmask, inflater).feed(data)]
     reader.idle = False
-    return at, events, found, reader.feed(data)
+    return at, events, found, reader.feed(data), kept
 
 
 def frames_agree(seed: int) -> None:

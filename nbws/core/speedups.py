@@ -15,13 +15,13 @@ from typing import Any, Protocol
 from urllib.parse import unquote
 
 # %% auto #0
-__all__ = ['Shape', 'Values', 'MARK', 'Unmask', 'Parameters', 'LONG', 'STATUS', 'FIELDS', 'ENOUGH', 'escape', 'Unusual',
-           'UsualElement', 'new_element', 'all_of', 'is_elements', 'Renderer', 'encode', 'frame', 'mark', 'parts_of',
-           'messages_apart', 'take_usual', 'ShortReader', 'BoundFrom', 'by_name', 'find_value', 'named', 'bind_all',
-           'usual_fields', 'take_header', 'Waits', 'CapturingApp', 'MessageRunner', 'UsualOutput', 'UsualConn',
-           'UsualInput', 'RoutedApp', 'UsualSocket', 'UsualDispatcher', 'UsualParked', 'UsualWorkers', 'UsualOutbox',
-           'has_field', 'UsualRequest', 'begin_request', 'path_of', 'UsualResponse', 'UsualExchange', 'is_plain',
-           'UsualParser', 'UsualPages', 'wants_fragment', 'ElementAnswers', 'UsualRelocation', 'UsualGate',
+__all__ = ['Shape', 'Values', 'MARK', 'Unmask', 'RATIO', 'Parameters', 'WORTH_IT', 'LONG', 'STATUS', 'FIELDS', 'STAGES', 'ENOUGH',
+           'escape', 'Unusual', 'UsualElement', 'new_element', 'all_of', 'is_elements', 'Renderer', 'encode', 'frame',
+           'mark', 'parts_of', 'messages_apart', 'take_usual', 'ShortReader', 'BoundFrom', 'by_name', 'find_value',
+           'named', 'bind_all', 'usual_fields', 'take_header', 'Waits', 'CapturingApp', 'MessageRunner', 'UsualOutput',
+           'UsualConn', 'UsualInput', 'RoutedApp', 'UsualSocket', 'UsualDispatcher', 'UsualParked', 'UsualWorkers',
+           'UsualOutbox', 'has_field', 'UsualRequest', 'begin_request', 'path_of', 'UsualResponse', 'UsualExchange',
+           'is_plain', 'UsualParser', 'UsualPages', 'wants_fragment', 'ElementAnswers', 'UsualRelocation', 'UsualGate',
            'UsualWriter', 'PageRunner', 'PageApp', 'RequestSteps', 'AnyApp', 'UsualStack', 'UsualRequestInput',
            'UsualExchanges']
 
@@ -328,13 +328,17 @@ def take_usual(data: bytes, # As it came
     return at
 
 # %% ../../nbs/core/00_speedups.ipynb #bc59f291
+RATIO = 1032 # Bytes that a compressed one can become at the most, says zlib's documentation
+
 class ShortReader:
     "Decodes a read that is one short message; others are for `feed_others` of a class that derives from this one."
-    __slots__ = ('limit', 'idle', 'unmask', 'more', 'partial')
+    __slots__ = ('limit', 'idle', 'unmask', 'more', 'partial', 'inflater')
 
     def __init__(self, limit: int, # Bytes that a message may have, decompressed
-                 unmask: Unmask) -> None:
-        self.limit, self.unmask = limit, unmask
+                 unmask: Unmask,
+                 inflater: Any = None, # Where permessage-deflate is agreed on: see `nbws.server.frames`
+                 ) -> None:
+        self.limit, self.unmask, self.inflater = limit, unmask, inflater
         self.idle = True # Nothing is half received
         self.more = False # The budget ran out, or enough was done at once: `feed(b'')` goes on
         self.partial = 0 # Bytes of memory that a message takes that has not ended
@@ -350,6 +354,13 @@ class ShortReader:
                 if data[0] == 0x81 or data[0] == 0x82:
                     payload = unmasked(data, 2, size + 6, self.unmask) # type: ignore[name-defined]  # noqa: F821
                     return [payload.decode() if data[0] == 0x81 else payload]
+                if (data[0] == 0xc1 or data[0] == 0xc2) and self.inflater is not None and size * RATIO <= self.limit:
+                    payload = unmasked(data, 2, size + 6, self.unmask) # type: ignore[name-defined]  # noqa: F821
+                    plain: bytes | None = self.inflater.whole(payload)
+                    if plain is not None:
+                        found = plain.decode() if data[0] == 0xc1 else plain
+                        self.inflater.keep(plain)
+                        return [found]
             except UnicodeDecodeError:
                 pass # Who decodes the rest says so
         return self.feed_others(data, budget)
@@ -661,6 +672,9 @@ class UsualOutput:
             self.transport.write(held)
 
 # %% ../../nbs/core/00_speedups.ipynb #86375a54
+WORTH_IT = 1024 # Bytes; shorter messages are not compressed: see `nbws.server.deflate`
+_SHORT = WORTH_IT // 4 # Characters, which are fewer bytes in any case
+
 class UsualConn:
     "An open WebSocket as the app sees it; `SocketConn` derives from it. On the server's loop only."
     __slots__ = ('state', 'waited', 'pinged', 'alive', 'out', 'deflater')
@@ -677,7 +691,7 @@ class UsualConn:
         "Send a message; dropped once the socket closes. True: more than 64 KiB are unsent."
         if self.state:
             return False
-        if type(data) is str and self.deflater is None:
+        if type(data) is str and (self.deflater is None or len(data) < _SHORT):
             self.out.write(frame(data))
         else:
             self.write_other(data)
@@ -1411,7 +1425,8 @@ class UsualStack:
         raise NotImplementedError
 
 # %% ../../nbs/core/00_speedups.ipynb #06bda64c
-_IDLE, _HEAD, _BODY, _ENDED = 0, 1, 2, 3 # Stages of a parser, see `nbws.server.parser`
+STAGES = 0, 1, 2, 3 # Of a parser, see `nbws.server.parser`
+_IDLE, _HEAD, _BODY, _ENDED = STAGES # C's
 ENOUGH = 1024 # Pieces of a body that are handled before others have their turn: a read may bring 40,000 chunks
 _REQUEST = 32 # Pieces that a request counts for: a read may bring 9,000 of these, too
 
