@@ -10,7 +10,6 @@ import builtins
 import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -18,6 +17,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from .app import App
+from .core.errors import nearest_name
 from .core.request import Request
 from .loading import NothingThere, code_cells
 from .sockets.websocket import WebSocket
@@ -102,8 +102,8 @@ def nearest(name: str, known: Sequence[str], where: str) -> str:
     "What a person would write instead."
     if name in _INSTEAD:
         return _INSTEAD[name]
-    near = get_close_matches(name, known, 1, 0.75)
-    return f'did you mean {near[0]}?' if near else f'{where} has nothing by that name' * bool(where)
+    near = nearest_name(name, known)
+    return f'did you mean {near}?' if near else f'{where} has nothing by that name' * bool(where)
 
 # %% ../nbs/04_check.ipynb #552cdeeb
 class Imports(ast.NodeVisitor):

@@ -20,6 +20,7 @@ from types import FrameType, SimpleNamespace
 from typing import Any
 
 from both_forms import frames_agree, messages_agree, pages_agree, renderings_agree
+from both_steps import steps_agree
 from raw import App, close, frame, handshake, text
 
 from nbws.core.engine import WHY, engine
@@ -177,7 +178,7 @@ def fuzz_forms(minutes: float, seed: int) -> int:
     "How many things were compared. Raises where the two differ."
     chance, done = random.Random(seed), 0
     for done in rounds(INFINITE, minutes):
-        agrees = (messages_agree, pages_agree, frames_agree, renderings_agree)[done % 4]
+        agrees = (messages_agree, pages_agree, steps_agree, frames_agree, renderings_agree)[done % 5]
         agrees(chance.randrange(10**9))
     return done + 1
 
@@ -213,7 +214,7 @@ def main() -> None:
     logging.disable(logging.ERROR)
     if WHY and (o.compiled or o.what == 'forms'): sys.exit(engine())
     print(f'{o.what}, --seed {o.seed}, {o.minutes:g} minutes. {engine()}', flush=True)
-    if o.what == 'forms': print(f'{fuzz_forms(o.minutes, o.seed)} runs of messages, frames and components')
+    if o.what == 'forms': print(f'{fuzz_forms(o.minutes, o.seed)} runs of messages, steps, frames and components')
     else: print('{:,} runs, {} inputs kept, {:,} transitions seen'.format(*fuzz(o.what, INFINITE, o.seed, o.minutes)))
 
 

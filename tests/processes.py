@@ -124,6 +124,11 @@ def nginx_command() -> str:
     return found
 
 
+def listens(path: str | Path) -> bool:
+    "Whether somebody listens at a Unix socket: its file is there a moment before."
+    with socket.socket(socket.AF_UNIX) as s: return s.connect_ex(str(path)) == 0
+
+
 def nbws(*arguments: str) -> list[str]: return [sys.executable, '-m', 'nbws', *arguments]
 
 

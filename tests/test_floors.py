@@ -45,7 +45,7 @@ ONLY = {
     'sockets.workers': {'core.engine', 'sockets.threads'},
     'lines.frames': {'core.messages'},
     'server.frames': {'core.engine', 'core.messages'},
-    'server.deflate': {'core.messages', 'server.frames'},
+    'server.deflate': {'core.engine', 'core.messages', 'server.frames'},
     'server.handshake': {'core.data', 'core.errors', 'core.request', 'server.frames', 'server.deflate'},
     'jupyter.rendezvous': set(),
     'jupyter.cookies': set(),

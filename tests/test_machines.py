@@ -14,7 +14,7 @@ import pytest
 import yaml
 from bound import BOUND, until
 from namespaces import Network, network
-from processes import Process, get, nbws, nginx_command, running
+from processes import Process, get, listens, nbws, nginx_command, running
 from redises import binary, redis_server
 from websockets.protocol import State
 from websockets.sync.client import ClientConnection, connect, unix_connect
@@ -90,7 +90,7 @@ def test_behind_nginx(tmp_path: Path) -> None:
     def visitor() -> Any: return unix_connect(f'{tmp_path}/front', 'ws://chat.example/ws', open_timeout=BOUND)
     with redis_server('valkey') as valkey, machine(valkey.url, tmp_path) as one, machine(valkey.url, tmp_path) as two:
         with running(nginx_here(tmp_path, [one.port, two.port])):
-            until((tmp_path/'front').exists)
+            until(lambda: listens(tmp_path/'front'), 'nginx')
             with visitor() as a, visitor() as b, one.ws('/ws') as first, two.ws('/ws') as second:
                 a.send('{"msg": "hello"}')
                 assert [x.recv(BOUND) for x in (a, b, first, second)] == ['hello'] * 4

@@ -53,15 +53,20 @@ def in_words(value: Any) -> str:
     kind = 'class' if isinstance(value, type) else 'function' if callable(value) else ''
     return f'the {kind} {name}' if kind and name else reprlib.repr(value)
 
-def nearest(wrong: str, # What was given
-            known: Iterable[str], # What there is
-            ) -> str:
-    "How an error goes on that has found no such name: with the nearest one, or with all of them."
+def nearest_name(wrong: str, # What was given
+                 known: Iterable[str], # What there is
+                 likeness: float = 0.75, # From 0 to 1
+                 ) -> str:
+    "The name that is spelled most like it; '' if none is so much like it."
     from difflib import get_close_matches # It takes a while to import
+    return next(iter(get_close_matches(wrong, list(known), 1, likeness)), '')
+
+def nearest(wrong: str, known: Iterable[str]) -> str:
+    "How an error goes on that has found no such name: with the nearest one, or with all of them."
     names = list(known)
-    near = get_close_matches(wrong, names, 1)
+    near = nearest_name(wrong, names, 0.6) # Something of the kind was meant in any case
     if near or not names:
-        return f'did you mean {near[0]!r}?' if near else 'there is none'
+        return f'did you mean {near!r}?' if near else 'there is none'
     return f'there {"is" if len(names) == 1 else "are"} {", ".join(names)}'
 
 def require(fits: bool, # What is given is what is wanted

@@ -56,6 +56,15 @@ cpdef bytes encode(int opcode, bytes payload, bint packed=*)
 @cython.locals(payload=bytes, size=Py_ssize_t)
 cpdef bytes frame(data)
 
+cpdef str mark(str epoch, offset)
+
+@cython.locals(parts=list)
+cpdef list parts_of(messages, bint resumes)
+
+@cython.locals(text=str, seqs=list, messages=list, parts=list, seq=cython.longlong, last=cython.longlong, at=Py_ssize_t, end=Py_ssize_t,
+               size=Py_ssize_t, kept=bint)
+cpdef tuple messages_apart(bytes heads, bytes said, str epoch, long long offset, new)
+
 cdef inline bytes unmasked(bytes data, Py_ssize_t at, Py_ssize_t stop, unmask):
     cdef Py_ssize_t size = stop - at - 4, n
     if size > 255:
@@ -71,11 +80,11 @@ cdef inline bytes unmasked(bytes data, Py_ssize_t at, Py_ssize_t stop, unmask):
 cpdef Py_ssize_t take_usual(bytes data, Py_ssize_t at, list events, Py_ssize_t budget, limit, unmask) except -1
 
 cdef class ShortReader:
-    cdef public object limit, idle, unmask
+    cdef public object limit, idle, unmask, inflater
     cdef public bint more
     cdef public Py_ssize_t partial
 
-    @cython.locals(size=Py_ssize_t, payload=bytes)
+    @cython.locals(size=Py_ssize_t, payload=bytes, plain=bytes)
     cpdef list feed(self, bytes data, Py_ssize_t budget=*)
 
 cdef extern from "Python.h":
@@ -124,6 +133,8 @@ cdef class UsualOutput:
 
     @cython.locals(held=bytes)
     cpdef object flush(self)
+
+cdef Py_ssize_t _SHORT
 
 cdef class UsualConn:
     cdef public int state
@@ -305,7 +316,6 @@ cdef class RequestSteps:
     cdef public bint overridden
     cdef public ElementAnswers answers
 
-    @cython.locals(response=object)
     cpdef object begin(self, UsualRequest request)
 
     @cython.locals(target=bytes, path=str)
@@ -313,7 +323,6 @@ cdef class RequestSteps:
 
     cpdef object handle(self, UsualRequest request, route, params)
 
-    @cython.locals(endpoint=object)
     cpdef object handled(self, UsualRequest request, route)
 
     cpdef object finished(self, UsualRequest request, response)
@@ -323,7 +332,6 @@ cdef class UsualStack:
     cdef public object leaves
     cdef public bytes own
 
-    @cython.locals(target=bytes)
     cpdef object begin(self, app, UsualRequest request)
 
 cdef int _IDLE, _HEAD, _BODY, _ENDED, _REQUEST
@@ -351,7 +359,7 @@ cdef class UsualExchanges:
 
     cdef bint current_complete(self)
 
-    @cython.locals(parser=UsualParser, queue=list, exchange=UsualExchange, workers=UsualWorkers)
+    @cython.locals(parser=UsualParser, queue=list, exchange=UsualExchange)
     cpdef object advance(self)
 
     @cython.locals(request=UsualRequest)

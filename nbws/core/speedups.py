@@ -8,21 +8,22 @@ from __future__ import annotations
 import re
 from asyncio import CancelledError
 from asyncio.tasks import _enter_task, _leave_task
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from inspect import isawaitable
 from types import CoroutineType
 from typing import Any, Protocol
 from urllib.parse import unquote
 
 # %% auto #0
-__all__ = ['Shape', 'Values', 'Unmask', 'Parameters', 'LONG', 'STATUS', 'FIELDS', 'ENOUGH', 'escape', 'Unusual', 'UsualElement',
-           'new_element', 'all_of', 'is_elements', 'Renderer', 'encode', 'frame', 'take_usual', 'ShortReader',
-           'BoundFrom', 'by_name', 'find_value', 'named', 'bind_all', 'usual_fields', 'take_header', 'Waits',
-           'CapturingApp', 'MessageRunner', 'UsualOutput', 'UsualConn', 'UsualInput', 'RoutedApp', 'UsualSocket',
-           'UsualDispatcher', 'UsualParked', 'UsualWorkers', 'UsualOutbox', 'has_field', 'UsualRequest',
-           'begin_request', 'path_of', 'UsualResponse', 'UsualExchange', 'is_plain', 'UsualParser', 'UsualPages',
-           'wants_fragment', 'ElementAnswers', 'UsualRelocation', 'UsualGate', 'UsualWriter', 'PageRunner', 'PageApp',
-           'RequestSteps', 'AnyApp', 'UsualStack', 'UsualRequestInput', 'UsualExchanges']
+__all__ = ['Shape', 'Values', 'MARK', 'Unmask', 'RATIO', 'Parameters', 'WORTH_IT', 'LONG', 'STATUS', 'FIELDS', 'STAGES', 'ENOUGH',
+           'escape', 'Unusual', 'UsualElement', 'new_element', 'all_of', 'is_elements', 'Renderer', 'encode', 'frame',
+           'mark', 'parts_of', 'messages_apart', 'take_usual', 'ShortReader', 'BoundFrom', 'by_name', 'find_value',
+           'named', 'bind_all', 'usual_fields', 'take_header', 'Waits', 'CapturingApp', 'MessageRunner', 'UsualOutput',
+           'UsualConn', 'UsualInput', 'RoutedApp', 'UsualSocket', 'UsualDispatcher', 'UsualParked', 'UsualWorkers',
+           'UsualOutbox', 'has_field', 'UsualRequest', 'begin_request', 'path_of', 'UsualResponse', 'UsualExchange',
+           'is_plain', 'UsualParser', 'UsualPages', 'wants_fragment', 'ElementAnswers', 'UsualRelocation', 'UsualGate',
+           'UsualWriter', 'PageRunner', 'PageApp', 'RequestSteps', 'AnyApp', 'UsualStack', 'UsualRequestInput',
+           'UsualExchanges']
 
 # %% ../../nbs/core/00_speedups.ipynb #a1747dc4
 def escape(text: str, # Any text
@@ -239,6 +240,56 @@ def frame(data: str | bytes, # A text or a binary message
         return _TEXT_HEADS[size] + payload if size < 126 else encode(1, payload)
     return _BINARY_HEADS[len(data)] + data if len(data) < 126 else encode(2, bytes(data))
 
+# %% ../../nbs/core/00_speedups.ipynb #22e362f4
+MARK = '\x1e' # The record separator: a position follows, to the message's end
+
+def mark(epoch: str, offset: int) -> str:
+    "A position, as sockets get it that resume."
+    return f'{MARK}{epoch}:{offset}'
+
+def parts_of(messages: Sequence[Any], # Each a `Published`, or something else that is sent as it is
+             resumes: bool) -> list[Any]:
+    "What a socket gets for messages: with positions, if it resumes and they are kept."
+    parts: list[Any] = []
+    for message in messages:
+        if not isinstance(message, tuple):
+            parts.append(message)
+            continue
+        data, epoch, offset, kept = message
+        if not (resumes and kept):
+            parts.append(data)
+        elif isinstance(data, str):
+            parts.append(data + mark(epoch, offset))
+        else:
+            parts += data, mark(epoch, offset)
+    return parts
+
+# %% ../../nbs/core/00_speedups.ipynb #7cf4fe86
+def messages_apart(heads: bytes, # 7.t.3,8.B.1: in upper case what is not kept
+                   said: bytes, epoch: str,
+                   offset: int, # Of the last message before
+                   new: Callable[[Any], Any], # Makes a `Published` of its fields
+                   ) -> tuple[list[int], list[Any]]:
+    "The counts and the messages. Raises `ValueError` where these do not fit together."
+    text, seqs, messages = said.decode() if said.isascii() else None, list[int](), list[Any]()
+    last, at, parts = 0, 0, heads.replace(b',', b'.').split(b'.')
+    for seq, kind, size in zip(map(int, parts[::3]), parts[1::3], map(int, parts[2::3]), strict=True):
+        end = at + size
+        if kind == b't' or kind == b'T':
+            data: Any = said[at:end].decode() if text is None else text[at:end]
+        else:
+            data = said[at:end]
+        kept = kind == b't' or kind == b'b'
+        offset += kept
+        if seq <= last:
+            raise ValueError('counts rise')
+        last, at = seq, end
+        seqs.append(seq)
+        messages.append(new((data, epoch, offset, kept)))
+    if at != len(said):
+        raise ValueError('it is longer or shorter')
+    return seqs, messages
+
 # %% ../../nbs/core/00_speedups.ipynb #5c94b96e
 Unmask = Callable[[bytes, bytes], bytes] # Gets four bytes and the data
 
@@ -277,13 +328,17 @@ def take_usual(data: bytes, # As it came
     return at
 
 # %% ../../nbs/core/00_speedups.ipynb #bc59f291
+RATIO = 1032 # Bytes that a compressed one can become at the most, says zlib's documentation
+
 class ShortReader:
     "Decodes a read that is one short message; others are for `feed_others` of a class that derives from this one."
-    __slots__ = ('limit', 'idle', 'unmask', 'more', 'partial')
+    __slots__ = ('limit', 'idle', 'unmask', 'more', 'partial', 'inflater')
 
     def __init__(self, limit: int, # Bytes that a message may have, decompressed
-                 unmask: Unmask) -> None:
-        self.limit, self.unmask = limit, unmask
+                 unmask: Unmask,
+                 inflater: Any = None, # Where permessage-deflate is agreed on: see `nbws.server.frames`
+                 ) -> None:
+        self.limit, self.unmask, self.inflater = limit, unmask, inflater
         self.idle = True # Nothing is half received
         self.more = False # The budget ran out, or enough was done at once: `feed(b'')` goes on
         self.partial = 0 # Bytes of memory that a message takes that has not ended
@@ -299,6 +354,13 @@ class ShortReader:
                 if data[0] == 0x81 or data[0] == 0x82:
                     payload = unmasked(data, 2, size + 6, self.unmask) # type: ignore[name-defined]  # noqa: F821
                     return [payload.decode() if data[0] == 0x81 else payload]
+                if (data[0] == 0xc1 or data[0] == 0xc2) and self.inflater is not None and size * RATIO <= self.limit:
+                    payload = unmasked(data, 2, size + 6, self.unmask) # type: ignore[name-defined]  # noqa: F821
+                    plain: bytes | None = self.inflater.whole(payload)
+                    if plain is not None:
+                        found = plain.decode() if data[0] == 0xc1 else plain
+                        self.inflater.keep(plain)
+                        return [found]
             except UnicodeDecodeError:
                 pass # Who decodes the rest says so
         return self.feed_others(data, budget)
@@ -610,6 +672,9 @@ class UsualOutput:
             self.transport.write(held)
 
 # %% ../../nbs/core/00_speedups.ipynb #86375a54
+WORTH_IT = 1024 # Bytes; shorter messages are not compressed: see `nbws.server.deflate`
+_SHORT = WORTH_IT // 4 # Characters, which are fewer bytes in any case
+
 class UsualConn:
     "An open WebSocket as the app sees it; `SocketConn` derives from it. On the server's loop only."
     __slots__ = ('state', 'waited', 'pinged', 'alive', 'out', 'deflater')
@@ -626,7 +691,7 @@ class UsualConn:
         "Send a message; dropped once the socket closes. True: more than 64 KiB are unsent."
         if self.state:
             return False
-        if type(data) is str and self.deflater is None:
+        if type(data) is str and (self.deflater is None or len(data) < _SHORT):
             self.out.write(frame(data))
         else:
             self.write_other(data)
@@ -1360,7 +1425,8 @@ class UsualStack:
         raise NotImplementedError
 
 # %% ../../nbs/core/00_speedups.ipynb #06bda64c
-_IDLE, _HEAD, _BODY, _ENDED = 0, 1, 2, 3 # Stages of a parser, see `nbws.server.parser`
+STAGES = 0, 1, 2, 3 # Of a parser, see `nbws.server.parser`
+_IDLE, _HEAD, _BODY, _ENDED = STAGES # C's
 ENOUGH = 1024 # Pieces of a body that are handled before others have their turn: a read may bring 40,000 chunks
 _REQUEST = 32 # Pieces that a request counts for: a read may bring 9,000 of these, too
 

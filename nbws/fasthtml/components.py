@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import re
 import sys
-from collections.abc import Iterable
 from functools import partial
 from keyword import iskeyword
 from pathlib import Path
@@ -16,6 +15,7 @@ from types import FrameType, ModuleType
 from typing import Any
 
 from ..core import html
+from ..core.errors import nearest_name
 from ..core.html import Safe, fill_form, find_inputs, ft, ft_html, ft_hx, sse_message
 from .later import Later, no_name
 
@@ -40,11 +40,6 @@ _TAGS = frozenset('''
     menuitem multicol nextid nobr noembed noframes plaintext portal rb rtc selectedcontent spacer tt xmp
     annotation maction menclose merror mfenced mfrac mi mmultiscripts mn mo mover mpadded mphantom mprescripts mroot
     mrow ms mspace msqrt mstyle msub msubsup msup mtable mtd mtext mtr munder munderover none semantics'''.split())
-
-def nearest_name(name: str, known: Iterable[str], likeness: float = 0.75) -> str:
-    "The one of them that is spelled most like it; '' if none is."
-    from difflib import get_close_matches
-    return next(iter(get_close_matches(name, known, 1, likeness)), '')
 
 def asked_name(module: ModuleType, name: str, frame: FrameType) -> Any:
     "What a module has for a name that it does not define: the maker of a tag. Raises `AttributeError`, `ImportError`."

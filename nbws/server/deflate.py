@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .frames import BINARY, TEXT, FrameError, encode, violation
+from ..core.engine import speedups
 from ..core.messages import CloseCode
 
 # %% auto #0
@@ -159,17 +160,18 @@ class ZlibInflater:
         return out
 
     def whole(self, data: bytes) -> bytes | None:
-        "What a message in one piece inflates to; None where it has a final block or is wrong: `feed` it then."
+        "What a message in one piece inflates to, to be kept; None where it has a final block or is wrong: `feed` it."
         state = zlib.decompressobj(-self._bits, zdict=self.window)
         try:
             out = state.decompress(data + b'\0\0\xff\xff')
         except zlib.error:
             return None
-        if state.eof:
-            return None
+        return None if state.eof else out
+
+    def keep(self, out: bytes) -> None:
+        "The next message may refer to this one."
         if self._takeover:
             self._keep(out)
-        return out
 
     def _keep(self, out: bytes) -> None:
         kept = 1 << self._bits
@@ -201,7 +203,7 @@ class ZlibInflater:
         return out, state.unused_data
 
 # %% ../../nbs/server/01_deflate.ipynb #3768bf06
-WORTH_IT = 1024 # Bytes; shorter messages are not compressed
+WORTH_IT: int = speedups.WORTH_IT
 
 # %% ../../nbs/server/01_deflate.ipynb #f41e36f8
 class Deflater:

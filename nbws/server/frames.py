@@ -253,10 +253,11 @@ class Inflater(Protocol):
         return b''
     def whole(self, data: bytes) -> bytes | None:
         "What a message in one piece inflates to; None: `feed` it, which says what is wrong."
+    def keep(self, out: bytes) -> None: "The next message may refer to this one, which was `whole`."
 
 # %% ../../nbs/server/00_frames.ipynb #62e39ef0
 _SLICES = 256, 1024 # Compressed bytes that are inflated together: where they grow much, to 256 KiB; where they do not
-_RATIO = 1032 # Bytes that one can inflate to at the most, says zlib's documentation
+_RATIO: int = speedups.RATIO
 
 # %% ../../nbs/server/00_frames.ipynb #736f09a3
 class PackedMessage(PartialMessage):
@@ -363,6 +364,7 @@ class Assembler:
             return 0
         self.inflated += len(payload)
         events.append(payload.decode() if data[at] == 0xc1 else payload)
+        self.inflater.keep(payload)
         return stop
 
     def fail(self, error: FrameError | UnicodeDecodeError) -> Failure:
@@ -422,14 +424,14 @@ class Assembler:
 # %% ../../nbs/server/00_frames.ipynb #8cb3bcc2
 class Decoder(speedups.ShortReader):
     "Turns what a client sends into events; keeps half-received frames and messages. Nothing is read or written here."
-    __slots__ = ('inflater', '_others')
+    __slots__ = ('_others',)
+    inflater: Inflater | None
 
     def __init__(self,
                  limit: int = 10 * 2**20, # Bytes that a message may have, decompressed
                  inflater: Inflater | None = None, # Where permessage-deflate is agreed on
                  ) -> None:
-        super().__init__(limit, websocket_mask)
-        self.inflater = inflater
+        super().__init__(limit, websocket_mask, inflater)
         self._others: Assembler | None = None # Made when the first frame comes that is not usual
 
     @property

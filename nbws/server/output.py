@@ -176,8 +176,9 @@ class TransportGroup:
                 queue.flush() # What was collected was said before
             pending = queue.broadcast = PendingBroadcast(transports, queue.batches)
             queue.later(pending)
+        plain = self._deflater is None
         for message in messages:
-            wire = payload_frame(message, self._deflater)
+            wire = frame(message) if plain and type(message) is str else payload_frame(message, self._deflater)
             pending.frames.append(wire)
             pending.size += len(wire)
         if at_once:

@@ -17,10 +17,10 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
-from itertools import accumulate, repeat
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
+from ..core.engine import speedups
 from ..core.errors import NbwsError
 from ..core.protocols import Published, Subscriber
 from .brokers import KEPT
@@ -148,18 +148,19 @@ class PublishQueue:
     def add(self, room: str, data: str | bytes, keep: bool, history: int, origin: Any) -> tuple[Outgoing, bool]:
         "Let a message wait; says whether it is the first one for the next `take`. Raises `NbwsError`."
         kind, raw = ('t', data.encode()) if isinstance(data, str) else ('b', data)
-        if len(raw) > LARGEST:
-            raise NbwsError(f'a message of {len(raw)} bytes is too large for a room that processes share: {LARGEST} '
+        size = len(raw)
+        if size > LARGEST:
+            raise NbwsError(f'a message of {size} bytes is too large for a room that processes share: {LARGEST} '
                             'bytes at the most. Send a link to what is large')
         with self._lock:
-            if self._count >= WAITING or self._size + len(raw) > WAITING_SIZE:
+            if self._count >= WAITING or self._size + size > WAITING_SIZE:
                 raise NbwsError(f'{self._count} messages wait for Redis, which does not answer: this one is refused')
             self._seq += 1
             first = not self._waiting
             message = Outgoing(room, self._seq, kind if keep else kind.upper(), raw, history)
             self._waiting.append(message)
             self._count += 1
-            self._size += len(raw)
+            self._size += size
             if origin is not None:
                 self._origins[self._seq] = origin
                 if len(self._origins) > 2 * WAITING: # Of rooms that nobody here hears
@@ -264,7 +265,6 @@ NOTHING = Batch('', (), ())
 # %% ../../nbs/sockets/10_redis_broker.ipynb #28efd642
 _PRODUCER = re.compile(rb'\w+')
 _HEADS = re.compile(rb'(?:[0-9]{1,15}\.[tbTB]\.[0-9]{1,9}(?:,|\Z))+')
-_KEPT, _TEXTS = frozenset((b't', b'b')), frozenset((b't', b'T'))
 _published = partial(tuple.__new__, Published) # Without a call of Python for each
 
 def parsed(raw: bytes) -> Batch:
@@ -282,23 +282,9 @@ def stored(epoch: str, name: bytes, fields: Sequence[bytes]) -> Batch:
     return NOTHING
 
 def apart(epoch: str, offset: int, producer: bytes, heads: bytes, said: bytes) -> Batch:
-    if not (_PRODUCER.fullmatch(producer) and _HEADS.fullmatch(heads)):
+    if abs(offset) >= 2**53 or not (_PRODUCER.fullmatch(producer) and _HEADS.fullmatch(heads)): # So far Lua counts
         return NOTHING
-    parts = heads.replace(b',', b'.').split(b'.')
-    seqs, kinds, sizes = [int(seq) for seq in parts[::3]], parts[1::3], [int(size) for size in parts[2::3]]
-    if sum(sizes) != len(said) or seqs != sorted(set(seqs)):
-        return NOTHING
-    ends = list(accumulate(sizes))
-    starts, kept = [0, *ends[:-1]], [kind in _KEPT for kind in kinds]
-    if said.isascii() and _TEXTS.issuperset(kinds):
-        text = said.decode()
-        data: list[Any] = [text[at:end] for at, end in zip(starts, ends, strict=True)]
-    else:
-        data = [said[at:end].decode() if kind in _TEXTS else said[at:end]
-                for kind, at, end in zip(kinds, starts, ends, strict=True)]
-    offsets = accumulate(kept, initial=offset)
-    next(offsets)
-    return Batch(producer.decode(), seqs, list(map(_published, zip(data, repeat(epoch), offsets, kept))))
+    return Batch(producer.decode(), *speedups.messages_apart(heads, said, epoch, offset, _published))
 
 # %% ../../nbs/sockets/10_redis_broker.ipynb #5a1d0001
 LATELY = 15.0 # Seconds: a Sentinel tells an old master after ten at the latest that it is one no longer
@@ -445,7 +431,7 @@ async def ended(tasks: Sequence[asyncio.Task[None]]) -> None:
 
 # %% ../../nbs/sockets/10_redis_broker.ipynb #e0142774
 QUIET, DEAD = 2.0, 5.0 # Seconds of silence after which the connection is asked, and is given up
-GATHERS = 0.01 # Seconds for which what is heard waits at the most, where one message comes behind the other
+REST, GATHERS = 4, 0.01 # What is heard waits so many times as long as a write took, and so many seconds at the most
 
 # %% ../../nbs/sockets/10_redis_broker.ipynb #a18a27cb
 class NodeListener:
@@ -530,7 +516,7 @@ class NodeListener:
             self._heard = clock()
 
     async def _rested(self) -> None:
-        "Let what comes gather for twice as long as it took to write what came before."
+        "Let what comes gather for `REST` times as long as it took to write what came before."
         wait = self._rests - asyncio.get_running_loop().time()
         if wait > 0 and not self._writes: # Else it has come together with that
             await asyncio.sleep(min(wait, GATHERS))
@@ -542,7 +528,7 @@ class NodeListener:
 
     def _written(self, begun: float) -> None:
         now = asyncio.get_running_loop().time()
-        self._writes, self._rests = False, now + 2 * (now - begun)
+        self._writes, self._rests = False, now + REST * (now - begun)
 
     def add(self, room: Heard) -> None:
         "Hear a room."

@@ -15,12 +15,14 @@ from collections import deque
 from collections.abc import Awaitable, Generator, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import suppress
 from functools import partial
-from itertools import islice
+from itertools import groupby, islice
+from operator import itemgetter
 from typing import Any
 from weakref import WeakKeyDictionary, WeakValueDictionary, finalize
 
 from ..core.binding import at_once, unbound
 from ..core.encoding import encodable
+from ..core.engine import speedups
 from ..core.errors import NbwsError, require
 from ..core.html import Table, Tbody, Td, Th, Thead, Tr, apart, render
 from ..core.messages import Payload
@@ -39,34 +41,23 @@ log = logging.getLogger('nbws')
 __all__ = ['log', 'Room']
 
 # %% ../../nbs/sockets/08_rooms.ipynb #eeafb3bd
-MARK = '\x1e' # The record separator: a position follows, to the message's end
-
+MARK: str = speedups.MARK # A position follows, to the message's end
 GAP = Payload(f'{MARK}gap') # In place of what is not kept any more
 AWAY, BACK = Payload(f'{MARK}away'), Payload(f'{MARK}back') # Other processes are not reached; they are again
 
-def mark(epoch: str, offset: int) -> str:
-    "A position, as sockets get it that resume."
-    return f'{MARK}{epoch}:{offset}'
-
 # %% ../../nbs/sockets/08_rooms.ipynb #ebb72777
-def parts_of(message: Published | Payload, resumes: bool) -> Sequence[str | bytes | Payload]:
-    "What a socket gets for a message: with its position, if it resumes and the message is kept."
-    if not isinstance(message, Published):
-        return (message,)
-    data, epoch, offset, kept = message
-    if not (resumes and kept):
-        return (data,)
-    where = mark(epoch, offset)
-    return (data + where,) if isinstance(data, str) else (data, where)
+mark = speedups.mark
+parts_of = speedups.parts_of
 
 # %% ../../nbs/sockets/08_rooms.ipynb #8464c461
 class History(deque[Published]):
     "The last messages of a room, and the position of the newest. Changed under the lock of its room."
-    __slots__ = ('epoch', 'offset')
+    __slots__ = ('epoch', 'offset', 'length')
 
     def __init__(self, length: int, epoch: str = '', offset: int = 0, kept: Iterable[Published] = ()) -> None:
         super().__init__(kept, length)
         self.epoch, self.offset = epoch or secrets.token_hex(4), offset
+        self.length = length # How many of the last messages newcomers get
 
     def add(self, data: str | bytes) -> Published:
         "Keep a message, at the next position."
@@ -74,9 +65,6 @@ class History(deque[Published]):
         kept = Published(data, self.epoch, self.offset, True)
         self.append(kept)
         return kept
-
-    @property
-    def length(self) -> int: "How many of the last messages newcomers get."; return self.maxlen or 0
 
     def resized(self, length: int) -> History:
         "One of another length, with the newest of these messages and the same positions."
@@ -153,7 +141,7 @@ class FanOut:
         conn = grouped(skip.conn) if skip else None
         own = conn.transport if conn else None
         for group, _, transports, resumes in self.groups:
-            group.send([part for message in messages for part in parts_of(message, resumes)], transports, own)
+            group.send(parts_of(messages, resumes), transports, own)
 
 # %% ../../nbs/sockets/08_rooms.ipynb #a2ad71c8
 class Delivery:
@@ -212,7 +200,7 @@ class Delivery:
                 continue
             resumes = ws.handshake.since is not None
             if resumes not in rendered:
-                parts = parts_of(message, resumes)
+                parts = parts_of((message,), resumes)
                 rendered[resumes] = [part if isinstance(part, Payload) else Payload(part) for part in parts]
             # One that is dropped would be missing behind a position that says otherwise: it connects again instead
             overflow = 'close' if resumes and isinstance(message, Published) and message.kept else self.overflow
@@ -227,37 +215,60 @@ WINDOW, WINDOW_SIZE = 2000, 2**20 # Messages and characters that a process keeps
 
 class Window(History):
     "The newest messages of a shared room. Changed under the lock of its room."
-    __slots__ = ('_length', '_size')
+    __slots__ = ('_size',)
 
     def __init__(self, length: int, epoch: str = '', offset: int = 0, kept: Iterable[Published] = ()) -> None:
         super().__init__(2**31, epoch, offset, kept)
-        self._length, self._size = length, sum(len(k.data) for k in self)
-
-    @property
-    def length(self) -> int: "How many of the last messages newcomers get."; return self._length
+        self.length, self._size = length, sum(len(k.data) for k in self)
 
     def resized(self, length: int) -> Window:
         "The same, with another number of messages for newcomers."
-        self._length = length
+        self.length = length
         return self
 
-    def put(self, message: Published) -> bool:
-        "Keep a message that has its position already, where it is to be kept. False: it is here already."
-        data, epoch, offset, kept = message
-        if not kept:
-            return True
-        if epoch == self.epoch and offset <= self.offset:
-            return False
-        self.epoch, self.offset = epoch, offset
-        self.append(message)
-        self._size += len(data)
-        while len(self) > self._length and (len(self) > WINDOW or self._size > WINDOW_SIZE):
-            self._size -= len(self.popleft().data)
-        return True
+    def put(self, messages: Iterable[Published]) -> list[Published]:
+        "Keep messages that have their positions already, as far as they are to be kept. Returns those that are new."
+        epoch, offset, size, new = self.epoch, self.offset, self._size, list[Published]()
+        for message in messages:
+            data, its_epoch, its_offset, kept = message
+            if kept:
+                if its_epoch == epoch and its_offset <= offset:
+                    continue
+                epoch, offset = its_epoch, its_offset
+                size += len(data)
+                self.append(message)
+            new.append(message)
+        for _ in range(len(self) - max(self.length, WINDOW)):
+            size -= len(self.popleft()[0])
+        while size > WINDOW_SIZE and len(self) > self.length:
+            size -= len(self.popleft()[0])
+        self.epoch, self.offset, self._size = epoch, offset, size
+        return new
 
 # %% ../../nbs/sockets/08_rooms.ipynb #369f4eb6
 HELD_SIZE = 2**20 # Characters of what is held in all rooms of the process
 TOGETHER = 2**16 # That go to members in one piece: then it is seen who does not read
+
+def runs_of(messages: Sequence[Published], origins: Sequence[Any],
+            ) -> Iterable[tuple[Sequence[Published], Any]]:
+    "Messages that follow each other and have the same origin, and that."
+    if origins.count(None) == len(origins):
+        return [(messages, None)]
+    pairs = zip(messages, origins) # noqa: B905 - there may be more origins
+    return [([message for message, _ in run], origin) for origin, run in groupby(pairs, itemgetter(1))]
+
+def pieces_of(messages: Sequence[Published]) -> Sequence[Sequence[Published]]:
+    "The same in pieces: one ends with the message that makes it too large."
+    if sum([len(message[0]) for message in messages]) <= TOGETHER:
+        return [messages]
+    pieces, size = [list[Published]()], 0
+    for message in messages:
+        if size > TOGETHER:
+            pieces.append([])
+            size = 0
+        pieces[-1].append(message)
+        size += len(message.data)
+    return pieces
 
 class HeldMessage:
     "What is said before a room has begun for all who are in it; to be awaited as what `Broker.publish` gives."
@@ -393,16 +404,13 @@ class Sharing:
         members = delivery.members
         if self.waiting: # They get all of it when the room has begun
             members = tuple(ws for ws in members if ws not in self.waiting)
-        together, size, to, skip = list[Published](), 0, members, None
-        for message, origin in zip(messages, origins): # noqa: B905 - there may be more origins
-            if not window.put(message) or not members:
+        for run, origin in runs_of(messages, origins):
+            new = window.put(run)
+            if not (new and members):
                 continue
-            now = self._without_ahead(members, message) if self.ahead and message.kept else members
-            if not together or now is not to or origin is not skip or size > TOGETHER:
-                together, size, to, skip = [], 0, now, origin
-                delivery.queue.append((together, to, skip))
-            together.append(message)
-            size += len(message.data)
+            for piece in [[message] for message in new] if self.ahead else pieces_of(new):
+                to = self._without_ahead(members, piece[0]) if self.ahead and piece[0].kept else members
+                delivery.queue.append((piece, to, origin))
 
     def _without_ahead(self, members: Sequence[WebSocket], message: Published) -> tuple[WebSocket, ...]:
         have = {ws for ws, (epoch, offset) in self.ahead.items() if epoch == message.epoch and offset >= message.offset}
@@ -664,7 +672,8 @@ class Room:
             return DONE
         if self.sharing is not None:
             said = data.data if isinstance(data, Payload) else data
-            encodable(said)
+            if not said.isascii():
+                encodable(said)
             return self.sharing.say(said, keep, skip)
         self._enqueue(data if isinstance(data, Payload) else Payload(data), skip, keep)
         return DONE

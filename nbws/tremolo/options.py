@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from difflib import get_close_matches
 from typing import Any
 
-from ..core.errors import OptionError
+from ..core.errors import OptionError, nearest_name
 from ..server.limits import Limits
 
 # %% auto #0
@@ -35,9 +34,8 @@ def settled(options: dict[str, Any], # By Tremolo's names
             ) -> dict[str, Any]:
     "The options with their defaults. Raises `OptionError` for a name that is nearly one of ours."
     for name in sorted(unknown_options(options)):
-        near = get_close_matches(name, [*OWN, *sorted(DEFAULTS)], 1, 0.75)
-        if near:
-            raise OptionError(f'run() has no option {name!r}: did you mean {near[0]!r}?')
+        if near := nearest_name(name, [*OWN, *sorted(DEFAULTS)]):
+            raise OptionError(f'run() has no option {name!r}: did you mean {near!r}?')
     return {**DEFAULTS, **options}
 
 def unknown_options(options: Iterable[str]) -> set[str]:

@@ -362,6 +362,7 @@ def busy_kernel(bench: Bench, name: str) -> dict[str, float]:
     with tempfile.TemporaryFile('w+') as out:
         with running(bench.command('kernel.py', name, port), bench.env(name), stdout=out) as process:
             until_listening(process, port, 60)
+            if process.poll() is not None: raise OSError('its kernel has ended')
             spans = []
             for _ in range(3 * bench.rounds): # Many: the machine's own speed changes by more
                 for what, path, clients, window, every in (('echo', '/echo', 1, 1, 25), ('fanout', fanout, 50, 1, 25),
@@ -489,7 +490,11 @@ def tell_memory(bench: Bench, o: argparse.Namespace) -> None:
 
 
 def tell_kernel(bench: Bench, o: argparse.Namespace) -> None:
-    found = {n: busy_kernel(bench, n) for n in bench.names if n in BOTH}
+    found = {}
+    for n in bench.names:
+        try:
+            if n in BOTH: found[n] = busy_kernel(bench, n)
+        except OSError as e: print(f'\n{n} is left out beside a busy main thread: {e}', flush=True)
     ours = found['nbws']
     others = [n for n in found if n != 'nbws']
     rows = [[k, *(f'{found[n].get(k, float("nan")):.2f}' for n in found),

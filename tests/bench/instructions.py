@@ -2,7 +2,8 @@
 
 For those who work on a noisy machine: rates differ by a fifth from run to run there, counts by one in a hundred.
 callgrind (Debian's `valgrind`) counts what the server's process does in user space; what the kernel does is not in it.
-Each figure is that of the bench's app (`servers.py`) on uvloop. Other checkouts stand beside this one when named:
+Each figure is that of the bench's app (`servers.py`) on uvloop; the compressed echo is as browsers send it, who offer
+permessage-deflate and then compress whatever they send. Other checkouts stand beside this one when named:
 
     git worktree add /tmp/before HEAD~20 && python -m tests.bench.instructions /tmp/before
 
@@ -22,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -32,21 +34,25 @@ from .rooms import MEMBERS, TEXT, WINDOW, RedisProcess
 
 ROUNDS = 320 # Messages that are counted
 UPGRADE = ('GET {} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n'
-           'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n')
+           'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n{}\r\n')
+PACKED = 'Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n'
 PAGE = b'GET / HTTP/1.1\r\nHost: localhost\r\n\r\n'
 
 
-def masked(text: str) -> bytes:
-    "A frame of a client."
-    payload = text.encode()
-    return bytes((0x81, 0x80 | len(payload))) + b'\1\2\3\4' + bytes(b ^ i % 4 + 1 for i, b in enumerate(payload))
+def masked(text: str, packed: bool = False) -> bytes:
+    "A frame of a client; compressed as section 7.2.1 of RFC 7692 says, each message by itself."
+    payload, first = text.encode(), 0xc1 if packed else 0x81
+    if packed:
+        packer = zlib.compressobj(wbits=-9)
+        payload = (packer.compress(payload) + packer.flush(zlib.Z_SYNC_FLUSH))[:-4]
+    return bytes((first, 0x80 | len(payload))) + b'\1\2\3\4' + bytes(b ^ i % 4 + 1 for i, b in enumerate(payload))
 
 
-def opened(port: int, path: str) -> socket.socket:
+def opened(port: int, path: str, fields: str = '') -> socket.socket:
     "A socket behind its handshake."
     client = socket.create_connection(('127.0.0.1', port), 60)
     client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    client.sendall(UPGRADE.format(path).encode())
+    client.sendall(UPGRADE.format(path, fields).encode())
     head = b''
     while not head.endswith(b'\r\n\r\n'): head += client.recv(1)
     return client
@@ -119,9 +125,10 @@ def counted_redis() -> Iterator[tuple[Counted, RedisProcess]]:
         finally: redis.kill()
 
 
-def echoes(port: int, clients: int) -> Callable[[], int]:
+def echoes(port: int, clients: int, packed: bool = False) -> Callable[[], int]:
     "All clients send, then all of them receive."
-    sockets, message = [opened(port, '/echo') for _ in range(clients)], masked(MESSAGE)
+    sockets = [opened(port, '/echo', PACKED if packed else '') for _ in range(clients)]
+    message = masked(MESSAGE, packed)
     def turn() -> int:
         for s in sockets: s.sendall(message)
         for s in sockets: assert s.recv(4096)
@@ -170,7 +177,8 @@ def echo_and_page(checkout: Path) -> list[float]:
     code = (f'import nbws.common, servers; assert nbws.__file__.startswith({str(checkout)!r}), nbws.__file__; '
             f'servers.ours({port})')
     with started(checkout, [sys.executable, '-c', code], port) as server:
-        return [each([server], turn)[0] for turn in (echoes(port, 1), echoes(port, 64), pages(port))]
+        return [each([server], turn)[0] for turn in
+                (echoes(port, 1), echoes(port, 64), echoes(port, 64, packed=True), pages(port))]
 
 
 def rooms(checkout: Path) -> list[float]:
@@ -201,7 +209,7 @@ def main() -> None:
         found = rooms(checkout) if o.rooms else echo_and_page(checkout)
         rows.append([str(checkout), *(f'{n:,.0f}' if n > 1000 else f'{n:.2f}' for n in found)])
     head = ['a message to 200, one process', 'two and Redis', 'Redis', 'ratio'] if o.rooms else [
-        'echo, 1 client', 'echo, 64 clients', 'page']
+        'echo, 1 client', 'echo, 64 clients', 'compressed', 'page']
     print(table(['instructions', *head], rows))
 
 

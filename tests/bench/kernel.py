@@ -14,7 +14,10 @@ import servers
 def serve(name: str, port: int) -> None:
     "As in a notebook, less the iframe."
     if name == 'nbws':
-        from nbws.notebook.served import ListenOptions, start_server
+        try: from nbws.notebook.served import ListenOptions, start_server
+        except ImportError: # An older checkout, without folders
+            from nbws.notebook import _start  # type: ignore[attr-defined]
+            return _start(servers.components(), '127.0.0.1', port)
         start_server(servers.components(), ListenOptions('127.0.0.1', port))
     else:
         import fasthtml.jupyter
@@ -32,7 +35,7 @@ def work(until: float) -> int:
 
 
 if __name__ == '__main__':
-    if sys.argv[1] == 'nbws': import nbws.server.listener  # noqa: F401
+    if sys.argv[1] == 'nbws': import nbws.server  # noqa: F401
     serve(sys.argv[1], int(sys.argv[2]))
     print('ready', flush=True)
     slices = []

@@ -8,9 +8,11 @@ import sys
 import traceback
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from both_forms import frames_agree, messages_agree, pages_agree, parsed_again, renderings_agree, sent
+from both_steps import STEPS, steps_agree
 from bound import BOUND
 
 from nbws.core.engine import WHY, choose, engine, interpreted, source_id, speedups
@@ -48,6 +50,19 @@ def test_pages_are_taken_and_sent_the_same() -> None:
     for _ in range(5): pages_agree(random.randrange(10**9))
 
 
+HEADS = [b'7.t.3,8.B.1,9.T.2,10.b.0', b'7.t.6', b'7.t.3,7.t.3', b'8.t.3,7.t.3', b'7.t.5', b'7.t.7', b'7.t', b'7.t.x']
+
+@compiled
+@pytest.mark.parametrize('heads', HEADS)
+@pytest.mark.parametrize('said', [b'abcdef', 'äbäb'.encode(), b'abc\xffde'])
+def test_messages_of_rooms_are_the_same(heads: bytes, said: bytes) -> None:
+    def found(module: Any) -> Any:
+        try: messages = module.messages_apart(heads, said, '0123abcd', 10**15, tuple)
+        except ValueError as e: return type(e)
+        return messages, [module.parts_of(messages[1], resumes) for resumes in (False, True)]
+    assert found(speedups) == found(interpreted)
+
+
 def test_the_cases_of_pages_are_usual_and_others() -> None:
     "Else both forms would agree on nothing much."
     said = [case[1:] for case in parsed_again(interpreted, 1) if isinstance(case[0], bytes)]
@@ -55,6 +70,30 @@ def test_the_cases_of_pages_are_usual_and_others() -> None:
     written = sent(interpreted, 1)
     assert any(isinstance(x, bytes) for x in written)
     assert any(x[0] == 'other' for x in written if isinstance(x, tuple))
+
+
+@compiled
+def test_steps_are_made_the_same() -> None:
+    for _ in range(3): steps_agree(random.randrange(10**9))
+
+
+LEFT = {'gated': {'enter_other'}, 'stacked': {'enter 0', 'leave 0', 'answer_own', 'http', 'begin', 'left', 'leave 9'},
+        'relocated': {'relocated'},
+        'stepped': {'through', 'answered', 'failed', 'answer_other', 'handle_within', 'handled_later', 'respond_later',
+                    'refusal', 'in_background', 'page_other', 'fragment', 'respond', 'rest_of', 'awaited', 'mended',
+                    'answer', 'match', 'around', 'save'},
+        'connected': {'feed', 'read_on', 'let others', 'open_body', 'failed', 'answer', 'shut', 'send_other'},
+        'heard': {'begin_later', 'rest_of', 'escaped', 'unpark', 'resume_later', 'steered', 'keep', 'behind_transport',
+                  'write_other', 'control', 'answer', 'announce', 'partly_here', 'finish', 'fall_behind', 'let_others',
+                  'fault', 'align', 'spend', 'message', 'write'}}
+
+
+@pytest.mark.parametrize('case', STEPS, ids=lambda case: case.__name__)
+def test_steps_leave_the_rest_to_the_others(case: Any) -> None:
+    "Each way out of a usual case is taken; else both forms would agree on nothing much."
+    done = [each for seed in range(4) for each in case(interpreted, seed)]
+    names = [each if isinstance(each, str) else each[0] for each in done if each and isinstance(each, (str, tuple))]
+    assert LEFT[case.__name__] <= set(names)
 
 
 def test_frames_that_are_compiled_are_ours() -> None:

@@ -9,14 +9,14 @@ import socket
 import ssl
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from processes import nbws, nginx_command, running
+from bound import until
+from processes import listens, nbws, nginx_command, running
 from raw import TIMEOUT, Raw, handshake, text
 
 from nbws import App
@@ -365,11 +365,8 @@ def test_nginx(certificate: Any) -> None:
     folder = certificate[2]
     with served(ours()) as server:
         (folder/'nginx.conf').write_text(NGINX.format(here=folder, to=server.port))
-        with running([nginx, '-p', str(folder), '-e', 'stderr', '-c', str(folder/'nginx.conf')]) as process:
-            end = time.monotonic() + TIMEOUT
-            while not (folder/'front').exists():
-                assert time.monotonic() < end, process.output
-                time.sleep(.01)
+        with running([nginx, '-p', str(folder), '-e', 'stderr', '-c', str(folder/'nginx.conf')]):
+            until(lambda: listens(folder/'front'), 'nginx')
             with socket.socket(socket.AF_UNIX) as own:
                 own.settimeout(TIMEOUT)
                 own.connect(str(folder/'front'))

@@ -270,6 +270,27 @@ def test_a_compressed_message_costs_its_own_size(kind: int) -> None:
     assert [len(e) for e in events] == [9 * 2**20]
 
 
+def test_short_compressed_messages_take_the_usual_way() -> None:
+    "Each may refer to those before, however these came; what is no text fails once, and is the last."
+    class Usual(Decoder):
+        others = 0
+        def feed_others(self, data: bytes, budget: int) -> list[Any]:
+            self.others += 1
+            return super().feed_others(data, budget)
+    decoder, packer = Usual(inflater=ZlibInflater(AGREED)) if AGREED else Usual(), zlib.compressobj(wbits=-15)
+    def wire(data: str, kind: int = TEXT) -> bytes: return frame(kind, pack(data.encode(), packer), rsv=4)
+    said = ['{"msg": "hello"}', '{"msg": "hello"}', 'grün', '', '{"msg": "hello"}']
+    assert [decoder.feed(wire(each)) for each in said] == [[each] for each in said]
+    assert decoder.feed(wire('{"msg": "hello"}', BINARY)) == [b'{"msg": "hello"}']
+    assert decoder.others == 0
+    assert decoder.feed(wire('two') + wire('{"msg": "hello"}')) == ['two', '{"msg": "hello"}']
+    assert decoder.feed(wire('x' * 500)) == ['x' * 500]
+    assert decoder.others == 1
+    assert decoder.feed(wire('two{"msg": "hello"}')) == ['two{"msg": "hello"}']
+    assert [type(e) for e in decoder.feed(frame(TEXT, pack(b'two\xff', packer), rsv=4))] == [Failure]
+    assert decoder.feed(wire('more')) == []
+
+
 def test_what_has_come_of_a_text_counts_as_much_as_it_takes() -> None:
     "One character beyond the others makes each of them four bytes."
     decoder = Decoder()
