@@ -8,11 +8,11 @@ from __future__ import annotations
 import re
 from contextvars import ContextVar
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, MappingView, Set
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from itertools import groupby
 from keyword import iskeyword
 from operator import is_
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .data import FromVisitor
 from .engine import speedups
@@ -1054,7 +1054,8 @@ def sse_message(content: Any, # What to send
     return f'{data}\n\n' if event == 'message' else f'event: {event}\n{data}\n\n'
 
 # %% ../../nbs/core/06_html.ipynb #919950cb
-class HtmxHeaders(NamedTuple):
+@dataclass
+class HtmxHeaders:
     "The HX-* fields of a request, or of a message on a socket; None where they are missing."
     boosted: str | None = None # 'true': by a link or a form that htmx follows
     current_url: str | None = None # Of the page
@@ -1067,13 +1068,13 @@ class HtmxHeaders(NamedTuple):
     trigger_name: str | None = None # The name of what has caused it
     trigger: str | None = None # And its id
 
-    def __bool__(self) -> bool: return any(v is not None for v in self)
+    def __bool__(self) -> bool: return any(v is not None for v in asdict(self).values())
 
     @classmethod
     def from_headers(cls, headers: Mapping[str, Any], # By any letter case, or in lower case
                      ) -> HtmxHeaders:
         "Pick them from all the fields."
-        return cls(*[headers.get(f'hx-{name.replace("_", "-")}') for name in cls._fields])
+        return cls(**{f.name: headers.get(f'hx-{f.name.replace("_", "-")}') for f in fields(cls)})
 
 # %% ../../nbs/core/06_html.ipynb #37534a69
 @dataclass

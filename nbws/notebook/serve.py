@@ -165,10 +165,10 @@ def serve_reloaded(name: str, listen: ListenOptions) -> None:
     os.execv(sys.executable, [sys.executable, '-m', 'nbws', 'run', target_of(name), *options, '--reload'])
 
 # %% ../../nbs/notebook/16_serve.ipynb #c009b4f0
-def as_widget(output: Output) -> dict[str, Any]:
+def as_widget(self: Output) -> dict[str, Any]:
     "See `widget_view`: a script has none, and importing it takes time."
     from nbws.notebook.widget import widget_view
-    return widget_view(output)
+    return widget_view(self)
 
 WebApp.doctor = doctor  # type: ignore[attr-defined]
 Output.as_widget = as_widget  # type: ignore[method-assign]
