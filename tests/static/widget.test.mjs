@@ -24,8 +24,13 @@ const prepared = () => { // What a view is rendered into, and what its script fi
   const found = []
   const replaceWith = ({ textContent }) => found.push(textContent, globalThis.window.nbwsWidget)
   const script = { textContent: 'run', replaceWith }
-  const el = { isConnected: true, querySelectorAll: selector => selector === 'script:not([type])' ? [script] : [] }
-  return { el, found }
+  const before = { style: {}, querySelector: selector => before.has === selector }
+  const el = {
+    isConnected: true,
+    closest: () => ({ previousElementSibling: before }),
+    querySelectorAll: selector => selector === 'script:not([type])' ? [script] : [],
+  }
+  return { el, found, before }
 }
 const shown = model => { // The way that the output's script finds, which is gone once it has run
   const { el, found } = prepared()
@@ -66,6 +71,29 @@ test('the script runs once the view is in the page, and not after it has gone', 
   t.mock.timers.tick(100)
   assert.equal(late.found[1].root, late.el)
   assert.deepEqual(gone.found, [])
+})
+
+test('a line that is for notebooks without their widgets goes, and no other output', () => {
+  for (const [has, display] of [['[data-nbws-again]', 'none'], ['p', undefined]]) {
+    const { el, before } = prepared()
+    Object.assign(before, { has })
+    render({ model: new Model(), el })
+    assert.equal(before.style.display, display)
+  }
+})
+
+test('a kernel that answers late: the word that it gave, after 3 s', async t => {
+  t.mock.timers.enable({ apis: ['setTimeout'] })
+  const model = new Model(), way = shown(model), said = []
+  globalThis.window.nbwsChannel = { show() {} }
+  const facts = { waits: 'Waiting for the kernel' }
+  const taken = way({ run() {}, say: text => said.push(text), facts, frame: {}, path: '/', base: '' })
+  t.mock.timers.tick(2900)
+  assert.deepEqual(said, [])
+  t.mock.timers.tick(200)
+  assert.deepEqual(said, ['Waiting for the kernel'])
+  model.says({ page: model.sent[0][0].page, script: 'channel.js' }, [])
+  assert.deepEqual(await taken, ['widget'])
 })
 
 test('a page opens, sends and hears what is for it', async () => {
