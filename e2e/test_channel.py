@@ -49,6 +49,8 @@ async def echo(websocket):
     await websocket.accept('chat')
     async for message in websocket:
         if message == 'bye': await websocket.close(4001, 'enough')
+        elif message == 'many':
+            for n in range(2000): await websocket.send(str(n))
         else: await websocket.send(message)
 serve(app)""",
     "done.clear()\nwhile not done: pass\nprint('ended')",
@@ -78,14 +80,15 @@ def shows(page: FrameLocator, texts: list[str]) -> None:
 def first_visit(page: FrameLocator) -> Any:
     """Someone says the first word, and the page's script opens a socket of its own: messages come whole and in order.
 
-    Returns how the socket ended that the script has closed by itself.
+    2,000 come at once. Returns how the socket ended that the script has closed by itself.
     """
     expect(page.locator("#visit")).to_have_text("visit 1", timeout=milliseconds(20))
     connected(page)
     says(page, "one")
     shows(page, ["first one"])
     told: dict[str, Any] = promised(page.locator("body"), TALK, bound=30)
-    assert (told["inOrder"], told["isSame"], told["closed"]) == (True, True, [4001, "enough", True])
+    in_order = [told[what] for what in ("inOrder", "isSame", "many")]
+    assert (in_order, told["closed"]) == ([True] * 3, [4001, "enough", True])
     return told["own"]
 
 
