@@ -16,20 +16,28 @@ const opener = model => async (data, heard, ended) => {
       heard(message, buffers.map(bytesOf))
       return
     }
-    model.off('msg:custom', listen)
+    leave()
     ended(message.ended)
   }
+  const leave = () => model.off('msg:custom', listen)
   // A front end may send the whole of what a view is a part of
   const send = (content, buffers = []) =>
     model.send({ page, ...content }, undefined, buffers.map(bytes => bytes.slice().buffer))
-  model.on('msg:custom', listen)
   send({ open: data })
+  model.on('msg:custom', listen)
   return {
     piece: PIECE,
-    send,
+    send(content, buffers) {
+      try {
+        send(content, buffers)
+      } catch { // JupyterLab has none to send to once the kernel has started again
+        leave()
+        ended('')
+      }
+    },
     close() {
-      model.off('msg:custom', listen)
-      send({ close: true })
+      leave()
+      try { send({ close: true }) } catch { /* The same */ }
     },
   }
 }

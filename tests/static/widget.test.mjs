@@ -113,6 +113,17 @@ test('a page opens, sends and hears what is for it', async () => {
   assert.deepEqual([model.sent[2][0], model.heard.length, ended], [{ page, close: true }, 0, []])
 })
 
+test('a kernel that has started again: nothing can be sent, so a page has ended', async () => {
+  const model = new Model(), open = await opener(model), ended = []
+  const way = await open({}, assert.fail, reason => ended.push(reason)), heard = model.heard.length
+  model.send = () => { throw new Error('Cannot send') }
+  way.send({ frames: [] })
+  assert.deepEqual([ended, heard, model.heard.length], [[''], 1, 0])
+  way.close()
+  await assert.rejects(open({}, assert.fail, assert.fail))
+  assert.equal(model.heard.length, 0)
+})
+
 test('two pages of one widget; one of them is ended', async () => {
   const model = new Model(), open = await opener(model), told = []
   const names = []
