@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 from urllib.parse import quote, unquote
 
 from .local_server import LocalServer
+from .timeouts import seconds
 
 SITE = Path(__file__).parent.parent / "build" / "lite"
 LISTED = "/api/contents/all.json"
@@ -23,11 +27,26 @@ class LiteSite(LocalServer):
     def __init__(self, root: Path) -> None:
         """Listen."""
         self.root = root
+        self._free = threading.Event()
         super().__init__(handler_of(self))
 
     def notebook_url(self, path: str) -> str:
         """A notebook, opened in JupyterLab."""
         return f"{self.url}lab/index.html?path={quote(path)}"
+
+    @contextmanager
+    def holding(self) -> Iterator[None]:
+        """What asks for /held is answered at the end of the block: a cell that does so computes until then."""
+        self._free.clear()
+        try:
+            yield
+        finally:
+            self._free.set()
+
+    def held(self) -> bytes:
+        """An answer that comes when it may."""
+        self._free.wait(seconds(60))
+        return b"{}"
 
     def listed(self) -> bytes:
         """The site's list of files, with the tests' own."""
@@ -54,8 +73,9 @@ def handler_of(site: LiteSite) -> type[SimpleHTTPRequestHandler]:
         def do_GET(self) -> None:
             path = unquote(self.path.partition("?")[0])
             own = re.fullmatch(r"/files/([\w.-]+\.ipynb)", path)
-            if path in (LISTED, SETTINGS):
-                self._send(site.listed() if path == LISTED else site.settings())
+            own_answers = {LISTED: site.listed, SETTINGS: site.settings, "/held": site.held}
+            if path in own_answers:
+                self._send(own_answers[path]())
             elif own and (site.root / own[1]).is_file():
                 self._send((site.root / own[1]).read_bytes())
             else:

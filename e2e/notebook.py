@@ -188,6 +188,10 @@ class Notebook:
         self._command("docmanager:save")
         return nbformat.read(self.path, as_version=4)
 
+    def open(self, path: str) -> None:
+        """Open another file beside it, and do not wait for a kernel."""
+        self._javascript("await app.commands.execute('docmanager:open', {path: argument});", path, bound=30)
+
     def reload(self) -> None:
         """Reload the browser's tab and wait until the notebook is there again; the kernel goes on."""
         self.page.reload(wait_until="commit")

@@ -47,6 +47,8 @@ async def echo(websocket):
     await websocket.accept('chat')
     async for message in websocket:
         if message == 'bye': await websocket.close(4001, 'enough')
+        elif message == 'many':
+            for n in range(2000): await websocket.send(str(n))
         else: await websocket.send(message)
 
 @app.get('/closed')
@@ -84,15 +86,18 @@ TALK = """async () => {
     const inOrder = texts.every((text, n) => text === String(n))
     const isSame = back.byteLength === 2 ** 20 && new Uint8Array(back).every((byte, n) => byte === n % 251)
     const left = socket.bufferedAmount
+    socket.send('many')
+    await until(2104)
+    const many = told.slice(104).every((text, n) => text === String(n))
     socket.send('bye')
-    await until(105)
-    const closed = told[104], refused = connect('/closed')
+    await until(2105)
+    const closed = told[2104], refused = connect('/closed')
     await refused.until(2)
     const own = connect('/echo', 'chat')
     await own.until(1)
     own.socket.close(3001, 'done')
     await own.until(2)
-    return { early, refusal, open, inOrder, isSame, blob: new TextDecoder().decode(blob), end, left, closed,
+    return { early, refusal, open, inOrder, isSame, many, blob: new TextDecoder().decode(blob), end, left, closed,
              state: socket.readyState, refused: refused.told, own: own.told[1] }
 }"""
 
@@ -161,6 +166,7 @@ def test_behind_a_proxy(
         "open": [1, "chat", True, True],
         "inOrder": True,
         "isSame": True,
+        "many": True,
         "blob": "blob",
         "end": "end",
         "left": 0,

@@ -2257,6 +2257,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                 'nbws/notebook/doctor.py'),
                                       'nbws.notebook.doctor.Doctor.__repr__': ( 'notebook/doctor.html#doctor.__repr__',
                                                                                 'nbws/notebook/doctor.py'),
+                                      'nbws.notebook.doctor.Doctor._ipython_display_': ( 'notebook/doctor.html#doctor._ipython_display_',
+                                                                                         'nbws/notebook/doctor.py'),
                                       'nbws.notebook.doctor.Doctor.html': ('notebook/doctor.html#doctor.html', 'nbws/notebook/doctor.py'),
                                       'nbws.notebook.doctor._of_jupyter': ('notebook/doctor.html#_of_jupyter', 'nbws/notebook/doctor.py'),
                                       'nbws.notebook.doctor._of_listening': ( 'notebook/doctor.html#_of_listening',

@@ -24,8 +24,13 @@ RUNTIME = ("pyodide.mjs", "pyodide.asm.mjs", "pyodide.asm.wasm", "python_stdlib.
 SOURCES = ("settings.ini", "setup.py", "pyproject.toml", "package.json", "package-lock.json", "README.md", "LICENSE")
 KERNEL = "@jupyterlite/pyodide-kernel-extension"
 FRONT_ENDS = ("anywidget", "jupyterlab_widgets")  # Extensions of JupyterLab: no Python of theirs runs in the browser
-# Loaded when something imports nbws. All others are the kernel's own and are there from the start.
-NEEDED = ("click", "itsdangerous", "latex2mathml", "markdown-it-py", "mdurl", "python-multipart", "whitenoise")
+# Loaded when something imports it. All others are the kernel's own and are there from the start.
+NEEDED = {
+    "nbws": ("click", "itsdangerous", "latex2mathml", "markdown-it-py", "mdurl", "python-multipart", "whitenoise"),
+    "plotly": ("narwhals", "packaging"),
+}
+LACKING = ("matplotlib", "pandas")  # What examples need, and of which there is no wheel for Pyodide
+NOTE = "**This notebook does not run here.** It needs {}, whose compiled parts this site does not have."
 
 
 def run(*command: str | Path, folder: Path = ROOT, **environment: str) -> None:
@@ -87,7 +92,7 @@ def lock_entry(wheel: Path) -> dict[str, object]:
         "sha256": hashlib.sha256(wheel.read_bytes()).hexdigest(),
         "package_type": "package",
         "imports": imports_of(wheel),
-        "depends": list(NEEDED) if name == "nbws" else [],
+        "depends": list(NEEDED.get(name, ())),
         "unvendored_tests": False,
     }
 
@@ -104,7 +109,8 @@ def place_pyodide(folder: Path, wheels: list[Path]) -> None:
 
 def settings(wheels: list[Path]) -> dict[str, object]:
     """What JupyterLite is told: where Pyodide is, what is loaded at once, and that there is no other place to ask."""
-    preloaded = sorted({normal(wheel) for wheel in wheels} - {"nbws", *NEEDED})
+    later = {*NEEDED, *(name for names in NEEDED.values() for name in names)} - {"packaging"}
+    preloaded = sorted({normal(wheel) for wheel in wheels} - later)
     kernel = {
         "pyodideUrl": "./static/pyodide/pyodide.mjs",
         "disablePyPIFallback": True,
@@ -115,13 +121,17 @@ def settings(wheels: list[Path]) -> dict[str, object]:
 
 
 def place_examples(folder: Path) -> None:
-    """The examples, with the name of the kernel that is there. Two need packages with compiled parts."""
+    """The examples, with the name of the kernel that is there. Two need packages with compiled parts, and say so."""
     folder.mkdir(parents=True)
     for file in (ROOT / "nbs/examples").glob("*.ipynb"):
         notebook = json.loads(file.read_text("utf-8"))
         notebook["metadata"]["kernelspec"] = {"name": "python", "display_name": "Python (Pyodide)"}
-        if not any("pandas" in line for cell in notebook["cells"] for line in cell["source"]):
-            (folder / file.name).write_text(json.dumps(notebook), "utf-8")
+        code = "".join(line for cell in notebook["cells"] if cell["cell_type"] == "code" for line in cell["source"])
+        lacking = [name for name in LACKING if name in code]
+        if lacking:
+            text = NOTE.format(" and ".join(lacking))
+            notebook["cells"].insert(0, {"cell_type": "markdown", "id": "lacking", "metadata": {}, "source": text})
+        (folder / file.name).write_text(json.dumps(notebook), "utf-8")
 
 
 def main() -> None:

@@ -15,7 +15,8 @@ from ..core.response import PlainTextResponse
 from ..layers.gate import JSP
 from ..layers.origins import is_loopback
 from .exposure import Exposure, exposure_of, in_colab, jupyter_base
-from .iframes import FrameOptions, Output, Page, json_element
+from .iframes import FrameOptions, Output, Page, display, json_element
+from .kernel import shell
 from .served import served_as
 from .servers import AppServer
 from ..sockets.threads import ONE_THREAD
@@ -129,6 +130,12 @@ class Doctor(Output):
     def __init__(self, lines: list[str], page: Page | None = None) -> None: self.lines, self.page = lines, page
 
     def __repr__(self) -> str: return '\n'.join(self.lines)
+
+    def _ipython_display_(self) -> None:
+        if self.page is None or not hasattr(shell(), 'kernel'):
+            raise NotImplementedError # IPython shows it as usual
+        for part in (Doctor(self.lines), self.page):
+            display(part)
 
     def html(self) -> str:
         import html # Takes time

@@ -15,6 +15,7 @@ from ..layers.gate import TOKEN
 from .exposure import Exposure, exposure_of, in_colab, kernel_id, needs_widget, url_of
 from .kernel import cell_id, marimo_context, own_subshell, shell
 from .served import ServedApp
+from ..sockets.threads import ONE_THREAD
 from ..web.assets import STATIC
 
 # %% auto #0
@@ -24,7 +25,7 @@ __all__ = []
 LINE = '<div data-nbws-line style="font:12px system-ui;color:#777">Run this cell to see the page.</div>'
 NO_PORT = 'JupyterLab and Jupyter Notebook show it; for other front ends, serve(port=0) gives it an address of its own'
 NO_ANSWER = 'nothing answers at http://127.0.0.1:{}. If it has just run, app.doctor() tells what is missing'
-WAITS = 'Waiting for the kernel: before ipykernel 7 it answers between cells.'
+WAITS = f'Waiting for the kernel: {"in the browser" if ONE_THREAD else "before ipykernel 7"} it answers between cells.'
 SANDBOX = 'allow-scripts allow-forms allow-popups allow-modals allow-downloads'
 
 # %% ../../nbs/notebook/12_iframes.ipynb #9186f1cf
@@ -80,10 +81,13 @@ def facts_of(exposure: Exposure, options: FrameOptions) -> dict[str, Any]:
     if 'kernel' in ways:
         subshell = own_subshell()
         facts |= {'kernel': kernel_id(), **({'subshell': subshell} if subshell else {'waits': WAITS})}
+    elif needs_widget(cell_id()):
+        facts['waits'] = WAITS # Whether it does is known when it has not answered
     return facts
 
 # %% ../../nbs/notebook/12_iframes.ipynb #f13fc7a3
 _COMMENT = r'(?m)^\s+|(?:^|\s+)//(?: .*)?$'
+_LINES = r'(?<=[{,(])\n+|\n+(?=[})])' # Their ends mean nothing there
 _BLANK = r"""('[^'\n]*'|`[^`]*`)| *([=,:?(){}\[\]|&>!+<]+) *"""
 
 @cache
@@ -92,7 +96,7 @@ def script_of(ways: tuple[str, ...]) -> str:
     files = ['ways.js', *(f'way-{way}.js' for way in ways), 'iframes.js']
     text = re.sub(_COMMENT, '', '\n'.join((STATIC/file).read_text('utf-8') for file in files))
     text = re.sub(_BLANK, lambda found: found[1] or found[2], text)
-    return '\n'.join(('{', *filter(None, text.splitlines()), '}'))
+    return re.sub(_LINES, '', '\n'.join(('{', *filter(None, text.splitlines()), '}')))
 
 # %% ../../nbs/notebook/12_iframes.ipynb #8a2bdce0
 def output_html(exposure: Exposure, options: FrameOptions, frames: str) -> str:

@@ -9,8 +9,9 @@ from collections import deque
 from typing import Any
 
 from .channel import CHANNELS, Publish, close_channel, open_channel
-from .iframes import Output
-from .kernel import own_subshell
+from .iframes import LINE, Output, display
+from .kernel import own_subshell, shell
+from ..sockets.threads import ONE_THREAD
 from ..web.assets import STATIC
 
 # %% auto #0
@@ -80,9 +81,13 @@ class PageWidget:
 # %% ../../nbs/notebook/15_widget.ipynb #a494d9de
 MOST = 100 # Widgets of one kernel
 WIDGETS: deque[PageWidget] = deque()
+AGAIN = LINE.replace('data-nbws-line', 'data-nbws-again')
 
 def widget_view(output: Output) -> dict[str, Any]:
     "What shows an output over widget messages: a MIME bundle. From the main thread."
+    if ONE_THREAD and hasattr(shell(), 'kernel'):
+        from IPython.display import HTML
+        display(HTML(AGAIN))
     widget = PageWidget(output.html())
     WIDGETS.append(widget)
     while len(WIDGETS) > MOST:

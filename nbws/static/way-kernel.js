@@ -2,9 +2,9 @@
 // a page by them (channel.js) comes over a connection like JupyterLab's own.
 ways.kernel = async ({ base, run, say, facts, frame, path }) => {
   if (!base) return null
-  const { kernel, subshell, waits } = facts, id = crypto.getRandomValues(new Uint32Array(4)).join('')
-  const at = location.origin.replace('http', 'ws') + base
-  const socket = new WebSocket(`${at}api/kernels/${kernel}/channels?session_id=${id}`)
+  const { kernel, subshell, waits } = facts, id = Math.random() + ''
+  const socket = new WebSocket(location.origin.replace('http', 'ws')
+    + `${base}api/kernels/${kernel}/channels?session_id=${id}`)
   const late = waits && setTimeout(say, 3000, waits)
   const send = (channel, msg_type, content, subshell_id) => socket.send(JSON.stringify({
     header: { msg_id: id + channel, msg_type, session: id, version: '5.4', subshell_id },

@@ -16,20 +16,28 @@ const opener = model => async (data, heard, ended) => {
       heard(message, buffers.map(bytesOf))
       return
     }
-    model.off('msg:custom', listen)
+    leave()
     ended(message.ended)
   }
+  const leave = () => model.off('msg:custom', listen)
   // A front end may send the whole of what a view is a part of
   const send = (content, buffers = []) =>
     model.send({ page, ...content }, undefined, buffers.map(bytes => bytes.slice().buffer))
-  model.on('msg:custom', listen)
   send({ open: data })
+  model.on('msg:custom', listen)
   return {
     piece: PIECE,
-    send,
+    send(content, buffers) {
+      try {
+        send(content, buffers)
+      } catch { // JupyterLab has none to send to once the kernel has started again
+        leave()
+        ended('')
+      }
+    },
     close() {
-      model.off('msg:custom', listen)
-      send({ close: true })
+      leave()
+      try { send({ close: true }) } catch { /* The same */ }
     },
   }
 }
@@ -51,11 +59,11 @@ const speaks = (url, frame) => new Promise(done => { // VS Code may let pages fr
 
 // One of the ways of iframes.js
 const wayOf = begin => async ({ run, say, facts, frame, path, base }) => {
-  const { port, around, sandbox, version, token } = facts
+  const { port, around, sandbox, version, token, waits } = facts
   const url = 'http://127.0.0.1:' + port + (around || []).join(path)
   if (location.protocol === 'vscode-webview:' && port && !silent && await speaks(url, frame)) return ['direct', url]
   if (sandbox) return null
-  const late = setTimeout(say, 3000, 'Waiting for the kernel: before ipykernel 7 it answers between cells.')
+  const late = setTimeout(say, 3000, waits)
   const { script } = await new Promise((ok, no) => { // It ends once it has said that
     begin({ version, token }, ok, reason => no(new Error(reason)))
   }).finally(() => clearTimeout(late))
@@ -73,6 +81,8 @@ const render = ({ model, el }) => {
       setTimeout(run, 20)
       return
     }
+    const before = el.closest('.jp-OutputArea-child')?.previousElementSibling
+    if (before?.querySelector('[data-nbws-again]')) before.style.display = 'none' // It is here, in JupyterLite
     window.nbwsWidget = { root: el, last: [wayOf(opener(model))] } // For the scripts, which run at once
     for (const script of el.querySelectorAll('script:not([type])'))
       script.replaceWith(Object.assign(document.createElement('script'), { textContent: script.textContent }))

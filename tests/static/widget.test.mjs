@@ -24,8 +24,13 @@ const prepared = () => { // What a view is rendered into, and what its script fi
   const found = []
   const replaceWith = ({ textContent }) => found.push(textContent, globalThis.window.nbwsWidget)
   const script = { textContent: 'run', replaceWith }
-  const el = { isConnected: true, querySelectorAll: selector => selector === 'script:not([type])' ? [script] : [] }
-  return { el, found }
+  const before = { style: {}, querySelector: selector => before.has === selector }
+  const el = {
+    isConnected: true,
+    closest: () => ({ previousElementSibling: before }),
+    querySelectorAll: selector => selector === 'script:not([type])' ? [script] : [],
+  }
+  return { el, found, before }
 }
 const shown = model => { // The way that the output's script finds, which is gone once it has run
   const { el, found } = prepared()
@@ -68,6 +73,29 @@ test('the script runs once the view is in the page, and not after it has gone', 
   assert.deepEqual(gone.found, [])
 })
 
+test('a line that is for notebooks without their widgets goes, and no other output', () => {
+  for (const [has, display] of [['[data-nbws-again]', 'none'], ['p', undefined]]) {
+    const { el, before } = prepared()
+    Object.assign(before, { has })
+    render({ model: new Model(), el })
+    assert.equal(before.style.display, display)
+  }
+})
+
+test('a kernel that answers late: the word that it gave, after 3 s', async t => {
+  t.mock.timers.enable({ apis: ['setTimeout'] })
+  const model = new Model(), way = shown(model), said = []
+  globalThis.window.nbwsChannel = { show() {} }
+  const facts = { waits: 'Waiting for the kernel' }
+  const taken = way({ run() {}, say: text => said.push(text), facts, frame: {}, path: '/', base: '' })
+  t.mock.timers.tick(2900)
+  assert.deepEqual(said, [])
+  t.mock.timers.tick(200)
+  assert.deepEqual(said, ['Waiting for the kernel'])
+  model.says({ page: model.sent[0][0].page, script: 'channel.js' }, [])
+  assert.deepEqual(await taken, ['widget'])
+})
+
 test('a page opens, sends and hears what is for it', async () => {
   const model = new Model(), open = await opener(model), heard = [], ended = []
   const way = await open({ version: 1 }, (...told) => heard.push(told), reason => ended.push(reason))
@@ -83,6 +111,17 @@ test('a page opens, sends and hears what is for it', async () => {
   assert.equal(way.piece <= 2 ** 15, true)
   way.close()
   assert.deepEqual([model.sent[2][0], model.heard.length, ended], [{ page, close: true }, 0, []])
+})
+
+test('a kernel that has started again: nothing can be sent, so a page has ended', async () => {
+  const model = new Model(), open = await opener(model), ended = []
+  const way = await open({}, assert.fail, reason => ended.push(reason)), heard = model.heard.length
+  model.send = () => { throw new Error('Cannot send') }
+  way.send({ frames: [] })
+  assert.deepEqual([ended, heard, model.heard.length], [[''], 1, 0])
+  way.close()
+  await assert.rejects(open({}, assert.fail, assert.fail))
+  assert.equal(model.heard.length, 0)
 })
 
 test('two pages of one widget; one of them is ended', async () => {
