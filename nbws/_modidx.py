@@ -3969,6 +3969,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                'nbws/sockets/redis_broker.py'),
                                            'nbws.sockets.redis_broker.RedisBroker.__repr__': ( 'sockets/redis_broker.html#redisbroker.__repr__',
                                                                                                'nbws/sockets/redis_broker.py'),
+                                           'nbws.sockets.redis_broker.RedisBroker._compare_order': ( 'sockets/redis_broker.html#redisbroker._compare_order',
+                                                                                                     'nbws/sockets/redis_broker.py'),
                                            'nbws.sockets.redis_broker.RedisBroker._shard': ( 'sockets/redis_broker.html#redisbroker._shard',
                                                                                              'nbws/sockets/redis_broker.py'),
                                            'nbws.sockets.redis_broker.RedisBroker.newest': ( 'sockets/redis_broker.html#redisbroker.newest',

@@ -29,7 +29,7 @@ from .redis_places import ANSWER, RedisServer, may_pass, redis_servers, shard_of
 from .workers import call_soon
 
 # %% auto #0
-__all__ = ['log', 'RedisBroker']
+__all__ = ['log', 'ORDERS', 'RedisBroker']
 
 # %% ../../nbs/sockets/10_redis_broker.ipynb #dcbef76d
 log = logging.getLogger('nbws')
@@ -859,6 +859,8 @@ class Probe:
     def reaches(self, others: bool) -> None: "The start waits for what it says, and has a bound."
 
 # %% ../../nbs/sockets/10_redis_broker.ipynb #5ad20002
+ORDERS = '{nbws:try:shards}' # At one of several shards: the orders in which processes name them
+
 class RedisBroker:
     """Rooms that all processes share which have the same Redis or Valkey. It belongs to one loop at a time, that of its
     first `start`; `publish`, `subscribe` and `unsubscribe` from any thread."""
@@ -883,9 +885,27 @@ class RedisBroker:
             for shard in self._shards:
                 await shard.start()
                 begun.append(shard)
+            if len(begun) > 1:
+                await self._compare_order()
         except BaseException:
             await asyncio.gather(*(shard.stop() for shard in begun))
             raise
+
+    async def _compare_order(self) -> None:
+        "Warn where another process names the same shards in another order, and so has its rooms elsewhere."
+        names = [shard.server.where for shard in self._shards]
+        here, server = ', '.join(names), min((shard.server for shard in self._shards), key=lambda s: s.where)
+        field = ', '.join(sorted(names))
+        try:
+            if not await server.client.hsetnx(ORDERS, field, here):
+                there = (await server.client.hget(ORDERS, field) or b'').decode()
+                if there != here:
+                    log.warning('rooms: the shards are %s here, and another process has them as %s: rooms are divided. '
+                                'Name them in the same order everywhere, and start all processes again', here, there)
+                    await server.client.hset(ORDERS, field, here) # Where it was meant, the next one is not warned
+            await server.client.expire(ORDERS, FOR_HISTORY)
+        except Exception as e:
+            raise server.trouble(e) from None
 
     async def stop(self) -> None:
         "See `Broker`."

@@ -233,3 +233,13 @@ def test_of_two_shards_one_is_away(expect_log: Any) -> None:
 def test_a_shard_that_is_not_there_is_said_at_the_start() -> None:
     with redis_server() as server:
         assert f'the Redis at {server.url}x does not answer' in wrong(f'{server.url},{server.url}x')
+
+
+def test_shards_in_another_order_are_said_at_the_start(expect_log: Any) -> None:
+    "Once: after it that is the order. The same one, and others with some of these shards, are nobody's matter."
+    with redis_server() as one, redis_server() as two, redis_server() as three:
+        for _ in range(2): run_once(f'{one.url},{two.url}')
+        run_once(f'{two.url},{one.url},{three.url}')
+        expect_log(f'the shards are {two.url}, {one.url} here, and another process has them as {one.url}, {two.url}: '
+                   'rooms are divided', times=1)
+        for _ in range(2): run_once(f'{two.url},{one.url}')
