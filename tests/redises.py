@@ -140,6 +140,12 @@ def follow(replica: RedisProcess, port: int) -> None:
     until(lambda: b'master_link_status:up' in replica.says(b'INFO replication\r\n'), 'replica')
 
 
+def claim(line: str) -> tuple[str, ...]:
+    "Of a line of CLUSTER NODES who it is, since which epoch, and its slots; without moves that are not done."
+    who, _, _, _, _, _, epoch, _, *slots = line.split()
+    return who, epoch, *(s for s in slots if not s.startswith('['))
+
+
 class Clustered:
     "A Cluster, without replicas at first. Of two masters one does not replace the other one."
     def __init__(self, name: str, stack: ExitStack, count: int = 2,
@@ -201,6 +207,8 @@ class Clustered:
             self.ask(old, f'MIGRATE 127.0.0.1 {new.port} "" 0 5000 KEYS "{quoted}"')
         meanwhile()
         for node in new, old: self.ask(node, f'CLUSTER SETSLOT {slot} NODE {ids[1]}')
+        # Who moves it on before all know of it may end with a slot of which each node says that the other one has it
+        until(lambda: len({frozenset(map(claim, self.known(node))) for node in self.nodes}) == 1, 'agreed')
 
 
 SLOTS = 16384
