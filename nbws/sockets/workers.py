@@ -145,11 +145,12 @@ class Workers(speedups.UsualWorkers):
 
     async def drain(self, timeout: float, # Seconds
                     ) -> None:
-        "Let what runs now come to its end by itself, for a bounded time."
-        idle = {parked.task for parked in self.parked} | {asyncio.current_task()}
-        tasks = [t for t in self._tasks if t not in idle]
-        if tasks:
-            await asyncio.wait(tasks, timeout=timeout)
+        "Let what runs now, and what that begins, come to its end by itself, for a bounded time."
+        end = self.loop.time() + timeout
+        while tasks := self._tasks - {asyncio.current_task(), *(parked.task for parked in self.parked)}:
+            if (left := end - self.loop.time()) <= 0:
+                break
+            await asyncio.wait(tasks, timeout=left)
 
     async def close(self, timeout: float = 5.0, # Seconds, for each of the two
                     ) -> None:

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from bound import BOUND
+from bound import BOUND, until
 from logs import ExpectLog
 from nbws.common import App
 from nbws.server.listener import Server
+from nbws.sockets.workers import Workers
 from nbws.web import router
 from nbws.web.succession import adopt
 from websockets.asyncio.client import ClientConnection, connect
@@ -98,13 +99,13 @@ def test_sync_handler(served: tuple[App, Server]) -> None:
     for answers in run_clients(server, define): assert answers == [str(i) for i in range(MESSAGES)]
 
 
-def test_conn_and_disconn(served: tuple[App, Server], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_conn_and_disconn(served: tuple[App, Server]) -> None:
     "Each version keeps its clients in a list of its own, as a cell with `users = {}` does."
-    monkeypatch.setattr(router, 'MOVING', BOUND) # Sockets move a hundred times, in threads
     app, server = served
-    current: dict[str, list[Any]] = {}
+    current: dict[str, list[Any]] = {'users': []}
 
     def define(version: int) -> None:
+        until(lambda: len(current['users']) == len(app.sockets)) # They have come over to the one before
         users: list[Any] = []
 
         def on_conn(ws: Any) -> None: users.append(ws)
@@ -122,6 +123,48 @@ def test_conn_and_disconn(served: tuple[App, Server], monkeypatch: pytest.Monkey
         pass
     server.stop()
     assert current['users'] == []
+
+
+def test_sockets_that_move_while_the_server_stops_leave(
+        served: tuple[App, Server], monkeypatch: pytest.MonkeyPatch) -> None:
+    "What a move begins when it has come to its end is waited for, too."
+    app, server = served
+    moves, go, drain = threading.Event(), threading.Event(), Workers.drain
+
+    async def drained(self: Workers, timeout: float) -> None:
+        self.loop.call_soon(go.set) # While it waits
+        await drain(self, BOUND)
+
+    monkeypatch.setattr(Workers, 'drain', drained)
+
+    def define(wait: bool) -> list[Any]:
+        users: list[Any] = []
+
+        async def conn(ws: Any) -> None:
+            if wait: await asyncio.to_thread(go.wait, BOUND)
+            users.append(ws)
+
+        async def disconn(ws: Any) -> None:
+            await asyncio.sleep(.01)
+            users.remove(ws)
+            if not wait: moves.set()
+
+        @app.ws('/ws', conn=conn, disconn=disconn)
+        async def message(n: int) -> str: return str(n)
+
+        return users
+
+    async def main() -> list[list[Any]]:
+        users = [define(False)]
+        sockets = [await connect(address(server)) for _ in range(CLIENTS)]
+        users.append(await asyncio.to_thread(define, True))
+        await asyncio.to_thread(moves.wait, BOUND) # The first one is on its way
+        await asyncio.gather(*(ws.close() for ws in sockets))
+        return users
+
+    users = asyncio.run(asyncio.wait_for(main(), BOUND))
+    server.stop()
+    assert users == [[], []]
 
 
 def test_pull_handler(served: tuple[App, Server]) -> None:
