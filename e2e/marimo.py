@@ -50,7 +50,9 @@ def write_notebook(file: Path, cells: Sequence[tuple[str, str]]) -> None:
     for name, code in cells:
         body = "\n".join(f"    {line}" for line in code.splitlines())
         texts.append(f"\n@app.cell\ndef {name}():\n{body}\n    return\n")
-    file.write_text(HEAD + "".join(texts) + TAIL)
+    whole = file.with_suffix(".new")  # In one step: marimo reads it as soon as it changes, and would meet half of it
+    whole.write_text(HEAD + "".join(texts) + TAIL)
+    whole.replace(file)
 
 
 @contextmanager
