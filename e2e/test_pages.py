@@ -389,10 +389,14 @@ def test_a_socket_that_is_lost_is_no_error(open_notebook: Open) -> None:
     nb = open_notebook([CHAT, HOME, WS, "serve()", "for ws in list(people): ws.close(1013)"])
     nb.run_all()
     frame = nb.frame(3)
+    connection = frame.locator("[ws-connect]")
     for text in ("one", "two"):
         say(frame, text)
         expect(lines(frame).last).to_have_text(text)
+        connection.evaluate("element => { window.before = element['htmx-internal-data'].webSocket.socket }")
         nb.run(4)
+        # What a page says before it hears of the end is lost, for the server has closed the socket
+        wait_until(lambda: connection.evaluate("() => window.before.readyState") > 1, "the end of the socket", 20)
     say(frame, "three")
     expect(lines(frame).last).to_have_text("three")
     expect(frame.get_by_role("alertdialog")).to_be_hidden()
