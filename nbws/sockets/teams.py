@@ -54,7 +54,7 @@ def team_key(share: Any, key: Any) -> bytes:
 
 # %% ../../nbs/sockets/07_teams.ipynb #ea505ab7
 _SIGNED = r'([0-9a-f]{64}):([0-9a-f]{12})\.([0-9]{1,15}):'
-_SIGNED_BYTES = _SIGNED.encode()
+_TEXT, _BYTES = re.compile(_SIGNED, re.ASCII), re.compile(_SIGNED.encode())
 
 def signature(key: bytes, room: str, sender: str, count: int, data: str | bytes, keep: bool) -> str:
     "Of one message."
@@ -71,8 +71,7 @@ def signed(key: bytes, room: str, sender: str, count: int, data: str | bytes, ke
 def opened(key: bytes, room: str, message: Published) -> tuple[str | bytes, str, int] | None:
     "What was said, by whom, the how-manieth; None where no holder of the key has said it."
     data, text = message.data, isinstance(message.data, str)
-    pattern: Any = _SIGNED if text else _SIGNED_BYTES
-    head: Any = re.match(pattern, data)
+    head: Any = _TEXT.match(message.data) if isinstance(message.data, str) else _BYTES.match(message.data)
     if head is None:
         return None
     proof, sender, count = head.groups() if text else (part.decode() for part in head.groups())
@@ -81,7 +80,7 @@ def opened(key: bytes, room: str, message: Published) -> tuple[str | bytes, str,
     return (said, sender, int(count)) if hmac.compare_digest(proof, good) else None
 
 # %% ../../nbs/sockets/07_teams.ipynb #3c3457bb
-_EPOCH = '[0-9a-f]{8}'
+_EPOCH = re.compile('[0-9a-f]{8}', re.ASCII)
 
 # %% ../../nbs/sockets/07_teams.ipynb #ccc0c275
 class SignedSubscriber:
@@ -93,7 +92,7 @@ class SignedSubscriber:
     def begin(self, epoch: str, offset: int, kept: Sequence[Published]) -> None:
         "See `Subscriber`."
         found = [message for message in map(self._opened, kept) if message is not None]
-        self.subscriber.begin(epoch if re.fullmatch(_EPOCH, epoch) else '0' * 8, offset, found)
+        self.subscriber.begin(epoch if _EPOCH.fullmatch(epoch) else '0' * 8, offset, found)
 
     def deliver(self, messages: Sequence[Published], origins: Sequence[Any]) -> None:
         "See `Subscriber`."
@@ -105,7 +104,7 @@ class SignedSubscriber:
     def reaches(self, others: bool) -> None: "See `Subscriber`."; self.subscriber.reaches(others)
 
     def _opened(self, message: Published) -> Published | None:
-        found = opened(self.broker.key, self.room, message) if re.fullmatch(_EPOCH, message.epoch) else None
+        found = opened(self.broker.key, self.room, message) if _EPOCH.fullmatch(message.epoch) else None
         if found is None:
             self.broker.refuse(message)
             return None
