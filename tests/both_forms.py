@@ -11,6 +11,8 @@ import random
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -219,6 +221,21 @@ def parsed_again(module: Any, seed: int) -> list[Any]:
 FORMS = [('x-form', 'usual')], [('x-form', 'usual'), ('x-two', 'b')], [('x-form', 'other')], []
 
 
+@contextmanager
+def knowing(module: Any, lines: dict[int, bytes], fields: dict[tuple[tuple[str, str], ...], bytes]) -> Iterator[None]:
+    "A form that knows these first lines and fields of answers: servers of other tests have told one form of theirs."
+    kept = [(known, dict(known)) for known in (module.STATUS, module.FIELDS)]
+    try:
+        for (known, _), these in zip(kept, (lines, fields), strict=True):
+            known.clear()
+            known.update(these)
+        yield
+    finally:
+        for known, those in kept:
+            known.clear()
+            known.update(those)
+
+
 def sent(module: Any, seed: int) -> list[Any]:
     "What is written for answers, at once and collected."
     r, done = random.Random(seed), []
@@ -228,11 +245,7 @@ def sent(module: Any, seed: int) -> list[Any]:
     transport = SimpleNamespace(is_closing=lambda: False, write=done.append)
     queue = SimpleNamespace(broadcast=None, batches=False, later=lambda out: done.append('later'))
     known = {tuple(FORMS[0]): b'x-form: usual\r\n', tuple(FORMS[1]): b'x-form: usual\r\nx-two: b\r\n'}
-    module.STATUS[299] = b'HTTP/1.1 299 Well\r\n'
-    kept = dict(module.FIELDS) # Servers of other tests have met some of FORMS, with one of the two forms only
-    module.FIELDS.clear()
-    module.FIELDS.update(known)
-    try:
+    with knowing(module, {299: b'HTTP/1.1 299 Well\r\n'}, known):
         for _ in range(300):
             writer, exchange, response = Writer(), module.UsualExchange(None, r.random() < 0.8), module.UsualResponse()
             writer.out, writer.lost = module.UsualOutput(transport, queue), r.random() < 0.1
@@ -243,10 +256,6 @@ def sent(module: Any, seed: int) -> list[Any]:
             if r.random() < 0.5: writer.out.collect()
             for last in r.choices([False, True], [8, 1], k=2): writer.send(exchange, response, last)
             done.append((writer.out.held, writer.out.flush()))
-    finally:
-        del module.STATUS[299]
-        module.FIELDS.clear()
-        module.FIELDS.update(kept)
     return done
 
 

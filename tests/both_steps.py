@@ -14,7 +14,7 @@ from functools import partial
 from types import CoroutineType, SimpleNamespace
 from typing import Any
 
-from both_forms import SAME, agree, stream, unmask
+from both_forms import SAME, agree, knowing, stream, unmask
 
 from nbws.core.data import Headers
 from nbws.core.engine import interpreted, speedups
@@ -275,35 +275,38 @@ def connected(module: Any, seed: int) -> Done:
         if r.random() < 0.05: raise r.choice([OSError('layers'), Ends()])
         if r.random() < 0.2: of.advance() # Within a step of it
         return often(r, answered(r, kind), 'later')
-    for _ in range(60):
-        out, soon = out_of(module, r, done), []
-        server = SimpleNamespace(
-            date='today', stopping=often(r, False, True), app='app', scheme='http',
-            limits=SimpleNamespace(max_line=100), loop=SimpleNamespace(call_soon=soon.append),
-            layers=SimpleNamespace(begin=layers), workers=SimpleNamespace(begin=begin))
-        came, parser, of = Input(), module.UsualParser(), Exchanges()
-        parser.server, parser.queue, parser.stage, parser.work, parser.line = server, [], 0, 0, b''
-        parser.last, parser.kinds, parser.peer = (SAME, ((b'host', b'x'),)), (Asked, Headers, Exchange), ('::1', 1)
-        parser.local, parser.max_form = ('::1', 2), 9
-        came.server, came.out, came.exchanges, came.parser, came.rest = server, out, of, parser, b''
-        came.full = came.paused = came.yields = came.eof = came.ended = came.over = False
-        of.answers = noting(module.UsualWriter, done, send_other=None)()
-        of.answers.out, of.answers.server, of.answers.lost, of.answers.task = out, server, False, None
-        of.server, of.out, of.input, of.parser, of.current, of.link = server, out, came, parser, None, 'link'
-        of.served = of.lingering = of.advancing = False
-        of.waited = 5.0
-        for _ in range(12):
-            came.receive(often(r, b'GET / HTTP/1.1\r\n' + SAME, b'GET / HTTP/1.1\r\n', b'POST ' + SAME, bytes(140_000)))
-            done.append(repr((parser.stage, parser.work, parser.queue, of.current, of.served, of.waited, of.lingering,
-                              of.advancing, came.rest[-3:], came.yields, out.held, of.answers.task)))
-            if of.current is not None and r.random() < 0.7:
-                of.current.complete = often(r, True, False)
-                of.done(of.current)
-            elif of.current is not None: of.current.complete = r.random() < 0.5
-            out.above, came.eof, came.over = often(r, False, True), often(r, came.eof, True), often(r, came.over, True)
-            of.answers.lost, came.ended = often(r, of.answers.lost, True), often(r, False, True)
-            if r.random() < 0.5: parser.stage, out.held, of.waited = r.choice([0, 0, 0, 1, 2]), None, 5.0
-            while soon: soon.pop()()
+    with knowing(module, {200: b'HTTP/1.1 200 OK\r\n'}, {(('a', 'b'),): b'a: b\r\n', (): b''}):
+        for _ in range(60):
+            out, soon = out_of(module, r, done), []
+            server = SimpleNamespace(
+                date='today', stopping=often(r, False, True), app='app', scheme='http',
+                limits=SimpleNamespace(max_line=100), loop=SimpleNamespace(call_soon=soon.append),
+                layers=SimpleNamespace(begin=layers), workers=SimpleNamespace(begin=begin))
+            came, parser, of = Input(), module.UsualParser(), Exchanges()
+            parser.server, parser.queue, parser.stage, parser.work, parser.line = server, [], 0, 0, b''
+            parser.last, parser.kinds, parser.peer = (SAME, ((b'host', b'x'),)), (Asked, Headers, Exchange), ('::1', 1)
+            parser.local, parser.max_form = ('::1', 2), 9
+            came.server, came.out, came.exchanges, came.parser, came.rest = server, out, of, parser, b''
+            came.full = came.paused = came.yields = came.eof = came.ended = came.over = False
+            of.answers = noting(module.UsualWriter, done, send_other=None)()
+            of.answers.out, of.answers.server, of.answers.lost, of.answers.task = out, server, False, None
+            of.server, of.out, of.input, of.parser, of.current, of.link = server, out, came, parser, None, 'link'
+            of.served = of.lingering = of.advancing = False
+            of.waited = 5.0
+            for _ in range(12):
+                came.receive(often(r, b'GET / HTTP/1.1\r\n' + SAME, b'GET / HTTP/1.1\r\n', b'POST ' + SAME,
+                                   bytes(140_000)))
+                done.append(repr((parser.stage, parser.work, parser.queue, of.current, of.served, of.waited,
+                                  of.lingering, of.advancing, came.rest[-3:], came.yields, out.held, of.answers.task)))
+                if of.current is not None and r.random() < 0.7:
+                    of.current.complete = often(r, True, False)
+                    of.done(of.current)
+                elif of.current is not None: of.current.complete = r.random() < 0.5
+                out.above = often(r, False, True)
+                came.eof, came.over = often(r, came.eof, True), often(r, came.over, True)
+                of.answers.lost, came.ended = often(r, of.answers.lost, True), often(r, False, True)
+                if r.random() < 0.5: parser.stage, out.held, of.waited = r.choice([0, 0, 0, 1, 2]), None, 5.0
+                while soon: soon.pop()()
     return done
 
 
