@@ -292,14 +292,17 @@ LATELY = 15.0 # Seconds: a Sentinel tells an old master after ten at the latest 
 class SaidLately:
     "What Redis has acknowledged, while it may still be lost."
     def __init__(self) -> None:
-        self._upto: dict[str, tuple[bytes, int]] = {} # By room: its life, and the last count
+        self._upto: dict[str, tuple[bytes, int, str]] = {} # By room: its life, the last count, and the node
         self._batches: deque[tuple[float, list[Outgoing]]] = deque()
         self._count = self._size = 0 # Of their messages
 
-    def add(self, room: str, born: bytes, messages: Sequence[Outgoing]) -> None:
+    def add(self, room: str, born: bytes, messages: Sequence[Outgoing],
+            node: str, # Where it was, as far as was known
+            ) -> None:
         "A room has them."
-        before, now = self._upto.pop(room, (b'', 0)), time.monotonic()
-        self._upto[room] = born or b'', max(before[1], messages[-1].seq if messages else 0)
+        before, now = self.upto(room), time.monotonic()
+        self._upto.pop(room, None)
+        self._upto[room] = born or b'', max(before[1], messages[-1].seq if messages else 0), node
         if len(self._upto) > WAITING:
             del self._upto[next(iter(self._upto))]
         if kept := [message for message in messages if message.kind in 'tb']:
@@ -314,7 +317,13 @@ class SaidLately:
 
     def upto(self, room: str) -> tuple[bytes, int]:
         "Which life of a room was heard of last, and how far it had come."
-        return self._upto.get(room, (b'', 0))
+        return self._upto.get(room, (b'', 0, ''))[:2]
+
+    def moved(self, node_of: Callable[[str], str], # Where a room is now
+              ) -> set[str]:
+        "The rooms that are at another node now: it may not have heard all."
+        lately = {batch[0].room for _, batch in self._batches}
+        return {room for room in lately if room in self._upto and self._upto[room][2] != node_of(room)}
 
     def after(self, room: str, last: int) -> list[Outgoing]:
         "What it has been told after a count."
@@ -342,6 +351,13 @@ class Publisher:
             self._doubtful.add(room)
             self.wake()
 
+    def moved(self) -> None:
+        "Rooms may have another master now, which lacks what the old one has taken last."
+        for room in self._said.moved(self._node):
+            self.doubt(room)
+
+    def _node(self, room: str) -> str: return self.server.node(keys_of(room)[0])
+
     async def run(self) -> None:
         "Publish, for ever."
         wake, batch, pause = asyncio.Event(), list[Outgoing](), 0.02
@@ -353,8 +369,10 @@ class Publisher:
             if not batch and not self._doubtful:
                 await wake.wait()
                 continue
-            batch = await self._publish(batch)
-            well = not batch and not self._doubtful
+            doubtful, self._doubtful = self._doubtful, set()
+            batch, doubtful = await self._publish(batch, doubtful)
+            self._doubtful |= doubtful # To those of which was heard meanwhile
+            well = not batch and not doubtful
             self.works(well)
             if well:
                 pause = 0.02
@@ -364,46 +382,48 @@ class Publisher:
             with suppress(Exception): # It is found out at the next try
                 await self.server.look()
 
-    async def _publish(self, batch: list[Outgoing]) -> list[Outgoing]:
-        "Publish a batch once. Returns what is to be tried again, in order."
-        rooms: dict[str, list[Outgoing]] = {room: [] for room in self._doubtful}
+    async def _publish(self, batch: list[Outgoing],
+                       doubtful: set[str], # Rooms that are asked what they have, too
+                       ) -> tuple[list[Outgoing], set[str]]:
+        "Publish a batch once. Returns what is to be tried again, messages in order."
+        rooms: dict[str, list[Outgoing]] = {room: [] for room in doubtful}
         for message in batch:
             rooms.setdefault(message.room, []).append(message)
-        calls = [(*keys_of(room), *self._arguments(messages, *self._said.upto(room)))
+        nodes = {room: self._node(room) for room in rooms}
+        calls = [(*keys_of(room), *self._arguments(room, messages, *self._said.upto(room)))
                  for room, messages in rooms.items()]
         try:
             answers = await self.server.run_each(PUBLISH, calls, keys=3)
         except Exception as e:
             if not may_pass(e):
-                self._doubtful.clear()
                 self._refuse(batch, e)
-                return []
-            return batch
-        again = []
+                return [], set()
+            return batch, doubtful
+        again = list[Outgoing]()
         for (room, messages), answer in zip(rooms.items(), answers, strict=True):
             if isinstance(answer, int):
                 answer = await self._say_again(room, answer, messages)
             if isinstance(answer, Exception) and may_pass(answer):
                 again += messages
                 continue
-            self._doubtful.discard(room)
+            doubtful = doubtful - {room}
             if isinstance(answer, Exception):
                 self._refuse(messages, answer)
             else:
-                self._said.add(room, answer, messages)
+                self._said.add(room, answer, messages, nodes[room])
                 self.queue.done(messages)
-        return sorted(again, key=lambda m: m.seq)
+        return sorted(again, key=lambda m: m.seq), doubtful
 
     async def _say_again(self, room: str, last: int, messages: list[Outgoing]) -> Any:
         "It has heard nothing that came after `last`. Returns its answer, or an error."
         missing = [*self._said.after(room, last), *messages]
         try:
-            return await self.server.run(PUBLISH, *keys_of(room), *self._arguments(missing), keys=3)
+            return await self.server.run(PUBLISH, *keys_of(room), *self._arguments(room, missing), keys=3)
         except Exception as e:
             return e
 
-    def _arguments(self, messages: Sequence[Outgoing], born: bytes = b'', upto: int = 0) -> list[Any]:
-        history = max([m.history for m in messages], default=0)
+    def _arguments(self, room: str, messages: Sequence[Outgoing], born: bytes = b'', upto: int = 0) -> list[Any]:
+        history = max([m.history for m in messages or self._said.after(room, 0)], default=0)
         seconds = FOR_HISTORY if history else FOR_OTHERS
         heads = ','.join([f'{m.seq}.{m.kind}.{len(m.data)}' for m in messages])
         said = b''.join([m.data for m in messages])
@@ -562,6 +582,7 @@ class RoomReader:
         self.listeners: dict[str, NodeListener] = {} # By node
         self.tells = False # Trouble is told in the log
         self.doubt: Callable[[str], None] = lambda room: None # Hears of rooms that have another epoch
+        self.moved: Callable[[], None] = lambda: None # Hears that it is known where rooms are
         self._told = False
         self._tasks: dict[NodeListener, asyncio.Task[None]] = {} # Also of those that end
         self._settling: asyncio.Task[None] | None = None
@@ -592,6 +613,7 @@ class RoomReader:
         "Listen where the rooms are now."
         with suppress(Exception): # It is away, or those who know: what was known holds
             await self.server.look()
+        self.moved()
         self.listen()
         for listener in tuple(self.listeners.values()):
             if not listener.rooms:
@@ -745,7 +767,7 @@ class RedisShard:
         producer, self._process = secrets.token_hex(6), os.getpid()
         self._reader = RoomReader(self.server, self._queue, producer)
         self._publisher = Publisher(self.server, self._queue, producer, partial(self._reader.works, 'say'))
-        self._reader.doubt = self._publisher.doubt
+        self._reader.doubt, self._reader.moved = self._publisher.doubt, self._publisher.moved
         self._loop: asyncio.AbstractEventLoop | None = None
         self._early: deque[tuple[Any, ...]] = deque() # Calls before the start
         self._starts = 0

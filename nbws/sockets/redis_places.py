@@ -277,7 +277,7 @@ def tls_trouble(error: Exception, where: str) -> str:
 def reason(error: Exception, where: str = '') -> tuple[int, str]:
     "Why a server cannot be used, and what to do."
     import redis.exceptions as errors
-    cause = error.__cause__ or error
+    cause = error if isinstance(error, asyncio.TimeoutError) else error.__cause__ or error
     if isinstance(cause, errors.AuthenticationError): # Which the client wraps in a `ConnectionError`
         return errno.EACCES, f'does not accept the user or password in its address: {error}'
     if isinstance(cause, errors.NoPermissionError) or 'ACL failure' in str(error):
@@ -328,7 +328,7 @@ class SentinelRedis(RedisServer):
     form, moves = 'the Redis by Sentinel at', True
 
     def _client(self) -> Any:
-        from redis.asyncio import Sentinel
+        from redis.asyncio import Connection, Sentinel, SSLConnection
         self._service, _, db = urlsplit(self.url).path.strip('/').partition('/')
         if not self._service:
             raise ValueError('it names no service')
@@ -340,8 +340,9 @@ class SentinelRedis(RedisServer):
         half = ANSWER / 2 # Another one may answer
         own |= client_options() | {'socket_timeout': half, 'socket_connect_timeout': half}
         self._sentinels = Sentinel(hosts_of(self.url, 26379), sentinel_kwargs=own, **options)
-        self._listens, self._master = {**options, 'socket_timeout': None}, ''
-        return self._sentinels.master_for(self._service)
+        self._kind = SSLConnection if options.pop('ssl', False) else Connection
+        self._options, self._master = options, ''
+        return self._sentinels.master_for(self._service) # Until it is known which one that is
 
     async def check(self) -> None:
         "See `RedisServer`."
@@ -369,19 +370,29 @@ class SentinelRedis(RedisServer):
         return self._master
 
     async def look(self) -> None:
-        "See `RedisServer`."
-        pool = self.client.connection_pool
-        host, port = await pool.get_master_address()
+        "See `RedisServer`. Each master has its own client: one that asks by itself may go on with an old one."
+        from redis.asyncio import ConnectionPool, Redis
+        host, port = await self._sentinels.discover_master(self._service)
         if f'{host}:{port}' != self._master:
-            self._master = f'{host}:{port}'
-            await pool.disconnect() # The pool itself keeps a connection that is in use at this moment
+            self._master, old = f'{host}:{port}', self.client
+            pool = ConnectionPool(connection_class=self._kind, host=host, port=port, **self._options)
+            self.client = Redis.from_pool(pool)
+            await old.aclose()
+
+    async def run(self, script: str, *keys_and_arguments: Any, keys: int) -> Any:
+        "See `RedisServer`. What one says that is no longer the master does not count."
+        import redis.exceptions as errors
+        master = self._master
+        answer = await super().run(script, *keys_and_arguments, keys=keys)
+        if master != self._master:
+            raise errors.ConnectionError('another one is the master now')
+        return answer
 
     async def listening(self, node: str) -> Any:
         "See `RedisServer`."
-        from redis.asyncio.connection import Connection, SSLConnection
-        options, (host, _, port) = dict(self._listens), node.rpartition(':')
-        kind = SSLConnection if options.pop('ssl', False) else Connection
-        return await connected(kind(host=host, port=int(port), **options), as_master=True)
+        host, _, port = node.rpartition(':')
+        options = {**self._options, 'socket_timeout': None}
+        return await connected(self._kind(host=host, port=int(port), **options), as_master=True)
 
     async def close(self) -> None:
         "See `RedisServer`."

@@ -7,13 +7,14 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
+import redis.exceptions
 from bound import BOUND, until
 from redises import Clustered, RedisProcess, Watched, free_port, redis_server, sentinel
 from test_brokers import Ear, soon
 from test_redis_broker import epochs, quick, run, run_once, talked, wrong  # noqa: F401
 
 from nbws.sockets import redis_broker
-from nbws.sockets.redis_broker import RedisBroker
+from nbws.sockets.redis_broker import FOR_OTHERS, RedisBroker
 from nbws.sockets.redis_places import ClusterRedis, shard_of
 
 
@@ -59,6 +60,73 @@ def test_an_old_master_that_lives_is_listened_to_no_longer(watched: Watched) -> 
         for ear in ears: await ear.has(2)
         assert [ear.said for ear in ears] == [['before', 'after']] * 2
         for broker in brokers: await broker.stop()
+    run(test())
+
+
+def has(server: RedisProcess, text: str) -> bool: return text.encode() in server.says(b'XRANGE {tea}:said - +\r\n')
+
+
+def test_what_an_old_master_has_taken_last_is_said_again_though_nobody_speaks_or_hears(
+        watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    "Nothing else tells that the new one lacks it: who has said it looks, as soon as he knows of that one."
+    monkeypatch.setattr(redis_broker, 'LATELY', 4 * BOUND)
+    async def test() -> None:
+        broker = RedisBroker(watched.url)
+        await broker.start()
+        await broker.publish('tea', 'before', True, 1)
+        server = broker._shards[0].server
+        look, old = server.look, watched.master
+        async def learns_nothing() -> None: ...
+        monkeypatch.setattr(server, 'look', learns_nothing)
+        await soon(lambda: has(watched.replica, 'before'))
+        await asyncio.to_thread(watched.fails_over)
+        await broker.publish('tea', 'late', True, 1)
+        assert has(old, 'late')
+        assert not has(watched.master, 'late')
+        monkeypatch.setattr(server, 'look', look)
+        await soon(lambda: has(watched.master, 'late'))
+        assert int(watched.master.says(b'TTL {tea}\r\n')[1:]) > FOR_OTHERS # As long as a room with history is kept
+        await broker.stop()
+    run(test())
+
+
+def test_a_doubt_while_messages_are_on_their_way_is_not_forgotten(
+        watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    "Their answer may be the old master's."
+    async def test() -> None:
+        broker = RedisBroker(watched.url)
+        await broker.start()
+        server, publisher, asked = broker._shards[0].server, broker._shards[0]._publisher, []
+        run_each = server.run_each
+        async def doubted(script: str, calls: Any, keys: int) -> list[Any]:
+            asked.append(len(calls))
+            answers: list[Any] = await run_each(script, calls, keys)
+            if len(asked) == 2: publisher.doubt('tea')
+            return answers
+        monkeypatch.setattr(server, 'run_each', doubted)
+        for n in range(2): await broker.publish('tea', f'{n}', True, 0)
+        await soon(lambda: len(asked) == 3)
+        await broker.stop()
+    run(test())
+
+
+def test_what_is_asked_of_one_that_is_no_longer_the_master_fails(watched: Watched) -> None:
+    async def test() -> None:
+        broker = RedisBroker(watched.url)
+        await broker.start()
+        server = broker._shards[0].server
+        client = server.client
+        async def moves(*_: Any) -> list[Any]:
+            await asyncio.to_thread(watched.fails_over)
+            while server.client is client: await server.look() # A Sentinel has two answers, and names it in one first
+            return [b'epoch', b'0', []]
+        client.evalsha = moves
+        with pytest.raises(redis.exceptions.ConnectionError, match='another one is the master'):
+            await server.run('return 1', keys=0)
+        assert server.client is not client
+        assert await server.run('return 1', keys=0) == 1
+        assert server.client.connection_pool.connection_kwargs['port'] == watched.master.port
+        await broker.stop()
     run(test())
 
 
