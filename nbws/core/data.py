@@ -223,14 +223,16 @@ def set_cookie(name: str, # A token (RFC 6265, section 4.1.1)
                partitioned: bool = False, # Kept apart for each site that frames the page (CHIPS)
                expires: Any = None, # A `datetime`, seconds from now, or the date as the field has it
                ) -> str:
-    "The value of a Set-Cookie field. Raises `ValueError` for a name or path that would break out of the field."
+    "The value of a Set-Cookie field (RFC 6265, section 4.1). Raises `ValueError` for what cannot stand in it."
     if not name or any(c in '()<>@,;:\\"/[]?={} \t' or not ' ' < c < '\x7f' for c in name):
         raise ValueError(f'{name!r} cannot be a cookie name: use letters, digits, "-" and "_"')
     if any(c in ';\r\n' for c in f'{path}{domain or ""}{samesite or ""}{expires or ""}'):
         raise ValueError('a cookie attribute cannot contain ";" or a line break')
-    out = f'{name}={_quote(value)}; Path={_percent(path)}'
+    if samesite and str(samesite).lower() not in ('lax', 'strict', 'none'):
+        raise ValueError(f"samesite is 'lax', 'strict' or 'none', and not {samesite!r}")
+    out = f'{name}={_quote(value)}; Path={_percent(str(path))}'
     if max_age is not None:
-        out += f'; Max-Age={int(max_age)}'
+        out += f'; Max-Age={_seconds(max_age)}'
     if expires is not None:
         out += f'; Expires={_date(expires)}'
     if domain:
@@ -247,10 +249,21 @@ def set_cookie(name: str, # A token (RFC 6265, section 4.1.1)
 
 # %% ../../nbs/core/00_data.ipynb #449d0beb
 def _date(when: Any) -> str:
+    from datetime import datetime
     from email.utils import format_datetime, formatdate
     if isinstance(when, (int, float)):
         return formatdate(time.time() + when, usegmt=True)
-    return when if isinstance(when, str) else format_datetime(when, usegmt=when.utcoffset() is not None)
+    if isinstance(when, datetime):
+        return format_datetime(when, usegmt=when.utcoffset() is not None)
+    if not isinstance(when, str):
+        raise ValueError(f'expires is a datetime, a number of seconds from now or a date as text, and not {when!r}')
+    return when
+
+def _seconds(age: Any) -> int:
+    try:
+        return int(age)
+    except (TypeError, ValueError, OverflowError): # The last: infinity
+        raise ValueError(f'max_age is a number of seconds, such as 3600, and not {age!r}') from None
 
 def _quote(value: str) -> str:
     if value.isascii() and value.isprintable() and not any(c in _NOT_IN_COOKIES for c in value):

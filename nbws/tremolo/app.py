@@ -14,7 +14,7 @@ from typing import Any
 
 from ..app import App
 from ..core.docments import name_methods_after
-from ..core.errors import StartError
+from ..core.errors import StartError, require
 from ..core.request import Request
 from ..core.response import Response
 from ..core.routing import Route
@@ -34,6 +34,7 @@ from .running import Address, Runner, handed_on, run_in_cell, run_other
 from .websocket import TremoloWebSocket
 from ..web.app import of
 from ..web.assets import ASSETS
+from ..web.options import Decorator
 
 # %% auto #0
 __all__ = ['Tremolo']
@@ -149,13 +150,14 @@ class Tremolo(OccasionDecorators, RequestDecorators, App):
 
     def error(self, code: int, # A status, 400 to 511
               func: Any = None) -> Any:
-        "Decorator: let a function answer for a status. Raises `ValueError` for another number."
+        "Decorator: let a function answer for a status. Raises `ValueError` for another number, and `OptionError`."
+        require(isinstance(code, int), 'a status is a number, as in @app.error(404)', code)
         if not 400 <= code <= 511:
             raise ValueError(f'{code} is not in the supported range: 400-511')
         def decorate(function: F) -> F:
             self.error_handlers.add(code, function)
             return function
-        return decorate(func) if callable(func) else decorate
+        return Decorator(f'app.error({code})', decorate) if func is None else decorate(func)
 
     # From a request to an answer. On the server's loop
 

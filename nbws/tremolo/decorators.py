@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from ..core.errors import require
 from .connections import at_start
 from .hooks import Hook, Occasions, Prefix, RequestHooks
 from ..web.lifespan import Lifespan
+from ..web.options import Decorator
 
 # %% auto #0
 __all__ = []
@@ -22,11 +24,15 @@ def decorator(add: Callable[[Any, str, int], Any], # Adds a function to an occas
               name: str, # Of the occasion
               args: tuple[Any, ...], # The function, where the decorator is used without parentheses
               priority: int) -> Any:
-    "The decorator of `@app.on_request` and of `@app.on_request(priority=1)`."
+    "The decorator of `@app.on_request` and of `@app.on_request(priority=1)`. Raises `OptionError`."
     def decorate(function: F) -> F:
         add(function, name, priority)
         return function
-    return decorate(args[0]) if len(args) == 1 and callable(args[0]) else decorate
+    require(isinstance(priority, (int, float)), f'priority is a number, as in @app.on_{name}(priority=1)', priority)
+    if not args:
+        return Decorator(f'app.on_{name}()', decorate)
+    require(callable(args[0]) and len(args) == 1, f'@app.on_{name} stands above a function', args[0])
+    return decorate(args[0])
 
 # %% ../../nbs/tremolo/11_decorators.ipynb #c56d1e4a
 class OccasionDecorators:

@@ -37,6 +37,8 @@ class SessionCookies:
                  salt: Callable[[], str], # What tells this app from others; asked at the first use
                  options: dict[str, Any], # As `set_cookie` takes them: path, domain, samesite, secure, partitioned
                  ) -> None:
+        "Raises `ValueError` for what no cookie can have."
+        set_cookie(name, max_age=max_age, **options) # Better now than at each answer
         self.key, self.name, self.max_age, self.salt, self.options = key, name, max_age, salt, options
         self._signer: Any = None
         self.used: Callable[[], None] | None = None # Hears that there is a signer now

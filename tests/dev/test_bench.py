@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -99,15 +99,14 @@ def stalling(wait: Callable[[int], object]) -> Iterator[int]:
     with socket.create_server(('127.0.0.1', 0)) as listener:
         def serve() -> None:
             connection, _ = listener.accept()
-            with connection:
+            with connection, suppress(OSError): # The client has ended
                 number, rest = 0, b''
                 while data := connection.recv(65536):
                     *asked, rest = (rest + data).split(b'\r\n\r\n')
                     for _ in asked:
                         wait(number)
                         number += 1
-                        try: connection.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi')
-                        except OSError: return # The client has ended
+                        connection.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi')
         thread = threading.Thread(target=serve)
         thread.start()
         yield listener.getsockname()[1]

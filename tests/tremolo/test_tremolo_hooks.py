@@ -9,6 +9,7 @@ import pytest
 from live import BOUND, live
 from websockets.exceptions import InvalidStatus
 
+from nbws.core.errors import OptionError
 from nbws.tremolo import Tremolo
 from nbws.tremolo.exceptions import Forbidden
 
@@ -193,3 +194,20 @@ def test_hooks_run_for_all_paths_but_those_of_nbws_itself() -> None:
     @app.get('/_nbwsadmin')
     def page() -> str: return 'secret'
     with live(app) as c: assert c.get('/_nbwsadmin').status_code == 403
+
+
+@pytest.mark.parametrize(('call', 'told'), [
+    ('app.on_request(5)', '@app.on_request stands above a function, and not 5'),
+    ('app.on_close(print, 5)', '@app.on_close stands above a function'),
+    ("app.on_connect(priority='first')", r"priority is a number, as in @app.on_connect\(priority=1\), and not 'first'"),
+    ('app.on_worker_start()(5)', r'@app.on_worker_start\(\) stands above a function, and not 5'),
+    ("app.error('404')", r"a status is a number, as in @app.error\(404\), and not '404'"),
+    ('app.error(404)(5)', r'@app.error\(404\) stands above a function')])
+def test_a_wrong_argument_of_a_decorator_is_refused_where_it_is_given(call: str, told: str) -> None:
+    with pytest.raises(OptionError, match=told): eval(call, {'app': Tremolo()})
+
+
+@pytest.mark.parametrize('call', ['app.on_response()', 'app.error(404)'])
+def test_a_decorator_of_tremolos_above_nothing_warns(call: str) -> None:
+    with pytest.warns(RuntimeWarning, match='registers nothing without a function below it'):
+        exec(call, {'app': Tremolo()})

@@ -104,6 +104,14 @@ def test_a_wrong_argument_is_refused_where_it_is_given(call: str) -> None:
     assert app.table is before
 
 
+@pytest.mark.parametrize(('options', 'told'), [
+    ({'max_age': 'a day'}, "max_age is a number of seconds, such as 3600, and not 'a day'"),
+    ({'same_site': 'no'}, "'lax', 'strict' or 'none', and not 'no'"),
+    ({'session_cookie': 'a b'}, 'cannot be a cookie name'), ({'sess_path': '/;a'}, 'line break')])
+def test_what_no_session_cookie_can_have_is_refused_where_the_app_is_made(options: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValueError, match=told): App(**options)
+
+
 def test_a_single_subprotocol_is_text() -> None:
     app = App()
     @app.ws('/ws', subprotocols='chat')
