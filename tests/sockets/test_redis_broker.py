@@ -20,7 +20,7 @@ from test_brokers import Ear, soon
 from nbws.core.errors import NbwsError, StartError
 from nbws.core.request import Request
 from nbws.sockets import redis_broker, redis_places
-from nbws.sockets.brokers import MemoryBroker
+from nbws.sockets.brokers import KEPT, MemoryBroker
 from nbws.sockets.redis_broker import LOOK, PUBLISH, RedisBroker, RedisShard, keys_of
 from nbws.sockets.rooms import Rooms
 from nbws.sockets.websocket import WebSocket
@@ -53,7 +53,8 @@ async def talked(url: str, disturb: Disturb, rounds: int = 40,
         done, said = False, []
         async def talk(name: int) -> None:
             n = 0
-            while not done:
+            while not done: # No more than a room keeps for those who are away
+                await soon(lambda: len(said) - min(len(ear.heard) for ear in ears) < KEPT // 2)
                 said.append(text := f'{name} {n}')
                 await brokers[name].publish('tea', text, True, 0)
                 n += 1
@@ -69,7 +70,11 @@ async def talked(url: str, disturb: Disturb, rounds: int = 40,
         await soon(lambda: len(said) > before + 50)
         done = True
         await asyncio.gather(*talking)
-        for ear in ears: await soon(lambda ear=ear: len(ear.said) >= len(said))
+        with suppress(AssertionError):
+            for ear in ears: await soon(lambda ear=ear: len(ear.heard) >= len(said))
+        unheard = [set(said) - set(ear.said) for ear in ears]
+        lack = [[(n, text) for n, text in enumerate(said) if text in texts][:20] for texts in unheard]
+        assert lack == [[], []], (before, len(said), [ear.heard[-3:] for ear in ears], brokers)
     finally:
         for broker in brokers: await broker.stop()
     if one_order: assert ears[0].said == ears[1].said
