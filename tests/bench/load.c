@@ -69,13 +69,16 @@ static Cost cost(void) {
     return c;
 }
 
-static void send_all(int fd, const char *data, int size) {
+static int sent(int fd, const char *data, int size) {
     while (size > 0) {
         int n = send(fd, data, size, MSG_NOSIGNAL);
-        if (n < 0) { if (errno == EAGAIN || errno == EINTR) continue; die("send"); }
+        if (n < 0) { if (errno == EAGAIN || errno == EINTR) continue; return 0; }
         data += n; size -= n;
     }
+    return 1;
 }
+
+static void send_all(int fd, const char *data, int size) { if (!sent(fd, data, size)) die("send"); }
 
 static int opened(int port, const char *path) {
     struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
@@ -351,7 +354,7 @@ static void serve(int port) {
             }
             int n = recv(fd, buffer, BUFFER, 0), size = 0;
             if (n <= 0) { close(fd); continue; }
-            if (buffer[0] == 'G') { send_all(fd, hello, sizeof hello - 1); continue; }
+            if (buffer[0] == 'G') { if (!sent(fd, hello, sizeof hello - 1)) close(fd); continue; }
             for (int p = 0; p + 6 <= n;) {
                 int length = buffer[p + 1] & 127, mask = p + 2;
                 if (length > 125) { fprintf(stderr, "serve: only short messages\n"); exit(1); }
@@ -359,7 +362,7 @@ static void serve(int port) {
                 for (int i = 0; i < length; i++) reply[size++] = buffer[mask + 4 + i] ^ buffer[mask + i % 4];
                 p = mask + 4 + length;
             }
-            send_all(fd, reply, size);
+            if (!sent(fd, reply, size)) close(fd); /* The client has ended */
         }
     }
 }
