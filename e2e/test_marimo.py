@@ -50,11 +50,19 @@ def home(session):
         "sockets",
         """@site.ws("/ws", conn=said.join)
 async def say(msg: str):
+    if msg == "tick": return
     print("heard", msg)
     said.send(Ul(Li("first " + msg), hx_swap_oob="beforeend:#said"))""",
     ),
     ("show", "serve(site)"),
 ]
+
+
+TICKS = """element => {
+  const { socket } = element['htmx-internal-data'].webSocket
+  socket.addEventListener('close', () => { window.ends = 1 })
+  window.ticks = setInterval(() => socket.send('{"msg": "tick"}'), 20)
+}"""
 
 
 def opened(notebook: Marimo, new_context: Callable[..., BrowserContext], way: str) -> Page:
@@ -80,6 +88,7 @@ def test_a_notebook(new_context: Callable[..., BrowserContext], tmp_path: Path, 
         says(page, "one")
         shows(page, ["first one"])
         changed = [(name, code.replace('"first "', '"second "')) for name, code in CELLS]
+        page.locator("[ws-connect]").evaluate(TICKS)  # So that one comes while marimo has the cell deleted
         notebook.write(changed)
         expect(outer.get_by_text('"second "').first).to_be_visible(timeout=milliseconds(20))
         says(page, "two")
@@ -87,6 +96,7 @@ def test_a_notebook(new_context: Callable[..., BrowserContext], tmp_path: Path, 
         says(page, "three")
         shows(page, ["first one", page.locator("#said li").nth(1).inner_text(), "second three"])
         expect(outer.get_by_text("heard three")).to_be_visible(timeout=milliseconds(20))  # Under its cell
+        assert page.locator("body").evaluate("() => { clearInterval(ticks); return window.ends ?? 0 }") == 0
         anew = [(name, code.replace("history=20", "history=21")) for name, code in changed]
         notebook.write(anew)
         expect(page.locator("#visit")).to_have_text(re.compile("visit [2-9]"), timeout=milliseconds(30))

@@ -92,6 +92,7 @@ class MarimoCells:
     "What is done around marimo's cells. On the thread that runs them."
     def __init__(self, cells: NotebookCells, kernel: MarimoKernel, context: Any, ended: Callable[[str], None]) -> None:
         self.cells, self.kernel, self.context, self.ended = cells, kernel, context, ended
+        self.known: set[Any] = set(context.graph.cells) # Those that may have defined something
         self._streams = [patch for patch in process_patches(cells) if patch.target == STREAMS]
 
     def before(self, cell: Any, about: Any) -> None:
@@ -100,24 +101,18 @@ class MarimoCells:
         with self.context.with_cell_id(cell.cell_id):
             self.kernel.begin(marimo_cell(self.context, cell.cell_id))
             self.cells.events.before_cell()
-            self.watch(cell.cell_id)
+        self.known.add(cell.cell_id)
 
     def after(self, cell: Any, about: Any, result: Any) -> None:
         "A hook of marimo's: a cell has ended."
         with self.context.with_cell_id(cell.cell_id):
             self.cells.events.after_cell(SimpleNamespace(success=result.exception is None))
 
-    def watch(self, cell: Any) -> None:
-        "Remove what a cell has defined when it is deleted."
-        around = self
-        item: Any = marimos('_runtime.cell_lifecycle_item').CellLifecycleItem
-        class Deleted(item):
-            def create(self, context: Any) -> None: ...
-            def dispose(self, context: Any, deletion: bool) -> bool:
-                if deletion:
-                    around.deleted(marimo_cell(around.context, cell))
-                return True
-        self.context.cell_lifecycle_registry.inject(cell, Deleted())
+    def finished(self, about: Any) -> None:
+        "A hook of marimo's: all cells have ended that had to run. One that was changed has been away meanwhile."
+        for cell in self.known - set(self.context.graph.cells):
+            self.known.discard(cell)
+            self.deleted(marimo_cell(self.context, cell))
 
     def deleted(self, cell: str) -> None:
         "A cell is no more: its routes and what it has begun go."
@@ -138,8 +133,7 @@ class MarimoCells:
             hooks = self.context._kernel._hooks
             hooks.add_pre_execution(self.before) # From the next run on: this one has its hooks already
             hooks.add_post_execution(self.after)
-            for cell in self.context.graph.cells:
-                self.watch(cell)
+            hooks.add_on_finish(self.finished)
             self.context._kernel._callbacks.append(self)
         except Exception as e:
             log.warning('nbws does not know this marimo: what a cell no longer defines stays (%r)', e)
