@@ -38,9 +38,9 @@ log = logging.getLogger('nbws')
 PUBLISH = """
 local meta, stream, senders = unpack(KEYS)
 local publish, fresh, most, seconds, producer, known, upto, first, final, count, kept, heads, said = unpack(ARGV)
-local epoch, offset, born = unpack(redis.call('HMGET', meta, 'epoch', 'offset', 'born'))
+local epoch, offset, born, chain = unpack(redis.call('HMGET', meta, 'epoch', 'offset', 'born', 'chain'))
 if not epoch then
-  epoch, offset, born = fresh, '0', fresh
+  epoch, offset, born, chain = fresh, '0', fresh, false
   redis.call('DEL', stream, senders)
   redis.call('HSET', meta, 'epoch', epoch, 'born', born)
 end
@@ -61,11 +61,13 @@ end
 if new ~= '' then
   last, offset = final, offset + n
   if n > 0 then
-    redis.call('XADD', stream, 'MINID', '~', math.max(offset - most, 0), offset, 's', producer, 'h', keep, 'd', data)
+    chain = string.sub(redis.sha1hex(table.concat({chain or '', producer, final, offset}, ':')), 1, 12)
+    redis.call('XADD', stream, 'MINID', '~', math.max(offset - most, 0), offset, 's', producer, 'h', keep, 'd', data,
+               'c', chain)
   end
-  redis.call(publish, meta, table.concat({epoch, before, producer, new, text}, ':'))
+  redis.call(publish, meta, table.concat({epoch, before, producer, chain or '', new, text}, ':'))
 end
-redis.call('HSET', meta, 'offset', string.format('%d', offset))
+redis.call('HSET', meta, 'offset', string.format('%d', offset), 'chain', chain or '')
 if redis.call('HSET', senders, producer, string.format('%d', last)) == 1 and redis.call('HLEN', senders) > 1000 then
   born = fresh
   redis.call('DEL', senders)
@@ -80,17 +82,18 @@ return born
 LOOK = """
 local meta, stream = unpack(KEYS)
 local fresh, known, since, by, least, size, seconds = unpack(ARGV)
-local epoch, offset = redis.call('HGET', meta, 'epoch'), tonumber(redis.call('HGET', meta, 'offset') or 0)
+local epoch, offset, chain = unpack(redis.call('HMGET', meta, 'epoch', 'offset', 'chain'))
+offset, since = tonumber(offset or 0), tonumber(since)
 local fell = false
 if epoch == known and by ~= '' then
+  fell = offset < since
   local entry = redis.call('XRANGE', stream, since .. '-0', '+', 'COUNT', 1)[1]
-  fell = offset < tonumber(since)
   if entry then
-    local heads = entry[2][4]
-    local at = tonumber(string.match(entry[1], '%d+')) - select(2, string.gsub(heads, '%a', ''))
-    for seq in string.gmatch(heads, '(%d+)%.%a') do
-      at = at + 1
-      if at == tonumber(since) and entry[2][2] .. '.' .. seq ~= by then fell = true end
+    local last = tonumber(string.match(entry[1], '%d+'))
+    if last == since then
+      fell = entry[2][8] ~= by
+    elseif last - select(2, string.gsub(entry[2][4], '%a', '')) < since then
+      fell = true
     end
   end
 end
@@ -115,7 +118,7 @@ repeat
     last = '(' .. entry[1]
   end
 until #page < 20 or (not all and left < 0 and least <= 0)
-return {epoch, string.format('%d', offset), found}
+return {epoch, string.format('%d', offset), found, chain or ''}
 """
 
 # %% ../../nbs/sockets/10_redis_broker.ipynb #9aaa5393
@@ -203,7 +206,7 @@ class Heard:
     def __init__(self, room: str) -> None:
         self.room, self.history = room, 0
         self.epoch, self.offset = '', 0 # Of the last message
-        self.sender = '' # Of the last one that is kept: who has said it, and his count
+        self.chain = '' # What tells the order up to there from any other one
         self.subscribers: list[Subscriber] = []
         self.coming: list[Subscriber] = [] # Who waits for `begin`
         self.leaving: asyncio.TimerHandle | None = None
@@ -235,9 +238,7 @@ class Heard:
     def take(self, batch: Batch) -> Batch:
         "Move on to its end. Returns what of it was not heard before."
         last, producer = batch.messages[-1], batch.producer
-        self.epoch, self.offset = last.epoch, last.offset
-        newest = zip(reversed(batch.seqs), reversed(batch.messages), strict=True)
-        self.sender = next((f'{producer}.{seq}' for seq, message in newest if message.kept), self.sender)
+        self.epoch, self.offset, self.chain = last.epoch, last.offset, batch.chain
         seen = self._seen.pop(producer, 0)
         self._seen[producer] = max(seen, batch.seqs[-1])
         if len(self._seen) > 1000:
@@ -255,36 +256,38 @@ class Batch(NamedTuple):
     producer: str
     seqs: Sequence[int]
     messages: Sequence[Published]
+    chain: str = '' # At their end
 
     def after(self, count: int) -> Batch:
         "Without the first ones."
-        return Batch(self.producer, self.seqs[count:], self.messages[count:])
+        return Batch(self.producer, self.seqs[count:], self.messages[count:], self.chain)
 
 NOTHING = Batch('', (), ())
 
 # %% ../../nbs/sockets/10_redis_broker.ipynb #28efd642
-_PRODUCER = re.compile(rb'\w+')
+_PRODUCER, _CHAIN = re.compile(rb'\w+'), re.compile(rb'\w*')
 _HEADS = re.compile(rb'(?:[0-9]{1,15}\.[tbTB]\.[0-9]{1,9}(?:,|\Z))+')
 _published = partial(tuple.__new__, Published) # Without a call of Python for each
 
 def parsed(raw: bytes) -> Batch:
     "Messages, as they were published; none of what somebody else has written there."
     with suppress(ValueError):
-        epoch, before, producer, heads, said = raw.split(b':', 4)
-        return apart(epoch.decode(), int(before), producer, heads, said)
+        epoch, before, producer, chain, heads, said = raw.split(b':', 5)
+        return apart(epoch.decode(), int(before), producer, chain, heads, said)
     return NOTHING
 
 def stored(epoch: str, name: bytes, fields: Sequence[bytes]) -> Batch:
     "The same of messages that are kept: their last one gives the entry its name."
     with suppress(ValueError):
-        _, producer, _, heads, _, said = fields
-        return apart(epoch, int(name.split(b'-')[0]) - heads.count(b',') - 1, producer, heads, said)
+        _, producer, _, heads, _, said, _, chain = fields
+        return apart(epoch, int(name.split(b'-')[0]) - heads.count(b',') - 1, producer, chain, heads, said)
     return NOTHING
 
-def apart(epoch: str, offset: int, producer: bytes, heads: bytes, said: bytes) -> Batch:
-    if abs(offset) >= 2**53 or not (_PRODUCER.fullmatch(producer) and _HEADS.fullmatch(heads)): # So far Lua counts
+def apart(epoch: str, offset: int, producer: bytes, chain: bytes, heads: bytes, said: bytes) -> Batch:
+    well = _PRODUCER.fullmatch(producer) and _CHAIN.fullmatch(chain) and _HEADS.fullmatch(heads)
+    if abs(offset) >= 2**53 or not well: # So far Lua counts
         return NOTHING
-    return Batch(producer.decode(), *speedups.messages_apart(heads, said, epoch, offset, _published))
+    return Batch(producer.decode(), *speedups.messages_apart(heads, said, epoch, offset, _published), chain.decode())
 
 # %% ../../nbs/sockets/10_redis_broker.ipynb #5a1d0001
 LATELY = 15.0 # Seconds: a Sentinel tells an old master after ten at the latest that it is one no longer
@@ -696,7 +699,7 @@ class RoomReader:
     async def _catch_up(self, room: Heard) -> None:
         coming = tuple(room.coming)
         if room.subscribers:
-            await self._look(room, room.epoch, room.offset, room.sender)
+            await self._look(room, room.epoch, room.offset, room.chain)
         if not coming:
             return
         said = await self._look(room)
@@ -706,10 +709,10 @@ class RoomReader:
                 room.subscribers.append(subscriber)
                 subscriber.begin(room.epoch, room.offset, said)
 
-    async def _look(self, room: Heard, epoch: str = '', offset: int = 0, sender: str = '') -> list[Published]:
+    async def _look(self, room: Heard, epoch: str = '', offset: int = 0, chain: str = '') -> list[Published]:
         "Hand out what follows a position, and was not heard."
-        now, last, found = await self.server.run(LOOK, *room.keys[:2], secrets.token_hex(4), epoch, offset, sender,
-                                                 room.history, LARGEST, FOR_OTHERS, keys=2)
+        now, last, found, at = await self.server.run(LOOK, *room.keys[:2], secrets.token_hex(4), epoch, offset, chain,
+                                                     room.history, LARGEST, FOR_OTHERS, keys=2)
         now, said = now.decode(), list[Published]()
         if room.epoch and room.epoch != now:
             self.doubt(room.room)
@@ -719,7 +722,7 @@ class RoomReader:
             new = batch.after(sum(map(room.is_old, batch.messages)))
             if new.messages:
                 self._hand_out(room, new)
-        room.epoch, room.offset = now, int(last)
+        room.epoch, room.offset, room.chain = now, int(last), at.decode()
         return said
 
     def subscribe(self, name: str, subscriber: Subscriber, history: int) -> None:

@@ -131,11 +131,11 @@ def test_connections_are_cut_again_and_again(server: RedisProcess, kind: str, ex
     assert epochs(run(talked(server.url, disturb, rounds=150))) == 1
 
 
-async def put(broker: RedisShard, heads: str, said: str) -> None:
+async def put(broker: RedisShard, heads: str, said: str, producer: str = 'me') -> None:
     "Say something by the script."
     parts = [head.split('.') for head in heads.split(',')]
     counts = parts[0][0], parts[-1][0], len(parts), sum(kind in 'tb' for _, kind, _ in parts)
-    about = 'PUBLISH', 'ffffffff', 2000, 60, 'me', '', 0, *counts
+    about = 'PUBLISH', 'ffffffff', 2000, 60, producer, '', 0, *counts
     await broker.server.run(PUBLISH, *keys_of('tea'), *about, heads, said, keys=3)
 
 
@@ -162,24 +162,55 @@ def test_what_redis_has_of_a_batch_is_left_out(server: RedisProcess) -> None:
     run(main())
 
 
-def test_a_position_within_what_was_said_together(server: RedisProcess) -> None:
-    "Redis keeps it as one; who has heard a part of it is asked for by whom that was said."
+KEYS = b'{tea}', b'{tea}:said', b'{tea}:by'
+
+
+async def follows(broker: RedisShard, epoch: bytes, since: int, chain: bytes) -> list[bytes] | None:
+    "Which entries come behind a position; None where it has another epoch now."
+    arguments = token_hex(4), epoch, since, chain, 0, 0, 60
+    now, _, found, _ = await broker.server.run(LOOK, *keys_of('tea')[:2], *arguments, keys=2)
+    return [name for name, _ in found] if now == epoch else None
+
+
+def test_a_position_is_at_the_end_of_what_was_said_together(server: RedisProcess) -> None:
     async def main() -> None:
         async with started(server) as broker:
-            await put(broker, '3.t.1,5.T.1,6.t.1,9.t.1', 'abcd')
-            await put(broker, '10.t.1', 'e')
-            epoch = server.ask(b'HGET', b'{tea}', b'epoch')
-            async def look(since: int, by: str) -> tuple[bool, list[bytes]]:
-                arguments = token_hex(4), epoch, since, by, 0, 0, 60
-                now, _, found = await broker.server.run(LOOK, *keys_of('tea')[:2], *arguments, keys=2)
-                return now == epoch, [name for name, _ in found]
-            assert await look(1, 'me.3') == (True, [b'4-0', b'3-0'])
-            assert await look(2, 'me.6') == (True, [b'4-0', b'3-0'])
-            assert await look(3, 'me.9') == (True, [b'4-0'])
-            assert await look(4, 'me.10') == (True, [])
-            assert not (await look(2, 'me.9'))[0] # Another message is there
-            epoch = server.ask(b'HGET', b'{tea}', b'epoch')
-            assert not (await look(5, 'me.11'))[0] # It has not come so far
+            epoch, chains = b'ffffffff', []
+            for heads, said in ('3.t.1,5.T.1,6.t.1,9.t.1', 'abcd'), ('10.t.1', 'e'):
+                await put(broker, heads, said)
+                chains.append(server.ask(b'HGET', b'{tea}', b'chain'))
+            assert await follows(broker, epoch, 3, chains[0]) == [b'4-0']
+            assert await follows(broker, epoch, 4, chains[1]) == []
+            server.says(b'XTRIM {tea}:said MAXLEN = 1\r\n')
+            assert await follows(broker, epoch, 3, chains[0]) == [b'4-0'] # Nothing tells of another way
+            assert await follows(broker, epoch, 4, chains[0]) is None # It stands there by another one
+    run(main())
+
+
+def test_a_position_within_what_was_said_together_is_of_another_server(server: RedisProcess) -> None:
+    async def main() -> None:
+        async with started(server) as broker:
+            await put(broker, '1.t.1,2.t.1', 'ab')
+            assert await follows(broker, b'ffffffff', 1, b'012345678901') is None
+    run(main())
+
+
+def test_the_same_message_at_the_same_place_after_others(server: RedisProcess) -> None:
+    """Two of three say again what an old master has taken and its replica has not; there the third one's comes between.
+    Who has heard the last one at the old master has not heard that."""
+    async def main() -> None:
+        async with started(server) as broker:
+            await put(broker, '1.t.6', 'before', 'one')
+            for key in KEYS: server.says(b'COPY %s old%s\r\n' % (key, key))
+            await put(broker, '1.t.3', 'two', 'two')
+            await put(broker, '2.t.3', 'one', 'one')
+            epoch, offset, chain = (server.ask(b'HGET', b'{tea}', name) for name in (b'epoch', b'offset', b'chain'))
+            assert await follows(broker, epoch, int(offset), chain) == []
+            for key in KEYS: server.says(b'RENAME old%s %s\r\n' % (key, key))
+            await put(broker, '1.t.5', 'three', 'three')
+            await put(broker, '2.t.3', 'one', 'one')
+            assert server.ask(b'HGET', b'{tea}', b'offset') == offset
+            assert await follows(broker, epoch, int(offset), chain) is None
     run(main())
 
 
@@ -380,11 +411,10 @@ def test_one_that_is_too_old(server: RedisProcess, monkeypatch: pytest.MonkeyPat
 def test_a_server_that_falls_back_behind_what_it_has_said(server: RedisProcess, expect_log: Any) -> None:
     "As a replica that is promoted before it has heard everything: offsets come a second time, with other messages."
     expect_log('rooms: the Redis at')
-    keys = [b'{tea}', b'{tea}:said', b'{tea}:by']
     async def disturb() -> None:
-        for key in keys: server.says(b'COPY %s old%s\r\n' % (key, key))
+        for key in KEYS: server.says(b'COPY %s old%s\r\n' % (key, key))
         await asyncio.sleep(.3) # They go on
-        for key in keys: server.says(b'RENAME old%s %s\r\n' % (key, key)) # While they speak
+        for key in KEYS: server.says(b'RENAME old%s %s\r\n' % (key, key)) # While they speak
         server.says(b'CLIENT KILL TYPE pubsub\r\n')
     with_epochs = run(talked(server.url, disturb))
     assert epochs(with_epochs) == 2

@@ -71,9 +71,9 @@ def intrude(redis: RedisProcess, text: str, kept: bool = True) -> None:
     if kept:
         offset = redis.ask(b'HINCRBY', b'{' + room + b'}', b'offset', b'1')
         head = b'1.t.%d' % len(text)
-        entry = b's', b'0123456789ab', b'h', head, b'd', text.encode()
+        entry = b's', b'0123456789ab', b'h', head, b'd', text.encode(), b'c', b''
         redis.ask(b'XADD', b'{' + room + b'}:said', offset + b'-0', *entry)
-        before = b':%d:0123456789ab:' % (int(offset) - 1)
+        before = b':%d:0123456789ab::' % (int(offset) - 1)
         redis.ask(b'PUBLISH', b'{' + room + b'}', epoch + before + head + b':' + text.encode())
     else: redis.ask(b'PUBLISH', b'{' + room + b'}', text.encode())
 
