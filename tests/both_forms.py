@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 from bound import BOUND
 
@@ -224,16 +225,7 @@ FORMS = [('x-form', 'usual')], [('x-form', 'usual'), ('x-two', 'b')], [('x-form'
 @contextmanager
 def knowing(module: Any, lines: dict[int, bytes], fields: dict[tuple[tuple[str, str], ...], bytes]) -> Iterator[None]:
     "A form that knows these first lines and fields of answers: servers of other tests have told one form of theirs."
-    kept = [(known, dict(known)) for known in (module.STATUS, module.FIELDS)]
-    try:
-        for (known, _), these in zip(kept, (lines, fields), strict=True):
-            known.clear()
-            known.update(these)
-        yield
-    finally:
-        for known, those in kept:
-            known.clear()
-            known.update(those)
+    with patch.dict(module.STATUS, lines, clear=True), patch.dict(module.FIELDS, fields, clear=True): yield
 
 
 def sent(module: Any, seed: int) -> list[Any]:
