@@ -124,7 +124,7 @@ class CountedRedis:
         self.sent += length
         return topic.epoch # Nothing is ever lost here
 
-    def _look(self, meta: bytes, stream: bytes, fresh: bytes, known: bytes, since: bytes, by: bytes, least: bytes,
+    def _look(self, meta: bytes, stream: bytes, fresh: bytes, known: bytes, since: bytes, chain: bytes, least: bytes,
               most: bytes, seconds: bytes) -> Any:
         topic = self.topics[meta]
         topic.epoch = topic.epoch or fresh

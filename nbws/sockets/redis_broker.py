@@ -81,17 +81,17 @@ return born
 # %% ../../nbs/sockets/10_redis_broker.ipynb #fc14ac4c
 LOOK = """
 local meta, stream = unpack(KEYS)
-local fresh, known, since, by, least, size, seconds = unpack(ARGV)
+local fresh, known, since, known_chain, least, size, seconds = unpack(ARGV)
 local epoch, offset, chain = unpack(redis.call('HMGET', meta, 'epoch', 'offset', 'chain'))
 offset, since = tonumber(offset or 0), tonumber(since)
 local fell = false
-if epoch == known and by ~= '' then
+if epoch == known and known_chain ~= '' then
   fell = offset < since
   local entry = redis.call('XRANGE', stream, since .. '-0', '+', 'COUNT', 1)[1]
   if entry then
     local last = tonumber(string.match(entry[1], '%d+'))
     if last == since then
-      fell = entry[2][8] ~= by
+      fell = entry[2][8] ~= known_chain
     elseif last - select(2, string.gsub(entry[2][4], '%a', '')) < since then
       fell = true
     end
@@ -585,7 +585,7 @@ class RoomReader:
         self.listeners: dict[str, NodeListener] = {} # By node
         self.tells = False # Trouble is told in the log
         self.doubt: Callable[[str], None] = lambda room: None # Hears of rooms that have another epoch
-        self.moved: Callable[[], None] = lambda: None # Hears that it is known where rooms are
+        self.moved: Callable[[], None] = lambda: None # Called after each look where rooms are
         self._told = False
         self._tasks: dict[NodeListener, asyncio.Task[None]] = {} # Also of those that end
         self._settling: asyncio.Task[None] | None = None
