@@ -38,9 +38,9 @@ log = logging.getLogger('nbws')
 PUBLISH = """
 local meta, stream, senders = unpack(KEYS)
 local publish, fresh, most, seconds, producer, known, upto, first, final, count, kept, heads, said = unpack(ARGV)
-local epoch, offset, born, chain = unpack(redis.call('HMGET', meta, 'epoch', 'offset', 'born', 'chain'))
+local epoch, offset, born, chain, hold = unpack(redis.call('HMGET', meta, 'epoch', 'offset', 'born', 'chain', 'hold'))
 if not epoch then
-  epoch, offset, born, chain = fresh, '0', fresh, false
+  epoch, offset, born, chain, hold = fresh, '0', fresh, false, false
   redis.call('DEL', stream, senders)
   redis.call('HSET', meta, 'epoch', epoch, 'born', born)
 end
@@ -62,8 +62,16 @@ if new ~= '' then
   last, offset = final, offset + n
   if n > 0 then
     chain = string.sub(redis.sha1hex(table.concat({chain or '', producer, final, offset}, ':')), 1, 12)
-    redis.call('XADD', stream, 'MINID', '~', math.max(offset - most, 0), offset, 's', producer, 'h', keep, 'd', data,
-               'c', chain)
+    local oldest = math.max(offset - most, 0)
+    if hold then
+      local from, till = string.match(hold, '(%d+) (%d+)')
+      if offset < tonumber(till) then oldest = tonumber(from) end
+    end
+    if tonumber(upto) < 0 then
+      oldest = math.min(oldest, math.max(before - most, 0))
+      redis.call('HSET', meta, 'hold', string.format('%d %d', oldest, offset + most))
+    end
+    redis.call('XADD', stream, 'MINID', '~', oldest, offset, 's', producer, 'h', keep, 'd', data, 'c', chain)
   end
   redis.call(publish, meta, table.concat({epoch, before, producer, chain or '', new, text}, ':'))
 end
@@ -291,6 +299,7 @@ def apart(epoch: str, offset: int, producer: bytes, chain: bytes, heads: bytes, 
 
 # %% ../../nbs/sockets/10_redis_broker.ipynb #5a1d0001
 LATELY = 15.0 # Seconds: a Sentinel tells an old master after ten at the latest that it is one no longer
+AGAIN = -1 # In place of how far a room had come, with what is said once more
 
 class SaidLately:
     "What Redis has acknowledged, while it may still be lost."
@@ -421,7 +430,7 @@ class Publisher:
         "It has heard nothing that came after `last`. Returns its answer, or an error."
         missing = [*self._said.after(room, last), *messages]
         try:
-            return await self.server.run(PUBLISH, *keys_of(room), *self._arguments(room, missing), keys=3)
+            return await self.server.run(PUBLISH, *keys_of(room), *self._arguments(room, missing, b'', AGAIN), keys=3)
         except Exception as e:
             return e
 

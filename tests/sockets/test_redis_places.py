@@ -11,7 +11,7 @@ import redis.exceptions
 from bound import BOUND, until
 from redises import Clustered, RedisProcess, Watched, free_port, redis_server, sentinel
 from test_brokers import Ear, soon
-from test_redis_broker import epochs, quick, run, run_once, talked, wrong  # noqa: F401
+from test_redis_broker import XRANGE, epochs, quick, run, run_once, talked, wrong  # noqa: F401
 
 from nbws.sockets import redis_broker
 from nbws.sockets.redis_broker import FOR_OTHERS, RedisBroker
@@ -63,7 +63,7 @@ def test_an_old_master_that_lives_is_listened_to_no_longer(watched: Watched) -> 
     run(test())
 
 
-def has(server: RedisProcess, text: str) -> bool: return text.encode() in server.says(b'XRANGE {tea}:said - +\r\n')
+def has(server: RedisProcess, text: str) -> bool: return text.encode() in server.says(XRANGE)
 
 
 def test_what_an_old_master_has_taken_last_is_said_again_though_nobody_speaks_or_hears(
