@@ -33,3 +33,9 @@ def kernel(folder: Path, clients: int = 1, path: str = "", **environment: str) -
         manager.shutdown_kernel(now=True)
         manager.cleanup_resources()
         manager.context.destroy(linger=0)
+
+
+def restart(client: BlockingKernelClient) -> None:
+    """Start the kernel of `kernel` again, as the button of a front end does; wait until it answers this client."""
+    client.parent.restart_kernel(now=True)
+    client.wait_for_ready(timeout=seconds(20))

@@ -16,6 +16,7 @@ from .promises import promised
 from .timeouts import milliseconds
 
 PANEL = ".jp-NotebookPanel:not(.lm-mod-hidden)"
+VIEW = ".jp-LinkedOutputView"
 FINISHED = re.compile(r"^\[\d+\]:$")
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -51,6 +52,11 @@ WATCH_RESTART = """
 FINISH = """
     const model = cells()[argument].model;
     await until(model.stateChanged, () => model.executionState === 'idle' && model.executionCount !== null);
+"""
+
+DUPLICATE = """
+    const made = await app.serviceManager.contents.copy(path, path.split('/').slice(0, -1).join('/'));
+    return made.path;
 """
 
 ERRORS = """
@@ -192,10 +198,30 @@ class Notebook:
         """Open another file beside it, and do not wait for a kernel."""
         self._javascript("await app.commands.execute('docmanager:open', {path: argument});", path, bound=30)
 
+    def to_front(self) -> None:
+        """Show its tab again, where another notebook was opened beside it."""
+        self._javascript("await app.commands.execute('docmanager:open', {path});", bound=30)
+
     def reload(self) -> None:
         """Reload the browser's tab and wait until the notebook is there again; the kernel goes on."""
         self.page.reload(wait_until="commit")
         self._wait_ready()
+
+    def view(self, index: int) -> Locator:
+        """Another view of the cell's output, below the notebook."""
+        self.prompt(index).click()
+        self._command("notebook:create-output-view")
+        return self.page.locator(VIEW)
+
+    def close_view(self) -> None:
+        """Close it."""
+        self.page.get_by_role("tab", name="Output View").locator(".lm-TabBar-tabCloseIcon").click()
+        expect(self.page.locator(VIEW)).to_have_count(0)
+
+    def duplicate(self) -> Notebook:
+        """A copy of the file in the same folder, opened beside it."""
+        relative = self._javascript(DUPLICATE, bound=30)
+        return Notebook(self.page, self.server, self.server.root / relative, self._screenshots, loaded=True)
 
     def screenshot(self, name: str) -> Path:
         """Keep a picture of the tab in the test's folder of artefacts."""

@@ -132,6 +132,11 @@ def test_through_the_kernel(open_notebook: Callable[..., Notebook], jupyter: Jup
     nb.edit(2, CELLS[2].replace("'first '", "'second '"))
     says(page, "three")
     shows(page, ["first one", "first two", "first done", "second three"])
+    if jupyter.settings.front_end == "lab":
+        view = nb.view(3).locator("iframe").content_frame
+        shows(view, ["first one", "first two", "first done", "second three"])
+        expect(page.locator("#visit")).to_have_text("visit 1")
+        nb.close_view()
     nb.edit(1, CELLS[1].replace("Titled('first'", "Titled('changed'"))
     expect(page.get_by_role("heading")).to_have_text("changed", timeout=milliseconds(20))
     page.get_by_label("name").fill("ann")
@@ -167,5 +172,12 @@ def test_through_the_kernel(open_notebook: Callable[..., Notebook], jupyter: Jup
     connected(page)
     says(page, "six")
     shows(page, ["second five", "second six"])
+    if jupyter.settings.front_end == "lab":
+        copy = nb.duplicate()
+        expect(copy.output(3)).to_contain_text("Run this cell to see the page", timeout=milliseconds(20))
+        expect(copy.output(3).locator("iframe:visible")).to_have_count(0)
+        nb.to_front()
+        says(page, "seven")
+        shows(page, ["second five", "second six", "second seven"])
     nb.page.evaluate(ANOTHER, output.data["text/html"].replace('"version":2', '"version":1'))
     expect(nb.page.locator("#another")).to_contain_text("this output was made by another version of nbws")

@@ -14,7 +14,8 @@ from playwright.sync_api import BrowserContext, FrameLocator, expect
 from nbws.loading import code_cells
 
 from .colab import Colab
-from .kernels import kernel
+from .kernels import kernel, restart
+from .sockets import connected
 from .test_channel import CELLS, first_visit, says, shows
 from .test_vscode import EXAMPLES, moves_figures, talks_with_a_model
 from .timeouts import milliseconds, seconds
@@ -54,7 +55,8 @@ def run(client: BlockingKernelClient, code: str) -> str:
 
 
 def test_the_chat(colab: Colab, new_context: Callable[..., BrowserContext], tmp_path: Path) -> None:
-    """Sockets by requests, also while a cell computes; a session; a cell run again; a saved output."""
+    """Sockets by requests, also while a cell computes; a session; a cell run again; a kernel that starts again; a
+    saved output."""
     with kernel(tmp_path, path=old_ipykernel(), COLAB_RELEASE_TAG="release-colab", PORT="0") as [client]:
         for cell in CELLS[:4]:
             colab.html = run(client, cell)
@@ -79,6 +81,16 @@ def test_the_chat(colab: Colab, new_context: Callable[..., BrowserContext], tmp_
         shows(page, ["first one", "first two", "first done", "second three"])
         outer.reload()
         expect(page.locator("#visit")).to_have_text("visit 2", timeout=milliseconds(20))
+        connected(page)
+        restart(client)
+        expect(page.locator("nbws-status [role=status]")).to_contain_text("reconnecting", timeout=milliseconds(60))
+        for cell in CELLS[:4]:
+            colab.html = run(client, cell)
+        outer.reload()
+        expect(page.locator("#visit")).to_have_text("visit 3", timeout=milliseconds(20))
+        connected(page)
+        says(page, "four")
+        shows(page, ["first four"])
         outer.goto(colab.url + "?saved")
         expect(outer.get_by_text("Run this cell to see the page.")).to_be_visible()
         expect(frame).to_be_hidden()

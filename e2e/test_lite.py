@@ -206,3 +206,35 @@ def test_busy_and_gone(site: LiteSite, new_context: Callable[..., BrowserContext
     says(chat, "four")
     shows(chat, ["four"])
     expect(again).to_be_hidden()
+
+
+def test_seen_twice(site: LiteSite, new_context: Callable[..., BrowserContext], tmp_path: Path) -> None:
+    """Another view of an output is a page beside the first; a copy of the notebook says to run the cell."""
+    page = new_context(viewport={"width": 1280, "height": 1400}).new_page()
+    nb = Notebook(page, site, write_notebook(tmp_path / "twice.ipynb", [CHAT[0], CHAT[2]], "python"), tmp_path)
+    for number in range(2):
+        nb.run(number, bound=60)
+    chat = nb.frame(1)
+    says(chat, "one")
+    shows(chat, ["one"])
+    view = nb.view(1).locator("iframe").content_frame
+    connected(view)
+    shows(view, ["one"])
+    says(view, "two")
+    shows(chat, ["one", "two"])
+    says(chat, "three")
+    shows(view, ["one", "two", "three"])
+    expect(chat.locator("#page")).to_have_text("page 1")
+    nb.close_view()
+    nb.save()
+    copy = nb.duplicate()
+    expect(copy.output(1).locator("[data-nbws-again]")).to_have_text("Run this cell to see the page.")
+    expect(copy.output(1).locator("iframe")).to_have_count(0)
+    for number in range(2):
+        copy.run(number, bound=60)
+    connected(copy.frame(1))
+    shows(copy.frame(1), [])
+    says(copy.frame(1), "of the copy")
+    shows(copy.frame(1), ["of the copy"])
+    nb.to_front()
+    shows(chat, ["one", "two", "three"])

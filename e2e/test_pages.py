@@ -268,8 +268,7 @@ def test_another_view_of_an_output_leaves_the_first_alone(open_notebook: Open) -
     expect(lines(frame)).to_have_text(["one"])
     frame.get_by_role("textbox").fill("half typed")
     frame.locator("body").evaluate("() => { window.stayed = true }")
-    nb.page.evaluate("jupyterapp.commands.execute('notebook:create-output-view')")
-    view = nb.page.locator(".jp-LinkedOutputView iframe").content_frame
+    view = nb.view(0).locator("iframe").content_frame
     expect(lines(view)).to_have_text(["one"])
     expect(frame.get_by_role("textbox")).to_have_value("half typed")
     assert frame.locator("body").evaluate("() => window.stayed")

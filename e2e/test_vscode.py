@@ -43,7 +43,8 @@ def open_page(notebook: VSCode, new_context: Callable[..., BrowserContext], quer
 
 @pytest.mark.parametrize("query", ["", "?fixed"], ids=["", "addresses that do not change"])
 def test_over_widget_messages(notebook: VSCode, new_context: Callable[..., BrowserContext], query: str) -> None:
-    """Sockets, requests, forms and links, also while a cell computes; cells run again; the notebook opened again."""
+    """Sockets, requests, forms and links, also while a cell computes; cells run again; a kernel
+    that starts again; the notebook opened again."""
     outer = open_page(notebook, new_context, query)
     for number, cell in enumerate(CELLS[:4]):
         notebook.run(cell, number)
@@ -71,6 +72,14 @@ def test_over_widget_messages(notebook: VSCode, new_context: Callable[..., Brows
     connected(page)
     says(page, "four")
     expect(page.locator("#said li").last).to_have_text("second four", timeout=milliseconds(20))
+    notebook.restart()
+    expect(page.locator("nbws-status [role=status]")).to_contain_text("reconnecting", timeout=milliseconds(60))
+    for number, cell in enumerate(CELLS[:4]):
+        notebook.run(cell, number)
+    expect(page.locator("#visit")).to_have_text("visit 1", timeout=milliseconds(20))
+    connected(page)
+    says(page, "five")
+    shows(page, ["first five"])
     outer.reload()
     expect(outer.get_by_text("Run this cell to see the page: nothing answers")).to_be_visible(timeout=milliseconds(20))
 

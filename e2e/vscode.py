@@ -22,7 +22,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 from websockets.sync.server import Server, ServerConnection, serve
 
-from .kernels import kernel
+from .kernels import kernel, restart
 from .timeouts import seconds
 
 MOST = 2**16  # Bytes
@@ -70,6 +70,10 @@ class VSCode:
     def run(self, code: str, cell: int) -> None:
         """Run a cell and wait for it."""
         self.finish(self.start(code, cell))
+
+    def restart(self) -> None:
+        """Start the kernel again; what stands under cells stays."""
+        restart(self.kernel)
 
     def close(self) -> None:
         """The end."""

@@ -18,7 +18,7 @@ from lowest import lowest
 ROOT = Path(__file__).resolve().parent.parent
 STATIC = {'nbws.js', 'height.js', 'merge.js', 'notebook.js', 'parts.js', 'prefix.js', 'sockets.js', 'line.js',
           'iframes.js', 'ways.js', 'way-jupyter.js', 'way-port.js', 'way-colab.js', 'way-kernel.js', 'proxied.js',
-          'channel.js', 'widget.js', 'display.js', 'doctor.js', 'waiting.js', 'nbws.css', 'htmx.min.js',
+          'copies.js', 'channel.js', 'widget.js', 'display.js', 'doctor.js', 'waiting.js', 'nbws.css', 'htmx.min.js',
           'ws.js', 'sse.js', 'idiomorph-ext.min.js', 'pico.min.css', 'surreal.js', 'css-scope-inline.js',
           'transfer-encoding-chunked.js', 'fasthtml.js', 'around.js', 'enhance.js', 'sid.js', 'busy.js', 'toasts.js',
           'toasts.css', 'head-support.min.js', 'preload.min.js', 'class-tools.min.js', 'loading-states.min.js',

@@ -312,6 +312,7 @@ class HttpChannel:
 
 # %% ../../nbs/notebook/13_channel.ipynb #7b46333c
 TARGET = 'nbws.http'
+SCRIPTS = 'copies.js', 'channel.js'
 MOST = 200 # Pages of one kernel; the oldest is closed: a page that is left does not always say so
 CHANNELS: dict[str, HttpChannel] = {} # Of pages, by names that are theirs alone
 _JARS: dict[tuple[str, str], Jar] = {}
@@ -341,7 +342,7 @@ def open_channel(name: str, # Of the page, its alone
         end(NOT_SERVED)
         return None
     if 'prefix' not in data:
-        publish({'script': (STATIC/'channel.js').read_text('utf-8')}, [])
+        publish({'script': ';\n'.join((STATIC/file).read_text('utf-8') for file in SCRIPTS)}, [])
         end('')
         return None
     channel = HttpChannel(server, publish, str(data.get('prefix', '')), _jar(str(data['token']), str(data.get('jar'))),

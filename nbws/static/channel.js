@@ -517,11 +517,13 @@
 
   window.nbwsChannel = {
     Requests, openComm, // For tests
-    async show(frame, facts, path, base, begin = openComm(base, facts)) { // Below a prefix that nobody else has here
+    async show(frame, facts, path, base, begin) { // Below a prefix that nobody else has here
+      if (!begin) await window.nbwsRefuseCopies(frame, base, facts.kernel)
       const prefix = (base || '/') + 'nbws-kernel/' + (facts.kernel || 'page')
       const jar = sessionStorage['nbws jar'] ||= unique(), { version, token } = facts
       const data = { version, token, prefix, jar }
-      const requests = new Requests((heard, ended) => begin(data, heard, ended))
+      const open = begin || openComm(base, facts)
+      const requests = new Requests((heard, ended) => open(data, heard, ended))
       await new Shown(frame, prefix, requests).go(new URL(prefix + path, location.href).href)
     },
   }

@@ -10,7 +10,7 @@ const LAB = 'https://hub.example/user/a/lab'
 const JUPYTER = { ways: ['jupyter'], segment: '7f3c' }
 const PORT = { ways: ['port'], port: 5001, around: ['', ''] }
 const STATIC = new URL('../../nbws/static/', import.meta.url)
-const PROXIED = readFileSync(new URL('proxied.js', STATIC), 'utf-8')
+const SCRIPTS = ['proxied.js', 'copies.js']
 
 // An output, as the page finds it
 const output = facts => {
@@ -32,7 +32,10 @@ const shown = async ({
   url = LAB, jupyter = '', facts = {}, cookie = '', time = 5000, last, fetch = () => answer(404),
   ...globals
 }) => {
-  const script = at => at.endsWith('/_nbws/proxied.js') && answer(200, { text: PROXIED })
+  const script = at => {
+    const name = SCRIPTS.find(each => at.endsWith('/_nbws/' + each))
+    return name && answer(200, { text: readFileSync(new URL(name, STATIC), 'utf-8') })
+  }
   const page = new Page(url, { fetch: (at, how) => script(at) || fetch(at, how), ...globals })
   page.document.cookie = cookie
   const made = output(facts)
@@ -65,7 +68,6 @@ test('frames side by side are visitors of their own', async () => {
 
 test('a sandboxed page gets a ticket', async () => {
   const fetch = (url, { method, headers } = {}) => {
-    if (url.endsWith('/~notebook')) return answer(404)
     assert.deepEqual([url, method, { ...headers }], ['/nbws/7f3c/~ticket', 'POST', { 'X-XSRFToken': '2|abc' }])
     return answer(200, { json: { path: '~secret/' } })
   }
@@ -181,14 +183,19 @@ test('nothing answers, or there is no port', async () => {
 
 test('the copy of a notebook does not show the app of the original', async () => {
   const facts = JUPYTER, jupyter = '/'
-  const json = { notebook: 'RTC:a/chat.ipynb' }
-  const fetch = url => url === '/nbws/7f3c/~notebook' ? answer(200, { json }) : answer(404)
+  const json = [
+    { path: 'b.ipynb', type: 'notebook', kernel: { id: '7f3d' } }, { path: 'c', type: 'console', kernel: null },
+    { path: 'RTC:a/chat.ipynb', type: 'notebook', kernel: { id: '7f3c' } },
+    { path: 'a/shares it.ipynb', type: 'notebook', kernel: { id: '7f3c' } }]
+  const fetch = url => url === '/api/sessions' ? answer(200, { json }) : answer(404)
   const copy = { url: 'http://localhost:8888/notebooks/a/chat-Copy1.ipynb', jupyter, facts, fetch }
   refused(await shown(copy), /^Run this .* page: the app that was saved here is that of RTC:a\/chat.ipynb\.$/)
-  const original = await shown({ ...copy, url: 'http://localhost:8888/doc/tree/a/chat.ipynb' })
-  is(original.frame, 'proxied', '/nbws/7f3c/a?b=1')
-  const unknown = await shown({ ...copy, fetch: () => answer(404) })
-  is(unknown.frame, 'proxied', '/nbws/7f3c/a?b=1')
+  for (const own of ['chat', 'shares%20it']) {
+    const { frame } = await shown({ ...copy, url: `http://localhost:8888/doc/tree/a/${own}.ipynb` })
+    is(frame, 'proxied', '/nbws/7f3c/a?b=1')
+  }
+  for (const unknown of [() => answer(404), nothing, () => answer(200, { json: [] }), () => answer(200)])
+    is((await shown({ ...copy, fetch: unknown })).frame, 'proxied', '/nbws/7f3c/a?b=1')
 })
 
 test('Jupyter tells in the frame why it has no app', async () => {
