@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from contextlib import suppress
 from contextvars import ContextVar, Token
 from typing import Any, Protocol
 
@@ -70,7 +69,7 @@ class HandlerRun:
                  cancels: bool, # It may be cancelled where it waits; else who runs it looks at `stopped`
                  ) -> None:
         self.ws, self.cancels, self.stopped = ws, cancels, False
-        self._task = asyncio.current_task()
+        self._task = asyncio.current_task() if cancels else None
 
     def stop(self) -> None:
         "Let it end. Again is harmless: its `finally` is not cut short."
@@ -85,14 +84,16 @@ class HandlerRun:
         return self
 
     def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> bool:
-        with suppress(ValueError): # Left in another context: its task is gone
+        try:
             RUN.reset(self._token)
+        except ValueError: # Left in another context: its task is gone
+            pass
         self.ws.run = None
         return self.stopped and not self._others() and isinstance(error, asyncio.CancelledError)
 
     def _others(self) -> int:
         "How many besides have cancelled its task, the server that ends for instance; Python 3.10 does not know."
-        task: Any = self._task
+        task: Any = self._task if self.cancels else asyncio.current_task()
         if not hasattr(task, 'uncancel'):
             return 0
         return int(task.uncancel() if self.cancels else task.cancelling())

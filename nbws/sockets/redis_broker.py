@@ -488,6 +488,8 @@ class NodeListener:
                     pause = 0.02
                 self.trouble = e
                 self.reader.lost(self, e)
+                with suppress(Exception): # It is away
+                    await self.reader.server.drop_idle(self.node)
             await asyncio.sleep(pause)
             pause = min(2 * pause, 0.5)
             await self.reader.settle() # The rooms may be elsewhere by now, and this ends

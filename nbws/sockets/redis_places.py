@@ -204,6 +204,10 @@ class RedisServer:
         pool = self.client.connection_pool
         return await connected(pool.connection_class(**{**pool.connection_kwargs, 'socket_timeout': None}))
 
+    async def drop_idle(self, node: str) -> None:
+        "One that listened to a node is lost: others to it that wait for work may lead nowhere, too, and would be used."
+        await self.client.connection_pool.disconnect(inuse_connections=False)
+
     async def run(self, script: str, *keys_and_arguments: Any, keys: int) -> Any:
         "Run a script."
         import redis.exceptions as errors
@@ -457,6 +461,11 @@ class ClusterRedis(RedisServer):
             raise ConnectionError('the Cluster does not have it any more')
         options = {**there.connection_kwargs, **client_options(), 'socket_timeout': None}
         return await connected(there.connection_class(**options))
+
+    async def drop_idle(self, node: str) -> None:
+        "See `RedisServer`. Those at work go as well, and what they do is tried again."
+        if there := self.client.get_node(node_name=node):
+            await there.disconnect()
 
     async def run_each(self, script: str, calls: Sequence[Sequence[Any]], keys: int) -> list[Any]:
         "See `RedisServer`. The client knows which node has which room, and follows one that moves."

@@ -302,6 +302,28 @@ def test_a_link_that_swallows_everything(server: RedisProcess, expect_log: Any) 
         assert epochs(run(talked(f'unix://{relay.path}', disturb))) == 1
 
 
+def test_who_has_lost_one_connection_uses_no_other_that_is_as_old(server: RedisProcess, expect_log: Any,
+                                                                  monkeypatch: pytest.MonkeyPatch) -> None:
+    "What asks for what was missed would wait for an answer that the link has swallowed."
+    monkeypatch.setattr(redis_places, 'ANSWER', BOUND)
+    expect_log('rooms: the Redis at', 2)
+    async def main() -> None:
+        with closing(Relay(server)) as relay:
+            here, elsewhere = RedisBroker(f'unix://{relay.path}'), RedisBroker(server.url)
+            for broker in here, elsewhere: await broker.start()
+            ear, reader = await Ear().subscribed(here), here._shards[0]._reader
+            lost = reader.lost
+            def once(*told: Any) -> None: # It is the answer that is waited for, and nobody asks again
+                monkeypatch.setattr(redis_broker, 'DEAD', BOUND)
+                lost(*told)
+            monkeypatch.setattr(reader, 'lost', once)
+            relay.swallow()
+            await elsewhere.publish('tea', 'missed', True, 0)
+            await asyncio.wait_for(ear.has(1), BOUND / 2)
+            for broker in here, elsewhere: await broker.stop()
+    run(main())
+
+
 def test_what_waits_is_bounded(server: RedisProcess, monkeypatch: pytest.MonkeyPatch,
                                expect_log: Any) -> None:
     "Beyond the bound it is the one who speaks that hears of it; what was taken is said when Redis is back."
