@@ -582,22 +582,24 @@ def test_reload_compares_what_the_code_is(tmp_path: Path) -> None:
     "The same bytes, or other outputs of a notebook (each autosave writes them), are no change; a cell that is, is."
     code = ("import os\nfrom nbws import App\napp = App()\n@app.get('/')\n"
             "def home(): return f'{VERSION} {os.getpid()}'\n")
+    def put(name: str, content: str) -> None: # In one step: half of a write would be a change
+        (tmp_path/'new').write_text(content)
+        os.replace(tmp_path/'new', tmp_path/name)
     def write(version: int, outputs: list[Any]) -> None:
         cells = [{'cell_type': 'markdown', 'source': f'# {outputs}'},
                  {'cell_type': 'code', 'source': f'VERSION = {version}', 'outputs': outputs},
                  {'cell_type': 'code', 'source': code}]
-        (tmp_path/'new').write_text(json.dumps({'nbformat': 4, 'cells': cells}))
-        os.replace(tmp_path/'new', tmp_path/'page.ipynb')
+        put('page.ipynb', json.dumps({'nbformat': 4, 'cells': cells}))
     write(1, [])
-    (tmp_path/'other.py').write_text('x = 1\n')
-    (tmp_path/'marker.css').write_text('')
+    put('other.py', 'x = 1\n')
+    put('marker.css', '')
     with running(nbws('run', 'page.ipynb', '--port', '0', '--reload'), cwd=tmp_path) as process:
         process.serves()
         first = process.get('/')[1]
         for n in range(3):
             write(1, [{'output_type': 'stream', 'name': 'stdout', 'text': str(n)}])
-            (tmp_path/'other.py').write_text('x = 1\n')
-            (tmp_path/'marker.css').write_text(f'/* {n} */') # It comes behind what would be said of these
+            put('other.py', 'x = 1\n')
+            put('marker.css', f'/* {n} */') # It comes behind what would be said of these
             process.says('marker.css changed', times=n + 1)
         assert process.get('/')[1] == first
         write(2, [])
