@@ -16,6 +16,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Playwright, expect
 
 from .chromium import launch_arguments
+from .http_only import HttpOnlyProxy
 from .hub import Hub
 from .jupyter import FrontEnd, JupyterServer, JupyterServers, JupyterSettings, trouble_in
 from .lab import Lab, Labs
@@ -356,3 +357,17 @@ def run_script(
             script.stop(signal.SIGINT)
         finally:
             evidence[f"script-{number}.log"] = script.stdout + script.stderr
+
+
+@pytest.fixture
+def start_proxy() -> Iterator[Callable[..., HttpOnlyProxy]]:
+    """Start proxies in front of a port: `start_proxy(port, buffers=False)`."""
+    started: list[HttpOnlyProxy] = []
+
+    def start(target: int, **options: Any) -> HttpOnlyProxy:
+        started.append(HttpOnlyProxy(target, **options))
+        return started[-1]
+
+    yield start
+    for proxy in started:
+        proxy.close()

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import flows
+import line_flows
 import pytest
 from playwright.sync_api import BrowserContext, FrameLocator, Locator, expect
 
@@ -22,78 +23,34 @@ from .http_only import HttpOnlyProxy
 from .jupyter import JupyterServer, JupyterSettings
 from .notebook import Notebook
 from .promises import promised
-from .test_proxy import BOTH_OFF
 from .scripts import Script
+from .test_proxy import BOTH_OFF
 from .timeouts import milliseconds, seconds
 from .vscode import vscode
 
 SOAK = "NBWS_SOAK" in os.environ
 SIZE, EVENTS, SECONDS, RATE = (100 * 2**20, 10_000, 60, 2000) if SOAK else (2**22, 1000, 1, 2000)
 FIRST = {"size": 2**22, "events": 100, "seconds": 1, "rate": 200}
+PIECE = 2**18  # Bytes that the app makes at a time
 MOST = 32 * 2**20  # Bytes by which either side may grow
 
 pytestmark = pytest.mark.timeout(seconds(600 if SOAK else 120))
 
-APP = """
-import asyncio, hashlib, psutil
-from nbws.common import *
-app, made = FastHTML(exts='ws'), [0]
-def pieces(size):
-    for n in range(size // 2**16):
-        made[0] = n
-        yield bytes([n % 251]) * 2**16
-class Counted:
-    def __init__(self): self.digest, self.size = hashlib.sha256(), 0
-    def add(self, piece):
-        self.digest.update(piece)
-        self.size += len(piece)
-    def told(self): return f'{self.size} {self.digest.hexdigest()}'
+# Sockets and requests as clients in Python have them, a page, and events
+APP = line_flows.APP + flows.REQUESTS + """
 @app.get('/')
 def home(): return Titled('flows')
-@app.get('/down')
-async def down(size: int):
-    for piece in pieces(size): yield piece
-@app.post('/up')
-async def up(request):
-    counted = Counted()
-    async for piece in request.stream(): counted.add(piece)
-    return counted.told()
-@app.get('/made')
-def how_many(): return str(made[0])
-@app.get('/memory')
-def memory(): return str(psutil.Process().memory_info().rss)
 @app.get('/events')
 def events(count: int):
     async def told():
         for n in range(count + 1): yield sse_message(str(n))
         await asyncio.sleep(3600) # The page closes it
     return EventStream(told())
-@app.ws('/down')
-async def down(websocket):
-    await websocket.accept()
-    for piece in pieces(int(await websocket.receive())): await websocket.send(piece)
-@app.ws('/up')
-async def up(websocket):
-    await websocket.accept()
-    counted = Counted()
-    async for piece in websocket:
-        if piece == 'end': break
-        counted.add(piece)
-    await websocket.send(counted.told())
-@app.ws('/ticks')
-async def ticks(websocket):
-    await websocket.accept()
-    count, rate = await websocket.receive_json()
-    loop = asyncio.get_running_loop()
-    began = loop.time()
-    for n in range(count):
-        await websocket.send(str(n))
-        if not n % 20: await asyncio.sleep(began + n / rate - loop.time())
 """
 
 # The page's script: each flow by its name, and what of it was wrong
 FLOWS = """async (body, { size, events, seconds, rate, asks }) => {
-  const PIECE = 2 ** 16, found = {}
+  const PIECE = 2 ** 18, found = {}
   const text = async path => (await fetch(path)).text()
   const checker = () => {
     let at = 0
@@ -188,8 +145,8 @@ def check(body: Locator, requests: bool = True) -> None:
     how = {"size": SIZE, "events": EVENTS, "seconds": SECONDS, "rate": RATE, "asks": requests}
     found: dict[str, Any] = promised(body, FLOWS, how, bound=500)
     digest = hashlib.sha256()
-    for n in range(SIZE // 2**16):
-        digest.update(bytes([n % 251]) * 2**16)
+    for n in range(SIZE // PIECE):
+        digest.update(bytes([n % 251]) * PIECE)
     took, memory = found.pop("socket ticks"), found.pop("memory")
     ahead = found.pop("stops", [0])[0]
     told = f"{SIZE} {digest.hexdigest()}"
@@ -198,7 +155,7 @@ def check(body: Locator, requests: bool = True) -> None:
         "socket down": SIZE,
         "socket up": told,
     }
-    assert ahead <= 2**21 // 2**16, "a page that does not read: so many pieces were made ahead"
+    assert ahead <= 2**21 // PIECE, "a page that does not read: so many pieces were made ahead"
     grown = [memory - first["memory"], heap(body) - before]
     if SOAK:
         print(f"{took:.1f} s for {SECONDS} s of messages; app and page: {[f'{n / 2**20:+.1f} MiB' for n in grown]}")
@@ -244,27 +201,19 @@ def test_over_widget_messages(new_context: Callable[..., BrowserContext], tmp_pa
         assert notebook.too_long == []
 
 
-@contextmanager
-def behind(port: int, buffers: bool) -> Iterator[str]:
-    """The address of a proxy in front of a port."""
-    proxy = HttpOnlyProxy(port, buffers=buffers)
-    try:
-        yield proxy.url
-    finally:
-        proxy.close()
-
-
 @pytest.mark.parametrize("buffers", [True, False], ids=["buffering", "streaming"])
 def test_by_requests(
-    run_script: Callable[..., Script], new_context: Callable[..., BrowserContext], tmp_path: Path, buffers: bool
+    run_script: Callable[..., Script],
+    start_proxy: Callable[..., HttpOnlyProxy],
+    new_context: Callable[..., BrowserContext],
+    tmp_path: Path,
+    buffers: bool,
 ) -> None:
     """Sockets behind a proxy that passes no upgrades; what is a request anyway is the browser's own matter."""
     file = tmp_path / "flows.py"
     file.write_text(APP + "serve()")
     script = run_script(file)
-    with behind(script.port, buffers) as url:
-        page = new_context().new_page()
-        page.goto(url)
-        expect(page.get_by_role("heading")).to_have_text("flows")
-        check(page.locator("body"), requests=False)
-        page.close()
+    page = new_context().new_page()
+    page.goto(start_proxy(script.port, buffers=buffers).url)
+    expect(page.get_by_role("heading")).to_have_text("flows")
+    check(page.locator("body"), requests=False)

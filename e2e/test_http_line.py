@@ -7,14 +7,12 @@ proxy, as far as that is known: other Host, no upgrades, whole answers.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
-from .conftest import settle
 from .http_only import HttpOnlyProxy
 from .notebook import Notebook
 from .promises import promised
@@ -100,21 +98,6 @@ TALK = """async () => {
     return { early, refusal, open, inOrder, isSame, many, blob: new TextDecoder().decode(blob), end, left, closed,
              state: socket.readyState, refused: refused.told, own: own.told[1] }
 }"""
-
-
-@pytest.fixture
-def start_proxy() -> Iterator[StartProxy]:
-    """Start proxies in front of a port: `start_proxy(port, buffers=False)`."""
-    started: list[HttpOnlyProxy] = []
-
-    def start(target: int, **options: Any) -> HttpOnlyProxy:
-        started.append(HttpOnlyProxy(target, **options))
-        return started[-1]
-
-    yield start
-    for proxy in started:
-        proxy.close()
-    settle([])
 
 
 def says(page: Page, text: str) -> None:

@@ -16,10 +16,7 @@ from kernels import Kernel
 
 WINDOW, TAKEN = 2**20, 2**17 # Bytes that may be on their way unread, and after which a page says so
 PIECES = {'comm': 2**18, 'widget': 2**15} # Bytes of a request's body in one message
-APP = """
-import asyncio, hashlib, psutil
-from nbws.common import *
-app, made = App(), [0]
+REQUESTS = """
 @app.get('/down')
 async def down(size: int):
     for n in range(size // 2**18):
@@ -32,7 +29,12 @@ async def up(request):
         digest.update(piece)
         size += len(piece)
     return f'{size} {digest.hexdigest()}'
-@app.get('/made')
+"""
+APP = """
+import asyncio, hashlib, psutil
+from nbws.common import *
+app, made = App(), [0]
+""" + REQUESTS + """@app.get('/made')
 def how_many(): return str(made[0])
 @app.get('/memory')
 def memory(): return str(psutil.Process().memory_info().rss)

@@ -16,7 +16,7 @@ from nbws.lines.frames import BINARY, CLOSE, OPENED, TEXT
 APP = """
 import asyncio, hashlib, psutil
 from nbws.common import *
-app, made = App(), [0]
+app, made = FastHTML(exts='ws'), [0]
 @app.ws('/down')
 async def down(websocket):
     await websocket.accept()
