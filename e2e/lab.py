@@ -45,7 +45,7 @@ class Lab:
         self.loaded = True
 
     def clear(self) -> bool:
-        """Take away what a test left: tabs, documents, cookies, stored items. Whether all is as it was."""
+        """Take away what a test left: tabs, documents, cookies, stored items, routes. Whether all is as it was."""
         for page in self.context.pages:
             if page is not self.page:
                 page.close()
@@ -55,6 +55,8 @@ class Lab:
                 name, domain, path = _key(cookie)
                 self.context.clear_cookies(name=name, domain=domain, path=path)
         self.context.add_cookies(self._cookies)  # type: ignore[arg-type]
+        self.context.unroute_all()
+        self.page.unroute_all()
         self.page.bring_to_front()
         return bool(self.page.evaluate(CLEAR, self._stored))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 import sys
 import zipfile
@@ -227,7 +228,7 @@ def test_a_lab_is_cleared(open_notebook: Open, lab: Lab) -> None:
     nb = open_notebook(["from IPython.display import IFrame\nIFrame('about:blank', 9, 9)"])
     nb.run(0)
     tab = lab.context.new_page()
-    tab.goto(f"{lab.server.url}api")
+    tab.goto(api := f"{lab.server.url}api")
     tab.evaluate("() => { document.cookie = 'mark=1; path=/'; localStorage.mark = sessionStorage.mark = 1 }")
     lab.page.evaluate("() => { sessionStorage.mark = window.nbwsMark = 1 }")
     lab.page.wait_for_function("() => 'mark' in localStorage")  # The tab may have a process of its own
@@ -235,7 +236,12 @@ def test_a_lab_is_cleared(open_notebook: Open, lab: Lab) -> None:
         document.cookie.includes('mark'), 'mark' in localStorage, 'mark' in sessionStorage, 'nbwsMark' in window,
         document.querySelector('.jp-NotebookPanel, iframe') !== null]"""
     assert lab.page.evaluate(left) == [True] * 5
+    asked = "url => fetch(url).then(answer => answer.status, () => 'refused')"
+    for routes in (lab.context, lab.page):
+        routes.route(re.compile("/api$"), lambda route: route.abort())
+    assert promised(lab.page, asked, api) == "refused"
     assert lab.clear()
+    assert promised(lab.page, asked, api) == 200
     assert lab.page.evaluate(left) == [False] * 5
     assert lab.context.pages == [lab.page]
     assert lab.page.evaluate("() => document.cookie.includes('_xsrf')")  # Jupyter's own stay
