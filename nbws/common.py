@@ -199,15 +199,16 @@ __all__ += ['ChatInput', 'ChatList', 'ChatMessage', 'Download', 'LogoutButton', 
             'stream_markdown', 'toast', 'tqdm_class', 'visitors'] # nbws.ui, and of sharing
 
 # %% ../nbs/06_common.ipynb #151a308d
-hide(App, ('add', 'align', 'answer', 'answer_caught', 'answer_error', 'asgi_answer', 'cell_hooks', 'default_hdrs',
+hide(App, ('add', 'answer', 'answer_caught', 'answer_error', 'asgi_answer', 'cell_hooks', 'default_hdrs',
            'environment', 'errors', 'http', 'include', 'lifespan', 'lineage', 'loop',
            'middlewares', 'module', 'mounts', 'origin', 'pages', 'remove', 'renew', 'report', 'respond', 'router',
            'routes_of', 'sessions', 'settle', 'share_sessions', 'shutdown', 'shutdown_hooks', 'socket_class',
            'sockets', 'startup', 'startup_hooks', 'successor', 'table', 'wrap'))
-hide(WebSocket, ('accepted', 'answer', 'arriving', 'call_soon', 'change', 'changing', 'closed', 'conn', 'connect',
-                 'dispatcher', 'drained', 'early', 'endpoint', 'expecting', 'hand_over', 'handler_thread', 'in_thread',
-                 'joined', 'loop', 'opened', 'outbox', 'pull', 'pulled', 'received', 'run', 'say', 'shut', 'source',
-                 'keep', 'steered', 'table', 'target', 'thread', 'turn_to', 'waiter', 'wake'))
+hide(WebSocket, ('accepted', 'answer', 'arriving', 'belong_to', 'call_soon', 'change', 'changing', 'closed',
+                 'conn', 'connect', 'dispatcher', 'drained', 'early', 'endpoint', 'expecting', 'hand_over',
+                 'handler_thread', 'in_thread', 'joined', 'loop', 'opened', 'outbox', 'pull', 'pulled', 'received',
+                 'router', 'run', 'say', 'shut', 'source', 'keep', 'steered', 'table', 'target', 'thread', 'turn_to',
+                 'waiter', 'wake'))
 hide(Request, ('added_headers', 'answered', 'asgi_scope', 'connection', 'decoded_path', 'leave', 'offers_alive',
                'out_headers', 'own_state', 'parsed_cookies', 'parsed_query', 'peer', 'raw_body', 'replace_headers',
                'retarget', 'route', 'route_path', 'since', 'target', 'upgrade', 'vouched'))

@@ -22,7 +22,8 @@ from bound import BOUND
 
 from nbws.core.data import Fields, Headers
 from nbws.core.encoding import from_json
-from nbws.core.engine import interpreted, speedups
+from nbws.core import speedups as interpreted
+from nbws.core.engine import speedups
 from nbws.core.html import FT, Div, Safe
 from nbws.core.request import Request
 
@@ -115,14 +116,39 @@ def message(r: random.Random) -> Any:
     return text.encode('utf-8', 'replace') if r.random() < 0.05 else text
 
 
+VALUES = ['"hi"', '""', '"grün"', '"\\u00fc"', '"\\n"', '"\n"', '0', '-0', '7', '-12', '01', '00', '-',
+          '1.5', '1e3', '123456789012345', '-999999999999999', '1234567890123456', '1' * 30, 'true', 'false', 'null',
+          'nul', 'truely', '{}', '[]', '{"a":{}}', '{"HX-Request": "true", "HX-Target": null}', '{"a":1,"a":"2"}',
+          '{"a":1,}', '{,}', '\u0661', '"\u4f60\U0001f600"', '']
+
+
+def fields(module: Any, seed: int) -> list[Any]:
+    "What is read of messages that are plain objects, or nearly."
+    r, found = random.Random(seed), []
+    for _ in range(2000):
+        space, members = r.choice(['', '', ' ', '  ', '\t']), []
+        for _ in range(r.choice([0, 1, 1, 2, 5])):
+            name = '"' + r.choice(KEYS) + '"'
+            members.append(space.join([name, r.choice(':::::::: ='), r.choice(VALUES)]))
+        text = '{' + space + r.choice([',', ',', ', ']).join(members) + space + '}'
+        if r.random() < 0.2:
+            at = r.randrange(len(text) + 1)
+            text = r.choice([text[:at], text[:at] + r.choice('{}[]":, x\\\n1') + text[at + 1:], text + ' ', ' ' + text])
+        for plain in True, False:
+            made = module.usual_fields(text, json.JSONDecoder().scan_once, r.choice([1000, 1000, 5]), 100, plain)
+            found.append((text, made, list(made or ())))
+    return found
+
+
 async def echo(**given: Any) -> Any: return given['msg']
+async def in_order(msg: Any) -> Any: return msg
 async def waiting(**given: Any) -> Any: return await asyncio.sleep(0, given)
 async def nothing(**given: Any) -> None: ...
 async def failing(**given: Any) -> None: raise ZeroDivisionError(given)
 async def component(**given: Any) -> Any: return Div(given['msg'], id='out')
 def not_async(**given: Any) -> Any: return given
 def awaitable(**given: Any) -> Any: return AwaitedLater(given)
-HANDLERS = [echo, waiting, nothing, failing, component, not_async, awaitable]
+HANDLERS = [in_order, in_order, echo, waiting, nothing, failing, component, not_async, awaitable]
 
 
 class AwaitedLater:
@@ -171,20 +197,29 @@ def handled(module: Any, seed: int) -> list[Any]:
         ws, handler = module.UsualSocket(), r.choice(HANDLERS)
         ws.handshake, ws.source, ws.outbox = request, None, Outbox()
         names = r.choice([('msg',), ('msg', 'first_name'), ('msg', 'values', 'é')])
+        code, hook = None, r.choice([None, Fields])
+        if handler is in_order:
+            names = ('msg',)
+            code = r.choice([in_order.__code__, echo.__code__]) # The other one: it was replaced in place
         kind = r.choice([str, str, int, None])
         runner = Runner(app, handler, tuple((n, module.named(n, n, kind, missing)) for n in names),
                         r.choice([None, lambda s: {'msg': 'rest', 'all': dict(s.data), 'header': dict(s.headers)}]),
-                        handler is not not_async, r.random() < 0.9,
-                        json.JSONDecoder(object_hook=r.choice([None, Fields])).scan_once, 14, 100, 250, {}, renderer)
+                        handler is not not_async, r.random() < 0.9, code, json.JSONDecoder(object_hook=hook).scan_once,
+                        hook is None, 14, 100, 250, {}, renderer)
+        if r.random() < 0.5:
+            runner.route = SimpleNamespace(stats=module.UsualStats())
+            runner.route.stats.hits = 0
         for _ in range(20):
             result = runner.message(ws, message(r))
             source = ws.source
-            done.append((result, ws.outbox.said[-1:], source.data, source.headers, source.message, request.path_params))
+            hits, said = runner.route and runner.route.stats.hits, ws.outbox.said[-1:]
+            done.append((result, said, hits, source.data, source.headers, source.message, request.path_params))
     return done
 
 
 def messages_agree(seed: int) -> None:
-    for a, b in zip(handled(speedups, seed), handled(interpreted, seed), strict=True): agree(repr(a), repr(b), seed)
+    for case in handled, fields:
+        for a, b in zip(case(speedups, seed), case(interpreted, seed), strict=True): agree(repr(a), repr(b), seed)
 
 
 LINES = [b'GET / HTTP/1.1', b'GET /a?b=c HTTP/1.1', b'GET /%C3%A9~! HTTP/1.1', b'GET  HTTP/1.1', b'GET * HTTP/1.1',
@@ -235,7 +270,10 @@ def sent(module: Any, seed: int) -> list[Any]:
         def send_other(self, exchange: Any, response: Any, last: bool) -> None:
             done.append(('other', response.status_code, last))
     transport = SimpleNamespace(is_closing=lambda: False, write=done.append)
-    queue = SimpleNamespace(broadcast=None, batches=False, later=lambda out: done.append('later'))
+    class Queue(module.UsualQueue):
+        def later(self, out: Any) -> None: done.append('later')
+    queue = Queue()
+    queue.broadcast, queue.batches = None, False
     known = {tuple(FORMS[0]): b'x-form: usual\r\n', tuple(FORMS[1]): b'x-form: usual\r\nx-two: b\r\n'}
     with knowing(module, {299: b'HTTP/1.1 299 Well\r\n'}, known):
         for _ in range(300):

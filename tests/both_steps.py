@@ -17,7 +17,8 @@ from typing import Any
 from both_forms import SAME, agree, knowing, stream, unmask
 
 from nbws.core.data import Headers
-from nbws.core.engine import interpreted, speedups
+from nbws.core import speedups as interpreted
+from nbws.core.engine import speedups
 from nbws.core.html import Safe
 from nbws.core.request import Request
 
@@ -38,7 +39,8 @@ def shown(thing: Any) -> Any:
         thing.close()
         return 'coroutine'
     if isinstance(thing, Request): return thing.target
-    if isinstance(thing, (BaseException, SimpleNamespace)) or callable(thing): return type(thing).__name__
+    if isinstance(thing, (BaseException, SimpleNamespace, speedups.UsualJob, interpreted.UsualJob)) or callable(thing):
+        return type(thing).__name__
     return repr(thing)
 
 
@@ -134,6 +136,7 @@ def relocated(module: Any, seed: int) -> Done:
 
 
 async def at_once(result: Any) -> Any: return result
+async def nothing_bound() -> Any: return 'nothing bound'
 async def waiting(result: Any) -> Any: return await asyncio.sleep(0, result)
 async def failing(result: Any) -> Any: raise OSError(result)
 async def ending(result: Any) -> Any: raise Ends
@@ -177,8 +180,11 @@ def runner(module: Any, r: random.Random, done: Done, el: Any) -> Any:
         if r.random() < 0.03: raise ValueError('not bound')
         return result
     others = often(r, None, lambda source: {'result': 'rest', 'more': 1})
-    return kind(function, (('result', value),), others, often(r, True, False), often(r, False, True), module.BoundFrom,
-                {})
+    parameters: Any = (('result', value),)
+    code = None if others else often(r, None, function.__code__, plain.__code__)
+    if code and r.random() < 0.3: function, parameters = nothing_bound, ()
+    return kind(function, parameters, others, often(r, True, False), code and function.__code__, often(r, False, True),
+                module.BoundFrom, {})
 
 
 class Awaited:
@@ -206,7 +212,8 @@ def stepped(module: Any, seed: int) -> Done:
             around_handler=often(r, None, noted(done, 'around', 'around')),
             respond=noted(done, 'respond', often(r, answered(r, kind), OSError('respond'))))
         endpoint = often(r, runner(module, r, done, el), SimpleNamespace(answer=noted(done, 'mounted', 'mounted')))
-        route = SimpleNamespace(endpoint=endpoint, may_change=often(r, False, True), stats=SimpleNamespace(hits=0))
+        route = SimpleNamespace(endpoint=endpoint, may_change=often(r, False, True), stats=module.UsualStats())
+        route.stats.hits = 0
         match = noted(done, 'match', often(r, (route, {'a': 1}), None))
         table = SimpleNamespace(exact={('GET', '/'): route}, match=match)
         router, overridden = SimpleNamespace(table=table), often(r, False, True)
@@ -225,8 +232,10 @@ class Transport:
 
 
 def out_of(module: Any, r: random.Random, done: Done) -> Any:
-    queue = SimpleNamespace(broadcast='pending', batches=often(r, False, True), later=lambda out: done.append('later'),
-                            flush=noted(done, 'flush'))
+    class Queue(noting(module.UsualQueue, done, flush=None)):  # type: ignore[misc]
+        def later(self, out: Any) -> None: done.append('later')
+    queue = Queue()
+    queue.broadcast, queue.batches = 'pending', often(r, False, True)
     out = module.UsualOutput(Transport(done), queue)
     out.group, out.transport.closing = often(r, None, 'group'), often(r, False, True)
     return out
@@ -268,9 +277,9 @@ def connected(module: Any, seed: int) -> Done:
         def shut(self) -> None:
             done.append('shut')
             self.lingering = True
-    def begin(function: Any, exchange: Any) -> Any:
-        job = outcome(function, exchange)
-        return None if job == 'None' else job
+    def begin(job: Any, exchange: Any) -> Any:
+        rest = outcome(job.begin, exchange)
+        return None if rest == 'None' else rest
     def layers(app: Any, request: Any) -> Any:
         if r.random() < 0.05: raise r.choice([OSError('layers'), Ends()])
         if r.random() < 0.2: of.advance() # Within a step of it
@@ -372,13 +381,14 @@ def listen(module: Any, r: random.Random, loop: asyncio.AbstractEventLoop, done:
         conn = noting(module.UsualConn, done, write_other=None)(out, often(r, None, 'deflater'), often(r, False, True))
         socket, workers = Socket(), Workers(loop)
         outbox = noting(module.UsualOutbox, done, behind_transport=r.random() < 0.5, keep=None)()
-        dispatcher, app = Dispatcher(socket, workers), SimpleNamespace(table='new', align=noted(done, 'align'))
+        dispatcher, router = Dispatcher(socket, workers), noting(module.UsualRouter, done, align=None)()
         parked = module.UsualParked()
         parked.task, parked.context = SimpleNamespace(), copy_context()
         parked.clean = parked.context.copy()
         workers.parked, workers.closing = [parked], often(r, False, True)
         workers.budget = often(r, None, SimpleNamespace(spend=noted(done, 'spend')))
-        socket.app, socket.table, socket.pull = app, often(r, 'new', 'old'), often(r, None, 'pull')
+        socket.router, socket.table, socket.pull = router, often(r, 'new', 'old'), often(r, None, 'pull')
+        router.table = 'new'
         socket.closes = lambda conn=conn: setattr(conn, 'state', r.choice([1, 2]))
         socket.dispatcher, socket.endpoint = dispatcher, SimpleNamespace(message=message)
         socket.outbox, outbox.conn = outbox, often(r, conn, None)

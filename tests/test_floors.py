@@ -38,7 +38,7 @@ ONLY = {
     'core.speedups': set(),
     'core.engine': {'core.speedups'},
     'core.html': {'core.data', 'core.engine'},
-    'core.routing': {'core.errors', 'core.request'},
+    'core.routing': {'core.engine', 'core.errors', 'core.request'},
     'core.protocols': {'core.messages', 'core.request', 'core.response', 'core.routing'},
     'sockets.threads': set(),
     'sockets.monitor': set(),

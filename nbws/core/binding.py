@@ -13,7 +13,7 @@ from dataclasses import fields, is_dataclass
 from datetime import date, datetime
 from functools import partial
 from reprlib import Repr
-from types import SimpleNamespace
+from types import FunctionType, SimpleNamespace
 from typing import Any, TypeVar
 
 from .casting import CASTS, REFUSALS, Cast, caster, itself
@@ -227,6 +227,15 @@ class Plan:
     def stale(self) -> bool:
         "The function's code was replaced in place, as %autoreload does."
         return getattr(self.function, '__code__', None) is not self.code
+
+    @property
+    def in_order(self) -> bool:
+        "Its parameters are these, in their order: they can be passed by their places, which takes less time."
+        f = self.function
+        if type(f) is not FunctionType or hasattr(f, '__wrapped__') or self.rest or f.__code__.co_kwonlyargcount \
+                or f.__code__.co_flags & (inspect.CO_VARARGS | inspect.CO_VARKEYWORDS):
+            return False
+        return f.__code__.co_varnames[:f.__code__.co_argcount] == tuple(name for name, _ in self.parameters)
 
     def bind(self, source: Source) -> dict[str, Any]:
         "The arguments for one call. Raises `BindError`."

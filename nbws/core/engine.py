@@ -8,22 +8,24 @@ from __future__ import annotations
 import logging
 import os
 from importlib import import_module
-from importlib.util import source_hash
+from importlib.util import find_spec, source_hash
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
-from . import speedups
+if TYPE_CHECKING:
+    from nbws.core import speedups
 
 # %% auto #0
-__all__ = ['log', 'interpreted', 'COMPILED', 'speedups', 'WHY', 'source_id', 'choose', 'engine']
+__all__ = ['log', 'INTERPRETED', 'COMPILED', 'speedups', 'WHY', 'source_id', 'choose', 'engine']
 
 # %% ../../nbs/core/01_engine.ipynb #bb3b492a
 log = logging.getLogger('nbws')
-interpreted, COMPILED = speedups, 'nbws.core._speedups'
+INTERPRETED, COMPILED = 'nbws.core.speedups', 'nbws.core._speedups'
 
 def source_id() -> str:
     "What the source of `speedups` is known by: it, and the types that it is compiled with. Raises `OSError`."
-    source = Path(str(interpreted.__file__))
+    source = Path(str(getattr(find_spec(INTERPRETED), 'origin', '')))
     return source_hash(source.read_bytes() + source.with_suffix('.pxd').read_bytes()).hex()
 
 # %% ../../nbs/core/01_engine.ipynb #3acaa4d0
@@ -32,18 +34,18 @@ def choose(pure: str = '', # What `NBWS_PURE` says; '' and 0: nothing
            ) -> tuple[ModuleType, str]:
     "The module to use, and why it is the interpreted one; '' for the compiled one."
     if pure not in ('', '0'):
-        return interpreted, f'NBWS_PURE={pure}'
+        return import_module(INTERPRETED), f'NBWS_PURE={pure}'
     try:
         made = import_module(compiled)
         if made.SOURCE == source_id():
             return made, ''
         why = 'it was compiled from other source than there is now: `make setup` compiles it again'
     except ModuleNotFoundError:
-        return interpreted, 'nothing is compiled here'
+        return import_module(INTERPRETED), 'nothing is compiled here'
     except Exception as e:
         why = f'what is compiled cannot be used: {e}'
     log.warning('nbws runs in Python alone: %s', why)
-    return interpreted, why
+    return import_module(INTERPRETED), why
 
 # %% ../../nbs/core/01_engine.ipynb #5b783e76
 speedups, WHY = choose(os.environ.get('NBWS_PURE', '')) # Both have the same names and types

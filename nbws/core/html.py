@@ -610,7 +610,12 @@ def _tag(tag: str, doc: str) -> Tag:
             _name_field(attrs)
         return _new(FT, tag, children, attrs)
 
-    made = make_named if tag in _NAMED else make
+    if tag in _NAMED:
+        made = make_named
+    else:
+        made = speedups.tag_function(FT, tag)
+        made.__module__ = __name__
+        vars(made)['__wrapped__'] = make # Where it is compiled, that one has the source
     made.__name__ = made.__qualname__ = _TAGS[tag] = tag.capitalize()
     made.__doc__ = f'`<{tag}>`: {doc}'
     return made

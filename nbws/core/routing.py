@@ -13,6 +13,7 @@ from math import inf
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
+from .engine import speedups
 from .errors import PatternError
 from .request import ENCODED_SLASH
 
@@ -255,9 +256,9 @@ class Owner(NamedTuple):
     id: str
     label: str = ''
 
-class Stats:
+class Stats(speedups.UsualStats):
     "What happened on a route since it was defined."
-    __slots__ = ('hits', 'errors', 'last_error')
+    __slots__ = ('errors', 'last_error')
 
     def __init__(self) -> None:
         self.hits, self.errors, self.last_error = 0, 0, ''

@@ -1,8 +1,10 @@
 # What the variables of speedups.py are in C. Read by Cython when nbws is built (setup.py), and by nothing else.
 cimport cython
 from libc.string cimport memcmp
+from libc.string cimport memcpy
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.object cimport PyObject
+from cpython.unicode cimport PyUnicode_DATA, PyUnicode_DecodeUTF8, PyUnicode_KIND, PyUnicode_READ, PyUnicode_Substring
 
 cpdef str escape(str text)
 
@@ -53,7 +55,19 @@ cdef list _TEXT_HEADS, _BINARY_HEADS
 
 cpdef bytes encode(int opcode, bytes payload, bint packed=*)
 
-@cython.locals(payload=bytes, size=Py_ssize_t)
+cdef extern from "Python.h":
+    bint PyUnicode_IS_ASCII(object text)
+
+cdef inline bytes text_frame(str text):
+    cdef Py_ssize_t size = len(text)
+    if size > 125 or not PyUnicode_IS_ASCII(text):
+        return encode(1, text.encode())
+    cdef bytes made = PyBytes_FromStringAndSize(NULL, size + 2)
+    cdef char* wire = PyBytes_AS_STRING(made)
+    wire[0], wire[1] = <char>0x81, <char>size
+    memcpy(wire + 2, PyUnicode_DATA(text), size)
+    return made
+
 cpdef bytes frame(data)
 
 cpdef str mark(str epoch, offset)
@@ -65,18 +79,37 @@ cpdef list parts_of(messages, bint resumes)
                size=Py_ssize_t, kept=bint)
 cpdef tuple messages_apart(bytes heads, bytes said, str epoch, long long offset, new)
 
+cdef inline void take_mask_off(const char* masked, char* payload, Py_ssize_t size) noexcept:
+    cdef unsigned long long mask = 0, word
+    cdef Py_ssize_t n = 0
+    memcpy(&mask, masked, 4)
+    memcpy(<char*>&mask + 4, masked, 4)
+    while n + 8 <= size:
+        memcpy(&word, masked + 4 + n, 8)
+        word ^= mask
+        memcpy(payload + n, &word, 8)
+        n += 8
+    while n < size:
+        payload[n] = masked[n + 4] ^ masked[n & 3]
+        n += 1
+
 cdef inline bytes unmasked(bytes data, Py_ssize_t at, Py_ssize_t stop, unmask):
-    cdef Py_ssize_t size = stop - at - 4, n
+    cdef Py_ssize_t size = stop - at - 4
     if size > 255:
         return unmask(data[at:at + 4], data[at + 4:stop])
     cdef bytes made = PyBytes_FromStringAndSize(NULL, size)
-    cdef const unsigned char* masked = <const unsigned char*>PyBytes_AS_STRING(data) + at
-    cdef unsigned char* payload = <unsigned char*>PyBytes_AS_STRING(made)
-    for n in range(size):
-        payload[n] = masked[n + 4] ^ masked[n & 3]
+    take_mask_off(PyBytes_AS_STRING(data) + at, PyBytes_AS_STRING(made), size)
     return made
 
-@cython.locals(end=Py_ssize_t, start=Py_ssize_t, stop=Py_ssize_t, size=Py_ssize_t, first=int, payload=bytes)
+cdef inline str unmasked_text(bytes data, Py_ssize_t at, Py_ssize_t stop, unmask):
+    cdef Py_ssize_t size = stop - at - 4
+    cdef char plain[255]
+    if size > 255:
+        return (<bytes>unmask(data[at:at + 4], data[at + 4:stop])).decode()
+    take_mask_off(PyBytes_AS_STRING(data) + at, plain, size)
+    return PyUnicode_DecodeUTF8(plain, size, NULL)
+
+@cython.locals(end=Py_ssize_t, start=Py_ssize_t, stop=Py_ssize_t, size=Py_ssize_t, first=int)
 cpdef Py_ssize_t take_usual(bytes data, Py_ssize_t at, list events, Py_ssize_t budget, limit, unmask) except -1
 
 cdef class ShortReader:
@@ -100,18 +133,123 @@ cdef inline object first_step(object coroutine, object waits):
     Py_DECREF(found) # It was ours, and `result` has one of its own
     return result if ended else waits(result)
 
+cdef class UsualRequest
+cdef class UsualSocket
+
 cdef class BoundFrom:
-    cdef public object request, data, headers, ws, message, extra
+    cdef public UsualRequest request
+    cdef public object data, headers, ws, message, extra
 
 cpdef object by_name(values, name)
 
+@cython.locals(r=UsualRequest, plain=dict)
 cpdef object find_value(BoundFrom s, name, field)
 
 @cython.locals(found=dict)
 cpdef dict bind_all(tuple parameters, rest, BoundFrom source)
 
+@cython.locals(found=list)
+cpdef tuple bind_each(tuple parameters, BoundFrom source)
+
+# Of text from `at` to `end`: where spaces end, and where a string ends that has no escapes; -1 where it has, or no end
+cdef inline Py_ssize_t behind_spaces(int kind, void* text, Py_ssize_t at, Py_ssize_t end) noexcept:
+    while at < end and PyUnicode_READ(kind, text, at) == 32:
+        at += 1
+    return at
+
+cdef inline Py_ssize_t end_of_string(int kind, void* text, Py_ssize_t at, Py_ssize_t end) noexcept:
+    cdef Py_UCS4 c
+    while at < end:
+        c = PyUnicode_READ(kind, text, at)
+        if c == 34: # "
+            return at
+        if c < 32 or c == 92: # A control character, or a backslash
+            return -1
+        at += 1
+    return -1
+
+cdef inline bint word_at(int kind, void* text, Py_ssize_t at, Py_ssize_t end, const char* word) noexcept:
+    while word[0]:
+        if at >= end or PyUnicode_READ(kind, text, at) != <Py_UCS4>word[0]:
+            return False
+        at += 1
+        word += 1
+    return True
+
+# The object whose brace stands at place[0], which is moved behind it; None where it is not of the plainest kind
+cdef inline dict plain_object(str whole, int kind, void* text, Py_ssize_t* place, Py_ssize_t end, bint within):
+    cdef Py_ssize_t at = place[0], stop
+    cdef long long number
+    cdef bint negative
+    cdef Py_UCS4 c
+    cdef dict found = {}
+    if at >= end or PyUnicode_READ(kind, text, at) != 123: # {
+        return None
+    at = behind_spaces(kind, text, at + 1, end)
+    if at < end and PyUnicode_READ(kind, text, at) == 125: # }
+        place[0] = at + 1
+        return found
+    while at < end and PyUnicode_READ(kind, text, at) == 34: # "
+        stop = end_of_string(kind, text, at + 1, end)
+        if stop < 0:
+            return None
+        name = PyUnicode_Substring(whole, at + 1, stop)
+        at = behind_spaces(kind, text, stop + 1, end)
+        if at >= end or PyUnicode_READ(kind, text, at) != 58: # :
+            return None
+        at = behind_spaces(kind, text, at + 1, end)
+        c = PyUnicode_READ(kind, text, at) if at < end else 0
+        if c == 34:
+            stop = end_of_string(kind, text, at + 1, end)
+            if stop < 0:
+                return None
+            value = PyUnicode_Substring(whole, at + 1, stop)
+            at = stop + 1
+        elif c == 123 and not within:
+            value = plain_object(whole, kind, text, &at, end, True)
+            if value is None:
+                return None
+        elif c == 45 or 48 <= c <= 57: # - or a digit
+            negative, number = c == 45, 0
+            at += negative
+            stop = at
+            while at < end and at - stop < 16 and 48 <= PyUnicode_READ(kind, text, at) <= 57:
+                number = number * 10 + <long long>PyUnicode_READ(kind, text, at) - 48
+                at += 1
+            if at == stop or at - stop > 15 or (at - stop > 1 and PyUnicode_READ(kind, text, stop) == 48):
+                return None
+            value = -number if negative else number
+        elif word_at(kind, text, at, end, "true"):
+            value = True
+            at += 4
+        elif word_at(kind, text, at, end, "false"):
+            value = False
+            at += 5
+        elif word_at(kind, text, at, end, "null"):
+            value = None
+            at += 4
+        else:
+            return None
+        found[name] = value
+        at = behind_spaces(kind, text, at, end)
+        if at >= end:
+            return None
+        c = PyUnicode_READ(kind, text, at)
+        if c == 125:
+            place[0] = at + 1
+            return found
+        if c != 44: # , or what makes a number another one
+            return None
+        at = behind_spaces(kind, text, at + 1, end)
+    return None
+
+cdef inline dict plain_fields(str text):
+    cdef Py_ssize_t at = 0, end = len(text)
+    found = plain_object(text, PyUnicode_KIND(text), PyUnicode_DATA(text), &at, end, False)
+    return found if at == end else None
+
 @cython.locals(text=str, size=Py_ssize_t)
-cpdef object usual_fields(data, scan, longest, Py_ssize_t depth)
+cpdef object usual_fields(data, scan, longest, Py_ssize_t depth, bint plain=*)
 
 @cython.locals(found=dict)
 cpdef dict take_header(fields)
@@ -121,8 +259,13 @@ cdef dict _LOWER
 cdef class Waits:
     cdef public object on
 
+cdef class UsualQueue:
+    cdef public bint batches
+    cdef public object broadcast
+
 cdef class UsualOutput:
-    cdef public object transport, queue, group
+    cdef public object transport, group
+    cdef public UsualQueue queue
     cdef public bint above
     cdef public bytes held
 
@@ -155,7 +298,7 @@ cdef class UsualInput:
     @cython.locals(conn=UsualConn)
     cpdef object receive(self, bytes data)
 
-    @cython.locals(conn=UsualConn, out=UsualOutput, decoder=ShortReader)
+    @cython.locals(conn=UsualConn, out=UsualOutput, decoder=ShortReader, socket=UsualSocket)
     cpdef object handle(self, list events)
 
 cdef class UsualOutbox:
@@ -163,7 +306,22 @@ cdef class UsualOutbox:
     cdef public bint lags
     cdef public Py_ssize_t unsent
 
+    @cython.locals(usual=UsualConn)
     cpdef object push(self, data, overflow=*)
+
+cdef class UsualJob:
+    cpdef object begin(self, item)
+
+cdef extern from "Python.h":
+    int PyContext_Enter(object context) except -1
+    int PyContext_Exit(object context) except -1
+
+cdef inline object begin_within(object context, UsualJob job, object item):
+    PyContext_Enter(context)
+    try:
+        return job.begin(item)
+    finally:
+        PyContext_Exit(context)
 
 cdef class UsualParked:
     cdef public object task, context, clean, job
@@ -175,43 +333,56 @@ cdef class UsualWorkers:
     cdef public bint closing
 
     @cython.locals(parked=UsualParked)
-    cpdef object begin(self, function, item)
+    cpdef object begin(self, UsualJob job, item)
 
-cdef class UsualDispatcher:
-    cdef public object socket, inbox, task
+cdef class UsualDispatcher(UsualJob):
+    cdef public UsualSocket socket
+    cdef public object inbox, task
     cdef public UsualWorkers workers
     cdef public bint busy, at_step
     cdef public int held
 
     cpdef object start(self, item)
     cpdef object begin(self, item)
+
+    @cython.locals(runner=MessageRunner)
     cpdef object run(self, item)
+
     cpdef object over(self, bint ended=*)
 
+cdef class UsualRouter:
+    cdef public object table
+
 cdef class UsualSocket:
-    cdef public object handshake, app, endpoint, table, source, pull
+    cdef public object app, endpoint, table, pull
+    cdef public UsualRequest handshake
+    cdef public BoundFrom source
+    cdef public UsualRouter router
     cdef public UsualOutbox outbox
     cdef public UsualDispatcher dispatcher
 
     @cython.locals(dispatcher=UsualDispatcher)
     cpdef object received(self, data)
 
+cdef class UsualStats:
+    cdef public Py_ssize_t hits
+
 cdef class MessageRunner:
-    cdef public object app, route, function, others, scan, crowd, empty
+    cdef public object app, route, function, others, code, scan, crowd, empty
     cdef public tuple parameters
-    cdef public bint direct, needs_fields
+    cdef public bint direct, needs_fields, plain
     cdef public Py_ssize_t depth, longest
     cdef public Renderer renderer
 
     cpdef object message(self, UsualSocket ws, data)
 
+    @cython.locals(stats=UsualStats)
     cpdef object at_once(self, UsualSocket ws, data)
 
-    @cython.locals(arguments=dict)
     cpdef object run(self, UsualSocket ws, data)
 
-    @cython.locals(source=BoundFrom)
-    cdef dict arguments(self, UsualSocket ws, data)
+    @cython.locals(source=BoundFrom, request=UsualRequest)
+    cdef object arguments(self, UsualSocket ws, data)
 
     @cython.locals(text=str, outbox=UsualOutbox)
     cdef object say(self, UsualSocket ws, result)
@@ -228,7 +399,7 @@ cdef class UsualRequest:
 cpdef object begin_request(UsualRequest request, method, target, headers, body, peer, server, scheme, root_path,
                            http_version, upgrade, max_form)
 
-@cython.locals(target=bytes, raw=str)
+@cython.locals(target=bytes, raw=str, end=Py_ssize_t)
 cpdef object path_of(UsualRequest request)
 
 cdef class UsualResponse:
@@ -299,10 +470,10 @@ cdef class UsualWriter:
     cdef public bint lost, events
 
     @cython.locals(text=bytes, first=bytes, size=bytes)
-    cpdef object send(self, UsualExchange exchange, response, last=*)
+    cpdef object send(self, UsualExchange exchange, UsualResponse response, last=*)
 
 cdef class PageRunner:
-    cdef public object function, others, source, empty
+    cdef public object function, others, code, source, empty
     cdef public tuple parameters
     cdef public bint direct, reads
 
@@ -321,11 +492,13 @@ cdef class RequestSteps:
     @cython.locals(target=bytes, path=str)
     cpdef object answer(self, UsualRequest request)
 
+    @cython.locals(stats=UsualStats)
     cpdef object handle(self, UsualRequest request, route, params)
 
+    @cython.locals(runner=PageRunner)
     cpdef object handled(self, UsualRequest request, route)
 
-    cpdef object finished(self, UsualRequest request, response)
+    cpdef object finished(self, UsualRequest request, UsualResponse response)
 
 cdef class UsualStack:
     cdef public list enters
@@ -347,7 +520,7 @@ cdef class UsualRequestInput:
     @cython.locals(of=UsualExchanges, parser=UsualParser, out=UsualOutput, stage=int)
     cpdef object receive(self, bytes data)
 
-cdef class UsualExchanges:
+cdef class UsualExchanges(UsualJob):
     cdef public object server, link
     cdef public UsualRequestInput input
     cdef public UsualParser parser
@@ -362,7 +535,7 @@ cdef class UsualExchanges:
     @cython.locals(parser=UsualParser, queue=list, exchange=UsualExchange)
     cpdef object advance(self)
 
-    @cython.locals(request=UsualRequest)
-    cpdef object begin_answer(self, UsualExchange exchange)
+    @cython.locals(request=UsualRequest, exchange=UsualExchange)
+    cpdef object begin(self, item)
 
     cpdef object done(self, UsualExchange exchange)

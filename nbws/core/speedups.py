@@ -16,14 +16,14 @@ from urllib.parse import unquote
 
 # %% auto #0
 __all__ = ['Shape', 'Values', 'MARK', 'Unmask', 'RATIO', 'Parameters', 'WORTH_IT', 'LONG', 'STATUS', 'FIELDS', 'STAGES', 'ENOUGH',
-           'escape', 'Unusual', 'UsualElement', 'new_element', 'all_of', 'is_elements', 'Renderer', 'encode', 'frame',
-           'mark', 'parts_of', 'messages_apart', 'take_usual', 'ShortReader', 'BoundFrom', 'by_name', 'find_value',
-           'named', 'bind_all', 'usual_fields', 'take_header', 'Waits', 'CapturingApp', 'MessageRunner', 'UsualOutput',
-           'UsualConn', 'UsualInput', 'RoutedApp', 'UsualSocket', 'UsualDispatcher', 'UsualParked', 'UsualWorkers',
-           'UsualOutbox', 'has_field', 'UsualRequest', 'begin_request', 'path_of', 'UsualResponse', 'UsualExchange',
-           'is_plain', 'UsualParser', 'UsualPages', 'wants_fragment', 'ElementAnswers', 'UsualRelocation', 'UsualGate',
-           'UsualWriter', 'PageRunner', 'PageApp', 'RequestSteps', 'AnyApp', 'UsualStack', 'UsualRequestInput',
-           'UsualExchanges']
+           'escape', 'Unusual', 'UsualElement', 'new_element', 'tag_function', 'all_of', 'is_elements', 'Renderer',
+           'encode', 'frame', 'mark', 'parts_of', 'messages_apart', 'take_usual', 'ShortReader', 'BoundFrom', 'by_name',
+           'find_value', 'named', 'bind_all', 'bind_each', 'usual_fields', 'take_header', 'Waits', 'CapturingApp',
+           'UsualStats', 'MessageRunner', 'UsualQueue', 'UsualOutput', 'UsualConn', 'UsualInput', 'UsualRouter',
+           'UsualSocket', 'UsualJob', 'UsualDispatcher', 'UsualParked', 'UsualWorkers', 'UsualOutbox', 'has_field',
+           'UsualRequest', 'begin_request', 'path_of', 'UsualResponse', 'UsualExchange', 'is_plain', 'UsualParser',
+           'UsualPages', 'wants_fragment', 'ElementAnswers', 'UsualRelocation', 'UsualGate', 'UsualWriter',
+           'PageRunner', 'PageApp', 'RequestSteps', 'AnyApp', 'UsualStack', 'UsualRequestInput', 'UsualExchanges']
 
 # %% ../../nbs/core/00_speedups.ipynb #a1747dc4
 def escape(text: str, # Any text
@@ -60,6 +60,15 @@ def new_element(kind: Any, # The class of elements
     el = allocated(kind) # type: ignore[name-defined]  # noqa: F821
     el.tag, el._children, el._raw = tag, children, attrs
     return el
+
+def tag_function(kind: Any, # The class of elements
+                 tag: str) -> Callable[..., Any]:
+    "The function that makes elements of one tag."
+    def make(*children: Any, # Elements, text, or anything that can be shown
+             **attrs: Any, # Attributes: `cls` is class, `hx_get` is hx-get
+             ) -> Any:
+        return new_element(kind, tag, children, attrs)
+    return make
 
 def all_of(things: tuple[Any, ...], kind: type) -> bool:
     "Whether each of them is of this very class."
@@ -231,13 +240,20 @@ def encode(opcode: int, # Of section 5.2: see `nbws.server.frames`
 _TEXT_HEADS = [bytes((0x81, n)) for n in range(126)]
 _BINARY_HEADS = [bytes((0x82, n)) for n in range(126)]
 
+def _text_frame(data: str) -> bytes:
+    "The frame of a text."
+    payload = data.encode()
+    size = len(payload)
+    return _TEXT_HEADS[size] + payload if size < 126 else encode(1, payload)
+
+globals().setdefault('text_frame', _text_frame)
+
 def frame(data: str | bytes, # A text or a binary message
           ) -> bytes:
     "The frame of a whole message. A `str` with lone surrogates raises `UnicodeEncodeError`: it has no UTF-8."
     if isinstance(data, str):
-        payload = data.encode()
-        size = len(payload)
-        return _TEXT_HEADS[size] + payload if size < 126 else encode(1, payload)
+        made: bytes = text_frame(data) # type: ignore[name-defined]  # noqa: F821
+        return made
     return _BINARY_HEADS[len(data)] + data if len(data) < 126 else encode(2, bytes(data))
 
 # %% ../../nbs/core/00_speedups.ipynb #22e362f4
@@ -299,7 +315,12 @@ def _unmasked(data: bytes, at: int, # Where the mask stands, before the payload
     "The payload of a frame."
     return unmask(data[at:at + 4], data[at + 4:stop])
 
+def _unmasked_text(data: bytes, at: int, stop: int, unmask: Unmask) -> str:
+    "The same of a text. Raises `UnicodeDecodeError`."
+    return _unmasked(data, at, stop, unmask).decode()
+
 globals().setdefault('unmasked', _unmasked)
+globals().setdefault('unmasked_text', _unmasked_text)
 
 # %% ../../nbs/core/00_speedups.ipynb #e0824345
 def take_usual(data: bytes, # As it came
@@ -322,8 +343,10 @@ def take_usual(data: bytes, # As it came
         stop = start + size
         if size < 0 or size > limit or stop > end:
             break
-        payload = unmasked(data, start - 4, stop, unmask) # type: ignore[name-defined]  # noqa: F821
-        events.append(payload.decode() if first == 0x81 else payload)
+        if first == 0x81:
+            events.append(unmasked_text(data, start - 4, stop, unmask)) # type: ignore[name-defined]  # noqa: F821
+        else:
+            events.append(unmasked(data, start - 4, stop, unmask)) # type: ignore[name-defined]  # noqa: F821
         at = stop
     return at
 
@@ -351,9 +374,10 @@ class ShortReader:
         size = len(data) - 6
         if 0 <= size < 126 and self.idle and data[1] == size + 128 and size <= self.limit:
             try:
-                if data[0] == 0x81 or data[0] == 0x82:
-                    payload = unmasked(data, 2, size + 6, self.unmask) # type: ignore[name-defined]  # noqa: F821
-                    return [payload.decode() if data[0] == 0x81 else payload]
+                if data[0] == 0x81:
+                    return [unmasked_text(data, 2, size + 6, self.unmask)] # type: ignore[name-defined]  # noqa: F821
+                if data[0] == 0x82:
+                    return [unmasked(data, 2, size + 6, self.unmask)] # type: ignore[name-defined]  # noqa: F821
                 if (data[0] == 0xc1 or data[0] == 0xc2) and self.inflater is not None and size * RATIO <= self.limit:
                     payload = unmasked(data, 2, size + 6, self.unmask) # type: ignore[name-defined]  # noqa: F821
                     plain: bytes | None = self.inflater.whole(payload)
@@ -411,8 +435,14 @@ def find_value(s: BoundFrom, name: str, # Of a parameter
         return value
     if s.headers and (value := s.headers.get(field)) is not None:
         return value
-    if s.ws is not None and (value := data.get(name)) is not None:
-        return value # The handshake's query is the same for each message
+    if s.ws is not None:
+        if type(data) is dict:
+            plain = data # A dict in C, too
+            value = plain.get(name)
+        else:
+            value = data.get(name)
+        if value is not None:
+            return value # The handshake's query is the same for each message
     query = r.parsed_query
     if query is None:
         query = r.query_params
@@ -442,24 +472,43 @@ def bind_all(parameters: Parameters,
              source: BoundFrom) -> dict[str, Any]:
     "The arguments for one call. Raises what these functions raise."
     found: dict[str, Any] = {}
-    for name, get in parameters:
-        found[name] = get(source)
+    for name, bind in parameters:
+        found[name] = bind(source)
     if rest is not None:
         for name, value in rest(source).items():
             found.setdefault(name, value)
     return found
 
+def bind_each(parameters: Parameters, source: BoundFrom) -> tuple[Any, ...]:
+    "The same in their order, for a function that takes these and nothing else."
+    found: list[Any] = []
+    for _, bind in parameters:
+        found.append(bind(source))
+    return tuple(found)
+
 # %% ../../nbs/core/00_speedups.ipynb #05b6b881
+def _plain_fields(text: str) -> dict[str, Any] | None:
+    "A message of the plainest kind: none is read here."
+    return None
+
+globals().setdefault('plain_fields', _plain_fields)
+
 def usual_fields(data: Any, # A message
                  scan: Callable[[str, int], tuple[Any, int]], # The scanner of a `json.JSONDecoder`
                  longest: int, # Characters that it may have
                  depth: int, # Levels of lists and objects that it may have
+                 plain: bool = False, # `scan` makes dicts of objects, and does nothing else
                  ) -> dict[str, Any] | None:
     "The fields of a message, with its header among them; None where it is of no usual kind."
     if type(data) is not str:
         return None
     text, size = data, len(data)
-    if size > longest or (size > 2 * depth and text.count('[') + text.count('{') > depth) or '\\u' in text:
+    if size > longest:
+        return None
+    if plain and (made := plain_fields(text)) is not None: # type: ignore[name-defined]  # noqa: F821
+        found: dict[str, Any] = made
+        return found
+    if (size > 2 * depth and text.count('[') + text.count('{') > depth) or '\\u' in text:
         return None
     try:
         fields, end = scan(text, 0)
@@ -467,6 +516,7 @@ def usual_fields(data: Any, # A message
         return None
     return fields if end == size and isinstance(fields, dict) else None
 
+# %% ../../nbs/core/00_speedups.ipynb #a7c1e5d3
 def take_header(fields: dict[str, Any], # Of a message
                 ) -> dict[str, Any]:
     "Take out its header, which htmx calls `HEADERS` (2) or `headers` (4): the names in lower case."
@@ -513,10 +563,15 @@ class CapturingApp(Protocol):
     environment: Any # Whether it captures output
 
 # %% ../../nbs/core/00_speedups.ipynb #fefa3235
+class UsualStats:
+    "What happened on a route; `nbws.core.routing.Stats` derives from it."
+    __slots__ = ('hits',)
+    hits: int
+
 class MessageRunner:
     "Runs a handler for each message of a socket, up to where it has to wait for something. On the server's loop."
-    __slots__ = ('app', 'route', 'function', 'parameters', 'others', 'direct', 'needs_fields', 'scan', 'crowd', 'depth',
-                 'longest', 'empty', 'renderer')
+    __slots__ = ('app', 'route', 'function', 'parameters', 'others', 'direct', 'needs_fields', 'code', 'scan',
+                 'plain', 'crowd', 'depth', 'longest', 'empty', 'renderer')
 
     def __init__(self, app: CapturingApp,
                  function: Callable[..., Any],
@@ -524,7 +579,9 @@ class MessageRunner:
                  others: Callable[[Any], Mapping[str, Any]] | None, # What a `**` parameter collects
                  direct: bool, # It is async, and nothing is around it
                  needs_fields: bool, # The message is parsed
+                 code: Any, # Of the function, if its parameters are these in their order; None: they are passed by name
                  scan: Callable[[str, int], tuple[Any, int]], # As of `usual_fields`
+                 plain: bool, # As of `usual_fields`
                  crowd: int, # How many characters of a form one of a message counts for
                  depth: int, # As of `usual_fields`
                  longest: int, # Characters of a message that is parsed at once
@@ -532,7 +589,8 @@ class MessageRunner:
                  renderer: Renderer) -> None:
         self.app, self.function, self.parameters, self.others = app, function, parameters, others
         self.route: Any = None # Set once, by the app
-        self.direct, self.needs_fields, self.scan, self.renderer = direct, needs_fields, scan, renderer
+        self.direct, self.needs_fields, self.renderer = direct, needs_fields, renderer
+        self.code, self.scan, self.plain = code, scan, plain
         self.crowd, self.depth, self.longest, self.empty = crowd, depth, longest, empty
 
     def message(self, ws: Any, data: str | bytes) -> Any:
@@ -542,7 +600,8 @@ class MessageRunner:
     def at_once(self, ws: Any, data: str | bytes) -> Any:
         "The same, in this turn."
         if self.route is not None:
-            self.route.stats.hits += 1
+            stats = self.route.stats
+            stats.hits += 1
         return self.run_within(ws, data) if self.app.environment.captures_output else self.run(ws, data)
 
     def run(self, ws: Any, data: str | bytes) -> Any:
@@ -551,7 +610,7 @@ class MessageRunner:
             arguments = self.arguments(ws, data)
             if not self.direct:
                 return self.run_other(ws, arguments)
-            handling = self.function(**arguments)
+            handling = self.function(*arguments) if type(arguments) is tuple else self.function(**arguments)
             if type(handling) is not CoroutineType:
                 return self.go_on(ws, handling)
             result = first_step(handling, Waits) # type: ignore[name-defined]  # noqa: F821
@@ -562,20 +621,21 @@ class MessageRunner:
             self.failed(ws, e)
         return None
 
-    def arguments(self, ws: Any, data: str | bytes) -> dict[str, Any]:
-        "The arguments for a message. Raises what `parse` raises, and the functions that bind."
+    def arguments(self, ws: Any, data: str | bytes) -> Any:
+        "The arguments for a message, in their order or by name. Raises what `parse` and the functions that bind raise."
         source = ws.source
         if source is None:
             source = ws.source = self.source_of(ws)
-        source.message = data
+        source.message, request = data, ws.handshake
         try:
             if self.needs_fields:
-                longest = ws.handshake.max_form // self.crowd
-                fields = usual_fields(data, self.scan, longest, self.depth)
+                fields = usual_fields(data, self.scan, request.max_form // self.crowd, self.depth, self.plain)
                 if fields is None:
                     source.data, source.headers = self.parse(ws, data)
                 else:
                     source.data, source.headers = fields, take_header(fields)
+            if self.code is not None and self.function.__code__ is self.code:
+                return bind_each(self.parameters, source)
             return bind_all(self.parameters, self.others, source)
         finally:
             source.data, source.headers, source.message = self.empty, self.empty, None
@@ -631,12 +691,21 @@ class MessageRunner:
         raise error
 
 # %% ../../nbs/core/00_speedups.ipynb #0f2c55d0
+class UsualQueue:
+    "What waits to be written at the end of a turn; `WriteQueue` derives from it. On the server's loop only."
+    __slots__ = ('batches', 'broadcast')
+    batches: bool
+    broadcast: Any
+
+    def later(self, thing: Any) -> None: "Call `thing.flush` at the end of this turn."; raise NotImplementedError
+    def flush(self) -> None: "Do that now."; raise NotImplementedError
+
 class UsualOutput:
     "The outgoing side of a connection; `OutputBuffer` derives from it. On the server's loop only."
     __slots__ = ('transport', 'queue', 'group', 'above', 'held')
 
     def __init__(self, transport: Any, # An asyncio transport
-                 queue: Any, # The server's `WriteQueue`
+                 queue: UsualQueue, # The server's
                  ) -> None:
         self.transport, self.queue = transport, queue
         self.group: Any = None # Whose broadcasts go to this transport, too
@@ -692,7 +761,7 @@ class UsualConn:
         if self.state:
             return False
         if type(data) is str and (self.deflater is None or len(data) < _SHORT):
-            self.out.write(frame(data))
+            self.out.write(text_frame(data)) # type: ignore[name-defined]  # noqa: F821
         else:
             self.write_other(data)
         return self.out.above
@@ -725,7 +794,7 @@ class UsualInput:
 
     def handle(self, events: list[Any]) -> None:
         "Hand messages to the receiver, and answer the rest."
-        conn, out, decoder = self.conn, self.conn.out, self.decoder
+        conn, out, decoder, receiver = self.conn, self.conn.out, self.decoder, self.receiver
         out.collect()
         if self.announced and events:
             self.announce(0)
@@ -734,10 +803,13 @@ class UsualInput:
                 self.control(event)
             elif not conn.state: # We have closed: section 5.5.1 lets us ignore the rest
                 try:
-                    if conn.alive:
+                    if conn.alive and len(event) < 16:
                         self.answer(event)
+                    elif isinstance(receiver, UsualSocket):
+                        socket = receiver
+                        socket.received(event)
                     else:
-                        self.receiver.received(event)
+                        receiver.received(event)
                 except Exception:
                     self.fault()
         if conn.state > 1:
@@ -751,7 +823,7 @@ class UsualInput:
             self.fall_behind()
 
     def control(self, event: Any) -> None: "Answer what is no message."; raise NotImplementedError
-    def answer(self, data: str | bytes) -> None: "Take a message of such a page."; raise NotImplementedError
+    def answer(self, data: str | bytes) -> None: "Take a short message of such a page."; raise NotImplementedError
     def announce(self, size: int) -> None: "So much has come of a message; 0: it has ended."; raise NotImplementedError
     def partly_here(self, size: int) -> None: "So much has come of a message."; raise NotImplementedError
     def finish(self) -> None: "No message comes any more."; raise NotImplementedError
@@ -762,23 +834,25 @@ class UsualInput:
 LONG = 2**17 # Bytes of a read behind which more may wait: uvloop would read 31 times more before others have their turn
 
 # %% ../../nbs/core/00_speedups.ipynb #754fbd76
-class RoutedApp(Protocol):
-    "The app, as its sockets see it: `nbws.sockets.dispatch.SocketApp`."
-    table: Any # Its routes; another object as soon as one of them has changed
-    def align(self) -> None: "Look up the endpoint of every open socket again."
+class UsualRouter:
+    "Has the routes of an app; `nbws.web.router.Router` derives from it."
+    __slots__ = ('table',)
+    table: Any # Another object as soon as one of them has changed
+
+    def align(self) -> None: "Look up the endpoint of every open socket again."; raise NotImplementedError
 
 class UsualSocket:
     "The app's end of an open socket; `AppSocket` derives from it. On the thread of its loop only."
-    __slots__ = ('handshake', 'app', 'endpoint', 'table', 'source', 'pull', 'outbox', 'dispatcher')
-    app: RoutedApp
-    table: Any # The app's, when the endpoint was looked up
+    __slots__ = ('handshake', 'app', 'router', 'endpoint', 'table', 'source', 'pull', 'outbox', 'dispatcher')
+    router: UsualRouter # The app's
+    table: Any # The router's, when the endpoint was looked up
     pull: Any # Of a pull-style handler at work
     dispatcher: Any
 
     def received(self, data: str | bytes) -> None:
         "A message has come."
-        if self.table is not self.app.table:
-            self.app.align()
+        if self.table is not self.router.table:
+            self.router.align()
         if len(data) < 11 and type(data) is str and data[:5] == 'nbws ' and self.pull is None and self.steered(data):
             return
         dispatcher = self.dispatcher
@@ -791,7 +865,13 @@ class UsualSocket:
     def keep(self, data: str | bytes) -> None: "Let a message wait for its turn."; raise NotImplementedError
 
 # %% ../../nbs/core/00_speedups.ipynb #38380488
-class UsualDispatcher:
+class UsualJob:
+    "What can be begun: see `UsualWorkers`."
+    __slots__ = ()
+
+    def begin(self, item: Any) -> Any: "Returns what is left to be awaited, or None."; raise NotImplementedError
+
+class UsualDispatcher(UsualJob):
     "Runs the messages of one socket and its steps, one at a time; `Dispatcher` derives from it. On its loop's thread."
     __slots__ = ('socket', 'workers', 'inbox', 'busy', 'at_step', 'held', 'task')
 
@@ -806,7 +886,7 @@ class UsualDispatcher:
               ) -> None:
         "Run this, and then what has come meanwhile. Nothing may be running."
         self.busy = True
-        self.task = self.workers.begin(self.begin, item)
+        self.task = self.workers.begin(self, item)
 
     def begin(self, item: Any) -> Any:
         "Run this within a task. Returns what is left to be awaited, or None."
@@ -825,7 +905,12 @@ class UsualDispatcher:
         socket = self.socket
         while item is not None:
             if type(item) is str or type(item) is bytes:
-                rest = socket.endpoint.message(socket, item)
+                endpoint = socket.endpoint
+                if isinstance(endpoint, MessageRunner):
+                    runner = endpoint
+                    rest = runner.message(socket, item)
+                else:
+                    rest = endpoint.message(socket, item)
             else:
                 self.at_step = True
                 rest = item(socket)
@@ -860,6 +945,12 @@ class UsualParked:
         self.cancelled = False
 
 # %% ../../nbs/core/00_speedups.ipynb #9c9b60c9
+def _begin_within(context: Any, job: UsualJob, item: Any) -> Any:
+    "Begin a job within a context."
+    return context.run(job.begin, item)
+
+globals().setdefault('begin_within', _begin_within)
+
 class UsualWorkers:
     "Runs coroutines on one event loop, each at once up to its first real wait; `Workers` derives from it."
     __slots__ = ('loop', 'parked', 'closing', 'budget')
@@ -869,24 +960,23 @@ class UsualWorkers:
         self.parked: list[UsualParked] = []
         self.budget: Any = None # For a loop beside a thread that has more right to the CPU: a `CpuThrottle`
 
-    def begin(self, function: Callable[[Any], Any], # Returns what is left to be awaited
-              item: Any, # Its argument
+    def begin(self, job: UsualJob,
+              item: Any, # What it gets
               ) -> Any:
-        "Call it now, as a task. Returns None if there is nothing left, else the task that goes on with that."
+        "Begin it now, as a task. Returns None if there is nothing left, else the task that goes on with that."
         if self.budget is not None:
             self.budget.spend()
         if not self.parked:
-            return self.begin_later(function, item)
-        parked = self.parked.pop()
+            return self.begin_later(job, item)
+        parked = self.parked[-1] # It may stay there: while it runs, no other can be begun
         try:
             _enter_task(self.loop, parked.task)
         except RuntimeError: # Another task is running
-            self.parked.append(parked)
-            return self.begin_later(function, item)
+            return self.begin_later(job, item)
         try:
-            job = parked.context.run(function, item)
-            if job is not None:
-                parked.job = self.rest_of(job, parked.context.run(job.send, None))
+            rest = begin_within(parked.context, job, item) # type: ignore[name-defined]  # noqa: F821
+            if rest is not None:
+                parked.job = self.rest_of(rest, parked.context.run(rest.send, None))
         except (StopIteration, CancelledError):
             pass # It has ended
         except BaseException as e:
@@ -894,12 +984,13 @@ class UsualWorkers:
         finally:
             _leave_task(self.loop, parked.task)
         if parked.job is None and parked.context == parked.clean and not (parked.cancelled or self.closing):
-            self.parked.append(parked)
             return None
+        if parked in self.parked:
+            self.parked.remove(parked)
         return self.unpark(parked)
 
-    def begin_later(self, function: Any, item: Any) -> Any: "The same in a task of its own."; raise NotImplementedError
-    def rest_of(self, job: Any, waits_for: Any) -> Any: "A coroutine for the rest of one."; raise NotImplementedError
+    def begin_later(self, job: Any, item: Any) -> Any: "The same in a task of its own."; raise NotImplementedError
+    def rest_of(self, rest: Any, waits_for: Any) -> Any: "A coroutine for what follows."; raise NotImplementedError
     def escaped(self, error: BaseException) -> None: "It has raised."; raise NotImplementedError
     def unpark(self, parked: Any) -> Any: "Let the task go on, or end."; raise NotImplementedError
 
@@ -918,10 +1009,13 @@ class UsualOutbox:
              ) -> None:
         "Send a message, now or as soon as the client has read; nothing where the socket is not open."
         conn = self.conn
-        if conn is not None and not self.unsent and not (self.lags and self.behind_transport()):
-            self.lags = conn.send(data)
-        else:
+        if conn is None or self.unsent or (self.lags and self.behind_transport()):
             self.keep(data, overflow)
+        elif isinstance(conn, UsualConn):
+            usual = conn
+            self.lags = usual.send(data)
+        else:
+            self.lags = conn.send(data)
 
     def behind_transport(self) -> bool: "Much is unsent in the transport."; raise NotImplementedError
     def keep(self, data: Any, overflow: str | None) -> None: "Let a message wait."; raise NotImplementedError
@@ -993,7 +1087,9 @@ def path_of(request: UsualRequest) -> str:
     "The path below `root_path`, percent-decoded."
     path: str | None = request.decoded_path
     if path is None:
-        raw = request.target.partition(b'?')[0].decode('latin-1')
+        target = request.target
+        end = target.find(b'?')
+        raw = target.decode('latin-1') if end < 0 else target[:end].decode('latin-1')
         path = request.decoded_path = unquote(raw) if '%' in raw else raw
     return path
 
@@ -1063,7 +1159,8 @@ class UsualParser:
         if target is None or len(target) > self.server.limits.max_line:
             return False
         request_kind, headers_kind, exchange_kind = self.kinds
-        headers = headers_kind.from_raw(list(self.last[1]))
+        headers = allocated(headers_kind) # type: ignore[name-defined]  # noqa: F821
+        headers.raw, headers._index = list(self.last[1]), None
         request = allocated(request_kind) # type: ignore[name-defined]  # noqa: F821
         begin_request(request, 'GET', target, headers, b'', self.peer, self.local, self.server.scheme, '', '1.1', False,
                       self.max_form)
@@ -1210,26 +1307,33 @@ class UsualWriter:
 # %% ../../nbs/core/00_speedups.ipynb #fc747414
 class PageRunner:
     "Runs a handler for each request; `HTTPEndpoint` derives from it. On the server's loop."
-    __slots__ = ('function', 'parameters', 'others', 'direct', 'reads', 'source', 'empty')
+    __slots__ = ('function', 'parameters', 'others', 'direct', 'code', 'reads', 'source', 'empty')
 
     def __init__(self, function: Callable[..., Any],
                  parameters: Parameters,
                  others: Callable[[Any], Mapping[str, Any]] | None, # What a `**` parameter collects
                  direct: bool, # It is async, and nothing is around it
+                 code: Any, # As of `MessageRunner`
                  reads: bool, # It needs the body, where there is one
                  source: Callable[..., Any], # Makes what parameters are bound from
                  empty: Mapping[str, Any], # In place of a form
                  ) -> None:
         self.function, self.parameters, self.others, self.direct = function, parameters, others, direct
-        self.reads, self.source, self.empty = reads, source, empty
+        self.code, self.reads, self.source, self.empty = code, reads, source, empty
 
     def begin(self, request: Any) -> Any:
         "What the handler returns, or a coroutine for that. Raises what the handler raises."
         if not self.direct or (self.reads and request.method != 'GET'):
             return self.answer(request)
         try:
-            source = self.source(request, self.empty)
-            handling = self.function(**bind_all(self.parameters, self.others, source))
+            in_order = self.code is not None and self.function.__code__ is self.code
+            if in_order and not self.parameters:
+                handling = self.function()
+            elif in_order:
+                handling = self.function(*bind_each(self.parameters, self.source(request, self.empty)))
+            else:
+                source = self.source(request, self.empty)
+                handling = self.function(**bind_all(self.parameters, self.others, source))
             if type(handling) is not CoroutineType:
                 return self.awaited(handling)
             result = first_step(handling, Waits) # type: ignore[name-defined]  # noqa: F821
@@ -1309,7 +1413,8 @@ class RequestSteps:
     def handle(self, request: Any, route: Any, params: Any) -> Any:
         "The same for the route, which answers."
         request.route, request.path_params = route, params
-        route.stats.hits += 1
+        stats = route.stats
+        stats.hits += 1
         app = self.app
         return self.handle_within(request, route) if app.environment.captures_output else self.handled(request, route)
 
@@ -1320,7 +1425,8 @@ class RequestSteps:
             return self.handled_later(request, app.around_handler(request, route))
         if not isinstance(endpoint, PageRunner):
             return self.handled_later(request, endpoint.answer(request))
-        result = endpoint.begin(request)
+        runner = endpoint
+        result = runner.begin(request)
         if type(result) not in self.usual:
             if isawaitable(result):
                 waits = result if type(result) is CoroutineType else endpoint.awaited(result)
@@ -1479,7 +1585,7 @@ class UsualRequestInput:
     def feed(self, data: bytes) -> None: "Parse."; raise NotImplementedError
 
 # %% ../../nbs/core/00_speedups.ipynb #1d0f28cc
-class UsualExchanges:
+class UsualExchanges(UsualJob):
     "The requests of one connection; `Exchanges` derives from it. On the server's loop only."
     __slots__ = ('server', 'out', 'input', 'parser', 'answers', 'current', 'served', 'lingering', 'waited', 'link',
                  'advancing')
@@ -1514,7 +1620,7 @@ class UsualExchanges:
             self.current = exchange
             if not exchange.complete and exchange.refusal is None:
                 self.open_body(exchange)
-            task = self.server.workers.begin(self.begin_answer, exchange)
+            task = self.server.workers.begin(self, exchange)
             if self.current is exchange:
                 self.answers.task = task
             parser.work += _REQUEST
@@ -1524,9 +1630,9 @@ class UsualExchanges:
 
     def open_body(self, exchange: Any) -> None: "Its body is read as it comes."; raise NotImplementedError
 
-    def begin_answer(self, exchange: Any) -> Any:
-        "Answer a request. Returns what is left to be awaited, or None."
-        request = exchange.request
+    def begin(self, item: Any) -> Any:
+        "Answer a request: an exchange. Returns what is left to be awaited, or None."
+        exchange, request = item, item.request
         if request is None or exchange.refusal is not None or request.upgrade:
             return self.answer(exchange)
         request.connection, server = self.link, self.server

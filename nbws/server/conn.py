@@ -398,5 +398,9 @@ class SocketProtocol(asyncio.BufferedProtocol):
 
 # %% ../../nbs/server/06_conn.ipynb #566fb8a3
 class UvSocketProtocol(SocketProtocol, asyncio.Protocol):
-    "The same for uvloop."
-    __slots__ = ()
+    "The same for uvloop, which asks for `data_received` once."
+    __slots__ = ('data_received',)
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.data_received = self.input.receive  # type: ignore[method-assign] # A call less for each read

@@ -454,6 +454,11 @@ _own_address = lru_cache(64)(_address) # A server has few: its connections share
 
 # %% ../../nbs/server/10_http1.ipynb #6870f0b8
 class UvHttpProtocol(HttpProtocol, asyncio.Protocol):
-    "The same for uvloop, which has a buffer of its own for what it reads."
-    __slots__ = ()
+    "The same for uvloop, which has a buffer of its own for what it reads, and asks for `data_received` once."
+    __slots__ = ('data_received',)
     sockets = UvSocketProtocol
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self.data_received = self.input.receive  # type: ignore[method-assign] # As of `UvSocketProtocol`
+        transport.set_protocol(self)

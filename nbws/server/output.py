@@ -32,9 +32,9 @@ class Flushable(Protocol):
     def abort(self) -> None: "Writing raised: drop the connection."
 
 # %% ../../nbs/server/04_output.ipynb #a4c7d42a
-class WriteQueue:
+class WriteQueue(speedups.UsualQueue):
     "What waits to be written at the end of this turn of the loop, in order of asking. On the server's loop only."
-    __slots__ = ('loop', 'batches', 'broadcast', 'groups', '_waiting')
+    __slots__ = ('loop', 'groups', '_waiting')
 
     def __init__(self, loop: asyncio.AbstractEventLoop,
                  batches: bool = False, # The transports collect, too: uvloop's, without TLS

@@ -40,9 +40,8 @@ class ReplaceableApp(Protocol):
 
 class SocketApp(ReplaceableApp, Protocol):
     "The app as sockets see it."
-    table: Any # Its routes; another object as soon as one of them has changed
+    router: Any # Has its routes, a `speedups.UsualRouter`
     sockets: set[Any] # Those that are open
-    def align(self) -> None: "Look up the endpoint of every open socket again."
 
 def latest(app: ReplaceableApp) -> Any:
     "The app that has taken over from this one, or itself. From any thread."
@@ -101,8 +100,8 @@ class HandlerRun:
 # %% ../../nbs/sockets/05_dispatch.ipynb #41b5c9a2
 class DispatchedSocket(Protocol):
     "A socket, as its dispatcher sees it."
-    app: SocketApp
-    table: Any # The app's, when the endpoint was looked up
+    router: Any # Its app's
+    table: Any # The router's, when the endpoint was looked up
     endpoint: Endpoint
     conn: Any # The transport's end, or None
 
@@ -165,8 +164,8 @@ class Dispatcher(speedups.UsualDispatcher):
     def next(self) -> Any:
         if not self.inbox:
             return None
-        if self.socket.table is not self.socket.app.table:
-            self.socket.app.align()
+        if self.socket.table is not self.socket.router.table:
+            self.socket.router.align()
         return None if self.held else self.inbox.take()
 
     def resume_later(self) -> None: self.workers.loop.call_soon(self.resume)

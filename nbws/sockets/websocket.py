@@ -140,7 +140,8 @@ class AppSocket(speedups.UsualSocket):
                  app: SocketApp, # Whose socket it is
                  endpoint: Endpoint, # Its handlers
                  ) -> None:
-        self.handshake, self.app, self.endpoint, self.table = request, app, endpoint, app.table
+        self.handshake, self.app, self.endpoint = request, app, endpoint
+        self.router, self.table = app.router, app.router.table
         self.conn: Conn | None = None # The transport's end once the socket is open
         self.rooms: tuple[Any, ...] = ()
         self.code, self.reason = 0, '' # How it ended
@@ -176,6 +177,11 @@ class AppSocket(speedups.UsualSocket):
         finally:
             self.waiter = None
 
+    def belong_to(self, app: SocketApp) -> None:
+        "Be a socket of another app from now on."
+        self.app = self.handshake.app = app
+        self.router = app.router
+
     def opened(self, conn: Conn) -> None:
         "The transport has accepted the handshake."
         self.conn, self.accepted = conn, True
@@ -183,10 +189,10 @@ class AppSocket(speedups.UsualSocket):
         if self.dispatcher.inbox is not None:
             self.dispatcher.inbox.attach(conn)
         self.handshake.headers = PackedHeaders(self.handshake.headers)
-        self.app = self.handshake.app = latest(self.app) # Its cell may have been run again during the handshake
+        self.belong_to(latest(self.app)) # Its cell may have been run again during the handshake
         self.app.sockets.add(self)
-        if self.table is not self.app.table:
-            self.app.align()
+        if self.table is not self.router.table:
+            self.router.align()
         if self.pull is not None:
             self.wake()
         elif self.early is None:
@@ -387,8 +393,8 @@ class ReceivingSocket(AppSocket):
         waits while the first one does.
         """
         await self.accept()
-        if self.table is not self.app.table:
-            self.app.align()
+        if self.table is not self.router.table:
+            self.router.align()
         while True:
             if self.pull is not None and self.pull.stale:
                 raise HandOver

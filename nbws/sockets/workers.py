@@ -94,17 +94,17 @@ class Workers(speedups.UsualWorkers):
     def start(self, job: Coroutine[Any, Any, Any], # Raises nothing: what it does is reported as an error of nbws
               ) -> asyncio.Task[None] | None:
         "Run `job` now up to its first wait. Returns None if it has ended, else the task that goes on with it."
-        begun: asyncio.Task[None] | None = self.begin(_itself, job)
+        begun: asyncio.Task[None] | None = self.begin(_ITSELF, job)
         return begun
 
-    def begin_later(self, function: Callable[[Any], Coroutine[Any, Any, Any] | None], item: Any) -> asyncio.Task[None]:
+    def begin_later(self, job: speedups.UsualJob, item: Any) -> asyncio.Task[None]:
         if not (self.parked or self._parking or self.closing):
             self._parking = True # One at a time: it parks in the next turn
             self._task(self._park(ParkedTask(self.loop)))
-        return self._task(_called(function, item))
+        return self._task(_begun(job, item))
 
-    def rest_of(self, job: Coroutine[Any, Any, Any], waits_for: Any) -> Coroutine[Any, Any, Any]:
-        return rest_of(job, waits_for)
+    def rest_of(self, rest: Coroutine[Any, Any, Any], waits_for: Any) -> Coroutine[Any, Any, Any]:
+        return rest_of(rest, waits_for)
 
     def escaped(self, error: BaseException) -> None: _escaped(error)
 
@@ -141,7 +141,7 @@ class Workers(speedups.UsualWorkers):
             if parked in self.parked:
                 self.parked.remove(parked)
         if parked.job:
-            await _called(_itself, parked.job)
+            await _begun(_ITSELF, parked.job)
 
     async def drain(self, timeout: float, # Seconds
                     ) -> None:
@@ -171,12 +171,17 @@ log = logging.getLogger('nbws')
 _LOCAL = threading.local()
 _enter_task, _leave_task = asyncio.tasks._enter_task, asyncio.tasks._leave_task
 
-def _itself(job: Coroutine[Any, Any, Any]) -> Coroutine[Any, Any, Any]: return job
+class _Itself(speedups.UsualJob):
+    "A coroutine is all that is to be done."
+    __slots__ = ()
+    def begin(self, item: Coroutine[Any, Any, Any]) -> Coroutine[Any, Any, Any]: return item
 
-async def _called(function: Callable[[Any], Coroutine[Any, Any, Any] | None], item: Any) -> None:
+_ITSELF = _Itself()
+
+async def _begun(job: speedups.UsualJob, item: Any) -> None:
     try:
-        if (job := function(item)) is not None:
-            await job
+        if (rest := job.begin(item)) is not None:
+            await rest
     except BaseException as e:
         _escaped(e)
 

@@ -253,7 +253,7 @@ class Steps(speedups.RequestSteps):
 
 # %% ../../nbs/web/23_app.ipynb #5214c085
 class RouteChanges:
-    "Routes, and apps that are mounted, which change while an app is served. From any thread, but for `align`."
+    "Routes, and apps that are mounted, which change while an app is served. From any thread."
     router: Router
     lifespan: Lifespan
     mounts: Mounts # By their prefixes
@@ -274,10 +274,6 @@ class RouteChanges:
         if renewed:
             self.add(*renewed)
         return bool(renewed)
-
-    def align(self) -> None:
-        "Bring every open socket in line with the table. On the server's loop."
-        self.router.align()
 
     def mount(self, path: str, # The prefix
               app: Application, name: str | None = None) -> None:

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from ..core.engine import speedups
 from ..core.errors import NbwsError, nearest, require
 from ..core.routing import WEBSOCKET, Route, RouteTable, parse_pattern
 from ..sockets.websocket import EndpointChange, WebSocket
@@ -80,7 +81,7 @@ async def _one_by_one(changes: list[EndpointChange]) -> None:
         await change.run()
 
 # %% ../../nbs/web/17_router.ipynb #b0d4c80c
-class Router:
+class Router(speedups.UsualRouter):
     "The routes of an app. Every method may be called from any thread, but for `align`."
     def __init__(self, app: ReportingApp) -> None:
         self.app, self.table, self.sockets = app, RouteTable(), OpenSockets()

@@ -44,5 +44,5 @@ def adopt(app: WebApp, # Which is served from now on
     for ws in tuple(old.router.sockets):
         old.router.sockets.discard(ws)
         app.router.sockets.add(ws)
-        ws.app = ws.handshake.app = app
+        ws.belong_to(app)
     app.router.align()

@@ -15,7 +15,8 @@ from both_forms import frames_agree, messages_agree, pages_agree, parsed_again, 
 from both_steps import STEPS, steps_agree
 from bound import BOUND
 
-from nbws.core.engine import WHY, choose, engine, interpreted, source_id, speedups
+from nbws.core import speedups as interpreted
+from nbws.core.engine import WHY, choose, engine, source_id, speedups
 from nbws.core.html import RENDERER, Div
 from nbws.web.tracebacks import is_users
 
@@ -43,6 +44,15 @@ def test_frames_are_the_same() -> None:
 @compiled
 def test_messages_are_handled_the_same() -> None:
     for _ in range(5): messages_agree(random.randrange(10**9))
+
+
+@compiled
+def test_plain_messages_need_no_scanner() -> None:
+    def scan(text: str, at: int) -> Any: raise AssertionError(text)
+    message = '{"msg": "gr\u00fcn", "n": -12, "HEADERS": {"HX-Request": "true", "HX-Target": null}}'
+    assert speedups.usual_fields(message, scan, 1000, 100, True) == {
+        'msg': 'gr\u00fcn', 'n': -12, 'HEADERS': {'HX-Request': 'true', 'HX-Target': None}}
+    with pytest.raises(AssertionError): speedups.usual_fields(message, scan, 1000, 100) # Its objects are to be marked
 
 
 @compiled

@@ -101,8 +101,7 @@ def test_one_that_does_not_read_comes_again() -> None:
     "Also where the room would drop: a message would be missing behind a later one's position."
     async def run() -> None:
         room = Room('all', history=3, overflow='drop')
-        sockets = [WebSocket(Request(upgrade=True), SimpleNamespace(table=None, sockets=set()),
-                             SimpleNamespace(overflow='wait')) for _ in range(2)]
+        sockets = [WebSocket(Request(upgrade=True), App(), SimpleNamespace(overflow='wait')) for _ in range(2)]
         resumes, plain = sockets
         resumes.handshake.since = {}
         for ws in sockets:

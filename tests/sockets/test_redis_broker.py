@@ -18,6 +18,7 @@ from bound import BOUND
 from redises import RedisProcess, Relay, redis_server
 from test_brokers import Ear, soon
 
+from nbws import App
 from nbws.core.errors import NbwsError, StartError
 from nbws.core.request import Request
 from nbws.sockets import redis_broker, redis_places
@@ -532,8 +533,7 @@ class Wire:
 
 
 def member(since: dict[str, int]) -> Any:
-    ws: Any = WebSocket(Request(upgrade=True), SimpleNamespace(table=None, sockets=set()), # type: ignore[arg-type]
-                        SimpleNamespace(overflow='wait'))
+    ws: Any = WebSocket(Request(upgrade=True), App(), SimpleNamespace(overflow='wait')) # type: ignore[arg-type]
     ws.handshake.since, ws.conn = since, Wire()
     ws.outbox.attach(ws.conn)
     return ws
