@@ -285,6 +285,7 @@ cdef class UsualConn:
     cdef public bint pinged, alive
     cdef public UsualOutput out
     cdef public object deflater
+    cdef public Py_ssize_t longest
 
     cpdef object send(self, data)
 
@@ -298,7 +299,7 @@ cdef class UsualInput:
     @cython.locals(conn=UsualConn)
     cpdef object receive(self, bytes data)
 
-    @cython.locals(conn=UsualConn, out=UsualOutput, decoder=ShortReader, socket=UsualSocket)
+    @cython.locals(conn=UsualConn, out=UsualOutput, decoder=ShortReader)
     cpdef object handle(self, list events)
 
 cdef class UsualOutbox:
@@ -306,22 +307,10 @@ cdef class UsualOutbox:
     cdef public bint lags
     cdef public Py_ssize_t unsent
 
-    @cython.locals(usual=UsualConn)
     cpdef object push(self, data, overflow=*)
 
 cdef class UsualJob:
     cpdef object begin(self, item)
-
-cdef extern from "Python.h":
-    int PyContext_Enter(object context) except -1
-    int PyContext_Exit(object context) except -1
-
-cdef inline object begin_within(object context, UsualJob job, object item):
-    PyContext_Enter(context)
-    try:
-        return job.begin(item)
-    finally:
-        PyContext_Exit(context)
 
 cdef class UsualParked:
     cdef public object task, context, clean, job
@@ -344,10 +333,7 @@ cdef class UsualDispatcher(UsualJob):
 
     cpdef object start(self, item)
     cpdef object begin(self, item)
-
-    @cython.locals(runner=MessageRunner)
     cpdef object run(self, item)
-
     cpdef object over(self, bint ended=*)
 
 cdef class UsualRouter:
@@ -495,7 +481,6 @@ cdef class RequestSteps:
     @cython.locals(stats=UsualStats)
     cpdef object handle(self, UsualRequest request, route, params)
 
-    @cython.locals(runner=PageRunner)
     cpdef object handled(self, UsualRequest request, route)
 
     cpdef object finished(self, UsualRequest request, UsualResponse response)
@@ -539,3 +524,18 @@ cdef class UsualExchanges(UsualJob):
     cpdef object begin(self, item)
 
     cpdef object done(self, UsualExchange exchange)
+
+cdef extern from "Python.h":
+    int PyContext_Enter(object context) except -1
+    int PyContext_Exit(object context) except -1
+
+cdef inline object begin_within(object context, UsualJob job, object item):
+    PyContext_Enter(context)
+    try: # By their classes: see "The way of a message"
+        if isinstance(job, UsualDispatcher):
+            return UsualDispatcher.begin(<UsualDispatcher>job, item)
+        if isinstance(job, UsualExchanges):
+            return UsualExchanges.begin(<UsualExchanges>job, item)
+        return job.begin(item)
+    finally:
+        PyContext_Exit(context)

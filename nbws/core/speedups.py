@@ -595,14 +595,16 @@ class MessageRunner:
 
     def message(self, ws: Any, data: str | bytes) -> Any:
         "Handle one message, in a later turn if it is long. Returns what is left to be awaited, or None."
-        return self.in_turn(ws, data) if len(data) > self.longest and self.needs_fields else self.at_once(ws, data)
+        if len(data) > self.longest and self.needs_fields:
+            return self.in_turn(ws, data)
+        return MessageRunner.at_once(self, ws, data)
 
     def at_once(self, ws: Any, data: str | bytes) -> Any:
         "The same, in this turn."
         if self.route is not None:
             stats = self.route.stats
             stats.hits += 1
-        return self.run_within(ws, data) if self.app.environment.captures_output else self.run(ws, data)
+        return self.run_within(ws, data) if self.app.environment.captures_output else MessageRunner.run(self, ws, data)
 
     def run(self, ws: Any, data: str | bytes) -> Any:
         "The same, where no output is captured."
@@ -644,14 +646,14 @@ class MessageRunner:
         "Send what a handler has returned. Returns what is left to be awaited, or None."
         kind = type(result)
         if kind is self.renderer.element:
-            text = self.renderer.element_text(result)
+            text = Renderer.element_text(self.renderer, result)
         elif kind is str:
             text = result
         else:
             return self.say_other(ws, result)
         outbox = ws.outbox
         if text:
-            outbox.push(text)
+            UsualOutbox.push(outbox, text)
         return self.go_on(ws, outbox) if outbox.lags or outbox.unsent else None
 
     def in_turn(self, ws: Any, data: str | bytes) -> Any:
@@ -746,13 +748,15 @@ _SHORT = WORTH_IT // 4 # Characters, which are fewer bytes in any case
 
 class UsualConn:
     "An open WebSocket as the app sees it; `SocketConn` derives from it. On the server's loop only."
-    __slots__ = ('state', 'waited', 'pinged', 'alive', 'out', 'deflater')
+    __slots__ = ('state', 'waited', 'pinged', 'alive', 'out', 'deflater', 'longest')
 
     def __init__(self, out: UsualOutput,
                  deflater: Any, # Where compression is agreed on
                  alive: bool, # A page of ours that asks whether it lives: see `nbws.sockets.alive`
+                 longest: int = 2**60, # Characters below which text goes out as it is
                  ) -> None:
         self.state, self.deflater, self.alive = 0, deflater, alive
+        self.longest = longest if deflater is None else _SHORT
         self.out: Any = out
         self.waited, self.pinged = 0.0, False # Seconds without a byte, or of closing
 
@@ -760,8 +764,8 @@ class UsualConn:
         "Send a message; dropped once the socket closes. True: more than 64 KiB are unsent."
         if self.state:
             return False
-        if type(data) is str and (self.deflater is None or len(data) < _SHORT):
-            self.out.write(text_frame(data)) # type: ignore[name-defined]  # noqa: F821
+        if type(data) is str and len(data) < self.longest:
+            UsualOutput.write(self.out, text_frame(data)) # type: ignore[name-defined]  # noqa: F821
         else:
             self.write_other(data)
         return self.out.above
@@ -788,14 +792,14 @@ class UsualInput:
         if not conn.state:
             conn.waited = 0.0
         if conn.state < 2:
-            self.handle(self.decoder.feed(data))
+            UsualInput.handle(self, ShortReader.feed(self.decoder, data))
         if len(data) > LONG:
             self.let_others()
 
     def handle(self, events: list[Any]) -> None:
         "Hand messages to the receiver, and answer the rest."
         conn, out, decoder, receiver = self.conn, self.conn.out, self.decoder, self.receiver
-        out.collect()
+        UsualOutput.collect(out)
         if self.announced and events:
             self.announce(0)
         for event in events:
@@ -806,8 +810,7 @@ class UsualInput:
                     if conn.alive and len(event) < 16:
                         self.answer(event)
                     elif isinstance(receiver, UsualSocket):
-                        socket = receiver
-                        socket.received(event)
+                        UsualSocket.received(receiver, event)
                     else:
                         receiver.received(event)
                 except Exception:
@@ -859,7 +862,7 @@ class UsualSocket:
         if dispatcher.busy or dispatcher.held:
             self.keep(data)
         else:
-            dispatcher.start(data)
+            UsualDispatcher.start(dispatcher, data)
 
     def steered(self, data: str) -> bool: "Whether a message is about the handler; then do it."; return False
     def keep(self, data: str | bytes) -> None: "Let a message wait for its turn."; raise NotImplementedError
@@ -886,18 +889,18 @@ class UsualDispatcher(UsualJob):
               ) -> None:
         "Run this, and then what has come meanwhile. Nothing may be running."
         self.busy = True
-        self.task = self.workers.begin(self, item)
+        self.task = UsualWorkers.begin(self.workers, self, item)
 
     def begin(self, item: Any) -> Any:
         "Run this within a task. Returns what is left to be awaited, or None."
         try:
-            rest = self.run(item)
+            rest = UsualDispatcher.run(self, item)
         except BaseException:
             self.over(True)
             raise
         if rest is not None:
             return self.go_on(rest)
-        self.over()
+        UsualDispatcher.over(self)
         return None
 
     def run(self, item: Any) -> Any:
@@ -907,8 +910,7 @@ class UsualDispatcher(UsualJob):
             if type(item) is str or type(item) is bytes:
                 endpoint = socket.endpoint
                 if isinstance(endpoint, MessageRunner):
-                    runner = endpoint
-                    rest = runner.message(socket, item)
+                    rest = MessageRunner.message(endpoint, socket, item)
                 else:
                     rest = endpoint.message(socket, item)
             else:
@@ -1012,8 +1014,7 @@ class UsualOutbox:
         if conn is None or self.unsent or (self.lags and self.behind_transport()):
             self.keep(data, overflow)
         elif isinstance(conn, UsualConn):
-            usual = conn
-            self.lags = usual.send(data)
+            self.lags = UsualConn.send(conn, data)
         else:
             self.lags = conn.send(data)
 
@@ -1299,8 +1300,8 @@ class UsualWriter:
         if text is None:
             return self.send_other(exchange, response, last)
         size = str(len(body)).encode()
-        self.out.write(b''.join((first, b'date: ', self.server.date.encode(), b'\r\n', text, b'content-length: ', size,
-                                 b'\r\n\r\n', body)))
+        head = first, b'date: ', self.server.date.encode(), b'\r\n', text, b'content-length: ', size, b'\r\n\r\n'
+        UsualOutput.write(self.out, b''.join((*head, body)))
 
     def send_other(self, exchange: Any, response: Any, last: bool) -> None: "Any."; raise NotImplementedError
 
@@ -1382,12 +1383,12 @@ class RequestSteps:
         if request.upgrade or self.overridden or app.middlewares or app.rooms.peers.broker is not None:
             return self.through(request)
         try:
-            response = self.answer(request)
+            response = RequestSteps.answer(self, request)
             if not isinstance(response, UsualResponse):
                 return self.answered(request, response)
         except BaseException as e:
             return self.failed(request, e)
-        return self.finished(request, response)
+        return RequestSteps.finished(self, request, response)
 
     def answer(self, request: Any) -> Any:
         "The answer of the route that matches, or a coroutine for it. Raises what a handler raises."
@@ -1408,15 +1409,16 @@ class RequestSteps:
             refusal: Any = self.refusal(request)
             if refusal is not None:
                 return refusal
-        return self.handle(request, route, params)
+        return RequestSteps.handle(self, request, route, params)
 
     def handle(self, request: Any, route: Any, params: Any) -> Any:
         "The same for the route, which answers."
         request.route, request.path_params = route, params
         stats = route.stats
         stats.hits += 1
-        app = self.app
-        return self.handle_within(request, route) if app.environment.captures_output else self.handled(request, route)
+        if self.app.environment.captures_output:
+            return self.handle_within(request, route)
+        return RequestSteps.handled(self, request, route)
 
     def handled(self, request: Any, route: Any) -> Any:
         "The same, where no output is captured."
@@ -1425,8 +1427,7 @@ class RequestSteps:
             return self.handled_later(request, app.around_handler(request, route))
         if not isinstance(endpoint, PageRunner):
             return self.handled_later(request, endpoint.answer(request))
-        runner = endpoint
-        result = runner.begin(request)
+        result = PageRunner.begin(endpoint, request)
         if type(result) not in self.usual:
             if isawaitable(result):
                 waits = result if type(result) is CoroutineType else endpoint.awaited(result)
@@ -1435,7 +1436,7 @@ class RequestSteps:
         if app.after:
             return self.respond_later(request, result)
         if self.answers is not None and is_elements(result, self.answers.element):
-            return self.answers.answer(result, request, app.pages.page)
+            return ElementAnswers.answer(self.answers, result, request, app.pages.page)
         return app.respond(result, request)
 
     def finished(self, request: Any, response: Any) -> Any:
@@ -1567,9 +1568,9 @@ class UsualRequestInput:
         stage, parser.work = parser.stage, 0
         if stage == _BODY:
             of.waited = 0.0
-        out.collect()
-        if stage == _IDLE and of.current is None and not parser.queue and parser.again(data):
-            of.advance()
+        UsualOutput.collect(out)
+        if stage == _IDLE and of.current is None and not parser.queue and UsualParser.again(parser, data):
+            UsualExchanges.advance(of)
         else:
             self.feed(data)
         if not out.held:
@@ -1643,8 +1644,8 @@ class UsualExchanges(UsualJob):
         if not isinstance(response, UsualResponse) or type(response.body) is not bytes \
                 or response.background is not None or response.status_code < 200:
             return self.answer(exchange, response)
-        self.answers.send(exchange, response, self.input.eof and self.input.empty)
-        self.done(exchange)
+        UsualWriter.send(self.answers, exchange, response, self.input.eof and self.input.empty)
+        UsualExchanges.done(self, exchange)
         return None
 
     def answer(self, exchange: Any, begun: Any = None) -> Any: "A coroutine that answers."; raise NotImplementedError

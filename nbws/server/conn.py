@@ -40,8 +40,9 @@ class SocketConn(speedups.UsualConn):
                  quota: InboxQuota, # What may wait at all sockets of the server
                  deflater: Deflater | None = None, # Where compression is agreed on
                  alive: bool = False, # A page of ours that asks whether it lives: see `nbws.sockets.alive`
+                 longest: int = 2**60, # Characters below which text goes out as it is
                  ) -> None:
-        super().__init__(out, deflater, alive)
+        super().__init__(out, deflater, alive, longest)
         self.quota = quota
         self.reading: SocketReading | None = None # Of the connection, until it is closed
 
@@ -111,14 +112,17 @@ class RelayedConn(SocketConn):
     "The same behind jupyter-server-proxy."
     __slots__ = ()
 
-    def send(self, data: str | bytes | Payload) -> bool:
+    def __init__(self, out: OutputBuffer, quota: InboxQuota, deflater: Deflater | None, alive: bool) -> None:
+        super().__init__(out, quota, deflater, alive, RELAYED // 4)
+
+    def write_other(self, data: str | bytes | Payload) -> None:
         "The same; what the proxy would not pass on is not sent, and the developer is told."
         text = data.data if isinstance(data, Payload) else data
         if len(text) > RELAYED // 4 and (size := len(text.encode() if isinstance(text, str) else text)) > RELAYED:
             log.error('a message of %s bytes was not sent: jupyter-server-proxy passes %s on at the most. '
                       'Send it in parts, or let the page fetch it', size, RELAYED)
-            return self.out.above
-        return super().send(data)
+        else:
+            super().write_other(data)
 
     def join_group(self) -> None: "Broadcasts are measured, too."
 
