@@ -72,8 +72,9 @@ TROUBLE = re.compile(
 )
 
 # What Jupyter itself says in the best of worlds: it does not look whether a page that it writes to has just left, nor
-# await it; a kernel that is shut down in the middle of a cell cannot answer any more; and one that has just started may
-# be asked before its control thread has its lock (Python 3.10, which has no ipykernel that knows better).
+# await it; a kernel that is shut down in the middle of a cell cannot answer any more; one that has just started may be
+# asked before its control thread has its lock (Python 3.10, which has no ipykernel that knows better); and JupyterLab
+# may ask for all kernels while one starts (findings/jupyter-server-list-while-a-kernel-starts.sh).
 NOISE = re.compile(
     r"^\[E [^\n]*\] (?:Uncaught exception in (?:ZMQS|zmqs)tream callback|Exception in callback [^\n]*ZMQStream)[^\n]*\n"
     r" +Traceback(?:(?!^\[).)+?^ +tornado\.websocket\.WebSocketClosedError$"
@@ -84,7 +85,10 @@ NOISE = re.compile(
     r"|^\[IPKernelApp\] ERROR \| Exception in message handler:\n"
     r"Traceback(?:(?!^\[).)+?^zmq\.error\.ZMQError: Socket operation on non-socket$"
     r"|^ERROR:tornado\.general:Uncaught exception in ZMQStream callback\n"
-    r"Traceback(?:(?!^(?:\[|ERROR)).)+?^traitlets\.traitlets\.TraitError: The '_control_lock' trait[^\n]*$",
+    r"Traceback(?:(?!^(?:\[|ERROR)).)+?^traitlets\.traitlets\.TraitError: The '_control_lock' trait[^\n]*$"
+    r"|^\[E [^\n]*\] Uncaught exception GET [^\n]*/api/kernels\b[^\n]*\n(?:(?!^\[).)+?"
+    r"^ +traitlets\.traitlets\.TraitError: The 'last_activity' trait [^\n]* NoneType None\.\n"
+    r"(?:^\[W [^\n]*\n)?^\[E [^\n]*\] \{\n(?:(?!^\[).)+?^\[E [^\n]*\] 500 GET [^\n]*/api/kernels\b[^\n]*$",
     re.MULTILINE | re.DOTALL,
 )
 

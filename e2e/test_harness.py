@@ -218,6 +218,15 @@ def test_errors_in_jupyters_log_are_seen() -> None:
     assert trouble_in(f"{early}ValueError: no lock\n")
     lock = "traitlets.traitlets.TraitError: The '_control_lock' trait is None"
     gone += f"{early}KeyError\n\n{early.splitlines()[1]}\n{lock}\n"
+    asked = "/user/alice/api/kernels?1796069992900"
+    gone += (
+        f"{error.replace('/nbws', asked)}    HTTPServerRequest()\n"
+        "    Traceback (most recent call last):\n    KeyError\n\n"
+        "    Traceback (most recent call last):\n    traitlets.traitlets.TraitError: The 'last_activity' trait of a "
+        "ServerKernelManager instance expected a datetime, not the NoneType None.\n[W 2000 ServerApp] wrote error\n"
+        f'[E 2000 ServerApp] {{\n      "Host": "127.0.0.1"\n    }}\n'
+        f"[E 2000 ServerApp] 500 GET {asked} (a@127.0.0.1) 1ms\n"
+    )
     assert trouble_in("[I 2000] fine\n" + gone) == []
     assert trouble_in(error + gone + error) == [error.rstrip()] * 2
     assert trouble_in(error, allowed=("GET /nbws",)) == []
