@@ -181,10 +181,9 @@ def runner(module: Any, r: random.Random, done: Done, el: Any) -> Any:
         return result
     others = often(r, None, lambda source: {'result': 'rest', 'more': 1})
     parameters: Any = (('result', value),)
-    code = None if others else often(r, None, function.__code__, plain.__code__)
-    if code and r.random() < 0.3: function, parameters = nothing_bound, ()
-    return kind(function, parameters, others, often(r, True, False), code and function.__code__, often(r, False, True),
-                module.BoundFrom, {})
+    if not others and r.random() < 0.3: function, parameters = nothing_bound, ()
+    code = None if others else r.choice([None, function.__code__, shown.__code__]) # The last one: it was replaced
+    return kind(function, parameters, others, often(r, True, False), code, often(r, False, True), module.BoundFrom, {})
 
 
 class Awaited:

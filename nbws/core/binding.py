@@ -13,7 +13,7 @@ from dataclasses import fields, is_dataclass
 from datetime import date, datetime
 from functools import partial
 from reprlib import Repr
-from types import FunctionType, SimpleNamespace
+from types import CodeType, FunctionType, SimpleNamespace
 from typing import Any, TypeVar
 
 from .casting import CASTS, REFUSALS, Cast, caster, itself
@@ -229,13 +229,15 @@ class Plan:
         return getattr(self.function, '__code__', None) is not self.code
 
     @property
-    def in_order(self) -> bool:
-        "Its parameters are these, in their order: they can be passed by their places, which takes less time."
+    def positional_code(self) -> CodeType | None:
+        "The function's code, where that takes `parameters` as positional arguments, which is faster; None elsewhere."
         f = self.function
-        if type(f) is not FunctionType or hasattr(f, '__wrapped__') or self.rest or f.__code__.co_kwonlyargcount \
-                or f.__code__.co_flags & (inspect.CO_VARARGS | inspect.CO_VARKEYWORDS):
-            return False
-        return f.__code__.co_varnames[:f.__code__.co_argcount] == tuple(name for name, _ in self.parameters)
+        if type(f) is not FunctionType or hasattr(f, '__wrapped__') or self.rest:
+            return None
+        code, names = f.__code__, tuple(name for name, _ in self.parameters)
+        if code.co_kwonlyargcount or code.co_flags & (inspect.CO_VARARGS | inspect.CO_VARKEYWORDS):
+            return None
+        return code if code.co_varnames[:code.co_argcount] == names else None
 
     def bind(self, source: Source) -> dict[str, Any]:
         "The arguments for one call. Raises `BindError`."

@@ -25,7 +25,9 @@ INTERPRETED, COMPILED = 'nbws.core.speedups', 'nbws.core._speedups'
 
 def source_id() -> str:
     "What the source of `speedups` is known by: it, and the types that it is compiled with. Raises `OSError`."
-    source = Path(str(getattr(find_spec(INTERPRETED), 'origin', '')))
+    spec = find_spec(INTERPRETED)
+    assert spec and spec.origin
+    source = Path(spec.origin)
     return source_hash(source.read_bytes() + source.with_suffix('.pxd').read_bytes()).hex()
 
 # %% ../../nbs/core/01_engine.ipynb #3acaa4d0

@@ -596,13 +596,14 @@ def ft(tag: str, # Written as it is given: SVG has tags with capitals
 ft_hx = ft_html = ft
 
 # %% ../../nbs/core/06_html.ipynb #f9fd6a71
-def _tag(tag: str, doc: str) -> Tag:
-    "The function for one tag."
-    def make(*children: Any, # Elements, text, or anything that can be shown
+def _any_tag(*children: Any, # Elements, text, or anything that can be shown
              **attrs: Any, # Attributes: `cls` is class, `hx_get` is hx-get
              ) -> FT:
-        return _new(FT, tag, children, attrs)
+    "What the function for a tag takes."
+    raise NotImplementedError
 
+def _tag(tag: str, doc: str) -> Tag:
+    "The function for one tag."
     def make_named(*children: Any, # Elements, text, or anything that can be shown
                    **attrs: Any, # Attributes, as for others; its name is its id unless it is given
                    ) -> FT:
@@ -615,7 +616,7 @@ def _tag(tag: str, doc: str) -> Tag:
     else:
         made = speedups.tag_function(FT, tag)
         made.__module__ = __name__
-        vars(made)['__wrapped__'] = make # Where it is compiled, that one has the source
+        vars(made)['__wrapped__'] = _any_tag # What is compiled has no source to be shown
     made.__name__ = made.__qualname__ = _TAGS[tag] = tag.capitalize()
     made.__doc__ = f'`<{tag}>`: {doc}'
     return made

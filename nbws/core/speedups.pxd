@@ -1,7 +1,6 @@
 # What the variables of speedups.py are in C. Read by Cython when nbws is built (setup.py), and by nothing else.
 cimport cython
-from libc.string cimport memcmp
-from libc.string cimport memcpy
+from libc.string cimport memcmp, memcpy
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.object cimport PyObject
 from cpython.unicode cimport PyUnicode_DATA, PyUnicode_DecodeUTF8, PyUnicode_KIND, PyUnicode_READ, PyUnicode_Substring
@@ -149,11 +148,11 @@ cpdef object find_value(BoundFrom s, name, field)
 cpdef dict bind_all(tuple parameters, rest, BoundFrom source)
 
 @cython.locals(found=list)
-cpdef tuple bind_each(tuple parameters, BoundFrom source)
+cpdef tuple bind_positional(tuple parameters, BoundFrom source)
 
 # Of text from `at` to `end`: where spaces end, and where a string ends that has no escapes; -1 where it has, or no end
 cdef inline Py_ssize_t behind_spaces(int kind, void* text, Py_ssize_t at, Py_ssize_t end) noexcept:
-    while at < end and PyUnicode_READ(kind, text, at) == 32:
+    while at < end and PyUnicode_READ(kind, text, at) == ' ':
         at += 1
     return at
 
@@ -161,9 +160,9 @@ cdef inline Py_ssize_t end_of_string(int kind, void* text, Py_ssize_t at, Py_ssi
     cdef Py_UCS4 c
     while at < end:
         c = PyUnicode_READ(kind, text, at)
-        if c == 34: # "
+        if c == '"':
             return at
-        if c < 32 or c == 92: # A control character, or a backslash
+        if c < ' ' or c == '\\': # A control character, or an escape
             return -1
         at += 1
     return -1
@@ -183,40 +182,40 @@ cdef inline dict plain_object(str whole, int kind, void* text, Py_ssize_t* place
     cdef bint negative
     cdef Py_UCS4 c
     cdef dict found = {}
-    if at >= end or PyUnicode_READ(kind, text, at) != 123: # {
+    if at >= end or PyUnicode_READ(kind, text, at) != '{':
         return None
     at = behind_spaces(kind, text, at + 1, end)
-    if at < end and PyUnicode_READ(kind, text, at) == 125: # }
+    if at < end and PyUnicode_READ(kind, text, at) == '}':
         place[0] = at + 1
         return found
-    while at < end and PyUnicode_READ(kind, text, at) == 34: # "
+    while at < end and PyUnicode_READ(kind, text, at) == '"':
         stop = end_of_string(kind, text, at + 1, end)
         if stop < 0:
             return None
         name = PyUnicode_Substring(whole, at + 1, stop)
         at = behind_spaces(kind, text, stop + 1, end)
-        if at >= end or PyUnicode_READ(kind, text, at) != 58: # :
+        if at >= end or PyUnicode_READ(kind, text, at) != ':':
             return None
         at = behind_spaces(kind, text, at + 1, end)
         c = PyUnicode_READ(kind, text, at) if at < end else 0
-        if c == 34:
+        if c == '"':
             stop = end_of_string(kind, text, at + 1, end)
             if stop < 0:
                 return None
             value = PyUnicode_Substring(whole, at + 1, stop)
             at = stop + 1
-        elif c == 123 and not within:
+        elif c == '{' and not within:
             value = plain_object(whole, kind, text, &at, end, True)
             if value is None:
                 return None
-        elif c == 45 or 48 <= c <= 57: # - or a digit
-            negative, number = c == 45, 0
+        elif c == '-' or '0' <= c <= '9':
+            negative, number = c == '-', 0
             at += negative
             stop = at
-            while at < end and at - stop < 16 and 48 <= PyUnicode_READ(kind, text, at) <= 57:
+            while at < end and at - stop < 16 and '0' <= PyUnicode_READ(kind, text, at) <= '9':
                 number = number * 10 + <long long>PyUnicode_READ(kind, text, at) - 48
                 at += 1
-            if at == stop or at - stop > 15 or (at - stop > 1 and PyUnicode_READ(kind, text, stop) == 48):
+            if at == stop or at - stop > 15 or (at - stop > 1 and PyUnicode_READ(kind, text, stop) == '0'):
                 return None
             value = -number if negative else number
         elif word_at(kind, text, at, end, "true"):
@@ -235,10 +234,10 @@ cdef inline dict plain_object(str whole, int kind, void* text, Py_ssize_t* place
         if at >= end:
             return None
         c = PyUnicode_READ(kind, text, at)
-        if c == 125:
+        if c == '}':
             place[0] = at + 1
             return found
-        if c != 44: # , or what makes a number another one
+        if c != ',': # Or what makes a number another one
             return None
         at = behind_spaces(kind, text, at + 1, end)
     return None

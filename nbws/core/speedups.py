@@ -18,7 +18,7 @@ from urllib.parse import unquote
 __all__ = ['Shape', 'Values', 'MARK', 'Unmask', 'RATIO', 'Parameters', 'WORTH_IT', 'LONG', 'STATUS', 'FIELDS', 'STAGES', 'ENOUGH',
            'escape', 'Unusual', 'UsualElement', 'new_element', 'tag_function', 'all_of', 'is_elements', 'Renderer',
            'encode', 'frame', 'mark', 'parts_of', 'messages_apart', 'take_usual', 'ShortReader', 'BoundFrom', 'by_name',
-           'find_value', 'named', 'bind_all', 'bind_each', 'usual_fields', 'take_header', 'Waits', 'CapturingApp',
+           'find_value', 'named', 'bind_all', 'bind_positional', 'usual_fields', 'take_header', 'Waits', 'CapturingApp',
            'UsualStats', 'MessageRunner', 'UsualQueue', 'UsualOutput', 'UsualConn', 'UsualInput', 'UsualRouter',
            'UsualSocket', 'UsualJob', 'UsualDispatcher', 'UsualParked', 'UsualWorkers', 'UsualOutbox', 'has_field',
            'UsualRequest', 'begin_request', 'path_of', 'UsualResponse', 'UsualExchange', 'is_plain', 'UsualParser',
@@ -470,7 +470,7 @@ Parameters = tuple[tuple[str, Callable[[Any], Any]], ...] # Names, and the funct
 def bind_all(parameters: Parameters,
              rest: Callable[[Any], Mapping[str, Any]] | None, # What a `**` parameter collects
              source: BoundFrom) -> dict[str, Any]:
-    "The arguments for one call. Raises what these functions raise."
+    "The keyword arguments for one call. Raises what these functions raise."
     found: dict[str, Any] = {}
     for name, bind in parameters:
         found[name] = bind(source)
@@ -479,8 +479,8 @@ def bind_all(parameters: Parameters,
             found.setdefault(name, value)
     return found
 
-def bind_each(parameters: Parameters, source: BoundFrom) -> tuple[Any, ...]:
-    "The same in their order, for a function that takes these and nothing else."
+def bind_positional(parameters: Parameters, source: BoundFrom) -> tuple[Any, ...]:
+    "The same as positional arguments."
     found: list[Any] = []
     for _, bind in parameters:
         found.append(bind(source))
@@ -505,8 +505,8 @@ def usual_fields(data: Any, # A message
     text, size = data, len(data)
     if size > longest:
         return None
-    if plain and (made := plain_fields(text)) is not None: # type: ignore[name-defined]  # noqa: F821
-        found: dict[str, Any] = made
+    found: dict[str, Any] | None = plain_fields(text) if plain else None # type: ignore[name-defined]  # noqa: F821
+    if found is not None:
         return found
     if (size > 2 * depth and text.count('[') + text.count('{') > depth) or '\\u' in text:
         return None
@@ -579,7 +579,7 @@ class MessageRunner:
                  others: Callable[[Any], Mapping[str, Any]] | None, # What a `**` parameter collects
                  direct: bool, # It is async, and nothing is around it
                  needs_fields: bool, # The message is parsed
-                 code: Any, # Of the function, if its parameters are these in their order; None: they are passed by name
+                 code: Any, # The function's, which can be called with positional arguments; None: it cannot
                  scan: Callable[[str, int], tuple[Any, int]], # As of `usual_fields`
                  plain: bool, # As of `usual_fields`
                  crowd: int, # How many characters of a form one of a message counts for
@@ -624,7 +624,7 @@ class MessageRunner:
         return None
 
     def arguments(self, ws: Any, data: str | bytes) -> Any:
-        "The arguments for a message, in their order or by name. Raises what `parse` and the functions that bind raise."
+        "A message's arguments, positional or by keyword. Raises what `parse` and the functions that bind raise."
         source = ws.source
         if source is None:
             source = ws.source = self.source_of(ws)
@@ -636,8 +636,8 @@ class MessageRunner:
                     source.data, source.headers = self.parse(ws, data)
                 else:
                     source.data, source.headers = fields, take_header(fields)
-            if self.code is not None and self.function.__code__ is self.code:
-                return bind_each(self.parameters, source)
+            if self.direct and self.code is not None and self.function.__code__ is self.code:
+                return bind_positional(self.parameters, source)
             return bind_all(self.parameters, self.others, source)
         finally:
             source.data, source.headers, source.message = self.empty, self.empty, None
@@ -753,10 +753,9 @@ class UsualConn:
     def __init__(self, out: UsualOutput,
                  deflater: Any, # Where compression is agreed on
                  alive: bool, # A page of ours that asks whether it lives: see `nbws.sockets.alive`
-                 longest: int = 2**60, # Characters below which text goes out as it is
                  ) -> None:
         self.state, self.deflater, self.alive = 0, deflater, alive
-        self.longest = longest if deflater is None else _SHORT
+        self.longest = 2**60 if deflater is None else _SHORT # Text with fewer characters goes out as it is
         self.out: Any = out
         self.waited, self.pinged = 0.0, False # Seconds without a byte, or of closing
 
@@ -807,7 +806,7 @@ class UsualInput:
                 self.control(event)
             elif not conn.state: # We have closed: section 5.5.1 lets us ignore the rest
                 try:
-                    if conn.alive and len(event) < 16:
+                    if conn.alive and len(event) < 16: # Its ping is short
                         self.answer(event)
                     elif isinstance(receiver, UsualSocket):
                         UsualSocket.received(receiver, event)
@@ -838,7 +837,7 @@ LONG = 2**17 # Bytes of a read behind which more may wait: uvloop would read 31 
 
 # %% ../../nbs/core/00_speedups.ipynb #754fbd76
 class UsualRouter:
-    "Has the routes of an app; `nbws.web.router.Router` derives from it."
+    "The routes of an app, as its sockets see them; `nbws.web.router.Router` derives from it."
     __slots__ = ('table',)
     table: Any # Another object as soon as one of them has changed
 
@@ -1161,7 +1160,7 @@ class UsualParser:
             return False
         request_kind, headers_kind, exchange_kind = self.kinds
         headers = allocated(headers_kind) # type: ignore[name-defined]  # noqa: F821
-        headers.raw, headers._index = list(self.last[1]), None
+        headers.raw, headers._index = list(self.last[1]), None # As `Headers.from_raw`
         request = allocated(request_kind) # type: ignore[name-defined]  # noqa: F821
         begin_request(request, 'GET', target, headers, b'', self.peer, self.local, self.server.scheme, '', '1.1', False,
                       self.max_form)
@@ -1327,14 +1326,13 @@ class PageRunner:
         if not self.direct or (self.reads and request.method != 'GET'):
             return self.answer(request)
         try:
-            in_order = self.code is not None and self.function.__code__ is self.code
-            if in_order and not self.parameters:
-                handling = self.function()
-            elif in_order:
-                handling = self.function(*bind_each(self.parameters, self.source(request, self.empty)))
-            else:
+            if self.code is None or self.function.__code__ is not self.code:
                 source = self.source(request, self.empty)
                 handling = self.function(**bind_all(self.parameters, self.others, source))
+            elif self.parameters:
+                handling = self.function(*bind_positional(self.parameters, self.source(request, self.empty)))
+            else:
+                handling = self.function()
             if type(handling) is not CoroutineType:
                 return self.awaited(handling)
             result = first_step(handling, Waits) # type: ignore[name-defined]  # noqa: F821

@@ -40,9 +40,8 @@ class SocketConn(speedups.UsualConn):
                  quota: InboxQuota, # What may wait at all sockets of the server
                  deflater: Deflater | None = None, # Where compression is agreed on
                  alive: bool = False, # A page of ours that asks whether it lives: see `nbws.sockets.alive`
-                 longest: int = 2**60, # Characters below which text goes out as it is
                  ) -> None:
-        super().__init__(out, deflater, alive, longest)
+        super().__init__(out, deflater, alive)
         self.quota = quota
         self.reading: SocketReading | None = None # Of the connection, until it is closed
 
@@ -112,8 +111,9 @@ class RelayedConn(SocketConn):
     "The same behind jupyter-server-proxy."
     __slots__ = ()
 
-    def __init__(self, out: OutputBuffer, quota: InboxQuota, deflater: Deflater | None, alive: bool) -> None:
-        super().__init__(out, quota, deflater, alive, RELAYED // 4)
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.longest = min(self.longest, RELAYED // 4) # What has more characters may have too many bytes
 
     def write_other(self, data: str | bytes | Payload) -> None:
         "The same; what the proxy would not pass on is not sent, and the developer is told."

@@ -94,7 +94,7 @@ class Workers(speedups.UsualWorkers):
     def start(self, job: Coroutine[Any, Any, Any], # Raises nothing: what it does is reported as an error of nbws
               ) -> asyncio.Task[None] | None:
         "Run `job` now up to its first wait. Returns None if it has ended, else the task that goes on with it."
-        begun: asyncio.Task[None] | None = self.begin(_ITSELF, job)
+        begun: asyncio.Task[None] | None = self.begin(_COROUTINE, job)
         return begun
 
     def begin_later(self, job: speedups.UsualJob, item: Any) -> asyncio.Task[None]:
@@ -141,7 +141,7 @@ class Workers(speedups.UsualWorkers):
             if parked in self.parked:
                 self.parked.remove(parked)
         if parked.job:
-            await _begun(_ITSELF, parked.job)
+            await _begun(_COROUTINE, parked.job)
 
     async def drain(self, timeout: float, # Seconds
                     ) -> None:
@@ -169,14 +169,13 @@ class Workers(speedups.UsualWorkers):
 # %% ../../nbs/sockets/02_workers.ipynb #6d91d1fb
 log = logging.getLogger('nbws')
 _LOCAL = threading.local()
-_enter_task, _leave_task = asyncio.tasks._enter_task, asyncio.tasks._leave_task
 
-class _Itself(speedups.UsualJob):
-    "A coroutine is all that is to be done."
+class _CoroutineJob(speedups.UsualJob):
+    "The job whose item is a coroutine, and all that is to be done."
     __slots__ = ()
     def begin(self, item: Coroutine[Any, Any, Any]) -> Coroutine[Any, Any, Any]: return item
 
-_ITSELF = _Itself()
+_COROUTINE = _CoroutineJob()
 
 async def _begun(job: speedups.UsualJob, item: Any) -> None:
     try:

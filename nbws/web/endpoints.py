@@ -55,8 +55,8 @@ class HTTPEndpoint(speedups.PageRunner):
                  body_wrap: Any = None, # Wraps the content of its pages, in place of the app's
                  ) -> None:
         direct = type(self) is HTTPEndpoint and p.kind == 'async' and not (before or body_wrap)
-        super().__init__(p.function, p.parameters, p.rest, direct, p.code if direct and p.in_order else None,
-                         p.wants_data or p.wants_raw, Source, EMPTY)
+        super().__init__(p.function, p.parameters, p.rest, direct, p.positional_code, p.wants_data or p.wants_raw,
+                         Source, EMPTY)
         self.plan, self.before, self.body_wrap = p, before, body_wrap
 
     def renewed(self) -> HTTPEndpoint | None:

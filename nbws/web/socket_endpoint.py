@@ -128,9 +128,10 @@ class SocketEndpoint(speedups.MessageRunner):
                  before: tuple[Plan, ...] = (), # Of what runs before a handshake is answered
                  stoppable: bool = False, # A page may cancel a handler of its messages where it waits
                  ) -> None:
-        direct = p.kind == 'async' and not stoppable # Awaited without anything around it
         super().__init__(
-            app, p.function, p.parameters, p.rest, direct=direct, code=p.code if direct and p.in_order else None,
+            app, p.function, p.parameters, p.rest,
+            direct=p.kind == 'async' and not stoppable, # Awaited without anything around it
+            code=p.positional_code,
             needs_fields=p.wants_data or 'htmx' in p.names or not p.wants_raw,
             scan=_scan_fields if p.takes_objects else _scan, plain=not p.takes_objects, crowd=CROWD, depth=DEPTH,
             longest=STEP, empty=EMPTY, renderer=RENDERER)
