@@ -19,7 +19,7 @@ __all__ = []
 # %% ../../nbs/sockets/01_monitor.ipynb #9c50418d
 class CpuThrottle:
     "Keeps the thread of a loop to a share of the CPU while the main thread computes. On the loop's thread only."
-    def __init__(self, share: float = 0.1, # Of the time, while the main thread computes
+    def __init__(self, share: float = 1 / 16, # Of the time, while the main thread computes
                  ) -> None:
         self.share = share
         self._at = self._ours = self._theirs = 0.0 # Seconds, at the last look: of the clock, and of the two threads
