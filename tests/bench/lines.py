@@ -4,31 +4,42 @@ A real JupyterLab in Chromium, without our extension. One page of the notebook i
 the kernel's own messages, and jupyter-loopback's bridge asks the same kernel from the same notebook's page. Text and
 1 MiB go there and back, then text while a cell computes. Medians and nine tenths of interleaved rounds, in ms, and how
 many times as long as directly; only ratios within one run count. The peer comes from PyPI into a folder of its own.
+
+Playwright opens the notebook and runs its cells. While something is measured it is away: Chromium passes each message
+of each socket on to it, 1 MiB as base64 in JSON, which took as much of the processor as all else.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import re
 import subprocess
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median, quantiles
+from typing import Any
+from urllib.request import urlopen
 
-from playwright.sync_api import Frame, Page, Route, sync_playwright
+from playwright.sync_api import Page, Playwright, sync_playwright
+from websockets.sync.client import connect
 
 from e2e.chromium import launch_arguments
 from e2e.jupyter import JupyterServer, JupyterSettings
 from e2e.notebook import Notebook, write_notebook
 from e2e.test_proxy import BOTH_OFF
+from e2e.timeouts import wait_until
 
 from .__main__ import ROOT, table
 
 PEER = ('jupyter-loopback==0.3.3', 'anywidget==0.11.0', 'psygnal==0.16.1', 'ipywidgets==8.1.9',
         'jupyterlab_widgets==3.0.17', 'widgetsnbextension==4.0.16')
 FOLDER = ROOT/'.venv-bench/loopback'
+REFUSED = 6667 # As out of reach as another machine's: browsers ask for nothing there (Fetch Standard, section 2.9)
 APP = """from nbws.common import *
 near, far = App(), App()
 async def echo(websocket):
@@ -79,39 +90,87 @@ def peer() -> Path:
     return FOLDER
 
 
-def opened(notebook: Notebook, jupyter: JupyterServer) -> dict[str, Callable[..., list[float]]]:
-    "The ways, as functions that measure."
+class Chromium:
+    "A browser with one page, that Playwright drives now and then."
+    def __init__(self, playwright: Playwright, folder: Path) -> None:
+        self._playwright = playwright
+        told = launch_arguments(playwright.chromium.executable_path)
+        command = [told.get('executable_path', playwright.chromium.executable_path), *told['args'], '--headless',
+                   '--remote-debugging-port=0', f'--user-data-dir={folder}', 'about:blank']
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        told_port = folder/'DevToolsActivePort'
+        wait_until(lambda: told_port.exists() and told_port.read_text().count('\n') > 0, 'Chromium', 60)
+        self.port = int(told_port.read_text().split()[0])
+
+    @contextmanager
+    def driven(self) -> Iterator[Page]:
+        "The page, as long as Playwright is there."
+        browser = self._playwright.chromium.connect_over_cdp(f'http://127.0.0.1:{self.port}')
+        try: yield browser.contexts[0].pages[0]
+        finally: browser.close() # Chromium goes on
+
+    def evaluate(self, origin: str | None, # Of a frame; by default of the page itself
+                 expression: str) -> Any:
+        "What a promise in a frame of the page comes to, asked by the DevTools protocol and nothing else."
+        with urlopen(f'http://127.0.0.1:{self.port}/json', timeout=30) as told:
+            target = next(each for each in json.load(told) if each['type'] == 'page')
+        with connect(target['webSocketDebuggerUrl'], max_size=None) as socket:
+            socket.send(json.dumps({'id': 1, 'method': 'Runtime.enable'}))
+            context = None
+            while True:
+                heard = json.loads(socket.recv(timeout=120))
+                found = heard.get('params', {}).get('context', {})
+                if heard.get('method') == 'Runtime.executionContextCreated':
+                    own, main = found['auxData']['isDefault'], found['auxData']['frameId'] == target['id']
+                    if own and (main if origin is None else found['origin'] == origin): context = found['id']
+                if heard.get('id') == 1:
+                    how = {'contextId': context, 'awaitPromise': True, 'returnByValue': True}
+                    params = {'expression': expression, **how}
+                    socket.send(json.dumps({'id': 2, 'method': 'Runtime.evaluate', 'params': params}))
+                if heard.get('id') == 2:
+                    result = heard['result']
+                    if 'value' not in result['result']: raise ValueError(json.dumps(result))
+                    return result['result']['value']
+
+
+def opened(notebook: Notebook) -> None:
+    "Run its cells: the page at its port, the one over the kernel's messages, and the peer's bridge."
     page = notebook.page
-    def refuse(route: Route) -> None: # Another machine's ports
-        if route.request.url.startswith(jupyter.url): route.continue_()
-        else: route.abort()
-    frames: list[Frame] = []
     for cell, way in ((1, 'direct'), (2, 'kernel')):
         notebook.run(cell)
         page.wait_for_selector(f'iframe[data-way={way}]', timeout=30_000, state='attached')
-        frames.append(notebook.loaded(cell))
-        frames[-1].wait_for_selector('h1', timeout=30_000)
-        page.context.route('**/_nbws/nbws.js', refuse)
+        notebook.loaded(cell).wait_for_selector('h1', timeout=30_000)
     notebook.run(3)
     page.wait_for_function('window.__jupyter_loopback__', timeout=30_000)
-    def measures(where: Frame | Page, code: str) -> Callable[..., list[float]]:
-        where.evaluate(MEASURE)
-        return lambda size, count: where.evaluate(code, [size, count])
-    return {'direct': measures(frames[0], SOCKET), 'kernel channel': measures(frames[1], SOCKET),
-            'jupyter-loopback': measures(page, BRIDGED)}
 
 
-def measured(notebook: Notebook, jupyter: JupyterServer, rounds: int) -> dict[tuple[str, str], list[float]]:
+def measures(browser: Chromium, notebook: Notebook) -> dict[str, Callable[[int, int], list[float]]]:
+    "The ways, as functions that measure round trips of so many bytes, so many times."
+    [direct] = re.findall(r'src="(http://127[^/]+)', notebook.output(1).inner_html())
+    def within(origin: str | None, code: str, window: str = 'window') -> Callable[[int, int], list[float]]:
+        def measure(size: int, count: int) -> list[float]:
+            run = f'({window}).eval({json.dumps(f"({MEASURE})(); ({code})([{size}, {count}])")})'
+            found: list[float] = browser.evaluate(origin, run)
+            return found
+        return measure
+    framed = 'document.querySelector("iframe[data-way=kernel]").contentWindow'
+    return {'direct': within(direct, SOCKET), 'kernel channel': within(None, SOCKET, framed),
+            'jupyter-loopback': within(None, BRIDGED)}
+
+
+def measured(browser: Chromium, notebook: Notebook, rounds: int) -> dict[tuple[str, str], list[float]]:
     "Milliseconds by what was done and by which way."
-    ways, took = opened(notebook, jupyter), defaultdict(list)
+    with browser.driven() as notebook.page:
+        opened(notebook)
+        ways = measures(browser, notebook)
+    took: dict[tuple[str, str], list[float]] = defaultdict(list)
     for _ in range(rounds):
         for what, size, count in (('text, idle', 20, 50), ('1 MiB, idle', 2**20, 6)):
             for way, measure in ways.items(): took[what, way] += measure(size, count)
-        notebook.start(4)
-        notebook.page.wait_for_timeout(1000) # The cell computes
+        with browser.driven() as notebook.page: notebook.start(4)
         for way in ('direct', 'kernel channel'): # The peer's waits for the cell
             took['text, a cell computes', way] += ways[way](20, 50)
-        notebook.wait(4, bound=60)
+        with browser.driven() as notebook.page: notebook.wait(4, bound=60)
     return took
 
 
@@ -133,14 +192,17 @@ def main() -> None:
     environment = (('PYTHONPATH', f'{folder}:{ROOT}'), ('JUPYTER_PATH', str(folder/'share/jupyter')))
     with tempfile.TemporaryDirectory() as home, sync_playwright() as playwright:
         jupyter = JupyterServer(JupyterSettings(flags=BOTH_OFF, environment=environment), Path(home))
-        browser = playwright.chromium.launch(**launch_arguments(playwright.chromium.executable_path))
+        browser = Chromium(playwright, Path(home)/'chromium')
         try:
-            path = write_notebook(jupyter.root/'lines.ipynb', [APP, 'serve(near)', 'serve(far)', BRIDGE, BUSY])
-            notebook = Notebook(browser.new_page(), jupyter, path, Path(home))
-            notebook.run(0)
-            shown(measured(notebook, jupyter, options.rounds))
+            cells = [APP, 'serve(near)', f'serve(far, port={REFUSED})', BRIDGE, BUSY]
+            path = write_notebook(jupyter.root/'lines.ipynb', cells)
+            with browser.driven() as page:
+                notebook = Notebook(page, jupyter, path, Path(home))
+                notebook.run(0)
+            shown(measured(browser, notebook, options.rounds))
         finally:
-            browser.close()
+            browser.process.terminate()
+            browser.process.wait(30)
             jupyter.stop()
 
 
