@@ -11,6 +11,7 @@ from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import BrowserContext, FrameLocator, expect
 
 from .notebook import Notebook
@@ -98,18 +99,19 @@ def test_llm(open_notebook: Open) -> None:
     expect(frame.get_by_role("textbox")).to_be_focused()
 
 
-def test_dashboard(open_notebook: Open) -> None:
+@pytest.mark.parametrize(("name", "line"), [("04_dashboard", "polyline"), ("08_figures", "path")])
+def test_dashboard(open_notebook: Open, name: str, line: str) -> None:
     """Four figures, from the packages that draw them; a thread, a cell and a slider move them."""
-    nb = opened(open_notebook, "04_dashboard")
+    nb = opened(open_notebook, name)
     served = find(nb, "#| export\nserve()")
     frame = nb.frame(served)
-    expect(frame.locator("#line svg path").first).to_be_attached(timeout=PATIENCE)
+    expect(frame.locator(f"#line svg {line}").first).to_be_attached(timeout=PATIENCE)
     expect(frame.locator("#histogram .main-svg").first).to_be_visible(timeout=PATIENCE)
     expect(frame.locator("#dots canvas, #dots svg").first).to_be_visible(timeout=PATIENCE)
     last = frame.locator("#table tr").last
     before = last.inner_text()
     expect(last).not_to_have_text(before)  # the thread goes on
-    picture(nb, served, "dashboard", 940, 1100)
+    picture(nb, served, name[3:], 940, 1100)
     drawn = "element => element._fullData[0].x.length"
     assert frame.locator("#histogram .js-plotly-plot").evaluate(drawn) > 30  # the cell has measured, too
     frame.get_by_label("Readings").fill("20")

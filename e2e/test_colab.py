@@ -9,15 +9,12 @@ from pathlib import Path
 
 import pytest
 from jupyter_client import BlockingKernelClient
-from playwright.sync_api import BrowserContext, FrameLocator, expect
-
-from nbws.loading import code_cells
+from playwright.sync_api import BrowserContext, expect
 
 from .colab import Colab
 from .kernels import kernel, restart
 from .sockets import connected
 from .test_channel import CELLS, first_visit, says, shows
-from .test_vscode import EXAMPLES, moves_figures, talks_with_a_model
 from .timeouts import milliseconds, seconds
 
 pytestmark = pytest.mark.timeout(seconds(120))
@@ -94,21 +91,3 @@ def test_the_chat(colab: Colab, new_context: Callable[..., BrowserContext], tmp_
         outer.goto(colab.url + "?saved")
         expect(outer.get_by_text("Run this cell to see the page.")).to_be_visible()
         expect(frame).to_be_hidden()
-
-
-@pytest.mark.parametrize(("name", "works"), [("02_llm", talks_with_a_model), ("04_dashboard", moves_figures)])
-def test_examples(
-    colab: Colab,
-    new_context: Callable[..., BrowserContext],
-    tmp_path: Path,
-    name: str,
-    works: Callable[[FrameLocator], None],
-) -> None:
-    """As they stand."""
-    with kernel(tmp_path, path=old_ipykernel(), COLAB_RELEASE_TAG="release-colab", PORT="0") as [client]:
-        for cell in code_cells(EXAMPLES / f"{name}.ipynb"):
-            html = run(client, cell)
-            colab.html = html if "<iframe" in html else colab.html
-        outer = new_context().new_page()
-        outer.goto(colab.url)
-        works(outer.locator("iframe").content_frame)

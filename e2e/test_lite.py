@@ -12,14 +12,11 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import BrowserContext, FrameLocator, expect
 
-from nbws.loading import code_cells
-
 from .lite import SITE, LiteSite
 from .notebook import Notebook, write_notebook
 from .sockets import connected
-from .test_apps import expect_drawn
 from .test_channel import CELLS, first_visit, says, shows
-from .test_vscode import EXAMPLES, talks_with_a_model
+from .test_front_ends import PURE, cells_of_all, check_examples
 from .timeouts import milliseconds, seconds
 
 pytestmark = [
@@ -27,40 +24,7 @@ pytestmark = [
     pytest.mark.skipif(not (SITE / "index.html").is_file(), reason="make lite has not been run"),
 ]
 
-# The dashboard's parts, slider and timer, with the figures that need nothing compiled.
-DASHBOARD = [
-    """from nbws.common import *
-import random
-import plotly.graph_objects as go
-app, rt = fast_app(title='Sensor')
-readings = [20.0] * 100
-
-@app.part
-def line(n: int = 100):
-    points = ' '.join(f'{x},{y:.1f}' for x, y in enumerate(readings[-n:]))
-    return Svg(NotStr(f'<polyline points="{points}" fill="none" stroke="red"/>'), width=500, height=40)
-
-@app.part
-def histogram(n: int = 100): return go.Figure(go.Histogram(x=readings[-n:]), {'height': 250})
-
-@app.part
-def table(n: int = 100): return Table(*[Tr(Td(f'{r:.3f}')) for r in readings[-n:][-5:]])
-
-PARTS = line, histogram, table
-
-@rt('/')
-def index():
-    n = Label('Readings', Slider(20, 500, value=100))
-    parts = [part(n) for part in PARTS]
-    return Titled('Sensor', parts[0].inputs, *[part.output for part in parts])""",
-    """@app.every(1)
-def measure(change=0):
-    readings.append(readings[-1] + random.gauss(change, .5))
-    for part in PARTS: part.refresh()""",
-    "serve()",
-]
-VISITED = [re.sub(r"\bapp\b", "site", cell) for cell in CELLS[:4]]  # An app beside the others, whose pages stay theirs
-WORDS = ["site.doctor()", "serve(site, port=0)"]
+WORDS = ["app.doctor()", "serve(app, port=0)"]
 
 
 @pytest.fixture
@@ -72,61 +36,32 @@ def site(tmp_path: Path) -> Iterator[LiteSite]:
 
 
 def test_notebooks(site: LiteSite, new_context: Callable[..., BrowserContext], tmp_path: Path) -> None:
-    """The chat, the model and a dashboard; forms, links, sessions and sockets; cells run again; plain words."""
-    chat, model = (code_cells(EXAMPLES / f"{name}.ipynb") for name in ("00_chat", "02_llm"))
-    cells = [*chat, *model, *DASHBOARD, *VISITED, *WORDS]
-    path = write_notebook(tmp_path / "all.ipynb", cells, "python")
+    """The examples as they stand; forms, links, sessions and sockets; cells run again; plain words."""
+    path = write_notebook(tmp_path / "all.ipynb", [*cells_of_all(PURE), *CELLS[:4], *WORDS], "python")
     page = new_context(viewport={"width": 1280, "height": 1400}).new_page()
     nb = Notebook(page, site, path, tmp_path)
-    numbers = iter(range(len(cells)))
-
-    def run(count: int) -> int:
-        for number in [next(numbers) for _ in range(count)]:
-            nb.run(number, bound=60)
-        return number
-
-    served = next(number for number, cell in enumerate(chat) if "serve()" in cell)
-    run(len(chat))
-    expect(nb.output(served).locator("iframe")).to_have_attribute("data-way", "widget", timeout=milliseconds(20))
-    talk = nb.frame(served)
-    connected(talk)
-    box = talk.locator("#msg")
-    box.fill("hello")
-    box.press("Enter")
-    expect(talk.locator("#msg-list li")).to_have_text(["a word from the notebook", "hello"], timeout=milliseconds(20))
-
-    begin = len(chat) + next(number for number, cell in enumerate(model) if "sleep(.06)" in cell)
-    answered = run(len(model))
-    nb.edit(begin, cells[begin].replace("sleep(.06)", "sleep(.3)"))  # Time to press the button on a busy machine
-    talks_with_a_model(nb.frame(answered))
-
-    sensor = nb.frame(run(len(DASHBOARD)))
-    last = sensor.locator("#table tr").last
-    expect(last).not_to_have_text(last.inner_text(), timeout=milliseconds(20))
-    sensor.get_by_label("Readings").fill("20")
-    expect(sensor.locator("#line polyline")).to_have_attribute("points", re.compile(r"^(\S+ ){19}\S+$"))
-    expect_drawn(sensor, "#histogram .js-plotly-plot", "element._fullData[0].x.length === 20")
-
-    last_cell = run(4)
-    first, sockets = last_cell - 2, last_cell - 1
-    visited = nb.frame(last_cell)
+    first = check_examples(nb, "widget", PURE)
+    _, pages, sockets, served, doctor, port = range(first, first + 6)
+    for number in range(first, served + 1):
+        nb.run(number, bound=60)
+    visited = nb.frame(served)
     assert first_visit(visited) == [3001, "", True]
-    nb.edit(sockets, VISITED[2].replace("'first '", "'second '"))
+    nb.edit(sockets, CELLS[2].replace("'first '", "'second '"))
     says(visited, "two")
     shows(visited, ["first one", "second two"])
-    nb.edit(first, VISITED[1].replace("Titled('first'", "Titled('changed'"))
+    nb.edit(pages, CELLS[1].replace("Titled('first'", "Titled('changed'"))
     expect(visited.get_by_role("heading")).to_have_text("changed", timeout=milliseconds(20))
     visited.get_by_label("name").fill("ann")
     visited.get_by_role("button", name="greet").click()
     expect(visited.get_by_role("heading")).to_have_text("hello ann", timeout=milliseconds(20))
     visited.get_by_role("link", name="back").click()
     expect(visited.locator("#visit")).to_have_text(re.compile("visit [2-9]"), timeout=milliseconds(20))
-
-    doctor = run(1)
+    nb.run(doctor)
     expect(nb.output(doctor)).to_contain_text("This kernel is in the browser")
     expect(nb.frame(doctor).locator("#socket")).to_contain_text("WebSocket: ", timeout=milliseconds(20))
-    expect(nb.output(run(1))).to_contain_text("nothing can listen")
-    nb.open("04_dashboard.ipynb")
+    nb.run(port)
+    expect(nb.output(port)).to_contain_text("nothing can listen")
+    nb.open("08_figures.ipynb")
     note = page.locator(".jp-RenderedMarkdown").filter(has_text="It needs matplotlib and pandas", visible=True)
     expect(note).to_have_count(1)
 

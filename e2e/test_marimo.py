@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import ast
-import builtins
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import BrowserContext, FrameLocator, Page, expect
+from playwright.sync_api import BrowserContext, Page, expect
 from websockets.sync.client import connect
-
-from nbws import common
-from nbws.loading import code_cells
 
 from .chromium import reach_only
 from .marimo import Marimo, marimo
 from .processes import listens
 from .sockets import connected
 from .test_channel import says, shows
-from .test_vscode import EXAMPLES, moves_figures, talks_with_a_model
 from .timeouts import milliseconds, seconds, wait_until
 
 pytestmark = [
@@ -119,28 +113,6 @@ def test_a_notebook(new_context: Callable[..., BrowserContext], tmp_path: Path, 
         notebook.write([cell for cell in anew if cell[0] != "sockets"])
         state = "element => element['htmx-internal-data']?.webSocket?.socket?.readyState ?? 3"
         wait_until(lambda: page.locator("[ws-connect]").evaluate(state) != 1, "the end of the socket", 20)
-
-
-def example(name: str) -> list[tuple[str, str]]:
-    """An example's cells as marimo takes them: no star, `serve(app)` at the end; the tries of a reader are left out."""
-    cells = [cell for cell in code_cells(EXAMPLES / f"{name}.ipynb") if "await" not in cell or "def " in cell]
-    names = [node for cell in cells for node in ast.walk(ast.parse(cell)) if isinstance(node, ast.Name)]
-    stored = {node.id for node in names if isinstance(node.ctx, ast.Store)}
-    used = {node.id for node in names} - stored - set(dir(builtins))
-    imported = ", ".join(sorted(used & set(dir(common))))
-    texts = [cell.replace("import *", f"import {imported}").replace("serve()", "serve(app)") for cell in cells]
-    return [(f"cell{number}", text) for number, text in enumerate(texts)]
-
-
-@pytest.mark.parametrize(("name", "works"), [("02_llm", talks_with_a_model), ("04_dashboard", moves_figures)])
-def test_examples(
-    new_context: Callable[..., BrowserContext], tmp_path: Path, name: str, works: Callable[[FrameLocator], None]
-) -> None:
-    """The same as in the other front ends, over widget messages."""
-    with marimo(tmp_path, example(name)) as notebook:
-        frame = opened(notebook, new_context, "widget").locator("iframe[data-way]")
-        expect(frame).to_have_attribute("data-way", "widget", timeout=milliseconds(60))
-        works(frame.content_frame)
 
 
 def test_sessions_of_marimo_run(new_context: Callable[..., BrowserContext], tmp_path: Path) -> None:

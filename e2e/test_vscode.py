@@ -9,19 +9,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import BrowserContext, FrameLocator, Page, expect
-
-from nbws.loading import code_cells
+from playwright.sync_api import BrowserContext, Page, expect
 
 from .chromium import reach_only
 from .sockets import connected
-from .test_apps import expect_drawn
 from .test_channel import CELLS, first_visit, says, shows
 from .timeouts import milliseconds, seconds
 from .vscode import VSCode, vscode
 
 pytestmark = pytest.mark.timeout(seconds(120))
-EXAMPLES = Path(__file__).parent.parent / "nbs/examples"
 
 
 @pytest.fixture
@@ -136,50 +132,3 @@ def test_back_and_forward(notebook: VSCode, new_context: Callable[..., BrowserCo
     connected(page)
     says(page, "one")
     shows(page, ["first one"])
-
-
-def test_the_chat(notebook: VSCode, new_context: Callable[..., BrowserContext]) -> None:
-    """The example as it stands."""
-    outer = open_page(notebook, new_context)
-    for number, cell in enumerate(code_cells(EXAMPLES / "00_chat.ipynb")):
-        notebook.run(cell, number)
-    page = outer.locator("iframe").first.content_frame
-    connected(page)
-    box = page.locator("#msg")
-    box.fill("hello")
-    box.press("Enter")
-    expect(page.locator("#msg-list li")).to_have_text(["a word from the notebook", "hello"], timeout=milliseconds(20))
-
-
-def talks_with_a_model(page: FrameLocator) -> None:
-    """The example: an answer comes in parts, and the next one is stopped."""
-    connected(page)
-    box, answers = page.get_by_role("textbox"), page.locator(".markdown")
-    for number, question in enumerate(["a table?", "what can I do?"]):
-        box.fill(question)
-        box.press("Enter")
-        expect(answers.nth(number)).to_contain_text(["HTTP", "While"][number], timeout=milliseconds(20))
-    expect(answers.first.locator("td").last).to_have_text("both")
-    page.get_by_role("button", name="Stop").click()
-    expect(page.get_by_role("button", name="Stop")).to_be_disabled(timeout=milliseconds(20))
-
-
-def moves_figures(page: FrameLocator) -> None:
-    """The example: figures of three libraries and a table, moved by a thread and a slider."""
-    for figure in ("#line svg path", "#histogram .main-svg", "#dots canvas, #dots svg", "#table tr"):
-        expect(page.locator(figure).first).to_be_attached(timeout=milliseconds(30))
-    last = page.locator("#table tr").last
-    expect(last).not_to_have_text(last.inner_text(), timeout=milliseconds(20))
-    page.get_by_label("Readings").fill("20")
-    expect_drawn(page, "#histogram .js-plotly-plot", "element._fullData[0].x.length === 20")
-
-
-@pytest.mark.parametrize(("name", "works"), [("02_llm", talks_with_a_model), ("04_dashboard", moves_figures)])
-def test_examples(
-    notebook: VSCode, new_context: Callable[..., BrowserContext], name: str, works: Callable[[FrameLocator], None]
-) -> None:
-    """As they stand."""
-    outer = open_page(notebook, new_context)
-    for number, cell in enumerate(code_cells(EXAMPLES / f"{name}.ipynb")):
-        notebook.run(cell, number)
-    works(outer.locator("iframe").content_frame)

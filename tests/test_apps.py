@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 NOTEBOOKS = sorted((Path(__file__).parent.parent/'nbs'/'examples').glob('*.ipynb'))
-APPS = ['llm', 'rooms', 'dashboard', 'upload', 'quiz', 'labels']
+APPS = ['llm', 'rooms', 'dashboard', 'upload', 'quiz', 'labels', 'figures']
 
 
 @pytest.mark.parametrize('notebook', NOTEBOOKS, ids=lambda path: path.stem)
