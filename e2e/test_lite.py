@@ -24,7 +24,8 @@ pytestmark = [
     pytest.mark.skipif(not (SITE / "index.html").is_file(), reason="make lite has not been run"),
 ]
 
-WORDS = ["app.doctor()", "serve(app, port=0)"]
+VISITED = [re.sub(r"\bapp\b", "site", cell) for cell in CELLS[:4]]  # What served `app` before would show another `app`
+WORDS = ["site.doctor()", "serve(site, port=0)"]
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def site(tmp_path: Path) -> Iterator[LiteSite]:
 
 def test_notebooks(site: LiteSite, new_context: Callable[..., BrowserContext], tmp_path: Path) -> None:
     """The examples as they stand; forms, links, sessions and sockets; cells run again; plain words."""
-    path = write_notebook(tmp_path / "all.ipynb", [*cells_of_all(PURE), *CELLS[:4], *WORDS], "python")
+    path = write_notebook(tmp_path / "all.ipynb", [*cells_of_all(PURE), *VISITED, *WORDS], "python")
     page = new_context(viewport={"width": 1280, "height": 1400}).new_page()
     nb = Notebook(page, site, path, tmp_path)
     first = check_examples(nb, "widget", PURE)
@@ -46,10 +47,10 @@ def test_notebooks(site: LiteSite, new_context: Callable[..., BrowserContext], t
         nb.run(number, bound=60)
     visited = nb.frame(served)
     assert first_visit(visited) == [3001, "", True]
-    nb.edit(sockets, CELLS[2].replace("'first '", "'second '"))
+    nb.edit(sockets, VISITED[2].replace("'first '", "'second '"))
     says(visited, "two")
     shows(visited, ["first one", "second two"])
-    nb.edit(pages, CELLS[1].replace("Titled('first'", "Titled('changed'"))
+    nb.edit(pages, VISITED[1].replace("Titled('first'", "Titled('changed'"))
     expect(visited.get_by_role("heading")).to_have_text("changed", timeout=milliseconds(20))
     visited.get_by_label("name").fill("ann")
     visited.get_by_role("button", name="greet").click()
