@@ -1,4 +1,4 @@
-"""The six apps for people who work with data: their notebooks in JupyterLab. Their pictures are taken here, too.
+"""The seven apps for people who work with data: their notebooks in JupyterLab. Their pictures are taken here, too.
 
 `NBWS_PICTURES=1 pytest e2e/test_apps.py` writes them to nbs/images.
 """
@@ -101,7 +101,7 @@ def test_llm(open_notebook: Open) -> None:
 
 @pytest.mark.parametrize(("name", "line"), [("04_dashboard", "polyline"), ("08_figures", "path")])
 def test_dashboard(open_notebook: Open, name: str, line: str) -> None:
-    """Four figures, from the packages that draw them; a thread, a cell and a slider move them."""
+    """Three figures and a table; a thread, a cell and a slider move them."""
     nb = opened(open_notebook, name)
     served = find(nb, "#| export\nserve()")
     frame = nb.frame(served)
@@ -110,10 +110,10 @@ def test_dashboard(open_notebook: Open, name: str, line: str) -> None:
     expect(frame.locator("#dots canvas, #dots svg").first).to_be_visible(timeout=PATIENCE)
     last = frame.locator("#table tr").last
     before = last.inner_text()
-    expect(last).not_to_have_text(before)  # the thread goes on
+    expect(last).not_to_have_text(before, use_inner_text=True)  # the thread goes on
     picture(nb, served, name[3:], 940, 1100)
     drawn = "element => element._fullData[0].x.length"
-    assert frame.locator("#histogram .js-plotly-plot").evaluate(drawn) > 30  # the cell has measured, too
+    expect_drawn(frame, "#histogram .js-plotly-plot", f"({drawn})(element) > 30")  # the cell has measured, too
     frame.get_by_label("Readings").fill("20")
     expect_drawn(frame, "#histogram .js-plotly-plot", f"({drawn})(element) === 20")
 

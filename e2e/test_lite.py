@@ -24,7 +24,7 @@ pytestmark = [
     pytest.mark.skipif(not (SITE / "index.html").is_file(), reason="make lite has not been run"),
 ]
 
-VISITED = [re.sub(r"\bapp\b", "site", cell) for cell in CELLS[:4]]  # What served `app` before would show another `app`
+VISITED = [re.sub(r"\bapp\b", "site", cell) for cell in CELLS[:4]]  # Pages of the examples' `app` would show this one
 WORDS = ["site.doctor()", "serve(site, port=0)"]
 
 
@@ -37,7 +37,7 @@ def site(tmp_path: Path) -> Iterator[LiteSite]:
 
 
 def test_notebooks(site: LiteSite, new_context: Callable[..., BrowserContext], tmp_path: Path) -> None:
-    """The examples as they stand; forms, links, sessions and sockets; cells run again; plain words."""
+    """The examples; forms, links, sessions and sockets; cells run again; plain words."""
     path = write_notebook(tmp_path / "all.ipynb", [*cells_of_all(PURE), *VISITED, *WORDS], "python")
     page = new_context(viewport={"width": 1280, "height": 1400}).new_page()
     nb = Notebook(page, site, path, tmp_path)

@@ -29,7 +29,7 @@ NEEDED = {
     "nbws": ("click", "itsdangerous", "latex2mathml", "markdown-it-py", "mdurl", "python-multipart", "whitenoise"),
     "plotly": ("narwhals", "packaging"),
 }
-LACKING = ("matplotlib", "pandas")  # What examples need, and of which there is no wheel for Pyodide
+LACKING = ("matplotlib", "pandas", "PIL")  # What examples need, and of which there is no wheel for Pyodide
 NOTE = "**This notebook does not run here.** It needs {}, whose compiled parts this site does not have."
 
 
@@ -121,7 +121,7 @@ def settings(wheels: list[Path]) -> dict[str, object]:
 
 
 def place_examples(folder: Path) -> None:
-    """The examples, with the name of the kernel that is there. Two need packages with compiled parts, and say so."""
+    """The examples, with the name of the kernel that is there. Three need packages with compiled parts, and say so."""
     folder.mkdir(parents=True)
     for file in (ROOT / "nbs/examples").glob("*.ipynb"):
         notebook = json.loads(file.read_text("utf-8"))
@@ -131,7 +131,8 @@ def place_examples(folder: Path) -> None:
         if lacking:
             text = NOTE.format(" and ".join(lacking))
             notebook["cells"].insert(0, {"cell_type": "markdown", "id": "lacking", "metadata": {}, "source": text})
-        (folder / file.name).write_text(json.dumps(notebook), "utf-8")
+        (folder / file.name).write_text(json.dumps(notebook).replace("](../images/", "](images/"), "utf-8")
+    shutil.copytree(ROOT / "nbs/images", folder / "images")
 
 
 def main() -> None:

@@ -7,34 +7,33 @@ __all__ = ['app', 'rt', 'readings', 'PARTS', 'last', 'line', 'drawn', 'histogram
 
 # %% ../../nbs/examples/04_dashboard.ipynb #77510845
 from ..common import *
-from ..svg import Polyline, Svg
+from ..svg import Polyline
 import plotly.graph_objects as go, random
 from collections import deque
 
 app, rt = fast_app(title='Sensor')
-readings = deque([20.0], 500) # Degrees, one a second
-def last(n): return [*readings][-n:]
+readings = deque([(0, 20.0)], 500)
+def last(n): return zip(*[*readings][-n:], strict=True) # Seconds, degrees
 
 # %% ../../nbs/examples/04_dashboard.ipynb #726c4f89
 @app.part
 def line(n: int = 100):
-    low, high = min(last(n)) - 1, max(last(n)) + 1
-    curve = Polyline(*enumerate(round(high - degrees, 2) for degrees in last(n)), fill='none', stroke='#0172ad',
-                     vector_effect='non-scaling-stroke')
-    return P(f'{last(1)[0]:.1f} °C'), Svg(curve, viewBox=f'0 0 {len(last(n))} {high - low:.2f}',
-                                          preserveAspectRatio='none', height=200, width='100%')
+    _, degrees = last(n)
+    low, high = min(degrees) - 1, max(degrees) + 1
+    curve = Polyline(*enumerate(round(high - y, 2) for y in degrees), vector_effect='non-scaling-stroke')
+    return P(f'{degrees[-1]:.1f} °C'), Svg(curve, viewBox=f'0 0 {len(degrees)} {high - low:.2f}', width='100%', height=200,
+                                           preserveAspectRatio='none', fill='none', stroke='#0172ad')
 
 def drawn(trace): return go.Figure(trace, {'height': 250, 'margin': {'l': 30, 'r': 0, 't': 0, 'b': 20}})
 
 @app.part
-def histogram(n: int = 100): return drawn(go.Histogram(x=last(n)))
+def histogram(n: int = 100): return drawn(go.Histogram(x=[*last(n)][1]))
 
 @app.part
-def dots(n: int = 100): return drawn(go.Scatter(y=last(n), mode='markers', marker={'color': last(n)}))
+def dots(n: int = 100): return drawn(go.Scatter(dict(zip('xy', last(n), strict=True)), mode='markers'))
 
 @app.part
-def table(n: int = 100):
-    return Table(*[Tr(Td(when), Td(f'{degrees:.1f}')) for when, degrees in [*enumerate(last(n), 1)][-5:]])
+def table(n: int = 100): return Table(*[Tr(Td(x), Td(f'{y:.1f}')) for x, y in [*readings][-n:][-5:]])
 
 # %% ../../nbs/examples/04_dashboard.ipynb #4bf68a41
 PARTS = line, histogram, dots, table
@@ -50,7 +49,8 @@ def index():
 # %% ../../nbs/examples/04_dashboard.ipynb #a81e2def
 @app.every(1)
 def measure(change=0):
-    readings.append(readings[-1] + random.gauss(change, .5) + (20 - readings[-1]) / 50)
+    second, degrees = readings[-1]
+    readings.append((second + 1, degrees + random.gauss(change, .5) + (20 - degrees) / 50))
     for part in PARTS: part.refresh()
 
 # %% ../../nbs/examples/04_dashboard.ipynb #d7036a24

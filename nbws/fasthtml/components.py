@@ -53,9 +53,10 @@ def asked_name(module: ModuleType, name: str, frame: FrameType) -> Any:
         return getattr(svg, name)
     known = [*getattr(module, '__all__', ()), *html.__all__, *(n for n in dir(svg) if n[0].isupper())]
     near = nearest_name(name, known, 0.85 if '-' in tag else 0.75)
+    hint = 'from nbws.svg import ' + name if hasattr(svg, name) else near and f'did you mean {near}?'
     if name[:1].isupper() and '-' in tag and not near:
         return tag_named(name)
-    text = f'{module.__name__} has no {name}' + (f': did you mean {near}?' if near else '')
+    text = f'{module.__name__} has no {name}' + (f': {hint}' if hint else '')
     raise no_name(text + (f" (HTML has no such tag; ft({tag!r}) makes it)" if name[:1].isupper() else ''), frame)
 
 def __getattr__(name: str) -> Any: return asked_name(sys.modules[__name__], name, sys._getframe(1))

@@ -19,7 +19,7 @@ import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
@@ -97,10 +97,18 @@ class Chromium:
         told = launch_arguments(playwright.chromium.executable_path)
         command = [told.get('executable_path', playwright.chromium.executable_path), *told['args'], '--headless',
                    '--remote-debugging-port=0', f'--user-data-dir={folder}', 'about:blank']
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         told_port = folder/'DevToolsActivePort'
-        wait_until(lambda: told_port.exists() and told_port.read_text().count('\n') > 0, 'Chromium', 60)
+        try: wait_until(lambda: told_port.exists() and told_port.read_text().count('\n') > 0, 'Chromium', 60)
+        except BaseException:
+            self.stop()
+            raise
         self.port = int(told_port.read_text().split()[0])
+
+    def stop(self) -> None:
+        "The end."
+        self._process.kill()
+        self._process.wait()
 
     @contextmanager
     def driven(self) -> Iterator[Page]:
@@ -128,9 +136,9 @@ class Chromium:
                     params = {'expression': expression, **how}
                     socket.send(json.dumps({'id': 2, 'method': 'Runtime.evaluate', 'params': params}))
                 if heard.get('id') == 2:
-                    result = heard['result']
-                    if 'value' not in result['result']: raise ValueError(json.dumps(result))
-                    return result['result']['value']
+                    result = heard.get('result', {}).get('result', {})
+                    if 'value' not in result: raise ValueError(json.dumps(heard))
+                    return result['value']
 
 
 def opened(notebook: Notebook) -> None:
@@ -167,7 +175,9 @@ def measured(browser: Chromium, notebook: Notebook, rounds: int) -> dict[tuple[s
     for _ in range(rounds):
         for what, size, count in (('text, idle', 20, 50), ('1 MiB, idle', 2**20, 6)):
             for way, measure in ways.items(): took[what, way] += measure(size, count)
-        with browser.driven() as notebook.page: notebook.start(4)
+        with browser.driven() as notebook.page:
+            notebook.start(4)
+            notebook.page.wait_for_timeout(1000) # The cell computes
         for way in ('direct', 'kernel channel'): # The peer's waits for the cell
             took['text, a cell computes', way] += ways[way](20, 50)
         with browser.driven() as notebook.page: notebook.wait(4, bound=60)
@@ -190,20 +200,17 @@ def main() -> None:
     options = parser.parse_args()
     folder = peer()
     environment = (('PYTHONPATH', f'{folder}:{ROOT}'), ('JUPYTER_PATH', str(folder/'share/jupyter')))
-    with tempfile.TemporaryDirectory() as home, sync_playwright() as playwright:
+    with tempfile.TemporaryDirectory() as home, sync_playwright() as playwright, ExitStack() as stack:
         jupyter = JupyterServer(JupyterSettings(flags=BOTH_OFF, environment=environment), Path(home))
+        stack.callback(jupyter.stop)
         browser = Chromium(playwright, Path(home)/'chromium')
-        try:
-            cells = [APP, 'serve(near)', f'serve(far, port={REFUSED})', BRIDGE, BUSY]
-            path = write_notebook(jupyter.root/'lines.ipynb', cells)
-            with browser.driven() as page:
-                notebook = Notebook(page, jupyter, path, Path(home))
-                notebook.run(0)
-            shown(measured(browser, notebook, options.rounds))
-        finally:
-            browser.process.terminate()
-            browser.process.wait(30)
-            jupyter.stop()
+        stack.callback(browser.stop)
+        cells = [APP, 'serve(near)', f'serve(far, port={REFUSED})', BRIDGE, BUSY]
+        path = write_notebook(jupyter.root/'lines.ipynb', cells)
+        with browser.driven() as page:
+            notebook = Notebook(page, jupyter, path, Path(home))
+            notebook.run(0)
+        shown(measured(browser, notebook, options.rounds))
 
 
 if __name__ == '__main__': main()

@@ -259,6 +259,7 @@ def test_a_slip_is_no_tag() -> None:
         made = ''.join(to_xml(names[n]()) for n in ('Sl_button', 'Marquee', 'Mrow', 'UkIcon', 'LinearGradient'))
         assert re.findall(r'<([\w-]+)>', made) == ['sl-button', 'marquee', 'mrow', 'uk-icon', 'linearGradient']
     with pytest.raises(AttributeError, match='did you mean Beforeware'): _ = common.Beforware
+    with pytest.raises(AttributeError, match=r'from nbws\.svg import Polyline'): _ = common.Polyline
     assert to_xml(common.ft('channel')) == '<channel></channel>'
 
 
