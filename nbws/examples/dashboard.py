@@ -20,9 +20,9 @@ def last(n): return zip(*[*readings][-n:], strict=True) # Seconds, degrees
 def line(n: int = 100):
     _, degrees = last(n)
     low, high = min(degrees) - 1, max(degrees) + 1
-    curve = Polyline(*enumerate(round(high - y, 2) for y in degrees), vector_effect='non-scaling-stroke')
-    return P(f'{degrees[-1]:.1f} °C'), Svg(curve, viewBox=f'0 0 {len(degrees)} {high - low:.2f}', width='100%', height=200,
-                                           preserveAspectRatio='none', fill='none', stroke='#0172ad')
+    curve = Polyline(*enumerate(round(high - y, 2) for y in degrees), fill='none', vector_effect='non-scaling-stroke')
+    return P(f'{degrees[-1]:.1f} °C'), Svg(curve, viewBox=f'0 0 {len(degrees)} {high - low:.2f}', stroke='#0172ad',
+        preserveAspectRatio='none', height=200, width='100%')
 
 def drawn(trace): return go.Figure(trace, {'height': 250, 'margin': {'l': 30, 'r': 0, 't': 0, 'b': 20}})
 
