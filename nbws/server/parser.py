@@ -151,7 +151,7 @@ _METHODS = {m.encode(): m for m in ('GET', 'POST', 'PUT', 'PATCH', 'DELETE', 'HE
 # %% ../../nbs/server/07_parser.ipynb #8911dad1
 class RequestBuilder(speedups.UsualParser):
     "Makes exchanges of what llhttp calls back for."
-    __slots__ = ('refusal', 'llhttp', 'method', 'target', 'fed', 'bare', 'upgrading', '_fields', '_pieces',
+    __slots__ = ('refusal', 'llhttp', 'method', 'target', 'fed', 'trailing', 'bare', 'upgrading', '_fields', '_pieces',
                  '_known_host')
 
     def __init__(self, server: ServerContext) -> None:
@@ -167,6 +167,7 @@ class RequestBuilder(speedups.UsualParser):
         self.line = b'' # The next request's, as it came
         self.method = b'' # Its method, where llhttp does not know it
         self.target, self.fed = b'', 0 # Of the header on its way: the target, and bytes in pieces before this one
+        self.trailing = 0 # Bytes of the trailers that have come behind a body
         self.bare = False # llhttp is being told a framing
         self.upgrading = False # It will stop behind this request
         self._fields: FieldList = []
@@ -184,8 +185,8 @@ class RequestBuilder(speedups.UsualParser):
     def on_header(self, name: bytes, value: bytes) -> None:
         if self.stage == HEAD:
             return self._fields.append((name, value))
-        self.fed += len(name) + len(value) + 4 # A trailer: RFC 9110, 6.5.1, lets us drop it
-        if self.fed > self.server.limits.max_headers:
+        self.trailing += len(name) + len(value) + 4 # A trailer: RFC 9110, 6.5.1, lets us drop it
+        if self.trailing > self.server.limits.max_headers:
             raise self._refuse(431)
 
     def on_headers_complete(self) -> None:
@@ -196,7 +197,7 @@ class RequestBuilder(speedups.UsualParser):
         except HTTPException as e:
             self.refusal = e
             raise
-        self.incoming, self.stage, self._fields, self.fed = exchange, BODY, [], 0
+        self.incoming, self.stage, self._fields, self.fed, self.trailing = exchange, BODY, [], 0, 0
         self.queue.append(exchange)
 
     def on_body(self, chunk: bytes) -> None:
@@ -394,7 +395,7 @@ class RequestParser(RequestBuilder):
                 self.give_up(HTTPException(431))
         elif self.stage == BODY:
             self.fed = 0 if grew else self.fed + size
-            if self.fed > limits.max_headers:
+            if self.fed > limits.max_headers + limits.max_line:
                 self.give_up(HTTPException(431))
         elif len(self.line) > limits.max_line:
             self.give_up(HTTPException(400)) # Nothing but a bare CR, over and over

@@ -5,6 +5,7 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from nbws.core.errors import HTTPException
 from nbws.core.response import Response
 from nbws.core.protocols import Upgrade
 from nbws.server.listener import Server
+from nbws.server.parser import RequestParser
 
 GET = b'GET / HTTP/1.1\r\nHost: x\r\n\r\n'
 POST = b'POST / HTTP/1.1\r\nHost: x\r\n'
@@ -114,6 +116,22 @@ def test_cut_anywhere(server: Server, cut: int) -> None:
         for i in range(0, len(data), cut): raw.send(data[i:i + cut])
         assert raw.response()[2] == b'POST / abcde'
         assert raw.response()[2] == b'GET / '
+
+
+@pytest.mark.parametrize(('count', 'end'), [(30, None), (60, 431)])
+def test_trailers_are_counted_however_they_are_cut(count: int, end: int | None) -> None:
+    "All of them together may have as many bytes as a header."
+    limits = Limits(max_line=200, max_headers=500)
+    context = SimpleNamespace(limits=limits, scheme='http', sockets_enabled=True, context_takeover=False)
+    data = CHUNKED + b'3\r\nabc\r\n0\r\n' + b'X: aaaaaaaaaa\r\n' * count + b'\r\n'
+    for size in range(1, len(data) + 1):
+        parser = RequestParser(context)  # type: ignore[arg-type]
+        pieces = iter(range(0, len(data), size))
+        while not parser.queue or not (parser.queue[0].complete or parser.queue[0].refusal):
+            at = next(pieces)
+            parser.parse(data[at:at + size])
+        [exchange] = parser.queue
+        assert (exchange.complete, exchange.refusal and exchange.refusal.status_code) == (end is None, end)
 
 
 def test_half_closed(server: Server) -> None:
