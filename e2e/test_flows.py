@@ -25,6 +25,7 @@ from .notebook import Notebook
 from .promises import promised
 from .scripts import Script
 from .test_proxy import BOTH_OFF
+from .test_vscode import open_page
 from .timeouts import milliseconds, seconds
 from .vscode import vscode
 
@@ -192,10 +193,7 @@ def test_over_the_kernels_messages(open_notebook: Callable[..., Notebook], jupyt
 def test_over_widget_messages(new_context: Callable[..., BrowserContext], tmp_path: Path) -> None:
     """In the stand-in for VS Code."""
     with vscode(tmp_path) as notebook:
-        context = new_context()
-        reach_only(context, notebook.url)
-        page = context.new_page()
-        page.goto(notebook.url)
+        page = open_page(notebook, new_context)
         notebook.run(APP + "serve(app)", 0)
         check(body_of(page.frame_locator("iframe")))
         assert notebook.too_long == []

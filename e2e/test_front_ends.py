@@ -1,9 +1,9 @@
 """The examples pass the same test in each front end, where the browser does not reach the kernel's port.
 
 No line of them is changed, but for the pace of the model, and for what marimo asks of every notebook; there, cells that
-a reader only tries are left out. JupyterLab, Notebook 7 and marimo are real;
-Colab and VS Code are stand-ins, and the proxy that passes no upgrades is the tests' own. JupyterLite, real as well, is
-in test_lite.py: it takes half a minute to start.
+a reader only tries are left out. JupyterLab, Notebook 7 and marimo are real; Colab and VS Code are stand-ins, and the
+proxy that passes no upgrades is the tests' own. JupyterLite, real as well, is in test_lite.py: it takes half a minute
+to start.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ from .notebook import Notebook
 from .sockets import connected
 from .test_apps import expect_drawn
 from .test_colab import old_ipykernel, run
+from .test_marimo import opened
 from .test_proxy import BOTH_OFF
+from .test_vscode import open_page
 from .timeouts import milliseconds, seconds
 from .vscode import vscode
 
@@ -82,7 +84,7 @@ CHECKS: dict[str, Callable[[Shown], None]] = {
     "04_dashboard": moves_figures,
     "08_figures": moves_figures,
 }
-TALKS = ["00_chat", "02_llm"]  # Over sockets of their own
+WITH_SOCKETS = ["00_chat", "02_llm"]
 PURE = [name for name in CHECKS if name != "08_figures"]  # That one needs wheels that JupyterLite does not have here
 
 
@@ -150,11 +152,7 @@ def for_marimo(cells: list[str]) -> list[tuple[str, str]]:
 def test_marimo(new_context: NewContext, tmp_path: Path, name: str) -> None:
     """Over widget messages; one notebook each, for a name stands for one thing in marimo."""
     with marimo(tmp_path, for_marimo(cells_of(name))) as notebook:
-        context = new_context()
-        reach_only(context, notebook.url)
-        outer = context.new_page()
-        outer.goto(notebook.url, wait_until="commit")
-        frame = outer.locator("iframe[data-way]")
+        frame = opened(notebook, new_context, "widget").locator("iframe[data-way]")
         expect(frame).to_have_attribute("data-way", "widget", timeout=milliseconds(60))
         CHECKS[name](frame.content_frame)
 
@@ -162,11 +160,7 @@ def test_marimo(new_context: NewContext, tmp_path: Path, name: str) -> None:
 def test_vscode(new_context: NewContext, tmp_path: Path) -> None:
     """The stand-in for VS Code, on another machine than the kernel."""
     with vscode(tmp_path) as notebook:
-        context = new_context()
-        reach_only(context, notebook.url)
-        outer = context.new_page()
-        outer.goto(notebook.url)
-        iframes, first = outer.locator("iframe"), 0
+        iframes, first = open_page(notebook, new_context).locator("iframe"), 0
         for name, check in CHECKS.items():
             had, cells = iframes.count(), cells_of(name)
             for number, cell in enumerate(cells, first):
@@ -209,4 +203,5 @@ def test_behind_a_proxy(
             proxy = start_proxy(url.port, buffers=buffers)
             tab.goto(f"{proxy.url}?{url.query}")
             check(tab)
-            assert name not in TALKS or any("/_nbws/line?" in asked for asked in proxy.asked), "a socket, by requests"
+            by_requests = any("/_nbws/line?" in asked for asked in proxy.asked)
+            assert by_requests or name not in WITH_SOCKETS

@@ -53,7 +53,7 @@ def asked_name(module: ModuleType, name: str, frame: FrameType) -> Any:
         return getattr(svg, name)
     known = [*getattr(module, '__all__', ()), *html.__all__, *(n for n in dir(svg) if n[0].isupper())]
     near = nearest_name(name, known, 0.85 if '-' in tag else 0.75)
-    hint = 'from nbws.svg import ' + name if hasattr(svg, name) else near and f'did you mean {near}?'
+    hint = 'from nbws.svg import ' + name if name in svg.__all__ else near and f'did you mean {near}?'
     if name[:1].isupper() and '-' in tag and not near:
         return tag_named(name)
     text = f'{module.__name__} has no {name}' + (f': {hint}' if hint else '')
