@@ -195,7 +195,8 @@ pure: $(VENV)/.dev ## the tests of what has a compiled form, with nothing compil
 # gcc's sanitizers end the process at the first read or write that is not allowed. What they need is built beside the work
 # tree's own, which stays; a program finds it by PYTHONPATH, unless it looks in its working folder first, as `-m` does.
 SANITIZED ?= tests/core tests/server/test_frames.py tests/server/test_fuzz.py tests/server/test_conn.py \
-  tests/server/test_conformance.py tests/sockets/test_pull.py tests/sockets/test_stop.py tests/sockets/test_threads.py
+  tests/server/test_conformance.py tests/server/test_output.py tests/sockets/test_pull.py tests/sockets/test_stop.py \
+  tests/sockets/test_threads.py
 SANITIZE := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined
 SANITIZED_LIB := $(abspath $(VENV))/sanitized
 SANITIZED_RUN = LD_PRELOAD="$$(gcc -print-file-name=libasan.so)" ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc \

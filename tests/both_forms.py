@@ -207,7 +207,8 @@ def handled(module: Any, seed: int) -> list[Any]:
                         handler is not not_async, r.random() < 0.9, code, json.JSONDecoder(object_hook=hook).scan_once,
                         hook is None, 14, 100, 250, {}, renderer)
         if r.random() < 0.5:
-            runner.route = SimpleNamespace(stats=module.UsualStats())
+            runner.route = module.UsualRoute()
+            runner.route.stats = module.UsualStats()
             runner.route.stats.hits = 0
         for _ in range(20):
             result = runner.message(ws, message(r))
@@ -270,10 +271,8 @@ def sent(module: Any, seed: int) -> list[Any]:
         def send_other(self, exchange: Any, response: Any, last: bool) -> None:
             done.append(('other', response.status_code, last))
     transport = SimpleNamespace(is_closing=lambda: False, write=done.append)
-    class Queue(module.UsualQueue):
-        def later(self, out: Any) -> None: done.append('later')
-    queue = Queue()
-    queue.broadcast, queue.batches = None, False
+    queue = module.UsualQueue()
+    queue.since = 2.0**60 # No time goes by
     known = {tuple(FORMS[0]): b'x-form: usual\r\n', tuple(FORMS[1]): b'x-form: usual\r\nx-two: b\r\n'}
     with knowing(module, {299: b'HTTP/1.1 299 Well\r\n'}, known):
         for _ in range(300):
@@ -283,9 +282,10 @@ def sent(module: Any, seed: int) -> list[Any]:
             exchange.usual, exchange.complete = r.random() < 0.9, r.random() < 0.9
             response.status_code, response.headers = 299 if r.random() < 0.8 else r.choice([777, None]), r.choice(FORMS)
             response.body = r.choice([b'', b'hi', b'hi', b'x' * 70_000, 'text', bytearray(b'hi')])
-            if r.random() < 0.5: writer.out.collect()
+            collects, queue.due = r.random() < 0.5, True
+            if collects: writer.out.collect()
             for last in r.choices([False, True], [8, 1], k=2): writer.send(exchange, response, last)
-            done.append((writer.out.held, writer.out.flush()))
+            done.append((writer.out.held, len(queue.waiting), writer.out.settle(), writer.out.flush()))
     return done
 
 

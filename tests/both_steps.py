@@ -196,6 +196,8 @@ def stepped(module: Any, seed: int) -> Done:
     r, done, kind = random.Random(seed), [], answer(module)
     el = elements(module)
     usual = frozenset((el, tuple, str, dict, type(None)))
+    class Route(module.UsualRoute):
+        def __repr__(self) -> str: return 'Route'
     Steps = noting(module.RequestSteps, done, through='through', answered='answered', failed='failed', answer_other='?',
                    handle_within='within', handled_later='later', respond_later='respond later', in_background='job')
     for _ in range(500):
@@ -211,7 +213,8 @@ def stepped(module: Any, seed: int) -> Done:
             around_handler=often(r, None, noted(done, 'around', 'around')),
             respond=noted(done, 'respond', often(r, answered(r, kind), OSError('respond'))))
         endpoint = often(r, runner(module, r, done, el), SimpleNamespace(answer=noted(done, 'mounted', 'mounted')))
-        route = SimpleNamespace(endpoint=endpoint, may_change=often(r, False, True), stats=module.UsualStats())
+        route = Route()
+        route.endpoint, route.may_change, route.stats = endpoint, often(r, False, True), module.UsualStats()
         route.stats.hits = 0
         match = noted(done, 'match', often(r, (route, {'a': 1}), None))
         table = SimpleNamespace(exact={('GET', '/'): route}, match=match)
@@ -231,10 +234,9 @@ class Transport:
 
 
 def out_of(module: Any, r: random.Random, done: Done) -> Any:
-    class Queue(noting(module.UsualQueue, done, flush=None)):  # type: ignore[misc]
-        def later(self, out: Any) -> None: done.append('later')
-    queue = Queue()
-    queue.broadcast, queue.batches = 'pending', often(r, False, True)
+    queue = noting(module.UsualQueue, done, schedule=None, failed=None)()
+    queue.broadcast, queue.due, queue.alone = often(r, None, 'pending'), often(r, False, True), often(r, 0, 2)
+    queue.since, queue.count = 2.0**60, r.randrange(8) # No time goes by
     out = module.UsualOutput(Transport(done), queue)
     out.group, out.transport.closing = often(r, None, 'group'), often(r, False, True)
     return out
@@ -305,7 +307,8 @@ def connected(module: Any, seed: int) -> Done:
                 came.receive(often(r, b'GET / HTTP/1.1\r\n' + SAME, b'GET / HTTP/1.1\r\n', b'POST ' + SAME,
                                    bytes(140_000)))
                 done.append(repr((parser.stage, parser.work, parser.queue, of.current, of.served, of.waited,
-                                  of.lingering, of.advancing, came.rest[-3:], came.yields, out.held, of.answers.task)))
+                                  of.lingering, of.advancing, came.rest[-3:], came.yields, out.held, out.collects,
+                                  out.queue.alone, of.answers.task)))
                 if of.current is not None and r.random() < 0.7:
                     of.current.complete = often(r, True, False)
                     of.done(of.current)
@@ -313,7 +316,7 @@ def connected(module: Any, seed: int) -> Done:
                 out.above = often(r, False, True)
                 came.eof, came.over = often(r, came.eof, True), often(r, came.over, True)
                 of.answers.lost, came.ended = often(r, of.answers.lost, True), often(r, False, True)
-                if r.random() < 0.5: parser.stage, out.held, of.waited = r.choice([0, 0, 0, 1, 2]), None, 5.0
+                if r.random() < 0.5: parser.stage, out.held, of.waited = r.choice([0, 0, 0, 1, 2]), b'', 5.0
                 while soon: soon.pop()()
     return done
 
@@ -406,8 +409,8 @@ def listen(module: Any, r: random.Random, loop: asyncio.AbstractEventLoop, done:
             if another: _leave_task(loop, asyncio.current_task(loop))  # type: ignore[arg-type]
             waits = [shown(item) for item in dispatcher.inbox or ()]
             done.append(repr((dispatcher.busy, dispatcher.at_step, dispatcher.task, waits, len(workers.parked),
-                              getattr(dispatcher.inbox, 'idles', 0), outbox.lags, out.held, out.flush(), conn.waited,
-                              conn.pinged)))
+                              getattr(dispatcher.inbox, 'idles', 0), outbox.lags, out.held, out.collects, out.flush(),
+                              conn.waited, conn.pinged)))
             if dispatcher.busy and r.random() < 0.7: dispatcher.over(often(r, False, True))
             if not dispatcher.busy and r.random() < 0.1: outcome(dispatcher.start, often(r, step, 'started'))
 

@@ -206,7 +206,7 @@ class Members:
     def __init__(self, node: Node, count: int) -> None:
         self.node, self.count, self.rooms = node, count, ()
         self.thread, self.loop = threading.get_ident(), asyncio.get_running_loop()
-        self.conn = SimpleNamespace(group=node, transport=self)
+        self.conn = SimpleNamespace(group=node, out=self)
         self.handshake = SimpleNamespace(since={}, begun_session=None)
         self.outbox = SimpleNamespace(push=self.push)
     rooms: tuple[Any, ...]

@@ -102,15 +102,15 @@ class BroadcastGroup(Protocol):
     "Sockets of one server that get the same bytes for a message."
     @property
     def changes(self) -> int: "Counts sockets that joined or left: what was collected of them holds while it stays."
-    def send(self, messages: Sequence[str | bytes | Payload], transports: Sequence[Any], skip: Any = None) -> None:
-        "As `Conn.send` of each message for the socket of each of these `transports` but `skip`, and faster."
+    def send(self, messages: Sequence[str | bytes | Payload], outs: Sequence[Any], skip: Any = None) -> None:
+        "As `Conn.send` of each message for the socket of each of these `outs` but `skip`, and faster."
 
 class GroupedConn(Conn, Protocol):
     "A `Conn` that is in a group, as long as it takes what it is sent."
     @property
     def group(self) -> BroadcastGroup: "What sends to many at once."
     @property
-    def transport(self) -> Any: "What the group writes to for this socket."
+    def out(self) -> Any: "What the group writes to for this socket."
 
 # %% ../../nbs/core/08_protocols.ipynb #87b2b520
 def grouped(conn: Any, # A `Conn` or None

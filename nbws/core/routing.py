@@ -272,9 +272,9 @@ ANY = '*'
 # %% ../../nbs/core/07_routing.ipynb #02b55101
 _SERIAL = count(1)
 
-class Route:
+class Route(speedups.UsualRoute):
     "A path, the methods it answers and the endpoint that does; `WS` stands for sockets, `*` for every method."
-    __slots__ = ('pattern', 'methods', 'endpoint', 'name', 'owner', 'stats', 'serial', 'may_change')
+    __slots__ = ('pattern', 'methods', 'endpoint', 'name', 'owner', 'serial', 'may_change')
 
     def __init__(self, pattern: Pattern, methods: frozenset[str], endpoint: Any, name: str = '',
                  owner: Owner | None = None,

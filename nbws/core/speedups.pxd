@@ -258,20 +258,61 @@ cdef dict _LOWER
 cdef class Waits:
     cdef public object on
 
+cdef class UsualOutput
+
 cdef class UsualQueue:
-    cdef public bint batches
     cdef public object broadcast
+    cdef public list waiting
+    cdef public bint due
+    cdef public double since
+    cdef public Py_ssize_t count, alone
+
+    cpdef object add(self, thing)
+
+    @cython.locals(waiting=list)
+    cpdef object flush(self)
+
+    @cython.locals(out=UsualOutput)
+    cpdef object put_all(self, outs, bytes data)
+
+cdef double SOON
+cdef Py_ssize_t ALONE
+
+cdef extern from *:
+    """
+    #ifdef _WIN32
+    static Py_ssize_t send_at_once(int fd, const char* data, Py_ssize_t size) { return -1; }
+    #else
+    #include <sys/socket.h>
+    #ifndef MSG_NOSIGNAL
+    #define MSG_NOSIGNAL 0
+    #endif
+    static Py_ssize_t send_at_once(int fd, const char* data, Py_ssize_t size) {
+        return send(fd, data, (size_t)size, MSG_DONTWAIT | MSG_NOSIGNAL);
+    }
+    #endif
+    """
+    Py_ssize_t send_at_once(int fd, const char* data, Py_ssize_t size)
+
+cdef inline Py_ssize_t send_now(int fd, bytes data) noexcept:
+    return send_at_once(fd, PyBytes_AS_STRING(data), len(data)) # What failed, the transport tries again, and tells
 
 cdef class UsualOutput:
     cdef public object transport, group
     cdef public UsualQueue queue
-    cdef public bint above
+    cdef public bint above, collects, behind
     cdef public bytes held
+    cdef public int fd, puts
 
-    @cython.locals(held=bytes)
     cpdef object write(self, bytes data)
 
     cpdef object collect(self)
+
+    @cython.locals(queue=UsualQueue)
+    cpdef object settle(self)
+
+    @cython.locals(sent=Py_ssize_t)
+    cpdef object put(self, bytes data)
 
     @cython.locals(held=bytes)
     cpdef object flush(self)
@@ -352,8 +393,19 @@ cdef class UsualSocket:
 cdef class UsualStats:
     cdef public Py_ssize_t hits
 
+cdef class UsualRoute:
+    cdef public UsualStats stats
+
+cdef extern from "Python.h":
+    bint PyFunction_Check(object thing)
+    PyObject* PyFunction_GET_CODE(object function)
+
+cdef inline object code_of(object function):
+    return <object>PyFunction_GET_CODE(function) if PyFunction_Check(function) else getattr(function, '__code__', None)
+
 cdef class MessageRunner:
-    cdef public object app, route, function, others, code, scan, crowd, empty
+    cdef public object app, function, others, code, scan, crowd, empty
+    cdef public UsualRoute route
     cdef public tuple parameters
     cdef public bint direct, needs_fields, plain
     cdef public Py_ssize_t depth, longest
@@ -361,7 +413,7 @@ cdef class MessageRunner:
 
     cpdef object message(self, UsualSocket ws, data)
 
-    @cython.locals(stats=UsualStats)
+    @cython.locals(route=UsualRoute, stats=UsualStats)
     cpdef object at_once(self, UsualSocket ws, data)
 
     cpdef object run(self, UsualSocket ws, data)
@@ -478,7 +530,7 @@ cdef class RequestSteps:
     cpdef object answer(self, UsualRequest request)
 
     @cython.locals(stats=UsualStats)
-    cpdef object handle(self, UsualRequest request, route, params)
+    cpdef object handle(self, UsualRequest request, UsualRoute route, params)
 
     cpdef object handled(self, UsualRequest request, route)
 

@@ -10,20 +10,22 @@ from asyncio import CancelledError
 from asyncio.tasks import _enter_task, _leave_task
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from inspect import isawaitable
+from time import monotonic
 from types import CoroutineType
 from typing import Any, Protocol
 from urllib.parse import unquote
 
 # %% auto #0
-__all__ = ['Shape', 'Values', 'MARK', 'Unmask', 'RATIO', 'Parameters', 'WORTH_IT', 'LONG', 'STATUS', 'FIELDS', 'STAGES', 'ENOUGH',
-           'escape', 'Unusual', 'UsualElement', 'new_element', 'tag_function', 'all_of', 'is_elements', 'Renderer',
-           'encode', 'frame', 'mark', 'parts_of', 'messages_apart', 'take_usual', 'ShortReader', 'BoundFrom', 'by_name',
-           'find_value', 'named', 'bind_all', 'bind_positional', 'usual_fields', 'take_header', 'Waits', 'CapturingApp',
-           'UsualStats', 'MessageRunner', 'UsualQueue', 'UsualOutput', 'UsualConn', 'UsualInput', 'UsualRouter',
-           'UsualSocket', 'UsualJob', 'UsualDispatcher', 'UsualParked', 'UsualWorkers', 'UsualOutbox', 'has_field',
-           'UsualRequest', 'begin_request', 'path_of', 'UsualResponse', 'UsualExchange', 'is_plain', 'UsualParser',
-           'UsualPages', 'wants_fragment', 'ElementAnswers', 'UsualRelocation', 'UsualGate', 'UsualWriter',
-           'PageRunner', 'PageApp', 'RequestSteps', 'AnyApp', 'UsualStack', 'UsualRequestInput', 'UsualExchanges']
+__all__ = ['Shape', 'Values', 'MARK', 'Unmask', 'RATIO', 'Parameters', 'ALONE', 'SOON', 'WORTH_IT', 'LONG', 'STATUS', 'FIELDS',
+           'STAGES', 'ENOUGH', 'escape', 'Unusual', 'UsualElement', 'new_element', 'tag_function', 'all_of',
+           'is_elements', 'Renderer', 'encode', 'frame', 'mark', 'parts_of', 'messages_apart', 'take_usual',
+           'ShortReader', 'BoundFrom', 'by_name', 'find_value', 'named', 'bind_all', 'bind_positional', 'usual_fields',
+           'take_header', 'Waits', 'CapturingApp', 'UsualStats', 'UsualRoute', 'MessageRunner', 'UsualQueue',
+           'UsualOutput', 'UsualConn', 'UsualInput', 'UsualRouter', 'UsualSocket', 'UsualJob', 'UsualDispatcher',
+           'UsualParked', 'UsualWorkers', 'UsualOutbox', 'has_field', 'UsualRequest', 'begin_request', 'path_of',
+           'UsualResponse', 'UsualExchange', 'is_plain', 'UsualParser', 'UsualPages', 'wants_fragment',
+           'ElementAnswers', 'UsualRelocation', 'UsualGate', 'UsualWriter', 'PageRunner', 'PageApp', 'RequestSteps',
+           'AnyApp', 'UsualStack', 'UsualRequestInput', 'UsualExchanges']
 
 # %% ../../nbs/core/00_speedups.ipynb #a1747dc4
 def escape(text: str, # Any text
@@ -568,6 +570,18 @@ class UsualStats:
     __slots__ = ('hits',)
     hits: int
 
+class UsualRoute:
+    "Where messages and requests go; `nbws.core.routing.Route` derives from it."
+    __slots__ = ('stats',)
+    stats: Any
+
+def _code_of(function: Any) -> Any:
+    "What a function runs, which may be replaced; None where it is no function."
+    return getattr(function, '__code__', None)
+
+globals().setdefault('code_of', _code_of)
+
+# %% ../../nbs/core/00_speedups.ipynb #57a8f12c
 class MessageRunner:
     "Runs a handler for each message of a socket, up to where it has to wait for something. On the server's loop."
     __slots__ = ('app', 'route', 'function', 'parameters', 'others', 'direct', 'needs_fields', 'code', 'scan',
@@ -602,7 +616,8 @@ class MessageRunner:
     def at_once(self, ws: Any, data: str | bytes) -> Any:
         "The same, in this turn."
         if self.route is not None:
-            stats = self.route.stats
+            route = self.route
+            stats = route.stats
             stats.hits += 1
         return self.run_within(ws, data) if self.app.environment.captures_output else MessageRunner.run(self, ws, data)
 
@@ -636,7 +651,8 @@ class MessageRunner:
                     source.data, source.headers = self.parse(ws, data)
                 else:
                     source.data, source.headers = fields, take_header(fields)
-            if self.direct and self.code is not None and self.function.__code__ is self.code:
+            if self.direct and self.code is not None \
+                    and code_of(self.function) is self.code: # type: ignore[name-defined]  # noqa: F821
                 return bind_positional(self.parameters, source)
             return bind_all(self.parameters, self.others, source)
         finally:
@@ -694,17 +710,64 @@ class MessageRunner:
 
 # %% ../../nbs/core/00_speedups.ipynb #0f2c55d0
 class UsualQueue:
-    "What waits to be written at the end of a turn; `WriteQueue` derives from it. On the server's loop only."
-    __slots__ = ('batches', 'broadcast')
-    batches: bool
-    broadcast: Any
+    "What waits to be written at the end of a turn of the loop; `WriteQueue` derives from it. On that loop only."
+    __slots__ = ('broadcast', 'waiting', 'due', 'since', 'count', 'alone')
 
-    def later(self, thing: Any) -> None: "Call `thing.flush` at the end of this turn."; raise NotImplementedError
-    def flush(self) -> None: "Do that now."; raise NotImplementedError
+    def __init__(self) -> None:
+        self.broadcast: Any = None # The last one of this turn
+        self.waiting: list[Any] = [] # In order of asking
+        self.due = False # `end_turn` is called at the end of this turn
+        self.since = 0.0 # The time when the first one began to wait for that
+        self.count = 0 # How many have waited in this turn
+        self.alone = 0 # For so many answers, nobody waits to see whether others are written in their turn, too
 
+    def add(self, thing: Any) -> None:
+        "Let this wait, until `flush` is called."
+        self.waiting.append(thing)
+        self.count += 1
+
+    def flush(self) -> None:
+        "Write what waits."
+        waiting, self.waiting, self.broadcast = self.waiting, [], None
+        for thing in waiting:
+            try:
+                if isinstance(thing, UsualOutput):
+                    UsualOutput.flush(thing)
+                else:
+                    thing.flush()
+            except Exception:
+                self.failed(thing)
+
+    def end_turn(self) -> None:
+        "Write what waits, at the end of a turn."
+        self.due, self.alone, self.count = False, 0 if self.count > 1 else ALONE, 0
+        UsualQueue.flush(self)
+
+    def put_all(self, outs: Sequence[UsualOutput], data: bytes) -> None:
+        "Write the same to many connections."
+        for out in outs:
+            try:
+                UsualOutput.put(out, data)
+            except Exception:
+                self.failed(out)
+
+    def schedule(self) -> None: "Call `end_turn` at the end of this turn."; raise NotImplementedError
+    def failed(self, thing: Any) -> None: "Writing it has raised: drop the connection."; raise NotImplementedError
+
+# %% ../../nbs/core/00_speedups.ipynb #f568b54a
+ALONE = 32 # Answers after one that nobody else had to wait for
+SOON = 0.001 # Seconds after which an answer waits for others no more
+
+def _send_now(fd: int, data: bytes) -> int:
+    "How many bytes a socket took at once; -1 for none, or where this is not compiled."
+    return -1
+
+globals().setdefault('send_now', _send_now)
+
+# %% ../../nbs/core/00_speedups.ipynb #eecdef93
 class UsualOutput:
     "The outgoing side of a connection; `OutputBuffer` derives from it. On the server's loop only."
-    __slots__ = ('transport', 'queue', 'group', 'above', 'held')
+    __slots__ = ('transport', 'queue', 'group', 'above', 'collects', 'held', 'fd', 'behind', 'puts')
 
     def __init__(self, transport: Any, # An asyncio transport
                  queue: UsualQueue, # The server's
@@ -712,35 +775,75 @@ class UsualOutput:
         self.transport, self.queue = transport, queue
         self.group: Any = None # Whose broadcasts go to this transport, too
         self.above = False # The transport's buffer is above its high-water mark
-        self.held: bytes | None = None # What is written collects here; None: it leaves at once
+        self.collects = False # A read is handled
+        self.held = b'' # What was collected, and is not written yet
+        self.fd = -1 # The socket that is written to past the transport; -1: there is none
+        self.behind = False # The transport may have something that it has not written yet
+        self.puts = 0 # Writes so far, as long as the socket has not been asked for
 
     def write(self, data: bytes) -> None:
         "Write, behind what was said before."
         if self.group is not None and self.queue.broadcast is not None:
-            self.queue.flush()
-        held = self.held
-        if held is None:
-            if not self.transport.is_closing():
-                self.transport.write(data)
-            return
-        held += data
-        self.held = held
-        if len(held) > 65536:
-            self.flush()
-            self.held = b''
-        elif len(held) == len(data):
-            self.queue.later(self)
+            UsualQueue.flush(self.queue)
+        if self.held:
+            self.held += data
+        elif self.collects:
+            self.held = data
+            UsualQueue.add(self.queue, self)
+        else:
+            UsualOutput.put(self, data)
+        if len(self.held) > 65536:
+            UsualOutput.flush(self)
+
+    def put(self, data: bytes) -> None:
+        "Write this now, by the transport only where that is needed."
+        rest: Any = data
+        if self.fd >= 0 and not (self.behind and self.transport.get_write_buffer_size()):
+            sent = send_now(self.fd, data) # type: ignore[name-defined]  # noqa: F821
+            self.behind = sent != len(data)
+            if not self.behind:
+                return
+            if sent > 0:
+                rest = memoryview(data)[sent:]
+        elif self.puts < 2:
+            self.puts += 1
+            self.behind = True
+            if self.puts == 2:
+                self.fd = self.socket()
+        if not self.transport.is_closing():
+            self.transport.write(rest)
 
     def collect(self) -> None:
-        "What is written from now on leaves together, until nothing was or the turn ends."
-        if self.held is None and not self.queue.batches:
-            self.held = b''
+        "What is written from now on is collected, until `settle` is called."
+        self.collects = True
+
+    def settle(self) -> None:
+        "What was collected leaves now, or at the end of the turn if others have written in it, too."
+        self.collects, queue = False, self.queue
+        if not self.held:
+            return
+        if queue.due:
+            if not queue.count & 3 and monotonic() - queue.since > SOON: # A look at the clock for every fourth
+                UsualQueue.flush(queue)
+                queue.since = monotonic()
+        elif queue.alone:
+            queue.alone -= 1
+            queue.count = 0
+            UsualQueue.flush(queue)
+        else:
+            queue.schedule()
 
     def flush(self) -> None:
-        "Write what was collected, and collect no more."
-        held, self.held = self.held, None
-        if held and not self.transport.is_closing():
-            self.transport.write(held)
+        "Write what was collected."
+        held, self.held = self.held, b''
+        if held:
+            UsualOutput.put(self, held)
+
+    def detach(self) -> None:
+        "The socket is closed or another's from now on: leave it to the transport."
+        self.fd, self.puts = -1, 2
+
+    def socket(self) -> int: "Its number, where it may be written to past the transport; else -1."; return -1
 
 # %% ../../nbs/core/00_speedups.ipynb #86375a54
 WORTH_IT = 1024 # Bytes; shorter messages are not compressed: see `nbws.server.deflate`
@@ -799,26 +902,27 @@ class UsualInput:
         "Hand messages to the receiver, and answer the rest."
         conn, out, decoder, receiver = self.conn, self.conn.out, self.decoder, self.receiver
         UsualOutput.collect(out)
-        if self.announced and events:
-            self.announce(0)
-        for event in events:
-            if type(event) is not str and type(event) is not bytes:
-                self.control(event)
-            elif not conn.state: # We have closed: section 5.5.1 lets us ignore the rest
-                try:
-                    if conn.alive and len(event) < 16: # Its ping is short
-                        self.answer(event)
-                    elif isinstance(receiver, UsualSocket):
-                        UsualSocket.received(receiver, event)
-                    else:
-                        receiver.received(event)
-                except Exception:
-                    self.fault()
+        try:
+            if self.announced and events:
+                self.announce(0)
+            for event in events:
+                if type(event) is not str and type(event) is not bytes:
+                    self.control(event)
+                elif not conn.state: # We have closed: section 5.5.1 lets us ignore the rest
+                    try:
+                        if conn.alive and len(event) < 16: # Its ping is short
+                            self.answer(event)
+                        elif isinstance(receiver, UsualSocket):
+                            UsualSocket.received(receiver, event)
+                        else:
+                            receiver.received(event)
+                    except Exception:
+                        self.fault()
+        finally:
+            UsualOutput.settle(out)
         if conn.state > 1:
             self.finish()
             return
-        if not out.held:
-            out.held = None
         if decoder.partial and not conn.state:
             self.partly_here(decoder.partial)
         if decoder.more or self.unread:
@@ -1567,12 +1671,13 @@ class UsualRequestInput:
         if stage == _BODY:
             of.waited = 0.0
         UsualOutput.collect(out)
-        if stage == _IDLE and of.current is None and not parser.queue and UsualParser.again(parser, data):
-            UsualExchanges.advance(of)
-        else:
-            self.feed(data)
-        if not out.held:
-            out.held = None
+        try:
+            if stage == _IDLE and of.current is None and not parser.queue and UsualParser.again(parser, data):
+                UsualExchanges.advance(of)
+            else:
+                self.feed(data)
+        finally:
+            UsualOutput.settle(out)
         if len(data) > LONG:
             self.let_others()
         if parser.stage == _HEAD and stage != _HEAD:

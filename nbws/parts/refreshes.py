@@ -19,6 +19,7 @@ __all__ = []
 GATHERING = 0.02 # Seconds in which refreshes are gathered for other processes
 EVERYWHERE: ContextVar[bool] = ContextVar('nbws.everywhere', default=True) # Others do not do the same themselves
 
+# %% ../../nbs/parts/05_refreshes.ipynb #6c7036e8
 class RefreshedApp(Protocol):
     "An app whose pages can be refreshed."
     def refresh_here(self, what: str, only: dict[str, Any] | None) -> int:

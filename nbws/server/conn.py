@@ -16,7 +16,7 @@ from .context import ServerContext
 from .deflate import Agreement, Deflater, ZlibInflater
 from .frames import PING, PONG, Close, Decoder, Event, Failure, Ping, close_frame, encode, frame
 from .limits import Limits
-from .output import OutputBuffer, TransportGroup, group_for, hung_up, payload_frame, was_reset
+from .output import OutputBuffer, OutputGroup, group_for, hung_up, payload_frame, was_reset
 from ..sockets.alive import PAUSE, RESUME, farewell
 from ..sockets.alive import PING as ALIVE_PING
 from ..sockets.alive import PONG as ALIVE_PONG
@@ -88,10 +88,10 @@ class SocketConn(speedups.UsualConn):
         return self.out.size + (self.out.transport.get_write_buffer_size() if self.state < CLOSED else 0)
 
     @property
-    def group(self) -> TransportGroup | None: "What sends to many at once; None: `send` it."; return self.out.group
+    def group(self) -> OutputGroup | None: "What sends to many at once; None: `send` it."; return self.out.group
 
     @property
-    def transport(self) -> Any: "What the group writes to."; return self.out.transport
+    def transport(self) -> Any: "An asyncio transport."; return self.out.transport
 
     def join_group(self) -> None:
         "Take part in broadcasts, if that is possible now."
@@ -352,6 +352,7 @@ class SocketProtocol(asyncio.BufferedProtocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         state = self.conn.state
+        self.conn.out.detach()
         self.conn.enter(CLOSED)
         self.conn.reading = None # So that all is freed at once, and not when the garbage collector runs
         self.server.forget(self)

@@ -260,8 +260,8 @@ class Exchanges(speedups.UsualExchanges):
             upgrade.receiver.closed(1006)
             self.out.abort()
             return False
-        self.leave()
         self.out.flush()
+        self.leave()
         rest, relayed = self.input.take_rest(), JSP in request.headers
         socket = self._sockets(self.server, self.out.transport, upgrade.receiver, agreed, self.link, alive, relayed)
         socket.start(head, rest)
@@ -270,6 +270,7 @@ class Exchanges(speedups.UsualExchanges):
     def leave(self) -> None:
         "The connection is lost, or a socket's."
         self.answers.lost = True
+        self.out.detach()
         self.input.leave()
 
 # %% ../../nbs/server/10_http1.ipynb #607822fb

@@ -371,7 +371,7 @@ class Server:
         self.loop, self.workers, self.stopping = asyncio.get_running_loop(), Workers.here(), False
         uvloop = type(self.loop).__module__.startswith('uvloop')
         self._protocol, self._stopped = UvHttpProtocol if uvloop else HttpProtocol, asyncio.Event()
-        self.writes = WriteQueue(self.loop, batches=uvloop and not self.ssl)
+        self.writes = WriteQueue(self.loop, direct=not self.ssl)
         self.bind()
         try:
             await call_hook(self.app, 'startup')

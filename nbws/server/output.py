@@ -12,9 +12,10 @@ import select
 import socket
 import struct
 from collections.abc import Sequence
+from time import monotonic
 from typing import Any, Protocol
 
-from ..core.engine import speedups
+from ..core.engine import WHY, speedups
 from ..core.messages import Payload
 from .deflate import WORTH_IT, Deflater
 from .frames import frame
@@ -34,31 +35,28 @@ class Flushable(Protocol):
 # %% ../../nbs/server/04_output.ipynb #a4c7d42a
 class WriteQueue(speedups.UsualQueue):
     "What waits to be written at the end of this turn of the loop, in order of asking. On the server's loop only."
-    __slots__ = ('loop', 'groups', '_waiting')
+    __slots__ = ('loop', 'direct', 'groups')
 
     def __init__(self, loop: asyncio.AbstractEventLoop,
-                 batches: bool = False, # The transports collect, too: uvloop's, without TLS
+                 direct: bool = False, # The transports do nothing with what they write: there is no TLS
                  ) -> None:
-        self.loop, self.batches = loop, batches
-        self.broadcast: PendingBroadcast | None = None # The last one of this turn
-        self.groups: dict[int, TransportGroup] = {} # By what is agreed on for compression; 0: nothing
-        self._waiting: list[Flushable] = []
+        super().__init__()
+        self.loop, self.direct = loop, direct and not WHY
+        self.groups: dict[int, OutputGroup] = {} # By what is agreed on for compression; 0: nothing
+
+    def schedule(self) -> None:
+        self.due, self.since = True, monotonic()
+        self.loop.call_soon(self.end_turn)
 
     def later(self, thing: Flushable) -> None:
         "Call `thing.flush` at the end of this turn."
-        if not self._waiting:
-            self.loop.call_soon(self.flush)
-        self._waiting.append(thing)
+        self.add(thing)
+        if not self.due:
+            self.schedule()
 
-    def flush(self) -> None:
-        "Do that now for all that wait for it."
-        waiting, self._waiting, self.broadcast = self._waiting, [], None
-        for thing in waiting:
-            try:
-                thing.flush()
-            except Exception:
-                log.exception('a connection cannot be written to')
-                thing.abort()
+    def failed(self, thing: Flushable) -> None:
+        log.exception('a connection cannot be written to')
+        thing.abort()
 
 # %% ../../nbs/server/04_output.ipynb #6ef38fdf
 class OutputBuffer(speedups.UsualOutput):
@@ -67,13 +65,21 @@ class OutputBuffer(speedups.UsualOutput):
     queue: WriteQueue
 
     @property
-    def size(self) -> int: "Bytes collected that the transport does not have yet."; return len(self.held or b'')
+    def size(self) -> int: "Bytes collected that the transport does not have yet."; return len(self.held)
 
-    def abort(self) -> None: "Drop the connection at once."; self.transport.abort()
+    def socket(self) -> int:
+        own = self.transport.get_extra_info('socket') if self.queue.direct else None
+        return -1 if own is None else int(own.fileno())
+
+    def abort(self) -> None:
+        "Drop the connection at once."
+        self.detach()
+        self.transport.abort()
 
     def end(self, half: bool) -> bool:
         "Close our direction, if `half`; both where TLS has no such state. True: the client's end has to be read."
         transport = self.transport
+        self.detach()
         if transport.is_closing():
             return False
         if half and transport.can_write_eof():
@@ -87,7 +93,7 @@ class OutputBuffer(speedups.UsualOutput):
             transport.close()
         return False
 
-    def join(self, group: TransportGroup | None) -> None:
+    def join(self, group: OutputGroup | None) -> None:
         "Take part in broadcasts."
         self.group = group
         if group is not None:
@@ -129,11 +135,11 @@ def payload_frame(message: str | bytes | Payload,
 
 # %% ../../nbs/server/04_output.ipynb #8fafee33
 class PendingBroadcast:
-    "Messages to the same transports that are written at the end of the turn."
-    __slots__ = ('transports', 'quiet', 'frames', 'size')
+    "Messages to the same connections that are written at the end of the turn."
+    __slots__ = ('queue', 'outs', 'frames', 'size')
 
-    def __init__(self, transports: Sequence[Any], quiet: bool) -> None:
-        self.transports, self.quiet = transports, quiet
+    def __init__(self, queue: WriteQueue, outs: Sequence[OutputBuffer]) -> None:
+        self.queue, self.outs = queue, outs
         self.frames: list[bytes] = []
         self.size = 0 # Bytes of the frames
 
@@ -143,38 +149,34 @@ class PendingBroadcast:
             return
         wire = self.frames[0] if len(self.frames) == 1 else b''.join(self.frames)
         self.frames, self.size = [], 0
-        for transport in self.transports if self.quiet else [t for t in self.transports if not t.is_closing()]:
-            try:
-                transport.write(wire)
-            except Exception:
-                log.exception('a connection cannot be written to')
-                transport.abort()
+        self.queue.put_all(self.outs, wire)
 
     def abort(self) -> None: "Nothing is left to drop: `flush` drops the connections that fail."
 
 # %% ../../nbs/server/04_output.ipynb #1d177eea
-FEW = 64 # Transports that are written to at once
+FEW = 64 # Connections that are written to at once
 
 # %% ../../nbs/server/04_output.ipynb #0b8f70a0
-class TransportGroup:
+class OutputGroup:
     "Sockets of one server that get the same bytes for a message."
     __slots__ = ('changes', '_queue', '_deflater')
 
     def __init__(self, queue: WriteQueue, deflater: Deflater | None) -> None:
-        self.changes = 0 # Sockets that took part or left: a list of transports holds until this changes
+        self.changes = 0 # Sockets that took part or left: a list of their outputs holds until this changes
         self._queue, self._deflater = queue, deflater # One socket's deflater serves for all
 
-    def send(self, messages: Sequence[str | bytes | Payload], transports: Sequence[Any], skip: Any = None) -> None:
-        "Write messages to all `transports` but `skip`: to many at the end of the turn, together with what follows."
+    def send(self, messages: Sequence[str | bytes | Payload], outs: Sequence[OutputBuffer],
+             skip: OutputBuffer | None = None) -> None:
+        "Write messages to all `outs` but `skip`: to many at the end of the turn, together with what follows."
         queue = self._queue
         if skip is not None:
-            transports = [t for t in transports if t is not skip]
+            outs = [out for out in outs if out is not skip]
         pending, at_once = queue.broadcast, False
-        if pending is None or pending.transports is not transports:
-            at_once = pending is None and len(transports) < FEW
+        if pending is None or pending.outs is not outs:
+            at_once = pending is None and len(outs) < FEW
             if at_once:
                 queue.flush() # What was collected was said before
-            pending = queue.broadcast = PendingBroadcast(transports, queue.batches)
+            pending = queue.broadcast = PendingBroadcast(queue, outs)
             queue.later(pending)
         plain = self._deflater is None
         for message in messages:
@@ -187,13 +189,13 @@ class TransportGroup:
             queue.flush() # So that who does not read is noticed
 
 # %% ../../nbs/server/04_output.ipynb #b78882e4
-def group_for(queue: WriteQueue, deflater: Deflater | None) -> TransportGroup | None:
+def group_for(queue: WriteQueue, deflater: Deflater | None) -> OutputGroup | None:
     "The group of the sockets that compress like this; None where each message's frame depends on those before."
     if deflater and not deflater.shared:
         return None
     bits = deflater.shared if deflater else 0
     if bits not in queue.groups:
-        queue.groups[bits] = TransportGroup(queue, deflater)
+        queue.groups[bits] = OutputGroup(queue, deflater)
     return queue.groups[bits]
 
 # %% ../../nbs/server/04_output.ipynb #441c8797

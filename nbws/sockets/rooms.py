@@ -123,9 +123,9 @@ class FanOut:
             if conn is None:
                 self.others.append(ws)
             else:
-                found.setdefault((conn.group, ws.handshake.since is not None), []).append(conn.transport)
+                found.setdefault((conn.group, ws.handshake.since is not None), []).append(conn.out)
         # Each group with its `changes` as of now, what it writes to, and whether these resume
-        self.groups = [(group, group.changes, transports, resumes) for (group, resumes), transports in found.items()]
+        self.groups = [(group, group.changes, outs, resumes) for (group, resumes), outs in found.items()]
 
     def holds(self, thread: int) -> bool:
         "Whether it is of this thread, and no group has changed since it was made."
@@ -139,9 +139,9 @@ class FanOut:
     def send(self, messages: Sequence[Published | Payload], skip: WebSocket | None) -> None:
         "Send to the groups, but not to `skip`."
         conn = grouped(skip.conn) if skip else None
-        own = conn.transport if conn else None
-        for group, _, transports, resumes in self.groups:
-            group.send(parts_of(messages, resumes), transports, own)
+        own = conn.out if conn else None
+        for group, _, outs, resumes in self.groups:
+            group.send(parts_of(messages, resumes), outs, own)
 
 # %% ../../nbs/sockets/08_rooms.ipynb #a2ad71c8
 class Delivery:

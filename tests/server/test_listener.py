@@ -254,6 +254,16 @@ def test_half_open_things_do_not_hold_it_up(uvloop: bool, tls: tuple[ssl.SSLCont
             for raw in raws: raw.sock.close()
 
 
+def test_nothing_goes_past_tls(uvloop: bool, tls: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
+    app = App()
+    with serving(app, uvloop=uvloop, ssl=tls[0]) as server, Raw(server, tls[1]) as raw:
+        raw.open()
+        for _ in range(4):
+            raw.send(text('hello'))
+            assert raw.frame()[2] == b'hello'
+        assert app.sockets[-1].conn.out.fd == -1
+
+
 def test_on_a_loop_that_is_there() -> None:
     async def main() -> None:
         one, two = await Server(App()).astart(), await Server(Slow(.05)).astart()

@@ -18,7 +18,7 @@ from nbws import App
 from nbws.core.protocols import Published
 from nbws.sockets.rooms import Room
 from nbws.server.listener import Server
-from nbws.server.output import TransportGroup
+from nbws.server.output import OutputGroup
 from nbws.testing import Client
 
 
@@ -312,8 +312,8 @@ def shared(chat: Server, monkeypatch: pytest.MonkeyPatch) -> tuple[Told, list[in
     def send(group: Any, messages: Any, *others: Any) -> None:
         sent.append(len(messages))
         at_once(group, messages, *others)
-    at_once = TransportGroup.send
-    monkeypatch.setattr(TransportGroup, 'send', send)
+    at_once = OutputGroup.send
+    monkeypatch.setattr(OutputGroup, 'send', send)
     return broker, sent
 
 
