@@ -302,7 +302,7 @@ cdef class UsualOutput:
     cdef public UsualQueue queue
     cdef public bint above, collects, behind
     cdef public bytes held
-    cdef public int fd, puts
+    cdef public int fd, unasked
 
     cpdef object write(self, bytes data)
 
@@ -413,7 +413,7 @@ cdef class MessageRunner:
 
     cpdef object message(self, UsualSocket ws, data)
 
-    @cython.locals(route=UsualRoute, stats=UsualStats)
+    @cython.locals(stats=UsualStats)
     cpdef object at_once(self, UsualSocket ws, data)
 
     cpdef object run(self, UsualSocket ws, data)

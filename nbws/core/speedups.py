@@ -616,8 +616,7 @@ class MessageRunner:
     def at_once(self, ws: Any, data: str | bytes) -> Any:
         "The same, in this turn."
         if self.route is not None:
-            route = self.route
-            stats = route.stats
+            stats = self.route.stats
             stats.hits += 1
         return self.run_within(ws, data) if self.app.environment.captures_output else MessageRunner.run(self, ws, data)
 
@@ -719,7 +718,7 @@ class UsualQueue:
         self.due = False # `end_turn` is called at the end of this turn
         self.since = 0.0 # The time when the first one began to wait for that
         self.count = 0 # How many have waited in this turn
-        self.alone = 0 # For so many answers, nobody waits to see whether others are written in their turn, too
+        self.alone = 0 # So many answers leave at once, before one waits again to see whether others write in its turn
 
     def add(self, thing: Any) -> None:
         "Let this wait, until `flush` is called."
@@ -755,11 +754,11 @@ class UsualQueue:
     def failed(self, thing: Any) -> None: "Writing it has raised: drop the connection."; raise NotImplementedError
 
 # %% ../../nbs/core/00_speedups.ipynb #f568b54a
-ALONE = 32 # Answers after one that nobody else had to wait for
+ALONE = 32 # Answers that leave at once, after a turn in which one connection has written
 SOON = 0.001 # Seconds after which an answer waits for others no more
 
 def _send_now(fd: int, data: bytes) -> int:
-    "How many bytes a socket took at once; -1 for none, or where this is not compiled."
+    "send(2) without waiting: how many bytes the socket took; -1 after an error, or where this is not compiled."
     return -1
 
 globals().setdefault('send_now', _send_now)
@@ -767,7 +766,7 @@ globals().setdefault('send_now', _send_now)
 # %% ../../nbs/core/00_speedups.ipynb #eecdef93
 class UsualOutput:
     "The outgoing side of a connection; `OutputBuffer` derives from it. On the server's loop only."
-    __slots__ = ('transport', 'queue', 'group', 'above', 'collects', 'held', 'fd', 'behind', 'puts')
+    __slots__ = ('transport', 'queue', 'group', 'above', 'collects', 'held', 'fd', 'behind', 'unasked')
 
     def __init__(self, transport: Any, # An asyncio transport
                  queue: UsualQueue, # The server's
@@ -777,9 +776,9 @@ class UsualOutput:
         self.above = False # The transport's buffer is above its high-water mark
         self.collects = False # A read is handled
         self.held = b'' # What was collected, and is not written yet
-        self.fd = -1 # The socket that is written to past the transport; -1: there is none
+        self.fd = -1 # The socket's file descriptor, where it is written to past the transport; -1: it is not
         self.behind = False # The transport may have something that it has not written yet
-        self.puts = 0 # Writes so far, as long as the socket has not been asked for
+        self.unasked = 2 # Writes until the transport is asked for the file descriptor; 0: it was, or is not to be
 
     def write(self, data: bytes) -> None:
         "Write, behind what was said before."
@@ -805,11 +804,11 @@ class UsualOutput:
                 return
             if sent > 0:
                 rest = memoryview(data)[sent:]
-        elif self.puts < 2:
-            self.puts += 1
+        elif self.unasked:
+            self.unasked -= 1
             self.behind = True
-            if self.puts == 2:
-                self.fd = self.socket()
+            if not self.unasked:
+                self.fd = self.fileno()
         if not self.transport.is_closing():
             self.transport.write(rest)
 
@@ -841,9 +840,9 @@ class UsualOutput:
 
     def detach(self) -> None:
         "The socket is closed or another's from now on: leave it to the transport."
-        self.fd, self.puts = -1, 2
+        self.fd, self.unasked = -1, 0
 
-    def socket(self) -> int: "Its number, where it may be written to past the transport; else -1."; return -1
+    def fileno(self) -> int: "The socket's file descriptor; -1 where all goes by the transport."; return -1
 
 # %% ../../nbs/core/00_speedups.ipynb #86375a54
 WORTH_IT = 1024 # Bytes; shorter messages are not compressed: see `nbws.server.deflate`
@@ -1430,7 +1429,8 @@ class PageRunner:
         if not self.direct or (self.reads and request.method != 'GET'):
             return self.answer(request)
         try:
-            if self.code is None or self.function.__code__ is not self.code:
+            if self.code is None \
+                    or code_of(self.function) is not self.code: # type: ignore[name-defined]  # noqa: F821
                 source = self.source(request, self.empty)
                 handling = self.function(**bind_all(self.parameters, self.others, source))
             elif self.parameters:

@@ -67,7 +67,7 @@ class OutputBuffer(speedups.UsualOutput):
     @property
     def size(self) -> int: "Bytes collected that the transport does not have yet."; return len(self.held)
 
-    def socket(self) -> int:
+    def fileno(self) -> int:
         own = self.transport.get_extra_info('socket') if self.queue.direct else None
         return -1 if own is None else int(own.fileno())
 

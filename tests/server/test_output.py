@@ -22,6 +22,7 @@ class Recorder:
     def __init__(self) -> None: self.log: list[bytes] = []
     def write(self, data: bytes) -> None: self.log.append(bytes(data))
     def is_closing(self) -> bool: return False
+    def get_write_buffer_size(self) -> int: return 0
     def abort(self) -> None: pass
 
 
@@ -40,9 +41,9 @@ def handled(out: OutputBuffer, *said: bytes) -> None:
     out.settle()
 
 
-def some(turn: Turn, count: int) -> tuple[WriteQueue, list[OutputBuffer], list[list[bytes]]]:
+def some(turn: Turn, count: int, kind: Any = WriteQueue) -> tuple[WriteQueue, list[OutputBuffer], list[list[bytes]]]:
     "A queue, connections, and what each has written."
-    queue: Any = WriteQueue(turn)  # type: ignore[arg-type]
+    queue = kind(turn)
     outs = [OutputBuffer(Recorder(), queue) for _ in range(count)]
     return queue, outs, [out.transport.log for out in outs]
 
@@ -118,17 +119,15 @@ def test_what_was_said_before_a_broadcast_is_written_before_it() -> None:
 
 def test_one_that_fails_keeps_no_other_from_being_written() -> None:
     turn = Turn()
-    queue, outs, logs = some(turn, 3)
     failed: list[Any] = []
-    def fails(data: bytes) -> None: raise OSError('it fails')
-    outs[1].transport.write = fails
     class Queue(WriteQueue):
         __slots__ = ()
         def failed(self, thing: Any) -> None: failed.append(thing)
-    for out in outs: out.queue = Queue(queue.loop)
-    outs[0].queue.put_all(outs, b'to all')
+    queue, outs, logs = some(turn, 3, Queue)
+    def fails(data: bytes) -> None: raise OSError('it fails')
+    outs[1].transport.write = fails
+    queue.put_all(outs, b'to all')
     assert (logs, failed) == ([[b'to all'], [], [b'to all']], [outs[1]])
-    outs[1].queue = outs[2].queue = outs[0].queue
     for out in outs: handled(out, b'more')
     turn.end()
     assert (logs, failed) == ([[b'to all', b'more'], [], [b'to all', b'more']], [outs[1]] * 2)
@@ -176,21 +175,19 @@ def test_the_socket_is_written_to_from_the_second_write_on(uvloop: bool) -> None
         got = b''
         while len(got) < 11: got += client.recv(100)
         assert got == b'onetwothree'
-        by_transport: list[bytes] = []
-        out.transport, transport = type('T', (Recorder,), {'get_write_buffer_size': lambda self: 0})(), out.transport
-        out.transport.log = by_transport
+        out.transport, transport = Recorder(), out.transport
         out.write(b'past it')
-        assert (client.recv(100), by_transport) == (b'past it', [])
+        assert (client.recv(100), out.transport.log) == (b'past it', [])
         out.transport = transport
     accepted(uvloop, use)
 
 
 @compiled
 def test_what_the_socket_does_not_take_is_the_transports_and_all_that_follows_is_behind_it(uvloop: bool) -> None:
-    lines = [b'%d %b\n' % (n, b'x' * (n * 977 % 60_000)) for n in range(2000)]
+    *lines, last = [b'%d %b\n' % (n, b'x' * (n * 977 % 60_000)) for n in range(1501)]
     async def use(out: OutputBuffer, client: socket.socket) -> None:
-        behind = set()
-        for line in lines[:1500]:
+        loop, behind = asyncio.get_running_loop(), set()
+        for line in lines:
             out.put(line)
             behind.add(out.behind)
         assert behind == {False, True}, 'the client took all of it, or none'
@@ -198,13 +195,12 @@ def test_what_the_socket_does_not_take_is_the_transports_and_all_that_follows_is
             got = bytearray()
             while len(got) < size: got += client.recv(1 << 20)
             return bytes(got)
-        some = sum(map(len, lines[:1500]))
-        got = await asyncio.get_running_loop().run_in_executor(None, take, some)
+        got = await loop.run_in_executor(None, take, sum(map(len, lines)))
         await written(out)
-        out.put(lines[1500]) # By the socket again
+        out.put(last) # Past the transport again
         assert not out.behind
-        got += await asyncio.get_running_loop().run_in_executor(None, take, len(lines[1500]))
-        assert got == b''.join(lines[:1501])
+        got += await loop.run_in_executor(None, take, len(last))
+        assert got == b''.join([*lines, last])
     accepted(uvloop, use)
 
 
