@@ -135,7 +135,8 @@ def fields(module: Any, seed: int) -> list[Any]:
             at = r.randrange(len(text) + 1)
             text = r.choice([text[:at], text[:at] + r.choice('{}[]":, x\\\n1') + text[at + 1:], text + ' ', ' ' + text])
         for plain in True, False:
-            made = module.usual_fields(text, json.JSONDecoder().scan_once, r.choice([1000, 1000, 5]), 100, plain)
+            most, crowd = r.choice([1000, 1000, 5]), r.choice([1, 3])
+            made = module.usual_fields(text, json.JSONDecoder().scan_once, most, crowd, 100, plain)
             found.append((text, made, list(made or ())))
     return found
 
@@ -202,7 +203,7 @@ def handled(module: Any, seed: int) -> list[Any]:
             names = ('msg',)
             code = r.choice([in_order.__code__, echo.__code__]) # The other one: it was replaced in place
         kind = r.choice([str, str, int, None])
-        runner = Runner(app, handler, tuple((n, module.named(n, n, kind, missing)) for n in names),
+        runner = Runner(app, handler, tuple((n, module.Named(n, n, kind, missing)) for n in names),
                         r.choice([None, lambda s: {'msg': 'rest', 'all': dict(s.data), 'header': dict(s.headers)}]),
                         handler is not not_async, r.random() < 0.9, code, json.JSONDecoder(object_hook=hook).scan_once,
                         hook is None, 14, 100, 250, {}, renderer)
@@ -240,7 +241,8 @@ def parsed_again(module: Any, seed: int) -> list[Any]:
     for _ in range(500):
         line = changed(r, r.choice(LINES if r.random() < 0.5 else LINES[:3]))
         p = module.UsualParser()
-        p.server = SimpleNamespace(limits=SimpleNamespace(max_line=r.choice([3, 100])), scheme='https')
+        p.server = module.UsualServer()
+        p.server.limits, p.server.scheme = SimpleNamespace(max_line=r.choice([3, 100])), 'https'
         p.queue, p.line = [], b'' if r.random() < 0.9 else b'G'
         p.last = SAME if r.random() < 0.9 else b'', ((b'host', b'x'),)
         p.kinds, p.peer, p.local = (module.UsualRequest, Headers, module.UsualExchange), ('::1', 1), ('::1', 2)
@@ -255,6 +257,7 @@ def parsed_again(module: Any, seed: int) -> list[Any]:
     return done
 
 
+DATES = 'today', 'today', 'today', 'tomorrow'
 FORMS = [('x-form', 'usual')], [('x-form', 'usual'), ('x-two', 'b')], [('x-form', 'other')], []
 
 
@@ -274,11 +277,13 @@ def sent(module: Any, seed: int) -> list[Any]:
     queue = module.UsualQueue()
     queue.due, queue.since = True, 2.0**60 # The turn has an end, and no time goes by
     known = {tuple(FORMS[0]): b'x-form: usual\r\n', tuple(FORMS[1]): b'x-form: usual\r\nx-two: b\r\n'}
+    server = module.UsualServer()
     with knowing(module, {299: b'HTTP/1.1 299 Well\r\n'}, known):
         for _ in range(300):
             writer, exchange, response = Writer(), module.UsualExchange(None, r.random() < 0.8), module.UsualResponse()
             writer.out, writer.lost = module.UsualOutput(transport, queue), r.random() < 0.1
-            writer.server = SimpleNamespace(date='today', stopping=r.random() < 0.1)
+            if r.random() < 0.2: server = module.UsualServer() # The next ones find what it has said
+            writer.server, server.date, server.stopping = server, r.choice(DATES), r.random() < 0.1
             exchange.usual, exchange.complete = r.random() < 0.9, r.random() < 0.9
             response.status_code, response.headers = 299 if r.random() < 0.8 else r.choice([777, None]), r.choice(FORMS)
             response.body = r.choice([b'', b'hi', b'hi', b'x' * 70_000, 'text', bytearray(b'hi')])

@@ -218,7 +218,8 @@ def stepped(module: Any, seed: int) -> Done:
         route.stats.hits = 0
         match = noted(done, 'match', often(r, (route, {'a': 1}), None))
         table = SimpleNamespace(exact={('GET', '/'): route}, match=match)
-        router, overridden = SimpleNamespace(table=table), often(r, False, True)
+        router, overridden = module.UsualRouter(), often(r, False, True)
+        router.table = table
         steps = Steps(app, router, usual, '/assets', overridden, often(r, answers, None))
         request = asked(r)
         request.begun_session, request.added_headers = often(r, None, 'session'), often(r, None, [('own', '1')])
@@ -288,10 +289,10 @@ def connected(module: Any, seed: int) -> Done:
     with knowing(module, {200: b'HTTP/1.1 200 OK\r\n'}, {(('a', 'b'),): b'a: b\r\n', (): b''}):
         for _ in range(60):
             out, soon = out_of(module, r, done), []
-            server = SimpleNamespace(
-                date='today', stopping=often(r, False, True), app='app', scheme='http',
-                limits=SimpleNamespace(max_line=100), loop=SimpleNamespace(call_soon=soon.append),
-                layers=SimpleNamespace(begin=layers), workers=SimpleNamespace(begin=begin))
+            server = module.UsualServer()
+            server.date, server.stopping, server.app, server.scheme = 'today', often(r, False, True), 'app', 'http'
+            server.limits, server.loop = SimpleNamespace(max_line=100), SimpleNamespace(call_soon=soon.append)
+            server.layers, server.workers = SimpleNamespace(begin=layers), SimpleNamespace(begin=begin)
             came, parser, of = Input(), module.UsualParser(), Exchanges()
             parser.server, parser.queue, parser.stage, parser.work, parser.line = server, [], 0, 0, b''
             parser.last, parser.kinds, parser.peer = (SAME, ((b'host', b'x'),)), (Asked, Headers, Exchange), ('::1', 1)

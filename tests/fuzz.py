@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from itertools import count
-from types import FrameType, SimpleNamespace
+from types import FrameType
 from typing import Any
 
 from both_forms import frames_agree, messages_agree, pages_agree, renderings_agree
@@ -26,6 +26,7 @@ from raw import App, close, frame, handshake, text
 from nbws.core.engine import WHY, engine
 from nbws.layers.stack import Stack
 from nbws.server import answers, conn, deflate, frames, handshake as handshakes, heads, http1, output, parser
+from nbws.server.context import ServerContext
 from nbws.server.deflate import ZlibInflater, negotiate
 from nbws.server.frames import Close, Decoder, Failure
 from nbws.server.http1 import HttpProtocol
@@ -96,7 +97,7 @@ class Recorder:
 
 def http_target(loop: asyncio.AbstractEventLoop, workers: Workers) -> Callable[[bytes, random.Random], None]:
     limits = Limits(max_line=200, max_headers=500, max_body=1000, max_message=1000)
-    host = SimpleNamespace(app=App(), limits=limits, loop=loop, workers=workers,
+    host = ServerContext(app=App(), limits=limits, loop=loop, workers=workers,
                            stopping=False, date='now', scheme='http', sockets_enabled=True,
                            context_takeover=False, remember=lambda c: None, forget=lambda c: None,
                            layers=Stack(()), quota=None, writes=WriteQueue(loop))
@@ -111,7 +112,7 @@ def http_target(loop: asyncio.AbstractEventLoop, workers: Workers) -> Callable[[
 
     def serve(pieces: list[bytes]) -> bytes:
         transport = Recorder()
-        transport.protocol = first = HttpProtocol(host)  # type: ignore[arg-type]
+        transport.protocol = first = HttpProtocol(host)
         first.connection_made(transport)
         for piece in pieces: step(transport.protocol.data_received, piece)
         for _ in range(4): step(lambda: None)

@@ -128,7 +128,7 @@ def _named_parameter(p: inspect.Parameter, annotation: Any, where: str) -> Get:
     if many:
         return lambda s: other(s, _collect(s, name))
     as_it_is = annotation if annotation in (str, int, float, bool) else None # Needs no cast
-    bind: Get = speedups.named(name, _header_name(name), as_it_is, other)
+    bind: Get = speedups.Named(name, _header_name(name), as_it_is, other)
     return bind
 
 # %% ../../nbs/core/10_binding.ipynb #7cb6b996

@@ -1044,9 +1044,9 @@ def document(content: Any, # What a handler returned
     parts = _parts(content)
     html = ft('html', **htmlkw) if htmlkw else None
     start = f'{DOCTYPE}{_opening(html, "<html")}<head>' if html else OPENING
-    whole: str | None = RENDERER.document_text(
+    whole: bytes | None = RENDERER.document(
         parts, title, start, _any_text(hdrs), ftrs, dict(bodykw or {}), HEAD_TAGS, tag_of)
-    return render(*parts) if whole is None else whole
+    return render(*parts) if whole is None else whole.decode()
 
 # %% ../../nbs/core/06_html.ipynb #a21ac3bd
 def sse_message(content: Any, # What to send

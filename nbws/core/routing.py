@@ -274,7 +274,7 @@ _SERIAL = count(1)
 
 class Route(speedups.UsualRoute):
     "A path, the methods it answers and the endpoint that does; `WS` stands for sockets, `*` for every method."
-    __slots__ = ('pattern', 'methods', 'endpoint', 'name', 'owner', 'serial', 'may_change')
+    __slots__ = ('pattern', 'methods', 'name', 'owner', 'serial')
 
     def __init__(self, pattern: Pattern, methods: frozenset[str], endpoint: Any, name: str = '',
                  owner: Owner | None = None,
@@ -284,7 +284,7 @@ class Route(speedups.UsualRoute):
         self.stats, self.serial = stats or Stats(), next(_SERIAL)
         passes_on = getattr(endpoint, 'passes_on', False) # To another application, whose own routes tell
         changes = methods & {'GET', ANY} and methods - {'GET', 'HEAD', 'OPTIONS', 'TRACE', WEBSOCKET}
-        self.may_change = bool(changes) and not passes_on # It answers GET, and a method that changes things as well
+        self.may_change = bool(changes) and not passes_on
 
     def but(self, pattern: Pattern | None = None, endpoint: Any = None) -> Route:
         "The same with another pattern or endpoint, as one that was defined just now."

@@ -2,8 +2,16 @@
 cimport cython
 from libc.string cimport memcmp, memcpy
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Realloc
 from cpython.object cimport PyObject
-from cpython.unicode cimport PyUnicode_DATA, PyUnicode_DecodeUTF8, PyUnicode_KIND, PyUnicode_READ, PyUnicode_Substring
+from cpython.ref cimport Py_INCREF
+from cpython.tuple cimport PyTuple_New, PyTuple_SET_ITEM
+from cpython.unicode cimport (PyUnicode_AsEncodedString, PyUnicode_DATA, PyUnicode_DecodeUTF8, PyUnicode_GET_LENGTH, PyUnicode_KIND,
+                              PyUnicode_READ, PyUnicode_Substring)
+
+cdef extern from "Python.h":
+    bint PyUnicode_IS_ASCII(object text)
+    object PyUnicode_New(Py_ssize_t size, Py_UCS4 maxchar)
 
 cpdef str escape(str text)
 
@@ -27,35 +35,155 @@ cpdef bint all_of(tuple things, kind)
 
 cpdef bint is_elements(thing, kind)
 
+# HTML that is being written, in UTF-8. `spare_html` is one that is needed no more, to be used again
+cdef extern from *:
+    """
+    typedef struct { char* data; Py_ssize_t size, room; int ascii, surrogates; } Html;
+    static Html* spare_html = NULL;
+
+    /* Whether one of eight characters may have to be escaped: is 0x26, or 0x3c or 0x3e, which differ in one bit */
+    static inline int has_special(unsigned long long word) {
+        unsigned long long ones = 0x0101010101010101ull, amp = word ^ (ones * 0x26), angle = (word & ~(ones * 2)) ^ (ones * 0x3c);
+        return (((amp - ones) & ~amp) | ((angle - ones) & ~angle)) & (ones * 0x80) ? 1 : 0;
+    }
+    """
+    ctypedef struct Html:
+        char* data
+        Py_ssize_t size, room
+        bint ascii, surrogates
+    Html* spare_html
+    bint has_special(unsigned long long word)
+
+cdef inline Html* begin_html() except NULL:
+    global spare_html
+    cdef Html* html = spare_html
+    spare_html = NULL
+    if html == NULL:
+        html = <Html*>PyMem_Calloc(1, sizeof(Html))
+        if html == NULL:
+            raise MemoryError()
+    html.size, html.ascii, html.surrogates = 0, True, False
+    return html
+
+cdef inline void end_html(Html* html) noexcept:
+    global spare_html
+    if spare_html == NULL and html.room <= 65536:
+        spare_html = html
+    else:
+        PyMem_Free(html.data)
+        PyMem_Free(html)
+
+cdef inline char* html_room(Html* html, Py_ssize_t size) except NULL: # Where so many bytes may be written
+    cdef Py_ssize_t room
+    cdef char* data
+    if html.size + size >= html.room:
+        room = (html.size + size) * 2 + 1024
+        data = <char*>PyMem_Realloc(html.data, room)
+        if data == NULL:
+            raise MemoryError()
+        html.data, html.room = data, room
+    return html.data + html.size
+
+cdef inline bytes html_encoded(Html* html, text):
+    html.ascii = False
+    try:
+        return PyUnicode_AsEncodedString(text, NULL, NULL)
+    except UnicodeEncodeError:
+        html.surrogates = True
+        return PyUnicode_AsEncodedString(text, "utf-8", "surrogatepass")
+
+cdef inline int put_bytes(Html* html, const char* data, Py_ssize_t size) except -1:
+    memcpy(html_room(html, size), data, size)
+    html.size += size
+    return 0
+
+cdef inline int put(Html* html, text) except -1:
+    cdef bytes encoded
+    if not isinstance(text, str):
+        raise TypeError('HTML is text')
+    if PyUnicode_IS_ASCII(text):
+        return put_bytes(html, <const char*>PyUnicode_DATA(text), PyUnicode_GET_LENGTH(text))
+    encoded = html_encoded(html, text)
+    return put_bytes(html, PyBytes_AS_STRING(encoded), len(encoded))
+
+cdef inline int escape_bytes(Html* html, const char* data, Py_ssize_t size) except -1:
+    cdef Py_ssize_t at = 0, begun = 0
+    cdef unsigned long long word
+    while at < size:
+        if at + 8 <= size:
+            memcpy(&word, data + at, 8)
+            if not has_special(word):
+                at += 8
+                continue
+        if data[at] == c'&' or data[at] == c'<' or data[at] == c'>':
+            put_bytes(html, data + begun, at - begun)
+            if data[at] == c'&':
+                put_bytes(html, "&amp;", 5)
+            elif data[at] == c'<':
+                put_bytes(html, "&lt;", 4)
+            else:
+                put_bytes(html, "&gt;", 4)
+            begun = at + 1
+        at += 1
+    return put_bytes(html, data + begun, size - begun)
+
+cdef inline int put_escaped(Html* html, text) except -1:
+    cdef bytes encoded
+    if PyUnicode_IS_ASCII(text):
+        return escape_bytes(html, <const char*>PyUnicode_DATA(text), PyUnicode_GET_LENGTH(text))
+    encoded = html_encoded(html, text)
+    return escape_bytes(html, PyBytes_AS_STRING(encoded), len(encoded))
+
+cdef inline Py_ssize_t html_size(Html* html) noexcept:
+    return html.size
+
+cdef inline void cut_html(Html* html, Py_ssize_t size) noexcept:
+    html.size = size
+
+cdef inline str html_text(Html* html):
+    if not html.ascii:
+        return PyUnicode_DecodeUTF8(html.data, html.size, "surrogatepass")
+    made = PyUnicode_New(html.size, 127)
+    if html.size:
+        memcpy(PyUnicode_DATA(made), html.data, html.size)
+    return made
+
+cdef inline bytes html_bytes(Html* html):
+    if html.surrogates:
+        return html_text(html).encode() # Raises
+    return PyBytes_FromStringAndSize(html.data, html.size)
+
 cdef class Renderer:
     cdef readonly object element
     cdef object safe, shape, attribute, opening, lasting, other
     cdef dict shapes, attributes
 
-    @cython.locals(parts=list)
+    @cython.locals(html='Html*')
     cpdef str element_text(self, UsualElement el)
 
-    @cython.locals(parts=list)
+    @cython.locals(html='Html*')
     cpdef str any_text(self, thing)
 
-    @cython.locals(html=list, body=list)
-    cpdef str document_text(self, list parts, title, str opening, str hdrs, ftrs, dict attrs, frozenset in_head, tag_of)
+    @cython.locals(html='Html*', body=list)
+    cpdef bytes document(self, list parts, title, str opening, str hdrs, ftrs, dict attrs, frozenset in_head, tag_of)
 
 cdef dict _NO_VALUES
 
-@cython.locals(start=str, text=str, closing=str, begun=Py_ssize_t, attrs=dict, known=dict)
-cdef object _add(Renderer to, list parts, UsualElement el, int depth)
+cdef int DEEPEST
 
-cdef object _add_any(Renderer to, list parts, thing, int depth)
+@cython.locals(begun=Py_ssize_t, attrs=dict, known=dict)
+cdef object _open(Renderer to, Html* html, UsualElement el, str start)
+
+@cython.locals(shape=tuple, start=str, text=str, closing=str, begun=Py_ssize_t, attrs=dict)
+cdef object _add(Renderer to, Html* html, UsualElement el, int depth)
+
+cdef object _add_any(Renderer to, Html* html, thing, int depth)
 
 cdef bint _lasts(Renderer to, child, int depth) except -1
 
 cdef list _TEXT_HEADS, _BINARY_HEADS
 
 cpdef bytes encode(int opcode, bytes payload, bint packed=*)
-
-cdef extern from "Python.h":
-    bint PyUnicode_IS_ASCII(object text)
 
 cdef inline bytes text_frame(str text):
     cdef Py_ssize_t size = len(text)
@@ -116,8 +244,10 @@ cdef class ShortReader:
     cdef public bint more
     cdef public Py_ssize_t partial
 
-    @cython.locals(size=Py_ssize_t, payload=bytes, plain=bytes)
     cpdef list feed(self, bytes data, Py_ssize_t budget=*)
+
+    @cython.locals(size=Py_ssize_t, plain=bytes)
+    cpdef object short(self, bytes data)
 
 cdef extern from "Python.h":
     ctypedef enum PySendResult:
@@ -144,11 +274,23 @@ cpdef object by_name(values, name)
 @cython.locals(r=UsualRequest, plain=dict)
 cpdef object find_value(BoundFrom s, name, field)
 
+cdef class Named:
+    cdef object name, field, as_it_is, other
+
+    cpdef object bind(self, BoundFrom source)
+
 @cython.locals(found=dict)
 cpdef dict bind_all(tuple parameters, rest, BoundFrom source)
 
-@cython.locals(found=list)
-cpdef tuple bind_positional(tuple parameters, BoundFrom source)
+cdef inline tuple bind_positional(tuple parameters, BoundFrom source):
+    cdef Py_ssize_t n, size = len(parameters)
+    cdef tuple made = PyTuple_New(size)
+    for n in range(size):
+        bind = (<tuple>parameters[n])[1]
+        value = Named.bind(<Named>bind, source) if isinstance(bind, Named) else bind(source)
+        Py_INCREF(value)
+        PyTuple_SET_ITEM(made, n, value)
+    return made
 
 # Of text from `at` to `end`: where spaces end, and where a string ends that has no escapes; -1 where it has, or no end
 cdef inline Py_ssize_t behind_spaces(int kind, void* text, Py_ssize_t at, Py_ssize_t end) noexcept:
@@ -248,7 +390,7 @@ cdef inline dict plain_fields(str text):
     return found if at == end else None
 
 @cython.locals(text=str, size=Py_ssize_t)
-cpdef object usual_fields(data, scan, longest, Py_ssize_t depth, bint plain=*)
+cpdef object usual_fields(data, scan, most, Py_ssize_t crowd, Py_ssize_t depth, bint plain=*)
 
 @cython.locals(found=dict)
 cpdef dict take_header(fields)
@@ -340,7 +482,7 @@ cdef class UsualInput:
     cpdef object receive(self, bytes data)
 
     @cython.locals(conn=UsualConn, out=UsualOutput, decoder=ShortReader)
-    cpdef object handle(self, list events)
+    cpdef object handle(self, events)
 
 cdef class UsualOutbox:
     cdef public object conn
@@ -395,6 +537,8 @@ cdef class UsualStats:
 
 cdef class UsualRoute:
     cdef public UsualStats stats
+    cdef public object endpoint
+    cdef public bint may_change
 
 cdef extern from "Python.h":
     bint PyFunction_Check(object thing)
@@ -404,11 +548,11 @@ cdef inline object code_of(object function):
     return <object>PyFunction_GET_CODE(function) if PyFunction_Check(function) else getattr(function, '__code__', None)
 
 cdef class MessageRunner:
-    cdef public object app, function, others, code, scan, crowd, empty
+    cdef public object app, function, others, code, scan, empty
     cdef public UsualRoute route
     cdef public tuple parameters
     cdef public bint direct, needs_fields, plain
-    cdef public Py_ssize_t depth, longest
+    cdef public Py_ssize_t crowd, depth, longest
     cdef public Renderer renderer
 
     cpdef object message(self, UsualSocket ws, data)
@@ -436,7 +580,7 @@ cdef class UsualRequest:
 cpdef object begin_request(UsualRequest request, method, target, headers, body, peer, server, scheme, root_path,
                            http_version, upgrade, max_form)
 
-@cython.locals(target=bytes, raw=str, end=Py_ssize_t)
+@cython.locals(target=bytes, raw=str)
 cpdef object path_of(UsualRequest request)
 
 cdef class UsualResponse:
@@ -448,6 +592,8 @@ cdef class UsualExchange:
     cdef public Py_ssize_t length, size
     cdef public double seconds
 
+    cpdef object begin(self, request, bint keep)
+
 cdef inline bytes plain_target(bytes line):
     cdef Py_ssize_t n, size = len(line) - 9
     cdef const unsigned char* text = <const unsigned char*>PyBytes_AS_STRING(line)
@@ -458,15 +604,18 @@ cdef inline bytes plain_target(bytes line):
             return None
     return line[4:size]
 
+cdef class UsualServer
+
 cdef class UsualParser:
-    cdef public object server, peer, local, max_form, incoming
+    cdef public UsualServer server
+    cdef public object peer, local, max_form, incoming
     cdef public int stage
     cdef public Py_ssize_t work
     cdef public list queue
     cdef public bytes line
     cdef public tuple last, kinds
 
-    @cython.locals(target=bytes, request=UsualRequest, exchange=UsualExchange)
+    @cython.locals(fields=bytes, size=Py_ssize_t, target=bytes, request=UsualRequest, exchange=UsualExchange)
     cpdef bint again(self, bytes data) except -1
 
 cdef class UsualPages:
@@ -476,17 +625,17 @@ cdef class UsualPages:
     cdef public str opening
     cdef public frozenset in_head
 
-    @cython.locals(kept=tuple)
-    cpdef object page(self, content, request)
+    @cython.locals(kept=tuple, made=bytes)
+    cpdef bytes page(self, content, request)
 
-cpdef bint wants_fragment(request) except -1
+cpdef bint wants_fragment(UsualRequest request) except -1
 
 cdef class ElementAnswers:
     cdef readonly object element
     cdef object naming, fragment, kind, fields
     cdef tuple usual
 
-    @cython.locals(response=UsualResponse, html=str)
+    @cython.locals(response=UsualResponse)
     cpdef object answer(self, content, request, page)
 
 cdef class UsualRelocation:
@@ -501,12 +650,39 @@ cdef class UsualGate:
 
     cpdef object enter(self, UsualRequest request)
 
+cdef class UsualServer:
+    cdef public object app, layers, limits, loop, workers, scheme, date
+    cdef public bint stopping
+    cdef public bytes head
+    cdef public tuple head_of
+
+    cpdef bint begins(self, UsualResponse response) except -1
+
+cdef inline bytes whole_answer(bytes head, bytes body):
+    cdef char digits[24]
+    cdef Py_ssize_t begun = len(head), size = len(body), left = size, at = 24
+    while True:
+        at -= 1
+        digits[at] = 48 + left % 10
+        left //= 10
+        if not left:
+            break
+    cdef bytes made = PyBytes_FromStringAndSize(NULL, begun + 24 - at + 4 + size)
+    cdef char* to = PyBytes_AS_STRING(made)
+    memcpy(to, PyBytes_AS_STRING(head), begun)
+    memcpy(to + begun, digits + at, 24 - at)
+    to += begun + 24 - at
+    memcpy(to, b"\r\n\r\n", 4)
+    memcpy(to + 4, PyBytes_AS_STRING(body), size)
+    return made
+
 cdef class UsualWriter:
     cdef public UsualOutput out
-    cdef public object server, task
+    cdef public UsualServer server
+    cdef public object task
     cdef public bint lost, events
 
-    @cython.locals(text=bytes, first=bytes, size=bytes)
+    @cython.locals(server=UsualServer)
     cpdef object send(self, UsualExchange exchange, UsualResponse response, last=*)
 
 cdef class PageRunner:
@@ -518,7 +694,8 @@ cdef class PageRunner:
     cpdef object begin(self, UsualRequest request)
 
 cdef class RequestSteps:
-    cdef public object app, router
+    cdef public object app
+    cdef public UsualRouter router
     cdef public frozenset usual
     cdef public str assets
     cdef public bint overridden
@@ -526,13 +703,13 @@ cdef class RequestSteps:
 
     cpdef object begin(self, UsualRequest request)
 
-    @cython.locals(target=bytes, path=str)
+    @cython.locals(target=bytes, path=str, exact=dict, route=UsualRoute)
     cpdef object answer(self, UsualRequest request)
 
     @cython.locals(stats=UsualStats)
     cpdef object handle(self, UsualRequest request, UsualRoute route, params)
 
-    cpdef object handled(self, UsualRequest request, route)
+    cpdef object handled(self, UsualRequest request, UsualRoute route)
 
     cpdef object finished(self, UsualRequest request, UsualResponse response)
 
@@ -541,12 +718,13 @@ cdef class UsualStack:
     cdef public object leaves
     cdef public bytes own
 
+    @cython.locals(target=bytes)
     cpdef object begin(self, app, UsualRequest request)
 
 cdef int _IDLE, _HEAD, _BODY, _ENDED, _REQUEST
 
 cdef class UsualRequestInput:
-    cdef public object server
+    cdef public UsualServer server
     cdef public UsualOutput out
     cdef public UsualExchanges exchanges
     cdef public UsualParser parser
@@ -557,7 +735,8 @@ cdef class UsualRequestInput:
     cpdef object receive(self, bytes data)
 
 cdef class UsualExchanges(UsualJob):
-    cdef public object server, link
+    cdef public UsualServer server
+    cdef public object link
     cdef public UsualRequestInput input
     cdef public UsualParser parser
     cdef public UsualExchange current
@@ -571,7 +750,7 @@ cdef class UsualExchanges(UsualJob):
     @cython.locals(parser=UsualParser, queue=list, exchange=UsualExchange)
     cpdef object advance(self)
 
-    @cython.locals(request=UsualRequest, exchange=UsualExchange)
+    @cython.locals(request=UsualRequest, exchange=UsualExchange, server=UsualServer)
     cpdef object begin(self, item)
 
     cpdef object done(self, UsualExchange exchange)

@@ -16,15 +16,15 @@ from typing import Any, Protocol
 from urllib.parse import unquote
 
 # %% auto #0
-__all__ = ['Shape', 'Values', 'MARK', 'Unmask', 'RATIO', 'Parameters', 'ALONE', 'SOON', 'WORTH_IT', 'LONG', 'STATUS', 'FIELDS',
-           'STAGES', 'ENOUGH', 'escape', 'Unusual', 'UsualElement', 'new_element', 'tag_function', 'all_of',
+__all__ = ['Shape', 'Values', 'MARK', 'Unmask', 'MESSAGES', 'RATIO', 'Parameters', 'ALONE', 'SOON', 'WORTH_IT', 'LONG', 'STATUS',
+           'FIELDS', 'STAGES', 'ENOUGH', 'escape', 'Unusual', 'UsualElement', 'new_element', 'tag_function', 'all_of',
            'is_elements', 'Renderer', 'encode', 'frame', 'mark', 'parts_of', 'messages_apart', 'take_usual',
-           'ShortReader', 'BoundFrom', 'by_name', 'find_value', 'named', 'bind_all', 'bind_positional', 'usual_fields',
-           'take_header', 'Waits', 'CapturingApp', 'UsualStats', 'UsualRoute', 'MessageRunner', 'UsualQueue',
-           'UsualOutput', 'UsualConn', 'UsualInput', 'UsualRouter', 'UsualSocket', 'UsualJob', 'UsualDispatcher',
-           'UsualParked', 'UsualWorkers', 'UsualOutbox', 'has_field', 'UsualRequest', 'begin_request', 'path_of',
-           'UsualResponse', 'UsualExchange', 'is_plain', 'UsualParser', 'UsualPages', 'wants_fragment',
-           'ElementAnswers', 'UsualRelocation', 'UsualGate', 'UsualWriter', 'PageRunner', 'PageApp', 'RequestSteps',
+           'ShortReader', 'BoundFrom', 'by_name', 'find_value', 'Named', 'bind_all', 'usual_fields', 'take_header',
+           'Waits', 'CapturingApp', 'UsualStats', 'UsualRoute', 'MessageRunner', 'UsualQueue', 'UsualOutput',
+           'UsualConn', 'UsualInput', 'UsualRouter', 'UsualSocket', 'UsualJob', 'UsualDispatcher', 'UsualParked',
+           'UsualWorkers', 'UsualOutbox', 'has_field', 'UsualRequest', 'begin_request', 'path_of', 'UsualResponse',
+           'UsualExchange', 'is_plain', 'UsualParser', 'UsualPages', 'wants_fragment', 'ElementAnswers',
+           'UsualRelocation', 'UsualGate', 'UsualServer', 'UsualWriter', 'PageRunner', 'PageApp', 'RequestSteps',
            'AnyApp', 'UsualStack', 'UsualRequestInput', 'UsualExchanges']
 
 # %% ../../nbs/core/00_speedups.ipynb #a1747dc4
@@ -59,7 +59,7 @@ def new_element(kind: Any, # The class of elements
                 tag: str, children: tuple[Any, ...], attrs: dict[str, Any], # Keywords
                 ) -> Any:
     "An element."
-    el = allocated(kind) # type: ignore[name-defined]  # noqa: F821
+    el = allocated(kind)
     el.tag, el._children, el._raw = tag, children, attrs
     return el
 
@@ -84,6 +84,19 @@ def is_elements(thing: Any, kind: type) -> bool:
     "Is it an element, or a tuple of them?"
     return type(thing) is kind or (type(thing) is tuple and all_of(thing, kind))
 
+# %% ../../nbs/core/00_speedups.ipynb #08698d96
+def _begin_html() -> list[str]: return [] # Nothing yet
+def _end_html(html: list[str]) -> None: pass # It is needed no more
+def _put(html: list[str], text: str) -> None: html.append(text)
+def _put_escaped(html: list[str], text: str) -> None: html.append(escape(text))
+def _html_size(html: list[str]) -> int: return len(html)
+def _cut_html(html: list[str], size: int) -> None: del html[size:] # Back to when it had this size
+def _html_text(html: list[str]) -> str: return ''.join(html)
+def _html_bytes(html: list[str]) -> bytes: return ''.join(html).encode()
+
+for _function in _begin_html, _end_html, _put, _put_escaped, _html_size, _cut_html, _html_text, _html_bytes:
+    globals().setdefault(_function.__name__[1:], _function)
+
 # %% ../../nbs/core/00_speedups.ipynb #edc8c19f
 class Renderer:
     "Makes HTML of elements. The functions that it is given must be safe from any thread; then it is, too."
@@ -104,114 +117,134 @@ class Renderer:
 
     def element_text(self, el: UsualElement) -> str:
         "The HTML of an element. Raises `ValueError` for an impossible name, `RecursionError` beyond `DEEPEST`."
-        parts: list[str] = []
-        _add(self, parts, el, 0)
-        return ''.join(parts)
+        html = begin_html()
+        try:
+            _add(self, html, el, 0)
+            return html_text(html)
+        finally:
+            end_html(html)
 
     def any_text(self, thing: Any) -> str:
         "The HTML of text, an element, a list of these or anything else. Raises as `element_text` does."
         if type(thing) is str:
             return escape(thing)
-        parts: list[str] = []
-        _add_any(self, parts, thing, 0)
-        return ''.join(parts)
+        html = begin_html()
+        try:
+            _add_any(self, html, thing, 0)
+            return html_text(html)
+        finally:
+            end_html(html)
 
-    def document_text(self, parts: list[Any], # What is in a page: elements, text, anything
-                      title: Any, # Of a page that has none
-                      opening: str, # What begins it, up to its head
-                      hdrs: str, # HTML for its head
-                      ftrs: Any, # For the end of its body
-                      attrs: dict[str, Any], # Keywords of its body
-                      in_head: frozenset[str], # Tags that stand in a head
-                      tag_of: Callable[[Any], str], # The tag of any part, or ''
-                      ) -> str | None:
-        "The HTML of a whole page. None: it is one already, with an `html` element."
-        html, body = [opening], []
-        for part in parts:
-            tag = part.tag if type(part) is self.element else tag_of(part) # type: ignore[attr-defined]
-            if tag == 'html':
-                return None
-            if tag == 'title':
-                title = None
-            if tag in in_head:
-                _add_any(self, html, part, 0)
-            else:
-                body.append(part)
-        if title:
-            _add(self, html, new_element(self.element, 'title', (title,), {}), 0)
-        html.append(hdrs)
-        html.append('</head>')
-        if ftrs:
-            body.append(ftrs)
-        _add(self, html, new_element(self.element, 'body', tuple(body), attrs), 0)
-        html.append('</html>')
-        return ''.join(html)
+    def document(self, parts: list[Any], # What is in a page: elements, text, anything
+                 title: Any, # Of a page that has none
+                 opening: str, # What begins it, up to its head
+                 hdrs: str, # HTML for its head
+                 ftrs: Any, # For the end of its body
+                 attrs: dict[str, Any], # Keywords of its body
+                 in_head: frozenset[str], # Tags that stand in a head
+                 tag_of: Callable[[Any], str], # The tag of any part, or ''
+                 ) -> bytes | None:
+        "A whole page, in UTF-8. None: it is one already, with an `html` element. Raises `UnicodeEncodeError`, too."
+        html, body = begin_html(), []
+        try:
+            put(html, opening)
+            for part in parts:
+                tag = part.tag if type(part) is self.element else tag_of(part) # type: ignore[attr-defined]
+                if tag == 'html':
+                    return None
+                if tag == 'title':
+                    title = None
+                if tag in in_head:
+                    _add_any(self, html, part, 0)
+                else:
+                    body.append(part)
+            if title:
+                _add(self, html, new_element(self.element, 'title', (title,), {}), 0)
+            put(html, hdrs)
+            put(html, '</head>')
+            if ftrs:
+                body.append(ftrs)
+            _add(self, html, new_element(self.element, 'body', tuple(body), attrs), 0)
+            put(html, '</html>')
+            return html_bytes(html)
+        finally:
+            end_html(html)
 
 # %% ../../nbs/core/00_speedups.ipynb #d97c7208
 DEEPEST = 1000 # Elements and lists within each other: about as many as Python goes down
 _NO_VALUES: Values = {}
 
 # %% ../../nbs/core/00_speedups.ipynb #f7b348e7
-def _add(to: Renderer, parts: list[str], el: UsualElement, depth: int) -> None:
+def _add(to: Renderer, html: Any, el: UsualElement, depth: int) -> None:
     if depth > DEEPEST:
         raise RecursionError(_TOO_DEEP)
-    start, text, closing, special = to.shapes.get(el.tag) or to.shape(el.tag)
+    shape = to.shapes.get(el.tag)
+    if shape is None:
+        shape = to.shape(el.tag)
+    start, text, closing, special = shape
     if special is not None:
-        parts.append(special(el))
+        put(html, special(el))
         return
-    begun, attrs = len(parts), el._raw
+    begun, attrs = html_size(html), el._raw
     if attrs:
-        try:
-            parts.append(start)
-            for key, value in attrs.items():
-                if type(value) is str or value is True:
-                    known = to.attributes.get(key, _NO_VALUES)
-                    parts.append(known.get(value) or to.attribute(key, value))
-                elif value is not None:
-                    parts.append(to.attribute(key, value))
-            parts.append('>')
-        except Unusual:
-            parts[begun:] = [to.opening(el, start)]
+        _open(to, html, el, start)
     else:
-        parts.append(text if attrs is not None else to.opening(el, start))
+        put(html, text if attrs is not None else to.opening(el, start))
     for child in el._children:
         kind = type(child)
         if kind is str:
-            text = child
-            parts.append(escape(text) if '&' in text or '<' in text or '>' in text else text)
+            put_escaped(html, child)
         elif kind is to.element:
-            _add(to, parts, child, depth + 1)
+            _add(to, html, child, depth + 1)
         elif kind is to.safe:
-            parts.append(child)
+            put(html, child)
         elif _lasts(to, child, depth):
-            _add_any(to, parts, child, depth + 1)
+            _add_any(to, html, child, depth + 1)
         else:
-            del parts[begun:]
+            cut_html(html, begun)
             el._settle()
-            _add(to, parts, el, depth)
+            _add(to, html, el, depth)
             return
-    parts.append(closing)
+    put(html, closing)
+
+# %% ../../nbs/core/00_speedups.ipynb #906901d7
+def _open(to: Renderer, html: Any, el: UsualElement, start: str) -> None:
+    begun, attrs = html_size(html), el._raw
+    assert attrs is not None
+    try:
+        put(html, start)
+        for key, value in attrs.items():
+            if type(value) is str or value is True:
+                known = to.attributes.get(key, _NO_VALUES)
+                rendered = known.get(value)
+                put(html, to.attribute(key, value) if rendered is None else rendered)
+            elif value is not None:
+                put(html, to.attribute(key, value))
+        put(html, '>')
+    except Unusual:
+        cut_html(html, begun)
+        put(html, to.opening(el, start))
 
 # %% ../../nbs/core/00_speedups.ipynb #000a0fcb
 _TOO_DEEP = f'elements and lists are nested more than {DEEPEST} levels deep'
 
-def _add_any(to: Renderer, parts: list[str], thing: Any, depth: int) -> None:
+def _add_any(to: Renderer, html: Any, thing: Any, depth: int) -> None:
     kind = type(thing)
     if kind is str:
-        parts.append(escape(thing))
+        put_escaped(html, thing)
     elif kind is to.element:
-        _add(to, parts, thing, depth)
+        _add(to, html, thing, depth)
     elif kind is to.safe:
-        parts.append(thing)
+        put(html, thing)
     elif kind is int or kind is float or kind is bool:
-        parts.append(str(thing))
+        put(html, str(thing))
     elif kind is list or kind is tuple:
         if depth > DEEPEST:
             raise RecursionError(_TOO_DEEP)
         for item in thing:
-            _add_any(to, parts, item, depth + 1)
+            _add_any(to, html, item, depth + 1)
     elif thing is not None:
-        parts.append(to.other(thing))
+        put(html, to.other(thing))
 
 # %% ../../nbs/core/00_speedups.ipynb #89e2d359
 def _lasts(to: Renderer, child: Any, depth: int) -> bool:
@@ -254,7 +287,7 @@ def frame(data: str | bytes, # A text or a binary message
           ) -> bytes:
     "The frame of a whole message. A `str` with lone surrogates raises `UnicodeEncodeError`: it has no UTF-8."
     if isinstance(data, str):
-        made: bytes = text_frame(data) # type: ignore[name-defined]  # noqa: F821
+        made: bytes = text_frame(data)
         return made
     return _BINARY_HEADS[len(data)] + data if len(data) < 126 else encode(2, bytes(data))
 
@@ -346,13 +379,14 @@ def take_usual(data: bytes, # As it came
         if size < 0 or size > limit or stop > end:
             break
         if first == 0x81:
-            events.append(unmasked_text(data, start - 4, stop, unmask)) # type: ignore[name-defined]  # noqa: F821
+            events.append(unmasked_text(data, start - 4, stop, unmask))
         else:
-            events.append(unmasked(data, start - 4, stop, unmask)) # type: ignore[name-defined]  # noqa: F821
+            events.append(unmasked(data, start - 4, stop, unmask))
         at = stop
     return at
 
 # %% ../../nbs/core/00_speedups.ipynb #bc59f291
+MESSAGES = 64 # That are taken from a read before others have their turn
 RATIO = 1032 # Bytes that a compressed one can become at the most, says zlib's documentation
 
 class ShortReader:
@@ -370,26 +404,33 @@ class ShortReader:
 
     def feed(self,
              data: bytes, # As it came from the client, cut anywhere
-             budget: int = 64, # Events to return at the most
+             budget: int = MESSAGES, # Events to return at the most
              ) -> list[Any]:
         "The events that are complete now, in order. After a `Close` or a `Failure` nothing is decoded any more."
+        message = ShortReader.short(self, data)
+        return self.feed_others(data, budget) if message is None else [message]
+
+    def short(self, data: bytes) -> str | bytes | None:
+        "The message that this is; None where `feed` has to look at it."
         size = len(data) - 6
         if 0 <= size < 126 and self.idle and data[1] == size + 128 and size <= self.limit:
             try:
                 if data[0] == 0x81:
-                    return [unmasked_text(data, 2, size + 6, self.unmask)] # type: ignore[name-defined]  # noqa: F821
+                    text: str = unmasked_text(data, 2, size + 6, self.unmask)
+                    return text
                 if data[0] == 0x82:
-                    return [unmasked(data, 2, size + 6, self.unmask)] # type: ignore[name-defined]  # noqa: F821
+                    payload: bytes = unmasked(data, 2, size + 6, self.unmask)
+                    return payload
                 if (data[0] == 0xc1 or data[0] == 0xc2) and self.inflater is not None and size * RATIO <= self.limit:
-                    payload = unmasked(data, 2, size + 6, self.unmask) # type: ignore[name-defined]  # noqa: F821
+                    payload = unmasked(data, 2, size + 6, self.unmask)
                     plain: bytes | None = self.inflater.whole(payload)
                     if plain is not None:
                         found = plain.decode() if data[0] == 0xc1 else plain
                         self.inflater.keep(plain)
-                        return [found]
+                        return found
             except UnicodeDecodeError:
                 pass # Who decodes the rest says so
-        return self.feed_others(data, budget)
+        return None
 
     def feed_others(self, data: bytes, budget: int) -> list[Any]:
         "The same for any other read."
@@ -456,16 +497,23 @@ def find_value(s: BoundFrom, name: str, # Of a parameter
     return by_name(nested, name) if isinstance(nested, dict) else None
 
 # %% ../../nbs/core/00_speedups.ipynb #e08c3413
-def named(name: str, # Of the parameter
-          field: str, # The name of a header field
-          as_it_is: Any, # The type whose values need no cast; None: there is no such type
-          other: Callable[[Any, Any], Any], # Gets the source, and what was found or None
-          ) -> Callable[[Any], Any]:
-    "The function that binds a parameter."
-    def bind(s: BoundFrom) -> Any:
-        value = find_value(s, name, field)
-        return value if type(value) is as_it_is else other(s, value)
-    return bind
+class Named:
+    "Binds a parameter by its name."
+    __slots__ = ('name', 'field', 'as_it_is', 'other')
+
+    def __init__(self, name: str, # Of the parameter
+                 field: str, # The name of a header field
+                 as_it_is: Any, # The type whose values need no cast; None: there is no such type
+                 other: Callable[[Any, Any], Any], # Gets the source, and what was found or None
+                 ) -> None:
+        self.name, self.field, self.as_it_is, self.other = name, field, as_it_is, other
+
+    def __call__(self, source: BoundFrom) -> Any: return Named.bind(self, source)
+
+    def bind(self, source: BoundFrom) -> Any:
+        "The argument. Raises what `other` raises."
+        value = find_value(source, self.name, self.field)
+        return value if type(value) is self.as_it_is else self.other(source, value)
 
 Parameters = tuple[tuple[str, Callable[[Any], Any]], ...] # Names, and the functions that bind them
 
@@ -475,18 +523,17 @@ def bind_all(parameters: Parameters,
     "The keyword arguments for one call. Raises what these functions raise."
     found: dict[str, Any] = {}
     for name, bind in parameters:
-        found[name] = bind(source)
+        found[name] = Named.bind(bind, source) if type(bind) is Named else bind(source)
     if rest is not None:
         for name, value in rest(source).items():
             found.setdefault(name, value)
     return found
 
-def bind_positional(parameters: Parameters, source: BoundFrom) -> tuple[Any, ...]:
+def _bind_positional(parameters: Parameters, source: BoundFrom) -> tuple[Any, ...]:
     "The same as positional arguments."
-    found: list[Any] = []
-    for _, bind in parameters:
-        found.append(bind(source))
-    return tuple(found)
+    return tuple([bind(source) for _, bind in parameters])
+
+globals().setdefault('bind_positional', _bind_positional)
 
 # %% ../../nbs/core/00_speedups.ipynb #05b6b881
 def _plain_fields(text: str) -> dict[str, Any] | None:
@@ -497,7 +544,8 @@ globals().setdefault('plain_fields', _plain_fields)
 
 def usual_fields(data: Any, # A message
                  scan: Callable[[str, int], tuple[Any, int]], # The scanner of a `json.JSONDecoder`
-                 longest: int, # Characters that it may have
+                 most: int, # Of the characters of a form
+                 crowd: int, # How many of these one of this message counts for
                  depth: int, # Levels of lists and objects that it may have
                  plain: bool = False, # `scan` makes dicts of objects, and does nothing else
                  ) -> dict[str, Any] | None:
@@ -505,9 +553,9 @@ def usual_fields(data: Any, # A message
     if type(data) is not str:
         return None
     text, size = data, len(data)
-    if size > longest:
+    if size * crowd > most:
         return None
-    found: dict[str, Any] | None = plain_fields(text) if plain else None # type: ignore[name-defined]  # noqa: F821
+    found: dict[str, Any] | None = plain_fields(text) if plain else None
     if found is not None:
         return found
     if (size > 2 * depth and text.count('[') + text.count('{') > depth) or '\\u' in text:
@@ -523,8 +571,6 @@ def take_header(fields: dict[str, Any], # Of a message
                 ) -> dict[str, Any]:
     "Take out its header, which htmx calls `HEADERS` (2) or `headers` (4): the names in lower case."
     found: dict[str, Any] = {}
-    if 'HEADERS' not in fields and 'headers' not in fields:
-        return found
     header = fields.pop('HEADERS', None)
     if not header and isinstance(fields.get('headers'), dict):
         header = fields.pop('headers')
@@ -572,8 +618,10 @@ class UsualStats:
 
 class UsualRoute:
     "Where messages and requests go; `nbws.core.routing.Route` derives from it."
-    __slots__ = ('stats',)
+    __slots__ = ('stats', 'endpoint', 'may_change')
     stats: Any
+    endpoint: Any
+    may_change: bool # It answers GET, and a method that changes things as well
 
 def _code_of(function: Any) -> Any:
     "What a function runs, which may be replaced; None where it is no function."
@@ -596,7 +644,7 @@ class MessageRunner:
                  code: Any, # The function's, which can be called with positional arguments; None: it cannot
                  scan: Callable[[str, int], tuple[Any, int]], # As of `usual_fields`
                  plain: bool, # As of `usual_fields`
-                 crowd: int, # How many characters of a form one of a message counts for
+                 crowd: int, # As of `usual_fields`
                  depth: int, # As of `usual_fields`
                  longest: int, # Characters of a message that is parsed at once
                  empty: Mapping[str, Any], # What stands in the source when nothing is bound
@@ -629,7 +677,7 @@ class MessageRunner:
             handling = self.function(*arguments) if type(arguments) is tuple else self.function(**arguments)
             if type(handling) is not CoroutineType:
                 return self.go_on(ws, handling)
-            result = first_step(handling, Waits) # type: ignore[name-defined]  # noqa: F821
+            result = first_step(handling, Waits)
             if type(result) is Waits:
                 return self.step_on(ws, handling, result.on)
             return None if result is None else self.say(ws, result)
@@ -645,13 +693,15 @@ class MessageRunner:
         source.message, request = data, ws.handshake
         try:
             if self.needs_fields:
-                fields = usual_fields(data, self.scan, request.max_form // self.crowd, self.depth, self.plain)
+                fields = usual_fields(data, self.scan, request.max_form, self.crowd, self.depth, self.plain)
                 if fields is None:
                     source.data, source.headers = self.parse(ws, data)
-                else:
+                elif 'HEADERS' in fields or 'headers' in fields:
                     source.data, source.headers = fields, take_header(fields)
+                else:
+                    source.data = fields
             if self.direct and self.code is not None \
-                    and code_of(self.function) is self.code: # type: ignore[name-defined]  # noqa: F821
+                    and code_of(self.function) is self.code:
                 return bind_positional(self.parameters, source)
             return bind_all(self.parameters, self.others, source)
         finally:
@@ -798,7 +848,7 @@ class UsualOutput:
         "Write this now, by the transport only where that is needed."
         rest: Any = data
         if self.fd >= 0 and not (self.behind and self.transport.get_write_buffer_size()):
-            sent = send_now(self.fd, data) # type: ignore[name-defined]  # noqa: F821
+            sent = send_now(self.fd, data)
             self.behind = sent != len(data)
             if not self.behind:
                 return
@@ -866,7 +916,7 @@ class UsualConn:
         if self.state:
             return False
         if type(data) is str and len(data) < self.longest:
-            UsualOutput.write(self.out, text_frame(data)) # type: ignore[name-defined]  # noqa: F821
+            UsualOutput.write(self.out, text_frame(data))
         else:
             self.write_other(data)
         return self.out.above
@@ -893,11 +943,12 @@ class UsualInput:
         if not conn.state:
             conn.waited = 0.0
         if conn.state < 2:
-            UsualInput.handle(self, ShortReader.feed(self.decoder, data))
+            message = ShortReader.short(self.decoder, data)
+            UsualInput.handle(self, self.decoder.feed_others(data, MESSAGES) if message is None else (message,))
         if len(data) > LONG:
             self.let_others()
 
-    def handle(self, events: list[Any]) -> None:
+    def handle(self, events: Sequence[Any]) -> None:
         "Hand messages to the receiver, and answer the rest."
         conn, out, decoder, receiver = self.conn, self.conn.out, self.decoder, self.receiver
         UsualOutput.collect(out)
@@ -1055,6 +1106,7 @@ def _begin_within(context: Any, job: UsualJob, item: Any) -> Any:
 
 globals().setdefault('begin_within', _begin_within)
 
+# %% ../../nbs/core/00_speedups.ipynb #9c9b60ca
 class UsualWorkers:
     "Runs coroutines on one event loop, each at once up to its first real wait; `Workers` derives from it."
     __slots__ = ('loop', 'parked', 'closing', 'budget')
@@ -1078,7 +1130,7 @@ class UsualWorkers:
         except RuntimeError: # Another task is running
             return self.begin_later(job, item)
         try:
-            rest = begin_within(parked.context, job, item) # type: ignore[name-defined]  # noqa: F821
+            rest = begin_within(parked.context, job, item)
             if rest is not None:
                 parked.job = self.rest_of(rest, parked.context.run(rest.send, None))
         except (StopIteration, CancelledError):
@@ -1129,7 +1181,7 @@ def has_field(headers: Any, # `nbws.core.data.Headers`
               ) -> bool:
     "Whether a field came; for a few questions no index is made."
     for k, _ in headers.raw:
-        if k == name or k.lower() == name:
+        if len(k) == len(name) and (k == name or k.lower() == name):
             return True
     return False
 
@@ -1191,8 +1243,9 @@ def path_of(request: UsualRequest) -> str:
     path: str | None = request.decoded_path
     if path is None:
         target = request.target
-        end = target.find(b'?')
-        raw = target.decode('latin-1') if end < 0 else target[:end].decode('latin-1')
+        raw = target.decode('latin-1')
+        if '?' in raw:
+            raw = raw[:raw.index('?')]
         path = request.decoded_path = unquote(raw) if '%' in raw else raw
     return path
 
@@ -1214,6 +1267,10 @@ class UsualExchange:
     def __init__(self, request: Any, # None: it could not be parsed
                  keep: bool = False, # The connection goes on afterwards
                  ) -> None:
+        UsualExchange.begin(self, request, keep)
+
+    def begin(self, request: Any, keep: bool) -> None:
+        "Let it know this, and nothing else yet."
         self.request, self.keep = request, keep
         self.complete = self.deferred = self.expects = False # All is here; a short body is awaited; 100 is awaited
         self.usual = self.plain = False # Nothing about it changes how an answer is framed; nor how it is framed itself
@@ -1235,7 +1292,7 @@ globals().setdefault('plain_target', _plain_target)
 
 def is_plain(line: bytes) -> bool:
     "Whether it is a plain GET's request line."
-    return plain_target(line) is not None # type: ignore[name-defined]  # noqa: F821
+    return plain_target(line) is not None
 
 # %% ../../nbs/core/00_speedups.ipynb #e56b3e10
 class UsualParser:
@@ -1255,19 +1312,20 @@ class UsualParser:
 
     def again(self, data: bytes) -> bool:
         "Take a whole request that differs from the last plain one in its target only. False: it has to be parsed."
-        line, _, fields = data.partition(b'\r\n')
-        if not fields or fields != self.last[0] or self.line:
+        fields, size = self.last[0], len(data) - len(self.last[0]) - 2
+        if size < 0 or self.line or not fields or not data.endswith(fields) or data[size:size + 2] != b'\r\n':
             return False
-        target = plain_target(line) # type: ignore[name-defined]  # noqa: F821
+        target = plain_target(data[:size]) # Without line breaks
         if target is None or len(target) > self.server.limits.max_line:
             return False
         request_kind, headers_kind, exchange_kind = self.kinds
-        headers = allocated(headers_kind) # type: ignore[name-defined]  # noqa: F821
+        headers = allocated(headers_kind)
         headers.raw, headers._index = list(self.last[1]), None # As `Headers.from_raw`
-        request = allocated(request_kind) # type: ignore[name-defined]  # noqa: F821
+        request = allocated(request_kind)
         begin_request(request, 'GET', target, headers, b'', self.peer, self.local, self.server.scheme, '', '1.1', False,
                       self.max_form)
-        exchange = exchange_kind(request, True)
+        exchange = allocated(exchange_kind)
+        UsualExchange.begin(exchange, request, True)
         exchange.usual = exchange.complete = True
         self.queue.append(exchange)
         return True
@@ -1291,16 +1349,16 @@ class UsualPages:
     tag_of: Any
 
     def page(self, content: Any, # What a handler returned: a document, or what is in one
-             request: Any) -> str:
-        "The HTML of a page."
+             request: Any) -> bytes:
+        "A page, in UTF-8. Raises `UnicodeEncodeError` for lone surrogates, and what rendering raises."
         kept = self.heads.get(request.root_path)
         if kept is None or kept[2] is None or self.body_wrap or self.canonical or self.htmlkw or request.own_state \
                 or kept[0] != self.hdrs or not is_elements(content, self.renderer.element):
-            return self.page_other(content, request)
+            return self.page_other(content, request).encode()
         parts = list(content) if type(content) is tuple else [content]
-        text: str | None = self.renderer.document_text(parts, self.title, self.opening, kept[2], self.ftrs,
-                                                       dict(self.bodykw), self.in_head, self.tag_of)
-        return self.page_other(content, request) if text is None else text
+        made: bytes | None = Renderer.document(self.renderer, parts, self.title, self.opening, kept[2], self.ftrs,
+                                               dict(self.bodykw), self.in_head, self.tag_of)
+        return self.page_other(content, request).encode() if made is None else made
 
     def page_other(self, content: Any, request: Any) -> str: "The HTML of any other."; raise NotImplementedError
 
@@ -1324,16 +1382,16 @@ class ElementAnswers:
         self.element, self.naming, self.fragment = element, naming, fragment
         self.kind, self.fields, self.usual = kind, fields, usual
 
-    def answer(self, content: Any, request: Any, page: Callable[[Any, Any], str], # Makes a whole page
+    def answer(self, content: Any, request: Any, page: Callable[[Any, Any], bytes], # Makes a whole page, in UTF-8
                ) -> Any:
         "An answer: a whole page, or a fragment for htmx, unless it restores its history."
         naming = self.naming.set(request.url_of) # Elements may name routes
         try:
-            html = self.fragment(content) if wants_fragment(request) else page(content, request)
+            body = self.fragment(content).encode() if wants_fragment(request) else page(content, request)
         finally:
             self.naming.reset(naming)
-        response = allocated(self.kind) # type: ignore[name-defined]  # noqa: F821
-        response.status_code, response.background, response.body = 200, None, html.encode()
+        response = allocated(self.kind)
+        response.status_code, response.background, response.body = 200, None, body
         response.headers = self.fields(self.usual)
         return response
 
@@ -1377,8 +1435,45 @@ class UsualGate:
     def enter_other(self, request: Any) -> Any: "The same for any other request."; raise NotImplementedError
 
 # %% ../../nbs/core/00_speedups.ipynb #f19c253f
-STATUS: dict[int, bytes] = {} # The first line of answers that have a body
+STATUS: dict[int, bytes] = {} # The first line of answers that have a body and are usual
 FIELDS: dict[tuple[tuple[str, str], ...], bytes] = {} # Fields among which the transport decides on none
+
+# %% ../../nbs/core/00_speedups.ipynb #1cb4899f
+class UsualServer:
+    "What the connections of a server share; `Server` derives from it. On its loop, except for `app`."
+    __slots__ = ('app', 'layers', 'limits', 'loop', 'workers', 'scheme', 'stopping', 'date', 'head', 'head_of')
+    app: object # May be replaced at any time
+    layers: Any # Around the app
+    limits: Any
+    loop: Any
+    workers: Any # Of the loop
+    scheme: str # http or https
+    stopping: bool
+    date: str # The Date field of this second
+    head: bytes # What the last usual answer began with, up to its length
+    head_of: tuple[Any, str, list[Any]] # Of this status, date and fields
+
+    def __init__(self) -> None:
+        self.stopping, self.date, self.head, self.head_of = False, '', b'', (None, '', [])
+
+    def begins(self, response: Any) -> bool:
+        "Whether an answer is usual; then `head` is what it begins with."
+        status, date, fields = self.head_of
+        if date is self.date and status == response.status_code and fields == response.headers:
+            return True
+        first, text = STATUS.get(response.status_code), FIELDS.get(tuple(response.headers))
+        if first is None or text is None:
+            return False
+        self.head = b''.join((first, b'date: ', self.date.encode(), b'\r\n', text, b'content-length: '))
+        self.head_of = response.status_code, self.date, list(response.headers)
+        return True
+
+# %% ../../nbs/core/00_speedups.ipynb #5c1a77e2
+def _whole_answer(head: bytes, body: bytes) -> bytes:
+    "An answer that begins with this, with its length and its body."
+    return b'%b%d\r\n\r\n%b' % (head, len(body), body)
+
+globals().setdefault('whole_answer', _whole_answer)
 
 # %% ../../nbs/core/00_speedups.ipynb #356fc218
 class UsualWriter:
@@ -1394,16 +1489,11 @@ class UsualWriter:
              last: bool = False, # The client asks for no more
              ) -> None:
         "Write an answer that is complete; 500 for one that cannot be sent."
-        body, first = response.body, STATUS.get(response.status_code)
-        if not (exchange.usual and exchange.keep and exchange.complete) or last or self.server.stopping \
-                or self.lost or first is None or type(body) is not bytes:
+        server, body = self.server, response.body
+        if not (exchange.usual and exchange.keep and exchange.complete) or last or server.stopping \
+                or self.lost or type(body) is not bytes or not UsualServer.begins(server, response):
             return self.send_other(exchange, response, last)
-        text = FIELDS.get(tuple(response.headers))
-        if text is None:
-            return self.send_other(exchange, response, last)
-        size = str(len(body)).encode()
-        head = first, b'date: ', self.server.date.encode(), b'\r\n', text, b'content-length: ', size, b'\r\n\r\n'
-        UsualOutput.write(self.out, b''.join((*head, body)))
+        UsualOutput.write(self.out, whole_answer(server.head, body))
 
     def send_other(self, exchange: Any, response: Any, last: bool) -> None: "Any."; raise NotImplementedError
 
@@ -1430,7 +1520,7 @@ class PageRunner:
             return self.answer(request)
         try:
             if self.code is None \
-                    or code_of(self.function) is not self.code: # type: ignore[name-defined]  # noqa: F821
+                    or code_of(self.function) is not self.code:
                 source = self.source(request, self.empty)
                 handling = self.function(**bind_all(self.parameters, self.others, source))
             elif self.parameters:
@@ -1439,7 +1529,7 @@ class PageRunner:
                 handling = self.function()
             if type(handling) is not CoroutineType:
                 return self.awaited(handling)
-            result = first_step(handling, Waits) # type: ignore[name-defined]  # noqa: F821
+            result = first_step(handling, Waits)
         except Exception as e:
             raise self.mended(e)
         return self.rest_of(handling, result.on) if type(result) is Waits else result
@@ -1499,7 +1589,8 @@ class RequestSteps:
         if request.upgrade or app.before or path.startswith(self.assets):
             return self.answer_other(request)
         table = self.router.table
-        route, params = table.exact.get((request.method, path)), {}
+        exact = table.exact
+        route, params = exact.get((request.method, path)), {}
         if route is None:
             found = table.match(request.method, path, target)
             if found is None:
@@ -1619,10 +1710,16 @@ class UsualStack:
             response = enter(request)
             if response is not None:
                 return leave(request, response)
-        if request.target.startswith(self.own):
+        target = request.target
+        if target.startswith(self.own):
             return self.answer_own(app, request)
-        steps = getattr(app.http, 'steps', None)
-        response = app.http(request) if steps is None else getattr(app, steps).begin(request)
+        http = app.http
+        name = getattr(http, 'steps', None)
+        steps = None if name is None else getattr(app, name)
+        if isinstance(steps, RequestSteps):
+            response = RequestSteps.begin(steps, request)
+        else:
+            response = http(request) if steps is None else steps.begin(request)
         return self.leaves(request, response) if isinstance(response, UsualResponse) else self.left(request, response)
 
     def answer_own(self, served: Any, request: Any) -> Any:
@@ -1724,7 +1821,11 @@ class UsualExchanges(UsualJob):
             self.current = exchange
             if not exchange.complete and exchange.refusal is None:
                 self.open_body(exchange)
-            task = self.server.workers.begin(self, exchange)
+            workers = self.server.workers
+            if isinstance(workers, UsualWorkers):
+                task = UsualWorkers.begin(workers, self, exchange)
+            else:
+                task = workers.begin(self, exchange)
             if self.current is exchange:
                 self.answers.task = task
             parser.work += _REQUEST
@@ -1741,7 +1842,11 @@ class UsualExchanges(UsualJob):
             return self.answer(exchange)
         request.connection, server = self.link, self.server
         try:
-            response = server.layers.begin(server.app, request)
+            layers = server.layers
+            if isinstance(layers, UsualStack):
+                response = UsualStack.begin(layers, server.app, request)
+            else:
+                response = layers.begin(server.app, request)
         except BaseException as e:
             return self.failed(exchange, e)
         if not isinstance(response, UsualResponse) or type(response.body) is not bytes \

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Protocol
 
+from ..core.engine import speedups
 from ..core.protocols import Application
 from ..layers.stack import Stack
 from .limits import Limits
@@ -19,8 +20,8 @@ from ..sockets.workers import Workers
 __all__ = []
 
 # %% ../../nbs/server/05_context.ipynb #37596ebb
-class ServerContext(Protocol):
-    "The server, as its connections see it. On its loop only."
+class ServerContext(speedups.UsualServer):
+    "The server, as its connections see it; `Server` derives from it. On its loop only."
     app: Application
     layers: Stack # What surrounds each request to it
     limits: Limits
@@ -29,11 +30,15 @@ class ServerContext(Protocol):
     writes: WriteQueue
     quota: InboxQuota # What may wait at its sockets
     buffer: memoryview # What is read from any connection, for as long as it is handled
-    stopping: bool
-    date: str # The Date field of this second
-    scheme: str # http or https
     sockets_enabled: bool # A handshake opens a WebSocket
     context_takeover: bool # Compression states are kept between messages
+
+    def __init__(self, **fields: Any, # Some of these
+                 ) -> None:
+        super().__init__()
+        for name, value in fields.items():
+            setattr(self, name, value)
+
     def remember(self, connection: Connection) -> None: "The connection stands."
     def forget(self, connection: Connection) -> None: "The connection is gone, or another protocol's."
 

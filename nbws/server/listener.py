@@ -34,6 +34,7 @@ from ..lines.http import ALL_SOCKETS, HttpLines
 from .balance import PAUSE, Balance
 from .binding import ListeningSockets
 from .connections import ENDING, ConnectionTable
+from .context import ServerContext
 from .http1 import HttpProtocol, UvHttpProtocol
 from .limits import Limits, tick_interval
 from .loops import close_loop, new_loop, on_signals, run_until_done
@@ -240,7 +241,7 @@ class ServerThread:
 FIRST = 0.2 # Seconds that a new connection has for its first request when the server stops
 
 # %% ../../nbs/server/14_listener.ipynb #a9a81d41
-class Server:
+class Server(ServerContext):
     "Serves an app over HTTP and WebSockets. `app` may be replaced at any time; each request reads it anew."
     def __init__(self,
                  app: Any, # Has `async http(request)`; `startup()` and `shutdown()` are awaited where it has them
@@ -261,6 +262,7 @@ class Server:
                  root_path: str = '', # The prefix under which a proxy publishes the app
                  balance: Balance | None = None, # Of a worker that accepts from the same sockets as others
                  ) -> None:
+        super().__init__()
         self.balance = balance
         self.app, self.gate = app, gate or Gate(any_host=True)
         self.listening = ListeningSockets(host, port, unix_socket, backlog, sockets or (), also)

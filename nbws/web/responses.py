@@ -127,7 +127,7 @@ class FtResponse:
         if media_type:
             self.headers = {**self.headers, 'content-type': media_type}
 
-    def answer(self, request: Request, page: Callable[[Any, Request], str]) -> Response:
+    def answer(self, request: Request, page: Callable[[Any, Request], bytes]) -> Response:
         "A whole page or a fragment, as for the content alone."
         response = to_response(self.content, request, page)
         response.status_code, response.background = self.status_code, self.background
@@ -148,7 +148,7 @@ ANSWERS = speedups.ElementAnswers(FT, ROUTE_URL, fragment, HTMLResponse, FieldLi
 # %% ../../nbs/web/09_responses.ipynb #182b46ab
 def to_response(result: Any, # What the handler returned
                 request: Request,
-                page: Callable[[Any, Request], str], # Makes a whole page of components
+                page: Callable[[Any, Request], bytes], # Makes a whole page of components, in UTF-8
                 ) -> Response:
     "The answer."
     if is_elements(result):
@@ -176,7 +176,7 @@ def to_response(result: Any, # What the handler returned
     return _components(result, request, page)
 
 # %% ../../nbs/web/09_responses.ipynb #2caf71bb
-def _components(result: Any, request: Request, page: Callable[[Any, Request], str]) -> Response:
+def _components(result: Any, request: Request, page: Callable[[Any, Request], bytes]) -> Response:
     if isinstance(result, HttpHeader) or is_task(result):
         result = (result,)
     if isinstance(result, (list, tuple, map, filter)):
@@ -191,7 +191,7 @@ def _components(result: Any, request: Request, page: Callable[[Any, Request], st
             return HTMLResponse(fragment(text))
     return _html(result, request, page, ())
 
-def _several(parts: list[Any], is_list: bool, request: Request, page: Callable[[Any, Request], str]) -> Response:
+def _several(parts: list[Any], is_list: bool, request: Request, page: Callable[[Any, Request], bytes]) -> Response:
     "The answer of elements with fields and tasks among them, or of data."
     shown = any(is_component(x) or isinstance(x, (HttpHeader, tuple)) or is_task(x) for x in parts)
     if is_list and parts and not shown:
@@ -228,7 +228,7 @@ def can_bring(result: Any) -> bool:
         or is_component(result)
 
 # %% ../../nbs/web/09_responses.ipynb #c554cc73
-def _html(content: Any, request: Request, page: Callable[[Any, Request], str],
+def _html(content: Any, request: Request, page: Callable[[Any, Request], bytes],
           fields: Iterable[tuple[str, str]]) -> Response:
     response: Response = ANSWERS.answer(content, request, page)
     if fields:

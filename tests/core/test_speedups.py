@@ -50,9 +50,9 @@ def test_messages_are_handled_the_same() -> None:
 def test_plain_messages_need_no_scanner() -> None:
     def scan(text: str, at: int) -> Any: raise AssertionError(text)
     message = '{"msg": "grün", "n": -12, "HEADERS": {"HX-Request": "true", "HX-Target": null}}'
-    assert speedups.usual_fields(message, scan, 1000, 100, True) == {
+    assert speedups.usual_fields(message, scan, 1000, 1, 100, True) == {
         'msg': 'grün', 'n': -12, 'HEADERS': {'HX-Request': 'true', 'HX-Target': None}}
-    with pytest.raises(AssertionError): speedups.usual_fields(message, scan, 1000, 100) # Its objects are to be marked
+    with pytest.raises(AssertionError): speedups.usual_fields(message, scan, 1000, 1, 100) # They are to be marked
 
 
 @compiled

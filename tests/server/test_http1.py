@@ -5,7 +5,6 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +15,7 @@ from nbws.server.limits import Limits
 from nbws.core.errors import HTTPException
 from nbws.core.response import Response
 from nbws.core.protocols import Upgrade
+from nbws.server.context import ServerContext
 from nbws.server.listener import Server
 from nbws.server.parser import RequestParser
 
@@ -122,10 +122,10 @@ def test_cut_anywhere(server: Server, cut: int) -> None:
 def test_trailers_are_counted_however_they_are_cut(count: int, end: int | None) -> None:
     "All of them together may have as many bytes as a header."
     limits = Limits(max_line=200, max_headers=500)
-    context = SimpleNamespace(limits=limits, scheme='http', sockets_enabled=True, context_takeover=False)
+    context = ServerContext(limits=limits, scheme='http', sockets_enabled=True, context_takeover=False)
     data = CHUNKED + b'3\r\nabc\r\n0\r\n' + b'X: aaaaaaaaaa\r\n' * count + b'\r\n'
     for size in range(1, len(data) + 1):
-        parser = RequestParser(context)  # type: ignore[arg-type]
+        parser = RequestParser(context)
         pieces = iter(range(0, len(data), size))
         while not parser.queue or not (parser.queue[0].complete or parser.queue[0].refusal):
             at = next(pieces)
