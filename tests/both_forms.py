@@ -168,7 +168,7 @@ def handled(module: Any, seed: int) -> list[Any]:
             self.said.append(data)
             self.lags, self.unsent = len(self.said) % 7 == 0, 100 if len(self.said) % 5 == 0 else 0
     class Runner(module.MessageRunner):
-        def in_turn(self, ws: Any, data: Any) -> Any: return 'in turn', self.at_once(ws, data)
+        def in_turn(self, ws: Any, data: Any) -> Any: return 'in turn', self.message(ws, data, False)
         def run_within(self, ws: Any, data: Any) -> Any: return 'within', self.run(ws, data)
         def source_of(self, ws: Any) -> Any: return module.BoundFrom(ws.handshake, {}, {}, ws)
         def parse(self, ws: Any, data: Any) -> Any:
@@ -287,7 +287,7 @@ def sent(module: Any, seed: int) -> list[Any]:
             exchange.usual, exchange.complete = r.random() < 0.9, r.random() < 0.9
             response.status_code, response.headers = 299 if r.random() < 0.8 else r.choice([777, None]), r.choice(FORMS)
             response.body = r.choice([b'', b'hi', b'hi', b'x' * 70_000, 'text', bytearray(b'hi')])
-            if r.random() < 0.5: writer.out.collect()
+            if r.random() < 0.5: writer.out.collects = True
             for last in r.choices([False, True], [8, 1], k=2): writer.send(exchange, response, last)
             done.append((writer.out.held, len(queue.waiting), writer.out.settle(), writer.out.flush()))
     return done

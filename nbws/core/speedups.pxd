@@ -141,17 +141,23 @@ cdef inline void cut_html(Html* html, Py_ssize_t size) noexcept:
     html.size = size
 
 cdef inline str html_text(Html* html):
-    if not html.ascii:
-        return PyUnicode_DecodeUTF8(html.data, html.size, "surrogatepass")
-    made = PyUnicode_New(html.size, 127)
-    if html.size:
-        memcpy(PyUnicode_DATA(made), html.data, html.size)
-    return made
+    try:
+        if not html.ascii:
+            return PyUnicode_DecodeUTF8(html.data, html.size, "surrogatepass")
+        made = PyUnicode_New(html.size, 127)
+        if html.size:
+            memcpy(PyUnicode_DATA(made), html.data, html.size)
+        return made
+    finally:
+        end_html(html)
 
 cdef inline bytes html_bytes(Html* html):
     if html.surrogates:
         return html_text(html).encode() # Raises
-    return PyBytes_FromStringAndSize(html.data, html.size)
+    try:
+        return PyBytes_FromStringAndSize(html.data, html.size)
+    finally:
+        end_html(html)
 
 cdef class Renderer:
     cdef readonly object element
@@ -446,9 +452,8 @@ cdef class UsualOutput:
     cdef public bytes held
     cdef public int fd, unasked
 
+    @cython.locals(queue=UsualQueue)
     cpdef object write(self, bytes data)
-
-    cpdef object collect(self)
 
     @cython.locals(queue=UsualQueue)
     cpdef object settle(self)
@@ -545,7 +550,7 @@ cdef extern from "Python.h":
     PyObject* PyFunction_GET_CODE(object function)
 
 cdef inline object code_of(object function):
-    return <object>PyFunction_GET_CODE(function) if PyFunction_Check(function) else getattr(function, '__code__', None)
+    return <object>PyFunction_GET_CODE(function) if PyFunction_Check(function) else function.__code__
 
 cdef class MessageRunner:
     cdef public object app, function, others, code, scan, empty
@@ -555,10 +560,8 @@ cdef class MessageRunner:
     cdef public Py_ssize_t crowd, depth, longest
     cdef public Renderer renderer
 
-    cpdef object message(self, UsualSocket ws, data)
-
     @cython.locals(stats=UsualStats)
-    cpdef object at_once(self, UsualSocket ws, data)
+    cpdef object message(self, UsualSocket ws, data, bint later=*)
 
     cpdef object run(self, UsualSocket ws, data)
 

@@ -10,6 +10,7 @@ from asyncio import CancelledError
 from asyncio.tasks import _enter_task, _leave_task
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from inspect import isawaitable
+from operator import attrgetter
 from time import monotonic
 from types import CoroutineType
 from typing import Any, Protocol
@@ -85,17 +86,16 @@ def is_elements(thing: Any, kind: type) -> bool:
     return type(thing) is kind or (type(thing) is tuple and all_of(thing, kind))
 
 # %% ../../nbs/core/00_speedups.ipynb #08698d96
-def _begin_html() -> list[str]: return [] # Nothing yet
-def _end_html(html: list[str]) -> None: pass # It is needed no more
-def _put(html: list[str], text: str) -> None: html.append(text)
-def _put_escaped(html: list[str], text: str) -> None: html.append(escape(text))
-def _html_size(html: list[str]) -> int: return len(html)
+def _put_escaped(html: list[str], text: str) -> None:
+    html.append(escape(text) if '&' in text or '<' in text or '>' in text else text)
+
 def _cut_html(html: list[str], size: int) -> None: del html[size:] # Back to when it had this size
-def _html_text(html: list[str]) -> str: return ''.join(html)
 def _html_bytes(html: list[str]) -> bytes: return ''.join(html).encode()
 
-for _function in _begin_html, _end_html, _put, _put_escaped, _html_size, _cut_html, _html_text, _html_bytes:
-    globals().setdefault(_function.__name__[1:], _function)
+for _name, _function in {'begin_html': list, 'put': list.append, 'put_escaped': _put_escaped, 'html_size': len,
+                         'cut_html': _cut_html, 'html_text': ''.join, 'html_bytes': _html_bytes,
+                         'end_html': list.clear}.items():
+    globals().setdefault(_name, _function)
 
 # %% ../../nbs/core/00_speedups.ipynb #edc8c19f
 class Renderer:
@@ -120,9 +120,10 @@ class Renderer:
         html = begin_html()
         try:
             _add(self, html, el, 0)
-            return html_text(html)
-        finally:
+        except BaseException:
             end_html(html)
+            raise
+        return html_text(html)
 
     def any_text(self, thing: Any) -> str:
         "The HTML of text, an element, a list of these or anything else. Raises as `element_text` does."
@@ -131,9 +132,10 @@ class Renderer:
         html = begin_html()
         try:
             _add_any(self, html, thing, 0)
-            return html_text(html)
-        finally:
+        except BaseException:
             end_html(html)
+            raise
+        return html_text(html)
 
     def document(self, parts: list[Any], # What is in a page: elements, text, anything
                  title: Any, # Of a page that has none
@@ -151,6 +153,7 @@ class Renderer:
             for part in parts:
                 tag = part.tag if type(part) is self.element else tag_of(part) # type: ignore[attr-defined]
                 if tag == 'html':
+                    end_html(html)
                     return None
                 if tag == 'title':
                     title = None
@@ -166,9 +169,10 @@ class Renderer:
                 body.append(ftrs)
             _add(self, html, new_element(self.element, 'body', tuple(body), attrs), 0)
             put(html, '</html>')
-            return html_bytes(html)
-        finally:
+        except BaseException:
             end_html(html)
+            raise
+        return html_bytes(html)
 
 # %% ../../nbs/core/00_speedups.ipynb #d97c7208
 DEEPEST = 1000 # Elements and lists within each other: about as many as Python goes down
@@ -352,7 +356,7 @@ def _unmasked(data: bytes, at: int, # Where the mask stands, before the payload
 
 def _unmasked_text(data: bytes, at: int, stop: int, unmask: Unmask) -> str:
     "The same of a text. Raises `UnicodeDecodeError`."
-    return _unmasked(data, at, stop, unmask).decode()
+    return unmask(data[at:at + 4], data[at + 4:stop]).decode()
 
 globals().setdefault('unmasked', _unmasked)
 globals().setdefault('unmasked_text', _unmasked_text)
@@ -531,7 +535,10 @@ def bind_all(parameters: Parameters,
 
 def _bind_positional(parameters: Parameters, source: BoundFrom) -> tuple[Any, ...]:
     "The same as positional arguments."
-    return tuple([bind(source) for _, bind in parameters])
+    found: list[Any] = []
+    for _, bind in parameters:
+        found.append(bind.bind(source) if type(bind) is Named else bind(source))
+    return tuple(found)
 
 globals().setdefault('bind_positional', _bind_positional)
 
@@ -623,11 +630,7 @@ class UsualRoute:
     endpoint: Any
     may_change: bool # It answers GET, and a method that changes things as well
 
-def _code_of(function: Any) -> Any:
-    "What a function runs, which may be replaced; None where it is no function."
-    return getattr(function, '__code__', None)
-
-globals().setdefault('code_of', _code_of)
+globals().setdefault('code_of', attrgetter('__code__')) # Of what had one, when its endpoint was made
 
 # %% ../../nbs/core/00_speedups.ipynb #57a8f12c
 class MessageRunner:
@@ -643,7 +646,7 @@ class MessageRunner:
                  needs_fields: bool, # The message is parsed
                  code: Any, # The function's, which can be called with positional arguments; None: it cannot
                  scan: Callable[[str, int], tuple[Any, int]], # As of `usual_fields`
-                 plain: bool, # As of `usual_fields`
+                 plain: bool, # As of `usual_fields`, where this is compiled
                  crowd: int, # As of `usual_fields`
                  depth: int, # As of `usual_fields`
                  longest: int, # Characters of a message that is parsed at once
@@ -655,14 +658,12 @@ class MessageRunner:
         self.code, self.scan, self.plain = code, scan, plain
         self.crowd, self.depth, self.longest, self.empty = crowd, depth, longest, empty
 
-    def message(self, ws: Any, data: str | bytes) -> Any:
-        "Handle one message, in a later turn if it is long. Returns what is left to be awaited, or None."
-        if len(data) > self.longest and self.needs_fields:
+    def message(self, ws: Any, data: str | bytes,
+                later: bool = True, # In a later turn if it is long
+                ) -> Any:
+        "Handle one message. Returns what is left to be awaited, or None."
+        if later and len(data) > self.longest and self.needs_fields:
             return self.in_turn(ws, data)
-        return MessageRunner.at_once(self, ws, data)
-
-    def at_once(self, ws: Any, data: str | bytes) -> Any:
-        "The same, in this turn."
         if self.route is not None:
             stats = self.route.stats
             stats.hits += 1
@@ -722,7 +723,7 @@ class MessageRunner:
         return self.go_on(ws, outbox) if outbox.lags or outbox.unsent else None
 
     def in_turn(self, ws: Any, data: str | bytes) -> Any:
-        "A coroutine that waits for its turn, and calls `at_once`."
+        "A coroutine that waits for its turn, and then calls `message`."
         raise NotImplementedError
 
     def run_within(self, ws: Any, data: str | bytes) -> Any:
@@ -824,7 +825,7 @@ class UsualOutput:
         self.transport, self.queue = transport, queue
         self.group: Any = None # Whose broadcasts go to this transport, too
         self.above = False # The transport's buffer is above its high-water mark
-        self.collects = False # A read is handled
+        self.collects = False # A read is handled: what is written is collected, until `settle` is called
         self.held = b'' # What was collected, and is not written yet
         self.fd = -1 # The socket's file descriptor, where it is written to past the transport; -1: it is not
         self.behind = False # The transport may have something that it has not written yet
@@ -837,8 +838,9 @@ class UsualOutput:
         if self.held:
             self.held += data
         elif self.collects:
-            self.held = data
-            UsualQueue.add(self.queue, self)
+            self.held, queue = data, self.queue
+            queue.waiting.append(self)
+            queue.count += 1
         else:
             UsualOutput.put(self, data)
         if len(self.held) > 65536:
@@ -862,12 +864,8 @@ class UsualOutput:
         if not self.transport.is_closing():
             self.transport.write(rest)
 
-    def collect(self) -> None:
-        "What is written from now on is collected, until `settle` is called."
-        self.collects = True
-
     def settle(self) -> None:
-        "What was collected leaves now, or at the end of the turn if others have written in it, too."
+        "A read is handled: what was collected leaves now, or at the end of the turn if others have written in it, too."
         self.collects, queue = False, self.queue
         if not self.held:
             return
@@ -951,7 +949,7 @@ class UsualInput:
     def handle(self, events: Sequence[Any]) -> None:
         "Hand messages to the receiver, and answer the rest."
         conn, out, decoder, receiver = self.conn, self.conn.out, self.decoder, self.receiver
-        UsualOutput.collect(out)
+        out.collects = True
         try:
             if self.announced and events:
                 self.announce(0)
@@ -1767,7 +1765,7 @@ class UsualRequestInput:
         stage, parser.work = parser.stage, 0
         if stage == _BODY:
             of.waited = 0.0
-        UsualOutput.collect(out)
+        out.collects = True
         try:
             if stage == _IDLE and of.current is None and not parser.queue and UsualParser.again(parser, data):
                 UsualExchanges.advance(of)

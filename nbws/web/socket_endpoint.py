@@ -12,7 +12,7 @@ from typing import Any
 
 from ..core.binding import Plan, Source, plan
 from ..core.data import MAX_FORM, STEP, Fields, turn
-from ..core.engine import speedups
+from ..core.engine import WHY, speedups
 from ..core.encoding import CROWD, DEPTH, from_json, is_deep, too_long, whole_pairs
 from ..core.errors import BindError, SignatureError
 from ..core.html import RENDERER
@@ -133,8 +133,8 @@ class SocketEndpoint(speedups.MessageRunner):
             direct=p.kind == 'async' and not stoppable, # Awaited without anything around it
             code=p.positional_code,
             needs_fields=p.wants_data or 'htmx' in p.names or not p.wants_raw,
-            scan=_scan_fields if p.takes_objects else _scan, plain=not p.takes_objects, crowd=CROWD, depth=DEPTH,
-            longest=STEP, empty=EMPTY, renderer=RENDERER)
+            scan=_scan_fields if p.takes_objects else _scan, plain=not (p.takes_objects or WHY),
+            crowd=CROWD, depth=DEPTH, longest=STEP, empty=EMPTY, renderer=RENDERER)
         self.plan, self.conn, self.disconn = p, conn, disconn
         self.overflow, self.subprotocols, self.before = overflow, tuple(subprotocols), before
         self.pull, self.stoppable = 'websocket' in p.names, stoppable
@@ -162,7 +162,7 @@ class SocketEndpoint(speedups.MessageRunner):
 
     async def in_turn(self, ws: WebSocket, data: str | bytes) -> None:
         await turn()
-        rest = self.at_once(ws, data)
+        rest = self.message(ws, data, False)
         del data # It may be long, and so may the handler's work
         if rest is not None:
             await rest

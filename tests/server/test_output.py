@@ -36,7 +36,7 @@ class Turn:
 
 def handled(out: OutputBuffer, *said: bytes) -> None:
     "A read is handled, and answered."
-    out.collect()
+    out.collects = True
     for data in said: out.write(data)
     out.settle()
 
@@ -107,7 +107,7 @@ def test_what_was_said_before_a_broadcast_is_written_before_it() -> None:
     queue, outs, logs = some(turn, 70)
     group = OutputGroup(queue, None)
     for out in outs: out.join(group)
-    outs[0].collect()
+    outs[0].collects = True
     outs[0].write(b'before ')
     group.send(['all'], outs)
     outs[0].write(b' behind')
