@@ -5860,6 +5860,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'nbws.web.keys._read_key': ('web/keys.html#_read_key', 'nbws/web/keys.py'),
                                'nbws.web.keys.data_dir': ('web/keys.html#data_dir', 'nbws/web/keys.py'),
                                'nbws.web.keys.key_for_children': ('web/keys.html#key_for_children', 'nbws/web/keys.py'),
+                               'nbws.web.keys.new_key': ('web/keys.html#new_key', 'nbws/web/keys.py'),
                                'nbws.web.keys.secret_key': ('web/keys.html#secret_key', 'nbws/web/keys.py')},
             'nbws.web.lifespan': { 'nbws.web.lifespan.Lifespan': ('web/lifespan.html#lifespan', 'nbws/web/lifespan.py'),
                                    'nbws.web.lifespan.Lifespan.__init__': ('web/lifespan.html#lifespan.__init__', 'nbws/web/lifespan.py'),

@@ -21,10 +21,10 @@ import re
 import sys
 import typing
 import warnings
+from _operator import _compare_digest as compare_digest # As `hmac` has it, which takes time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
-from hmac import compare_digest
 from inspect import signature
 from operator import attrgetter, itemgetter
 from pathlib import Path

@@ -14,7 +14,6 @@ import re
 import sys
 import traceback
 from collections.abc import Coroutine, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import reduce
 from pathlib import Path
@@ -127,6 +126,7 @@ def _await(coroutine: Coroutine[Any, Any, Any]) -> Any:
         asyncio.get_running_loop()
     except RuntimeError:
         return asyncio.run(coroutine)
+    from concurrent.futures import ThreadPoolExecutor # Takes time, and few programs are notebooks
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(asyncio.run, coroutine).result()
 

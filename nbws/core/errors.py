@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Iterable, Mapping
-from http import HTTPStatus
 from typing import Any
 
 from .data import ascii_field
@@ -101,6 +100,7 @@ def reason(status: int, # An HTTP status code
     "The phrase of a status code (RFC 9110, section 15)."
     if status in _RENAMED:
         return _RENAMED[status]
+    from http import HTTPStatus # Takes time
     try:
         return HTTPStatus(status).phrase
     except ValueError:

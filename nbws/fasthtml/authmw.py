@@ -8,8 +8,8 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from _operator import _compare_digest as compare_digest # As `hmac` has it, which takes time
 from collections.abc import Callable, Iterable, Mapping
-from hmac import compare_digest
 from inspect import isawaitable
 from typing import Any
 

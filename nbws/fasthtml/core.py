@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import inspect
 import re
 from collections.abc import Callable, Iterator
@@ -227,6 +226,7 @@ def vurl(path: Any, # Of a file below `root`, as a URL
          ) -> str:
     "The URL with a `v` in its query that changes when the file does, so that browsers may keep it for ever."
     parts = urlsplit(str(path))
+    import hashlib # Takes time, and few apps name files so
     mark = hashlib.blake2b((Path(root)/parts.path.lstrip('/')).read_bytes(), digest_size=4).hexdigest()
     return urlunsplit(parts._replace(query=f'{parts.query}&v={mark}' if parts.query else f'v={mark}'))
 

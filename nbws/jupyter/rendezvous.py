@@ -5,10 +5,8 @@
 # %% ../../nbs/jupyter/00_rendezvous.ipynb #0f3804c6
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import secrets
 import socket
 import stat
 import sys
@@ -49,6 +47,7 @@ def app_segment(kernel: str, # The kernel's id
 def address_files(connection_file: str | os.PathLike[str], app: str = '') -> tuple[Path, Path]:
     "Where an app's file may be: beside the connection file, or where that folder keeps no modes, among temporary ones."
     folder, name = Path(connection_file).parent, f'{app_segment(kernel_id(connection_file), app)}.json'
+    import hashlib
     mark = hashlib.sha256(os.fsencode(os.path.abspath(folder))).hexdigest()[:16]
     user = os.geteuid() if hasattr(os, 'geteuid') else ''
     from tempfile import gettempdir # Takes time, and most processes are no kernel
@@ -84,7 +83,7 @@ def _keeps_modes(folder: Path) -> bool:
     "Is a file of mode 0600 in this folder really that, and ours?"
     if not _private(folder):
         return False
-    probe = folder/secrets.token_hex(8)
+    probe = folder/os.urandom(8).hex()
     try:
         with open(os.open(probe, FRESH, 0o600)) as f:
             found = os.fstat(f.fileno())
@@ -113,6 +112,7 @@ def socket_path(file: Path, # An address file
 # %% ../../nbs/jupyter/00_rendezvous.ipynb #3586985d
 def new_address(path: str = '', port: int = 0) -> KernelAddress:
     "An address in this process, with a fresh secret."
+    import secrets
     return KernelAddress(os.getpid(), secrets.token_urlsafe(32), path, port)
 
 # %% ../../nbs/jupyter/00_rendezvous.ipynb #d55987c8
@@ -120,7 +120,7 @@ def announce(file: Path, address: KernelAddress) -> None:
     "Tell the Jupyter server. Raises `OSError` where the file cannot be written."
     if not _private(file.parent):
         raise OSError(f'{file.parent} is not a private folder of this user')
-    fresh = file.with_name(f'{file.name}.{secrets.token_hex(4)}')
+    fresh = file.with_name(f'{file.name}.{os.urandom(4).hex()}')
     try:
         with open(os.open(fresh, FRESH, 0o600), 'w') as f:
             json.dump(address._asdict(), f)

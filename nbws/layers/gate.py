@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import copy
 import re
+from _operator import _compare_digest as compare_digest # As `hmac` has it, which takes time
 from collections.abc import Iterable
-from hmac import compare_digest
 from typing import Any, Protocol
 
 from ..core.data import Headers, set_cookie

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from ..layers.gate import TOKEN, NotebookGate
 from .kernel import marimo_context
 from .servers import AppServer
 from ..sockets.threads import ONE_THREAD
+from ..web.keys import new_key
 
 # %% auto #0
 __all__ = []
@@ -116,9 +116,9 @@ def choose_exposure(name: str = '', # The app's variable
                     ) -> Exposure:
     "How to serve an app here. From the main thread."
     if ONE_THREAD:
-        return Exposure(token=token or secrets.token_urlsafe(24), direct=False)
+        return Exposure(token=token or new_key(24), direct=False)
     connection = connection_file() if kernel else ''
-    token = token or (secrets.token_urlsafe(24) if kernel else '')
+    token = token or (new_key(24) if kernel else '')
     base = jupyter_base()
     if not (connection and base):
         return Exposure(token=token)

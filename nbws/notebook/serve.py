@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import sys
 from collections.abc import Iterable
 from types import FrameType
@@ -25,6 +24,7 @@ from .sharing import share_links
 from .show import caller
 from ..sockets.threads import ONE_THREAD
 from ..web.app import WebApp
+from ..web.keys import new_key
 
 if TYPE_CHECKING:
     from nbws.server.listener import Server # Imported when something is served: it brings tornado
@@ -127,7 +127,7 @@ def serve_script(app: object, listen: ListenOptions,
                  ) -> None:
     "Serve in the foreground until Ctrl-C or SIGTERM. Exits with a message where the server cannot start."
     from nbws.server.listener import Server
-    exposure = Exposure(token=secrets.token_urlsafe(24) if share else '')
+    exposure = Exposure(token=new_key(24) if share else '')
     def ready(server: Server) -> None:
         expose(server, exposure)
         print(f'nbws serves {url_of(server) if share else server.url} (Ctrl-C stops it)', flush=True)

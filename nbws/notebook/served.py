@@ -284,7 +284,7 @@ def stop(app: object = None, # One app; every app by default
     for served in [s for s in SERVED if app is None or s.app is app]:
         SERVED.remove(served)
         served.stop()
-    if not SERVED:
+    if not SERVED and 'nbws.notebook.patches' in sys.modules: # Else nothing was patched
         from nbws.notebook.patches import PATCHES, SWITCHING
         PATCHES.undo(SWITCHING.target)
 

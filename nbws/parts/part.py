@@ -6,11 +6,11 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import inspect
 import json
-import secrets
+import os
 import zlib
+from _blake2 import blake2b # As `hashlib` has it, which takes time
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from functools import update_wrapper
@@ -61,7 +61,7 @@ class Placing:
 PLACING: ContextVar[Placing | None] = ContextVar('nbws.placing', default=None)
 
 # %% ../../nbs/parts/03_part.ipynb #081c94b6
-BOOT = secrets.token_hex(4) # Tells the versions of this process from those of another
+BOOT = os.urandom(4).hex() # Tells the versions of this process from those of another
 _VERSIONS = count(1)
 
 def new_version() -> str:
@@ -70,7 +70,7 @@ def new_version() -> str:
 
 def digest_of(text: str) -> str:
     "What tells one content of an element from another."
-    return hashlib.blake2b(text.encode('utf-8', 'surrogatepass'), digest_size=6).hexdigest()
+    return blake2b(text.encode('utf-8', 'surrogatepass'), digest_size=6).hexdigest()
 
 def html_of(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
     "Call a function, and render what it returns; a coroutine is returned as it is."

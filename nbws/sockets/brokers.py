@@ -5,7 +5,7 @@
 # %% ../../nbs/sockets/09_brokers.ipynb #3137bbd1
 from __future__ import annotations
 
-import secrets
+import os
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -25,7 +25,7 @@ ROOMS = 1000 # That a `MemoryBroker` remembers though nobody is in them
 class Topic:
     "A room in memory. Under the broker's lock."
     def __init__(self) -> None:
-        self.epoch, self.offset = secrets.token_hex(4), 0
+        self.epoch, self.offset = os.urandom(4).hex(), 0
         self.kept: deque[Published] = deque()
         self.subscribers: list[Subscriber] = []
         self.calls: deque[Callable[[], None]] = deque()

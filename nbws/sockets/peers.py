@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import secrets
 import threading
 import time
 from collections.abc import Awaitable, Sequence
@@ -88,7 +87,7 @@ class Peers:
     """The processes that have an app together: what one says, all hear, itself too, in one order. Without a broker it
     is this process alone."""
     def __init__(self) -> None:
-        self.id, self._process = secrets.token_hex(6), os.getpid() # Of this process, among them
+        self.id, self._process = os.urandom(6).hex(), os.getpid() # Of this process, among them
         self.broker: Broker | None = None
         self.listeners: dict[str, PeerListener] = {} # By the kind of what they hear
         self.ready = Completion() # It is heard what processes say
@@ -137,7 +136,7 @@ class Peers:
             self._end()
         self._starts += 1
         if self._process != os.getpid(): # A server has forked after it had loaded the app
-            self.id, self._process = secrets.token_hex(6), os.getpid()
+            self.id, self._process = os.urandom(6).hex(), os.getpid()
             self.lives.own = self.id
         if self.broker is None:
             self.broker, self._key, self._loop = broker, key, loop

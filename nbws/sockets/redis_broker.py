@@ -9,7 +9,6 @@ import asyncio
 import logging
 import os
 import re
-import secrets
 import threading
 import time
 from bisect import bisect
@@ -441,7 +440,7 @@ class Publisher:
         said = b''.join([m.data for m in messages])
         first, final = (messages[0].seq, messages[-1].seq) if messages else (0, 0)
         counts = len(messages), sum([m.kind in 'tb' for m in messages])
-        return [self.server.publish, secrets.token_hex(4), max(history, KEPT), seconds, self.producer, born, upto,
+        return [self.server.publish, os.urandom(4).hex(), max(history, KEPT), seconds, self.producer, born, upto,
                 first, final, *counts, heads, said]
 
     def _refuse(self, messages: Sequence[Outgoing], error: Exception) -> None:
@@ -722,7 +721,7 @@ class RoomReader:
 
     async def _look(self, room: Heard, epoch: str = '', offset: int = 0, chain: str = '') -> list[Published]:
         "Hand out what follows a position, and was not heard."
-        now, last, found, at = await self.server.run(LOOK, *room.keys[:2], secrets.token_hex(4), epoch, offset, chain,
+        now, last, found, at = await self.server.run(LOOK, *room.keys[:2], os.urandom(4).hex(), epoch, offset, chain,
                                                      room.history, LARGEST, FOR_OTHERS, keys=2)
         now, said = now.decode(), list[Published]()
         if room.epoch and room.epoch != now:
@@ -778,7 +777,7 @@ class RedisShard:
     "Rooms at one Redis, as `RedisBroker`."
     def __init__(self, server: RedisServer) -> None:
         self.server, self._queue = server, PublishQueue()
-        producer, self._process = secrets.token_hex(6), os.getpid()
+        producer, self._process = os.urandom(6).hex(), os.getpid()
         self._reader = RoomReader(self.server, self._queue, producer)
         self._publisher = Publisher(self.server, self._queue, producer, partial(self._reader.works, 'say'))
         self._reader.doubt, self._reader.moved = self._publisher.doubt, self._publisher.moved
@@ -801,7 +800,7 @@ class RedisShard:
             return
         if self._process != os.getpid(): # A server has forked after it had loaded the app
             self._process = os.getpid()
-            self._reader.producer = self._publisher.producer = secrets.token_hex(6)
+            self._reader.producer = self._publisher.producer = os.urandom(6).hex()
         try:
             self.server.open()
             await self.server.check()
@@ -821,10 +820,10 @@ class RedisShard:
             raise
 
     async def _try(self) -> None:
-        room, probe, server = f'nbws:try:{secrets.token_hex(6)}', Probe(), self.server
+        room, probe, server = f'nbws:try:{os.urandom(6).hex()}', Probe(), self.server
         self._reader.subscribe(room, probe, 0)
         try:
-            said = (server.publish, secrets.token_hex(4), 1, 60, 'try', '', 0, 1, 1, 1, 1, '1.t.6', 'heard?')
+            said = (server.publish, os.urandom(4).hex(), 1, 60, 'try', '', 0, 1, 1, 1, 1, '1.t.6', 'heard?')
             await asyncio.wait_for(probe.begun.wait(), 2 * ANSWER)
             await server.run(PUBLISH, *keys_of(room), *said, keys=3)
             await asyncio.wait_for(probe.heard.wait(), 2 * ANSWER)

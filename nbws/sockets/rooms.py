@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import re
-import secrets
 import threading
 from collections import deque
 from collections.abc import Awaitable, Generator, Iterable, Iterator, Mapping, MutableMapping, Sequence
@@ -17,7 +17,7 @@ from contextlib import suppress
 from functools import partial
 from itertools import groupby, islice
 from operator import itemgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, WeakValueDictionary, finalize
 
 from ..core.binding import at_once, unbound
@@ -32,8 +32,10 @@ from .outbox import DONE, check_overflow, to_payload
 from .completion import Completion
 from .people import LONGEST, People, name_of, name_text
 from .peers import Peers
-from .teams import Team, team_key
 from .websocket import WebSocket
+
+if TYPE_CHECKING:
+    from nbws.sockets.teams import Team # Imported when a room is shared on purpose: few are
 
 log = logging.getLogger('nbws')
 
@@ -56,7 +58,7 @@ class History(deque[Published]):
 
     def __init__(self, length: int, epoch: str = '', offset: int = 0, kept: Iterable[Published] = ()) -> None:
         super().__init__(kept, length)
-        self.epoch, self.offset = epoch or secrets.token_hex(4), offset
+        self.epoch, self.offset = epoch or os.urandom(4).hex(), offset
         self.length = length # How many of the last messages newcomers get
 
     def add(self, data: str | bytes) -> Published:
@@ -809,6 +811,7 @@ class Rooms(MutableMapping[str, Room]):
         if share and before is not None and before.name == share:
             return before.rekey(key)
         if share or before is not None:
+            from nbws.sockets.teams import Team
             room.move(Team(share, key, room.key, self, self._told) if share else None)
             if room.team is not None:
                 finalize(room._delivery, room.team.end).atexit = False # Two objects may be this room, see `take_over`
@@ -827,7 +830,10 @@ class Rooms(MutableMapping[str, Room]):
             raise NbwsError(f'the name of a room takes {LONGEST} characters at the most, not {len(name)}')
         if share is None and key is not None:
             raise NbwsError("key=... is for a room that is shared with others: share='team' says with whom")
-        secret = b'' if share is None else team_key(share, key)
+        secret = b''
+        if share is not None:
+            from nbws.sockets.teams import team_key # Takes time, and few rooms are shared on purpose
+            secret = team_key(share, key)
         check_room(history or 0, overflow)
         with self._lock:
             room = self._found.get(name)

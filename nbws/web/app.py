@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterable
@@ -41,7 +40,7 @@ from .socket_endpoint import SocketEndpoint
 from .environment import BaseEnvironment
 from .errors import Errors
 from .hooks import CellHooks
-from .keys import secret_key as usual_key
+from .keys import new_key, secret_key as usual_key
 from .lifespan import Lifespan, Lineage
 from .log import Log, TableView
 from .mounts import Mount, Mounts
@@ -574,7 +573,7 @@ def key_of(file: Any) -> str:
     path = Path(file)
     if not path.exists():
         path.touch(mode=0o600)
-        path.write_text(secrets.token_urlsafe(32))
+        path.write_text(new_key())
     return path.read_text().strip()
 
 def bounded(size: int) -> Callable[..., Awaitable[Any]]:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import logging
 import os
-import secrets
 import stat
 import sys
+from base64 import urlsafe_b64encode
 from pathlib import Path
 
 from ..core.errors import NbwsError
@@ -17,7 +17,7 @@ from ..core.errors import NbwsError
 log = logging.getLogger('nbws')
 
 # %% auto #0
-__all__ = ['log', 'data_dir', 'secret_key']
+__all__ = ['log', 'data_dir', 'new_key', 'secret_key']
 
 # %% ../../nbs/web/04_keys.ipynb #58c24ead
 def data_dir() -> Path:
@@ -31,12 +31,16 @@ def data_dir() -> Path:
     return base / 'nbws'
 
 # %% ../../nbs/web/04_keys.ipynb #922c9abc
+def new_key(size: int = 32) -> str:
+    "Text from so many random bytes, as `secrets.token_urlsafe` makes it, whose import takes time."
+    return urlsafe_b64encode(os.urandom(size)).rstrip(b'=').decode()
+
 def secret_key(path: Path | None = None) -> str:
     "The key from $NBWS_SECRET_KEY, or from a file of mode 0600, which is made where it is missing. Raises `NbwsError`."
     if key := os.environ.get('NBWS_SECRET_KEY', '').strip():
         return key
     path = path or data_dir() / 'session.key'
-    return _read_key(path) if _keeps(path, 'process') else secrets.token_urlsafe(32)
+    return _read_key(path) if _keeps(path, 'process') else new_key()
 
 def _keeps(path: Path, user: str, # Who has another key each time it starts, where no file keeps one
            ) -> bool:
@@ -54,15 +58,15 @@ def key_for_children() -> str:
     "The key that the processes which this one starts need in $NBWS_SECRET_KEY; '' where a file keeps it."
     if os.environ.get('NBWS_SECRET_KEY', '').strip():
         return ''
-    return '' if _keeps(data_dir() / 'session.key', 'program') else secrets.token_urlsafe(32)
+    return '' if _keeps(data_dir() / 'session.key', 'program') else new_key()
 
 # %% ../../nbs/web/04_keys.ipynb #319de9dc
 def _make_key(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    fresh = path.with_name(f'{path.name}.{secrets.token_hex(4)}')
+    fresh = path.with_name(f'{path.name}.{os.urandom(4).hex()}')
     fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with open(fd, 'w') as f:
-        f.write(secrets.token_urlsafe(32))
+        f.write(new_key())
     place = getattr(os, 'link', os.replace) # In a browser there are no links, and no other process
     try:
         place(fresh, path) # Whoever comes first wins; nobody sees half a key

@@ -9,13 +9,16 @@ import asyncio
 import errno
 import os
 import time
+from typing import TYPE_CHECKING
 
 from ..core.errors import NbwsError, StartError
 from ..core.protocols import Broker
 from ..sockets.redis_broker import usual_broker
 from ..sockets.rooms import Rooms
-from ..sockets.teams import Team
 from .session_peers import SessionKeys
+
+if TYPE_CHECKING:
+    from nbws.sockets.teams import Team
 
 # %% auto #0
 __all__ = []

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import secrets
 import threading
 from collections.abc import Iterator
 from typing import Any, Protocol
@@ -14,6 +13,7 @@ from weakref import ref
 
 from ..core.data import Fields, FromVisitor
 from ..core.errors import NbwsError
+from .keys import new_key
 
 # %% auto #0
 __all__ = ['LOGIN', 'Session']
@@ -37,7 +37,7 @@ class SharedSession:
                  '__weakref__')
 
     def __init__(self, data: dict[str, Any], sid: str = '', version: int = 0) -> None:
-        self.id, self.data = sid or secrets.token_urlsafe(16), data
+        self.id, self.data = sid or new_key(16), data
         self.version = version # Grows with each change that was carried: another worker's cookie may be newer
         self.holders: list[ref[Session]] = []
         self.carried = '' # The text that a cookie or the store carries

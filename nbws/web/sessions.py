@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import logging
-import secrets
 import time
 import zlib
 from collections.abc import Awaitable, Callable, Iterable, Iterator
@@ -19,7 +18,7 @@ from ..core.data import set_cookie
 from ..core.errors import NbwsError
 from ..core.request import Request
 from ..layers.visitors import visitor_of
-from .keys import secret_key
+from .keys import new_key, secret_key
 from .session_data import LOCK, Session, SharedSession, parsed, session_text
 from .session_store import LARGEST, SessionStore
 
@@ -208,7 +207,7 @@ class Sessions:
         if shared.ended:
             return
         self._end(shared.id)
-        shared.id = secrets.token_urlsafe(16)
+        shared.id = new_key(16)
         self.store.keep(shared)
 
     def save(self, session: Session, secure: bool = False) -> str | None:
