@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterator, MappingView, Set
 from dataclasses import fields, is_dataclass
 from enum import Enum
+from functools import cache
 from typing import Any
 
 from .data import MAX_FORM, Fields
@@ -20,8 +21,10 @@ __all__ = []
 
 # %% ../../nbs/core/02_encoding.ipynb #6624d937
 # The first half of a pair without the second one behind it, and the second without the first before it
-_HALVES = re.compile(r'\\u[dD](?:[89abAB]..(?!\\u[dD][c-fC-F]..)|(?<!\\u[dD][89abAB]..\\u[dD])[c-fC-F]..)'
-                     .replace('..', '[0-9a-fA-F]{2}'))
+_HALVES = r'\\u[dD](?:[89abAB]..(?!\\u[dD][c-fC-F]..)|(?<!\\u[dD][89abAB]..\\u[dD])[c-fC-F]..)'
+
+@cache
+def _halves() -> re.Pattern[str]: return re.compile(_HALVES.replace('..', '[0-9a-fA-F]{2}')) # Takes time
 
 def whole_pairs(text: str, # JSON
                 ) -> str:
@@ -30,7 +33,7 @@ def whole_pairs(text: str, # JSON
     `"\ud83d"` is JSON (RFC 8259, section 8.2), but what it stands for has no UTF-8: no socket, page or file takes it.
     Browsers replace it, too, where text leaves them (USVString in Web IDL).
     """
-    return _HALVES.sub(r'\\ufffd', text.replace(r'\\', r'\u005c')) # Now each backslash begins an escape
+    return _halves().sub(r'\\ufffd', text.replace(r'\\', r'\u005c')) # Now each backslash begins an escape
 
 # %% ../../nbs/core/02_encoding.ipynb #3fdcea2e
 def encodable(data: Any, # Anything; only text is looked at
@@ -48,7 +51,7 @@ def encodable(data: Any, # Anything; only text is looked at
 # %% ../../nbs/core/02_encoding.ipynb #7621eac0
 CROWD = 14 # Characters of `max_size` for each list or name, and twice as many for each object
 
-_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)', re.S) # The last one may not end
+_STRING = r'(?s)"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)' # The last one may not end
 
 # %% ../../nbs/core/02_encoding.ipynb #74efa643
 def too_long(text: str, # JSON
@@ -63,7 +66,7 @@ def too_long(text: str, # JSON
     if len(text) > max_size:
         return f'has more than {max_size} characters'
     most = max_size // CROWD
-    if len(text) <= most or not _crowded(text, most) or not _crowded(_STRING.sub('', text), most):
+    if len(text) <= most or not _crowded(text, most) or not _crowded(re.sub(_STRING, '', text), most):
         return ''
     if _is_too_deep_for_python(text):
         return '' # Its reader gives up, and says why

@@ -403,7 +403,6 @@ def _keyword(name: str) -> str:
 # %% ../../nbs/core/06_html.ipynb #a37545c5
 _VOID = frozenset(
     'area base br col command embed hr img input keygen link meta param source track wbr !doctype'.split())
-_BAD_TAG = re.compile(r'[\s"\'<>/=\x00-\x1f\x7f]|^(?!!doctype$)[^A-Za-z]', re.IGNORECASE)
 
 _SHAPES: dict[str, tuple[str, str, str, Any]] = {} # By tag: what `_shape` makes
 
@@ -411,7 +410,8 @@ def _shape(tag: str) -> tuple[str, str, str, Any]:
     "What opens a tag, the same with its bracket, what closes it, and the function for a tag with its own rules."
     if (shape := _SHAPES.get(tag)) is not None:
         return shape
-    if _BAD_TAG.search(tag):
+    letter = tag[:1].isascii() and tag[:1].isalpha()
+    if _BAD_NAME.search(tag) or tag and not letter and tag.lower() != '!doctype':
         raise ValueError(f'{tag!r} cannot be a tag')
     if len(_SHAPES) >= 512:
         _SHAPES.clear()

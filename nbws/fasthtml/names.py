@@ -91,6 +91,8 @@ PYTHONS = '''BuiltinFunctionType BuiltinMethodType Match MethodDescriptorType Me
 def starred(names: Iterable[str], # Of `later_names`
             ) -> list[str]:
     "Those that a star import brings here: not a name of Python's own whose library is not installed."
-    libraries = {name: module.partition('.')[0] for module, names in THEIRS.items() for name in names.split()}
-    missing = {library for library in {libraries[name] for name in PYTHONS} if find_spec(library) is None}
-    return [name for name in names if not (name in PYTHONS and libraries[name] in missing)]
+    pythons = set(PYTHONS)
+    libraries = {name: module.partition('.')[0] for module, theirs in THEIRS.items()
+                 for name in pythons.intersection(theirs.split())}
+    missing = {library for library in set(libraries.values()) if find_spec(library) is None}
+    return [name for name in names if libraries.get(name) not in missing]

@@ -9,17 +9,17 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..core.errors import NbwsError
-from ..jupyter.cookies import JupyterCookies
-from ..jupyter.rendezvous import (SERVER_VARIABLE, KernelAddress, announce, new_address, private_address_file,
-                                     read_address, socket_path, withdraw)
-from ..layers.gate import TOKEN, NotebookGate
 from .kernel import marimo_context
 from .servers import AppServer
 from ..sockets.threads import ONE_THREAD
 from ..web.keys import new_key
+
+if TYPE_CHECKING: # Imported when something is served, which takes time
+    from nbws.jupyter.rendezvous import KernelAddress
+    from nbws.layers.gate import NotebookGate
 
 # %% auto #0
 __all__ = []
@@ -54,6 +54,7 @@ def jupyters_tokens() -> list[str]:
 # %% ../../nbs/notebook/10_exposure.ipynb #04fa4594
 def jupyter_base() -> str:
     "The base URL of the Jupyter server that forwards to this kernel; '' where none does."
+    from nbws.jupyter.rendezvous import SERVER_VARIABLE
     pid, _, base = os.environ.get(SERVER_VARIABLE, '').partition(' ')
     return base if pid and pid == os.environ.get('JPY_PARENT_PID') else ''
 
@@ -89,6 +90,8 @@ class Exposure:
         "What refuses requests without a secret of this exposure; None where it has none."
         if not self.token:
             return None
+        from nbws.jupyter.cookies import JupyterCookies
+        from nbws.layers.gate import NotebookGate
         secret = self.address.secret if self.address else ''
         return NotebookGate(any_host, secret, self.token, cookies=JupyterCookies(tokens=jupyters_tokens()))
 
@@ -125,12 +128,14 @@ def choose_exposure(name: str = '', # The app's variable
     file = _free_address_file(connection, name if name.isidentifier() else '')
     if file is None:
         return Exposure(token=token, why=SHARED.format(Path(connection).parent))
+    from nbws.jupyter.rendezvous import new_address, socket_path
     return Exposure(file.stem, base, token, direct=port_asked or in_vscode(cell), file=file,
                     address=new_address(socket_path(file)))
 
 # %% ../../nbs/notebook/10_exposure.ipynb #ee9b09f7
 def _free_address_file(connection: str, name: str) -> Path | None:
     "A file for an app's address that no other app of this process has: they may have no name, or the same one."
+    from nbws.jupyter.rendezvous import private_address_file, read_address
     file, n = private_address_file(connection, name), 2
     while file and (found := read_address(file)) and found.pid == os.getpid():
         file, n = private_address_file(connection, f'{name}_{n}'), n + 1
@@ -145,6 +150,7 @@ def expose(server: AppServer, exposure: Exposure) -> None:
     EXPOSURES[id(server)] = exposure
     if exposure.file is None or exposure.address is None:
         return
+    from nbws.jupyter.rendezvous import announce
     if not exposure.address.path:
         exposure.address = exposure.address._replace(port=server.port)
     try:
@@ -157,6 +163,7 @@ def end_exposure(server: AppServer) -> None:
     "The server stops: the Jupyter server forwards to it no more. From any thread; again is harmless."
     exposure = EXPOSURES.pop(id(server), None)
     if exposure and exposure.file and exposure.address:
+        from nbws.jupyter.rendezvous import withdraw
         withdraw(exposure.file, exposure.address)
 
 def exposure_of(server: AppServer) -> Exposure:
@@ -172,4 +179,5 @@ def url_of(server: AppServer, path: str = '/', secret: bool = True, # With the s
         return f'{exposure.base}nbws/{exposure.segment}{path}'
     if not (exposure.token and secret and exposure.port):
         return f'{server.url}{path}'
+    from nbws.layers.gate import TOKEN
     return f'{server.url}{path}{"&" if "?" in path else "?"}{TOKEN}={exposure.token}'

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 from ..core.encoding import script_json
 from ..core.html import FT, Script, render
-from ..layers.gate import TOKEN
 from .exposure import Exposure, exposure_of, in_colab, kernel_id, needs_widget, url_of
 from .kernel import cell_id, marimo_context, own_subshell, shell
 from .served import ServedApp
@@ -73,6 +72,7 @@ def facts_of(exposure: Exposure, options: FrameOptions) -> dict[str, Any]:
     if exposure.segment:
         facts['segment'] = exposure.segment
     if port:
+        from nbws.layers.gate import TOKEN # Takes time
         query = f'{"&" if "?" in options.path else "?"}{TOKEN}={token}'
         around = ['', ''] if not token else [f'/~{token}', ''] if options.sandbox else ['', query]
         facts |= {'port': port, 'token': token, 'around': around} # Of a path

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from ..core.errors import NbwsError, StartError
 from ..core.protocols import Broker
 from ..loading import LOADING
-from .doctor import doctor
 from .exposure import Exposure, expose, url_of
 from .iframes import FrameOptions, Output, Page, display
 from .kernel import cell_id, marimo_context, shell
@@ -27,6 +26,7 @@ from ..web.app import WebApp
 from ..web.keys import new_key
 
 if TYPE_CHECKING:
+    from nbws.notebook.doctor import Doctor
     from nbws.server.listener import Server # Imported when something is served: it brings tornado
 
 # %% auto #0
@@ -169,6 +169,11 @@ def as_widget(self: Output) -> dict[str, Any]:
     "See `widget_view`: a script has none, and importing it takes time."
     from nbws.notebook.widget import widget_view
     return widget_view(self)
+
+def doctor(self: WebApp) -> Doctor:
+    "`app.doctor()`: how this app is reached, and whether answers and sockets pass."
+    from nbws.notebook.doctor import doctor # Takes time
+    return doctor(self)
 
 WebApp.doctor = doctor  # type: ignore[attr-defined]
 Output.as_widget = as_widget  # type: ignore[method-assign]

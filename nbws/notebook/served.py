@@ -21,13 +21,12 @@ from ..layers.origins import is_loopback
 from .exposure import choose_exposure, end_exposure, expose, exposure_of, url_of
 from .kernel import cell_id, marimo_context, session_of, shell
 from .servers import AppServer, LoopServer
-from ..sockets.monitor import CpuThrottle, LoopWatchdog
 from ..sockets.threads import ONE_THREAD
 from ..web.app import WebApp
-from ..web.succession import adopt
 
 if TYPE_CHECKING:
     from nbws.server.listener import Server # Imported when something is served: it brings tornado
+    from nbws.sockets.monitor import LoopWatchdog
 
 # %% auto #0
 __all__ = ['stop', 'stop_session']
@@ -125,8 +124,9 @@ def start_server(app: Application, listen: ListenOptions,
             also.close()
         raise
     expose(server, exposure)
-    server.workers.budget = CpuThrottle()
     from nbws.notebook.patches import PATCHES, SWITCHING # Takes time, and nothing is patched before
+    from nbws.sockets.monitor import CpuThrottle
+    server.workers.budget = CpuThrottle()
     PATCHES.apply(SWITCHING)
     return server
 
@@ -165,7 +165,10 @@ class ServedApp:
     def use(self, server: AppServer) -> None:
         "Be served by this server, which runs, and whose loop is watched."
         self.server = server
-        self.watchdog = None if ONE_THREAD else LoopWatchdog(server.loop, WebApp.environment.on_loop_blocked)
+        self.watchdog: LoopWatchdog | None = None
+        if not ONE_THREAD:
+            from nbws.sockets.monitor import LoopWatchdog # Takes time
+            self.watchdog = LoopWatchdog(server.loop, WebApp.environment.on_loop_blocked)
 
     def replace_app(self, app: object) -> None:
         "Serve another app from now on, with the open sockets. From any thread but the server's. Raises `NbwsError`."
@@ -181,6 +184,7 @@ class ServedApp:
         await new.startup()
         self.server.app = new
         if isinstance(new, WebApp) and isinstance(old, WebApp):
+            from nbws.web.succession import adopt # Takes time
             adopt(new, old)
         else: # Nobody else's sockets can be handed over: their pages connect again
             for ws in tuple(old.sockets):

@@ -10,7 +10,6 @@ import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from ..layers.gate import TOKEN
 from ..layers.origins import is_loopback
 from .exposure import exposure_of
 from .served import LOCAL, SERVED, ListenOptions, move
@@ -77,6 +76,7 @@ def share_links(server: AppServer) -> ShareLinks | None:
     exposure = exposure_of(server)
     if not exposure.direct or is_loopback(server.host):
         return None
+    from nbws.layers.gate import TOKEN # Takes time
     hosts = network_addresses() if server.host in ('', '0.0.0.0', '::') else [server.host]
     query = f'?{TOKEN}={exposure.token}' if exposure.token else ''
     return ShareLinks([f'{server.scheme}://{host}:{server.port}/{query}' for host in hosts], bool(query))

@@ -15,8 +15,8 @@ from bisect import bisect
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
-from functools import partial
-from typing import Any, NamedTuple
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from ..core.engine import speedups
@@ -24,8 +24,10 @@ from ..core.errors import NbwsError
 from ..core.protocols import Published, Subscriber
 from .brokers import KEPT
 from .completion import Completion, finish_all
-from .redis_places import ANSWER, RedisServer, may_pass, redis_servers, shard_of
 from .workers import call_soon
+
+if TYPE_CHECKING:
+    from nbws.sockets.redis_places import RedisServer # Imported when there is a broker: most apps have none
 
 # %% auto #0
 __all__ = ['log', 'ORDERS', 'RedisBroker']
@@ -272,8 +274,11 @@ class Batch(NamedTuple):
 NOTHING = Batch('', (), ())
 
 # %% ../../nbs/sockets/10_redis_broker.ipynb #28efd642
-_PRODUCER, _CHAIN = re.compile(rb'\w+'), re.compile(rb'\w*')
-_HEADS = re.compile(rb'(?:[0-9]{1,15}\.[tbTB]\.[0-9]{1,9}(?:,|\Z))+')
+@cache
+def _forms() -> tuple[re.Pattern[bytes], ...]:
+    "Of a producer, a chain and heads. Compiled at the first use: most apps have no broker."
+    return re.compile(rb'\w+'), re.compile(rb'\w*'), re.compile(rb'(?:[0-9]{1,15}\.[tbTB]\.[0-9]{1,9}(?:,|\Z))+')
+
 _published = partial(tuple.__new__, Published) # Without a call of Python for each
 
 def parsed(raw: bytes) -> Batch:
@@ -291,7 +296,8 @@ def stored(epoch: str, name: bytes, fields: Sequence[bytes]) -> Batch:
     return NOTHING
 
 def apart(epoch: str, offset: int, producer: bytes, chain: bytes, heads: bytes, said: bytes) -> Batch:
-    well = _PRODUCER.fullmatch(producer) and _CHAIN.fullmatch(chain) and _HEADS.fullmatch(heads)
+    of_producer, of_chain, of_heads = _forms()
+    well = of_producer.fullmatch(producer) and of_chain.fullmatch(chain) and of_heads.fullmatch(heads)
     if abs(offset) >= 2**53 or not well: # So far Lua counts
         return NOTHING
     return Batch(producer.decode(), *speedups.messages_apart(heads, said, epoch, offset, _published), chain.decode())
@@ -406,7 +412,7 @@ class Publisher:
         try:
             answers = await self.server.run_each(PUBLISH, calls, keys=3)
         except Exception as e:
-            if not may_pass(e):
+            if not self.server.may_pass(e):
                 self._refuse(batch, e)
                 return [], set()
             return batch, doubtful
@@ -414,7 +420,7 @@ class Publisher:
         for (room, messages), answer in zip(rooms.items(), answers, strict=True):
             if isinstance(answer, int):
                 answer = await self._say_again(room, answer, messages)
-            if isinstance(answer, Exception) and may_pass(answer):
+            if isinstance(answer, Exception) and self.server.may_pass(answer):
                 again += messages
                 continue
             doubtful = doubtful - {room}
@@ -820,6 +826,7 @@ class RedisShard:
             raise
 
     async def _try(self) -> None:
+        from nbws.sockets.redis_places import ANSWER
         room, probe, server = f'nbws:try:{os.urandom(6).hex()}', Probe(), self.server
         self._reader.subscribe(room, probe, 0)
         try:
@@ -901,14 +908,15 @@ class RedisBroker:
     first `start`; `publish`, `subscribe` and `unsubscribe` from any thread."""
     def __init__(self, url: str, # redis://[[user]:password@]host[:port][/db], redis+sentinel://host,host/service, ...
                  ) -> None:
-        self._shards = [RedisShard(server) for server in redis_servers(url)]
+        from nbws.sockets.redis_places import redis_servers, shard_of # Takes time
+        self._shards, self._shard_of = [RedisShard(server) for server in redis_servers(url)], shard_of
 
     def __repr__(self) -> str:
         several = f'{len(self._shards)} shards: ' if len(self._shards) > 1 else ''
         return f'<RedisBroker {several}{", ".join(map(str, self._shards))}>'
 
     def _shard(self, room: str) -> RedisShard:
-        return self._shards[shard_of(room, len(self._shards)) if len(self._shards) > 1 else 0]
+        return self._shards[self._shard_of(room, len(self._shards)) if len(self._shards) > 1 else 0]
 
     @property
     def waiting(self) -> int: "How many messages wait for their place."; return sum(s.waiting for s in self._shards)

@@ -120,6 +120,7 @@ class RedisServer:
     oldest = 6, 2 # Of Redis' versions: XREVRANGE takes open intervals from there on
     moves = False # Rooms may be at another node later
     publish, subscribe, unsubscribe = 'PUBLISH', 'SUBSCRIBE', 'UNSUBSCRIBE'
+    may_pass = staticmethod(may_pass)
 
     def __init__(self, url: str) -> None:
         self.url, self.mistake, self.where = url, mistake(url), '' # Where the password is, only who can read it knows

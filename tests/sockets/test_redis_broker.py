@@ -37,7 +37,7 @@ def server() -> Iterator[RedisProcess]:
 def quick(monkeypatch: pytest.MonkeyPatch, expect_log: Any) -> None:
     "A second in place of four, and so on. A machine that is busy may be silent for longer."
     expect_log.may_come(r'rooms: .* (does not answer \(in time\)|answers again)')
-    for module in redis_broker, redis_places: monkeypatch.setattr(module, 'ANSWER', 1.0)
+    monkeypatch.setattr(redis_places, 'ANSWER', 1.0)
     monkeypatch.setattr(redis_broker, 'QUIET', .5)
     monkeypatch.setattr(redis_broker, 'DEAD', 1.5)
 
