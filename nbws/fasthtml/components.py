@@ -104,6 +104,7 @@ _all_ = ['fill_form', 'find_inputs', 'ft_html', 'ft_hx', 'sse_message'] # FastHT
 # %% ../../nbs/fasthtml/07_components.ipynb #cce8a824
 _MADE = {name for name in html.__all__ if name.lower() in html._TAGS} - {'Math', 'Param', 'Strike', 'Svg', 'UL'}
 __all__ += sorted(_MADE)
+globals().update({name: getattr(html, name) for name in _MADE}) # Else a star import asks `__getattr__` for each
 
 # %% ../../nbs/fasthtml/07_components.ipynb #373099e3
 def _keyword(name: str) -> str:

@@ -33,7 +33,7 @@ class Later:
                  module: str, # Where it stands
                  name: str = '', # What it is called there; '': the module itself
                  ) -> None:
-        vars(self).update(__module__=module, __name__=name, __qualname__=name or module)
+        self.__module__, self.__name__, self.__qualname__ = module, name, name or module
 
     @property
     def __later__(self) -> Any:

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.errors import NbwsError
 from .kernel import marimo_context
-from .servers import AppServer
 from ..sockets.threads import ONE_THREAD
 from ..web.keys import new_key
 
 if TYPE_CHECKING: # Imported when something is served, which takes time
     from nbws.jupyter.rendezvous import KernelAddress
     from nbws.layers.gate import NotebookGate
+    from nbws.notebook.servers import AppServer
 
 # %% auto #0
 __all__ = []

@@ -20,11 +20,11 @@ from ..core.protocols import Application
 from ..layers.origins import is_loopback
 from .exposure import choose_exposure, end_exposure, expose, exposure_of, url_of
 from .kernel import cell_id, marimo_context, session_of, shell
-from .servers import AppServer, LoopServer
 from ..sockets.threads import ONE_THREAD
 from ..web.app import WebApp
 
 if TYPE_CHECKING:
+    from nbws.notebook.servers import AppServer
     from nbws.server.listener import Server # Imported when something is served: it brings tornado
     from nbws.sockets.monitor import LoopWatchdog
 
@@ -103,6 +103,7 @@ def start_server(app: Application, listen: ListenOptions,
                  ) -> AppServer:
     "Serve an app in a thread of its own, or on the only loop. Raises `StartError`."
     if ONE_THREAD:
+        from nbws.notebook.servers import LoopServer # Takes time
         here = LoopServer(app).start()
         expose(here, choose_exposure(token=token))
         return here

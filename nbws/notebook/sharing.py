@@ -8,15 +8,17 @@ from __future__ import annotations
 import socket
 import warnings
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..layers.origins import is_loopback
 from .exposure import exposure_of
 from .served import LOCAL, SERVED, ListenOptions, move
-from .servers import AppServer
 from ..sockets.people import name_of
 from ..web.app import WebApp
 from ..web.log import TableView
+
+if TYPE_CHECKING:
+    from nbws.notebook.servers import AppServer
 
 # %% auto #0
 __all__ = ['Visitor', 'visitors', 'stop_sharing']
