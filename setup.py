@@ -7,8 +7,8 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+from binascii import crc32
 from configparser import ConfigParser
-from importlib.util import source_hash
 from pathlib import Path
 
 from setuptools import Command, Extension, find_packages, setup
@@ -114,7 +114,7 @@ class BuildSpeedups(build_ext):
     "Cython, then the C compiler. What comes out knows of which source it is."
     def build_extension(self, ext: Extension) -> None:
         text, types, made = SPEEDUPS.read_bytes(), TYPES.read_bytes(), Path(self.get_ext_fullpath(ext.name))
-        source_id = source_hash(text + types).hex()
+        source_id = f'{crc32(text + types):08x}'
         folder = Path(self.build_temp)/'speedups'  # Paths as they shall stand in tracebacks, below it
         stamp = folder/'SOURCE'
         if not self.force and made.is_file() and stamp.is_file() and stamp.read_text() == source_id: return

@@ -333,7 +333,7 @@ def test_import_leaves_to_later_what_few_apps_need() -> None:
     code = 'import sys; bare = set(sys.modules); import nbws.common; print(*(sys.modules.keys() - bare))'
     run = subprocess.run([sys.executable, '-c', code], check=True, capture_output=True, text=True, timeout=BOUND)
     later = {'sqlite3', 'uuid', 'email', 'mimetypes', 'getpass', 'importlib.abc', 'sysconfig', 'tempfile', 'html',
-             'hashlib', 'hmac', 'secrets', 'random', 'http', 'datetime',
+             'hashlib', 'hmac', 'secrets', 'random', 'http',
              *(f'nbws.{name}' for name in '''adapters.asgi transports.asgi server.limits parts.saved parts.line
                display.formats layers.rewriting notebook.cells notebook.patches notebook.channel sockets.teams
                sockets.redis_places sockets.monitor web.succession layers.gate layers.proxies jupyter.rendezvous

@@ -8,9 +8,9 @@ from __future__ import annotations
 import enum
 import inspect
 import typing
-from _datetime import date, datetime # type: ignore[import-not-found] # As for `casting`
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
+from datetime import date, datetime
 from functools import partial
 from reprlib import Repr
 from types import CodeType, FunctionType, SimpleNamespace

@@ -8,8 +8,8 @@ from __future__ import annotations
 import enum
 import inspect
 import typing
-from _datetime import date, datetime # type: ignore[import-not-found] # `datetime` takes time before Python 3.12
 from collections.abc import Callable
+from datetime import date, datetime
 from types import UnionType
 from typing import Any
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import logging
 import os
+from binascii import crc32
 from importlib import import_module
-from importlib.util import find_spec, source_hash
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -25,10 +25,8 @@ INTERPRETED, COMPILED = 'nbws.core.speedups', 'nbws.core._speedups'
 
 def source_id() -> str:
     "What the source of `speedups` is known by: it, and the types that it is compiled with. Raises `OSError`."
-    spec = find_spec(INTERPRETED)
-    assert spec and spec.origin
-    source = Path(spec.origin)
-    return source_hash(source.read_bytes() + source.with_suffix('.pxd').read_bytes()).hex()
+    source = Path(import_module('nbws.core').__path__[0], 'speedups.py')
+    return f"{crc32(source.read_bytes() + source.with_suffix('.pxd').read_bytes()):08x}"
 
 # %% ../../nbs/core/01_engine.ipynb #3acaa4d0
 def choose(pure: str = '', # What `NBWS_PURE` says; '' and 0: nothing

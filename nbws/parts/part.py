@@ -10,7 +10,6 @@ import inspect
 import json
 import os
 import zlib
-from _blake2 import blake2b # As `hashlib` has it, which takes time
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from functools import update_wrapper
@@ -70,6 +69,7 @@ def new_version() -> str:
 
 def digest_of(text: str) -> str:
     "What tells one content of an element from another."
+    from hashlib import blake2b # Takes time
     return blake2b(text.encode('utf-8', 'surrogatepass'), digest_size=6).hexdigest()
 
 def html_of(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:

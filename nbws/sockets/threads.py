@@ -10,10 +10,10 @@ import logging
 import sys
 import threading
 import time
-from _queue import SimpleQueue # As `queue` has it, which takes time
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Generator, Iterable
 from contextvars import Context, copy_context
+from queue import SimpleQueue
 from typing import Any
 
 # %% auto #0
