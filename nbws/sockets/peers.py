@@ -260,9 +260,10 @@ class Peers:
             self.announce()
 
     def _ended(self, process: str, said: Any, mine: bool) -> None:
-        self._gone(said, mine)
+        if said != self.id or not mine:
+            self._gone(said, mine)
         if said == self.id and self.broker is not None:
-            self.announce() # It was cut off, and is here
+            self.announce() # It was cut off, or has said it by a broker that it had before, and is here
 
     def _gone(self, process: str, mine: bool) -> None:
         if self.lives.forget(process):

@@ -12,7 +12,7 @@ import os
 import re
 import threading
 from collections import deque
-from collections.abc import Awaitable, Generator, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Awaitable, Collection, Generator, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import groupby, islice
@@ -311,6 +311,7 @@ class Sharing:
         self.waiting: dict[WebSocket, Mapping[str, int] | None] = {} # Until then; what they have seen, None: all so far
         self.ahead: dict[WebSocket, tuple[str, int]] = {} # Who has heard more elsewhere: up to where
         self.ready = Completion() # It has begun
+        self.before: Sharing | None = None # What is heard until it has begun, though nothing is said there any more
         self.cut = False # What is said here does not reach other processes now
         self.holds = False # What is said here waits, for those who wait have to hear it
         self._held: list[HeldMessage] = []
@@ -344,6 +345,13 @@ class Sharing:
         self.release()
         with self._lock:
             self.broker.unsubscribe(self.key, self)
+        before, self.before = self.before, None
+        if before is not None:
+            before.end()
+
+    def by(self, broker: Broker) -> bool:
+        "Whether it is this broker that brings what is said, whoever has signed it."
+        return broker is self.broker or broker is getattr(self.broker, 'broker', None) # Below a `SignedBroker`
 
     def say(self, said: str | bytes, keep: bool, skip: WebSocket | None) -> Awaitable[None]:
         "Publish it, when those have begun who have come before. Raises `NbwsError` as `Broker.publish`."
@@ -370,8 +378,12 @@ class Sharing:
         with delivery.lock:
             if room.coming is not self and room.sharing is not self:
                 return # Another broker has been named meanwhile
-            before = room.take_up(self) if room.coming is self else None
-            self._add(kept, [None] * len(kept))
+            before, self.before = room.take_up(self) if room.coming is self else self.before, None
+            if before is not None:
+                self.ahead = before.ahead
+            if epoch == room.history.epoch: # It goes on: to those who have heard all so far comes what follows
+                self.waiting = {ws: seen for ws, seen in self.waiting.items() if seen is not None}
+            self._add(kept, [None] * len(kept), self.waiting)
             room.history.epoch, room.history.offset = epoch, offset
             for ws, seen in self.waiting.items():
                 room._greet(ws, seen)
@@ -386,8 +398,11 @@ class Sharing:
     def deliver(self, messages: Sequence[Published], origins: Sequence[Any]) -> None:
         "See `Subscriber`."
         with self.room._delivery.lock:
-            if self.room.sharing is self:
-                self._add(messages, origins)
+            sharing = self.room.sharing
+            if sharing is self:
+                self._add(messages, origins, self.waiting)
+            elif sharing is not None and sharing.before is self:
+                self._add(messages, origins, [ws for ws, seen in sharing.waiting.items() if seen is not None])
         self.room._delivery.start_with_any()
 
     def reaches(self, others: bool) -> None:
@@ -400,12 +415,14 @@ class Sharing:
                     room._tell_reach(room.members)
         room._delivery.start_with_any()
 
-    def _add(self, messages: Sequence[Published], origins: Sequence[Any]) -> None:
+    def _add(self, messages: Sequence[Published], origins: Sequence[Any],
+             waiting: Collection[WebSocket], # They get all of it when the room has begun
+             ) -> None:
         delivery, window = self.room._delivery, self.room.history
         assert isinstance(window, Window)
         members = delivery.members
-        if self.waiting: # They get all of it when the room has begun
-            members = tuple(ws for ws in members if ws not in self.waiting)
+        if waiting:
+            members = tuple(ws for ws in members if ws not in waiting)
         for run, origin in runs_of(messages, origins):
             new = window.put(run)
             if not (new and members):
@@ -534,7 +551,7 @@ class Room:
         `NbwsError` for what can be nobody's name.
         """
         require(hasattr(ws, 'handshake'), 'a room is joined by a socket, the `ws` of a handler', ws)
-        sharing, ready = self.sharing, None
+        ready = None
         with self._delivery.lock:
             if ws.code:
                 return DONE
@@ -546,6 +563,7 @@ class Room:
             self._members[ws] = None
             ws.rooms = (*ws.rooms, self)
             self._delivery.change(self._members)
+            sharing = self.sharing
             if sharing is not None and not sharing.begun:
                 sharing.waiting[ws], ready, sharing.holds = seen, sharing.ready, True
             else:
@@ -699,25 +717,40 @@ class Room:
               at_once: bool = False, # With nobody else any more, also before it has begun
               ) -> None:
         "Be one room with those that other processes have by the same key. Again with the same is harmless."
-        before = self.coming or self.sharing
-        if before is not None and (before.broker, before.key) == (broker, key):
+        last = self.coming or self.sharing
+        if last is not None and (last.broker, last.key) == (broker, key):
             return
         with self._delivery.lock:
-            before, self.coming = self.coming, Sharing(self, broker, key)
+            over, self.coming = [self.coming], Sharing(self, broker, key)
             sharing = self.coming
             if at_once or not self._members:
-                before = self.take_up(sharing) or before
-        if before is not None:
-            before.end()
+                over.append(self.take_up(sharing))
+        for before in over:
+            if before is not None:
+                before.end()
         sharing.follow()
+
+    def part(self, broker: Broker, # Which ends
+             ) -> None:
+        "Say nothing more by it where another one is coming, which may not have begun."
+        with self._delivery.lock:
+            sharing, coming = self.sharing, self.coming
+            if sharing is None or coming is None or not sharing.by(broker):
+                return
+            coming.before = self.take_up(coming)
+        self._delivery.start_with_any()
+        sharing.release()
 
     def take_up(self, sharing: Sharing, # Which was coming
                 ) -> Sharing | None:
         "Talk with the others from now on. Under the lock. Returns what is to be ended."
         before, self.sharing, self.coming = self.sharing, sharing, None
-        if before is not None and before.cut:
+        if sharing.cut != (before is not None and before.cut):
             self._tell_reach(self._members)
         sharing.waiting = dict.fromkeys(self._members)
+        if before is not None and not before.begun: # Who has waited goes on to wait
+            sharing.waiting |= before.waiting
+            sharing.ready = before.ready
         sharing.holds = bool(sharing.waiting)
         if not isinstance(self.history, Window):
             self.history = Window(self.history.length, self.history.epoch, self.history.offset, self.history)
@@ -791,6 +824,11 @@ class Rooms(MutableMapping[str, Room]):
             found = list(self._found.items())
         for name, room in found:
             self._share(name, room)
+
+    def part(self, broker: Broker) -> None:
+        "It ends: rooms that are to have another one say nothing more by it."
+        for room in list(self._found.values()):
+            room.part(broker)
 
     def _share(self, name: str, room: Room, at_once: bool = False) -> None:
         if self.broker is None:

@@ -50,10 +50,14 @@ class RoomBroker:
         if broker is None or broker is self.running:
             return
         await broker.start()
-        await self.end(rooms)
-        self.running, prefix = broker, room_prefix(app)
+        before, self.running, prefix = self.running, broker, room_prefix(app)
+        rooms.people.flush()
         rooms.share(broker, prefix)
-        await rooms.peers.start(broker, f'{prefix}\x1f') # No room is called that
+        try:
+            await rooms.peers.start(broker, f'{prefix}\x1f') # No room is called that
+        finally:
+            if before is not None:
+                await self._stop(rooms, before)
 
     def check(self, room: str, team: str) -> None:
         "Raises `StartError` where nobody else can hear what is said in a room that is to be shared. From any thread."
@@ -73,7 +77,11 @@ class RoomBroker:
             if rooms.peers.broker is None: # No other app goes on with these rooms
                 for team in rooms.teams:
                     team.close()
-            await broker.stop()
+            await self._stop(rooms, broker)
+
+    async def _stop(self, rooms: Rooms, broker: Broker) -> None:
+        rooms.part(broker) # What it is told from now on would be said to nobody
+        await broker.stop()
 
     async def diagnosis(self, rooms: Rooms) -> str:
         "Whether it answers, how long it takes, and what is wrong, for a person."

@@ -253,6 +253,38 @@ def test_a_broker_that_comes_late(make: Make) -> None:
         until(lambda: people(one) == ['Ada'])
 
 
+class LastWord:
+    "Another one, whose last word is said when a test says so: that a process is gone."
+    def __init__(self, broker: Broker) -> None: self.broker: Any = broker; self.last: list[Any] = []
+    def __getattr__(self, name: str) -> Any: return getattr(self.broker, name)
+
+    def publish(self, room: str, data: str | bytes, *others: Any) -> Any:
+        if '"gone"' not in str(data): return self.broker.publish(room, data, *others)
+        self.last.append((room, data, *others))
+        return None
+
+
+@pytest.mark.parametrize('told', [True, False])
+def test_a_process_that_has_another_broker_now_has_not_ended(make: Make, told: bool) -> None:
+    "Nobody leaves or comes, also where its goodbye to the old one is heard when it is there already."
+    news: list[str] = []
+    broker: Any = LastWord(make())
+    with serving(tea(broker, news=news)) as one, serving(tea(make())) as two, client(one, 'Ada'):
+        for server in one, two: until(lambda server=server: people(server) == ['Ada'])
+        until(lambda: news == ['+Ada'])
+        app: Any = one.app
+        app.broker = make()
+        on(one, app.share_rooms())
+        for call in broker.last if told else (): app.broker.publish(*call)
+        on(one, app.rooms.peers.round_trip())
+        with client(one, 'Bob'):
+            for server in one, two: until(lambda server=server: people(server) == ['Ada', 'Bob'])
+            until(lambda: len(news) > 1)
+        until(lambda: people(two) == ['Ada'])
+        until(lambda: news[3:] or news[2:] == ['-Bob'])
+        assert news == ['+Ada', '+Bob', '-Bob']
+
+
 def test_many_at_once_are_few_messages(make: Make) -> None:
     said: list[Any] = []
     with serving(tea(make())) as one, serving(tea(make())) as two:

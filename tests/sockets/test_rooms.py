@@ -299,7 +299,8 @@ class Told:
     def subscribe(self, room: str, subscriber: Any, history: int) -> None:
         self.subscriber = subscriber
         subscriber.begin(EPOCH, 0, ())
-    def unsubscribe(self, room: str, subscriber: Any) -> None: pass
+    def unsubscribe(self, room: str, subscriber: Any) -> None: self.left = True
+    left = False
 
 
 EPOCH = '0123abcd'
@@ -341,6 +342,59 @@ def test_much_that_a_broker_brings_goes_in_pieces(chat: Server, monkeypatch: pyt
         broker.subscriber.deliver(messages, [None] * 5)
         assert hear(plain, 5) == said
         assert sent == [2, 2, 1]
+
+
+class Coming(Told):
+    "The same, and it begins when it is told to."
+    def subscribe(self, room: str, subscriber: Any, history: int) -> None: self.subscriber = subscriber
+
+
+@pytest.mark.parametrize('ends', [False, True])
+def test_a_broker_goes_on_where_another_one_was(chat: Server, ends: bool) -> None:
+    "What the old one still brings is heard until then, and what it has not brought comes from the new one, once."
+    old, new, other, room = Told(), Coming(), Coming(), chat.app.room('kept')
+    room.share(old, 'kept') # type: ignore[arg-type]
+    with (connect(f'{url(chat)}?nbws-since=') as asks, connect(url(chat)) as plain,
+          connect(f'{url(chat)}?nbws-since={EPOCH}:3') as ahead): # It was elsewhere, and heard more there
+        assert [hear(ws, 1) for ws in (asks, ahead)] == [[f'\x1e{EPOCH}:{seen}'] for seen in (0, 3)]
+        until(lambda: len(room) == 3)
+        messages = [Published(str(n), EPOCH, n, True) for n in range(1, 6)]
+        speaker = next(ws for ws in chat.app.sockets if ws.handshake.since is None)
+        old.subscriber.deliver(messages[:1], [None])
+        room.share(new, 'kept') # type: ignore[arg-type]
+        if ends: room.part(old)
+        old.subscriber.deliver(messages[1:2], [speaker])
+        new.subscriber.reaches(False)
+        new.subscriber.begin(EPOCH, 4, messages[:4])
+        old.subscriber.deliver(messages[2:4], [None] * 2)
+        new.subscriber.reaches(True)
+        new.subscriber.deliver(messages[4:], [None])
+        assert hear(plain, 4) == list('1345')
+        heard = ['\x1eaway', '4', '\x1eback', '5']
+        for ws, texts in (ahead, heard), (asks, ['1', '2', '\x1eaway', '3', *heard[1:]]):
+            assert hear(ws, len(texts)) == [f'{text}\x1e{EPOCH}:{text}' if text.isdigit() else text for text in texts]
+        room.share(other, 'kept') # type: ignore[arg-type]
+        if ends: room.part(new)
+        messages = [Published(text, '89abcdef', n + 1, True) for n, text in enumerate(('past', 'end'))]
+        other.subscriber.begin('89abcdef', 1, messages[:1]) # What was said there before is not theirs
+        other.subscriber.deliver(messages[1:], [None])
+        assert hear(plain, 1) == ['end']
+        for ws in asks, ahead: assert hear(ws, 2) == ['\x1e89abcdef:1', 'end\x1e89abcdef:2']
+
+
+@pytest.mark.parametrize('ends', [False, True])
+def test_brokers_that_are_named_one_after_the_other_are_left(chat: Server, ends: bool) -> None:
+    "Also one that had not begun when the room went over to the next at once."
+    old, new, last, room = Told(), Coming(), Told(), chat.app.room('kept')
+    with connect(url(chat)):
+        until(lambda: len(room) == 1)
+        room.share(old, 'kept') # type: ignore[arg-type]
+        room.share(new, 'kept') # type: ignore[arg-type]
+        if ends: room.part(old)
+        assert not old.left
+        room.share(last, 'kept', at_once=True) # type: ignore[arg-type]
+        assert [broker.left for broker in (old, new, last)] == [True, True, False]
+    until(lambda: last.left)
 
 
 MANY = f'nbws-since={"00000000:1." * 21}'

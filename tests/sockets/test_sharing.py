@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Awaitable
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import Any
 
@@ -9,6 +11,7 @@ import pytest
 from bound import BOUND, until
 from live import on, replace
 from raw import serving
+from redises import Make
 from websockets.sync.client import ClientConnection, connect
 
 from nbws import App
@@ -17,9 +20,10 @@ from nbws.server.listener import Server
 from nbws.sockets.brokers import MemoryBroker
 
 
-def chat(broker: Broker | None = None, number: int = 1) -> App:
+def chat(broker: Broker | None = None, number: int = 1, share: str | None = None) -> App:
     app = App()
     app.broker, app.origin = broker, app.origin._replace(number=number) # As each process has it that runs the program
+    if share: app.room('all', share=share, key='one good key, made by chance')
 
     @app.ws('/', conn=app.room('all', history=5).join)
     def say(msg: str) -> None: app.room('all').send(msg)
@@ -129,6 +133,80 @@ def test_who_leaves_before_a_late_broker_begins() -> None:
             assert two.recv(BOUND) == 'before'
             say(other, 'hello')
             assert [ws.recv(BOUND) for ws in (two, other)] == ['hello', 'hello']
+
+
+class LateBroker:
+    "Another one, where what is to happen in rooms does when it is told to. What processes tell each other goes on."
+    def __init__(self, broker: Broker) -> None:
+        self.broker: Any = broker
+        self.late: list[tuple[str, Subscriber, int]] | None = []
+
+    def __getattr__(self, name: str) -> Any: return getattr(self.broker, name)
+
+    def subscribe(self, room: str, subscriber: Subscriber, history: int) -> None:
+        if self.late is None or '\x1f' in room: self.broker.subscribe(room, subscriber, history)
+        else: self.late.append((room, subscriber, history))
+
+    def begin(self) -> None:
+        late, self.late = self.late, None
+        for call in late or (): self.subscribe(*call)
+
+
+async def share_by(server: Server, broker: Broker) -> None:
+    "What `serve(broker=...)` does, again and with another one."
+    app: Any = server.app
+    app.broker = broker
+    await app.share_rooms()
+
+
+@pytest.mark.parametrize('share', [None, 'team'])
+@pytest.mark.parametrize('place', ['of the app', 'of the broker'])
+def test_nothing_is_lost_when_a_broker_ends_before_the_next_one_has_begun(
+        make: Make, place: str, share: str | None) -> None:
+    "What is said then waits; what others say is heard when it has begun."
+    late: Any = LateBroker(make())
+    with (serving(chat(make(), share=share)) as server, serving(chat(make(), share=share)) as elsewhere,
+          client(server) as one, client(server, '?nbws-since=') as marked, client(elsewhere) as other):
+        say(one, 'before')
+        assert [ws.recv(BOUND) for ws in (one, other)] == ['before'] * 2
+        until(lambda: str(marked.recv(BOUND)).startswith('before'))
+        on(server, replace(server, chat(late, share=share)) if place == 'of the app' else share_by(server, late))
+        say(other, 'meanwhile')
+        assert other.recv(BOUND) == 'meanwhile'
+        app: Any = server.app
+        said = app.room('all').send('after')
+        with ThreadPoolExecutor() as pool:
+            comes = pool.submit(client, server)
+            until(lambda: len(app.room('all')) == 3) # And waits, as what is said does
+            late.begin()
+            on(server, waited(said))
+            assert [one.recv(BOUND) for _ in range(2)] == ['meanwhile', 'after']
+            with comes.result(BOUND) as newcomer:
+                assert [newcomer.recv(BOUND) for _ in range(3)] == ['before', 'meanwhile', 'after']
+                until(lambda: app.room('all').count() == 4)
+        assert [str(marked.recv(BOUND)).partition('\x1e')[0] for _ in range(2)] == ['meanwhile', 'after']
+        say(one, 'end')
+        assert [other.recv(BOUND) for _ in range(2)] == ['after', 'end']
+        assert one.recv(BOUND) == 'end'
+
+
+def test_who_waits_for_a_broker_that_ends_goes_on_with_the_next_one(make: Make) -> None:
+    late: Any = LateBroker(make())
+    with (serving(chat(late)) as server, serving(chat(make())) as elsewhere, client(elsewhere) as other,
+          ThreadPoolExecutor() as pool):
+        say(other, 'before')
+        assert other.recv(BOUND) == 'before'
+        app: Any = server.app
+        comes = pool.submit(client, server)
+        until(lambda: len(app.room('all')) == 1)
+        on(server, share_by(server, make()))
+        with comes.result(BOUND) as one:
+            assert one.recv(BOUND) == 'before'
+            say(other, 'end')
+            assert [ws.recv(BOUND) for ws in (one, other)] == ['end'] * 2
+
+
+async def waited(said: Awaitable[None]) -> None: await said
 
 
 def test_who_resumes_before_the_first_message_misses_nothing(broker: Broker) -> None:
